@@ -1,0 +1,20 @@
+"""bench: which implementation is wrong where, what was it looking at, and can the picture be trusted?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.api import compare, explain, train
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "compare", "explain", "train"]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public function on first use, so that `import bench` stays free of torch."""
+    if name in ("train", "explain", "compare"):
+        from bench import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'bench' has no attribute {name!r}")

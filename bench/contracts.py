@@ -1,0 +1,511 @@
+"""The values that all layers of bench share. Standard library only at import time.
+
+Shapes: N images, T targets an image, K classes, (H, W) pixels, (h, w) a layer's own grid, R rows of a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    Floats = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
+    Integers = np.ndarray[tuple[int, ...], np.dtype[np.integer]]
+
+RESNET_LAYERS = ("layer1", "layer2", "layer3", "layer4")
+
+# How a raw map came out. A dead map has no positive value, so its ReLU is zero everywhere.
+STATUSES = ("ok", "dead", "constant", "non-finite")
+Status = Literal["ok", "dead", "constant", "non-finite"]
+Role = Literal["predicted", "true", "both", "asked"]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One implementation of a classifier.
+
+    Attributes:
+        name: the registered name, `[a-z][a-z0-9_+]*`.
+        build: `build(num_classes)` gives a module from (N, 3, H, W) to logits (N, K), natively initialised.
+        source: where the architecture and the code come from.
+        input_size: pixels an edge.
+        layers: the modules CAM methods use by default, in forward order.
+        backend: the distribution the code comes from.
+        key_map: pairs (own, common) of substrings of state-dict keys; replacing own by common gives the
+            family's common names (torchvision's), which is how weights travel between implementations.
+        imagenet: gives the ImageNet weights under this model's own keys; None when there are none.
+    """
+
+    name: str
+    build: Callable[[int], nn.Module]
+    source: str
+    input_size: int = 32
+    layers: tuple[str, ...] = RESNET_LAYERS
+    backend: str = "torch"
+    key_map: tuple[tuple[str, str], ...] = ()
+    imagenet: Callable[[], dict[str, Tensor]] | None = None
+
+
+class Explainer(Protocol):
+    """The one signature that every explainer has."""
+
+    def __call__(
+        self, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
+    ) -> dict[str, Tensor]:
+        """Raw maps of every image, layer and target.
+
+        Args:
+            model: gives logits (N, K); in eval mode. Left as found.
+            layers: dotted module names, or ("input",) for an input method.
+            images: (N, 3, H, W), normalised as in training.
+            targets: (N, T) int64, the classes each map speaks for.
+
+        Returns:
+            {layer: (N, T, h, w)} in the dtype of `images`, signed, before ReLU, scaling and resizing, detached.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ExplainerSpec:
+    """One explainer of one library, with one set of parameters.
+
+    Attributes:
+        name: the registered name, `[a-z][a-z0-9_+]*`.
+        explain: the function itself.
+        source: paper and library.
+        backend: the distribution the code comes from.
+        revision: raised when the output changes, so that old cells are not mixed with new ones.
+        output: `layer` (own grid), `input` (pixels) or `picture` (the library's finished 0..1 picture).
+        signed: raw values below zero mean something.
+        stochastic: two calls may differ; then one image is given a call and generators are seeded.
+        class_specific: the map depends on the target.
+        claims: `grad-cam` when the raw map must equal Grad-CAM's, else empty.
+        cost: `cost(layer)` in forward passes an image and target.
+        max_batch: most images a call.
+    """
+
+    name: str
+    explain: Explainer
+    source: str
+    backend: str
+    revision: int = 1
+    output: Literal["layer", "input", "picture"] = "layer"
+    signed: bool = True
+    stochastic: bool = False
+    class_specific: bool = True
+    claims: Literal["grad-cam", ""] = ""
+    cost: Callable[[str], float] = field(default=lambda layer: 3.0)
+    max_batch: int = 64
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split; an image's id is its position.
+
+    Attributes:
+        images: (N, 3, 32, 32) uint8.
+        labels: (N,) int64.
+        names: N file names, "/" between folders; for data without files, "<split>/<class>/<id>".
+    """
+
+    images: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set, decoded.
+
+    Attributes:
+        name: slug for run names, such as `cifar10` or `cifar10-jpeg`.
+        classes: K names, hostile text.
+        train, test: the splits.
+        mean, std: of the training split, per channel, in 0..1.
+        mirror: whether a mirrored image is still of its class.
+        digest: sha256 of pixels, labels and classes of both splits.
+        source: what the user named.
+        notes: what was done to the images on the way ("resized from ...", "3 unreadable files skipped").
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    mirror: bool
+    digest: str
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What a training batch goes through, in pixel space.
+
+    Attributes:
+        pad: pixels of reflected border from which a crop is taken; 0 for none.
+        flip: mirror half of the images.
+        cutout: edge in pixels of the square filled with the mean colour; 0 for none.
+    """
+
+    pad: int = 4
+    flip: bool = True
+    cutout: int = 16
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One explainer at one layer of one checkpoint.
+
+    Attributes:
+        schema: version of the file.
+        checkpoint: sha256 of the checkpoint file.
+        explainer, revision, layer: which cell it is.
+        versions: backend and torch versions.
+        device, dtype: where and in what the maps were computed.
+        timing: id of the timing that holds the rate, empty for none.
+        ids: (R,) int64 test ids, ascending, then by class.
+        classes: (R,) int64, the class each map speaks for.
+        raw: (R, h, w) maps.
+        logits: (R, K) of the model that was explained.
+        status: (R,) uint8, index into STATUSES.
+    """
+
+    schema: int
+    checkpoint: str
+    explainer: str
+    revision: int
+    layer: str
+    versions: Mapping[str, str]
+    device: str
+    dtype: str
+    timing: str
+    ids: Integers
+    classes: Integers
+    raw: Floats
+    logits: Floats
+    status: Integers
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """run.json: what was run, on what, with which result.
+
+    Attributes:
+        schema: version of the file.
+        name: folder name.
+        status: `created`, `training`, `done`, `failed` or `interrupted`.
+        created: ISO time of the start, UTC.
+        command: the command line.
+        model: registered name or FILE.py:NAME.
+        config: resolved settings.
+        origins: where each setting came from (`flag`, `env`, `file`, `recipe` or `default`).
+        data: name, source, digest, classes, mean, std, mirror, sizes of the splits, notes.
+        environment: versions, machine, device.
+        metrics: results: epochs run, accuracy, loss, rates.
+        artefacts: sha256 by file name.
+        message: why it failed; empty otherwise.
+    """
+
+    schema: int
+    name: str
+    status: str
+    created: str
+    command: str
+    model: str
+    config: Mapping[str, object]
+    origins: Mapping[str, str]
+    data: Mapping[str, object]
+    environment: Mapping[str, object]
+    metrics: Mapping[str, object] = field(default_factory=dict)
+    artefacts: Mapping[str, str] = field(default_factory=dict)
+    message: str = ""
+
+
+# --- what a page shows -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval, in the unit of the figure (accuracies in 0..1)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Badge:
+    """What may be compared. `ok` False means careful."""
+
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One generated sentence: `before` + a link with text `link` to `anchor` + `after`, then `evidence` in soft ink."""
+
+    before: str
+    link: str
+    anchor: str
+    after: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class EpochPoint:
+    """One epoch of a curve; accuracies in 0..1; validation values None without a validation split."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    images_per_second: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """Test images of one class: how many, how many right (recall), how often it was predicted."""
+
+    name: str
+    correct: int
+    total: int
+    predicted: int
+    recall: Estimate
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run as a page shows it.
+
+    Attributes:
+        confusion: confusion[true][predicted] counts on the test set.
+        only_wrong: test images that this run alone got wrong; None on a run page.
+        train_rate, forward_rate: images a second, None when never measured.
+    """
+
+    run: str
+    model: str
+    data: str
+    recipe: str
+    seed: int
+    epochs: int
+    train_images: int
+    accuracy: Estimate
+    correct: int
+    total: int
+    loss: float
+    only_wrong: int | None
+    parameters: int
+    train_rate: float | None
+    forward_rate: float | None
+    device: str
+    checkpoint: str
+    curve: tuple[EpochPoint, ...]
+    per_class: tuple[ClassRow, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One run x explainer x layer of the matrix; `run` indexes Page.runs.
+
+    Attributes:
+        missing: rows that were wanted and are not there.
+        ms_per_image: milliseconds an image for the whole call that made it; None when never measured.
+        layers_per_call, targets_per_call: what that call computed at once.
+    """
+
+    run: int
+    explainer: str
+    layer: str
+    height: int
+    width: int
+    rows: int
+    missing: int
+    dead: int
+    constant: int
+    non_finite: int
+    ms_per_image: float | None
+    layers_per_call: int
+    targets_per_call: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two explainers at one layer of one run, over the rows both have.
+
+    Attributes:
+        largest: largest |a - b| over the largest |value| of the same map, over all maps.
+        spearman: median over maps of the rank correlation on the native grid; None when no map has one.
+        null: the same figure for maps of different images (what unrelated maps reach); None when too few.
+    """
+
+    run: int
+    layer: str
+    first: str
+    second: str
+    rows: int
+    largest: float
+    spearman: float | None
+    null: float | None
+
+
+@dataclass(frozen=True)
+class PairTest:
+    """Exact McNemar test of two runs on the same test images; `first` and `second` index Page.runs."""
+
+    first: int
+    second: int
+    only_first_wrong: int
+    only_second_wrong: int
+    p_value: float
+    difference: Estimate  # accuracy of first minus second
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one run says of one image: class index, its probability, the true class's probability."""
+
+    predicted: int
+    probability: float
+    true_probability: float
+
+
+@dataclass(frozen=True)
+class MapView:
+    """One raw map, quantised: value = low + level / 255 * (high - low).
+
+    Attributes:
+        cell: index into Page.cells.
+        role: `both` when the predicted class is the true one; `asked` for a class asked for by number.
+        target: class index the map speaks for.
+        low, high: smallest and largest raw value.
+        levels: height * width bytes, row by row.
+    """
+
+    cell: int
+    role: Role
+    target: int
+    low: float
+    high: float
+    levels: bytes
+    status: Status
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One explained image.
+
+    Attributes:
+        id: test id.
+        file: name in the data set, hostile text.
+        true: class index.
+        pixels: 32 * 32 * 3 bytes, RGB, row by row.
+        predictions: one per run of the page; None where a run does not know the image.
+        maps: of all cells.
+    """
+
+    id: int
+    file: str
+    true: int
+    pixels: bytes
+    predictions: tuple[Prediction | None, ...]
+    maps: tuple[MapView, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything a page shows, as plain values: what bench.reports renders, and the page's JSON twin.
+
+    Attributes:
+        kind: `run` (exactly one run) or `comparison`.
+        title: a finding, not a label.
+        pipeline: what happens to a raw map before it is seen, in words.
+        provenance: groups of (heading, ((label, value), ...)).
+        shown, wanted: images in the gallery, and images there are to show.
+    """
+
+    schema: int
+    kind: Literal["run", "comparison"]
+    title: str
+    created: str
+    classes: tuple[str, ...]
+    badges: tuple[Badge, ...]
+    findings: tuple[Finding, ...]
+    runs: tuple[RunView, ...]
+    cells: tuple[CellView, ...]
+    agreements: tuple[Agreement, ...]
+    pairs: tuple[PairTest, ...]
+    gallery: tuple[GalleryItem, ...]
+    shown: int
+    wanted: int
+    pipeline: str
+    provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+
+
+# --- telling the user what goes on -------------------------------------------------------------------------
+
+
+class Task(Protocol):
+    """One running piece of work."""
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """`amount` more units are done; `note` replaces the words behind the bar."""
+        ...
+
+
+class Progress(Protocol):
+    """What a step tells whoever watches; only the command line turns it into output."""
+
+    def say(self, text: str) -> None:
+        """One line for a reader."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """One line that should not be overlooked."""
+        ...
+
+    def track(self, label: str, total: int) -> _TaskContext:
+        """A context manager that gives a Task of `total` units."""
+        ...
+
+
+class _TaskContext(Protocol):
+    def __enter__(self) -> Task: ...
+
+    def __exit__(self, *details: object) -> bool | None: ...
+
+
+class _SilentTask:
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Nothing to tell."""
+
+
+class Silence:
+    """A Progress that tells nobody."""
+
+    def say(self, text: str) -> None:
+        """Nothing to tell."""
+
+    def warn(self, text: str) -> None:
+        """Nothing to tell."""
+
+    @contextmanager
+    def track(self, label: str, total: int) -> Iterator[Task]:
+        """A task that tells nobody."""
+        yield _SilentTask()

@@ -1,0 +1,57 @@
+"""Expected failures: each says what is wrong with which value, and what to type instead."""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """An expected failure, shown to the user as two lines and never as a traceback.
+
+    Args:
+        message: what is wrong, with the offending value.
+        try_: a command that works, or what to change; empty when there is nothing to type.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, try_: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.try_ = try_
+
+
+class RunError(BenchError):
+    """A step failed while it ran."""
+
+
+class GuardRailError(RunError):
+    """Training was stopped because its numbers cannot be right; the message names the rule."""
+
+
+class UsageError(BenchError):
+    """A name or an option that cannot be meant."""
+
+    exit_code = 2
+
+
+class ThresholdError(BenchError):
+    """A threshold that the user asked for broke."""
+
+    exit_code = 3
+
+
+class MissingError(BenchError):
+    """Data, a checkpoint or a plug-in is missing or cannot be read."""
+
+    exit_code = 4
+
+
+class DataError(MissingError):
+    """A data set that cannot be used."""
+
+
+class StoreError(MissingError):
+    """A run folder or one of its files that cannot be read."""
+
+
+class ContractError(BenchError):
+    """A model or an explainer broke its contract; the message names which one and how."""

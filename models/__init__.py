@@ -1,0 +1,12 @@
+"""The models, by name: strings only, so that listing them imports nothing."""
+
+from __future__ import annotations
+
+ENTRIES = {
+    "cifar_resnet18": ("bench.models.cifar_resnet18:CIFAR_RESNET18", "written by hand for 32x32 images"),
+    "timm_resnet18": ("bench.models.timm_resnet18:TIMM_RESNET18", "timm's resnet18, stem adapted to 32x32"),
+    "torchvision_resnet18": (
+        "bench.models.torchvision_resnet18:TORCHVISION_RESNET18",
+        "torchvision's resnet18, stem modified for 32x32",
+    ),
+}

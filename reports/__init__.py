@@ -1,0 +1,1 @@
+"""Names only; values load on first use."""
