@@ -1,0 +1,79 @@
+"""What a run ran on: devices, threads, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+DISTRIBUTIONS = ("cambench", "torch", "torchvision", "timm", "grad-cam", "captum", "numpy")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a user named; `auto` takes CUDA, then MPS, then the CPU."""
+    import torch
+
+    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(each for each in ("cuda", "mps", "cpu") if found[each]))
+    kind = name.partition(":")[0]
+    if kind not in found:
+        raise UsageError(f"no device '{name}'", try_=f"one of: {', '.join(DEVICES)}")
+    if not found[kind]:
+        raise UsageError(f"this machine has no device '{name}'", try_="--device auto")
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    """The device as people call it: "AMD EPYC, 2 threads" or "NVIDIA H200"."""
+    import torch
+
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    if device.type == "mps":
+        return f"Apple GPU of {platform.machine()}"
+    return f"{cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def cpu_name() -> str:
+    """The processor's model name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions(distributions: tuple[str, ...] = DISTRIBUTIONS) -> dict[str, str]:
+    """Installed versions by distribution name; those that are not there are left out."""
+    found = {"python": platform.python_version()}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def environment(device: torch.device) -> dict[str, object]:
+    """What belongs beside every figure: versions, machine, device, threads, precision."""
+    import torch
+
+    return {
+        "versions": versions(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": cpu_name(),
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "device": describe_device(device),
+        "device_type": device.type,
+    }

@@ -1,0 +1,157 @@
+"""Names to values: built-ins and plug-ins enter by the same door, and load on first use."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Generic, Literal, TypeVar
+
+from bench.errors import MissingError, UsageError
+
+Kind = Literal["model", "explainer"]
+Value = TypeVar("Value")
+NAME = re.compile(r"[a-z][a-z0-9_+]*")
+GROUPS: Mapping[str, str] = {"model": "bench.models", "explainer": "bench.explainers"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name.
+
+    Attributes:
+        name: what users type.
+        target: `module:attribute`, or `path/to/file.py:attribute`.
+        about: one line for `bench list`.
+        owner: the distribution that registered it.
+        problem: why it cannot be used; empty when nothing is known against it.
+    """
+
+    name: str
+    target: str
+    about: str
+    owner: str
+    problem: str = ""
+
+
+class Registry(Generic[Value], Mapping[str, Value]):
+    """A read-only mapping from names to values that load on first use.
+
+    Iterating and `entries` import nothing. Indexing imports one module and may raise UsageError (no such name)
+    or MissingError (a plug-in that does not load).
+    """
+
+    def __init__(self, kind: Kind, entries: Mapping[str, Entry], value_type: type[Value]) -> None:
+        self.kind = kind
+        self.entries = entries
+        self._type = value_type
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def __getitem__(self, name: str) -> Value:
+        """The value of a registered name, or of `path/to/file.py:attribute` (which runs that file)."""
+        if is_file_name(name):
+            return self._checked(name, _load_file(name))
+        return self._checked(name, _load(self.entry(name)))
+
+    def entry(self, name: str) -> Entry:
+        """What is known of a name without loading it."""
+        if name in self.entries:
+            return self.entries[name]
+        raise UsageError(f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}",
+                         try_=f"bench list {self.kind}s")
+
+    def _checked(self, name: str, value: object) -> Value:
+        if not isinstance(value, self._type):
+            raise MissingError(
+                f"{self.kind} '{name}' is a {type(value).__name__}, not a {self._type.__name__}",
+                try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
+            )
+        return value
+
+
+def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:
+    """"; did you mean 'x'?" for the nearest known name, or nothing."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name means `path/to/file.py:attribute`."""
+    return ".py:" in name
+
+
+def discover(kind: Kind, value_type: type[Value]) -> Registry[Value]:
+    """All names of one kind: the built-in table first, then the entry points of installed distributions.
+
+    Nothing is imported but the folder's table of strings. A name that two owners register is unusable, and
+    asking for it names both; a name that breaks the rules is unusable; neither hurts any other name.
+    """
+    table = importlib.import_module(GROUPS[kind]).ENTRIES
+    entries = {name: Entry(name, target, about, "bench") for name, (target, about) in table.items()}
+    for point in entry_points(group=GROUPS[kind]):
+        owner = point.dist.name if point.dist else "an unknown distribution"
+        entries[point.name] = _joined(entries.get(point.name), Entry(point.name, point.value, f"from {owner}", owner))
+    return Registry(kind, entries, value_type)
+
+
+def _joined(known: Entry | None, new: Entry) -> Entry:
+    if not NAME.fullmatch(new.name):
+        return Entry(new.name, new.target, new.about, new.owner, f"a name must match {NAME.pattern}")
+    if known is None or known.owner == new.owner:
+        return new
+    owners = f"{known.owner} and {new.owner}"
+    return Entry(new.name, known.target, known.about, owners, f"registered twice, by {owners}")
+
+
+def _load(entry: Entry) -> object:
+    hint = "bench doctor"
+    if entry.problem:
+        raise MissingError(f"'{entry.name}' cannot be used: {entry.problem}", try_=hint)
+    module, _, attribute = entry.target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as reason:  # a plug-in may fail in any way, and must fail alone
+        raise MissingError(
+            f"'{entry.name}' of {entry.owner} does not load: {type(reason).__name__}: {reason}", try_=hint
+        ) from reason
+
+
+def _load_file(name: str) -> object:
+    path_text, _, attribute = name.rpartition(":")
+    path = Path(path_text)
+    if not path.is_file():
+        raise MissingError(f"no file {path_text}", try_="a path to a Python file, then ':' and a name in it")
+    try:
+        module = _run_file(path)
+    except Exception as reason:  # the user's own file may fail in any way
+        raise MissingError(f"{path_text} does not run: {type(reason).__name__}: {reason}") from reason
+    if not hasattr(module, attribute):
+        public = [each for each in vars(module) if not each.startswith("_")]
+        raise MissingError(f"{path_text} has no '{attribute}'{did_you_mean(attribute, public)}",
+                           try_=f"one of: {', '.join(public[:8]) or 'nothing public is in it'}")
+    return getattr(module, attribute)
+
+
+def _run_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"bench_file_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise MissingError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickling look the module up by name
+    spec.loader.exec_module(module)
+    return module
