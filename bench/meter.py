@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,14 +17,15 @@ class Meter:
     """Counts images and the seconds they took, on one device.
 
     The device is synchronised before the clock is read, so queued work counts where it was asked for. The first
-    lap of a meter holds one-time costs (allocation, kernel choice) and is kept apart as `warm_up`.
+    lap of a meter holds one-time costs (allocation, kernel choice) and is kept apart as `warm_up`; `laps` are the
+    raw samples, (images, seconds) in run order.
     """
 
     device: torch.device
     images: int = 0
     seconds: float = 0.0
-    warm_up: float = 0.0
-    laps: int = 0
+    warm_up: tuple[int, float] = (0, 0.0)
+    laps: list[tuple[int, float]] = field(default_factory=list)
 
     @contextmanager
     def lap(self, images: int) -> Iterator[None]:
@@ -37,22 +38,18 @@ class Meter:
 
     def add(self, images: int, seconds: float) -> None:
         """Count one lap that somebody else timed with `now`."""
-        self.laps += 1
-        if self.laps == 1:
-            self.warm_up, self.images, self.seconds = seconds, 0, 0.0
-            self._first = (images, seconds)
+        self.laps.append((images, seconds))
+        if len(self.laps) == 1:
+            self.warm_up = (images, seconds)
             return
         self.images += images
         self.seconds += seconds
 
     @property
     def rate(self) -> float | None:
-        """Images a second without the first lap; with it where there is no other; None before any."""
-        if self.images and self.seconds > 0:
-            return self.images / self.seconds
-        if self.laps == 1 and self._first[1] > 0:
-            return self._first[0] / self._first[1]
-        return None
+        """Images a second without the first lap; of the first lap where there is no other; None before any."""
+        images, seconds = (self.images, self.seconds) if self.images else self.warm_up
+        return images / seconds if seconds > 0 else None
 
 
 def now(device: torch.device) -> float:

@@ -72,8 +72,9 @@ class Registry(Generic[Value], Mapping[str, Value]):
         """What is known of a name without loading it."""
         if name in self.entries:
             return self.entries[name]
-        raise UsageError(f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}",
-                         try_=f"bench list {self.kind}s")
+        raise UsageError(
+            f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}", try_=f"bench list {self.kind}s"
+        )
 
     def _checked(self, name: str, value: object) -> Value:
         if not isinstance(value, self._type):
@@ -85,7 +86,7 @@ class Registry(Generic[Value], Mapping[str, Value]):
 
 
 def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:
-    """"; did you mean 'x'?" for the nearest known name, or nothing."""
+    """ "; did you mean 'x'?" for the nearest known name, or nothing."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -142,8 +143,10 @@ def _load_file(name: str) -> object:
         raise MissingError(f"{path_text} does not run: {type(reason).__name__}: {reason}") from reason
     if not hasattr(module, attribute):
         public = [each for each in vars(module) if not each.startswith("_")]
-        raise MissingError(f"{path_text} has no '{attribute}'{did_you_mean(attribute, public)}",
-                           try_=f"one of: {', '.join(public[:8]) or 'nothing public is in it'}")
+        raise MissingError(
+            f"{path_text} has no '{attribute}'{did_you_mean(attribute, public)}",
+            try_=f"one of: {', '.join(public[:8]) or 'nothing public is in it'}",
+        )
     return getattr(module, attribute)
 
 

@@ -1,0 +1,79 @@
+"""Which images and which classes are explained: one fixed order, so that selections nest and coincide."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from bench.errors import UsageError
+from bench.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from bench.contracts import ExplainerSpec, Integers
+    from bench.trained import Predictions, Trained
+
+Target = Literal["predicted", "true", "both"]
+Which = Literal["wrong", "all"]
+INPUT_LAYER = "input"
+LONG = 15 * 60  # seconds: beyond, a CPU explains LONG_LIMIT images unless told otherwise
+LONG_LIMIT = 500
+
+
+def fixed_order(labels: Integers) -> Integers:
+    """All test ids in the one order that every run and every limit uses, balanced by true class.
+
+    Within a class ids are ordered by a hash; then classes take turns. So the first N of any selection nest in
+    the first M of it, and coincide between runs on the same test split.
+    """
+
+    def rank(index: int) -> bytes:
+        return hashlib.sha256(f"bench:{index}".encode()).digest()
+
+    by_class = [sorted(np.flatnonzero(labels == each).tolist(), key=rank) for each in np.unique(labels)]
+    turns = ((turn, place) for place, members in enumerate(by_class) for turn in range(len(members)))
+    return np.array([by_class[place][turn] for turn, place in sorted(turns)], dtype=np.int64)
+
+
+def choose_ids(predictions: Predictions, which: Which, limit: int | None) -> Integers:
+    """The first `limit` test ids, wrong ones or all, of the fixed order."""
+    order = fixed_order(predictions.labels)
+    if which == "wrong":
+        order = order[np.isin(order, predictions.wrong)]
+    return order[:limit]
+
+
+def check_ids(ids: Sequence[int], total: int) -> Integers:
+    """Ids a user asked for; UsageError names the first that is not in the test split."""
+    for each in ids:
+        if not 0 <= each < total:
+            raise UsageError(f"no test image {each}", try_=f"ids from 0 to {total - 1}")
+    return np.array(sorted(set(ids)), dtype=np.int64)
+
+
+def check_layers(trained: Trained, layers: Sequence[str]) -> None:
+    """UsageError for the first layer that the model does not have."""
+    known = [name for name, _ in trained.model.named_modules() if name]
+    for layer in layers:
+        if layer not in known and layer != INPUT_LAYER:
+            raise UsageError(
+                f"'{layer}' is not a layer of {trained.record.model}{did_you_mean(layer, known)}",
+                try_=f"bench list layers --model {trained.record.model}",
+            )
+
+
+def wanted_targets(predictions: Predictions, ids: Integers, target: Target) -> Integers:
+    """(N, T) classes whose maps are wanted: predicted, true, or both in this order."""
+    predicted, true = predictions.predicted[ids], predictions.labels[ids]
+    columns = {"predicted": (predicted,), "true": (true,), "both": (predicted, true)}[target]
+    return np.stack(columns, axis=1).astype(np.int64)
+
+
+def estimated_seconds(
+    specs: Sequence[ExplainerSpec], layers: Sequence[str], *, images: int, targets: int, forward_rate: float
+) -> float:
+    """What explaining will take: each explainer's cost at its dearest layer, in forward passes."""
+    passes = sum(max(spec.cost(layer) for layer in layers) for spec in specs) * targets + 1
+    return images * passes / forward_rate

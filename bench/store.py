@@ -1,0 +1,269 @@
+"""Run folders on disk. Every write is temp file, fsync, rename; everything read is checked and may be hostile."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bench.contracts import RunRecord
+from bench.errors import StoreError, UsageError
+from bench.registry import did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+RUN_SCHEMA = 1
+CHECKPOINT_SCHEMA = 1
+NAME_LENGTH = 60
+SLUG = re.compile(r"[a-z0-9][a-z0-9._+-]*", re.IGNORECASE)
+RESERVED = {"compare", "latest", "show"}
+RECORD, LOG, CHECKPOINT = "run.json", "log.jsonl", "checkpoint.safetensors"
+PREDICTIONS, SAMPLES, REPORT = "predictions.npz", "samples.npz", "report.html"
+
+Value = TypeVar("Value")
+
+
+# --- files -------------------------------------------------------------------------------------------------
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder to sync it
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write readable JSON; NaN and infinity are refused, since no other reader takes them."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Write arrays, compressed, none of them with objects."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray[Any, Any]]:
+    """The named arrays of a file; StoreError where it is missing, damaged or holds objects."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names}
+    except FileNotFoundError as reason:
+        raise StoreError(f"no file {path}") from reason
+    except Exception as reason:  # zip, zlib and numpy raise many kinds for a damaged file
+        raise StoreError(f"{path} cannot be read: {reason}", try_="delete it and run the step again") from reason
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_schema(value: Mapping[str, object], known: int, path: Path) -> None:
+    """Refuse a file that a newer bench wrote, or one that says nothing about itself."""
+    found = value.get("schema")
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise StoreError(f"{path} has no schema number: {found!r}")
+    if found > known:
+        raise StoreError(
+            f"{path} has schema {found}, this bench reads up to {known}", try_="pip install --upgrade cambench"
+        )
+
+
+# --- run folders -------------------------------------------------------------------------------------------
+
+
+def check_name(name: str) -> str:
+    """A name that is one harmless folder name; UsageError otherwise."""
+    if not SLUG.fullmatch(name) or len(name) > NAME_LENGTH or name in RESERVED or name.endswith("."):
+        raise UsageError(
+            f"'{name}' cannot be a run's name",
+            try_=f"letters, digits and . _ + -, at most {NAME_LENGTH} characters, not {' or '.join(sorted(RESERVED))}",
+        )
+    return name
+
+
+def create_run(runs: Path, *, model: str, data: str, seed: int, name: str | None) -> Path:
+    """Make the folder of a new run: the name asked for, or the first free <model>-<data>-s<seed>-<n>.
+
+    A folder that is there is never taken: UsageError names it.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    if name is not None:
+        folder = runs / check_name(name)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            raise UsageError(f"run '{name}' is there already", try_="another --run NAME, or bench rm " + name) from None
+        return folder
+    tail = f"-{data}-s{seed}"
+    stem = model[: NAME_LENGTH - len(tail) - 4] + tail
+    number = 1
+    while True:
+        folder = runs / check_name(f"{stem}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        return folder
+
+
+def find_run(runs: Path, name: str) -> Path:
+    """The folder of a run: its name, `latest`, or a path to it."""
+    if name == "latest":
+        return _latest(runs)
+    folder = Path(name) if "/" in name or os.sep in name else runs / check_name(name)
+    if not (folder / RECORD).is_file():
+        known = run_names(runs)
+        hint = "bench list runs" if known else "bench train --model cifar_resnet18"
+        raise StoreError(f"no run '{name}' in {runs}{did_you_mean(name, known)}", try_=hint)
+    return folder
+
+
+def _latest(runs: Path) -> Path:
+    pointer = runs / "latest"
+    if not pointer.is_file():
+        raise StoreError(f"no run has finished training in {runs}", try_="bench train --model cifar_resnet18")
+    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    return find_run(runs, check_name(name))
+
+
+def run_names(runs: Path) -> list[str]:
+    """Names of all folders that hold a run record, sorted."""
+    if not runs.is_dir():
+        return []
+    return sorted(each.name for each in runs.iterdir() if (each / RECORD).is_file())
+
+
+# --- records -----------------------------------------------------------------------------------------------
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Replace run.json."""
+    write_json(folder / RECORD, dataclasses.asdict(record))
+
+
+def read_record(folder: Path) -> RunRecord:
+    """run.json of a folder, validated."""
+    return read_value(folder / RECORD, RunRecord, RUN_SCHEMA)
+
+
+def read_value(path: Path, kind: type[Value], schema: int) -> Value:
+    """A JSON file as a value of contracts, validated field by field; StoreError names what is wrong."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as reason:
+        raise StoreError(f"no file {path}") from reason
+    except (OSError, ValueError, RecursionError) as reason:
+        raise StoreError(f"{path} is not JSON: {reason}") from reason
+    if not isinstance(raw, dict):
+        raise StoreError(f"{path} holds {type(raw).__name__}, not an object")
+    check_schema(raw, schema, path)
+    try:
+        return TypeAdapter(kind).validate_python(raw)
+    except ValidationError as reason:
+        first = reason.errors()[0]
+        where = ".".join(str(each) for each in first["loc"])
+        raise StoreError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.60})") from reason
+
+
+def append_line(path: Path, value: object) -> None:
+    """One more line of JSON."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log; a last line that was cut off is left out."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+# --- weights -----------------------------------------------------------------------------------------------
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, object]) -> str:
+    """Write weights with their metadata as safetensors; gives the file's sha256."""
+    from safetensors.torch import save
+
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    header = {"bench": json.dumps({"schema": CHECKPOINT_SCHEMA, **metadata}, allow_nan=False)}
+    data = save(tensors, metadata=header)
+    write_bytes(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and metadata of a checkpoint; StoreError where it is missing, damaged or not ours."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise StoreError(f"no checkpoint {path}", try_="bench train --model cifar_resnet18")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("bench", "null"))
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except Exception as reason:  # safetensors raises its own and Rust's kinds
+        raise StoreError(f"{path} is not a safetensors file: {reason}") from reason
+    if not isinstance(header, dict):
+        raise StoreError(f"{path} was not written by bench: it lacks the names of its classes")
+    check_schema(header, CHECKPOINT_SCHEMA, path)
+    return state, header
+
+
+def updated(folder: Path, change: Callable[[RunRecord], RunRecord]) -> RunRecord:
+    """Read, change and replace a run's record."""
+    record = change(read_record(folder))
+    write_record(folder, record)
+    return record
