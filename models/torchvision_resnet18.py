@@ -1,0 +1,42 @@
+"""torchvision's ResNet18 with its stem modified for 32x32 images."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bench.contracts import ModelSpec
+
+from .stem import not_fetched, shared_weights, small_stem
+
+
+def build(num_classes: int) -> nn.Module:
+    """torchvision's resnet18, natively initialised, with a 3x3 stem and no max-pool."""
+    from torchvision.models import resnet18
+
+    model: nn.Module = resnet18(weights=None, num_classes=num_classes)
+    small_stem(model)
+    return model
+
+
+def imagenet_weights() -> dict[str, Tensor]:
+    """torchvision's IMAGENET1K_V1 weights, all but conv1 and fc; fetched once, then from torch's hub cache.
+
+    Raises:
+        MissingError: they are not cached and cannot be fetched.
+    """
+    from torchvision.models import ResNet18_Weights
+
+    try:
+        state = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    except Exception as reason:  # no network, a proxy, a full disk, a wrong hash: all mean "not there"
+        raise not_fetched("torchvision", reason) from reason
+    return shared_weights(dict(state))
+
+
+TORCHVISION_RESNET18 = ModelSpec(
+    name="torchvision_resnet18",
+    build=build,
+    source="torchvision.models.resnet18 (He et al. 2016, arXiv:1512.03385), 3x3 stem for 32x32 images",
+    backend="torchvision",
+    imagenet=imagenet_weights,
+)
