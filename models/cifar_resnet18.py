@@ -83,7 +83,7 @@ def stages() -> Iterator[nn.Sequential]:
 
 
 def imagenet() -> dict[str, Tensor]:
-    """torchvision's ImageNet weights under this model's keys, all but conv1 and the head.
+    """The ImageNet weights of torchvision under this model's keys, all but conv1 and the head.
 
     Raises:
         MissingError: they are not cached and cannot be fetched.

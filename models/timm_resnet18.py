@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -10,25 +10,28 @@ from bench.contracts import ModelSpec
 
 from .stem import not_fetched, shared_weights, small_stem
 
+if TYPE_CHECKING:
+    from timm.models.resnet import ResNet
+
 REDUCTIONS = {"act1": 1, "layer1": 1, "layer2": 2, "layer3": 4, "layer4": 8}
 # timm's answers to "where do the weights come from": nowhere, for this net is trained from scratch.
 ORIGIN = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "tag", "origin_url", "paper_ids", "license")
 
 
 def build(num_classes: int) -> nn.Module:
-    """timm's resnet18 with a 3x3 stem and no max-pool.
+    """A resnet18 of timm's with a 3x3 stem and no max-pool.
 
     `zero_init_last=False`, because timm alone starts every second norm of a block at zero.
     """
     import timm
 
-    model: nn.Module = timm.create_model("resnet18", pretrained=False, num_classes=num_classes, zero_init_last=False)
+    model: ResNet = timm.create_model("resnet18", pretrained=False, num_classes=num_classes, zero_init_last=False)
     small_stem(model)
     correct_facts(model, num_classes)
     return model
 
 
-def correct_facts(model: Any, num_classes: int) -> None:
+def correct_facts(model: ResNet, num_classes: int) -> None:
     """Make what timm says about the net true again: strides of its features, input size, no pretrained weights."""
     for stage in model.feature_info:
         stage["reduction"] = REDUCTIONS[stage["module"]]
@@ -48,7 +51,7 @@ def correct_facts(model: Any, num_classes: int) -> None:
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """timm's default ImageNet weights of resnet18, all but conv1 and fc; fetched once, then cached.
+    """The ImageNet weights of timm's default resnet18, all but conv1 and fc; fetched once, then cached.
 
     Raises:
         MissingError: they are not cached and cannot be fetched.

@@ -10,7 +10,7 @@ from .stem import not_fetched, shared_weights, small_stem
 
 
 def build(num_classes: int) -> nn.Module:
-    """torchvision's resnet18, natively initialised, with a 3x3 stem and no max-pool."""
+    """A resnet18 of torchvision's, natively initialised, with a 3x3 stem and no max-pool."""
     from torchvision.models import resnet18
 
     model: nn.Module = resnet18(weights=None, num_classes=num_classes)
@@ -19,7 +19,7 @@ def build(num_classes: int) -> nn.Module:
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """torchvision's IMAGENET1K_V1 weights, all but conv1 and fc; fetched once, then from torch's hub cache.
+    """The IMAGENET1K_V1 weights of torchvision, all but conv1 and fc; fetched once, then from torch's hub cache.
 
     Raises:
         MissingError: they are not cached and cannot be fetched.

@@ -1,0 +1,65 @@
+"""pytorch-grad-cam's GradCAM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from bench.contracts import ExplainerSpec
+
+from .borrowing import borrowed
+from .costs import gradcam_cost
+from .recording import raw_map, record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+
+def gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """pytorch-grad-cam's Grad-CAM: channels weighted by the mean gradient of the target's logit, then summed.
+
+    The library makes the loss of its ClassifierOutputTargets, runs backward, collects activations and gradients
+    through its hooks, weights and sums them in numpy. Ours is the forward pass (one for all targets and layers, on
+    a frozen model), and that the sum is taken before the library's ReLU, scaling and resizing. numpy has no
+    bfloat16 and adds float16 up in float16, so for both the library is given float32.
+
+    Args:
+        model: gives logits (N, K). Left as found.
+        layers: dotted module names whose outputs are (N, C, h, w).
+        images: (N, 3, H, W), normalised as in training.
+        targets: (N, T) int64, the classes each map speaks for.
+
+    Returns:
+        {layer: (N, T, h, w)} in the dtype of `images`, signed, detached. Unit: logits; a cell's value is
+        the sum over channels of the mean gradient (logits per unit of activation) times the cell's activation.
+
+    Raises:
+        UsageError: a layer is no module of the model.
+        ContractError: a layer has no grid or no part in the logits, a target is missing or not a class; names which.
+
+    Source: Selvaraju et al. 2017, arXiv:1610.02391; pytorch_grad_cam.GradCAM.
+    """
+    from .replay import RawGradCAM
+
+    with borrowed(model):
+        recording = record(model, layers, images, targets)
+        with RawGradCAM.of(model, recording) as cam:
+            maps = [cam.raw(images, column) for column in targets.unbind(1)]
+    found = {
+        name: torch.stack([raw_map(name, of_target[name], images) for of_target in maps], dim=1)
+        for name in recording.grids
+    }
+    return {name: found[name] for name in layers}
+
+
+GRADCAM = ExplainerSpec(
+    name="gradcam",
+    explain=gradcam,
+    source="Selvaraju et al. 2017, arXiv:1610.02391; pytorch_grad_cam.GradCAM",
+    backend="grad-cam",
+    claims="grad-cam",
+    cost=gradcam_cost,
+)

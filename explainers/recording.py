@@ -1,0 +1,109 @@
+"""One forward pass, with the outputs of the wanted layers kept as they were the moment they were made."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from bench.errors import ContractError
+
+from .layers import check_grid, check_logits, check_request, find_layers, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+@dataclass
+class Recording:
+    """What one forward pass left behind, still attached to its graph.
+
+    Attributes:
+        logits: (N, K), whose graph leads back to every grid.
+        grids: each layer's output (N, C, h, w), in forward order.
+    """
+
+    logits: Tensor
+    grids: dict[str, Tensor]
+
+
+def record(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> Recording:
+    """Run the model once and keep what the layers gave. Call it inside `borrowed`.
+
+    The rest of the net works on clones, so an in-place ReLU or `out += identity` behind a layer cannot overwrite
+    what was recorded. A module that runs several times a pass answers for its last run.
+
+    Raises:
+        UsageError: a layer is no module of the model.
+        ContractError: a layer has no grid or no part in the logits, a target is not a class; names which.
+    """
+    check_request(layers, images, targets)
+    grids: dict[str, Tensor] = {}
+    with ExitStack() as hooks:
+        for name, module in find_layers(model, layers).items():
+            hooks.enter_context(hooked(module, keep_output(name, len(images), grids)))
+        logits = check_logits(model(private(images)), targets)
+    behind = graph_of(logits)
+    for name in layers:
+        if name not in grids:
+            raise ContractError(f"layer {name!r} did not run in the forward pass, so it has no map")
+        if grids[name].grad_fn not in behind:
+            raise ContractError(f"the logits do not depend on layer {name!r}, so it has no map")
+    return Recording(logits, grids)
+
+
+def graph_of(logits: Tensor) -> set[object]:
+    """The nodes of the graph behind the logits."""
+    seen: set[object] = set()
+    front = [logits.grad_fn]
+    while front:
+        node = front.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            front.extend(above for above, _ in node.next_functions)
+    return seen
+
+
+def keep_output(name: str, batch: int, grids: dict[str, Tensor]) -> Callable[..., Tensor]:
+    """A forward hook that keeps a layer's output in `grids` and hands a clone on."""
+
+    def hook(module: nn.Module, inputs: object, output: object) -> Tensor:
+        grid = check_grid(name, output, batch)
+        if not grid.requires_grad:
+            # The graph begins here. A view, because the gradients of leaves arrive in no fixed order, and
+            # pytorch-grad-cam pairs gradients with activations by order.
+            leaf = grid.detach().requires_grad_()
+            grid = leaf.view_as(leaf)
+        grids.pop(name, None)  # a later run takes a later place
+        grids[name] = grid
+        return grid.clone()
+
+    return hook
+
+
+@contextmanager
+def hooked(module: nn.Module, hook: Callable[..., Tensor]) -> Iterator[None]:
+    """A forward hook that is gone afterwards."""
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def private(images: Tensor) -> Tensor:
+    """The images, free of the caller's graph and usable for autograd even when made in inference mode."""
+    return images.clone() if images.is_inference() else images.detach()
+
+
+def raw_map(name: str, values: Tensor, images: Tensor) -> Tensor:
+    """(N, h, w) on the device and in the dtype of the images, detached.
+
+    Raises:
+        ContractError: of another shape.
+    """
+    if values.ndim != 3 or len(values) != len(images):
+        raise ContractError(f"the map of layer {name!r} is {shape_of(values)}, not (N, h, w) for {len(images)} images")
+    return values.detach().to(images.device, images.dtype)
