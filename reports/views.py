@@ -1,0 +1,120 @@
+"""What the templates need beyond the page's own values: names to tell runs apart, rankings, the matrix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from bench.contracts import Agreement, CellView, Page
+
+from .charts import Axis, Chart, axis_of, curve_chart, series_of
+
+MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
+MOST_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class Confused:
+    """`count` images of class `true` were taken for class `predicted`; `share` of the class's images."""
+
+    true: int
+    predicted: int
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """One line of the matrix: an explainer or a pair of them, with one entry a layer, None where there is none."""
+
+    name: str
+    cells: tuple[CellView | Agreement | None, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything derived from a Page that a template prints."""
+
+    labels: tuple[str, ...]
+    layers: tuple[str, ...]
+    sizes: tuple[str, ...]
+    accuracy_axis: Axis
+    recall_axis: Axis
+    charts: tuple[Chart, ...]
+    confused: tuple[Confused, ...]
+    most_off_diagonal: int
+    matrix: tuple[tuple[MatrixRow, ...], ...]
+    anchors: frozenset[str]
+
+
+def view_of(page: Page) -> View:
+    """The derived values of a page."""
+    layers = tuple(dict.fromkeys(cell.layer for cell in page.cells))
+    first = page.runs[0]
+    confused = _confused(first.confusion)
+    return View(
+        labels=run_labels(page),
+        layers=layers,
+        sizes=tuple(_size(page, layer) for layer in layers),
+        accuracy_axis=axis_of(run.accuracy for run in page.runs),
+        recall_axis=axis_of(row.recall for row in first.per_class),
+        charts=_charts(page),
+        confused=confused[:MOST_PAIRS],
+        most_off_diagonal=max((pair.count for pair in confused), default=0),
+        matrix=tuple(_matrix(page, run, layers) for run in range(len(page.runs))),
+        anchors=_anchors(page),
+    )
+
+
+def run_labels(page: Page) -> tuple[str, ...]:
+    """A short name per run: the model where it is unique, else the run's own name."""
+    times = Counter(run.model for run in page.runs)
+    return tuple(run.model if times[run.model] == 1 else run.run for run in page.runs)
+
+
+def _anchors(page: Page) -> frozenset[str]:
+    """The places a finding may link to; another one is shown as plain text."""
+    fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "agreement", "errors", "provenance"}
+    own = {"classes", "confusion"} if page.kind == "run" else {"pairs"}
+    return frozenset(fixed | own | {f"i{item.id}" for item in page.gallery})
+
+
+def _confused(confusion: tuple[tuple[int, ...], ...]) -> tuple[Confused, ...]:
+    found = [
+        Confused(true, predicted, number, number / max(1, sum(row)))
+        for true, row in enumerate(confusion)
+        for predicted, number in enumerate(row)
+        if number and true != predicted
+    ]
+    return tuple(sorted(found, key=lambda pair: (-pair.count, pair.true, pair.predicted)))
+
+
+def _size(page: Page, layer: str) -> str:
+    sizes = {f"{cell.height}×{cell.width}" for cell in page.cells if cell.layer == layer}
+    return sizes.pop() if len(sizes) == 1 else "sizes differ"
+
+
+def _charts(page: Page) -> tuple[Chart, ...]:
+    names = run_labels(page) if len(page.runs) > 1 else ("",)
+    drawn = []
+    for quantity in ("loss", "accuracy"):
+        series = []
+        for k, (run, name) in enumerate(zip(page.runs, names, strict=True)):
+            parts = series_of(run.curve, quantity, label=name, colour=k % 6 + 1)
+            # Twelve lines on one drawing say nothing: of several runs only the better judge of each is drawn.
+            series += parts if not name else parts[-1:]
+        drawn.append(curve_chart(series, title=quantity, percent=quantity == "accuracy"))
+    return tuple(chart for chart in drawn if chart is not None)
+
+
+def _matrix(page: Page, run: int, layers: tuple[str, ...]) -> tuple[MatrixRow, ...]:
+    cells = {(cell.explainer, cell.layer): cell for cell in page.cells if cell.run == run}
+    agreed = {((a.first, a.second), a.layer): a for a in page.agreements if a.run == run}
+    explainers = dict.fromkeys(explainer for explainer, _ in cells)
+    pairs = dict.fromkeys(pair for pair, _ in agreed)
+    rows = [MatrixRow(name, tuple(cells.get((name, layer)) for layer in layers)) for name in explainers]
+    rows += [
+        MatrixRow(f"{first} against {second}", tuple(agreed.get(((first, second), layer)) for layer in layers))
+        for first, second in pairs
+    ]
+    return tuple(rows)
