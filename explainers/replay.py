@@ -1,7 +1,7 @@
 """pytorch-grad-cam's classes, shown a forward pass that has already been made."""
 
 # The library's classes are half typed, and wrongly where an array is called a Tensor; ours are checked all the same.
-# mypy: disable-error-code="no-untyped-call, arg-type, override"
+# mypy: disable-error-code="no-untyped-call, arg-type, misc, override"
 
 from __future__ import annotations
 

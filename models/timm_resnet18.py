@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
 
 from .stem import not_fetched, shared_weights, small_stem
-
-if TYPE_CHECKING:
-    from timm.models.resnet import ResNet
 
 REDUCTIONS = {"act1": 1, "layer1": 1, "layer2": 2, "layer3": 4, "layer4": 8}
 # timm's answers to "where do the weights come from": nowhere, for this net is trained from scratch.
@@ -25,17 +22,18 @@ def build(num_classes: int) -> nn.Module:
     """
     import timm
 
-    model: ResNet = timm.create_model("resnet18", pretrained=False, num_classes=num_classes, zero_init_last=False)
+    model: nn.Module = timm.create_model("resnet18", pretrained=False, num_classes=num_classes, zero_init_last=False)
     small_stem(model)
     correct_facts(model, num_classes)
     return model
 
 
-def correct_facts(model: ResNet, num_classes: int) -> None:
+def correct_facts(model: nn.Module, num_classes: int) -> None:
     """Make what timm says about the net true again: strides of its features, input size, no pretrained weights."""
-    for stage in model.feature_info:
+    net: Any = model  # timm types its attributes as tensors or modules
+    for stage in net.feature_info:
         stage["reduction"] = REDUCTIONS[stage["module"]]
-    kept = {key: value for key, value in dict(model.pretrained_cfg).items() if key not in ORIGIN}
+    kept = {key: value for key, value in dict(net.pretrained_cfg).items() if key not in ORIGIN}
     facts = {
         "num_classes": num_classes,
         "input_size": (3, 32, 32),
@@ -47,7 +45,7 @@ def correct_facts(model: ResNet, num_classes: int) -> None:
         "mean": (0.0, 0.0, 0.0),
         "std": (1.0, 1.0, 1.0),
     }
-    model.pretrained_cfg = model.default_cfg = kept | facts
+    net.pretrained_cfg = net.default_cfg = kept | facts
 
 
 def imagenet_weights() -> dict[str, Tensor]:

@@ -1,0 +1,192 @@
+"""What a model is made of: the classic table of its modules, parameters and multiplications."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.errors import ContractError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+GIGA = 1e9
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of one module.
+
+    Attributes:
+        name: dotted name in the model.
+        kind: class name.
+        shape: of its output, for one image; empty when that is no tensor.
+        parameters: of the module itself, counted at its first run only, so that rows add up to the total.
+        inside: of the module and all modules in it.
+        classic: convolution, norm, block or linear layer, which the short table shows.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    inside: int
+    classic: bool
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A model in figures.
+
+    Attributes:
+        kind: class name of the model.
+        input_shape: of the image it was run on.
+        rows: every run of every module but the model itself, in the order in which they finish.
+        parameters, trainable: of the whole model.
+        macs: multiplications of one forward pass of one image, in convolutions and matrix products.
+    """
+
+    kind: str
+    input_shape: tuple[int, ...]
+    rows: tuple[Row, ...]
+    parameters: int
+    trainable: int
+    macs: int
+
+
+def summarise(model: nn.Module, input_size: int = 32) -> Summary:
+    """Run one black image through the model in eval mode and note what every module gave. Leaves it as found.
+
+    Args:
+        model: takes (1, 3, input_size, input_size).
+        input_size: pixels an edge.
+
+    Raises:
+        ContractError: the model cannot take such an image; says why.
+    """
+    shape = (3, input_size, input_size)
+    rows: list[Row] = []
+    counter = FlopCounterMode(display=False)
+    with ExitStack() as stack:
+        stack.enter_context(in_eval_mode(model))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(hooks_that_note(model, rows))
+        stack.enter_context(counter)
+        try:
+            model(black_image(model, shape))
+        except RuntimeError as reason:
+            raise ContractError(f"{type(model).__name__} cannot take one image {shape}: {reason}") from reason
+    return Summary(
+        kind=type(model).__name__,
+        input_shape=shape,
+        rows=tuple(rows),
+        parameters=count(model, own=False),
+        trainable=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        macs=counter.get_total_flops() // 2,
+    )
+
+
+def format_summary(summary: Summary, *, all: bool = False) -> str:
+    """The table as text: the classic rows, or all of them, then totals. No line break at the end."""
+    rows = [row for row in summary.rows if all or row.classic]
+    cells = [("module", "kind", "output", "parameters"), *(cells_of(row) for row in rows)]
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    name, kind, output, parameters = widths
+    lines = [f"{a:<{name}}  {b:<{kind}}  {c:>{output}}  {d:>{parameters}}" for a, b, c, d in cells]
+    rule = "-" * len(lines[0])
+    hidden = len(summary.rows) - len(rows)
+    shown = f"{len(rows)} rows" + (f", {hidden} more with --all" if hidden else "")
+    return "\n".join(
+        [
+            f"{summary.kind}, input {by(summary.input_shape)}",
+            *lines[:1],
+            rule,
+            *lines[1:],
+            rule,
+            f"{shown}; in brackets: already counted in the rows above",
+            f"{summary.parameters:,} parameters, {summary.trainable:,} trainable",
+            f"{summary.macs / GIGA:.4f} GMAC a forward pass and image",
+        ]
+    )
+
+
+def cells_of(row: Row) -> tuple[str, str, str, str]:
+    """A row as text; parameters that other rows have counted stand in brackets."""
+    figure = f"{row.parameters:,}" if row.parameters or not row.inside else f"({row.inside:,})"
+    return row.name, row.kind, by(row.shape), figure
+
+
+def by(shape: tuple[int, ...]) -> str:
+    """`64 x 32 x 32`."""
+    return " x ".join(map(str, shape))
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode, and every module's own mode again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def hooks_that_note(model: nn.Module, rows: list[Row]) -> Iterator[None]:
+    """Forward hooks on every module but the model itself, which add to `rows`."""
+    seen: set[nn.Module] = set()
+    handles = [module.register_forward_hook(note(name, rows, seen)) for name, module in model.named_modules() if name]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def note(name: str, rows: list[Row], seen: set[nn.Module]) -> Callable[..., None]:
+    """A forward hook that adds a row."""
+
+    def hook(module: nn.Module, inputs: object, output: object) -> None:
+        first = module not in seen
+        seen.add(module)
+        rows.append(
+            Row(
+                name=name,
+                kind=type(module).__name__,
+                shape=tuple(output.shape[1:]) if isinstance(output, Tensor) else (),
+                parameters=count(module, own=True) if first else 0,
+                inside=count(module, own=False),
+                classic=is_classic(module),
+            )
+        )
+
+    return hook
+
+
+def is_classic(module: nn.Module) -> bool:
+    """A convolution, a norm, a linear layer, or a block: parts with weights, joined by code of its own."""
+    if isinstance(module, (*CONVOLUTIONS, *NORMS, nn.Linear)):
+        return True
+    has_parts = any(True for _ in module.children())
+    return has_parts and not isinstance(module, CONTAINERS) and count(module, own=False) > 0
+
+
+def count(module: nn.Module, *, own: bool) -> int:
+    """Parameters of the module; `own`: without those of the modules in it."""
+    return sum(parameter.numel() for parameter in module.parameters(recurse=not own))
+
+
+def black_image(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """(1, *shape) zeros where the model is and in its precision."""
+    like = next(model.parameters(), torch.empty(0))
+    return torch.zeros(1, *shape, device=like.device, dtype=like.dtype)
