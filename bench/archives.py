@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from bench.errors import DataError
-from bench.layout import LAYOUT, MAX_BYTES, SPLITS, Layout, Member, shown
+from bench.layout import LAYOUT, MAX_BYTES, SPLITS, Layout, Member, reason_of, shown
 
 MAX_TAIL = 2**26  # bytes of padding behind a tar's end mark
 
@@ -76,8 +76,7 @@ def _guarded(path: Path, reader: Callable[[IO[bytes], Layout], Iterator[Member]]
         with path.open("rb") as file:
             yield from reader(file, layout)
     except CORRUPT as error:
-        reason = str(error) or type(error).__name__
-        raise DataError(f"{path} is corrupt: {reason}", try_="a fresh copy of the archive") from error
+        raise DataError(f"{path} is corrupt: {reason_of(error)}", try_="a fresh copy of the archive") from error
 
 
 class _Forward:

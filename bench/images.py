@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from bench.archives import members_of
 from bench.contracts import Progress
 from bench.errors import DataError
-from bench.layout import BATCHES, LAYOUT, SPLITS, Layout, Member, shown
+from bench.layout import BATCHES, LAYOUT, SPLITS, Layout, Member, reason_of, shown
 
 SIZE = 32
 MAX_PIXELS = 64_000_000  # of one image, told by its header before it is decoded
@@ -180,8 +180,7 @@ def _decode_member(member: Member) -> _Picture:
     try:
         pixels, size, converted = decode(member.read())
     except Exception as error:  # Pillow's plug-ins raise about anything on hostile bytes
-        reason = str(error).split("<_io")[0].strip() or type(error).__name__
-        return _Picture(*placed, problem=reason)
+        return _Picture(*placed, problem=reason_of(error))
     return _Picture(*placed, pixels=pixels, size=size, converted=converted)
 
 

@@ -42,6 +42,11 @@ def shown(name: str) -> str:
     return repr(name if len(name) <= 100 else f"{name[:60]}...{name[-36:]}")
 
 
+def reason_of(error: Exception) -> str:
+    """What a library says of hostile bytes, for one line of a terminal and without an object's address."""
+    return shown(str(error).split("<_io")[0].strip() or type(error).__name__).strip("'\"")
+
+
 class Layout:
     """Which files are images of which class; learns the single top folder from the first image.
 

@@ -51,7 +51,7 @@ def class_sheet(dataset: Dataset, *, per_class: int = 10, scale: int = 2) -> Ima
         y = top + row * cell
         middle = y + 16 * scale
         draw.text((MARGIN, middle - 1), name, INK, small, anchor="ls")
-        draw.text((MARGIN, middle + 3), f"{sizes[row]:,} images", SOFT, _font(CAPTION - 2), anchor="lt")
+        draw.text((MARGIN, middle + 3), f"{sizes[row]:,} images", SOFT, small, anchor="lt")
         ids = (dataset.train.labels == row).nonzero().flatten()[:per_class]
         for column, picture in enumerate(_pictures(dataset.train.images[ids], scale)):
             sheet.paste(picture, (left + column * cell, y))

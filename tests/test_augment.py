@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bench.augment import augment, denormalise, fill_colour, normalise
+from bench.contracts import Augmentation
+from bench.errors import UsageError
+
+MEAN, STD = (0.49140, 0.48216, 0.44653), (0.24703, 0.24349, 0.26159)
+FILL = torch.tensor([125, 123, 114], dtype=torch.uint8)
+NOTHING = Augmentation(pad=0, flip=False, cutout=0)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(count: int, height: int = 32, width: int = 32) -> Tensor:
+    return torch.randint(0, 256, (count, 3, height, width), generator=seeded(99), dtype=torch.uint8)
+
+
+def plain(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """The same, one image after the other, as the papers tell it; numbers drawn in the same order."""
+    count, _, height, width = images.shape
+
+    def draw(below: int) -> list[int]:
+        return torch.randint(below, (count, 1), generator=generator).flatten().tolist()
+
+    border = augmentation.pad
+    down, right = (draw(2 * border + 1), draw(2 * border + 1)) if border else ([0] * count, [0] * count)
+    mirrored = draw(2) if augmentation.flip else [0] * count
+    centre_y, centre_x = (draw(height), draw(width)) if augmentation.cutout else ([0] * count, [0] * count)
+    results = []
+    for index, image in enumerate(images.numpy()):
+        large = np.pad(image, ((0, 0), (border, border), (border, border)), mode="reflect")
+        crop = large[:, down[index] : down[index] + height, right[index] : right[index] + width].copy()
+        if mirrored[index]:
+            crop = crop[:, :, ::-1].copy()
+        if augmentation.cutout:
+            top, left = centre_y[index] - augmentation.cutout // 2, centre_x[index] - augmentation.cutout // 2
+            bottom, end = top + augmentation.cutout, left + augmentation.cutout
+            crop[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(end, 0)] = FILL.numpy()[:, None, None]
+        results.append(crop)
+    return torch.from_numpy(np.stack(results))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pad=st.integers(0, 6),
+    flip=st.booleans(),
+    cutout=st.integers(0, 6),
+    height=st.integers(12, 17),
+    width=st.integers(12, 17),
+    seed=st.integers(0, 2**31),
+)
+def test_a_batch_is_what_the_slow_plain_way_gives(
+    pad: int, flip: bool, cutout: int, height: int, width: int, seed: int
+) -> None:
+    images, augmentation = noise(9, height, width), Augmentation(pad=pad, flip=flip, cutout=cutout)
+    fast = augment(images, augmentation, fill=FILL, generator=seeded(seed))
+    assert (fast == plain(images, augmentation, seeded(seed))).all()
+
+
+def test_the_default_is_what_the_slow_plain_way_gives() -> None:
+    images = noise(200)
+    fast = augment(images, Augmentation(), fill=FILL, generator=seeded(5))
+    assert fast.dtype == torch.uint8 and fast.shape == images.shape
+    assert (fast == plain(images, Augmentation(), seeded(5))).all()
+
+
+def test_two_epochs_differ_and_a_seed_repeats_them() -> None:
+    images, generator = noise(16), seeded(1)
+    first, second = (augment(images, Augmentation(), fill=FILL, generator=generator) for _ in range(2))
+    assert all((left != right).any() for left, right in zip(first, second, strict=True))
+    again = augment(images, Augmentation(), fill=FILL, generator=seeded(1))
+    assert (first == again).all()
+
+
+def test_the_images_given_stay_as_they_are_and_are_not_shared() -> None:
+    images = noise(4)
+    before = images.clone()
+    for augmentation in (Augmentation(), NOTHING):
+        augment(images, augmentation, fill=FILL, generator=seeded()).zero_()
+        assert (images == before).all()
+
+
+def test_nothing_to_do_changes_nothing_and_draws_nothing() -> None:
+    images, generator = noise(4), seeded()
+    state = generator.get_state()
+    assert (augment(images, NOTHING, fill=FILL, generator=generator) == images).all()
+    assert (generator.get_state() == state).all()
+
+
+def test_half_are_mirrored() -> None:
+    images = noise(1).expand(2000, -1, -1, -1)
+    mirrored = augment(images, Augmentation(pad=0, cutout=0), fill=FILL, generator=seeded())
+    as_before = (mirrored == images).flatten(1).all(1)
+    turned = (mirrored == images.flip(3)).flatten(1).all(1)
+    assert (as_before ^ turned).all()
+    assert 900 < int(turned.sum()) < 1100  # 4.5 standard deviations
+
+
+def test_every_one_of_81_crops_comes_and_no_other() -> None:
+    image = torch.arange(1024).view(1, 1, 32, 32)
+    image = torch.cat([image % 256, image // 256, image * 0], dim=1).to(torch.uint8)
+    images = image.expand(3000, -1, -1, -1)
+    crops = augment(images, Augmentation(flip=False, cutout=0), fill=FILL, generator=seeded())
+    centre = crops[:, 0, 16, 16].long() + 256 * crops[:, 1, 16, 16].long()
+    offsets = {(int(value) // 32 - 16, int(value) % 32 - 16) for value in centre}
+    assert offsets == {(y, x) for y in range(-4, 5) for x in range(-4, 5)}
+
+
+def test_the_border_is_reflected_so_no_new_colour_appears() -> None:
+    images = noise(50)
+    crops = augment(images, Augmentation(flip=False, cutout=0), fill=FILL, generator=seeded())
+    for image, crop in zip(images, crops, strict=True):
+        for channel in range(3):
+            assert set(crop[channel].flatten().tolist()) <= set(image[channel].flatten().tolist())
+
+
+def test_the_square_may_be_cut_by_the_border_and_lies_anywhere() -> None:
+    images = torch.zeros(4000, 3, 32, 32, dtype=torch.uint8)
+    cut = augment(images, Augmentation(pad=0, flip=False), fill=FILL, generator=seeded())
+    covered = (cut == FILL.view(1, 3, 1, 1)).all(1)
+    assert covered.any(0).all(), "every pixel is covered at times"
+    areas = covered.flatten(1).sum(1)
+    assert int(areas.max()) == 256
+    assert int(areas.min()) == 64, "a centre in the corner leaves a quarter"
+    assert ((cut == 0) | (cut == FILL.view(1, 3, 1, 1))).all()
+
+
+def test_the_square_has_the_mean_colour_which_is_near_zero_for_the_model() -> None:
+    fill = fill_colour(MEAN)
+    assert fill.tolist() == [125, 123, 114]
+    seen = normalise(fill.view(1, 3, 1, 1), MEAN, STD)
+    assert float(seen.abs().max()) < 0.5 / 255 / min(STD)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "word"),
+    [
+        (Augmentation(cutout=17), "cutout 17"),
+        (Augmentation(cutout=-1), "cutout -1"),
+        (Augmentation(pad=17), "pad 17"),
+        (Augmentation(pad=-4), "pad -4"),
+    ],
+)
+def test_more_than_half_of_the_picture_is_refused(augmentation: Augmentation, word: str) -> None:
+    with pytest.raises(UsageError, match=word) as caught:
+        augment(noise(2), augmentation, fill=FILL, generator=seeded())
+    assert caught.value.try_
+
+
+def test_global_random_state_is_left_alone() -> None:
+    state = torch.get_rng_state()
+    augment(noise(4), Augmentation(), fill=FILL, generator=seeded())
+    assert (torch.get_rng_state() == state).all()
+
+
+def test_a_batch_of_128_takes_a_few_milliseconds() -> None:
+    images, generator = noise(128), seeded()
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        augment(images, Augmentation(), fill=FILL, generator=generator)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.005
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("drawn_on", ["cpu", "cuda"])
+def test_on_cuda_nothing_waits_and_a_cpu_generator_gives_the_cpu_result(drawn_on: str) -> None:
+    images, fill = noise(64), FILL.cuda()
+    on_device = images.cuda()
+    generator = torch.Generator(drawn_on).manual_seed(3)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        changed = augment(on_device, Augmentation(), fill=fill, generator=generator)
+        values = normalise(changed, MEAN, STD)
+        pixels = denormalise(values, MEAN, STD)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert (pixels == changed).all()
+    if drawn_on == "cpu":
+        assert (changed.cpu() == augment(images, Augmentation(), fill=FILL, generator=seeded(3))).all()
+
+
+# --- normalised space --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("statistics", [(MEAN, STD), ((0.1, 0.5, 0.9), (0.001, 0.3, 0.5)), ((0.0,) * 3, (1.0,) * 3)])
+def test_all_256_levels_come_back(dtype: torch.dtype, statistics: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, -1, -1)
+    values = normalise(levels, *statistics, dtype)
+    assert values.dtype == dtype
+    assert (denormalise(values, *statistics) == levels).all()
+
+
+def test_normalised_values_are_the_formula() -> None:
+    images = noise(3)
+    wanted = (images.numpy() / 255 - np.array(MEAN)[:, None, None]) / np.array(STD)[:, None, None]
+    assert np.abs(normalise(images, MEAN, STD, torch.float64).numpy() - wanted).max() < 1e-13
+    assert np.abs(normalise(images, MEAN, STD).numpy() - wanted).max() < 1e-6
+    assert normalise(images, MEAN, STD).dtype == torch.float32
+
+
+def test_a_narrow_type_is_rounded_once() -> None:
+    images = noise(3)
+    exact = normalise(images, MEAN, STD)
+    assert (normalise(images, MEAN, STD, torch.bfloat16) == exact.to(torch.bfloat16)).all()
+
+
+def test_values_out_of_range_are_clamped_never_wrapped() -> None:
+    values = (
+        torch.tensor([-100.0, 100.0, float("nan"), float("inf"), float("-inf")]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    )
+    before = values.clone()
+    assert denormalise(values, MEAN, STD)[0, 0, 0].tolist() == [0, 255, 0, 255, 0]
+    assert torch.equal(values.nan_to_num(), before.nan_to_num())
+
+
+def test_dark_frames_show_when_a_fill_is_in_the_wrong_space() -> None:
+    wrong = torch.tensor(MEAN).to(torch.uint8)  # 0.49 cast to a pixel is black
+    seen = normalise(wrong.view(1, 3, 1, 1), MEAN, STD)
+    assert float(seen.abs().min()) > 1.5

@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import io
+import os
+import random
+import re
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_factory import encoded, files, folder_of, picture, png, tar_of, zip_of
+from PIL import Image
+
+from bench import layout
+from bench.contracts import Silence
+from bench.errors import DataError
+from bench.images import Decoded, decode, read_images
+
+ARCHIVES = ("a.tar", "a.tar.gz", "a.tgz", "a.tar.xz", "a.zip")
+
+
+def read(path: Path, *, skip_bad: bool = False) -> Decoded:
+    return read_images(path, progress=Silence(), skip_bad=skip_bad)
+
+
+def archive_of(path: Path, contents: dict[str, bytes]) -> Path:
+    return zip_of(path, contents) if path.suffix == ".zip" else tar_of(path, contents)
+
+
+def assert_same(first: Decoded, second: Decoded) -> None:
+    assert first.classes == second.classes
+    for left, right in ((first.train, second.train), (first.test, second.test)):
+        assert left.names == right.names
+        assert (left.images == right.images).all()
+        assert (left.labels == right.labels).all()
+
+
+def refusal(path: Path, *, skip_bad: bool = False) -> str:
+    with pytest.raises(DataError) as caught:
+        read(path, skip_bad=skip_bad)
+    assert caught.value.try_, "every refusal says what to do"
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+# --- what comes out ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_gives_what_its_folder_gives(tmp_path: Path, name: str) -> None:
+    contents = files(("dog", "cat", "Bat"))
+    shuffled = list(contents.items())
+    random.Random(0).shuffle(shuffled)
+    folder = read(folder_of(tmp_path / "set", contents))
+    assert_same(folder, read(archive_of(tmp_path / name, dict(shuffled))))
+
+
+def test_nothing_is_written_beside_an_archive(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a.tar.xz", files())
+    read(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_pixels_are_those_of_the_file_channel_first(tmp_path: Path) -> None:
+    found = read(folder_of(tmp_path, files()))
+    third = Image.open(tmp_path / "train/cat/2.png")
+    assert found.train.images.shape == (6, 3, 32, 32)
+    assert (found.train.images[2].transpose(1, 2, 0) == np.asarray(third)).all()
+
+
+def test_classes_and_ids_are_byte_sorted_not_by_locale_or_number(tmp_path: Path) -> None:
+    contents = files(("b", "B", "é", "a-b", "a"), each=1)
+    contents |= {"train/a/10.png": png(90), "train/a/9.png": png(91), "train/a/Z.png": png(92)}
+    found = read(tar_of(tmp_path / "a.tar", contents))
+    assert found.classes == ("B", "a", "a-b", "b", "é")
+    assert list(found.train.names) == sorted(found.train.names, key=lambda name: name.encode())
+    assert [found.classes[label] for label in found.train.labels] == [name.split("/")[1] for name in found.train.names]
+
+
+def test_one_top_folder_is_stripped(tmp_path: Path) -> None:
+    contents = files()
+    inner = {f"my-set/{name}": content for name, content in contents.items()}
+    plain = read(tar_of(tmp_path / "plain.tar", contents))
+    assert_same(plain, read(tar_of(tmp_path / "inner.tar", inner)))
+    assert_same(plain, read(folder_of(tmp_path / "outer", inner)))
+
+
+def test_two_top_folders_are_refused(tmp_path: Path) -> None:
+    contents = {f"{top}/{name}": content for top in ("one", "two") for name, content in files().items()}
+    message = refusal(tar_of(tmp_path / "a.tar", contents))
+    assert "two data sets" in message
+    assert "'one/'" in message and "'two/'" in message
+
+
+def test_other_files_are_counted_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    contents = files() | {"README.md": b"x", "train/cat/notes.txt": b"x", "train/cat/deep/er.png": png(0)}
+    contents |= {"__MACOSX/train/cat/._0.png": b"x", "train/cat/.DS_Store": b"x"}
+    found = read(tar_of(tmp_path / "a.tar", contents))
+    assert found.notes == ("3 other files ignored",)
+    assert len(found.train.names) == 6
+
+
+def test_a_class_name_that_is_no_utf8_becomes_text(tmp_path: Path) -> None:
+    contents = files(("cat", os.fsdecode(b"d\xffg")), each=1)
+    found = read(tar_of(tmp_path / "a.tar", contents))
+    assert found.classes == ("cat", "d\\xffg")
+    assert_same(found, read(folder_of(tmp_path / "set", contents)))
+
+
+def test_a_link_in_a_folder_is_followed(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "set", files())
+    elsewhere = tmp_path / "elsewhere.png"
+    (root / "train/cat/0.png").rename(elsewhere)
+    before = read(folder_of(tmp_path / "same", files()))
+    (root / "train/cat/0.png").symlink_to(elsewhere)
+    assert_same(before, read(root))
+
+
+# --- sizes and modes ---------------------------------------------------------------------------------------
+
+
+def test_another_size_is_resized_and_said_once(tmp_path: Path) -> None:
+    contents = files() | {f"train/cat/{index}.png": encoded(picture(index, (64, 64))) for index in (7, 8)}
+    found = read(folder_of(tmp_path, contents))
+    assert found.train.images.shape == (8, 3, 32, 32)
+    assert found.notes == ("2 images resized to 32x32 from 64x64 (bilinear, antialiased)",)
+
+
+def test_several_sizes_are_one_note_that_says_proportions_are_lost(tmp_path: Path) -> None:
+    extra = {f"train/cat/{i}.png": encoded(picture(i, size)) for i, size in ((7, (8, 8)), (8, (64, 48)), (9, (64, 48)))}
+    (note,) = read(folder_of(tmp_path, files() | extra)).notes
+    assert note.startswith("3 images resized to 32x32 from 2 sizes, most of them 64x48")
+    assert "proportions not kept" in note
+
+
+def test_resizing_averages_instead_of_picking() -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    pixels, size, _ = decode(encoded(Image.fromarray(stripes)))
+    assert size == (64, 64)
+    assert 100 < pixels[:, 8:24, 8:24].min() and pixels[:, 8:24, 8:24].max() < 155
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("L", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"), ("P", "PNG"), ("1", "PNG")])
+def test_other_modes_become_rgb(mode: str, kind: str) -> None:
+    image = picture(1, mode=mode)
+    pixels, _, before = decode(encoded(image, kind))
+    assert before == mode
+    assert (pixels.transpose(1, 2, 0) == np.asarray(image.convert("RGB"))).all()
+
+
+def test_cmyk_becomes_rgb() -> None:
+    image = Image.new("CMYK", (32, 32), (0, 255, 255, 0))
+    pixels, _, before = decode(encoded(image, "JPEG"))
+    assert before == "CMYK"
+    assert pixels[0].min() > 240 and pixels[1:].max() < 15
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    levels = np.full((32, 32), 0x8040, np.uint16)
+    pixels, _, _ = decode(encoded(Image.fromarray(levels)))
+    assert (pixels == 0x80).all()
+
+
+def test_a_palette_with_transparency_is_read_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    image = picture(1, mode="P")
+    image.info["transparency"] = bytes(range(256))
+    decode(encoded(image))
+    assert not recwarn.list
+
+
+def test_a_photo_is_turned_as_its_camera_says() -> None:
+    image = Image.new("RGB", (32, 32))
+    image.paste((255, 255, 255), (0, 0, 32, 8))  # white on top
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    file = io.BytesIO()
+    image.save(file, "PNG", exif=exif)
+    pixels, _, _ = decode(file.getvalue())
+    assert pixels[:, :, -8:].min() == 255 and pixels[:, :, :24].max() == 0
+
+
+# --- files that are no images ------------------------------------------------------------------------------
+
+BAD = {"truncated": png(0)[:200], "text": b"not an image", "empty": b"", "page": b"%!PS-Adobe-3.0 EPSF-3.0\n"}
+
+
+@pytest.mark.parametrize("content", BAD.values(), ids=BAD)
+def test_a_bad_file_is_named(tmp_path: Path, content: bytes) -> None:
+    message = refusal(folder_of(tmp_path, files() | {"test/dog/1.png": content}))
+    assert "'test/dog/1.png'" in message
+    assert "0x" not in message, "no address of an object"
+
+
+def test_a_truncated_jpeg_is_named(tmp_path: Path) -> None:
+    content = encoded(picture(0, (64, 64)), "JPEG")
+    assert "'train/cat/x.jpg'" in refusal(folder_of(tmp_path, files() | {"train/cat/x.jpg": content[:-400]}))
+
+
+def test_skip_bad_goes_on_and_counts(tmp_path: Path) -> None:
+    contents = files() | {"test/dog/1.png": b"no", "train/cat/0.png": b"no"}
+    found = read(tar_of(tmp_path / "a.tar", contents), skip_bad=True)
+    assert found.skipped == 2
+    assert found.notes == ("2 unreadable files skipped, the first 'train/cat/0.png'",)
+    assert "train/cat/0.png" not in found.train.names
+    assert len(found.train.names) == 5
+
+
+def test_skip_bad_does_not_hide_a_class_that_lost_all_images(tmp_path: Path) -> None:
+    contents = files(each=1) | {"test/dog/0.png": b"no"}
+    assert "'dog'" in refusal(folder_of(tmp_path, contents), skip_bad=True)
+
+
+@pytest.mark.parametrize("edge", [9_000, 60_000])
+def test_a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path, edge: int) -> None:
+    header = b"IHDR" + struct.pack(">II5B", edge, edge, 8, 2, 0, 0, 0)
+    bomb = png(0)[:12] + header + struct.pack(">I", zlib.crc32(header)) + png(0)[33:]
+    message = refusal(folder_of(tmp_path, files() | {"train/cat/9.png": bomb}))
+    assert "'train/cat/9.png'" in message and "pixels" in message
+
+
+# --- data sets that are none -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_empty_split_is_refused(tmp_path: Path, split: str) -> None:
+    contents = {name: content for name, content in files().items() if not name.startswith(split)}
+    assert f"no image in {split}/" in refusal(folder_of(tmp_path, contents))
+
+
+@pytest.mark.parametrize("lone", ["train", "test"])
+def test_classes_that_differ_are_named(tmp_path: Path, lone: str) -> None:
+    message = refusal(folder_of(tmp_path, files() | {f"{lone}/owl/0.png": png(0)}))
+    assert "'owl'" in message and f"in {lone} and none in" in message
+
+
+def test_an_empty_folder_and_an_empty_archive_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no image in train/" in refusal(tmp_path / "empty")
+    assert "no image in train/" in refusal(tar_of(tmp_path / "empty.tar", {}))
+
+
+def test_the_original_cifar10_archive_gets_a_hint(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "cifar-10-python.tar.gz", {"cifar-10-batches-py/data_batch_1": b"x"})
+    assert "cifar-10-batches-py" in refusal(path)
+
+
+# --- hostile archives --------------------------------------------------------------------------------------
+
+UNSAFE = ("/train/cat/9.png", "../train/cat/9.png", "train/../cat/9.png", "C:/train/cat/9.png", "\\train\\cat\\9.png")
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+@pytest.mark.parametrize("kind", ["a.tar.gz", "a.zip"])
+def test_a_name_that_leaves_the_archive_is_refused(tmp_path: Path, name: str, kind: str) -> None:
+    message = refusal(archive_of(tmp_path / kind, files() | {name: png(0)}))
+    assert "unsafe name" in message and repr(name) in message
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    entry = tarfile.TarInfo("train/cat/9.png")
+    entry.type, entry.linkname = kind, "train/cat/0.png"
+    assert "link or a device" in refusal(tar_of(tmp_path / "a.tar", files(), entry))
+
+
+def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
+    entry = zipfile.ZipInfo("train/cat/9.png")
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    path = zip_of(tmp_path / "a.zip", files())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(entry, "/etc/hostname")
+    assert "link or a device" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["a.tar.xz", "a.zip"])
+def test_a_large_member_is_refused_by_its_declared_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = archive_of(tmp_path / name, files() | {"train/cat/9.png": bytes(100_000)})
+    monkeypatch.setattr(layout, "MAX_BYTES", 50_000)
+    assert "declares 100,000 bytes; the bound is 50,000" in refusal(path)
+
+
+def test_a_large_member_that_is_no_image_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tar_of(tmp_path / "a.tar.gz", files() | {"zeros.bin": bytes(100_000)})
+    monkeypatch.setattr(layout, "MAX_BYTES", 50_000)
+    assert "'zeros.bin'" in refusal(path)
+
+
+def test_a_header_that_asks_for_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    entry = tarfile.TarInfo("././@LongLink")
+    entry.type, entry.size = tarfile.GNUTYPE_LONGNAME, 7 * 2**30
+    path = tmp_path / "a.tar"
+    path.write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
+    assert "corrupt" in refusal(path)
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path = archive_of(tmp_path / kind, files())
+    monkeypatch.setattr(layout, "MAX_MEMBERS", 10)
+    assert "more than 10 members" in refusal(path)
+
+
+def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a.tar", files())
+    with tarfile.open(path, "a") as archive:
+        entry = tarfile.TarInfo("./train//cat/0.png")
+        entry.size = len(png(5))
+        archive.addfile(entry, io.BytesIO(png(5)))
+    assert "comes twice" in refusal(path)
+
+
+def test_a_name_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    message = refusal(tar_of(tmp_path / "a.tar", files() | {"train/cat/\x1b[2J\n.png": b"no"}))
+    assert "\x1b" not in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
+def test_a_truncated_archive_is_refused(tmp_path: Path, kind: str, share: float) -> None:
+    path = archive_of(tmp_path / kind, files())
+    content = path.read_bytes().rstrip(b"\0") if kind == "a.tar" else path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    assert "corrupt" in refusal(path)
+
+
+def test_a_tar_that_breaks_between_two_members_is_not_taken_for_a_short_one(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a.tar", files())
+    with tarfile.open(path) as archive:
+        header = archive.getmembers()[-1].offset
+    content = path.read_bytes()
+    for broken in (content[:header], content[: header + 100], content[:header] + b"x" * 512 + content[header + 512 :]):
+        path.write_bytes(broken)
+        assert "corrupt" in refusal(path)
+
+
+def test_a_flipped_byte_in_a_compressed_archive_is_refused(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a.tar.xz", files())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    assert "corrupt" in refusal(path)
+
+
+def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a.zip", files())
+    content = path.read_bytes()
+    path.write_bytes(
+        re.sub(rb"(PK\x01\x02.{4})\x00\x00", lambda found: found[1] + b"\x01\x00", content, flags=re.DOTALL)
+    )
+    assert "encrypted" in refusal(path)
+
+
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(png(0))
+    assert "neither a folder nor an archive" in refusal(path)
+
+
+def test_progress_reaches_its_total(tmp_path: Path) -> None:
+    class Counting(Silence):
+        def __init__(self) -> None:
+            self.total = self.done = 0
+
+        def track(self, label: str, total: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            self.total += total
+            return self
+
+        def __enter__(self) -> Counting:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def advance(self, amount: int = 1, note: str = "") -> None:
+            self.done += amount
+
+    for path in (folder_of(tmp_path / "set", files()), *(archive_of(tmp_path / kind, files()) for kind in ARCHIVES)):
+        progress = Counting()
+        read_images(path, progress=progress)
+        assert progress.total == progress.done > 0
