@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.contracts import EpochPoint, Estimate
 
 WIDTH, HEIGHT = 560, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 132, 16, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 150, 16, 44
 _LABEL_GAP = 15  # least distance of two line labels
 
 
@@ -93,7 +93,7 @@ def series_of(curve: Sequence[EpochPoint], quantity: str, *, label: str = "", co
         values = tuple((p.epoch, v) for p in curve if (v := getattr(p, f"{field}_{quantity}")) is not None)
         finite = tuple((epoch, v) for epoch, v in values if math.isfinite(v))
         if finite:
-            found.append(Series(f"{label}, {word}" if label else word, colour, dashed, finite))
+            found.append(Series(label or word, colour, dashed, finite))
     return found
 
 

@@ -43,7 +43,7 @@ def small(value: float | None) -> str:
     if value == 0 or abs(value) >= 0.01:
         return f"{value:.2g}"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{mantissa}e{int(exponent)}".replace("-", "−")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def p_value(value: float) -> str:
