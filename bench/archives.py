@@ -52,19 +52,24 @@ def members_of(path: Path, layout: Layout) -> tuple[int, Iterator[Member]]:
     if path.is_dir():
         found = list(_folder(path, layout))
         return (found[-1].done if found else 0), iter(found)
-    return path.stat().st_size, _guarded(path, _archive_reader(path), layout)
+    try:
+        return path.stat().st_size, _guarded(path, _archive_reader(path), layout)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", try_=f"ls -la {path}") from error
 
 
 def _archive_reader(path: Path) -> Callable[[IO[bytes], Layout], Iterator[Member]]:
-    with path.open("rb") as file:
-        head = file.read(512)
+    head = b""
+    if path.is_file():  # a pipe would make us wait
+        with path.open("rb") as file:
+            head = file.read(512)
     if head.startswith(b"PK"):
         return _zip
     if head.startswith(b"\xfd7zXZ\0"):
         return partial(_tar, opener=cast(Opener, lzma.open))
     if head.startswith(b"\x1f\x8b"):
         return partial(_tar, opener=cast(Opener, gzip.open))
-    if head[257:262] == b"ustar" or path.suffix == ".tar":
+    if head[257:262] == b"ustar" or (head and path.suffix == ".tar"):
         return partial(_tar, opener=None)
     raise DataError(
         f"{path} is neither a folder nor an archive", try_=f"a folder, .tar, .tar.gz, .tar.xz or .zip of {LAYOUT}"
@@ -151,11 +156,11 @@ def _no_regular_file(name: str, layout: Layout) -> DataError:
 
 def _folder(path: Path, layout: Layout) -> Iterator[Member]:
     """Files of a folder, two levels deep; links are followed, since a folder is the user's own."""
-    base = _base(path)
+    base = base_of(path)
     done = 0
     for split in SPLITS:
-        for folder in _entries(base / split):
-            for entry in _entries(Path(folder)) if folder.is_dir() else [folder]:
+        for folder in entries(base / split):
+            for entry in entries(Path(folder)) if folder.is_dir() else [folder]:
                 layout.count()
                 if not entry.is_file():
                     continue
@@ -166,16 +171,21 @@ def _folder(path: Path, layout: Layout) -> Iterator[Member]:
                     yield Member(*placed, read=Path(entry.path).read_bytes, done=done)
 
 
-def _base(path: Path) -> Path:
+def base_of(path: Path) -> Path:
     """The folder that holds train and test: the one named, or its only subfolder."""
     if any((path / split).is_dir() for split in SPLITS):
         return path
-    inner = [Path(entry) for entry in _entries(path) if entry.is_dir() and not entry.name.startswith((".", "__"))]
+    inner = [Path(entry) for entry in entries(path) if entry.is_dir() and not entry.name.startswith((".", "__"))]
     holders = [folder for folder in inner if any((folder / split).is_dir() for split in SPLITS)]
     return holders[0] if len(holders) == 1 else path
 
 
-def _entries(path: Path) -> list[os.DirEntry[str]]:
+def entries(path: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds, byte-sorted; nothing where there is no folder.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
     try:
         with os.scandir(path) as found:
             return sorted(found, key=lambda entry: os.fsencode(entry.name))

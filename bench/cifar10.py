@@ -58,7 +58,7 @@ def fetch(kind: type[CIFAR10], root: Path, *, progress: Progress) -> Path:
                     shutil.rmtree(folder, ignore_errors=True)
                     (Path(temporary) / kind.base_folder).rename(folder)
     except (OSError, RuntimeError, EOFError, tarfile.TarError, ValueError) as error:
-        reason = str(getattr(error, "reason", error)) or type(error).__name__
+        reason = str(error).removeprefix("<urlopen error ").removesuffix(">") or type(error).__name__
         if isinstance(error, RuntimeError):  # torchvision's word for a wrong MD5 is "not found or corrupted"
             reason = "what came is not CIFAR-10 (its MD5 differs)"
         raise DataError(f"cifar10 cannot be downloaded from {kind.url}: {reason}", try_=OTHERWISE) from error

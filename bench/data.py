@@ -158,7 +158,7 @@ def _load_cifar10(cache: Path, *, progress: Progress, url: str | None) -> Datase
 
 def _existing(source: str) -> Path:
     path = Path(source).expanduser()
-    if path.exists():
+    if source and path.exists():
         return path
     if re.fullmatch(r"[A-Za-z0-9_+-]*", source):
         close = difflib.get_close_matches(source.lower().replace("-", "").replace("_", ""), BUILTIN, n=1, cutoff=0.5)

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
+from bench.archives import base_of, entries
 from bench.contracts import Progress
 from bench.images import SIZE, Decoded, Part, Pixels
+from bench.layout import SPLITS
 
 SCHEMA = 1  # raised when decoding gives other pixels, so that old entries are made anew
 
@@ -36,22 +38,28 @@ class Cached:
 
 
 def stamp(path: Path) -> str:
-    """What changes when a source does: size and time of a file; names, sizes and times of a folder's files."""
+    """What changes when a source does: size and time of a file; names, sizes and times of the files of a folder.
+
+    Of a folder only what can hold images is looked at: train, test and the classes in them.
+    """
     if path.is_file():
         return _facts(path.stat())
+    base = base_of(path)
     digest = hashlib.sha256()
-    for folder, inner, names in os.walk(path, followlinks=True):
-        if len(Path(folder).relative_to(path).parts) >= 4:  # deeper than any image, and no endless loop of links
-            inner.clear()
-        inner.sort()
-        for name in sorted(names):
-            place = os.path.join(folder, name)  # noqa: PTH118 - sixty thousand Paths take a second
-            try:
-                line = f"{place}\0{_facts(os.stat(place))}\0"  # noqa: PTH116 - as above
-            except OSError:  # a link to nowhere
-                line = f"{place}\0"
-            digest.update(line.encode("utf-8", "surrogateescape"))
+    splits = [base / split for split in SPLITS if (base / split).is_dir()]
+    classes = [Path(entry) for split in splits for entry in entries(split) if entry.is_dir()]
+    for folder in (*splits, *classes) if splits else (base,):
+        for entry in entries(folder):
+            digest.update(_line(entry))
     return digest.hexdigest()
+
+
+def _line(entry: os.DirEntry[str]) -> bytes:
+    try:
+        facts = _facts(entry.stat())
+    except OSError:  # a link to nowhere
+        facts = ""
+    return f"{entry.path}\0{facts}\0".encode("utf-8", "surrogateescape")
 
 
 def _facts(facts: os.stat_result) -> str:
@@ -73,30 +81,29 @@ def cached(folder: Path, source: Path, make: Callable[[], Cached], *, skip_bad: 
     entry = folder / key
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(entry.with_suffix(".lock"))
-        with _held(lock, source, progress):
-            facts = stamp(source)
-            found = _load(entry, facts)
-            if found is None or (found.decoded.skipped and not skip_bad):
-                found = make()
-                _store(entry, facts, found, progress)
-            return found
-    except (PermissionError, NotImplementedError) as error:
+        lock = _held(entry.with_suffix(".lock"), source, progress)
+    except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         progress.warn(f"{folder} cannot be used as a cache ({error}); the images are decoded at every start")
-    return make()
+        return make()
+    try:
+        facts = stamp(source)
+        found = _load(entry, facts)
+        if found is None or (found.decoded.skipped and not skip_bad):
+            found = make()
+            _store(entry, facts, found, progress)
+        return found
+    finally:
+        lock.release()
 
 
-@contextmanager
-def _held(lock: FileLock, source: Path, progress: Progress) -> Iterator[None]:
+def _held(path: Path, source: Path, progress: Progress) -> BaseFileLock:
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=1)
     except Timeout:
         progress.say(f"another process reads {source.name}; waiting for it")
         lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    return lock
 
 
 def _load(entry: Path, facts: str) -> Cached | None:
