@@ -90,7 +90,7 @@ def merge_cells(old: Cell | None, new: Cell) -> Cell:
         return new
     keys = set(zip(new.ids.tolist(), new.classes.tolist(), strict=True))
     kept = np.array([key not in keys for key in zip(old.ids.tolist(), old.classes.tolist(), strict=True)], dtype=bool)
-    rows = {name: np.concatenate([getattr(old, name)[kept], getattr(new, name)]) for name in ROW_FIELDS}
+    rows: dict[str, Any] = {name: np.concatenate([getattr(old, name)[kept], getattr(new, name)]) for name in ROW_FIELDS}
     return replace(new, **rows)
 
 

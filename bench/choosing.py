@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from bench.contracts import ExplainerSpec, Integers
     from bench.trained import Predictions, Trained
 
-Target = Literal["predicted", "true", "both"]
-Which = Literal["wrong", "all"]
+TARGETS = ("predicted", "true", "both")
+WHICH = ("wrong", "all")
 INPUT_LAYER = "input"
 LONG = 15 * 60  # seconds: beyond, a CPU explains LONG_LIMIT images unless told otherwise
 LONG_LIMIT = 500
@@ -37,7 +37,7 @@ def fixed_order(labels: Integers) -> Integers:
     return np.array([by_class[place][turn] for turn, place in sorted(turns)], dtype=np.int64)
 
 
-def choose_ids(predictions: Predictions, which: Which, limit: int | None) -> Integers:
+def choose_ids(predictions: Predictions, which: str, limit: int | None) -> Integers:
     """The first `limit` test ids, wrong ones or all, of the fixed order."""
     order = fixed_order(predictions.labels)
     if which == "wrong":
@@ -64,7 +64,7 @@ def check_layers(trained: Trained, layers: Sequence[str]) -> None:
             )
 
 
-def wanted_targets(predictions: Predictions, ids: Integers, target: Target) -> Integers:
+def wanted_targets(predictions: Predictions, ids: Integers, target: str) -> Integers:
     """(N, T) classes whose maps are wanted: predicted, true, or both in this order."""
     predicted, true = predictions.predicted[ids], predictions.labels[ids]
     columns = {"predicted": (predicted,), "true": (true,), "both": (predicted, true)}[target]

@@ -6,7 +6,7 @@ Shapes: N images, T targets an image, K classes, (H, W) pixels, (h, w) a layer's
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -54,9 +54,7 @@ class ModelSpec:
 class Explainer(Protocol):
     """The one signature that every explainer has."""
 
-    def __call__(
-        self, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
-    ) -> dict[str, Tensor]:
+    def __call__(self, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Raw maps of every image, layer and target.
 
         Args:
@@ -480,15 +478,9 @@ class Progress(Protocol):
         """One line that should not be overlooked."""
         ...
 
-    def track(self, label: str, total: int) -> _TaskContext:
+    def track(self, label: str, total: int) -> AbstractContextManager[Task]:
         """A context manager that gives a Task of `total` units."""
         ...
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *details: object) -> bool | None: ...
 
 
 class _SilentTask:

@@ -79,7 +79,7 @@ def predict(
     model.eval()
     try:
         with torch.no_grad(), progress.track("evaluate", len(images)) as task:
-            for batch in images.split(BATCH):
+            for batch in torch.split(images, BATCH):
                 with meter.lap(len(batch)):
                     parts.append(_forward(model, batch, statistics, device))
                 task.advance(len(batch))

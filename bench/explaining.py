@@ -36,7 +36,6 @@ from bench.trained import read_predictions
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.choosing import Target
     from bench.contracts import Dataset, ExplainerSpec, Integers, Progress
     from bench.trained import Predictions, Trained
 
@@ -73,7 +72,7 @@ def explain_run(
     layers: Sequence[str],
     ids: Integers,
     *,
-    target: Target,
+    target: str,
     timing: str,
     progress: Progress,
 ) -> list[CellResult]:

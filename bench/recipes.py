@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 from bench.contracts import Augmentation
 from bench.errors import UsageError
@@ -41,7 +42,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     bn_momentum: float = 0.1
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train anything."""
@@ -71,10 +72,15 @@ class Recipe:
             return self.lr * (self.lr_start + (1 - self.lr_start) * done / self.warm_up)
         return self.lr * (1 - done) / (1 - self.warm_up)
 
+    def values(self) -> dict[str, object]:
+        """What a run's config stores of the recipe."""
+        return {key: value for key, value in asdict(self).items() if key not in ("name", "source")}
+
     def changed(self, settings: Mapping[str, object]) -> Recipe:
         """This recipe with some fields replaced; None keeps a field."""
         known = {each.name for each in fields(self)}
-        return replace(self, **{key: value for key, value in settings.items() if key in known and value is not None})
+        changes: dict[str, Any] = {key: value for key, value in settings.items() if key in known and value is not None}
+        return replace(self, **changes)
 
 
 RECIPES: Mapping[str, Recipe] = {

@@ -86,9 +86,18 @@ class Registry(Generic[Value], Mapping[str, Value]):
 
 
 def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:
-    """ "; did you mean 'x'?" for the nearest known name, or nothing."""
+    """Words that offer the nearest known name, to stand behind an error; empty where nothing is near."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    """UsageError when an option has another value than the known ones."""
+    if value not in known:
+        raise UsageError(
+            f"{option} {value} is not one of {', '.join(known)}{did_you_mean(value, known)}",
+            try_=f"{option} {known[0]}",
+        )
 
 
 def is_file_name(name: str) -> bool:

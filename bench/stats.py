@@ -19,7 +19,7 @@ def wilson(correct: int, total: int) -> Estimate:
 
     Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209. An empty set gives (0, 0, 1): nothing is known.
     """
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest  # type: ignore[attr-defined]
 
     if total == 0:
         return Estimate(0.0, 0.0, 1.0)
@@ -32,7 +32,7 @@ def mcnemar(only_first_wrong: int, only_second_wrong: int) -> float:
 
     Source: McNemar 1947, Psychometrika 12, 153; exact binomial form.
     """
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest  # type: ignore[attr-defined]
 
     discord = only_first_wrong + only_second_wrong
     return float(binomtest(only_first_wrong, discord).pvalue) if discord else 1.0
@@ -52,7 +52,7 @@ def paired_difference(only_first_wrong: int, only_second_wrong: int, total: int)
 
 def above_chance(correct: int, total: int, share: float) -> float:
     """One-sided p-value that accuracy is above `share`, the largest class's share."""
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest  # type: ignore[attr-defined]
 
     return float(binomtest(correct, total, share, alternative="greater").pvalue)
 

@@ -56,12 +56,14 @@ class Predictions:
     @property
     def predicted(self) -> Integers:
         """(N,) class of the largest logit."""
-        return self.logits.argmax(axis=1)
+        classes: Integers = self.logits.argmax(axis=1)
+        return classes
 
     @property
     def wrong(self) -> Integers:
         """Test ids of the misclassified images, ascending."""
-        return self.ids[self.predicted != self.labels]
+        ids: Integers = self.ids[self.predicted != self.labels]
+        return ids
 
 
 def open_run(folder: Path, models: Mapping[str, ModelSpec], device: torch.device) -> Trained:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from bench.augment import augment, fill_colour
 from bench.contracts import EpochPoint, Silence
 from bench.data import limit_balanced, split_validation
-from bench.errors import DataError, GuardRailError
+from bench.errors import DataError, GuardRailError, UsageError
 from bench.evaluation import predict, prepare, score
 from bench.meter import Meter, now
 from bench.stats import above_chance
@@ -48,6 +48,15 @@ class TrainSettings:
     val: float = 0.1
     limit: int | None = None
     warm_start: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that leave nothing to train on."""
+        if not 0 <= self.val < 1:
+            raise UsageError(f"val {self.val} is not a share", try_="--val 0.1, or --val 0 to train on everything")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"limit {self.limit} leaves no image", try_="--limit 10000")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed {self.seed} is out of range", try_="--seed 0")
 
 
 def train_model(
@@ -103,7 +112,7 @@ def train_model(
                     check_logits(logits.detach(), classes)
                     check_first_loss(loss.item(), classes, warm_start=settings.warm_start)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 seen += batch_size
                 loss_sum += loss.detach() * batch_size

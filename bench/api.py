@@ -1,0 +1,140 @@
+"""The public steps: names in, a run folder or a page out.
+
+`bench.train`, `bench.explain` and `bench.compare` live here, and the command line calls these very functions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.comparisons import compare
+from bench.data import load_dataset
+from bench.explanations import Explained, data_of_run, explain, newest_run
+from bench.machine import choose_device
+from bench.recipes import find_recipe
+from bench.registry import one_of
+from bench.rendering import export_figure, markdown_of, page_of, report
+from bench.runlife import begin, evaluate_into, recorded, train_into
+from bench.starting import initial_model, load_pretrained, say_how_long
+from bench.store import create_run, find_run, write_bytes
+from bench.trained import open_run
+from bench.training import TrainSettings, choose_images
+from bench.workplace import Workplace
+
+if TYPE_CHECKING:
+    from bench.evaluation import Scores
+
+__all__ = [
+    "Explained",
+    "Workplace",
+    "compare",
+    "evaluate",
+    "explain",
+    "export_figure",
+    "markdown_of",
+    "newest_run",
+    "page_of",
+    "report",
+    "train",
+]
+
+
+def train(  # noqa: PLR0913 (one parameter for each option of the command)
+    model: str = "cifar_resnet18",
+    *,
+    data: str = "cifar10",
+    recipe: str = "course",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    weight_decay: float | None = None,
+    optimizer: str | None = None,
+    seed: int = 0,
+    val: float = 0.1,
+    limit: int | None = None,
+    init: str = "native",
+    pretrained: str | None = None,
+    device: str = "auto",
+    run: str | None = None,
+    skip_bad: bool = False,
+    dry_run: bool = False,
+    workplace: Workplace | None = None,
+) -> Path:
+    """Train a model, test it once at the end with the last weights, and keep everything in a run folder.
+
+    Args:
+        model: a registered name, or path/to/file.py:attribute.
+        data: `cifar10`, `digits`, or the path of a folder or archive of train/<class>/* and test/<class>/*.
+        recipe: the name of a recipe; the five options behind it replace its values.
+        val: share of the training images kept apart for the curves; 0 trains on everything.
+        limit: train on a class-balanced subset of this many images.
+        init: `native`, or `shared` for the one initialisation that all models of the family can start from.
+        pretrained: `imagenet`, or a run or checkpoint to start from.
+        run: name of the run folder; by default <model>-<data>-s<seed>-<n>.
+
+    Returns:
+        The run folder; after a dry run, which only says what would be done, the folder of all runs.
+
+    Raises:
+        UsageError: a name or value that cannot be meant.
+        DataError: the data cannot be used.
+        GuardRailError: the numbers cannot be those of a training that works.
+    """
+    one_of("--init", init, ("native", "shared"))
+    place = workplace or Workplace()
+    changes = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay}
+    chosen = find_recipe(recipe).changed({**changes, "optimizer": optimizer})
+    settings = TrainSettings(chosen, seed=seed, val=val, limit=limit, warm_start=pretrained is not None)
+    where, spec = choose_device(device), place.models[model]
+    dataset = load_dataset(data, cache=place.cache, progress=place.progress, skip_bad=skip_bad)
+    images = len(choose_images(dataset, settings)[0])
+    net = initial_model(spec, place.models, classes=len(dataset.classes), seed=seed, init=init)
+    if pretrained is not None:
+        kept = load_pretrained(net, pretrained, spec, place.models, place.runs)
+        place.progress.say(f"started from {pretrained}; left as initialised: {', '.join(kept) or 'nothing'}")
+    say_how_long(net, spec, images, chosen, where, place.progress)
+    if dry_run:
+        return place.runs
+    folder = create_run(place.runs, model=_slug(model), data=dataset.name, seed=seed, name=run)
+    config = {
+        "model": model,
+        "data": data,
+        "recipe": recipe,
+        **chosen.values(),
+        "seed": seed,
+        "val": val,
+        "limit": limit,
+        "init": init,
+        "pretrained": pretrained,
+        "device": device,
+    }
+    begin(folder, place, dataset, config, where)
+    with recorded(folder):
+        train_into(folder, net, dataset, settings, where, place.progress)
+        statistics = (dataset.mean, dataset.std)
+        evaluate_into(folder, net, dataset, statistics, device=where, progress=place.progress)
+    write_bytes(place.runs / "latest", folder.name.encode())
+    report(folder.name, workplace=place)
+    return folder
+
+
+def _slug(model: str) -> str:
+    """A name that may stand in a folder's name."""
+    name = model.rpartition(":")[2] if ":" in model else model
+    return "".join(each if each.isalnum() or each == "_" else "-" for each in name).strip("-_") or "model"
+
+
+def evaluate(
+    run: str = "latest", *, data: str | None = None, device: str = "auto", workplace: Workplace | None = None
+) -> Scores:
+    """Test a run's checkpoint again and write its predictions.npz."""
+    place = workplace or Workplace()
+    folder = find_run(place.runs, run)
+    trained = open_run(folder, place.models, choose_device(device))
+    dataset = data_of_run(trained.record, data, place)
+    scores = evaluate_into(
+        folder, trained.model, dataset, trained.statistics, device=choose_device(device), progress=place.progress
+    )
+    report(run, workplace=place)
+    return scores

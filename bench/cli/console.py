@@ -1,0 +1,137 @@
+"""What a person sees: live bars on a terminal, plain lines elsewhere, results on stdout, all else on stderr."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from bench.contracts import Task
+
+PLAIN_EVERY = 5.0  # seconds between lines where nobody can see a bar move
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found out.
+
+    Attributes:
+        value: for `--json`; `schema` is put in front.
+        lines: for a reader; the most important one, such as the path of what was written, comes last.
+        page: a page that `--open` shows.
+    """
+
+    value: Mapping[str, object]
+    lines: tuple[RenderableType, ...]
+    page: str = ""
+
+
+@dataclass
+class Teller:
+    """The Progress of the command line.
+
+    Attributes:
+        errors: console on stderr.
+        quiet: only warnings.
+        plain: no bars.
+    """
+
+    errors: Console
+    quiet: bool = False
+    plain: bool = False
+    _lines: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """One line for a reader."""
+        if not self.quiet:
+            self.errors.print(escape(text), soft_wrap=True, highlight=False)
+
+    def warn(self, text: str) -> None:
+        """One line that should not be overlooked."""
+        self.errors.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)
+
+    @contextmanager
+    def track(self, label: str, total: int) -> Iterator[Task]:
+        """A bar on a terminal, lines elsewhere, nothing when quiet."""
+        if self.quiet:
+            yield _PlainTask(None, label, total)
+        elif self.plain or not self.errors.is_terminal:
+            task = _PlainTask(self.errors, label, total)
+            yield task
+        else:
+            with _live(self.errors, label, total) as bar:
+                yield bar
+
+
+class _PlainTask:
+    """Says every few seconds how far it is."""
+
+    def __init__(self, console: Console | None, label: str, total: int) -> None:
+        self.console, self.label, self.total = console, label, total
+        self.done, self.last = 0, time.monotonic()
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Count, and speak when it was quiet long enough."""
+        self.done += amount
+        if self.console is not None and time.monotonic() - self.last >= PLAIN_EVERY:
+            self.last = time.monotonic()
+            words = f"  {self.label}: {self.done:,} of {self.total:,}" + (f", {note}" if note else "")
+            self.console.print(escape(words), soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def _live(console: Console, label: str, total: int) -> Iterator[Task]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[speed]}{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _LiveTask(progress, progress.add_task(escape(label), total=total, note="", speed=""))
+
+
+class _LiveTask:
+    """A bar with words behind it."""
+
+    def __init__(self, progress: Any, task: Any) -> None:  # noqa: ANN401 (rich is imported late)
+        self.progress, self.task = progress, task
+        self.started, self.done = time.monotonic(), 0
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Move the bar."""
+        self.done += amount
+        changes = {"note": escape(note)} if note else {}
+        if "images/s" not in note:
+            changes["speed"] = f"{self.done / max(1e-9, time.monotonic() - self.started):.0f} images/s  "
+        self.progress.update(self.task, advance=amount, **changes)
+
+
+def show(answer: Answer, *, as_json: bool) -> None:
+    """Print an answer on stdout."""
+    if as_json:
+        print(json.dumps({"schema": 1, **answer.value}, ensure_ascii=False))
+        return
+    out = Console(highlight=False)
+    for line in answer.lines:
+        if isinstance(line, str):
+            out.print(escape(line), soft_wrap=True)
+        else:
+            out.print(line)
+
+
+def complain(errors: Console, message: str, try_: str) -> None:
+    """An expected failure: what is wrong, and what to type."""
+    errors.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    if try_:
+        errors.print(f"  [bold]try:[/] {escape(try_)}", soft_wrap=True, highlight=False)

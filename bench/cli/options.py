@@ -1,0 +1,83 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.errors import UsageError
+from bench.registry import discover
+from bench.store import run_names
+
+LIMIT_ALL = "all"
+
+
+def _models(incomplete: str) -> list[str]:
+    return [name for name in discover("model", object) if name.startswith(incomplete)]
+
+
+def _explainers(incomplete: str) -> list[str]:
+    return [name for name in ("all", *discover("explainer", object)) if name.startswith(incomplete)]
+
+
+def _runs(incomplete: str) -> list[str]:
+    return [name for name in ("latest", *run_names(Path("runs"))) if name.startswith(incomplete)]
+
+
+Model = Annotated[
+    str, typer.Option("--model", help="Registered name, or FILE.py:NAME (runs that file).", autocompletion=_models)
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="cifar10, digits, or a folder or archive of train/CLASS/* and test/CLASS/*.",
+        show_envvar=True,
+        envvar="BENCH_DATA",
+    ),
+]
+DataAgain = Annotated[
+    str | None,
+    typer.Option("--data", help="Where the run's data set lies now, if it was moved.", envvar="BENCH_MOVED_DATA"),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Explainers = Annotated[
+    list[str] | None,
+    typer.Option("--explainer", help="Name, FILE.py:NAME, or all. Repeats.", autocompletion=_explainers),
+]
+Layers = Annotated[list[str] | None, typer.Option("--layer", help="Dotted module name. Repeats.")]
+RunNames = Annotated[
+    list[str] | None, typer.Option("--run", help="Name, latest, or path. Repeats.", autocompletion=_runs)
+]
+Limit = Annotated[str | None, typer.Option("--limit", help="First N images of one fixed order, or all.")]
+Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it takes.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and count them.")]
+
+
+def split_names(values: list[str] | None) -> list[str]:
+    """Repeated options, each of which may be a comma-separated list."""
+    return [name.strip() for value in values or () for name in value.split(",") if name.strip()]
+
+
+def parse_limit(text: str | None) -> int | str | None:
+    """A count, `all`, or nothing."""
+    if text is None or text == LIMIT_ALL:
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--limit {text} is neither a count nor 'all'", try_="--limit 300")
+    return int(text)
+
+
+def parse_ids(text: str | None) -> list[int] | None:
+    """Test ids from "3,17" or from a file of numbers."""
+    if text is None:
+        return None
+    path = Path(text)
+    words = (path.read_text(encoding="utf-8", errors="replace") if path.is_file() else text).replace(",", " ").split()
+    bad = next((word for word in words if not word.isdecimal()), None)
+    if bad is not None or not words:
+        raise UsageError(f"--ids: '{bad or text}' is no test id", try_="--ids 3,17 or a file of numbers")
+    return [int(word) for word in words]

@@ -1,0 +1,272 @@
+"""Commands that make something: train, evaluate, explain, compare, report, export, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from bench.cli.console import Answer
+from bench.cli.main import app
+from bench.cli.options import (
+    Data,
+    DataAgain,
+    Device,
+    DryRun,
+    Explainers,
+    Layers,
+    Limit,
+    Model,
+    Open,
+    RunNames,
+    SkipBad,
+    parse_ids,
+    parse_limit,
+    split_names,
+)
+from bench.cli.session import Session, command
+from bench.errors import ThresholdError, UsageError
+
+MODELS = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18")
+
+
+@command(app, "train", epilog="bench train --model cifar_resnet18 --limit 10000 --epochs 6")
+def train(
+    session: Session,
+    model: Model = "cifar_resnet18",
+    data: Data = "cifar10",
+    recipe: Annotated[str, typer.Option(help="One of `bench list recipes`.")] = "course",
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Instead of the recipe's.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate, instead of the recipe's.")] = None,
+    weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Instead of the recipe's.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd or adamw, instead of the recipe's.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, order, augmentation and split.")] = 0,
+    val: Annotated[float, typer.Option(help="Share of the training images kept for the curves; 0: none.")] = 0.1,
+    limit: Annotated[int | None, typer.Option(help="Train on N images, balanced by class.")] = None,
+    init: Annotated[str, typer.Option(help="native, or shared: one initialisation for all models.")] = "native",
+    pretrained: Annotated[str | None, typer.Option(help="imagenet, a run, or a checkpoint.safetensors.")] = None,
+    device: Device = "auto",
+    run: Annotated[str | None, typer.Option("--run", help="Name of the new run.")] = None,
+    skip_bad: SkipBad = False,
+    dry_run: DryRun = False,
+    open_: Open = False,
+) -> Answer:
+    """Train a model, test it once at the end, and keep everything in a run folder."""
+    from bench import api
+    from bench.store import REPORT
+
+    folder = api.train(
+        model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay,
+        optimizer=optimizer, seed=seed, val=val, limit=limit, init=init, pretrained=pretrained, device=device,
+        run=run, skip_bad=skip_bad, dry_run=dry_run, workplace=session.place,
+    )  # fmt: skip
+    if dry_run:
+        return Answer({"planned": True}, ())
+    lines = (*result_lines(folder), "next: bench explain", str((folder / REPORT).resolve()))
+    return Answer(result_value(folder), lines, str(folder / REPORT))
+
+
+@command(app, "evaluate", epilog='bench evaluate latest --fail-if "accuracy < 0.92"')
+def evaluate(
+    session: Session,
+    run: Annotated[str, typer.Argument(help="Name, latest, or path.")] = "latest",
+    data: DataAgain = None,
+    device: Device = "auto",
+    fail_if: Annotated[list[str] | None, typer.Option("--fail-if", help='"accuracy < 0.92": exit 3. Repeats.')] = None,
+) -> Answer:
+    """Test a run's weights again: accuracy with its interval, classes, most confused pairs."""
+    from bench import api
+    from bench.evaluation import broken_threshold
+    from bench.store import find_run
+
+    for expression in fail_if or ():
+        broken_threshold(expression, {"accuracy": 0.0, "loss": 0.0})  # before any work: can it be read?
+    scores = api.evaluate(run, data=data, device=device, workplace=session.place)
+    folder = find_run(session.runs, run)
+    answer = Answer(result_value(folder), (*class_lines(folder), *result_lines(folder), str(folder.resolve())))
+    for expression in fail_if or ():
+        broken = broken_threshold(expression, {"accuracy": scores.accuracy, "loss": scores.loss})
+        if broken:
+            raise ThresholdError(broken, try_="bench show run " + folder.name)
+    return answer
+
+
+@command(app, "explain", epilog="bench explain --explainer captum --layer layer3")
+def explain(
+    session: Session,
+    explainer: Explainers = None,
+    layer: Layers = None,
+    run: RunNames = None,
+    model: Annotated[list[str] | None, typer.Option("--model", help="The newest run of this model. Repeats.")] = None,
+    which: Annotated[str, typer.Option(help="wrong, or all test images.")] = "wrong",
+    ids: Annotated[str | None, typer.Option(help="3,17 or a file of test ids, instead of --which.")] = None,
+    target: Annotated[str, typer.Option(help="predicted, true or both.")] = "both",
+    limit: Limit = None,
+    data: DataAgain = None,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    open_: Open = False,
+) -> Answer:
+    """Explain the misclassified test images; rows that are there are not computed again."""
+    from bench import api
+    from bench.explanations import DEFAULT_EXPLAINERS, DEFAULT_LAYERS
+
+    place = session.place
+    names = split_names(run) + [api.newest_run(each, place) for each in split_names(model)] or ["latest"]
+    done = [
+        api.explain(
+            name, explainer=split_names(explainer) or DEFAULT_EXPLAINERS, layer=split_names(layer) or
+            DEFAULT_LAYERS, which=which, ids=parse_ids(ids), target=target, limit=parse_limit(limit), data=data,
+            device=device, dry_run=dry_run, workplace=place,
+        )
+        for name in names
+    ]  # fmt: skip
+    lines: list[Any] = []
+    for one in done:
+        lines += [_cells_table(one.run.name, one.cells)] if one.cells else []
+    value = {"runs": [{"run": one.run.name, "images": one.images, "report": str(one.report.resolve()), "cells": [
+        {"explainer": cell.explainer, "layer": cell.layer, "rows": cell.rows, "computed": cell.computed,
+         "images_per_second": cell.rate} for cell in one.cells]} for one in done]}  # fmt: skip
+    return Answer(value, (*lines, *(str(one.report.resolve()) for one in done)), str(done[-1].report))
+
+
+def _cells_table(name: str, cells: Any) -> Table:  # noqa: ANN401
+    table = Table(title=f"maps of {name}", title_justify="left")
+    for head in ("explainer", "layer"):
+        table.add_column(head)
+    for head in ("rows", "computed now", "images/s"):
+        table.add_column(head, justify="right")
+    for cell in cells:
+        rate = f"{cell.rate:.1f}" if cell.rate else "–"
+        table.add_row(escape(cell.explainer), escape(cell.layer), f"{cell.rows:,}", f"{cell.computed:,}", rate)
+    return table
+
+
+@command(app, "compare", epilog="bench compare RUN RUN --open")
+def compare(
+    session: Session,
+    runs: Annotated[list[str], typer.Argument(help="Names, latest, or paths.")],
+    explainer: Explainers = None,
+    layer: Layers = None,
+    limit: Limit = None,
+    compute: Annotated[bool, typer.Option("--compute/--no-compute", help="Make the rows that are missing.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder of the page; else runs/compare/N.")] = None,
+    data: DataAgain = None,
+    device: Device = "auto",
+    open_: Open = False,
+) -> Answer:
+    """One page of many runs, on the images that any of them got wrong."""
+    from bench import api
+
+    page = api.compare(
+        *runs, explainer=split_names(explainer) or None, layer=split_names(layer) or None, limit=parse_limit(limit),
+        compute=compute, out=out, data=data, device=device, workplace=session.place,
+    )  # fmt: skip
+    path = str(page.resolve())
+    return Answer({"page": path, "twin": str(page.with_name("page.json").resolve())}, (path,), str(page))
+
+
+@command(app, "report")
+def report(
+    session: Session,
+    runs: Annotated[list[str] | None, typer.Argument(help="Names; none for all finished runs.")] = None,
+    open_: Open = False,
+) -> Answer:
+    """Render the runs' own pages again; computes nothing."""
+    from bench import api
+
+    pages = [str(page.resolve()) for page in api.report(*(runs or ()), workplace=session.place)]
+    if not pages:
+        raise UsageError(f"no finished run in {session.runs}", try_="bench train --model cifar_resnet18")
+    return Answer({"pages": pages}, tuple(pages), pages[-1])
+
+
+@command(app, "export", epilog="bench export latest --figure gallery.png --layer layer3")
+def export(
+    session: Session,
+    figure: Annotated[Path, typer.Option(help="File to write: .png or .pdf.")],
+    run: Annotated[str, typer.Argument(help="Name, latest, or path.")] = "latest",
+    ids: Annotated[str | None, typer.Option(help="3,17 or a file of test ids.")] = None,
+    count: Annotated[int, typer.Option("--n", min=1, help="How many pictures.")] = 20,
+    layer: Layers = None,
+    explainer: Annotated[str | None, typer.Option(help="Whose maps; else the first there is.")] = None,
+    target: Annotated[str, typer.Option(help="predicted, true or both.")] = "predicted",
+    captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Classes above the pictures.")] = True,
+) -> Answer:
+    """The figure of a student's report: misclassified pictures, maps beneath."""
+    from bench import api
+
+    drawn = api.export_figure(
+        run, figure, ids=parse_ids(ids), count=count, layer=split_names(layer) or None, explainer=explainer,
+        target=target, captions=captions, workplace=session.place,
+    )  # fmt: skip
+    path = str(figure.resolve())
+    return Answer({"figure": path, "ids": list(drawn)}, (f"{len(drawn)} images", path))
+
+
+@command(app, "demo")
+def demo(session: Session, device: Device = "auto", open_: Open = False) -> Answer:
+    """Digits, offline, minutes on two cores: train three models, explain their errors, compare them."""
+    from bench import api
+    from bench.store import find_run
+
+    place = session.place
+    names = []
+    for model in MODELS:
+        folder = api.train(model, data="digits", recipe="demo", val=0.0, device=device, workplace=place)
+        names.append(folder.name)
+        api.explain(folder.name, device=device, workplace=place)
+    page = str(api.compare(*names, device=device, workplace=place).resolve())
+    lines = [line for name in names for line in result_lines(find_run(session.runs, name))]
+    return Answer({"runs": names, "page": page}, (*lines, page), page)
+
+
+# --- words about a run --------------------------------------------------------------------------------------
+
+
+def result_value(folder: Path) -> dict[str, object]:
+    """A run's result for `--json`."""
+    from bench.store import read_record
+
+    record = read_record(folder)
+    return {"run": record.name, "model": record.model, "path": str(folder.resolve()), "metrics": dict(record.metrics)}
+
+
+def result_lines(folder: Path) -> tuple[str, ...]:
+    """A run's result in one line."""
+    from bench.findings import accuracy_words
+    from bench.pages import read_run, run_view
+
+    view = run_view(read_run(folder))
+    return (f"{view.run}: {accuracy_words(view)}, {view.total - view.correct} of {view.total:,} test images wrong",)
+
+
+def class_lines(folder: Path) -> tuple[Any, ...]:
+    """A run's per-class table and its most confused pairs."""
+    from bench.evaluation import confused_pairs
+    from bench.pages import read_run, run_view
+
+    view = run_view(read_run(folder))
+    table = Table(title=f"classes of {view.run}", title_justify="left")
+    table.add_column("class")
+    for head in ("right", "of", "recall %", "95 % interval", "predicted"):
+        table.add_column(head, justify="right")
+    for row in view.per_class:
+        interval = f"{100 * row.recall.low:.1f} to {100 * row.recall.high:.1f}"
+        table.add_row(
+            escape(row.name),
+            str(row.correct),
+            str(row.total),
+            f"{100 * row.recall.value:.1f}",
+            interval,
+            str(row.predicted),
+        )
+    names = [row.name for row in view.per_class]
+    pairs = [
+        f"{names[true]} taken for {names[wrong]}: {count}" for true, wrong, count in confused_pairs(view.confusion)
+    ]
+    return (table, *pairs)

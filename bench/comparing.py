@@ -1,0 +1,145 @@
+"""Several runs on the same test images: what each alone gets wrong, exact paired tests, one Page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from bench.choosing import fixed_order
+from bench.contracts import Estimate, Page, PairTest, RunView
+from bench.errors import DataError
+from bench.findings import (
+    agreement_findings,
+    comparison_badges,
+    comparison_title,
+    pair_findings,
+    run_badges,
+    run_findings,
+    run_title,
+)
+from bench.pages import (
+    PAGE_SCHEMA,
+    RunData,
+    agreements,
+    cell_view,
+    classes_of,
+    gallery,
+    provenance,
+    run_view,
+)
+from bench.postprocess import PIPELINE
+from bench.stats import mcnemar, paired_difference
+
+if TYPE_CHECKING:
+    from bench.contracts import Cell, Integers
+
+
+def check_comparable(runs: Sequence[RunData]) -> None:
+    """The runs were tested on the same images with the same labels; DataError names the first that was not."""
+    first = runs[0]
+    for other in runs[1:]:
+        if other.record.data.get("digest") != first.record.data.get("digest"):
+            raise DataError(
+                f"runs '{first.record.name}' and '{other.record.name}' were made on different data "
+                f"({first.record.data.get('name')} and {other.record.data.get('name')})",
+                try_="bench list runs, and compare runs of one data set",
+            )
+        if not np.array_equal(other.predictions.labels, first.predictions.labels):
+            raise DataError(f"the test labels of '{first.record.name}' and '{other.record.name}' differ")
+
+
+def wrong_in_any(runs: Sequence[RunData], limit: int | None) -> Integers:
+    """The first `limit` test ids, in the fixed order, that at least one run got wrong."""
+    order = fixed_order(runs[0].predictions.labels)
+    wrong = np.unique(np.concatenate([data.predictions.wrong for data in runs]))
+    chosen: Integers = order[np.isin(order, wrong)][:limit]
+    return chosen
+
+
+def only_wrong(runs: Sequence[RunData]) -> list[int]:
+    """For each run the test images that it alone got wrong."""
+    wrong = np.stack([data.predictions.predicted != data.predictions.labels for data in runs])
+    alone = wrong.sum(axis=0) == 1
+    return [int((row & alone).sum()) for row in wrong]
+
+
+def pair_tests(runs: Sequence[RunData]) -> tuple[PairTest, ...]:
+    """Exact McNemar test of every pair of runs."""
+    wrong = [data.predictions.predicted != data.predictions.labels for data in runs]
+    tests = []
+    for first, second in combinations(range(len(runs)), 2):
+        a, b = int((wrong[first] & ~wrong[second]).sum()), int((~wrong[first] & wrong[second]).sum())
+        difference: Estimate = paired_difference(a, b, len(wrong[first]))
+        tests.append(PairTest(first, second, a, b, mcnemar(a, b), difference))
+    return tuple(tests)
+
+
+def run_page(data: RunData, *, created: str) -> Page:
+    """The page of one run: its errors, as far as they were explained."""
+    view = run_view(data)
+    ids = np.unique(np.concatenate([data.predictions.wrong, *(cell.ids for cell in data.cells)]))
+    explained = _explained(fixed_order(data.predictions.labels), [data], ids)
+    shared = tuple(agreements(0, data.cells))
+    return replace(
+        _page("run", [data], [view], explained, created),
+        title=run_title(view),
+        badges=run_badges(view),
+        findings=run_findings(view, shared),
+        agreements=shared,
+        wanted=len(data.predictions.wrong),
+    )
+
+
+def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str) -> Page:
+    """The page of several runs on the images `ids`, those that any of them got wrong."""
+    views = [run_view(data, only_wrong=alone) for data, alone in zip(runs, only_wrong(runs), strict=True)]
+    tests = pair_tests(runs)
+    shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
+    same_weights = len({view.checkpoint for view in views}) < len(views)
+    return replace(
+        _page("comparison", runs, views, ids, created),
+        title=comparison_title(views, tests),
+        badges=comparison_badges(views, same_weights=same_weights),
+        findings=pair_findings(views, tests) + agreement_findings(shared),
+        agreements=shared,
+        pairs=tests,
+        wanted=len(wrong_in_any(runs, None)),
+    )
+
+
+def _explained(order: Integers, runs: Sequence[RunData], ids: Integers) -> Integers:
+    """Of `ids` those with a picture, in the fixed order."""
+    pictured = [data.samples.ids for data in runs if data.samples is not None]
+    known = np.concatenate(pictured) if pictured else np.zeros(0, dtype=np.int64)
+    chosen: Integers = order[np.isin(order, ids) & np.isin(order, known)]
+    return chosen
+
+
+def _page(
+    kind: Literal["run", "comparison"], runs: Sequence[RunData], views: Sequence[RunView], ids: Integers, created: str
+) -> Page:
+    """Everything of a page but what it says."""
+    cells: list[tuple[int, Cell]] = [(index, cell) for index, data in enumerate(runs) for cell in data.cells]
+    items = gallery(runs, cells, ids.tolist())
+    return Page(
+        schema=PAGE_SCHEMA,
+        kind=kind,
+        title="",
+        created=created,
+        classes=classes_of(runs[0].record),
+        badges=(),
+        findings=(),
+        runs=tuple(views),
+        cells=tuple(cell_view(index, runs[index], cell, ids) for index, cell in cells),
+        agreements=(),
+        pairs=(),
+        gallery=items,
+        shown=len(items),
+        wanted=len(items),
+        pipeline=PIPELINE,
+        provenance=tuple(provenance(data) for data in runs),
+    )

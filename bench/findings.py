@@ -1,0 +1,158 @@
+"""The sentences of a page: each carries its interval, and none says more than the data do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.contracts import Agreement, Badge, Finding, PairTest, RunView
+from bench.evaluation import confused_pairs
+
+SIGNIFICANT = 0.05
+SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32
+COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
+
+
+def percent(share: float) -> str:
+    """A share as people read it."""
+    return f"{100 * share:.1f} %"
+
+
+def accuracy_words(view: RunView) -> str:
+    """Accuracy with its interval."""
+    estimate = view.accuracy
+    return f"{percent(estimate.value)}, 95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+
+
+def run_title(view: RunView) -> str:
+    """The finding of a run page."""
+    errors = view.total - view.correct
+    if errors == 0:
+        return f"{view.model} on {view.data}: all {view.total:,} test images right"
+    true, predicted, _ = confused_pairs(view.confusion, 1)[0]
+    names = [row.name for row in view.per_class]
+    return (
+        f"{view.model} on {view.data}: {percent(view.accuracy.value)} right, "
+        f"{names[true]} most often taken for {names[predicted]}"
+    )
+
+
+def run_findings(view: RunView, agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
+    """What a run page says above the fold."""
+    errors, names = view.total - view.correct, [row.name for row in view.per_class]
+    found = [
+        Finding(
+            "", f"{errors:,} of {view.total:,} test images are wrong", "errors", "", f"accuracy {accuracy_words(view)}"
+        )
+    ]
+    for true, predicted, count in confused_pairs(view.confusion, 1):
+        share = f"{count} of {view.per_class[true].total} images of {names[true]}"
+        found.append(
+            Finding("The most frequent error: ", f"{names[true]} taken for {names[predicted]}", "confusion", "", share)
+        )
+    weakest = min((row for row in view.per_class if row.total), key=lambda row: row.recall.value)
+    found.append(
+        Finding(
+            "The weakest class is ",
+            weakest.name,
+            "classes",
+            "",
+            f"{percent(weakest.recall.value)} right, 95 % interval {100 * weakest.recall.low:.0f} to "
+            f"{100 * weakest.recall.high:.0f}, n = {weakest.total}",
+        )
+    )
+    return tuple(found) + agreement_findings(agreements)
+
+
+def agreement_findings(agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
+    """One sentence for each pair of explainers, over all runs and layers."""
+    pairs: dict[tuple[str, str], list[Agreement]] = {}
+    for each in agreements:
+        pairs.setdefault((each.first, each.second), []).append(each)
+    return tuple(_pair_sentence(first, second, group) for (first, second), group in pairs.items())
+
+
+def _pair_sentence(first: str, second: str, group: Sequence[Agreement]) -> Finding:
+    largest, rows = max(each.largest for each in group), sum(each.rows for each in group)
+    before = f"{second} and {first} " if second < first else f"{first} and {second} "
+    evidence = f"largest raw difference {largest:.1e} of the map's largest value, {rows:,} pairs of maps"
+    if largest <= SAME_UP_TO_ROUNDING:
+        return Finding(before, "compute the same maps", "explainers", " up to rounding", evidence)
+    return Finding(before, "compute different maps", "explainers", "", evidence)
+
+
+def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> str:
+    """The finding of a comparison page."""
+    count = COUNTS[len(runs)] if len(runs) < len(COUNTS) else str(len(runs))
+    subject = f"{count} runs on {runs[0].data}" if len(runs) > 1 else f"{runs[0].model} on {runs[0].data}"
+    clear = [pair for pair in pairs if pair.p_value < SIGNIFICANT]
+    if not pairs:
+        return f"{subject}: where it is wrong, and what it looked at"
+    if not clear:
+        return f"{subject}: no measurable difference in accuracy"
+    best = max(range(len(runs)), key=lambda index: runs[index].accuracy.value)
+    beaten = {pair.first + pair.second - best for pair in clear if best in (pair.first, pair.second)}
+    if len(beaten) == len(runs) - 1:
+        return f"{subject}: {label(runs, best)} is the most accurate"
+    return f"{subject}: some differ in accuracy"
+
+
+def label(runs: Sequence[RunView], index: int) -> str:
+    """A run by its model where that is unambiguous, else by its name."""
+    models = [view.model for view in runs]
+    return runs[index].model if models.count(runs[index].model) == 1 else runs[index].run
+
+
+def pair_findings(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> tuple[Finding, ...]:
+    """What the exact McNemar tests say, one sentence a pair; one for all when nothing differs."""
+    if len(pairs) > 1 and all(pair.p_value >= SIGNIFICANT for pair in pairs):
+        values = ", ".join(f"{pair.p_value:.2g}" for pair in pairs)
+        return (
+            Finding(
+                "",
+                "No measurable accuracy difference",
+                "pairs",
+                f" between the {len(runs)} runs",
+                f"exact McNemar p = {values}",
+            ),
+        )
+    return tuple(_difference(runs, pair) for pair in pairs)
+
+
+def _difference(runs: Sequence[RunView], pair: PairTest) -> Finding:
+    first, second = label(runs, pair.first), label(runs, pair.second)
+    gap = pair.difference
+    points = f"{100 * gap.value:+.1f} points, 95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
+    evidence = f"{points}, exact McNemar p = {pair.p_value:.2g}"
+    if pair.p_value >= SIGNIFICANT:
+        return Finding("", "No measurable accuracy difference", "pairs", f" between {first} and {second}", evidence)
+    words = "is right more often than" if gap.value > 0 else "is wrong more often than"
+    return Finding(f"{first} ", words, "pairs", f" {second} on these test images", evidence)
+
+
+def comparison_badges(runs: Sequence[RunView], *, same_weights: bool) -> tuple[Badge, ...]:
+    """What may be compared and what may not."""
+    badges = [Badge(True, f"same {runs[0].total:,} test images")]
+    recipes = {(view.recipe, view.epochs, view.train_images) for view in runs}
+    recipe, epochs, images = next(iter(recipes))
+    plural = "s" if epochs != 1 else ""
+    badges.append(
+        Badge(True, f"same recipe ({recipe}, {epochs} epoch{plural}, {images:,} images)")
+        if len(recipes) == 1
+        else Badge(False, "different recipes, epochs or training images")
+    )
+    devices = {view.device for view in runs}
+    badges.append(Badge(True, "same machine") if len(devices) == 1 else Badge(False, "different machines"))
+    badges.append(Badge(False, "timings not paired: taken one after the other"))
+    if same_weights:
+        badges.append(Badge(False, "the same weights in several runs"))
+    elif len({view.seed for view in runs}) == 1 or len(runs) == len({view.model for view in runs}):
+        badges.append(Badge(False, "one seed: no claim about the architecture"))
+    return tuple(badges)
+
+
+def run_badges(view: RunView) -> tuple[Badge, ...]:
+    """What to keep in mind on a run page."""
+    badges = [Badge(True, f"{view.total:,} test images, looked at once"), Badge(True, "last weights, plain forward")]
+    if "jpeg" in view.data:
+        badges.append(Badge(False, "JPEG images: a little below the original pixels"))
+    return (*badges, Badge(False, "one seed"))

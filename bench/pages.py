@@ -1,0 +1,308 @@
+"""Run folders in, Page values out. Nothing is computed on a model here and nothing is drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.cells import Samples, read_cell, read_samples
+from bench.contracts import STATUSES, Agreement, CellView, EpochPoint, GalleryItem, MapView, Prediction, RunView
+from bench.errors import StoreError
+from bench.evaluation import class_rows
+from bench.stats import largest_relative_difference, median_or_none, rank_correlations, unrelated_correlation, wilson
+from bench.store import CHECKPOINT, LOG, read_lines, read_record
+from bench.trained import Predictions, read_predictions
+
+if TYPE_CHECKING:
+    from bench.contracts import Cell, Floats, Integers, Role, RunRecord
+
+PAGE_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run's folder says, read once.
+
+    Attributes:
+        cells: those that belong to the run's checkpoint, in order of explainer and layer.
+        rates: images a second by (timing id, explainer, layer) with layers and targets a call.
+    """
+
+    folder: Path
+    record: RunRecord
+    predictions: Predictions
+    cells: tuple[Cell, ...]
+    samples: Samples | None
+    rates: Mapping[tuple[str, str, str], tuple[float, int, int]]
+
+
+def read_run(folder: Path) -> RunData:
+    """Everything a page needs of a run; StoreError where the run did not finish."""
+    record = read_record(folder)
+    if record.status != "done":
+        raise StoreError(f"run '{record.name}' did not finish: it is '{record.status}'", try_="bench list runs")
+    checkpoint = record.artefacts.get(CHECKPOINT, "")
+    found = [read_cell(path) for path in sorted((folder / "explain").glob("*/*.npz"))]
+    cells = tuple(cell for cell in found if cell.checkpoint == checkpoint)
+    return RunData(folder, record, read_predictions(folder), cells, read_samples(folder), _rates(folder))
+
+
+def _rates(folder: Path) -> dict[tuple[str, str, str], tuple[float, int, int]]:
+    rates = {}
+    for path in sorted((folder / "timing").glob("*.json")):
+        try:
+            timing = json.loads(path.read_text(encoding="utf-8"))
+            for row in timing["rows"]:
+                for layer in row["layers"]:
+                    value = (float(row["images_per_second"]), len(row["layers"]), int(row["targets"]))
+                    rates[str(timing["id"]), str(row["explainer"]), str(layer)] = value
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # a timing that cannot be read leaves its cells without a rate, which the page shows
+    return rates
+
+
+# --- one run ------------------------------------------------------------------------------------------------
+
+
+def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
+    """One run as tables show it."""
+    record, metrics, config = data.record, data.record.metrics, data.record.config
+    correct, total = int((data.predictions.predicted == data.predictions.labels).sum()), len(data.predictions.labels)
+    confusion = confusion_matrix(data.predictions)
+    return RunView(
+        run=record.name,
+        model=record.model,
+        data=str(record.data.get("name", "")),
+        recipe=str(config.get("recipe", "")),
+        seed=_int(config.get("seed")),
+        epochs=_int(config.get("epochs")),
+        train_images=_int(metrics.get("train_images")),
+        accuracy=wilson(correct, total),
+        correct=correct,
+        total=total,
+        loss=mean_loss(data.predictions),
+        only_wrong=only_wrong,
+        parameters=_int(metrics.get("parameters")),
+        train_rate=_rate(metrics.get("train_images_per_second")),
+        forward_rate=_rate(metrics.get("forward_images_per_second")),
+        device=str(record.environment.get("device", "")),
+        checkpoint=record.artefacts.get(CHECKPOINT, ""),
+        curve=read_curve(data.folder),
+        per_class=class_rows(confusion, classes_of(record)),
+        confusion=confusion,
+    )
+
+
+def classes_of(record: RunRecord) -> tuple[str, ...]:
+    """The class names of a run."""
+    names = record.data.get("classes", ())
+    return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
+
+
+def confusion_matrix(predictions: Predictions) -> tuple[tuple[int, ...], ...]:
+    """confusion[true][predicted] counts."""
+    size = predictions.logits.shape[1]
+    counts = np.bincount(predictions.labels * size + predictions.predicted, minlength=size * size)
+    return tuple(tuple(int(count) for count in row) for row in counts.reshape(size, size))
+
+
+def mean_loss(predictions: Predictions) -> float:
+    """Mean cross entropy over the test split, in nats."""
+    logits = predictions.logits.astype(np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    chosen = np.take_along_axis(shifted, predictions.labels[:, None], axis=1)[:, 0]
+    return float((np.log(np.exp(shifted).sum(axis=1)) - chosen).mean())
+
+
+def read_curve(folder: Path) -> tuple[EpochPoint, ...]:
+    """The epochs of log.jsonl; lines that are something else are left out."""
+    points = []
+    for line in read_lines(folder / LOG):
+        try:
+            points.append(EpochPoint(**{name: line[name] for name in EpochPoint.__dataclass_fields__}))
+        except (KeyError, TypeError):
+            continue
+    return tuple(points)
+
+
+def _int(value: object) -> int:
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _rate(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
+# --- cells --------------------------------------------------------------------------------------------------
+
+
+def cell_view(run: int, data: RunData, cell: Cell, wanted: Integers) -> CellView:
+    """One cell as the matrix shows it; `wanted` are the test ids of the page."""
+    rate = data.rates.get((cell.timing, cell.explainer, cell.layer))
+    counts = np.bincount(cell.status, minlength=len(STATUSES))
+    return CellView(
+        run=run,
+        explainer=cell.explainer,
+        layer=cell.layer,
+        height=cell.raw.shape[1],
+        width=cell.raw.shape[2],
+        rows=len(cell.ids),
+        missing=int((~np.isin(wanted, cell.ids)).sum()),
+        dead=int(counts[STATUSES.index("dead")]),
+        constant=int(counts[STATUSES.index("constant")]),
+        non_finite=int(counts[STATUSES.index("non-finite")]),
+        ms_per_image=1000 / rate[0] if rate else None,
+        layers_per_call=rate[1] if rate else 1,
+        targets_per_call=rate[2] if rate else 1,
+    )
+
+
+def agreements(run: int, cells: Sequence[Cell]) -> list[Agreement]:
+    """Every pair of explainers at every layer they share, over the rows that both have."""
+    found = []
+    for index, first in enumerate(cells):
+        for second in cells[index + 1 :]:
+            if first.layer == second.layer and first.raw.shape[1:] == second.raw.shape[1:]:
+                one = agreement(run, first, second)
+                if one is not None:
+                    found.append(one)
+    return found
+
+
+def agreement(run: int, first: Cell, second: Cell) -> Agreement | None:
+    """Two cells on their common rows; None when there are none."""
+    rows = common_rows(first, second)
+    if not rows:
+        return None
+    here, there = (np.array(each, dtype=np.int64) for each in zip(*rows, strict=True))
+    a, b, ids = first.raw[here], second.raw[there], first.ids[here]
+    return Agreement(
+        run=run,
+        layer=first.layer,
+        first=first.explainer,
+        second=second.explainer,
+        rows=len(rows),
+        largest=largest_relative_difference(a, b),
+        spearman=median_or_none(rank_correlations(a, b)),
+        null=unrelated_correlation(a, b, ids),
+    )
+
+
+def common_rows(first: Cell, second: Cell) -> list[tuple[int, int]]:
+    """Positions (in first, in second) of the rows with the same id and class."""
+    place = {key: index for index, key in enumerate(zip(second.ids.tolist(), second.classes.tolist(), strict=True))}
+    keys = zip(first.ids.tolist(), first.classes.tolist(), strict=True)
+    return [(index, place[key]) for index, key in enumerate(keys) if key in place]
+
+
+# --- gallery ------------------------------------------------------------------------------------------------
+
+
+def gallery(runs: Sequence[RunData], cells: Sequence[tuple[int, Cell]], ids: Sequence[int]) -> tuple[GalleryItem, ...]:
+    """The images of a page, with what every run says and every cell shows.
+
+    Args:
+        runs: in page order; each knows its predictions.
+        cells: (run index, cell) in the order of Page.cells.
+        ids: test ids; those no run has a sample of are left out.
+
+    Returns:
+        The items, the most confident error first.
+    """
+    pictures: dict[int, tuple[Samples, int]] = {}
+    for data in runs:
+        if data.samples is not None:
+            for row, each in enumerate(data.samples.ids.tolist()):
+                pictures.setdefault(each, (data.samples, row))
+    rows = [_rows_by_id(cell) for _, cell in cells]
+    probabilities = [softmax(data.predictions.logits) for data in runs]
+    items = []
+    for each in ids:
+        if each not in pictures:
+            continue
+        samples, row = pictures[each]
+        true = int(samples.labels[row])
+        predictions = tuple(_prediction(table[each], true) if each < len(table) else None for table in probabilities)
+        maps = tuple(
+            map_view(index, cell, place, _role(runs[run].predictions, each, int(cell.classes[place])))
+            for index, (run, cell) in enumerate(cells)
+            for place in rows[index].get(each, ())
+        )
+        items.append(GalleryItem(each, samples.names[row], true, samples.pictures[row].tobytes(), predictions, maps))
+    return tuple(sorted(items, key=lambda item: -_confidence(item)))
+
+
+def _confidence(item: GalleryItem) -> float:
+    """The largest probability that a run gave to a wrong class; below 0 where none is wrong."""
+    wrong = [each.probability for each in item.predictions if each is not None and each.predicted != item.true]
+    return max(wrong, default=-1.0)
+
+
+def _rows_by_id(cell: Cell) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for place, each in enumerate(cell.ids.tolist()):
+        found.setdefault(each, []).append(place)
+    return found
+
+
+def _prediction(probabilities: Floats, true: int) -> Prediction:
+    predicted = int(probabilities.argmax())
+    return Prediction(predicted, float(probabilities[predicted]), float(probabilities[true]))
+
+
+def _role(predictions: Predictions, each: int, target: int) -> Role:
+    predicted, true = int(predictions.predicted[each]) == target, int(predictions.labels[each]) == target
+    if predicted and true:
+        return "both"
+    if predicted:
+        return "predicted"
+    return "true" if true else "asked"
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities (N, K) of logits (N, K)."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def map_view(index: int, cell: Cell, place: int, role: Role) -> MapView:
+    """One raw map, quantised to 256 levels between its own smallest and largest finite value."""
+    raw = cell.raw[place].astype(np.float64)
+    finite = raw[np.isfinite(raw)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    span = high - low
+    shares = (np.nan_to_num(raw, nan=low, posinf=high, neginf=low) - low) / span if span > 0 else np.zeros_like(raw)
+    levels = np.rint(shares * 255).astype(np.uint8)
+    status = STATUSES[int(cell.status[place])]
+    return MapView(index, role, int(cell.classes[place]), low, high, levels.tobytes(), status)  # type: ignore[arg-type]
+
+
+# --- provenance ---------------------------------------------------------------------------------------------
+
+
+def provenance(data: RunData) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """What it takes to make the run again."""
+    record = data.record
+    settings = ", ".join(f"{key} {_plain(value)}" for key, value in record.config.items() if value is not None)
+    versions: Any = record.environment.get("versions", {})
+    rows = (
+        ("command", record.command),
+        ("config", settings),
+        ("started", record.created),
+        ("data", f"{record.data.get('name')} from {record.data.get('source')}"),
+        ("data sha256", str(record.data.get("digest", ""))),
+        ("checkpoint sha256", record.artefacts.get(CHECKPOINT, "")),
+        ("machine", f"{record.environment.get('device')}, {record.environment.get('system')}"),
+        ("versions", ", ".join(f"{name} {number}" for name, number in dict(versions).items())),
+    )
+    return record.name, rows
+
+
+def _plain(value: object) -> str:
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)

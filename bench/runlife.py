@@ -1,0 +1,138 @@
+"""The life of a run folder: begun, trained into, evaluated into, and honest about how it ended."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.contracts import EpochPoint, RunRecord
+from bench.errors import BenchError
+from bench.evaluation import Scores, predict, score
+from bench.machine import environment
+from bench.store import (
+    CHECKPOINT,
+    LOG,
+    PREDICTIONS,
+    RUN_SCHEMA,
+    append_line,
+    sha256,
+    updated,
+    write_checkpoint,
+    write_npz,
+    write_record,
+)
+from bench.training import TrainSettings, choose_images, train_model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from bench.contracts import Dataset, Progress
+    from bench.evaluation import Statistics
+    from bench.workplace import Workplace
+
+
+def begin(
+    folder: Path, place: Workplace, data: Dataset, config: Mapping[str, object], device: torch.device
+) -> RunRecord:
+    """Write the first record of a run."""
+    about: dict[str, object] = (
+        {name: getattr(data, name) for name in ("name", "source", "digest", "mirror")}
+        | {name: list(getattr(data, name)) for name in ("classes", "mean", "std", "notes")}
+        | {"train": len(data.train), "test": len(data.test)}
+    )
+    record = RunRecord(
+        schema=RUN_SCHEMA,
+        name=folder.name,
+        status="training",
+        created=place.created,
+        command=place.command,
+        model=str(config["model"]),
+        config=dict(config),
+        origins={key: place.origins.get(key, "default") for key in config},
+        data=about,
+        environment=environment(device),
+    )
+    write_record(folder, record)
+    return record
+
+
+@contextmanager
+def recorded(folder: Path) -> Iterator[None]:
+    """Whatever ends the block early is written into the run's record, and goes on."""
+    try:
+        yield
+    except BaseException as error:
+        status = "failed" if isinstance(error, Exception) else "interrupted"
+        message = error.message if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        updated(folder, lambda record: dataclasses.replace(record, status=status, message=message.strip(": ")))
+        raise
+
+
+def train_into(
+    folder: Path, net: nn.Module, data: Dataset, settings: TrainSettings, device: torch.device, progress: Progress
+) -> None:
+    """Train, then write the checkpoint, once, and the figures."""
+    epochs = settings.recipe.epochs
+
+    def on_epoch(point: EpochPoint) -> None:
+        append_line(folder / LOG, dataclasses.asdict(point))
+        progress.say(epoch_line(point, epochs))
+
+    rate = train_model(net, data, settings, device=device, progress=progress, on_epoch=on_epoch)
+    metrics = {
+        "epochs_run": epochs,
+        "train_images": len(choose_images(data, settings)[0]),
+        "train_images_per_second": rate,
+        "parameters": sum(each.numel() for each in net.parameters()),
+    }
+
+    def finish(record: RunRecord) -> RunRecord:
+        about = {name: record.data[name] for name in ("classes", "mean", "std", "mirror")}
+        digest = write_checkpoint(folder / CHECKPOINT, net.state_dict(), {"model": record.model, **about})
+        return dataclasses.replace(record, metrics=metrics, artefacts={CHECKPOINT: digest})
+
+    updated(folder, finish)
+
+
+def epoch_line(point: EpochPoint, epochs: int) -> str:
+    """One epoch in words."""
+    val = "" if point.val_accuracy is None else f", val loss {point.val_loss:.3f} accuracy {point.val_accuracy:.1%}"
+    return (
+        f"epoch {point.epoch}/{epochs}: train loss {point.train_loss:.3f} accuracy {point.train_accuracy:.1%}"
+        f"{val}, {point.images_per_second:.1f} images/s"
+    )
+
+
+def evaluate_into(
+    folder: Path, net: nn.Module, data: Dataset, statistics: Statistics, *, device: torch.device, progress: Progress
+) -> Scores:
+    """Look at the test split with the weights as they are; the run is done then."""
+    logits, rate = predict(net, data.test.images, statistics, device=device, progress=progress)
+    scores = score(logits, data.test.labels)
+    arrays = {"ids": np.arange(scores.total), "labels": data.test.labels.numpy(), "logits": logits.numpy()}
+    write_npz(folder / PREDICTIONS, arrays)
+    metrics = {
+        "accuracy": scores.accuracy,
+        "correct": scores.correct,
+        "total": scores.total,
+        "loss": scores.loss,
+        "forward_images_per_second": rate,
+    }
+    digest = sha256(folder / PREDICTIONS)
+    updated(
+        folder,
+        lambda record: dataclasses.replace(
+            record,
+            status="done",
+            message="",
+            metrics={**record.metrics, **metrics},
+            artefacts={**record.artefacts, PREDICTIONS: digest},
+        ),
+    )
+    return scores
