@@ -6,6 +6,8 @@ import random
 import re
 import stat
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -386,3 +388,22 @@ def test_progress_reaches_its_total(tmp_path: Path) -> None:
         progress = Counting()
         read_images(path, progress=progress)
         assert progress.total == progress.done > 0
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF"])
+def test_every_format_is_read_in_a_fresh_process(kind: str) -> None:
+    code = "import sys; from bench.images import decode; decode(sys.stdin.buffer.read())"
+    content = encoded(picture(3), kind)
+    assert subprocess.run([sys.executable, "-c", code], input=content, check=False).returncode == 0
+
+
+def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tar")
+    assert "neither a folder nor an archive" in refusal(tmp_path / "pipe.tar")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_archive_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a.tar", files())
+    path.chmod(0)
+    assert "cannot be read" in refusal(path)
