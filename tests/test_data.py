@@ -263,6 +263,14 @@ def test_a_changed_folder_is_decoded_again(tmp_path: Path, cache: Path, decoding
     assert len(decoding) == 2
 
 
+def test_a_link_to_nowhere_is_no_image_and_no_failure(tmp_path: Path, cache: Path, decoding: list[Path]) -> None:
+    root = folder_of(tmp_path / "set", files())
+    (root / "train/cat/9.png").symlink_to(tmp_path / "nowhere.png")
+    assert len(load(root, cache).train) == 6
+    load(root, cache)
+    assert len(decoding) == 1
+
+
 def spoil(path: Path, how: str) -> None:
     content = bytearray(path.read_bytes())
     if how == "truncated":

@@ -156,6 +156,12 @@ def test_other_modes_become_rgb(mode: str, kind: str) -> None:
     assert (pixels.transpose(1, 2, 0) == np.asarray(image.convert("RGB"))).all()
 
 
+def test_conversions_are_one_note(tmp_path: Path) -> None:
+    extra = {f"train/cat/{index}.png": encoded(picture(index, mode=mode)) for index, mode in ((7, "L"), (8, "RGBA"))}
+    found = read(folder_of(tmp_path, files() | extra))
+    assert found.notes == ("2 images converted to RGB (1 L, 1 RGBA; alpha is dropped)",)
+
+
 def test_cmyk_becomes_rgb() -> None:
     image = Image.new("CMYK", (32, 32), (0, 255, 255, 0))
     pixels, _, before = decode(encoded(image, "JPEG"))
