@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
@@ -65,7 +66,7 @@ def augment_sheet(
 
     Args:
         dataset: its mean and standard deviation normalise and denormalise.
-        augmentation: as given to `augment`.
+        augmentation: of the recipe; not mirrored where the data set forbids it, as in training.
         generator: draws what is drawn for one batch of `count` images.
         count: images, spread evenly over the training split.
         scale: pixels of the sheet for one of an image.
@@ -76,6 +77,7 @@ def augment_sheet(
     Raises:
         UsageError: an augmentation that `augment` refuses.
     """
+    augmentation = replace(augmentation, flip=augmentation.flip and dataset.mirror)
     originals, seen = seen_by_model(dataset, augmentation, generator, count=count)
     edge = 32 * scale
     pair = 2 * edge + GAP // 2

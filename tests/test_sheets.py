@@ -96,6 +96,13 @@ def test_an_augmented_copy_stands_right_of_its_original() -> None:
     assert all(holds(sheet, pair, 1) for pair in torch.cat([originals, white, seen], dim=3))
 
 
+def test_a_data_set_that_forbids_mirroring_is_not_mirrored() -> None:
+    digits = replace(dataset("6", "9"), mirror=False)
+    flip_only = Augmentation(pad=0, cutout=0)
+    nothing = replace(flip_only, flip=False)
+    assert augment_sheet(digits, flip_only, seeded()).tobytes() == augment_sheet(digits, nothing, seeded()).tobytes()
+
+
 def test_the_images_are_spread_over_the_training_split() -> None:
     small = dataset("cat", "dog", each=50)
     originals, seen = seen_by_model(small, Augmentation(), seeded(), count=4)
