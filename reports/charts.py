@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from bench.contracts import EpochPoint, Estimate
 
 WIDTH, HEIGHT = 560, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 150, 16, 44
-_LABEL_GAP = 15  # least distance of two line labels
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 16, 44
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,12 @@ class Tick:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: points in user units, its label's height and its last value in words."""
+    """One curve: points in user units and its last value in words."""
 
     label: str
     colour: int
     dashed: bool
     points: tuple[tuple[float, float], ...]
-    label_y: float
     last: str
 
     @property
@@ -114,10 +112,9 @@ def curve_chart(series: Sequence[Series], *, title: str, percent: bool) -> Chart
         return _LEFT + along * (WIDTH - _RIGHT - _LEFT), HEIGHT - _BOTTOM - up * (HEIGHT - _BOTTOM - _TOP)
 
     drawn = [tuple(place(epoch, factor * value) for epoch, value in one.values) for one in series]
-    heights = _spread([points[-1][1] for points in drawn])
     lines = tuple(
-        Line(one.label, one.colour, one.dashed, points, height, _figure(factor * one.values[-1][1], percent))
-        for one, points, height in zip(series, drawn, heights, strict=True)
+        Line(one.label, one.colour, one.dashed, points, _figure(factor * one.values[-1][1], percent))
+        for one, points in zip(series, drawn, strict=True)
     )
     decimals = _decimals(ticks)
     return Chart(
@@ -160,17 +157,3 @@ def _epoch_ticks(first: int, last: int) -> list[int]:
     step = max(1, round(_nice_step(max(last - first, 1), 6)))
     inner = [epoch for epoch in range(first, last) if epoch % step == 0 and last - epoch > step / 2]
     return sorted({first, *(epoch for epoch in inner if epoch - first > step / 2), last})
-
-
-def _spread(heights: Sequence[float]) -> list[float]:
-    """The same heights, moved apart so that labels do not cover each other and stay inside the drawing."""
-    order = sorted(range(len(heights)), key=lambda k: heights[k])
-    placed: dict[int, float] = {}
-    floor = -math.inf
-    for k in order:
-        floor = placed[k] = max(heights[k], floor + _LABEL_GAP)
-    ceiling = HEIGHT - _BOTTOM + 4.0
-    for k in reversed(order):
-        ceiling = placed[k] = min(placed[k], ceiling)
-        ceiling -= _LABEL_GAP
-    return [placed[k] for k in range(len(heights))]

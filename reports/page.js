@@ -69,10 +69,13 @@ function centred(values, height, width, size, { scale = 0, smooth = true } = {})
 /** Values in 0..1 as RGBA bytes of a table of 256 colours. */
 function colour(values, table, opacity = 1) {
   const out = new Uint8ClampedArray(values.length * 4);
-  values.forEach((value, i) => {
-    const k = 3 * Math.min(255, Math.floor(value * 256));
-    out.set([table[k], table[k + 1], table[k + 2], 255 * opacity], 4 * i);
-  });
+  for (let i = 0, at = 0; i < values.length; i++) {
+    const k = 3 * Math.min(255, Math.floor(values[i] * 256));
+    out[at++] = table[k];
+    out[at++] = table[k + 1];
+    out[at++] = table[k + 2];
+    out[at++] = 255 * opacity;
+  }
   return out;
 }
 
@@ -272,8 +275,8 @@ function gallery(data) {
   /** The line above a row of maps: which class they speak for, and how probable the run found it. */
   function saidLine(item, run, role, target) {
     const predicted = data.predicted[run][item];
-    const probability = target === predicted ? data.probability[run][item] : target === data.true[item] ? data.trueProbability[run][item] : undefined;
-    if (target < 0) return make("div", { class: "said" }, make("span", { class: "role" }, "no prediction"));
+    const probability = predicted < 0 ? undefined : target === predicted ? data.probability[run][item] : target === data.true[item] ? data.trueProbability[run][item] : undefined;
+    if (target < 0) return make("div", { class: "said" }, make("span", { class: "role" }, "no prediction"), make("span"), make("div", { class: "bar" }));
     const wrong = role === "predicted" && isWrong(item, run);
     const right = role === "predicted" && !wrong;
     // Beside other runs there is little room: a sign stands for the word.
@@ -281,11 +284,11 @@ function gallery(data) {
     return make("div", { class: "said" },
       make("span", { class: wrong ? "wrong" : right ? "right" : "" }, make("span", { class: "role" }, `${word} `), make("b", { title: className(target) }, make("bdi", {}, className(target)))),
       make("span", {}, probability === undefined ? "" : probability.toFixed(2)),
-      probability === undefined ? "" : make("div", { class: "bar" }, make("i", { "--share": probability })));
+      make("div", { class: "bar" }, probability === undefined ? "" : make("i", { "--share": probability })));
   }
 
-  const columns = () => all.explainers.filter((e) => state.explainers.has(e)).flatMap((explainer) =>
-    all.layers.filter((l) => state.layers.has(l)).map((layer) => ({ explainer, layer })));
+  const chosen = (key) => all[key].filter((value) => state[key].has(value));
+  const columns = () => chosen("explainers").flatMap((explainer) => chosen("layers").map((layer) => ({ explainer, layer })));
 
   function lookUp(item, run, column) {
     const cell = cellAt.get(JSON.stringify([run, column.explainer, column.layer]));
@@ -315,18 +318,17 @@ function gallery(data) {
   }
 
   function tile(item, column, found, about, shared) {
-    const label = [state.explainers.size > 1 ? column.explainer : "", state.layers.size > 1 ? column.layer : ""].filter(Boolean).join(" ");
-    const full = `${column.explainer} ${column.layer} ${about}`;
-    if (found.words) return make("figure", { class: "map" }, make("div", { class: "blank" }, found.words), make("figcaption", {}, make("b", {}, label)));
+    const label = make("b", {}, state.layers.size > 1 ? column.layer : "");
+    if (found.words) return make("figure", { class: "map" }, make("div", { class: found.quiet ? "blank quiet" : "blank" }, found.words), make("figcaption", {}, label));
     const { cell, values, top, signed } = found;
-    const element = canvas(`${full}, largest raw value ${figure(top)}`, (context) => {
+    const element = canvas(`${column.explainer} ${column.layer} ${about}, largest raw value ${figure(top)}`, (context) => {
       const options = { scale: state.scale === "image" ? shared() : 0, smooth: state.smooth };
       const grey = (signed ? centred : scaled)(values, cell.height, cell.width, PIXELS, options);
       paintPicture(context, item);
       paintOver(context, colour(grey, signed ? diverging : sequential));
     });
     return make("figure", { class: "map" }, element,
-      make("figcaption", {}, make("b", {}, label), make("span", {}, (signed ? "±" : "") + figure(top))));
+      make("figcaption", {}, label, make("span", {}, (signed ? "±" : "") + figure(top))));
   }
 
   /** Rows of maps of one run: the roles the view asks for, then classes that were asked for by number. */
@@ -349,8 +351,14 @@ function gallery(data) {
       const repeated = right && role === "true" && state.view === "both";
       const about = role === "difference" ? "predicted minus true class" : `for ${role} class ${className(target)}`;
       element.append(role === "difference" ? make("p", { class: "said" }, make("span", {}, make("bdi", {}, className(target)), " − ", make("bdi", {}, className(data.true[item])))) : saidLine(item, run, role, target));
-      const tiles = columns().map((column) => tile(item, column, repeated ? { words: "same class, same map" } : mapFor(item, run, column, role, target), about, shared));
-      element.append(make("div", { class: "maps" }, ...tiles));
+      const blocks = chosen("explainers").map((explainer) => make("div", { class: "block" },
+        state.explainers.size > 1 ? make("div", { class: "by", title: explainer }, explainer) : "",
+        make("div", { class: "maps" }, ...chosen("layers").map((layer) => {
+          const column = { explainer, layer };
+          const found = repeated ? { words: "same class, same map", quiet: true } : mapFor(item, run, column, role, target);
+          return tile(item, column, found, about, shared);
+        }))));
+      element.append(make("div", { class: "row" }, ...blocks));
     }
     return element;
   }
@@ -358,7 +366,7 @@ function gallery(data) {
   /** The largest value of all maps that a card shows now: the shared scale. */
   function sharedScale(item) {
     let known;
-    return () => (known ??= Math.max(...all.runs.filter((run) => state.runs.has(run)).flatMap((run) =>
+    return () => (known ??= Math.max(...chosen("runs").flatMap((run) =>
       rolesOf(item, run).flatMap(([role, target]) => columns().map((column) => mapFor(item, run, column, role, target).top || 0)))));
   }
 
@@ -366,7 +374,7 @@ function gallery(data) {
     const id = `i${data.ids[item]}`;
     const words = `test image ${data.ids[item]}, ${className(data.true[item])}`;
     const shared = sharedScale(item);
-    const groups = all.runs.filter((run) => state.runs.has(run)).map((run) => group(item, run, shared));
+    const groups = chosen("runs").map((run) => group(item, run, shared));
     const caption = make("figcaption", {}, make("bdi", {}, data.files[item]));
     if (state.scale === "image" && shared() > 0) caption.append(make("br"), `1 = ${figure(shared())}`);
     return make("article", { class: "card", id, "aria-label": words },
@@ -397,10 +405,12 @@ function gallery(data) {
   function measure() {
     const style = $("grid").style;
     const wide = columns().length;
+    const gaps = (wide - 1) * 6 + (state.explainers.size - 1) * 6;
     const runs = Math.max(1, state.runs.size);
-    const group = Math.max(data.runs.length > 1 ? 118 : 150, wide * 82 + (wide - 1) * 6);
+    const group = Math.max(data.runs.length > 1 ? 118 : 150, wide * 80 + gaps);
     const picture = clamp(group, 132, 180);
     style.setProperty("--cols", Math.max(1, wide));
+    style.setProperty("--layers", Math.max(1, state.layers.size));
     style.setProperty("--group", `${Math.min(group, 940)}px`);
     style.setProperty("--picture", `${picture}px`);
     style.setProperty("--wide", `${Math.min(1180, 34 + picture + 16 + runs * group + (runs - 1) * 12)}px`);
@@ -458,7 +468,7 @@ function gallery(data) {
       select("true class", present(data.true), state.true, set("true")),
       select("taken for", present(data.predicted.flat()), state.predicted, set("predicted")),
       several ? select("wrong in", wrongIn, state.wrong, set("wrong")) : "",
-      select("order", [["sure", "most confident error first"], ["unsure", "least confident error first"], ["id", "test id"]], state.sort, set("sort")));
+      select("order", [["sure", "most sure first"], ["unsure", "least sure first"], ["id", "test id"]], state.sort, set("sort")));
     const names = { runs: all.runs.map((k) => [k, data.runs[k]]), explainers: all.explainers.map((e) => [e, e]), layers: all.layers.map((l) => [l, l]) };
     const titles = { runs: "models", explainers: "explainers", layers: "layers" };
     const wide = Object.keys(names).filter((key) => names[key].length > 1);

@@ -46,6 +46,11 @@ def small(value: float | None) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def moment(iso: str) -> str:
+    """An ISO time in UTC, to the minute; any other text as it is."""
+    return f"{iso[:10]} {iso[11:16]} UTC" if iso.endswith(("Z", "+00:00")) and len(iso) >= 17 else iso
+
+
 def p_value(value: float) -> str:
     """A p-value; below one in a thousand only that."""
     return "<" + NBSP + "0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
@@ -56,11 +61,11 @@ def correlation(value: float | None) -> str:
     return NONE if value is None or not math.isfinite(value) else f"{value:.3f}".replace("-", "−")
 
 
+def one_line(text: str) -> str:
+    """Other people's text without line ends, control characters and characters that turn the writing direction."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def plural(number: int, noun: str, many: str = "") -> str:
     """`1 image`, `2 images`."""
     return f"{number:,} {noun if number == 1 else many or noun + 's'}"
-
-
-def listed(names: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])

@@ -1,0 +1,230 @@
+"""The gallery as a figure for print: pictures with their classes, maps of one explainer beneath."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.contracts import GalleryItem, MapView, Page
+from bench.errors import UsageError
+from bench.postprocess import postprocess
+
+from .sprites import EDGE
+from .words import one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    Picture = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+_PIXELS = 128  # a side of one panel; a multiple of 32, so that pixels stay squares
+_OPACITY = 0.55
+_COLUMNS = 8  # most pictures side by side
+_FORMATS = (".png", ".pdf")
+_WORDS = {"dead": "no positive\nvalue", "constant": "same value\neverywhere", "non-finite": "not finite"}
+
+# Inches: eight pictures make a figure of seven inches, the width of a page.
+_PANEL, _GAP, _MARGIN, _CAPTION, _LABEL, _BAR = 0.78, 0.04, 0.05, 0.22, 0.58, 0.34
+
+_Choice = Literal["predicted", "true", "both"]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of maps: which cell, which role, and the words at its left."""
+
+    cell: int
+    role: Literal["predicted", "true"]
+    words: str
+
+
+def gallery_figure(
+    page: Page,
+    path: Path,
+    *,
+    ids: Sequence[int] | None,
+    count: int = 20,
+    layers: Sequence[str],
+    explainer: str,
+    role: _Choice,
+    captions: bool = True,
+) -> tuple[int, ...]:
+    """Draws pictures with their true and predicted class and, beneath, one map per layer and role.
+
+    The first run of the page is drawn. The same arguments give the same bytes.
+
+    Args:
+        page: holds the images (32 x 32) and the raw maps.
+        path: where to write; .png at 300 dpi or .pdf with its text as text.
+        ids: test ids in the order wanted; None takes the first `count` of the gallery.
+        count: most images without `ids`.
+        layers: one line of maps each.
+        explainer: whose maps.
+        role: the class the maps speak for; `both` draws two lines a layer.
+        captions: write "true: cat, predicted: dog" above each picture.
+
+    Returns:
+        The ids that were drawn.
+
+    Raises:
+        UsageError: another suffix, an id, a layer or an explainer that the page does not hold, or no image at all.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise UsageError(f"a figure ends in .png or .pdf, not {path.name!r}", try_=f"--figure {path.stem}.pdf")
+    items = _items(page, ids, count)
+    rows = list(_rows(page, layers, explainer, role))
+    _save(_draw(page, items, rows, captions), path)
+    return tuple(item.id for item in items)
+
+
+def _items(page: Page, ids: Sequence[int] | None, count: int) -> list[GalleryItem]:
+    held = {item.id: item for item in page.gallery}
+    missing = [one for one in ids or () if one not in held]
+    if missing:
+        raise UsageError(
+            f"no explained image has the id {missing[0]}",
+            try_=f"one of {', '.join(map(str, list(held)[:8]))}" if held else "bench explain",
+        )
+    items = [held[one] for one in ids] if ids is not None else list(page.gallery[: max(0, count)])
+    if not items:
+        raise UsageError("there is no explained image to draw", try_="bench explain")
+    return items
+
+
+def _rows(page: Page, layers: Sequence[str], explainer: str, role: _Choice) -> Iterator[_Row]:
+    cells = {(cell.explainer, cell.layer): k for k, cell in enumerate(page.cells) if cell.run == 0}
+    roles: tuple[Literal["predicted", "true"], ...] = ("predicted", "true") if role == "both" else (role,)
+    for layer in layers:
+        if (explainer, layer) not in cells:
+            has = ", ".join(f"{e} at {one}" for e, one in cells) or "no maps at all"
+            raise UsageError(
+                f"the run holds no maps of {explainer} at {layer}; it has {has}",
+                try_=f"bench explain --explainer {explainer} --layer {layer}",
+            )
+        for one in roles:
+            yield _Row(cells[explainer, layer], one, f"{layer}\n{one}")
+
+
+def _draw(page: Page, items: Sequence[GalleryItem], rows: Sequence[_Row], captions: bool) -> Figure:
+    """Bands of up to eight pictures with their maps, a colour bar at the foot; sizes in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    bands = -(-len(items) // _COLUMNS)
+    columns = -(-len(items) // bands)
+    head = _CAPTION if captions else 0.0
+    band = head + (1 + len(rows)) * (_PANEL + _GAP) + 3 * _GAP
+    width = 2 * _MARGIN + _LABEL + columns * (_PANEL + _GAP)
+    height = 2 * _MARGIN + bands * band + (_BAR if rows else 0.0)
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+
+    def panel(column: int, top: float) -> Axes:
+        left = _MARGIN + _LABEL + column * (_PANEL + _GAP)
+        box = (left / width, (height - top - _PANEL) / height, _PANEL / width, _PANEL / height)
+        axes = figure.add_axes(box)
+        axes.set_axis_off()
+        return axes
+
+    for k, item in enumerate(items):
+        top = _MARGIN + (k // columns) * band + head
+        picture = _picture(item)
+        axes = panel(k % columns, top)
+        axes.imshow(picture, interpolation="nearest")
+        if captions:
+            _caption(axes, page, item)
+        for line, row in enumerate(rows, 1):
+            axes = panel(k % columns, top + line * (_PANEL + _GAP))
+            _map(axes, page, item, row, picture)
+            if k % columns == 0:
+                axes.text(-0.08, 0.5, row.words, transform=axes.transAxes, ha="right", va="center", **_type(5.5))
+    if rows:
+        _colour_bar(figure, width, height)
+    return figure
+
+
+def _type(size: float, colour: str = "black") -> dict[str, Any]:
+    """How text is set: never as mathematics, since names may hold dollar signs."""
+    return {"fontsize": size, "color": colour, "parse_math": False, "linespacing": 1.15}
+
+
+def _caption(axes: Axes, page: Page, item: GalleryItem) -> None:
+    said = item.predictions[0]
+    wrong = said is not None and said.predicted != item.true
+    _fitted(axes, 0.17, "true: ", page.classes[item.true], "black")
+    predicted = "unknown" if said is None else page.classes[said.predicted]
+    _fitted(axes, 0.05, "predicted: ", predicted, "#a3372a" if wrong else "black")
+
+
+def _fitted(axes: Axes, above: float, head: str, name: str, colour: str) -> None:
+    """One line `above` inches over a panel; the name is cut until the line is no wider than the panel."""
+    name = one_line(name)[:40]
+    text = axes.text(0.5, 1 + above / _PANEL, head + name, transform=axes.transAxes, ha="center", **_type(5, colour))
+    room = axes.bbox.width * (1 + _GAP / 2 / _PANEL)
+    while name and text.get_window_extent().width > room:
+        name = name[:-1]
+        text.set_text(f"{head}{name.rstrip()}…")
+
+
+def _picture(item: GalleryItem) -> Picture:
+    """(128, 128, 3) float in 0..1, every pixel repeated."""
+    import numpy as np
+
+    pixels = np.frombuffer(item.pixels, np.uint8).reshape(EDGE, EDGE, 3) / 255
+    return pixels.repeat(_PIXELS // EDGE, 0).repeat(_PIXELS // EDGE, 1)
+
+
+def _map(axes: Axes, page: Page, item: GalleryItem, row: _Row, picture: Picture) -> None:
+    found = next((one for one in item.maps if one.cell == row.cell and one.role in (row.role, "both")), None)
+    if found is None or found.status != "ok":
+        words = "missing" if found is None else _WORDS[found.status]
+        axes.set_axis_on()
+        axes.set(xticks=(), yticks=())
+        axes.spines[:].set(color="0.7", linewidth=0.4, linestyle=(0, (3, 2)))
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", **_type(4.5, "0.35"))
+        return
+    heat = _heat(found, page.cells[row.cell].height, page.cells[row.cell].width)
+    axes.imshow((1 - _OPACITY) * picture + _OPACITY * heat, interpolation="nearest", vmin=0, vmax=1)
+
+
+def _heat(one: MapView, height: int, width: int) -> Picture:
+    """(128, 128, 3) colours of a raw map after the one post-processing."""
+    import torch
+    from matplotlib import colormaps
+
+    levels = torch.frombuffer(bytearray(one.levels), dtype=torch.uint8).reshape(height, width)
+    raw = one.low + levels.to(torch.float64) / 255 * (one.high - one.low)
+    colours: Picture = colormaps["viridis"](postprocess(raw, _PIXELS).numpy())[..., :3]
+    return colours
+
+
+def _colour_bar(figure: Figure, width: float, height: float) -> None:
+    import numpy as np
+
+    left = _MARGIN + _LABEL
+    length = min(1.6, width - left - _MARGIN)
+    axes = figure.add_axes((left / width, (_MARGIN + 0.17) / height, length / width, 0.07 / height))
+    axes.imshow(np.linspace(0, 1, 256)[None], aspect="auto", cmap="viridis", extent=(0, 1, 0, 1))
+    axes.set(yticks=())
+    axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+    axes.tick_params(labelsize=5, width=0.4, length=2, pad=1)
+    axes.spines[:].set(linewidth=0.4)
+    words = "× largest value of each map"
+    fits = width - left - length > 1.4
+    place = (1.06, 0.5, "left", "center") if fits else (0.5, 1.5, "center", "bottom")
+    axes.text(*place[:2], words, transform=axes.transAxes, ha=place[2], va=place[3], **_type(5.5))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    from matplotlib import rc_context
+
+    # Without dates and versions the same figure has the same bytes; a glyph that the font lacks is drawn as a box.
+    metadata = {"Software": None} if path.suffix.lower() == ".png" else {"CreationDate": None, "Producer": None}
+    with warnings.catch_warnings(), rc_context({"pdf.fonttype": 42}):
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(path, dpi=300, metadata=metadata)
