@@ -78,7 +78,9 @@ def gallery_figure(
         raise UsageError(f"a figure ends in .png or .pdf, not {path.name!r}", try_=f"--figure {path.stem}.pdf")
     items = _items(page, ids, count)
     rows = list(_rows(page, layers, explainer, role))
-    _save(_draw(page, items, rows, captions), path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # what the font lacks is drawn as a box
+        _save(_draw(page, items, rows, captions), path)
     return tuple(item.id for item in items)
 
 
@@ -223,8 +225,7 @@ def _colour_bar(figure: Figure, width: float, height: float) -> None:
 def _save(figure: Figure, path: Path) -> None:
     from matplotlib import rc_context
 
-    # Without dates and versions the same figure has the same bytes; a glyph that the font lacks is drawn as a box.
+    # Without dates and versions the same figure has the same bytes.
     metadata = {"Software": None} if path.suffix.lower() == ".png" else {"CreationDate": None, "Producer": None}
-    with warnings.catch_warnings(), rc_context({"pdf.fonttype": 42}):
-        warnings.filterwarnings("ignore", message="Glyph")
+    with rc_context({"pdf.fonttype": 42}):
         figure.savefig(path, dpi=300, metadata=metadata)

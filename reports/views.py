@@ -74,9 +74,10 @@ def run_labels(page: Page) -> tuple[str, ...]:
 
 def _anchors(page: Page) -> frozenset[str]:
     """The places a finding may link to; another one is shown as plain text."""
-    fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "agreement", "errors", "provenance"}
-    own = {"classes", "confusion"} if page.kind == "run" else {"pairs"}
-    return frozenset(fixed | own | {f"i{item.id}" for item in page.gallery})
+    fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "errors", "provenance"}
+    own = {"classes", "confusion"} if page.kind == "run" else {"agreement"}
+    shown = ({"agreement"} if page.agreements else set()) | ({"pairs"} if page.pairs else set())
+    return frozenset(fixed | own | shown | {f"i{item.id}" for item in page.gallery})
 
 
 def _confused(confusion: tuple[tuple[int, ...], ...]) -> tuple[Confused, ...]:

@@ -24,7 +24,12 @@ from bench.contracts import (
 )
 
 DIGITS = tuple(str(digit) for digit in range(10))
-HOSTILE = ("<script>alert(1)</script>", "</script><img src=x onerror=alert(1)>", "a|b\n$x_1$ & \u202eevil", '"\'`{{7*7}}')
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "a|b\n$x_1$ & \u202eevil",
+    "\"'`{{7*7}}",
+)
 MODELS = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18", "own_net", "wide_net", "sixth")
 LAYERS = (("layer3", 8), ("layer4", 4))
 
@@ -168,14 +173,18 @@ def make_page(
         classes=tuple(classes),
         badges=(Badge(True, "same 360 test images"), Badge(False, "one seed: no claim about the architecture")),
         findings=(
-            Finding("gradcam and captum ", "compute the same maps", "agreement", " up to rounding", "3.9e-7 of the maximum"),
+            Finding(
+                "gradcam and captum ", "compute the same maps", "agreement", " up to rounding", "3.9e-7 of the maximum"
+            ),
             Finding("", "No measurable accuracy difference", "models", " between the models", "McNemar p = 0.41"),
         ),
         runs=views,
         cells=cells,
         agreements=_agreements(runs, explainers, layers, images),
         pairs=tuple(
-            PairTest(a, b, 5, 7, 0.774, Estimate(0.0056, -0.012, 0.023)) for a in range(runs) for b in range(a + 1, runs)
+            PairTest(a, b, 5, 7, 0.774, Estimate(0.0056, -0.012, 0.023))
+            for a in range(runs)
+            for b in range(a + 1, runs)
         ),
         gallery=gallery,
         shown=images,

@@ -1,0 +1,314 @@
+"""The pages in Chromium: what is asked for, what runs, what is seen where."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bench.reports.render import render_page
+from page_factory import HOSTILE, make_page, quantise
+from PIL import Image
+
+from bench.contracts import Page as Values
+from bench.postprocess import postprocess
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH"),
+]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass
+class Opened:
+    """A page in the browser and everything it did that a page should not do."""
+
+    tab: Any
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.on("console", lambda message: self.complaints.append(message.text))
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
+
+
+Open = Callable[..., Opened]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, headless=True)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    contexts = []
+
+    def open_page(page: Values, *, width: int = 1280, anchor: str = "", **options: Any) -> Opened:
+        file = tmp_path / "report.html"
+        file.write_text(render_page(page), encoding="utf-8")
+        context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce", **options)
+        contexts.append(context)
+        shown = Opened(context.new_page())
+        shown.tab.goto(file.as_uri() + anchor)
+        shown.tab.wait_for_selector("html[data-ready]", state="attached", timeout=10_000)
+        return shown
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def pixels_of(tab: Any, selector: str) -> np.ndarray:
+    """What is on the screen at an element, as (height, width, 3)."""
+    element = tab.locator(selector).first
+    element.scroll_into_view_if_needed()
+    tab.wait_for_timeout(150)  # the picture is painted once it is in sight
+    box = element.bounding_box()
+    return np.asarray(Image.open(BytesIO(tab.screenshot(clip=box))).convert("RGB")).astype(int)
+
+
+def quadrants(pixels: np.ndarray) -> list[np.ndarray]:
+    """The colours at the middle of the four quadrants: top left, top right, bottom left, bottom right."""
+    height, width = pixels.shape[:2]
+    return [pixels[int(y * height), int(x * width)] for y in (0.2, 0.8) for x in (0.2, 0.8)]
+
+
+def hot_top_left(kind: str = "run") -> Values:
+    """One picture that is red only at its top left, with a map that is hot only in its top left cell."""
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:16, :16] = (255, 0, 0)
+    hot = np.zeros((4, 4))
+    hot[0, 0] = 1.0
+    page = make_page(kind, images=1, explainers=("captum",), layers=(("layer4", 4),), pixels=picture[None])
+    maps = tuple(quantise(hot, cell=0, role=role) for role in ("predicted", "true"))
+    return replace(page, gallery=(replace(page.gallery[0], maps=maps),))
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_page_opens_from_disk_asks_for_nothing_and_complains_of_nothing(kind: str, opened: Open) -> None:
+    shown = opened(make_page(kind, gaps=True))
+    shown.tab.mouse.wheel(0, 3000)
+    shown.tab.wait_for_timeout(200)
+    outside = [url for url in shown.requests if not url.startswith("data:")]
+    assert len(outside) == 1
+    assert outside[0].startswith("file:")
+    assert shown.complaints == []
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_hostile_names_are_shown_and_never_run(kind: str, opened: Open) -> None:
+    page = make_page(kind, classes=HOSTILE, images=24)
+    page = replace(page, gallery=tuple(replace(item, file=HOSTILE[1]) for item in page.gallery))
+    shown = opened(page)
+    for button in ("difference", "true", "both"):
+        shown.tab.get_by_role("button", name=button, exact=True).click()
+    text = shown.tab.evaluate("document.body.textContent")
+    assert shown.complaints == []
+    assert shown.tab.locator("#grid script, #grid img, img[src=x]").count() == 0
+    for name in HOSTILE[:2]:
+        assert name in text
+        assert name in shown.tab.evaluate("document.querySelector('#grid').textContent")
+
+
+@pytest.mark.parametrize("size", [32, 96, 7])
+@pytest.mark.parametrize("scale", ["map", 2.5])
+def test_script_scales_maps_as_the_suite_does(size: int, scale: str | float, opened: Open) -> None:
+    rng = np.random.default_rng(3)
+    maps = [
+        rng.normal(size=(8, 8)),
+        rng.normal(size=(4, 4)) * 1e-9,
+        rng.normal(size=(1, 1)) ** 2,
+        rng.normal(size=(3, 5)),
+        np.full((4, 4), 0.3),
+        -np.abs(rng.normal(size=(4, 4))),
+        np.zeros((2, 2)),
+    ]
+    tab = opened(make_page(images=1)).tab
+    for raw in maps:
+        expected = postprocess(torch.from_numpy(raw), size, scale=scale).numpy().ravel()
+        told = tab.evaluate(
+            "([v, h, w, n, scale]) => Array.from(benchPage.scaled(v, h, w, n, {scale}))",
+            [raw.ravel().tolist(), *raw.shape, size, 0 if scale == "map" else scale],
+        )
+        assert np.abs(np.array(told) - expected).max() <= 1 / 255
+
+
+COLOURS = """() => {
+    const { colours } = JSON.parse(document.getElementById("data").textContent);
+    const table = Uint8Array.from(atob(colours.sequential), (c) => c.charCodeAt(0));
+    return Array.from(benchPage.colour(Float32Array.of(0, 0.25, 0.5, 1), table));
+}"""
+
+# Elements of cards and controls that reach beyond the window; what is cut with an ellipsis may.
+CUT_OFF = """() => [...document.querySelectorAll("#grid *, header *, .looks *, .filters *")]
+    .filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
+    .filter((e) => !e.closest(".skip, .said, h4, .by, button, option"))
+    .map((e) => `${e.tagName}.${e.className}`)"""
+
+
+def test_script_colours_as_the_colour_table_says(opened: Open) -> None:
+    from matplotlib import colormaps
+
+    tab = opened(make_page(images=1)).tab
+    told = tab.evaluate(COLOURS)
+    expected = colormaps["viridis"]([0.0, 0.25, 0.5, 1.0], bytes=True)
+    assert told == expected.ravel().tolist()
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_picture_and_map_are_the_right_way_up(smooth: bool, opened: Open) -> None:
+    tab = opened(hot_top_left()).tab
+    if not smooth:
+        tab.get_by_label("smooth").uncheck()
+    red = [bool(c[0] > 150 and c[1] < 60) for c in quadrants(pixels_of(tab, ".picture canvas"))]
+    assert red == [True, False, False, False]
+    tab.get_by_label("opacity").fill("100")
+    hot = [bool(c[0] > 2 * c[2] and c[1] > 2 * c[2]) for c in quadrants(pixels_of(tab, ".map canvas")[:, :])]
+    assert hot[1:] == [False, False, False]
+    corner = pixels_of(tab, ".map canvas")[6, 6]
+    assert corner[1] > 200 > corner[2]
+
+
+def test_difference_has_zero_in_the_middle_of_its_colours(opened: Open) -> None:
+    page = hot_top_left()
+    other = quantise(np.roll(np.eye(4)[:1].T @ np.eye(4)[:1], 3, axis=(0, 1)), role="true")  # hot at the bottom right
+    page = replace(page, gallery=(replace(page.gallery[0], maps=(page.gallery[0].maps[0], other)),))
+    tab = opened(page).tab
+    tab.get_by_role("button", name="difference", exact=True).click()
+    tab.get_by_label("opacity").fill("100")
+    pixels = pixels_of(tab, ".map canvas")
+    first, last, middle = pixels[5, 5], pixels[-6, -6], pixels[len(pixels) // 2, len(pixels) // 2]
+    assert first[0] > 2 * first[2]  # red: for the predicted class
+    assert last[2] > 1.5 * last[0]  # blue: for the true class
+    assert middle.min() > 220
+
+
+def test_map_without_a_picture_is_named_in_words(opened: Open) -> None:
+    page = hot_top_left()
+    dead = quantise(-np.ones((4, 4)), role="predicted")
+    constant = quantise(np.ones((4, 4)), role="true")
+    page = replace(page, gallery=(replace(page.gallery[0], maps=(dead, constant)),))
+    tab = opened(page).tab
+    assert tab.locator(".blank").all_text_contents() == ["no positive value", "same value everywhere"]
+    assert tab.locator(".map canvas").count() == 0
+
+
+def test_filters_pager_and_links_bring_the_right_images(opened: Open) -> None:
+    page = make_page(images=60)
+    shown = opened(page, anchor=f"#i{page.gallery[50].id}")
+    tab = shown.tab
+    assert tab.locator(f"#i{page.gallery[50].id}").is_visible()
+    assert tab.locator(".card").count() <= 24
+    wanted = str(page.gallery[0].true)
+    tab.get_by_role("combobox", name="true class").select_option(wanted)
+    number = sum(item.true == page.gallery[0].true for item in page.gallery)
+    assert f"of {number} that match" in tab.locator("#status").text_content()
+    tab.locator("a[data-true]").first.click()
+    assert tab.get_by_role("combobox", name="true class").input_value() == tab.locator(
+        "a[data-true]"
+    ).first.get_attribute("data-true")
+
+
+def test_columns_of_a_comparison_can_be_chosen(opened: Open) -> None:
+    tab = opened(make_page("comparison", images=2)).tab
+    assert tab.locator(".card").first.locator(".group").count() == 3
+    before = tab.locator(".card").first.locator(".map").count()
+    tab.get_by_role("button", name="captum", exact=True).click()
+    tab.get_by_role("button", name="layer3", exact=True).click()
+    assert tab.locator(".card").first.locator(".map").count() == 4 * before
+    tab.get_by_role("button", name="timm_resnet18", exact=True).click()
+    assert tab.locator(".card").first.locator(".group").count() == 2
+
+
+def test_shared_scale_divides_by_the_largest_value_of_the_card(opened: Open) -> None:
+    page = hot_top_left()
+    weak = quantise(np.full((4, 4), 0.25) + np.eye(4) * 0.25, role="true")  # at most half of the other map's largest
+    page = replace(page, gallery=(replace(page.gallery[0], maps=(page.gallery[0].maps[0], weak)),))
+    tab = opened(page).tab
+    tab.get_by_role("button", name="whole card").click()
+    tab.get_by_label("opacity").fill("100")
+    assert "1 = 1" in tab.locator(".picture figcaption").text_content()
+    box = pixels_of(tab, ".row:last-child .map canvas")
+    assert box[4, 4][0] < 80  # viridis at one half is teal, at one yellow
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(kind: str, scheme: str, opened: Open) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    tab = opened(make_page(kind, gaps=True, images=4), color_scheme=scheme).tab
+    tab.locator("summary").click()
+    found = axe.Axe().run(tab).response["violations"]
+    assert [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found] == []
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_but_frames_scrolls_sideways(kind: str, width: int, opened: Open) -> None:
+    page = make_page(
+        kind, classes=[*HOSTILE, "w" * 300], images=6, layers=(("layer2", 16), ("layer3", 8), ("layer4", 4))
+    )
+    page = replace(page, title="w" * 200, gallery=tuple(replace(i, file="f" * 300) for i in page.gallery))
+    tab = opened(page, width=width).tab
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    assert tab.evaluate(CUT_OFF) == []
+
+
+def test_controls_are_reached_and_worked_by_keyboard(opened: Open) -> None:
+    tab = opened(make_page(images=3)).tab
+    reached = []
+    for _ in range(60):
+        tab.keyboard.press("Tab")
+        reached.append(tab.evaluate("document.activeElement.textContent.trim().slice(0, 20)"))
+    assert reached[0] == "Skip to the content"
+    assert "difference" in reached
+    tab.get_by_role("button", name="difference", exact=True).focus()
+    tab.keyboard.press("Enter")
+    assert tab.get_by_role("button", name="difference", exact=True).get_attribute("aria-pressed") == "true"
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_theme_button_turns_the_page_dark_and_back(opened: Open) -> None:
+    tab = opened(make_page(images=1), color_scheme="light").tab
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = tab.evaluate(paper)
+    tab.locator("#theme").click()
+    assert tab.evaluate(paper) != light
+    tab.locator("#theme").click()
+    assert tab.evaluate(paper) == light
+
+
+def test_empty_page_opens_without_a_gallery(opened: Open) -> None:
+    shown = opened(replace(make_page(images=0), wanted=0))
+    assert shown.complaints == []
+    assert shown.tab.get_by_text("No errors to explain").is_visible()
+
+
+def test_thousand_images_are_ready_within_seconds(opened: Open) -> None:
+    pictures = np.random.default_rng(4).integers(0, 256, size=(1000, 32, 32, 3), dtype=np.uint8)
+    shown = opened(make_page(images=1000, pixels=pictures))
+    assert shown.tab.evaluate("performance.now()") < 5000
+    assert shown.tab.evaluate("document.querySelectorAll('*').length") < 5000

@@ -1,0 +1,236 @@
+"""The pages as text: what is escaped, how large they get, what is said when something is not there."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from base64 import b64decode
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from bench.reports import charts, words
+from bench.reports.markdown import run_markdown
+from bench.reports.payload import gallery_json
+from bench.reports.render import page_json, render_page
+from bench.reports.sprites import sprite_sheet
+from page_factory import HOSTILE, estimate, make_page, quantise
+from PIL import Image
+
+from bench.contracts import EpochPoint, Finding
+
+TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
+
+
+def text_of(page: str) -> str:
+    """What a reader of a page sees: no script, no style, no tags, spaces as one."""
+    bare = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.S)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", bare)).split())
+
+
+def data_of(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_same_page_gives_the_same_bytes(kind: str) -> None:
+    assert render_page(make_page(kind)) == render_page(make_page(kind))
+    assert page_json(make_page(kind)) == page_json(make_page(kind))
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_page_asks_for_nothing_from_outside(kind: str) -> None:
+    page = render_page(make_page(kind))
+    assert not re.findall(r"(?:src|href)=\"(?!#|data:)", page)
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "default-src 'none'" in page
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_hostile_names_are_text_in_the_markup_and_in_the_data(kind: str) -> None:
+    page = make_page(kind, classes=HOSTILE)
+    hostile = replace(
+        page,
+        title=HOSTILE[1],
+        findings=(Finding(HOSTILE[0], HOSTILE[1], 'x" onclick="alert(1)', "", HOSTILE[3]),),
+        gallery=tuple(replace(item, file=HOSTILE[1]) for item in page.gallery),
+        runs=tuple(replace(run, run=HOSTILE[0], model=HOSTILE[1]) for run in page.runs),
+        provenance=((HOSTILE[0], ((HOSTILE[1], HOSTILE[1]),)),),
+    )
+    rendered = render_page(hostile)
+    tags = [match[0] for match in TAG.finditer(rendered)]
+    assert tags == ['<link rel="icon" href="data:,">', '<script type="application/json" id="data">', "<script>"]
+    assert "onclick" not in re.sub(r"&#34;.*?&#34;", "", rendered.split("<script>")[0]).replace('x" onclick', "")
+    assert data_of(rendered)["files"] == [HOSTILE[1]] * len(page.gallery)
+    assert data_of(rendered)["classes"] == list(HOSTILE)
+    assert "<script>alert(1)</script>" in text_of(rendered)
+
+
+def test_finding_links_only_to_places_the_page_has() -> None:
+    page = replace(make_page(), findings=(Finding("", "here", "#errors", "", ""), Finding("", "nowhere", "x", "", "")))
+    rendered = render_page(page)
+    assert '<a href="#errors">here</a>' in rendered
+    assert "nowhere</a>" not in rendered
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_every_place_a_finding_may_link_to_exists(kind: str) -> None:
+    from bench.reports.views import view_of
+
+    page = make_page(kind)
+    rendered = render_page(page)
+    anchors = {anchor for anchor in view_of(page).anchors if not re.fullmatch(r"i\d+", anchor)}
+    assert anchors <= set(re.findall(r'id="([^"]+)"', rendered))
+
+
+@pytest.mark.slow
+def test_thousand_noise_pictures_with_eight_maps_each_stay_under_ten_megabytes() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, size=(1000, 32, 32, 3), dtype=np.uint8)  # nothing compresses less
+    assert len(render_page(make_page(images=1000, pixels=noise)).encode()) < 10_000_000
+
+
+def test_script_is_small_enough_to_read() -> None:
+    script = re.search(r"<script>(.*)</script>", render_page(make_page(images=1)), re.S)[1]
+    assert len(script) < 40_000
+
+
+def test_raw_maps_travel_within_half_a_level_of_their_range() -> None:
+    raw = np.random.default_rng(1).normal(size=(8, 8))
+    page = make_page(images=1, explainers=("captum",), layers=(("layer3", 8),))
+    item = replace(page.gallery[0], maps=(quantise(raw, role="predicted"),))
+    cell = json.loads(gallery_json(replace(page, gallery=(item,))))["cells"][0]
+    low, high = (np.frombuffer(b64decode(cell[end]), "<f4")[0] for end in ("low", "high"))
+    levels = np.frombuffer(b64decode(cell["levels"]), np.uint8).reshape(8, 8)
+    assert np.abs(low + levels / 255 * (high - low) - raw).max() <= 0.51 / 255 * (raw.max() - raw.min())
+
+
+def test_sprite_sheet_holds_every_picture_without_loss() -> None:
+    pictures = np.random.default_rng(2).integers(0, 256, size=(40, 32, 32, 3), dtype=np.uint8)
+    sheet = sprite_sheet([picture.tobytes() for picture in pictures])
+    pixels = np.asarray(Image.open(BytesIO(b64decode(sheet.uri.split(",")[1]))))
+    for k, picture in enumerate(pictures):
+        row, column = divmod(k, sheet.columns)
+        assert (pixels[32 * row : 32 * row + 32, 32 * column : 32 * column + 32] == picture).all()
+
+
+def test_sprite_sheet_refuses_a_picture_of_another_size() -> None:
+    with pytest.raises(ValueError, match="image data"):
+        sprite_sheet([b"123"])
+
+
+def test_no_error_to_explain_is_told_as_a_result() -> None:
+    page = replace(make_page(images=0), wanted=0)
+    assert "No errors to explain, which is a result." in text_of(render_page(page))
+    assert "12 images could be explained" in text_of(render_page(replace(page, wanted=12)))
+
+
+@pytest.mark.parametrize("runs", [1, 2, 6])
+@pytest.mark.parametrize("explainers", [(), ("captum",), ("a", "b", "c")])
+def test_comparison_of_any_number_of_runs_and_explainers(runs: int, explainers: tuple[str, ...]) -> None:
+    text = text_of(render_page(make_page("comparison", runs=runs, explainers=explainers, images=2, gaps=True)))
+    assert ("No explainer was run." in text) == (not explainers)
+
+
+def test_what_was_never_measured_is_a_dash_and_what_is_missing_is_said() -> None:
+    page = make_page("comparison", gaps=True)
+    cells = (replace(page.cells[0], ms_per_image=None), *page.cells[2:])  # one not timed, one not there
+    item = replace(page.gallery[0], maps=())
+    text = text_of(render_page(replace(page, cells=cells, gallery=(item,))))
+    assert "not timed" in text
+    assert "not computed" in text
+    assert "2 maps missing" in text
+    assert " – " in text
+
+
+def test_one_epoch_without_validation_is_drawn() -> None:
+    rendered = render_page(make_page(epochs=1, validation=False))
+    assert rendered.count("<polyline") == 2
+    assert "by epoch, in nats: training ends at" in rendered
+
+
+def test_run_without_epochs_says_so() -> None:
+    assert "No epoch was recorded." in text_of(render_page(make_page(epochs=0)))
+
+
+def test_curve_leaves_out_values_that_are_not_finite() -> None:
+    points = [EpochPoint(1, math.nan, 0.1, None, None, 1.0, 0.1), EpochPoint(2, 2.0, 0.2, None, None, 1.0, 0.1)]
+    assert charts.series_of(points, "loss")[0].values == ((2, 2.0),)
+
+
+def test_axis_ticks_enclose_the_values() -> None:
+    chart = charts.curve_chart([charts.Series("x", 1, False, ((1, 0.513), (2, 0.987)))], title="accuracy", percent=True)
+    assert [tick.text for tick in chart.y_ticks] == ["40", "60", "80", "100"]
+    ends = chart.y_ticks[0].at, chart.y_ticks[-1].at
+    assert all(ends[1] <= y <= ends[0] for _, y in chart.lines[0].points)
+
+
+def test_accuracy_axis_stays_within_nought_and_one() -> None:
+    axis = charts.axis_of([estimate(0.999, 0.05), estimate(0.93)])
+    assert (axis.low, axis.high) == (pytest.approx(0.92), 1.0)
+    assert axis.at(1.2) == 100
+
+
+def test_many_classes_are_not_drawn_as_a_matrix() -> None:
+    rendered = render_page(make_page(classes=[f"class {k}" for k in range(50)], images=2))
+    assert 'class="confusion"' not in rendered
+    assert "A matrix of 50 classes is too large to read" in text_of(rendered)
+
+
+def test_json_twin_gives_every_value_back() -> None:
+    page = make_page("comparison", gaps=True, images=3)
+    twin = json.loads(page_json(page))
+    assert next(iter(twin)) == "schema"
+    assert twin["title"] == page.title
+    assert [run["accuracy"]["value"] for run in twin["runs"]] == [run.accuracy.value for run in page.runs]
+    for item, told in zip(page.gallery, twin["gallery"], strict=True):
+        assert b64decode(told["pixels"]) == item.pixels
+        assert [b64decode(one["levels"]) for one in told["maps"]] == [one.levels for one in item.maps]
+        assert [p is None for p in told["predictions"]] == [p is None for p in item.predictions]
+
+
+def test_json_twin_is_valid_json_when_values_are_not_finite() -> None:
+    page = make_page(images=1)
+    broken = replace(page, runs=(replace(page.runs[0], loss=math.nan),))
+    twin = json.loads(page_json(broken), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert twin["runs"][0]["loss"] is None
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (words.percent(0.9412), "94.12\u00a0%"),
+        (words.percent(None), "–"),
+        (words.points(-0.0056), "−0.56"),
+        (words.rate(4120.4), "4,120"),
+        (words.rate(29.94), "29.9"),
+        (words.rate(math.inf), "–"),
+        (words.per_second(8.0), "125.0"),
+        (words.per_second(None), "–"),
+        (words.small(3.9e-7), "3.9e-7"),
+        (words.small(0.571), "0.57"),
+        (words.small(0), "0"),
+        (words.p_value(0.0001), "<\u00a00.001"),
+        (words.p_value(0.0421), "0.042"),
+        (words.correlation(-0.12), "−0.120"),
+        (words.correlation(None), "–"),
+        (words.moment("2026-11-21T04:15:00Z"), "2026-11-21 04:15 UTC"),
+        (words.moment("yesterday"), "yesterday"),
+        (words.plural(1, "class", "classes"), "1 class"),
+        (words.plural(2, "class", "classes"), "2 classes"),
+        (words.one_line("a\nb\u202ec"), "a b c"),
+    ],
+)
+def test_figures_in_words(told: str, expected: str) -> None:
+    assert told == expected
+
+
+def test_markdown_keeps_hostile_names_in_their_column() -> None:
+    lines = run_markdown(make_page(classes=HOSTILE)).splitlines()
+    tables = [line for line in lines if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {6}
+    assert not re.search(r"<|(?<!\\)\$", "\n".join(lines))
+    assert "87." in lines[0] or "9" in lines[0]
