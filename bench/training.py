@@ -107,9 +107,10 @@ def train_model(
                 inputs = augment(images[batch], augmentation, fill=fill, generator=pixels)
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     logits = model(prepare(inputs, (data.mean, data.std)))
-                loss = functional.cross_entropy(logits.float(), labels[batch])
                 if epoch == step == 0:
                     check_logits(logits.detach(), classes)
+                loss = functional.cross_entropy(logits.float(), labels[batch])
+                if epoch == step == 0:
                     check_first_loss(loss.item(), classes, warm_start=settings.warm_start)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,47 @@
+# Two commands for users: `make demo` and `make test`. Both set up .venv first; a second time that costs nothing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := .make
+INPUTS := pyproject.toml constraints.txt
+
+.PHONY: venv demo test lint clean
+.DELETE_ON_ERROR:
+
+venv: $(STAMPS)/run
+
+demo: $(STAMPS)/run
+	$(BIN)/bench demo
+
+test: $(STAMPS)/test
+	$(BIN)/pytest
+
+lint: $(STAMPS)/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) $(STAMPS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# A stamp lies inside .venv's lifetime: without the interpreter it counts as missing.
+ifeq ($(wildcard $(BIN)/python),)
+.PHONY: $(STAMPS)/run $(STAMPS)/test $(STAMPS)/lint
+endif
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMPS)/run: $(INPUTS) | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/test: $(STAMPS)/run
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+$(STAMPS)/lint: $(STAMPS)/run
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lint]'
+	@touch $@

@@ -1,0 +1,219 @@
+"""From a run to its cells: which rows are made, that none is made twice, and that the model is the right one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import QUICK, TINY, TINY_FILE, TinyNet, tiny_data
+from torch import Tensor, nn
+
+from bench.cells import cell_path, read_cell, read_samples
+from bench.choosing import fixed_order
+from bench.contracts import Dataset, ExplainerSpec, Silence
+from bench.errors import ContractError, StoreError, UsageError
+from bench.explaining import explain_run
+from bench.registry import discover
+from bench.runlife import begin, evaluate_into, recorded, train_into
+from bench.store import CHECKPOINT, PREDICTIONS, read_checkpoint, read_npz, read_record, write_checkpoint, write_npz
+from bench.trained import Trained, open_run, read_predictions
+from bench.training import TrainSettings
+from bench.weights import build_seeded
+from bench.workplace import Workplace
+
+CPU = torch.device("cpu")
+CALLS: list[tuple[tuple[str, ...], int]] = []
+
+
+def gradient(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """A stand-in whose maps are easy to predict: the target's number everywhere but in one cell."""
+    CALLS.append((tuple(layers), len(images)))
+    maps = targets[:, :, None, None].to(images.dtype).expand(*targets.shape, 2, 2).clone()
+    maps[..., 0, 0] += 1
+    return {layer: maps.clone() for layer in layers}
+
+
+PLAIN = ExplainerSpec(name="plain", explain=gradient, source="tests", backend="torch", max_batch=5)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return tiny_data(train=16, test=8)
+
+
+@pytest.fixture
+def run(tmp_path: Path, data: Dataset) -> Path:
+    folder = tmp_path / "tiny-run"
+    folder.mkdir()
+    place = Workplace(runs=tmp_path)
+    begin(folder, place, data, {"model": TINY_FILE, "recipe": "quick"}, CPU)
+    net = build_seeded(TINY, 4, 0)
+    with recorded(folder):
+        train_into(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU, Silence())
+        evaluate_into(folder, net, data, (data.mean, data.std), device=CPU, progress=Silence())
+    CALLS.clear()
+    return folder
+
+
+def opened(run: Path) -> Trained:
+    return open_run(run, Workplace().models, CPU)
+
+
+def explain(
+    run: Path, data: Dataset, ids: list[int], layers: tuple[str, ...] = ("layer3", "layer4"), target: str = "both",
+    spec: ExplainerSpec = PLAIN,
+) -> None:  # fmt: skip
+    explain_run(
+        opened(run), data, {spec.name: spec}, layers, np.array(ids), target=target, timing="t", progress=Silence()
+    )
+
+
+def keys(run: Path, layer: str) -> set[tuple[int, int]]:
+    cell = read_cell(cell_path(run, "plain", layer))
+    return set(zip(cell.ids.tolist(), cell.classes.tolist(), strict=True))
+
+
+def test_every_row_wanted_is_there_once_with_the_logits_of_the_model(run: Path, data: Dataset) -> None:
+    explain(run, data, [3, 1, 20])
+    predictions = read_predictions(run)
+    wanted = {(each, int(of[each])) for each in (3, 1, 20) for of in (predictions.predicted, predictions.labels)}
+    assert keys(run, "layer3") == keys(run, "layer4") == wanted
+    cell = read_cell(cell_path(run, "plain", "layer3"))
+    assert np.allclose(cell.logits, predictions.logits[cell.ids], atol=1e-5)
+    assert np.array_equal(cell.raw[:, 1, 1], cell.classes)
+
+
+def test_one_call_serves_several_layers_and_both_classes(run: Path, data: Dataset) -> None:
+    explain(run, data, list(range(12)))
+    assert CALLS == [(("layer3", "layer4"), 5), (("layer3", "layer4"), 5), (("layer3", "layer4"), 2)]
+
+
+def test_rows_that_are_there_are_not_computed_again(run: Path, data: Dataset) -> None:
+    explain(run, data, [1, 2], layers=("layer3",))
+    CALLS.clear()
+    explain(run, data, [1, 2, 3])
+    assert sorted(CALLS) == [(("layer3",), 1), (("layer4",), 3)]
+    assert {each for each, _ in keys(run, "layer3")} == {1, 2, 3}
+
+
+def test_a_new_revision_makes_old_rows_anew(run: Path, data: Dataset) -> None:
+    explain(run, data, [1, 2], layers=("layer3",))
+    CALLS.clear()
+    explain(run, data, [1], layers=("layer3",), spec=replace(PLAIN, revision=2))
+    assert CALLS == [(("layer3",), 1)]
+    assert read_cell(cell_path(run, "plain", "layer3")).revision == 2
+
+
+def test_a_damaged_cell_is_made_anew(run: Path, data: Dataset) -> None:
+    explain(run, data, [1], layers=("layer3",))
+    path = cell_path(run, "plain", "layer3")
+    path.write_bytes(path.read_bytes()[:100])
+    explain(run, data, [1], layers=("layer3",))
+    assert {each for each, _ in keys(run, "layer3")} == {1}
+
+
+def test_the_samples_are_the_pictures_of_the_data_set(run: Path, data: Dataset) -> None:
+    explain(run, data, [9, 4])
+    explain(run, data, [30])
+    samples = read_samples(run)
+    assert samples is not None
+    assert samples.ids.tolist() == [4, 9, 30]
+    for row, each in enumerate((4, 9, 30)):
+        assert np.array_equal(samples.pictures[row], data.test.images[each].permute(1, 2, 0).numpy())
+        assert samples.names[row] == data.test.names[each]
+
+
+def test_what_was_done_before_a_failure_is_kept(run: Path, data: Dataset) -> None:
+    def failing(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        if len(CALLS) == 2:
+            raise RuntimeError("planted")
+        return gradient(model, layers, images, targets)
+
+    with pytest.raises(RuntimeError, match="planted"):
+        explain(run, data, list(range(12)), spec=replace(PLAIN, explain=failing))
+    assert {each for each, _ in keys(run, "layer3")} == set(range(10))
+
+
+def test_timings_hold_the_raw_samples_in_run_order(run: Path, data: Dataset) -> None:
+    explain(run, data, list(range(12)))
+    timing = json.loads((run / "timing" / "t.json").read_text())
+    assert [images for images, _ in timing["rows"][0]["samples"]] == [5, 5, 2]
+    assert timing["rows"][0]["images_per_second"] > 0
+
+
+def test_a_layer_that_is_not_there_is_named_with_the_nearest(run: Path, data: Dataset) -> None:
+    with pytest.raises(UsageError, match=r"'layr3' is not a layer.*did you mean 'layer3'"):
+        explain(run, data, [1], layers=("layr3",))
+    assert not (run / "explain").exists()
+
+
+def test_another_model_than_the_one_that_predicted_is_refused(run: Path, data: Dataset) -> None:
+    # G9: maps of a model that never made these predictions.
+    arrays = read_npz(run / PREDICTIONS, ("ids", "labels", "logits"))
+    write_npz(run / PREDICTIONS, {**arrays, "logits": arrays["logits"][:, ::-1].copy()})
+    with pytest.raises(ContractError, match="another model"):
+        explain(run, data, [1])
+
+
+def test_weights_that_were_swapped_are_refused(run: Path) -> None:
+    state, head = read_checkpoint(run / CHECKPOINT)
+    write_checkpoint(run / CHECKPOINT, {key: value + 1 for key, value in state.items()}, head)
+    with pytest.raises(StoreError, match="not the file this run ended with"):
+        opened(run)
+
+
+def test_a_run_that_failed_says_why_and_is_not_explained(tmp_path: Path, data: Dataset) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    begin(folder, Workplace(runs=tmp_path), data, {"model": TINY_FILE}, CPU)
+    with pytest.raises(StoreError), recorded(folder):
+        raise StoreError("planted reason")
+    assert read_record(folder).status == "failed"
+    with pytest.raises(StoreError, match="planted reason"):
+        opened(folder)
+
+
+def test_an_interrupted_run_says_so_and_has_no_half_written_file(tmp_path: Path, data: Dataset) -> None:
+    folder = tmp_path / "stopped"
+    folder.mkdir()
+    begin(folder, Workplace(runs=tmp_path), data, {"model": TINY_FILE}, CPU)
+    with pytest.raises(KeyboardInterrupt), recorded(folder):
+        raise KeyboardInterrupt
+    assert read_record(folder).status == "interrupted"
+    assert {path.name for path in folder.iterdir()} == {"run.json"}
+
+
+def test_a_plug_in_that_breaks_its_contract_is_named(run: Path, data: Dataset) -> None:
+    def careless(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        model.train()
+        return gradient(model, layers, images, targets)
+
+    with pytest.raises(ContractError, match="careless_one"):
+        explain(run, data, [1], spec=replace(PLAIN, name="careless_one", explain=careless))
+
+
+def test_where_predicted_and_true_class_coincide_the_row_is_kept_once(run: Path, data: Dataset) -> None:
+    predictions = read_predictions(run)
+    right = next(
+        each for each in fixed_order(predictions.labels).tolist() if each not in set(predictions.wrong.tolist())
+    )
+    explain(run, data, [right])
+    assert keys(run, "layer3") == {(right, int(predictions.labels[right]))}
+
+
+@pytest.mark.parametrize("name", list(discover("explainer", ExplainerSpec)))
+def test_every_registered_explainer_runs_end_to_end(run: Path, data: Dataset, name: str) -> None:
+    spec = discover("explainer", ExplainerSpec)[name]
+    explain(run, data, [0, 1, 2], spec=replace(spec, name="plain"))
+    cell = read_cell(cell_path(run, "plain", "layer3"))
+    assert cell.raw.shape[1:] == (16, 16)
+    assert np.isfinite(cell.raw).all()
+
+
+def test_the_tiny_net_is_what_the_file_name_loads() -> None:
+    assert isinstance(Workplace().models[TINY_FILE].build(4), nn.Module)
+    assert type(Workplace().models[TINY_FILE].build(4)).__name__ == TinyNet.__name__

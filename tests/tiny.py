@@ -1,0 +1,80 @@
+"""A small net and a small data set, for tests of behaviour; truth is tested on the real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import Augmentation, Dataset, ModelSpec, Split
+from bench.recipes import Recipe
+
+CLASSES = ("one", "two", "three", "four")
+
+
+class TinyNet(nn.Module):
+    """Two stages under the names users type, so that the default layers work."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.layer3 = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.layer4 = nn.Sequential(nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU())
+        self.fc = nn.Linear(16, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, num_classes)."""
+        logits: Tensor = self.fc(self.layer4(self.layer3(x)).mean(dim=(2, 3)))
+        return logits
+
+
+TINY = ModelSpec(name="tiny", build=TinyNet, layers=("layer3", "layer4"), source="tests")
+QUICK = Recipe(
+    name="quick", epochs=2, batch_size=16, lr=0.05, source="tests", augmentation=Augmentation(2, flip=False, cutout=0)
+)
+TINY_FILE = f"{Path(__file__)}:TINY"
+
+
+def images_of(labels: Tensor, seed: int) -> Tensor:
+    """(N, 3, 32, 32) uint8: each class is bright in its own quarter, under noise."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 90, (len(labels), 3, 32, 32), generator=generator, dtype=torch.uint8)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        row, column = divmod(label, 2)
+        image[label % 3, row * 16 : row * 16 + 16, column * 16 : column * 16 + 16] += 120
+    return images
+
+
+def make_split(name: str, per_class: int, seed: int) -> Split:
+    """A balanced split, class by class."""
+    labels = torch.arange(len(CLASSES)).repeat_interleave(per_class)
+    names = tuple(f"{name}/{CLASSES[label]}/{index:04d}.png" for index, label in enumerate(labels.tolist()))
+    return Split(images_of(labels, seed), labels, names)
+
+
+def tiny_data(train: int = 64, test: int = 16) -> Dataset:
+    """A data set of four classes with `train` and `test` images a class."""
+    return Dataset(
+        name="tiny",
+        classes=CLASSES,
+        train=make_split("train", train, 0),
+        test=make_split("test", test, 1),
+        mean=(0.25, 0.25, 0.25),
+        std=(0.2, 0.2, 0.2),
+        mirror=False,
+        digest="0" * 64,
+        source="tests",
+    )
+
+
+def write_images(root: Path, data: Dataset, classes: tuple[str, ...] | None = None) -> Path:
+    """The same data set as a folder of PNG files, its classes under other names if wanted."""
+    from PIL import Image
+
+    names = classes or data.classes
+    for split, part in (("train", data.train), ("test", data.test)):
+        for index, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
+            folder = root / split / names[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{index:04d}.png")
+    return root
