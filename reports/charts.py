@@ -103,7 +103,7 @@ def curve_chart(series: Sequence[Series], *, title: str, percent: bool) -> Chart
     epochs = [epoch for one in series for epoch, _ in one.values]
     values = [factor * value for one in series for _, value in one.values]
     first, last = min(epochs), max(epochs)
-    ticks = _ticks(0.0 if not percent else min(values), max(values), limit=100.0 if percent else math.inf)
+    ticks = _ticks(*_bounds(values, percent), limit=100.0 if percent else math.inf)
     low, high = ticks[0], ticks[-1]
 
     def place(epoch: float, value: float) -> tuple[float, float]:
@@ -125,6 +125,14 @@ def curve_chart(series: Sequence[Series], *, title: str, percent: bool) -> Chart
         lines=lines,
         summary="; ".join(f"{line.label} ends at {line.last}" for line in lines),
     )
+
+
+def _bounds(values: Sequence[float], percent: bool) -> tuple[float, float]:
+    """Losses are drawn from 0; shares from their own least value, but never a span so narrow that noise looks large."""
+    if not percent:
+        return 0.0, max(values)
+    middle = (min(values) + max(values)) / 2
+    return max(0.0, min(*values, middle - 5)), min(100.0, max(*values, middle + 5))
 
 
 def _figure(value: float, percent: bool) -> str:

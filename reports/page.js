@@ -376,7 +376,7 @@ function gallery(data) {
     const shared = sharedScale(item);
     const groups = chosen("runs").map((run) => group(item, run, shared));
     const caption = make("figcaption", {}, make("bdi", {}, data.files[item]));
-    if (state.scale === "image" && shared() > 0) caption.append(make("br"), `1 = ${figure(shared())}`);
+    if (state.scale === "image" && shared() > 0) caption.append(make("br"), `scale: 1 = ${figure(shared())}`);
     return make("article", { class: "card", id, "aria-label": words },
       make("h3", {}, headline(item), make("a", { href: `#${id}`, "aria-label": `link to test image ${data.ids[item]}` }, `#${data.ids[item]}`)),
       make("div", { class: "body" },
@@ -434,10 +434,10 @@ function gallery(data) {
     const line = Float32Array.from({ length: 256 }, (_, i) => i / 256);
     ramp.getContext("2d").putImageData(new ImageData(colour(line, signed ? diverging : sequential), 256, 1), 0, 0);
     ramp.setAttribute("aria-label", signed ? "colour bar from blue at −1 over white at 0 to red at 1" : "colour bar from violet at 0 over green to yellow at 1");
-    const marks = signed ? ["−1", "0", "+1"] : ["0", "0.5", "1"];
+    const marks = signed ? ["−1 true", "0", "predicted +1"] : ["0", "0.5", "1"];
     [...$("legend").querySelectorAll(".marks span")].forEach((mark, k) => { mark.textContent = marks[k]; });
-    const unit = state.scale === "image" ? "the largest value on the card, given under its picture" : "the map’s largest value, given under it";
-    $("legend").querySelector("p").textContent = signed ? `× ${unit}; + speaks for the predicted class, − for the true one` : `× ${unit}`;
+    const unit = signed ? "difference" : "value";
+    $("legend").querySelector("p").textContent = state.scale === "image" ? `× the card’s largest ${unit}, under its picture` : `× the map’s largest ${unit}, given under it`;
   }
 
   /** Colours anew what is in sight; the rest is painted when it comes into sight. */
@@ -499,6 +499,8 @@ function gallery(data) {
     if (!matches(item)) { Object.assign(state, { true: "", predicted: "", wrong: "" }); filters(); }
     const page = Math.floor(selected().indexOf(item) / PER_PAGE);
     if (page !== state.page || !$(`i${id}`)) { state.page = page; build(); }
+    $("grid").querySelectorAll(".here").forEach((card) => card.classList.remove("here"));
+    $(`i${id}`).classList.add("here");
     $(`i${id}`).scrollIntoView();
   }
 

@@ -220,7 +220,7 @@ def test_filters_pager_and_links_bring_the_right_images(opened: Open) -> None:
     page = make_page(images=60)
     shown = opened(page, anchor=f"#i{page.gallery[50].id}")
     tab = shown.tab
-    assert tab.locator(f"#i{page.gallery[50].id}").is_visible()
+    assert tab.locator(f"#i{page.gallery[50].id}.here").is_visible()
     assert tab.locator(".card").count() <= 24
     wanted = str(page.gallery[0].true)
     tab.get_by_role("combobox", name="true class").select_option(wanted)
@@ -304,7 +304,7 @@ def test_theme_button_turns_the_page_dark_and_back(opened: Open) -> None:
 def test_empty_page_opens_without_a_gallery(opened: Open) -> None:
     shown = opened(replace(make_page(images=0), wanted=0))
     assert shown.complaints == []
-    assert shown.tab.get_by_text("No errors to explain").is_visible()
+    assert shown.tab.get_by_text("No image has been explained").is_visible()
 
 
 def test_thousand_images_are_ready_within_seconds(opened: Open) -> None:
