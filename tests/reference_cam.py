@@ -1,0 +1,49 @@
+"""Grad-CAM once more, slow and plain, to hold the adapters against. It shares no code with them.
+
+    weight[c] = mean over cells of d logit[target] / d A[c]
+    map       = sum over c of weight[c] * A[c]
+
+where A is the layer's output at the moment the layer gives it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def gradcam_by_hand(model: nn.Module, layer: str, images: Tensor, targets: Tensor, *, at_once: int = 1) -> Tensor:
+    """(N, T, h, w) raw maps in the model's precision, `at_once` images a forward pass.
+
+    Batches of another size may take other kernels and so flip ReLUs near zero; fp32 maps are compared at equal size.
+    """
+    pairs = zip(images.split(at_once), targets.split(at_once), strict=True)
+    return torch.cat([maps_of(model, layer, some, theirs) for some, theirs in pairs])
+
+
+def maps_of(model: nn.Module, layer: str, images: Tensor, targets: Tensor) -> Tensor:
+    """The same for one forward pass."""
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        kept.append(output)
+        return output.clone()
+
+    handle = model.get_submodule(layer).register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            logits = model(images.detach().clone().requires_grad_())
+    finally:
+        handle.remove()
+    activation = kept[-1]
+    columns = []
+    for column in targets.unbind(1):
+        # In eval mode images do not touch one another, so the gradient of the sum holds each image's own.
+        total = sum(logits[n, target] for n, target in enumerate(column))
+        (gradient,) = torch.autograd.grad(total, activation, retain_graph=True)
+        maps = []
+        for n in range(len(images)):
+            weights = gradient[n].mean(dim=(1, 2))
+            maps.append((weights[:, None, None] * activation[n].detach()).sum(dim=0))
+        columns.append(torch.stack(maps))
+    return torch.stack(columns, dim=1)

@@ -1,0 +1,93 @@
+"""The summary counts right, shows the classic rows and leaves the model as found."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import ModelSpec
+from bench.errors import ContractError
+from bench.registry import discover
+from bench.summary import Summary, format_summary, summarise
+from bench.watching import watch
+
+models = discover("model", ModelSpec)
+
+
+@pytest.fixture(scope="module", params=list(models))
+def summary(request: pytest.FixtureRequest) -> Summary:
+    return summarise(models[request.param].build(10))
+
+
+def test_classic_rows_are_49(summary: Summary) -> None:
+    kinds = [row.kind for row in summary.rows if row.classic]
+    found = {kind: kinds.count(kind) for kind in set(kinds)}
+    assert found == {"Conv2d": 20, "BatchNorm2d": 20, "BasicBlock": 8, "Linear": 1}
+
+
+def test_totals_are_those_of_resnet18(summary: Summary) -> None:
+    assert summary.parameters == summary.trainable == 11_173_962
+    assert sum(row.parameters for row in summary.rows) == summary.parameters
+    assert summary.macs == 555_422_720
+
+
+def test_rows_bear_output_shapes_in_forward_order(summary: Summary) -> None:
+    shapes = {row.name: row.shape for row in summary.rows}
+    assert shapes["layer1"] == (64, 32, 32)
+    assert shapes["layer2"] == (128, 16, 16)
+    assert shapes["layer3"] == (256, 8, 8)
+    assert shapes["layer4"] == (512, 4, 4)
+    assert summary.rows[0].name == "conv1"
+    assert summary.rows[-1].shape == (10,)
+
+
+def test_short_text_has_the_classic_rows_and_the_totals(summary: Summary) -> None:
+    lines = format_summary(summary).splitlines()
+    rule = "-" * len(lines[1])
+    assert lines.index(rule) + 50 == len(lines) - 1 - lines[::-1].index(rule)
+    assert "11,173,962 parameters, 11,173,962 trainable" in lines
+    assert "0.5554 GMAC a forward pass and image" in lines
+    assert "more with --all" in lines[-3]
+
+
+def test_full_text_has_every_row(summary: Summary) -> None:
+    text = format_summary(summary, all=True)
+    assert all(row.name in text for row in summary.rows)
+    assert "--all" not in text
+
+
+def test_model_is_left_as_found() -> None:
+    model = models["torchvision_resnet18"].build(10).train()
+    model.layer1.eval()
+    model.fc.requires_grad_(False)
+    checks = watch(model, torch.zeros(1, 3, 32, 32), torch.zeros(1, 1), stochastic=False)
+    frozen = summarise(model)
+    assert [fault for check in checks for fault in check()] == []
+    assert frozen.trainable == frozen.parameters - 5_130
+
+
+def test_model_is_left_as_found_when_it_fails() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(7, 2)).train()
+    checks = watch(model, torch.zeros(1, 3, 32, 32), torch.zeros(1, 1), stochastic=False)
+    with pytest.raises(ContractError, match=r"cannot take one image \(3, 32, 32\)"):
+        summarise(model)
+    assert [fault for check in checks for fault in check()] == []
+
+
+class Twice(nn.Module):
+    """Runs one convolution twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.conv(x)).flatten(1)
+
+
+def test_module_that_runs_twice_has_two_rows_and_its_parameters_once() -> None:
+    found = summarise(Twice(), 4)
+    assert [row.parameters for row in found.rows] == [9, 0]
+    assert found.macs == 2 * 9 * 16
+    assert "(9)" in format_summary(found)
