@@ -66,12 +66,11 @@ def statuses(raw: Floats) -> Integers:
     Returns:
         (R,) uint8, index into STATUSES.
     """
-    cells = np.asarray(raw).reshape(len(raw), -1)
-    low, high = cells.min(axis=1), cells.max(axis=1)
-    found = np.full(len(cells), STATUSES.index("ok"), dtype=np.uint8)
+    low, high = raw.min(axis=(1, 2)), raw.max(axis=(1, 2))
+    found = np.full(len(raw), STATUSES.index("ok"), dtype=np.uint8)
     found[high <= 0] = STATUSES.index("dead")
     found[high == low] = STATUSES.index("constant")
-    found[~np.isfinite(cells).all(axis=1)] = STATUSES.index("non-finite")
+    found[~np.isfinite(raw).all(axis=(1, 2))] = STATUSES.index("non-finite")
     return found
 
 

@@ -1,0 +1,243 @@
+"""The guard names every planted mistake, puts back what it can, and lets nothing else through."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from bench.contracts import STATUSES, ExplainerSpec
+from bench.errors import ContractError
+from bench.guard import guarded, statuses
+from bench.watching import watch
+
+IMAGES = torch.rand(2, 3, 8, 8)
+TARGETS = torch.tensor([[0, 1], [1, 0]])
+Mistake = Callable[[nn.Module, Tensor, Tensor], object]
+
+
+def small() -> nn.Module:
+    """Frozen but for its head, in eval mode; one norm, one in-place ReLU."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, 2))
+    return model.eval()
+
+
+def good_maps(layers: list[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    return {layer: torch.ones(len(images), targets.shape[1], 4, 4, dtype=images.dtype) for layer in layers}
+
+
+def doing(mistake: Mistake, **fields: object) -> ExplainerSpec:
+    """An explainer that gives good maps and makes one mistake."""
+
+    def explain(model: nn.Module, layers: list[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        mistake(model, images, targets)
+        return good_maps(layers, images, targets)
+
+    return ExplainerSpec(**{"name": "planted", "explain": explain, "source": "a test", "backend": "none", **fields})
+
+
+def giving(raw: object, **fields: object) -> ExplainerSpec:
+    """An explainer that does nothing and gives this."""
+    return ExplainerSpec("planted", lambda *args: raw, "a test", "none", **fields)
+
+
+def left_a_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> None:
+    model(images).sum().backward()
+
+
+def changed_switch(key: str, value: object, part: int) -> Mistake:
+    return lambda model, images, targets: setattr(model[part], key, value)
+
+
+MISTAKES: dict[str, tuple[Mistake, str]] = {
+    "train mode": (lambda m, x, t: m.train(), "left training = True in the model, 0 and 4 more"),
+    "one module in train mode": (changed_switch("training", True, 1), "left training = True in 1"),
+    "inplace": (changed_switch("inplace", False, 2), "left inplace = False in 2"),
+    "forward hook": (lambda m, x, t: m[0].register_forward_hook(print), "left a forward hook on 0"),
+    "hook on the model": (lambda m, x, t: m.register_forward_hook(print), "left a forward hook on the model"),
+    "pre-hook": (lambda m, x, t: m[0].register_forward_pre_hook(print), "left a forward pre-hook on 0"),
+    "backward hook": (lambda m, x, t: m[0].register_full_backward_hook(print), "left a backward hook on 0"),
+    "backward pre-hook": (lambda m, x, t: m[0].register_full_backward_pre_hook(print), "left a backward pre-hook on 0"),
+    "hook on every module": (lambda m, x, t: register_module_forward_hook(int), "left a forward hook on every module"),
+    "hook on a parameter": (lambda m, x, t: m[4].bias.register_hook(print), "left a gradient hook on 4.bias"),
+    "gradients": (left_a_gradient, "changed the .grad of 0.weight, 0.bias and 4 more"),
+    "requires_grad": (lambda m, x, t: m[0].requires_grad_(False), "changed requires_grad of 0.weight, 0.bias"),
+    "buffer in place": (lambda m, x, t: m[1].running_mean.add_(1), "changed buffer 1.running_mean"),
+    "buffer through .data": (lambda m, x, t: m[1].running_var.data.mul_(2), "changed buffer 1.running_var"),
+    "buffer replaced": (lambda m, x, t: setattr(m[1], "running_mean", torch.ones(4)), "changed buffer 1.running_mean"),
+    "batch statistics": (
+        lambda m, x, t: (m.train(), m(x), m.eval()),
+        "changed buffer 1.running_mean, 1.running_var and 1",
+    ),
+    "module replaced": (lambda m, x, t: m.__setitem__(2, nn.ReLU()), "changed module 2"),
+    "module added": (lambda m, x, t: m.add_module("probe", nn.Identity()), "changed module probe"),
+    "parameter replaced": (
+        lambda m, x, t: setattr(m[4], "bias", nn.Parameter(torch.ones(2))),
+        "changed parameter 4.bias",
+    ),
+    "forward replaced": (lambda m, x, t: setattr(m[0], "forward", m[0].forward), "replaced the forward of 0"),
+    "torch's generator": (lambda m, x, t: torch.rand(1), "drew from torch's global generator"),
+    "numpy's generator": (lambda m, x, t: np.random.rand(), "drew from numpy's global generator"),  # noqa: NPY002
+    "python's generator": (lambda m, x, t: random.random(), "drew from python's global generator"),
+    "grad mode": (lambda m, x, t: torch.set_grad_enabled(False), "left the recording of gradients switched off"),
+    "default dtype": (
+        lambda m, x, t: torch.set_default_dtype(torch.float64),
+        "left torch.float64 as the default dtype",
+    ),
+    "images": (lambda m, x, t: x.clamp_(max=0.5), "changed the images"),
+    "targets": (lambda m, x, t: t.zero_(), "changed the targets"),
+    "gradient of the images": (lambda m, x, t: x.requires_grad_(), "left a gradient on the images"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_every_mistake_is_named_alone_and_put_back(mistake: str) -> None:
+    model, images, targets = small(), IMAGES.clone(), TARGETS.clone()
+    checks = watch(model, images, targets, stochastic=False)
+    make, message = MISTAKES[mistake]
+    with pytest.raises(ContractError) as caught:
+        guarded(doing(make), model, ["0"], images, targets)
+    assert caught.value.message.startswith(f"explainer 'planted' broke its contract: it {message}")
+    assert "; " not in caught.value.message
+    assert [fault for check in checks for fault in check()] == []
+
+
+@pytest.mark.parametrize(
+    "write", [lambda p: p.data.add_(1), lambda p: p.detach().numpy().fill(0)], ids=["data", "numpy"]
+)
+def test_changed_parameters_are_named(write: Callable[[Tensor], object]) -> None:
+    with pytest.raises(ContractError, match=r"it changed parameter 0\.weight$"):
+        guarded(doing(lambda m, x, t: write(m[0].weight)), small(), ["0"], IMAGES, TARGETS)
+
+
+def test_gradients_that_were_there_are_named_when_they_change() -> None:
+    model = small()
+    model(IMAGES).sum().backward()
+    with pytest.raises(ContractError, match=r"changed the values in \.grad of 0\.weight$"):
+        guarded(doing(lambda m, x, t: m[0].weight.grad.add_(1)), model, ["0"], IMAGES, TARGETS)
+
+
+def test_hook_that_was_there_is_put_back_when_it_is_taken_away() -> None:
+    model = small()
+    handle = model[0].register_forward_hook(print)
+    with pytest.raises(ContractError, match="left a forward hook on 0"):
+        guarded(doing(lambda m, x, t: handle.remove()), model, ["0"], IMAGES, TARGETS)
+    assert list(model[0]._forward_hooks.values()) == [print]
+
+
+def test_weights_changed_and_put_back_are_no_fault() -> None:
+    def there_and_back(model: nn.Module, images: Tensor, targets: Tensor) -> None:
+        kept = model[0].weight.detach().clone()
+        model[0].weight.data.zero_()
+        model[0].weight.data.copy_(kept)
+
+    guarded(doing(there_and_back), small(), ["0"], IMAGES, TARGETS)
+
+
+def test_stochastic_explainer_may_draw_and_the_generators_are_put_back() -> None:
+    model, before = small(), torch.get_rng_state()
+    guarded(doing(lambda m, x, t: torch.rand(1), stochastic=True), model, ["0"], IMAGES, TARGETS)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_import_that_draws_is_no_fault_and_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def import_something(model: nn.Module, images: Tensor, targets: Tensor) -> None:
+        monkeypatch.setitem(sys.modules, "bench_test_backend", random)
+        random.random()
+
+    before = random.getstate()
+    guarded(doing(import_something), small(), ["0"], IMAGES, TARGETS)
+    assert random.getstate() == before
+
+
+def test_all_mistakes_of_one_call_are_told_at_once() -> None:
+    def careless(model: nn.Module, images: Tensor, targets: Tensor) -> None:
+        model.train()
+        torch.rand(1)
+
+    with pytest.raises(ContractError, match=r"it left training = True .*; drew from torch's global generator$"):
+        guarded(doing(careless), small(), ["0"], IMAGES, TARGETS)
+
+
+def test_error_of_the_explainer_passes_and_the_model_is_put_back() -> None:
+    def fail(model: nn.Module, images: Tensor, targets: Tensor) -> None:
+        model.train()
+        raise ZeroDivisionError("planted")
+
+    model = small()
+    with pytest.raises(ZeroDivisionError) as caught:
+        guarded(doing(fail), model, ["0"], IMAGES, TARGETS)
+    assert caught.value.__notes__ == [
+        "in explainer 'planted', which also left training = True in the model, 0 and 4 more"
+    ]
+    assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"0": torch.ones(2, 1, 4, 4)}, r"\(2, 1, 4, 4\) torch.float32 at 0, not \(2, 2, h, w\) torch.float32"),
+        ({"0": torch.ones(2, 4, 4)}, r"\(2, 4, 4\) .* at 0, not \(2, 2, h, w\)"),
+        ({"0": torch.ones(2, 2, 0, 4)}, r"\(2, 2, 0, 4\) .* at 0, not \(2, 2, h, w\)"),
+        ({"0": torch.ones(2, 2, 4, 4).double()}, r"torch.float64 at 0, not \(2, 2, h, w\) torch.float32"),
+        ({"0": torch.ones(2, 2, 4, 4, requires_grad=True)}, "a map at 0 that still holds its graph"),
+        ({"0": np.ones((2, 2, 4, 4))}, "a ndarray at 0, not a tensor"),
+        ({"1": torch.ones(2, 2, 4, 4)}, r"returned \['1'\] for layers \['0'\]"),
+        ({}, r"returned \[\] for layers \['0'\]"),
+        (torch.ones(2, 2, 4, 4), r"returned Tensor for layers \['0'\]"),
+    ],
+)
+def test_wrong_maps_are_refused(raw: object, message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        guarded(giving(raw), small(), ["0"], IMAGES, TARGETS)
+
+
+@pytest.mark.parametrize("output", ["input", "picture"])
+def test_input_methods_must_answer_in_pixels(output: str) -> None:
+    right, wrong = torch.ones(2, 2, 8, 8), torch.ones(2, 2, 4, 4)
+    guarded(giving({"input": right}, output=output), small(), ["input"], IMAGES, TARGETS)
+    with pytest.raises(ContractError, match=r"not \(2, 2, 8, 8\)"):
+        guarded(giving({"input": wrong}, output=output), small(), ["input"], IMAGES, TARGETS)
+
+
+def test_non_finite_values_are_kept() -> None:
+    raw = {"0": torch.full((2, 2, 4, 4), torch.nan)}
+    assert guarded(giving(raw), small(), ["0"], IMAGES, TARGETS)["0"].isnan().all()
+
+
+def test_maps_come_in_the_order_of_the_layers() -> None:
+    raw = {"1": torch.ones(2, 2, 4, 4), "0": torch.ones(2, 2, 4, 4)}
+    assert list(guarded(giving(raw), small(), ["0", "1"], IMAGES, TARGETS)) == ["0", "1"]
+
+
+def test_buffers_that_hold_nan_are_not_taken_for_changed() -> None:
+    model = small()
+    model[1].running_mean[0] = torch.nan
+    guarded(doing(lambda m, x, t: None), model, ["0"], IMAGES, TARGETS)
+
+
+def test_statuses_put_non_finite_before_constant_before_dead_before_ok() -> None:
+    maps = {
+        "ok": [[-1, 2], [0, 0]],
+        "dead": [[-1, -2], [0, 0]],
+        "constant": [[3, 3], [3, 3]],
+        "non-finite": [[np.inf, np.inf], [np.inf, np.inf]],
+    }
+    found = statuses(np.array(list(maps.values()), dtype=np.float32))
+    assert [STATUSES[index] for index in found] == list(maps)
+    assert found.dtype == np.uint8
+
+
+def test_negative_constants_and_zeros_are_constant_and_nan_is_non_finite() -> None:
+    raw = np.array([[[-1.0, -1.0]], [[0.0, 0.0]], [[np.nan, 1.0]]])
+    assert [STATUSES[index] for index in statuses(raw)] == ["constant", "constant", "non-finite"]
+
+
+def test_no_maps_have_no_statuses() -> None:
+    assert statuses(np.zeros((0, 4, 4))).shape == (0,)
