@@ -79,7 +79,7 @@ class Registry(Generic[Value], Mapping[str, Value]):
     def _checked(self, name: str, value: object) -> Value:
         if not isinstance(value, self._type):
             raise MissingError(
-                f"{self.kind} '{name}' is a {type(value).__name__}, not a {self._type.__name__}",
+                f"{self.kind} '{name}' is of type {type(value).__name__}, not {self._type.__name__}",
                 try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
             )
         return value
@@ -87,8 +87,9 @@ class Registry(Generic[Value], Mapping[str, Value]):
 
 def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:
     """Words that offer the nearest known name, to stand behind an error; empty where nothing is near."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    lowered = {each.lower(): each for each in known}
+    close = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
+    return f"; did you mean '{lowered[close[0]]}'?" if close else ""
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -122,7 +123,7 @@ def discover(kind: Kind, value_type: type[Value]) -> Registry[Value]:
 def _joined(known: Entry | None, new: Entry) -> Entry:
     if not NAME.fullmatch(new.name):
         return Entry(new.name, new.target, new.about, new.owner, f"a name must match {NAME.pattern}")
-    if known is None or known.owner == new.owner:
+    if known is None or (known.owner, known.target) == (new.owner, new.target):
         return new
     owners = f"{known.owner} and {new.owner}"
     return Entry(new.name, known.target, known.about, owners, f"registered twice, by {owners}")
@@ -135,7 +136,7 @@ def _load(entry: Entry) -> object:
     module, _, attribute = entry.target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as reason:  # a plug-in may fail in any way, and must fail alone
+    except (Exception, SystemExit) as reason:  # a plug-in may fail in any way, and must fail alone
         raise MissingError(
             f"'{entry.name}' of {entry.owner} does not load: {type(reason).__name__}: {reason}", try_=hint
         ) from reason
@@ -148,7 +149,7 @@ def _load_file(name: str) -> object:
         raise MissingError(f"no file {path_text}", try_="a path to a Python file, then ':' and a name in it")
     try:
         module = _run_file(path)
-    except Exception as reason:  # the user's own file may fail in any way
+    except (Exception, SystemExit) as reason:  # the user's own file may fail in any way, or be a script that exits
         raise MissingError(f"{path_text} does not run: {type(reason).__name__}: {reason}") from reason
     if not hasattr(module, attribute):
         public = [each for each in vars(module) if not each.startswith("_")]
@@ -165,5 +166,9 @@ def _run_file(path: Path) -> ModuleType:
         raise MissingError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look the module up by name
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
     return module

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RUN_SCHEMA = 1
 CHECKPOINT_SCHEMA = 1
 NAME_LENGTH = 60
-SLUG = re.compile(r"[a-z0-9][a-z0-9._+-]*", re.IGNORECASE)
+SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 RESERVED = {"compare", "latest", "show"}
 RECORD, LOG, CHECKPOINT = "run.json", "log.jsonl", "checkpoint.safetensors"
 PREDICTIONS, SAMPLES, REPORT = "predictions.npz", "samples.npz", "report.html"
@@ -72,8 +72,11 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """Write arrays, compressed, none of them with objects."""
     import numpy as np
 
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"array '{name}' for {path} holds objects, which only unpickling could read")
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_bytes(path, buffer.getvalue())
 
 
@@ -112,7 +115,7 @@ def check_schema(value: Mapping[str, object], known: int, path: Path) -> None:
 
 def check_name(name: str) -> str:
     """A name that is one harmless folder name; UsageError otherwise."""
-    if not SLUG.fullmatch(name) or len(name) > NAME_LENGTH or name in RESERVED or name.endswith("."):
+    if not SLUG.fullmatch(name) or len(name) > NAME_LENGTH or name.lower() in RESERVED or name.endswith("."):
         raise UsageError(
             f"'{name}' cannot be a run's name",
             try_=f"letters, digits and . _ + -, at most {NAME_LENGTH} characters, not {' or '.join(sorted(RESERVED))}",
@@ -133,17 +136,23 @@ def create_run(runs: Path, *, model: str, data: str, seed: int, name: str | None
         except FileExistsError:
             raise UsageError(f"run '{name}' is there already", try_="another --run NAME, or bench rm " + name) from None
         return folder
-    tail = f"-{data}-s{seed}"
-    stem = model[: NAME_LENGTH - len(tail) - 4] + tail
     number = 1
     while True:
-        folder = runs / check_name(f"{stem}-{number}")
+        folder = runs / check_name(_default_name(model, data, f"-s{seed}-{number}"))
         try:
             folder.mkdir()
         except FileExistsError:
             number += 1
             continue
         return folder
+
+
+def _default_name(model: str, data: str, tail: str) -> str:
+    """`<model>-<data><tail>` without what a name may not hold; where it is too long model and data share the room."""
+    model, data = (re.sub(r"[^A-Za-z0-9._+-]+", "-", each).strip("._+-") or "unnamed" for each in (model, data))
+    room = NAME_LENGTH - len(tail) - 1
+    model = model[: max(room - len(data), room // 2)]
+    return f"{model}-{data[: room - len(model)]}{tail}"
 
 
 def find_run(runs: Path, name: str) -> Path:
@@ -163,7 +172,11 @@ def _latest(runs: Path) -> Path:
     if not pointer.is_file():
         raise StoreError(f"no run has finished training in {runs}", try_="bench train --model cifar_resnet18")
     name = pointer.read_text(encoding="utf-8", errors="replace").strip()
-    return find_run(runs, check_name(name))
+    try:
+        check_name(name)
+    except UsageError as reason:
+        raise StoreError(f"{pointer} names no run: {name!r:.60}", try_="bench list runs") from reason
+    return find_run(runs, name)
 
 
 def run_names(runs: Path) -> list[str]:
@@ -223,7 +236,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             found.append(value)
@@ -235,9 +248,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def write_checkpoint(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, object]) -> str:
     """Write weights with their metadata as safetensors; gives the file's sha256."""
+    import torch
     from safetensors.torch import save
 
-    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    # Tied weights are one tensor under two keys, which safetensors refuses: each key gets a copy of its own.
+    tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     header = {"bench": json.dumps({"schema": CHECKPOINT_SCHEMA, **metadata}, allow_nan=False)}
     data = save(tensors, metadata=header)
     write_bytes(path, data)
