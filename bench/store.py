@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from bench.contracts import RunRecord
 from bench.errors import StoreError, UsageError
@@ -221,11 +221,19 @@ def read_value(path: Path, kind: type[Value], schema: int) -> Value:
 
 
 def append_line(path: Path, value: object) -> None:
-    """One more line of JSON."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, allow_nan=False) + "\n")
+    """One more line of JSON; behind a line that was cut off it starts a new one."""
+    line = json.dumps(value, allow_nan=False).encode() + b"\n"
+    with path.open("a+b") as file:
+        if file.tell() and not _ends_a_line(file):
+            line = b"\n" + line
+        file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
