@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.modules import module as torch_module
+
+from bench.bits import alike, copied, fingerprints, unlike
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +30,6 @@ HOOKS = {
     "_backward_hooks": "backward hook",
     "_backward_pre_hooks": "backward pre-hook",
 }
-INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 def watch(model: nn.Module, images: Tensor, targets: Tensor, *, stochastic: bool) -> list[Check]:
@@ -160,10 +161,10 @@ def watch_gradients(model: nn.Module) -> Check:
 def watch_buffers(model: nn.Module) -> Check:
     """The bits of every buffer."""
     buffers = dict(model.named_buffers())
-    before = {name: buffer.detach().clone() for name, buffer in buffers.items()}
+    before = {name: copied(buffer) for name, buffer in buffers.items()}
 
     def check() -> list[str]:
-        changed = [name for name, buffer in buffers.items() if not torch.equal(bits(buffer), bits(before[name]))]
+        changed = [name for name, buffer in buffers.items() if not alike(buffer, before[name])]
         with torch.no_grad():
             for name in changed:
                 buffers[name].copy_(before[name])
@@ -222,11 +223,11 @@ def watch_randomness(*, stochastic: bool) -> Check:
 def watch_inputs(images: Tensor, targets: Tensor) -> Check:
     """The values of images and targets, and what autograd knows of the images."""
     given = {"images": images, "targets": targets}
-    before = {name: values.detach().clone() for name, values in given.items()}
+    before = {name: copied(values) for name, values in given.items()}
     needs, grad = images.requires_grad, images.grad
 
     def check() -> list[str]:
-        changed = [name for name, values in given.items() if not torch.equal(bits(values), bits(before[name]))]
+        changed = [name for name, values in given.items() if not alike(values, before[name])]
         faults = [("changed the", name) for name in changed]
         with torch.no_grad():
             for name in changed:
@@ -261,21 +262,3 @@ def told(faults: Iterable[tuple[str, str]]) -> list[str]:
         f"{text} {', '.join(those[:2])}" + (f" and {len(those) - 2} more" if len(those) > 2 else "")
         for text, those in names.items()
     ]
-
-
-def bits(values: Tensor) -> Tensor:
-    """The same storage as integers, in which NaN equals itself and -0 differs from 0."""
-    plain = torch.view_as_real(values) if values.is_complex() else values
-    return plain.detach().view(INTEGERS[plain.element_size()])
-
-
-def fingerprints(tensors: Iterable[Tensor]) -> Tensor:
-    """(n,) int64, the sum of each tensor's bits, on the device of the first."""
-    sums = [bits(values).sum(dtype=torch.int64) for values in tensors]
-    return torch.stack([one.to(sums[0].device) for one in sums]) if sums else torch.empty(0, dtype=torch.int64)
-
-
-def unlike(before: Tensor, now: Tensor) -> Sequence[int]:
-    """Positions at which two fingerprints differ."""
-    places: list[int] = (before != now.to(before.device)).nonzero().flatten().tolist()
-    return places

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from bench.bits import alike, copied, fingerprints, unlike
 from bench.contracts import STATUSES, ExplainerSpec
 from bench.errors import ContractError
 from bench.guard import guarded, statuses
@@ -220,6 +221,25 @@ def test_buffers_that_hold_nan_are_not_taken_for_changed() -> None:
     model = small()
     model[1].running_mean[0] = torch.nan
     guarded(doing(lambda m, x, t: None), model, ["0"], IMAGES, TARGETS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool], ids=str)
+@pytest.mark.parametrize("shape", [(), (3,), (5, 7), (2, 3, 4, 5)])
+def test_bits_tell_every_single_change_in_any_dtype_and_layout(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    values = torch.ones(shape).to(dtype)
+    for laid_out in (values, values.T if len(shape) == 2 else values, channels_last(values)):
+        copy = copied(laid_out)
+        before = fingerprints([laid_out])
+        assert copy.dtype is dtype
+        assert alike(copy, laid_out)
+        assert unlike(before, fingerprints([copy])) == []
+        copy.view(-1)[-1:].zero_() if copy.is_contiguous() else copy[..., -1].zero_()
+        assert not alike(copy, laid_out)
+        assert unlike(before, fingerprints([copy])) == [0]
+
+
+def channels_last(values: Tensor) -> Tensor:
+    return values.to(memory_format=torch.channels_last) if values.ndim == 4 else values
 
 
 def test_statuses_put_non_finite_before_constant_before_dead_before_ok() -> None:
