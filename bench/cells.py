@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.contracts import Cell
+from bench.contracts import STATUSES, Cell
 from bench.errors import StoreError
 from bench.store import SAMPLES, check_schema, read_npz, write_npz
 
@@ -21,14 +23,22 @@ CELL_SCHEMA = 1
 SAMPLES_SCHEMA = 1
 ROW_FIELDS = ("ids", "classes", "raw", "logits", "status")
 KEY_FIELDS = ("checkpoint", "explainer", "revision", "layer", "versions", "dtype")
-LAYER_NAME_LENGTH = 120
+FILE_NAME_LENGTH = 120
+PLAIN = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
+AGAIN = "delete it and explain again"
 
 
 def cell_path(run: Path, explainer: str, layer: str) -> Path:
-    """Where a cell lies. Names of files given as path.py:attribute become harmless folder names."""
-    safe = "".join(each if each.isalnum() or each in "._+-" else "-" for each in explainer)[:LAYER_NAME_LENGTH]
-    place = "".join(each if each.isalnum() or each in "._-" else "-" for each in layer)[:LAYER_NAME_LENGTH]
-    return run / "explain" / safe.strip(".") / f"{place.strip('.')}.npz"
+    """Where a cell lies: never outside the run, and two cells never in one file."""
+    return run / "explain" / _file_name(explainer) / f"{_file_name(layer)}.npz"
+
+
+def _file_name(name: str) -> str:
+    """A registered or dotted name as it is; any other made harmless, with a digest that keeps it apart."""
+    if PLAIN.fullmatch(name) and len(name) <= FILE_NAME_LENGTH:
+        return name
+    words = re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("-.")
+    return f"{words[-FILE_NAME_LENGTH:]}@{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
 def write_cell(path: Path, cell: Cell) -> None:
@@ -44,10 +54,8 @@ def read_cell(path: Path) -> Cell:
     """A cell, checked: shapes that do not belong together are refused."""
     arrays = read_npz(path, ("head", *ROW_FIELDS))
     head = _head(arrays.pop("head"), path)
-    rows = len(arrays["ids"])
-    if any(len(values) != rows for values in arrays.values()) or arrays["raw"].ndim != 3 or arrays["logits"].ndim != 2:
-        raise StoreError(f"{path} is damaged: its arrays do not belong together", try_="delete it and explain again")
     check_schema(head, CELL_SCHEMA, path)
+    _check_rows(arrays, path)
     try:
         return Cell(
             schema=int(head["schema"]),
@@ -65,17 +73,41 @@ def read_cell(path: Path) -> Cell:
             logits=arrays["logits"],
             status=arrays["status"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as reason:
-        raise StoreError(f"{path} is damaged: {reason!r}", try_="delete it and explain again") from reason
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as reason:
+        raise StoreError(f"{path} is damaged: {reason!r}", try_=AGAIN) from reason
+
+
+def _check_rows(arrays: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
+    """The arrays of a cell belong together, and every id, class and status means something."""
+    _check_arrays(arrays, {"ids": "i1", "classes": "i1", "raw": "f3", "logits": "f2", "status": "u1"}, path)
+    if 0 in arrays["raw"].shape[1:]:
+        raise StoreError(f"{path} is damaged: its maps are {arrays['raw'].shape[1:]} large", try_=AGAIN)
+    limits = {"ids": np.iinfo(np.int64).max, "classes": arrays["logits"].shape[1], "status": len(STATUSES)}
+    for name, limit in limits.items():
+        _check_range(arrays, name, limit, path)
+
+
+def _check_arrays(arrays: Mapping[str, np.ndarray[Any, Any]], kinds: Mapping[str, str], path: Path) -> None:
+    """Each array has the kind of values and the dimensions that `kinds` says ("f2"), and all are equally long."""
+    odd = [name for name, kind in kinds.items() if f"{arrays[name].dtype.kind}{arrays[name].ndim}" != kind]
+    if odd or len({len(arrays[name]) for name in kinds}) != 1:
+        found = ", ".join(f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in odd or kinds)
+        raise StoreError(f"{path} is damaged: its arrays do not belong together: {found}", try_=AGAIN)
+
+
+def _check_range(arrays: Mapping[str, np.ndarray[Any, Any]], name: str, limit: int, path: Path) -> None:
+    outside = arrays[name][(arrays[name] < 0) | (arrays[name] >= limit)]
+    if len(outside):
+        raise StoreError(f"{path} is damaged: {name} holds {outside[0]}", try_=AGAIN)
 
 
 def _head(text: np.ndarray[Any, Any], path: Path) -> dict[str, Any]:
     try:
         head = json.loads(str(text))
-    except ValueError as reason:
-        raise StoreError(f"{path} is damaged: {reason}", try_="delete it and explain again") from reason
+    except (ValueError, RecursionError) as reason:
+        raise StoreError(f"{path} is damaged: {reason}", try_=AGAIN) from reason
     if not isinstance(head, dict):
-        raise StoreError(f"{path} is damaged: its head is no object", try_="delete it and explain again")
+        raise StoreError(f"{path} is damaged: its head is no object", try_=AGAIN)
     return head
 
 
@@ -85,8 +117,12 @@ def same_cell(first: Cell, second: Cell) -> bool:
 
 
 def merge_cells(old: Cell | None, new: Cell) -> Cell:
-    """All rows of both; a row in both is taken from `new`. An `old` of another key is replaced whole."""
-    if old is None or not same_cell(old, new) or old.raw.shape[1:] != new.raw.shape[1:]:
+    """All rows of both; a row in both is taken from `new`. An `old` of another key or grid is replaced whole."""
+    if old is None or not same_cell(old, new):
+        return new
+    if len(new.ids) == 0:
+        return old
+    if old.raw.shape[1:] != new.raw.shape[1:] or old.logits.shape[1:] != new.logits.shape[1:]:
         return new
     keys = set(zip(new.ids.tolist(), new.classes.tolist(), strict=True))
     kept = np.array([key not in keys for key in zip(old.ids.tolist(), old.classes.tolist(), strict=True)], dtype=bool)
@@ -127,19 +163,24 @@ def read_samples(run: Path) -> Samples | None:
     if not path.exists():
         return None
     arrays = read_npz(path, ("schema", "ids", "pictures", "names", "labels", "logits"))
-    check_schema({"schema": int(arrays["schema"])}, SAMPLES_SCHEMA, path)
+    schema = arrays.pop("schema")
+    check_schema({"schema": schema.tolist()}, SAMPLES_SCHEMA, path)
+    kinds = {"ids": "i1", "pictures": "u4", "names": "U1", "labels": "i1", "logits": "f2"}
+    _check_arrays(arrays, kinds, path)
+    if arrays["pictures"].dtype != np.uint8 or arrays["pictures"].shape[3] != 3:
+        found = f"{arrays['pictures'].dtype} {arrays['pictures'].shape}"
+        raise StoreError(f"{path} is damaged: its pictures are {found}, not uint8 RGB", try_=AGAIN)
+    _check_range(arrays, "labels", arrays["logits"].shape[1], path)
     names = tuple(str(name) for name in arrays["names"])
-    found = Samples(arrays["ids"], arrays["pictures"], names, arrays["labels"], arrays["logits"])
-    sizes = {len(found.ids), len(found.pictures), len(names), len(found.labels), len(found.logits)}
-    if len(sizes) != 1 or found.pictures.ndim != 4 or found.pictures.dtype != np.uint8:
-        raise StoreError(f"{path} is damaged: its arrays do not belong together", try_="delete it and explain again")
-    return found
+    return Samples(arrays["ids"], arrays["pictures"], names, arrays["labels"], arrays["logits"])
 
 
 def write_samples(run: Path, new: Samples) -> None:
     """Add samples to those that are there; one that is there is replaced."""
     old = read_samples(run)
-    if old is not None and old.logits.shape[1:] == new.logits.shape[1:]:
+    if old is not None and all(
+        getattr(old, name).shape[1:] == getattr(new, name).shape[1:] for name in ("logits", "pictures")
+    ):
         new = _joined(old, new)
     order = np.argsort(new.ids, kind="stable")
     arrays: Mapping[str, np.ndarray[Any, Any]] = {

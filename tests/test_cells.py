@@ -1,0 +1,321 @@
+"""Cells and samples: rows are merged and never dropped, and what is read may be damaged or hostile."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from run_factory import make_cell, make_samples
+
+from bench.cells import (
+    ROW_FIELDS,
+    cell_path,
+    merge_cells,
+    read_cell,
+    read_samples,
+    row_keys,
+    same_cell,
+    write_cell,
+    write_samples,
+)
+from bench.contracts import Cell
+from bench.errors import StoreError
+from bench.store import SAMPLES, read_npz, write_npz
+
+Rows = list[tuple[int, int]]
+ROWS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), unique=True, max_size=12)
+
+
+def content(cell: Cell) -> dict[tuple[int, int], bytes]:
+    """What a cell says of each row, by the row's key."""
+    return {
+        (int(cell.ids[row]), int(cell.classes[row])): b"".join(
+            getattr(cell, name)[row].tobytes() for name in ROW_FIELDS
+        )
+        for row in range(len(cell.ids))
+    }
+
+
+# --- merging -----------------------------------------------------------------------------------------------
+
+
+@given(ROWS, ROWS)
+def test_merging_keeps_every_row_of_both_once(first: Rows, second: Rows) -> None:
+    merged = merge_cells(make_cell(first), make_cell(second))
+    assert row_keys(merged) == set(first) | set(second)
+    assert len(merged.ids) == len(set(first) | set(second))
+
+
+@given(ROWS, ROWS)
+def test_merging_takes_a_row_of_both_from_the_new_cell(first: Rows, second: Rows) -> None:
+    old = make_cell(first)
+    new = make_cell(second)
+    new = dataclasses.replace(new, raw=new.raw + 100)
+    assert content(merge_cells(old, new)) == content(old) | content(new)
+
+
+def test_without_an_old_cell_the_new_one_is_all() -> None:
+    new = make_cell([(1, 0)])
+    assert merge_cells(None, new) is new
+    assert row_keys(None) == set()
+
+
+KEYS: dict[str, Any] = {
+    "checkpoint": "d" * 64,
+    "explainer": "captum",
+    "revision": 2,
+    "layer": "layer3",
+    "versions": {"torch": "9"},
+    "dtype": "float64",
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_cell_of_another_key_is_replaced_whole(key: str) -> None:
+    old, new = make_cell([(1, 0), (2, 0)]), make_cell([(2, 0)], **{key: KEYS[key]})
+    assert not same_cell(old, new)
+    assert row_keys(merge_cells(old, new)) == {(2, 0)}
+
+
+@pytest.mark.parametrize("changes", [{"device": "other"}, {"timing": "T2"}])
+def test_device_and_timing_do_not_part_cells(changes: dict[str, str]) -> None:
+    old, new = make_cell([(1, 0)]), make_cell([(2, 0)], **changes)
+    assert row_keys(merge_cells(old, new)) == {(1, 0), (2, 0)}
+
+
+def test_a_new_cell_without_rows_drops_none() -> None:
+    old = make_cell([(1, 0)])
+    empty = make_cell([], raw=np.zeros((0, 1, 1), np.float32))
+    assert content(merge_cells(old, empty)) == content(old)
+
+
+def test_maps_of_another_size_replace_the_old_ones() -> None:
+    old, new = make_cell([(1, 0)]), make_cell([(2, 0)], raw=np.zeros((1, 8, 8), np.float32))
+    assert row_keys(merge_cells(old, new)) == {(2, 0)}
+
+
+# --- on disk -----------------------------------------------------------------------------------------------
+
+
+@given(ROWS)
+@settings(max_examples=20, deadline=None)
+def test_a_cell_comes_back_with_its_rows_sorted(tmp_path_factory: pytest.TempPathFactory, rows: Rows) -> None:
+    path = tmp_path_factory.mktemp("cell") / "layer4.npz"
+    cell = make_cell(rows)
+    write_cell(path, cell)
+    found = read_cell(path)
+    assert list(zip(found.ids.tolist(), found.classes.tolist(), strict=True)) == sorted(rows)
+    assert content(found) == content(cell)
+    heads = ({name: value for name, value in vars(each).items() if name not in ROW_FIELDS} for each in (found, cell))
+    assert next(heads) == next(heads)
+
+
+def test_values_that_are_not_finite_come_back(tmp_path: Path) -> None:
+    raw = np.array([[[np.nan, np.inf], [-np.inf, -0.0]]], np.float32)
+    write_cell(tmp_path / "a.npz", make_cell([(0, 0)], raw=raw))
+    assert read_cell(tmp_path / "a.npz").raw.tobytes() == raw.tobytes()
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """The file of a cell or of samples with some arrays replaced."""
+    names = (
+        ("head", *ROW_FIELDS) if path.name != SAMPLES else ("schema", "ids", "pictures", "names", "labels", "logits")
+    )
+    write_npz(path, read_npz(path, names) | {name: np.asarray(value) for name, value in changes.items()})
+
+
+def rewrite_head(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    head = json.loads(str(read_npz(path, ("head",))["head"]))
+    change(head)
+    rewrite(path, head=json.dumps(head))
+
+
+@pytest.fixture
+def cell_file(tmp_path: Path) -> Path:
+    write_cell(tmp_path / "layer4.npz", make_cell([(0, 0), (1, 2)]))
+    return tmp_path / "layer4.npz"
+
+
+HEADS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no checkpoint": lambda head: head.pop("checkpoint"),
+    "no schema": lambda head: head.pop("schema"),
+    "newer": lambda head: head.update(schema=99),
+    "revision in words": lambda head: head.update(revision="one"),
+    "endless revision": lambda head: head.update(revision=float("inf")),
+    "no revision": lambda head: head.update(revision=None),
+    "versions in a list": lambda head: head.update(versions=["torch"]),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_cell_with_a_damaged_head_is_refused_with_its_path(cell_file: Path, kind: str) -> None:
+    rewrite_head(cell_file, HEADS[kind])
+    with pytest.raises(StoreError, match=r"layer4\.npz"):
+        read_cell(cell_file)
+
+
+@pytest.mark.parametrize("head", ["{half", "[]", "3", "", "[" * 100_000], ids=lambda head: head[:6])
+def test_a_head_that_is_no_object_is_refused(cell_file: Path, head: str) -> None:
+    rewrite(cell_file, head=head)
+    with pytest.raises(StoreError, match=r"layer4\.npz is damaged"):
+        read_cell(cell_file)
+
+
+ROWS_DAMAGED: dict[str, dict[str, Any]] = {
+    "a row too few": {"ids": [0]},
+    "one number": {"ids": 0},
+    "ids in words": {"ids": ["0", "1"]},
+    "ids with fractions": {"ids": [0.0, 1.0]},
+    "negative id": {"ids": [-1, 1]},
+    "class below 0": {"classes": [-1, 0]},
+    "class beyond the last": {"classes": [0, 3]},
+    "unknown status": {"status": np.array([0, 4], np.uint8)},
+    "status in words": {"status": ["ok", "ok"]},
+    "flat maps": {"raw": np.zeros((2, 4), np.float32)},
+    "maps of nothing": {"raw": np.zeros((2, 0, 4), np.float32)},
+    "maps of integers": {"raw": np.zeros((2, 2, 4), np.int64)},
+    "maps of complex numbers": {"raw": np.zeros((2, 2, 4), np.complex64)},
+    "flat logits": {"logits": np.zeros(2, np.float32)},
+}
+
+
+@pytest.mark.parametrize("kind", ROWS_DAMAGED)
+def test_rows_that_mean_nothing_are_refused_with_what_is_odd(cell_file: Path, kind: str) -> None:
+    rewrite(cell_file, **ROWS_DAMAGED[kind])
+    with pytest.raises(StoreError, match=rf"layer4\.npz is damaged: .*({'|'.join(ROWS_DAMAGED[kind])}|maps)") as error:
+        read_cell(cell_file)
+    assert error.value.try_
+
+
+# --- names -------------------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "../../x.py:y",
+    "/etc/passwd",
+    "..",
+    ".",
+    "",
+    "a/b.py:C",
+    "a\\b",
+    "\0",
+    "x" * 5000,
+    "猫" * 200,
+    "a\nb",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_no_name_leads_out_of_the_run(tmp_path: Path, name: str) -> None:
+    for path in (cell_path(tmp_path, name, "layer4"), cell_path(tmp_path, "gradcam", name)):
+        assert path.resolve().relative_to(tmp_path.resolve() / "explain").parts == path.parts[-2:]
+        write_cell(path, make_cell([(0, 0)]))
+        assert path in set((tmp_path / "explain").glob("*/*.npz"))
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_two_names_never_share_a_file(first: str, second: str) -> None:
+    run = Path("run")
+    same = first == second
+    assert (cell_path(run, first, "layer4") == cell_path(run, second, "layer4")) is same
+    assert (cell_path(run, "gradcam", first) == cell_path(run, "gradcam", second)) is same
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a/b.py:C", "a-b.py:C"),
+        ("../x.py:y", "x.py:y"),
+        ("a.", "a"),
+        ("", "."),
+        ("x" * 130 + "a", "x" * 130 + "b"),
+        ("é", "e"),
+    ],
+)
+def test_names_that_look_alike_when_made_harmless_stay_apart(first: str, second: str) -> None:
+    run = Path("run")
+    assert cell_path(run, first, "layer4") != cell_path(run, second, "layer4")
+    assert cell_path(run, "gradcam", first) != cell_path(run, "gradcam", second)
+
+
+@pytest.mark.parametrize("layer", ["layer4", "layer4.1.bn2", "input", "block_2-a+"])
+def test_a_plain_name_is_the_name_of_its_file(layer: str) -> None:
+    assert cell_path(Path("run"), "gradcam", layer) == Path("run") / "explain" / "gradcam" / f"{layer}.npz"
+
+
+# --- samples -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_explained_nothing_has_no_samples(tmp_path: Path) -> None:
+    assert read_samples(tmp_path) is None
+
+
+def test_samples_are_added_sorted_and_the_new_one_counts(tmp_path: Path) -> None:
+    write_samples(tmp_path, make_samples([7, 3], labels=[1, 2]))
+    write_samples(tmp_path, make_samples([5, 7], labels=[0, 0], names=["five", "seven"]))
+    found = read_samples(tmp_path)
+    assert found is not None
+    assert found.ids.tolist() == [3, 5, 7]
+    assert found.names == ("test/3.png", "five", "seven")
+    assert found.labels.tolist() == [2, 0, 0]
+    assert found.pictures[:, 0, 0, 0].tolist() == [3, 5, 7]
+
+
+def test_hostile_file_names_come_back_as_text(tmp_path: Path) -> None:
+    names = ["<script>alert(1)</script>", "../../etc/passwd", "a\nb", "猫\u202e", "x" * 5000, "\ud800", ""]
+    write_samples(tmp_path, make_samples(range(len(names)), names=names))
+    found = read_samples(tmp_path)
+    assert found is not None and found.names == tuple(names)
+
+
+def test_no_samples_are_samples(tmp_path: Path) -> None:
+    write_samples(tmp_path, make_samples([]))
+    write_samples(tmp_path, make_samples([4]))
+    write_samples(tmp_path, make_samples([]))
+    found = read_samples(tmp_path)
+    assert found is not None and found.ids.tolist() == [4]
+
+
+def test_samples_of_other_classes_replace_the_old_ones(tmp_path: Path) -> None:
+    write_samples(tmp_path, make_samples([1]))
+    write_samples(tmp_path, dataclasses.replace(make_samples([2]), logits=np.zeros((1, 9), np.float32)))
+    found = read_samples(tmp_path)
+    assert found is not None and found.ids.tolist() == [2]
+
+
+SAMPLES_DAMAGED: dict[str, dict[str, Any]] = {
+    "newer": {"schema": 99},
+    "schema in words": {"schema": "one"},
+    "two schemas": {"schema": [1, 1]},
+    "one id": {"ids": 1},
+    "ids in words": {"ids": ["1", "2"]},
+    "a name too few": {"names": ["a"]},
+    "names that are numbers": {"names": [1, 2]},
+    "grey pictures": {"pictures": np.zeros((2, 32, 32), np.uint8)},
+    "pictures with alpha": {"pictures": np.zeros((2, 32, 32, 4), np.uint8)},
+    "pictures of floats": {"pictures": np.zeros((2, 32, 32, 3), np.float32)},
+    "wide pictures": {"pictures": np.zeros((2, 32, 32, 3), np.uint16)},
+    "a label beyond the last class": {"labels": [0, 3]},
+    "a label below 0": {"labels": [0, -1]},
+}
+
+
+@pytest.mark.parametrize("kind", SAMPLES_DAMAGED)
+def test_damaged_samples_are_refused_with_their_path(tmp_path: Path, kind: str) -> None:
+    write_samples(tmp_path, make_samples([1, 2]))
+    rewrite(tmp_path / SAMPLES, **SAMPLES_DAMAGED[kind])
+    with pytest.raises(StoreError, match=r"samples\.npz"):
+        read_samples(tmp_path)
+
+
+def test_a_sample_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / SAMPLES).write_bytes(b"PK")
+    with pytest.raises(StoreError, match=r"samples\.npz cannot be read"):
+        write_samples(tmp_path, make_samples([1]))
