@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,21 @@ WHICH = ("wrong", "all")
 INPUT_LAYER = "input"
 LONG = 15 * 60  # seconds: beyond, a CPU explains LONG_LIMIT images unless told otherwise
 LONG_LIMIT = 500
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which maps of an image are wanted.
+
+    Attributes:
+        specs: explainers by the name the user gave.
+        layers: dotted module names.
+        target: the class they speak for: `predicted`, `true` or `both`.
+    """
+
+    specs: Mapping[str, ExplainerSpec]
+    layers: tuple[str, ...]
+    target: str = "both"
 
 
 def fixed_order(labels: Integers) -> Integers:
@@ -69,11 +85,3 @@ def wanted_targets(predictions: Predictions, ids: Integers, target: str) -> Inte
     predicted, true = predictions.predicted[ids], predictions.labels[ids]
     columns = {"predicted": (predicted,), "true": (true,), "both": (predicted, true)}[target]
     return np.stack(columns, axis=1).astype(np.int64)
-
-
-def estimated_seconds(
-    specs: Sequence[ExplainerSpec], layers: Sequence[str], *, images: int, targets: int, forward_rate: float
-) -> float:
-    """What explaining will take: each explainer's cost at its dearest layer, in forward passes."""
-    passes = sum(max(spec.cost(layer) for layer in layers) for spec in specs) * targets + 1
-    return images * passes / forward_rate

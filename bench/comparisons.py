@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.choosing import Wanted, check_layers
 from bench.comparing import check_comparable, comparison_page, wrong_in_any
 from bench.errors import UsageError
 from bench.explanations import DEFAULT_EXPLAINERS, DEFAULT_LAYERS, affordable, explain_ids, find_explainers
@@ -17,7 +18,7 @@ from bench.trained import open_run
 from bench.workplace import Workplace
 
 if TYPE_CHECKING:
-    from bench.contracts import Integers
+    from bench.pages import RunData
 
 
 def compare(
@@ -53,7 +54,13 @@ def compare(
     check_comparable(loaded)
     ids = wrong_in_any(loaded, limit if isinstance(limit, int) else None)
     if compute:
-        ids = _fill(folders, ids, explainer, layer, limit=limit, data=data, device=device, place=place)
+        wanted = _wanted(loaded, explainer, layer, place)
+        opened = [open_run(folder, place.models, choose_device(device)) for folder in folders]
+        for trained in opened:
+            check_layers(trained, wanted.layers)
+        ids = affordable(opened, wanted, ids, limit=limit, progress=place.progress)
+        for trained in opened:
+            explain_ids(trained, wanted, ids, data=data, place=place)
         loaded = [read_run(folder) for folder in folders]
     page = comparison_page(loaded, ids, created=place.created)
     target = out or _next_folder(place.runs / "compare")
@@ -62,27 +69,14 @@ def compare(
     return target / "index.html"
 
 
-def _fill(
-    folders: Sequence[Path],
-    ids: Integers,
-    explainer: Sequence[str] | None,
-    layer: Sequence[str] | None,
-    *,
-    limit: int | str | None,
-    data: str | None,
-    device: str,
-    place: Workplace,
-) -> Integers:
-    """Compute the rows of `ids` that any run lacks; gives the ids that all have now."""
-    known = [read_run(folder).cells for folder in folders]
-    names = explainer or sorted({cell.explainer for cells in known for cell in cells}) or DEFAULT_EXPLAINERS
-    layers = layer or sorted({cell.layer for cells in known for cell in cells}) or DEFAULT_LAYERS
-    specs = find_explainers(names, place)
-    opened = [open_run(folder, place.models, choose_device(device)) for folder in folders]
-    ids = affordable(ids, limit, opened[0], specs, layers, 2, place)
-    for trained in opened:
-        explain_ids(trained, specs, layers, ids, target="both", data=data, place=place)
-    return ids
+def _wanted(
+    runs: Sequence[RunData], explainer: Sequence[str] | None, layer: Sequence[str] | None, place: Workplace
+) -> Wanted:
+    """The maps asked for, else all that any of the runs has, else the defaults."""
+    cells = [cell for data in runs for cell in data.cells]
+    names = explainer or sorted({cell.explainer for cell in cells}) or DEFAULT_EXPLAINERS
+    layers = layer or sorted({cell.layer for cell in cells}) or DEFAULT_LAYERS
+    return Wanted(find_explainers(names, place), tuple(layers))
 
 
 def _next_folder(parent: Path) -> Path:

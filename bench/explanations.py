@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.choosing import LONG, LONG_LIMIT, TARGETS, WHICH, check_ids, choose_ids, estimated_seconds
+from bench.choosing import LONG, LONG_LIMIT, TARGETS, WHICH, Wanted, check_ids, check_layers, choose_ids
 from bench.data import load_dataset
-from bench.errors import DataError, StoreError, UsageError
+from bench.errors import DataError, MissingError, StoreError, UsageError
 from bench.explaining import CellResult, explain_run
 from bench.machine import choose_device
+from bench.planning import plan
 from bench.registry import one_of
 from bench.rendering import is_done, report
 from bench.starting import duration
@@ -20,7 +21,7 @@ from bench.trained import open_run, read_predictions
 from bench.workplace import Workplace
 
 if TYPE_CHECKING:
-    from bench.contracts import Dataset, ExplainerSpec, Integers, RunRecord
+    from bench.contracts import Dataset, ExplainerSpec, Integers, Progress, RunRecord
     from bench.trained import Trained
 
 DEFAULT_EXPLAINERS = ("gradcam", "captum")
@@ -68,20 +69,21 @@ def explain(  # noqa: PLR0913 (one parameter for each option of the command)
     """
     place = workplace or Workplace()
     folder, where = find_run(place.runs, run), choose_device(device)
-    specs = find_explainers(explainer, place)
-    layers = (layer,) if isinstance(layer, str) else tuple(layer)
     one_of("--which", which, WHICH)
     one_of("--target", target, TARGETS)
+    layers = (layer,) if isinstance(layer, str) else tuple(layer)
+    wanted = Wanted(find_explainers(explainer, place), layers, target)
     trained = open_run(folder, place.models, where)
+    check_layers(trained, layers)
     predictions = read_predictions(folder)
     if ids is not None:
         chosen = check_ids(ids, len(predictions.ids))
     else:
         chosen = choose_ids(predictions, which, limit if isinstance(limit, int) else None)
-        chosen = affordable(chosen, limit, trained, specs, layers, 2 if target == "both" else 1, place)
+        chosen = affordable([trained], wanted, chosen, limit=limit, progress=place.progress)
     if dry_run:
         return Explained(folder, (), len(chosen), folder / REPORT)
-    results = explain_ids(trained, specs, layers, chosen, target=target, data=data, place=place)
+    results = explain_ids(trained, wanted, chosen, data=data, place=place)
     return Explained(folder, tuple(results), len(chosen), report(run, workplace=place)[0])
 
 
@@ -92,54 +94,50 @@ def find_explainers(names: str | Sequence[str], place: Workplace) -> dict[str, E
         raise UsageError("no explainer named", try_="--explainer captum")
     if "all" not in wanted:
         return {name: place.explainers[name] for name in wanted}
-    loaded = {name: place.explainers[name] for name in place.explainers}
-    return {name: spec for name, spec in loaded.items() if spec.cost(DEFAULT_LAYERS[0]) < CHEAP}
+    found = {}
+    for name in place.explainers:
+        try:
+            found[name] = place.explainers[name]
+        except MissingError as error:  # a broken plug-in hurts only its own name
+            place.progress.warn(error.message)
+    return {name: spec for name, spec in found.items() if spec.cost(DEFAULT_LAYERS[0]) < CHEAP}
 
 
 def affordable(
-    ids: Integers,
-    limit: int | str | None,
-    trained: Trained,
-    specs: dict[str, ExplainerSpec],
-    layers: Sequence[str],
-    targets: int,
-    place: Workplace,
+    runs: Sequence[Trained], wanted: Wanted, ids: Integers, *, limit: int | str | None, progress: Progress
 ) -> Integers:
-    """Say how long it will take; on a CPU cut what would take over 15 minutes, unless a limit was given."""
-    rate = trained.record.metrics.get("forward_images_per_second")
-    if not isinstance(rate, int | float) or len(ids) == 0:
+    """Say how long the missing rows will take; on a CPU cut what takes over 15 minutes, unless a limit was given."""
+    jobs = [(trained, job) for trained in runs for job in plan(trained, wanted, ids)]
+    seconds = sum(job.passes / _forward_rate(trained) for trained, job in jobs)
+    if not jobs:
         return ids
-    seconds = estimated_seconds(list(specs.values()), layers, images=len(ids), targets=targets, forward_rate=rate)
-    place.progress.say(
-        f"{len(ids):,} images x {len(specs)} explainers x {len(layers)} layers: about {duration(seconds)}"
-    )
-    on_cpu = next(trained.model.parameters()).device.type == "cpu"
+    images = sum(len(job.ids) for _, job in jobs)
+    progress.say(f"{images:,} explanations to make: about {duration(seconds)}, judged by the evaluation's rate")
+    on_cpu = next(runs[0].model.parameters()).device.type == "cpu"
     if limit is None and on_cpu and seconds > LONG and len(ids) > LONG_LIMIT:
-        place.progress.warn(
-            f"over {duration(LONG)} on a CPU: taking {LONG_LIMIT} of {len(ids):,} images, balanced by "
-            "true class; --limit all takes them all"
+        progress.warn(
+            f"over {duration(LONG)} on a CPU: taking {LONG_LIMIT} of {len(ids):,} images, balanced by true class; "
+            "--limit all takes them all"
         )
         return ids[:LONG_LIMIT]
     return ids
 
 
+def _forward_rate(trained: Trained) -> float:
+    """Images a second of the evaluation; a modest guess where that was never measured."""
+    rate = trained.record.metrics.get("forward_images_per_second")
+    return float(rate) if isinstance(rate, int | float) and rate > 0 else 100.0
+
+
 def explain_ids(
-    trained: Trained,
-    specs: dict[str, ExplainerSpec],
-    layers: Sequence[str],
-    ids: Integers,
-    *,
-    target: str,
-    data: str | None,
-    place: Workplace,
+    trained: Trained, wanted: Wanted, ids: Integers, *, data: str | None, place: Workplace
 ) -> list[CellResult]:
+    """Make what is missing of the rows of `ids`; no image at all is a result, not a failure."""
     if len(ids) == 0:
         place.progress.say(f"run '{trained.record.name}' has no errors to explain")
         return []
     dataset = data_of_run(trained.record, data, place)
-    return explain_run(
-        trained, dataset, specs, layers, ids, target=target, timing=place.timing, progress=place.progress
-    )
+    return explain_run(trained, dataset, wanted, ids, timing=place.timing, progress=place.progress)
 
 
 def data_of_run(record: RunRecord, source: str | None, place: Workplace) -> Dataset:

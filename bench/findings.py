@@ -14,7 +14,7 @@ COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 
 def percent(share: float) -> str:
     """A share as people read it."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def accuracy_words(view: RunView) -> str:

@@ -68,16 +68,15 @@ def _layers(model: str) -> Rows:
 
     spec = discover("model", ModelSpec)[model]
     net = build_seeded(spec, 10, 0)
-    known = {row.name: row for row in summarise(net, spec.input_size).rows}
+    maps = {row.name: row.shape for row in summarise(net, spec.input_size).rows if len(row.shape) == 3}
     return [
         {
             "name": name,
-            "map": "x".join(str(each) for each in row.shape[2:]),
-            "channels": row.shape[1],
+            "map": f"{height}x{width}",
+            "channels": channels,
             "default": "yes" if name in spec.layers else "",
         }
-        for name, row in known.items()
-        if len(row.shape) == 4
+        for name, (channels, height, width) in maps.items()
     ]
 
 

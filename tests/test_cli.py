@@ -1,0 +1,356 @@
+"""The command line as a user meets it: what is printed where, how it ends, where settings come from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny import TINY_FILE, tiny_data, write_images
+from typer.testing import CliRunner, Result
+
+from bench.cli import looking, working
+from bench.cli.main import app
+from bench.cli.options import parse_ids, parse_limit
+from bench.errors import UsageError
+from bench.store import read_record
+
+assert looking
+assert working
+BENCH = (sys.executable, "-m", "bench")
+QUICK = ("--batch-size", "16", "--epochs", "1", "--lr", "0.05", "--val", "0")
+
+
+def call(*words: str, runs: Path | None = None, env: dict[str, str] | None = None) -> Result:
+    """One command in this process."""
+    where = ["--runs-dir", str(runs)] if runs else []
+    return CliRunner().invoke(app, [*words, *where], env=env, catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set as a folder, one of its classes with a hostile name."""
+    names = ("<script>alert(1)<", "two", "three", "four")
+    return write_images(tmp_path_factory.mktemp("pictures"), tiny_data(train=16, test=6), names)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """Two trained runs, made by the command line itself. Tests that change a run copy the folder."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in ("0", "1"):
+        result = call("train", "--model", TINY_FILE, "--data", str(pictures), "--seed", seed, *QUICK, runs=folder)
+        assert result.exit_code == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def copy(runs: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(runs, tmp_path / "runs"))
+
+
+def names_in(runs: Path) -> list[str]:
+    return sorted(each.name for each in runs.iterdir() if (each / "run.json").exists())
+
+
+# --- the main line ------------------------------------------------------------------------------------------
+
+
+def test_explain_needs_no_further_flags_after_a_training(copy: Path) -> None:
+    result = call("explain", "--explainer", "captum", "--layer", "layer3", runs=copy)
+    assert result.exit_code == 0, result.stderr
+    page = Path(result.stdout.splitlines()[-1])
+    assert page.is_absolute()
+    assert page.is_file()
+    assert page.parent.name == (copy / "latest").read_text()
+
+
+def test_compare_makes_the_missing_rows_and_prints_the_page_last(copy: Path) -> None:
+    result = call("compare", *names_in(copy), runs=copy)
+    assert result.exit_code == 0, result.stderr
+    page = Path(result.stdout.splitlines()[-1])
+    assert page == (copy / "compare" / "1" / "index.html").resolve()
+    twin = json.loads((page.parent / "page.json").read_text())
+    assert twin["schema"] == 1
+    assert len(twin["cells"]) == 8
+    assert all(cell["missing"] == 0 for cell in twin["cells"])
+    assert all(one["largest"] < 1e-5 for one in twin["agreements"])
+
+
+def test_compare_without_computing_shows_rows_as_missing(copy: Path) -> None:
+    first, second = names_in(copy)
+    assert call("explain", "--run", first, "--explainer", "captum", "--layer", "layer4", runs=copy).exit_code == 0
+    result = call("compare", first, second, "--no-compute", "--json", runs=copy)
+    twin = json.loads(Path(json.loads(result.stdout)["twin"]).read_text())
+    assert {(cell["run"], cell["explainer"]) for cell in twin["cells"]} == {(0, "captum")}
+    assert not (copy / second / "explain").exists()
+
+
+def test_a_hostile_class_name_stays_text_on_both_pages_and_in_the_terminal(copy: Path) -> None:
+    assert call("compare", *names_in(copy), runs=copy).exit_code == 0
+    for page in (copy / "compare" / "1" / "index.html", copy / names_in(copy)[0] / "report.html"):
+        assert "<script>alert(1)<" not in page.read_text()
+        assert "alert(1)" in page.read_text()
+    assert "<script>alert(1)<" in call("evaluate", runs=copy).stdout
+
+
+def test_a_page_renders_again_from_the_run_folder_alone(copy: Path, tmp_path: Path) -> None:
+    name = names_in(copy)[0]
+    assert call("explain", "--run", name, runs=copy).exit_code == 0
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    shutil.move(copy / name, moved / name)
+    (moved / name / "report.html").unlink()
+    result = call("report", name, runs=moved, env={"BENCH_CACHE": str(tmp_path / "no-cache")})
+    assert result.exit_code == 0
+    assert (moved / name / "report.html").stat().st_size > 10_000
+
+
+def test_ids_and_target_choose_the_rows(copy: Path) -> None:
+    result = call("explain", "--ids", "3,17", "--target", "true", "--explainer", "captum", "--layer", "layer4",
+                  "--json", runs=copy)  # fmt: skip
+    answer = json.loads(result.stdout)
+    assert answer["schema"] == 1
+    assert answer["runs"][0]["cells"][0]["computed"] == 2
+
+
+def test_a_second_call_computes_nothing(copy: Path) -> None:
+    words = ("explain", "--explainer", "captum", "--layer", "layer4", "--json")
+    call(*words, runs=copy)
+    cells = json.loads(call(*words, runs=copy).stdout)["runs"][0]["cells"]
+    assert [cell["computed"] for cell in cells] == [0]
+    assert cells[0]["rows"] > 0
+
+
+def test_a_dry_run_says_how_long_and_writes_nothing(copy: Path, pictures: Path) -> None:
+    before = sorted(copy.rglob("*"))
+    plan = call("train", "--model", TINY_FILE, "--data", str(pictures), "--dry-run", "--epochs", "1", runs=copy,
+                env={"BENCH_BATCH_SIZE": "8"})  # fmt: skip
+    assert "about" in plan.stderr
+    assert "about" in call("explain", "--dry-run", runs=copy).stderr
+    assert sorted(copy.rglob("*")) == before
+
+
+def test_export_draws_the_figure_of_the_errors(copy: Path, tmp_path: Path) -> None:
+    call("explain", "--layer", "layer4", "--explainer", "captum", runs=copy)
+    figure = tmp_path / "gallery.png"
+    result = call("export", "--figure", str(figure), "--n", "4", runs=copy)
+    assert result.exit_code == 0, result.stderr
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert result.stdout.splitlines()[-1] == str(figure.resolve())
+
+
+def test_export_without_maps_says_what_to_type(copy: Path, tmp_path: Path) -> None:
+    result = call("export", "--figure", str(tmp_path / "gallery.png"), runs=copy)
+    assert (result.exit_code, "try: bench explain" in result.stderr) == (2, True)
+
+
+def test_markdown_can_be_pasted(copy: Path) -> None:
+    text = call("show", "run", "latest", "--markdown", runs=copy).stdout
+    assert "| two |" in text
+    assert "<script>" not in text
+
+
+# --- mistakes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("explain", "--explainer", "captm"), 2, "did you mean 'captum'?"),
+        (("explain", "--layer", "layr3"), 2, "did you mean 'layer3'?"),
+        (("explain", "--which", "wrng"), 2, "did you mean 'wrong'?"),
+        (("explain", "--target", "treu"), 2, "--target treu"),
+        (("explain", "--run", "nothing-here"), 4, "no run 'nothing-here'"),
+        (("explain", "--run", "../../etc"), 4, "no run"),
+        (("explain", "--ids", "3,x"), 2, "'x' is no test id"),
+        (("explain", "--ids", "100000"), 2, "no test image 100000"),
+        (("explain", "--limit", "none"), 2, "--limit none"),
+        (("train", "--model", "cifar_resnet81"), 2, "did you mean 'cifar_resnet18'?"),
+        (("train", "--model", "nowhere.py:NET"), 4, "no file nowhere.py"),
+        (("train", "--data", "digts"), 2, "did you mean 'digits'?"),
+        (("train", "--data", "/no/such/folder"), 4, "/no/such/folder"),
+        (("train", "--recipe", "curse"), 2, "did you mean 'course'?"),
+        (("train", "--optimizer", "sgdd"), 2, "did you mean 'sgd'?"),
+        (("train", "--init", "shard"), 2, "did you mean 'shared'?"),
+        (("train", "--device", "tpu"), 2, "no device 'tpu'"),
+        (("train", "--val", "1.5", "--data", "digits"), 2, "val 1.5"),
+        (("train", "--epochs", "0"), 2, "epochs is 0"),
+        (("evaluate", "--fail-if", "acc < 1"), 2, "acc < 1"),
+        (("list", "model"), 2, "did you mean 'models'?"),
+        (("show", "modle"), 2, "did you mean 'model'?"),
+        (("compare", "latest", "latest"), 2, "named twice"),
+        (("schema", "pge"), 2, "did you mean 'page'?"),
+        (("rm", "../x"), 2, "cannot be a run's name"),
+    ],
+)
+def test_a_mistake_is_two_lines_with_the_value_and_the_right_exit_code(
+    runs: Path, words: tuple[str, ...], code: int, says: str
+) -> None:
+    result = call(*words, runs=runs)
+    assert result.exit_code == code, result.stderr
+    assert says in result.stderr
+    assert result.stderr.startswith("error:")
+    assert "Traceback" not in result.stderr
+    assert not result.stdout
+
+
+def test_a_threshold_that_breaks_exits_3_and_one_that_holds_exits_0(copy: Path) -> None:
+    assert call("evaluate", "--fail-if", "accuracy < 1.1", runs=copy).exit_code == 3
+    assert call("evaluate", "--fail-if", "accuracy < 0", runs=copy).exit_code == 0
+
+
+def test_a_name_is_never_overwritten(copy: Path, pictures: Path) -> None:
+    name = names_in(copy)[0]
+    before = read_record(copy / name)
+    result = call("train", "--model", TINY_FILE, "--data", str(pictures), "--run", name, *QUICK, runs=copy)
+    assert result.exit_code == 2
+    assert "is there already" in result.stderr
+    assert read_record(copy / name) == before
+
+
+def test_without_a_run_explain_says_how_to_make_one(tmp_path: Path) -> None:
+    result = call("explain", runs=tmp_path)
+    assert result.exit_code == 4
+    assert "try: bench train" in result.stderr
+
+
+def test_rm_asks_and_removes_only_the_run(copy: Path) -> None:
+    first, second = names_in(copy)
+    assert CliRunner().invoke(app, ["rm", first, "--runs-dir", str(copy)], input="n\n").exit_code == 1
+    assert names_in(copy) == [first, second]
+    assert call("rm", second, "--yes", runs=copy).exit_code == 0
+    assert names_in(copy) == [first]
+
+
+# --- settings -----------------------------------------------------------------------------------------------
+
+
+def test_flag_beats_variable_beats_file_beats_default_and_origins_are_kept(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bench.toml").write_text(
+        "runs-dir = 'made'\n[train]\nepochs = 2\nbatch-size = 8\nlr = 0.01\nval = 0.0\n", encoding="utf-8"
+    )
+    env = {"BENCH_DATA": str(pictures), "BENCH_BATCH_SIZE": "16", "BENCH_LR": "0.02"}
+    result = call("train", "--model", TINY_FILE, "--lr", "0.05", env=env)
+    assert result.exit_code == 0, result.stderr
+    record = read_record(next((tmp_path / "made").glob("TINY*")))
+    assert [record.config[key] for key in ("epochs", "batch_size", "lr", "data")] == [2, 16, 0.05, str(pictures)]
+    assert [record.origins[key] for key in ("epochs", "batch_size", "lr", "data", "seed")] == [
+        "file", "env", "flag", "env", "default",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("epoch = 3", "no setting 'epoch'"), ("[trian]\nepochs = 3", "did you mean 'train'"),
+     ("[train]\nepocs = 3", "did you mean 'epochs'"), ("x = [", "cannot be read")],
+)  # fmt: skip
+def test_an_unknown_key_of_the_file_is_an_error(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "my.toml").write_text(text, encoding="utf-8")
+    result = call("list", "models", "--config", str(tmp_path / "my.toml"))
+    assert (result.exit_code, says in result.stderr) == (2, True), result.stderr
+
+
+def test_an_unknown_variable_only_warns() -> None:
+    result = call("list", "models", env={"BENCH_EPOCS": "3"})
+    assert result.exit_code == 0
+    assert "BENCH_EPOCS" in result.stderr
+
+
+# --- looking ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["models", "explainers", "layers", "recipes", "data", "runs"])
+def test_everything_listed_is_listed_in_json_too(runs: Path, what: str) -> None:
+    rows = json.loads(call("list", what, "--json", runs=runs).stdout)[what]
+    assert len(rows) >= 2
+    assert str(next(iter(rows[0].values())))[:30] in call("list", what, runs=runs).stdout
+
+
+def test_the_summary_of_a_model_is_the_classic_one() -> None:
+    text = call("show", "model", "cifar_resnet18").stdout
+    assert "11,173,962" in text
+    assert "source:" in text
+
+
+def test_contact_sheets_are_written(pictures: Path, tmp_path: Path) -> None:
+    for what in ("data", "augment"):
+        result = call("show", what, str(pictures), runs=tmp_path)
+        assert result.exit_code == 0, result.stderr
+        assert Path(result.stdout.splitlines()[-1]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("what", ["run", "page"])
+def test_a_schema_describes_itself(what: str) -> None:
+    found = json.loads(call("schema", what, "--json").stdout)["json_schema"]
+    assert "schema" in found["properties"]
+
+
+def test_the_doctor_finds_every_name_loadable() -> None:
+    assert json.loads(call("doctor", "--json").stdout)["problems"] == []
+
+
+def test_limits_and_ids_are_read_as_written(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("3\n5, 8\n", encoding="utf-8")
+    assert parse_ids(str(tmp_path / "ids.txt")) == [3, 5, 8]
+    assert [parse_limit(None), parse_limit("all"), parse_limit("300")] == [None, "all", 300]
+    for bad in ("0", "-1", "x"):
+        with pytest.raises(UsageError):
+            parse_limit(bad)
+
+
+# --- as a process -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [("--help",), ("list", "explainers"), ("list", "models"), ("train", "--help")])
+def test_help_and_lists_never_import_torch(words: tuple[str, ...]) -> None:
+    code = f"import sys; sys.argv = ['bench', *{words!r}]\nfrom bench.cli import main\ntry: main()\nexcept SystemExit: pass"
+    code += "\nassert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_bench_works_in_a_folder_with_packages_of_the_same_names(tmp_path: Path) -> None:
+    for name in ("models", "explainers", "reports"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the user\\'s own')\n", encoding="utf-8")
+    script = shutil.which("bench", path=Path(sys.executable).parent)
+    assert script
+    listed = [
+        subprocess.run([*start, "list", "models"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+        for start in ([script], BENCH)
+    ]
+    assert "timm_resnet18" in listed[0]
+    assert listed[0] == listed[1]
+    code = (
+        "import bench, bench.models, bench.reports; assert callable(bench.train); assert 'ENTRIES' in dir(bench.models)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_training_ends_with_its_code_and_says_so(
+    tmp_path: Path, pictures: Path, number: int, code: int
+) -> None:
+    words = ("train", "--model", TINY_FILE, "--data", str(pictures), "--epochs", "5000", "--batch-size", "16")
+    process = subprocess.Popen([*BENCH, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/log.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    folder = next((tmp_path / "runs").iterdir())
+    assert read_record(folder).status == "interrupted"
+    assert {path.name for path in folder.iterdir()} == {"run.json", "log.jsonl"}
