@@ -58,7 +58,14 @@ def choose_ids(predictions: Predictions, which: str, limit: int | None) -> Integ
     order = fixed_order(predictions.labels)
     if which == "wrong":
         order = order[np.isin(order, predictions.wrong)]
-    return order[:limit]
+    return cut(order, limit)
+
+
+def cut(ids: Integers, limit: int | None) -> Integers:
+    """The first `limit` ids, all for None; UsageError for a limit below 1."""
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit is {limit}, must be 1 or more", try_="--limit 300, or --limit all")
+    return ids[:limit]
 
 
 def check_ids(ids: Sequence[int], total: int) -> Integers:
@@ -70,7 +77,9 @@ def check_ids(ids: Sequence[int], total: int) -> Integers:
 
 
 def check_layers(trained: Trained, layers: Sequence[str]) -> None:
-    """UsageError for the first layer that the model does not have."""
+    """UsageError for the first layer that the model does not have, and for none at all."""
+    if not layers:
+        raise UsageError("no layer named", try_="--layer layer4")
     known = [name for name, _ in trained.model.named_modules() if name]
     for layer in layers:
         if layer not in known and layer != INPUT_LAYER:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bench.choosing import fixed_order
+from bench.agreeing import agreements
+from bench.cells import row_keys
+from bench.choosing import cut, fixed_order, wanted_targets
 from bench.contracts import Estimate, Page, PairTest, RunView
 from bench.errors import DataError
 from bench.findings import (
@@ -24,7 +26,6 @@ from bench.findings import (
 from bench.pages import (
     PAGE_SCHEMA,
     RunData,
-    agreements,
     cell_view,
     classes_of,
     gallery,
@@ -37,12 +38,15 @@ from bench.stats import mcnemar, paired_difference
 if TYPE_CHECKING:
     from bench.contracts import Cell, Integers
 
+    Keys = set[tuple[int, int]]
+
 
 def check_comparable(runs: Sequence[RunData]) -> None:
     """The runs were tested on the same images with the same labels; DataError names the first that was not."""
     first = runs[0]
+    digest = first.record.data.get("digest")
     for other in runs[1:]:
-        if other.record.data.get("digest") != first.record.data.get("digest"):
+        if not digest or other.record.data.get("digest") != digest:
             raise DataError(
                 f"runs '{first.record.name}' and '{other.record.name}' were made on different data "
                 f"({first.record.data.get('name')} and {other.record.data.get('name')})",
@@ -56,8 +60,7 @@ def wrong_in_any(runs: Sequence[RunData], limit: int | None) -> Integers:
     """The first `limit` test ids, in the fixed order, that at least one run got wrong."""
     order = fixed_order(runs[0].predictions.labels)
     wrong = np.unique(np.concatenate([data.predictions.wrong for data in runs]))
-    chosen: Integers = order[np.isin(order, wrong)][:limit]
-    return chosen
+    return cut(order[np.isin(order, wrong)], limit)
 
 
 def only_wrong(runs: Sequence[RunData]) -> list[int]:
@@ -85,12 +88,12 @@ def run_page(data: RunData, *, created: str) -> Page:
     explained = _explained(fixed_order(data.predictions.labels), [data], ids)
     shared = tuple(agreements(0, data.cells))
     return replace(
-        _page("run", [data], [view], explained, created),
+        _page("run", [data], [view], explained, created, [_asked(data, explained)]),
         title=run_title(view),
         badges=run_badges(view),
         findings=run_findings(view, shared),
         agreements=shared,
-        wanted=len(data.predictions.wrong),
+        wanted=len(ids),
     )
 
 
@@ -101,7 +104,7 @@ def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str) -> 
     shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
     same_weights = len({view.checkpoint for view in views}) < len(views)
     return replace(
-        _page("comparison", runs, views, ids, created),
+        _page("comparison", runs, views, ids, created, [_both(data, ids) for data in runs]),
         title=comparison_title(views, tests),
         badges=comparison_badges(views, same_weights=same_weights),
         findings=pair_findings(views, tests) + agreement_findings(shared),
@@ -119,10 +122,28 @@ def _explained(order: Integers, runs: Sequence[RunData], ids: Integers) -> Integ
     return chosen
 
 
+def _asked(data: RunData, ids: Integers) -> Keys:
+    """The rows that any explainer of the run was asked for; an image of `ids` without any lacks the predicted one."""
+    asked = {key for cell in data.cells for key in row_keys(cell)}
+    known = {each for each, _ in asked}
+    return asked | {(each, int(data.predictions.predicted[each])) for each in ids.tolist() if each not in known}
+
+
+def _both(data: RunData, ids: Integers) -> Keys:
+    """The rows of the predicted and of the true class of every image."""
+    targets = wanted_targets(data.predictions, ids, "both")
+    return {(each, one) for each, row in zip(ids.tolist(), targets.tolist(), strict=True) for one in row}
+
+
 def _page(
-    kind: Literal["run", "comparison"], runs: Sequence[RunData], views: Sequence[RunView], ids: Integers, created: str
+    kind: Literal["run", "comparison"],
+    runs: Sequence[RunData],
+    views: Sequence[RunView],
+    ids: Integers,
+    created: str,
+    wanted: Sequence[Keys],
 ) -> Page:
-    """Everything of a page but what it says."""
+    """Everything of a page but what it says; `wanted` are the rows that the cells of each run should hold."""
     cells: list[tuple[int, Cell]] = [(index, cell) for index, data in enumerate(runs) for cell in data.cells]
     items = gallery(runs, cells, ids.tolist())
     return Page(
@@ -134,7 +155,7 @@ def _page(
         badges=(),
         findings=(),
         runs=tuple(views),
-        cells=tuple(cell_view(index, runs[index], cell, ids) for index, cell in cells),
+        cells=tuple(cell_view(index, runs[index], cell, wanted[index]) for index, cell in cells),
         agreements=(),
         pairs=(),
         gallery=items,

@@ -28,39 +28,52 @@ def run_title(view: RunView) -> str:
     errors = view.total - view.correct
     if errors == 0:
         return f"{view.model} on {view.data}: all {view.total:,} test images right"
-    true, predicted, _ = confused_pairs(view.confusion, 1)[0]
+    subject = f"{view.model} on {view.data}: {percent(view.accuracy.value)} right"
+    (true, predicted, count), *others = _most_frequent(view)
+    if others or count == 1:  # single errors and ties are no habit
+        return f"{subject}, {errors:,} of {view.total:,} wrong"
     names = [row.name for row in view.per_class]
-    return (
-        f"{view.model} on {view.data}: {percent(view.accuracy.value)} right, "
-        f"{names[true]} most often taken for {names[predicted]}"
-    )
+    return f"{subject}, {names[true]} most often taken for {names[predicted]}"
+
+
+def _most_frequent(view: RunView) -> list[tuple[int, int, int]]:
+    """The most confused pair, and those as frequent."""
+    pairs = confused_pairs(view.confusion, len(view.confusion) ** 2)
+    return [pair for pair in pairs if pair[2] == pairs[0][2]]
 
 
 def run_findings(view: RunView, agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
     """What a run page says above the fold."""
-    errors, names = view.total - view.correct, [row.name for row in view.per_class]
-    found = [
-        Finding(
-            "", f"{errors:,} of {view.total:,} test images are wrong", "errors", "", f"accuracy {accuracy_words(view)}"
-        )
-    ]
-    for true, predicted, count in confused_pairs(view.confusion, 1):
-        share = f"{count} of {view.per_class[true].total} images of {names[true]}"
-        found.append(
-            Finding("The most frequent error: ", f"{names[true]} taken for {names[predicted]}", "confusion", "", share)
-        )
-    weakest = min((row for row in view.per_class if row.total), key=lambda row: row.recall.value)
-    found.append(
-        Finding(
-            "The weakest class is ",
-            weakest.name,
-            "classes",
-            "",
-            f"{percent(weakest.recall.value)} right, 95 % interval {100 * weakest.recall.low:.0f} to "
-            f"{100 * weakest.recall.high:.0f}, n = {weakest.total}",
-        )
-    )
-    return tuple(found) + agreement_findings(agreements)
+    errors = view.total - view.correct
+    words = f"{errors:,} of {view.total:,} test images {'is' if errors == 1 else 'are'} wrong"
+    found = [Finding("", words, "errors", "", f"accuracy {accuracy_words(view)}")]
+    if errors:
+        found += [_frequent_error(view), *_weakest_class(view)]
+    return (*found, *agreement_findings(agreements))
+
+
+def _frequent_error(view: RunView) -> Finding:
+    (true, predicted, count), *others = _most_frequent(view)
+    name = view.per_class[true].name
+    share = f"{count} of {view.per_class[true].total} images of {name}"
+    before = "One of the most frequent errors: " if others else "The most frequent error: "
+    more = f"; as often: {len(others)} other pair{'s' if len(others) > 1 else ''} of classes" if others else ""
+    return Finding(before, f"{name} taken for {view.per_class[predicted].name}", "confusion", "", share + more)
+
+
+def _weakest_class(view: RunView) -> tuple[Finding, ...]:
+    """The class with the smallest share right; nothing where all are alike."""
+    known = [row for row in view.per_class if row.total]
+    weakest = min(known, key=lambda row: row.recall.value)
+    alike = [row for row in known if row.recall.value == weakest.recall.value]
+    if len(alike) == len(known):
+        return ()
+    recall = weakest.recall
+    interval = f"{percent(recall.value)} right, 95 % interval {100 * recall.low:.0f} to {100 * recall.high:.0f}"
+    before, more = "The weakest class is ", ""
+    if len(alike) > 1:
+        before, more = "One of the weakest classes is ", f"; as weak: {', '.join(row.name for row in alike[1:])}"
+    return (Finding(before, weakest.name, "classes", "", f"{interval}, n = {weakest.total}{more}"),)
 
 
 def agreement_findings(agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
@@ -84,7 +97,7 @@ def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> str:
     """The finding of a comparison page."""
     count = COUNTS[len(runs)] if len(runs) < len(COUNTS) else str(len(runs))
     subject = f"{count} runs on {runs[0].data}" if len(runs) > 1 else f"{runs[0].model} on {runs[0].data}"
-    clear = [pair for pair in pairs if pair.p_value < SIGNIFICANT]
+    clear = [pair for pair in pairs if is_clear(pair)]
     if not pairs:
         return f"{subject}: where it is wrong, and what it looked at"
     if not clear:
@@ -96,6 +109,11 @@ def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> str:
     return f"{subject}: some differ in accuracy"
 
 
+def is_clear(pair: PairTest) -> bool:
+    """Whether a difference may be claimed: the test and the interval both say so."""
+    return pair.p_value < SIGNIFICANT and not pair.difference.low <= 0 <= pair.difference.high
+
+
 def label(runs: Sequence[RunView], index: int) -> str:
     """A run by its model where that is unambiguous, else by its name."""
     models = [view.model for view in runs]
@@ -104,7 +122,7 @@ def label(runs: Sequence[RunView], index: int) -> str:
 
 def pair_findings(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> tuple[Finding, ...]:
     """What the exact McNemar tests say, one sentence a pair; one for all when nothing differs."""
-    if len(pairs) > 1 and all(pair.p_value >= SIGNIFICANT for pair in pairs):
+    if len(pairs) > 1 and not any(is_clear(pair) for pair in pairs):
         values = ", ".join(f"{pair.p_value:.2g}" for pair in pairs)
         return (
             Finding(
@@ -123,7 +141,7 @@ def _difference(runs: Sequence[RunView], pair: PairTest) -> Finding:
     gap = pair.difference
     points = f"{100 * gap.value:+.1f} points, 95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
     evidence = f"{points}, exact McNemar p = {pair.p_value:.2g}"
-    if pair.p_value >= SIGNIFICANT:
+    if not is_clear(pair):
         return Finding("", "No measurable accuracy difference", "pairs", f" between {first} and {second}", evidence)
     words = "is right more often than" if gap.value > 0 else "is wrong more often than"
     return Finding(f"{first} ", words, "pairs", f" {second} on these test images", evidence)
@@ -143,9 +161,10 @@ def comparison_badges(runs: Sequence[RunView], *, same_weights: bool) -> tuple[B
     devices = {view.device for view in runs}
     badges.append(Badge(True, "same machine") if len(devices) == 1 else Badge(False, "different machines"))
     badges.append(Badge(False, "timings not paired: taken one after the other"))
+    models = {view.model for view in runs}
     if same_weights:
         badges.append(Badge(False, "the same weights in several runs"))
-    elif len({view.seed for view in runs}) == 1 or len(runs) == len({view.model for view in runs}):
+    elif any(len({view.seed for view in runs if view.model == model}) == 1 for model in models):
         badges.append(Badge(False, "one seed: no claim about the architecture"))
     return tuple(badges)
 

@@ -29,7 +29,19 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"no device '{name}'", try_=f"one of: {', '.join(DEVICES)}")
     if not found[kind]:
         raise UsageError(f"this machine has no device '{name}'", try_="--device auto")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"'{name}' is no device", try_=f"{kind}, or {kind}:0") from None
+    if device.index is not None and device.index >= _count(kind):
+        raise UsageError(f"this machine has no device '{name}', only {_count(kind)} of {kind}", try_=f"{kind}:0")
+    return device
+
+
+def _count(kind: str) -> int:
+    import torch
+
+    return torch.cuda.device_count() if kind == "cuda" else 1
 
 
 def describe_device(device: torch.device) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.cells import Samples, read_cell, read_samples
-from bench.contracts import STATUSES, Agreement, CellView, EpochPoint, GalleryItem, MapView, Prediction, RunView
+from bench.cells import Samples, read_cell, read_samples, row_keys
+from bench.contracts import STATUSES, CellView, EpochPoint, GalleryItem, MapView, Prediction, RunView
 from bench.errors import StoreError
 from bench.evaluation import class_rows
-from bench.stats import largest_relative_difference, median_or_none, rank_correlations, unrelated_correlation, wilson
-from bench.store import CHECKPOINT, LOG, read_lines, read_record
+from bench.stats import wilson
+from bench.store import CHECKPOINT, LOG, SAMPLES, read_lines, read_record
 from bench.trained import Predictions, read_predictions
 
 if TYPE_CHECKING:
@@ -49,21 +51,44 @@ def read_run(folder: Path) -> RunData:
     checkpoint = record.artefacts.get(CHECKPOINT, "")
     found = [read_cell(path) for path in sorted((folder / "explain").glob("*/*.npz"))]
     cells = tuple(cell for cell in found if cell.checkpoint == checkpoint)
-    return RunData(folder, record, read_predictions(folder), cells, read_samples(folder), _rates(folder))
+    data = RunData(folder, record, read_predictions(folder), cells, read_samples(folder), _rates(folder))
+    _check_classes(data)
+    return data
+
+
+def _check_classes(data: RunData) -> None:
+    """Every file of the folder speaks of the same classes and test images."""
+    total, known = data.predictions.logits.shape
+    parts = [("run.json names", len(classes_of(data.record)), 0)]
+    parts += [
+        (f"{cell.explainer} at {cell.layer} has", cell.logits.shape[1], _largest(cell.ids)) for cell in data.cells
+    ]
+    if data.samples is not None:
+        parts.append((f"{SAMPLES} has", data.samples.logits.shape[1], _largest(data.samples.ids)))
+    for words, classes, largest in parts:
+        if classes != known or largest >= total:
+            raise StoreError(
+                f"{data.folder} is damaged: {words} {classes} classes and ids up to {largest}, "
+                f"its predictions have {known} classes of {total} test images",
+                try_=f"bench evaluate {data.folder.name}",
+            )
+
+
+def _largest(ids: Integers) -> int:
+    return int(ids.max(initial=0))
 
 
 def _rates(folder: Path) -> dict[tuple[str, str, str], tuple[float, int, int]]:
+    """Rates of all timings; one that cannot be read leaves its cells without a rate, which the page shows."""
     rates = {}
     for path in sorted((folder / "timing").glob("*.json")):
-        try:
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             timing = json.loads(path.read_text(encoding="utf-8"))
             for row in timing["rows"]:
-                for layer in row["layers"]:
-                    value = (float(row["images_per_second"]), len(row["layers"]), int(row["targets"]))
-                    rates[str(timing["id"]), str(row["explainer"]), str(layer)] = value
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # a timing that cannot be read leaves its cells without a rate, which the page shows
-    return rates
+                rate = _rate(row["images_per_second"])
+                value = None if rate is None else (rate, len(row["layers"]), int(row["targets"]))
+                rates.update({(str(timing["id"]), str(row["explainer"]), str(layer)): value for layer in row["layers"]})
+    return {key: value for key, value in rates.items() if value is not None}
 
 
 # --- one run ------------------------------------------------------------------------------------------------
@@ -121,28 +146,28 @@ def mean_loss(predictions: Predictions) -> float:
 
 def read_curve(folder: Path) -> tuple[EpochPoint, ...]:
     """The epochs of log.jsonl; lines that are something else are left out."""
-    points = []
+    from pydantic import TypeAdapter, ValidationError
+
+    points, kind = [], TypeAdapter(EpochPoint)
     for line in read_lines(folder / LOG):
-        try:
-            points.append(EpochPoint(**{name: line[name] for name in EpochPoint.__dataclass_fields__}))
-        except (KeyError, TypeError):
-            continue
-    return tuple(points)
+        with suppress(ValidationError):
+            points.append(kind.validate_python(line))
+    return tuple(point for point in points if all(math.isfinite(each or 0) for each in vars(point).values()))
 
 
 def _int(value: object) -> int:
-    return int(value) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def _rate(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and value > 0 else None
+    return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None
 
 
 # --- cells --------------------------------------------------------------------------------------------------
 
 
-def cell_view(run: int, data: RunData, cell: Cell, wanted: Integers) -> CellView:
-    """One cell as the matrix shows it; `wanted` are the test ids of the page."""
+def cell_view(run: int, data: RunData, cell: Cell, wanted: Set[tuple[int, int]]) -> CellView:
+    """One cell as the matrix shows it; `wanted` are the (test id, class) pairs that it should hold."""
     rate = data.rates.get((cell.timing, cell.explainer, cell.layer))
     counts = np.bincount(cell.status, minlength=len(STATUSES))
     return CellView(
@@ -152,7 +177,7 @@ def cell_view(run: int, data: RunData, cell: Cell, wanted: Integers) -> CellView
         height=cell.raw.shape[1],
         width=cell.raw.shape[2],
         rows=len(cell.ids),
-        missing=int((~np.isin(wanted, cell.ids)).sum()),
+        missing=len(wanted - row_keys(cell)),
         dead=int(counts[STATUSES.index("dead")]),
         constant=int(counts[STATUSES.index("constant")]),
         non_finite=int(counts[STATUSES.index("non-finite")]),
@@ -160,44 +185,6 @@ def cell_view(run: int, data: RunData, cell: Cell, wanted: Integers) -> CellView
         layers_per_call=rate[1] if rate else 1,
         targets_per_call=rate[2] if rate else 1,
     )
-
-
-def agreements(run: int, cells: Sequence[Cell]) -> list[Agreement]:
-    """Every pair of explainers at every layer they share, over the rows that both have."""
-    found = []
-    for index, first in enumerate(cells):
-        for second in cells[index + 1 :]:
-            if first.layer == second.layer and first.raw.shape[1:] == second.raw.shape[1:]:
-                one = agreement(run, first, second)
-                if one is not None:
-                    found.append(one)
-    return found
-
-
-def agreement(run: int, first: Cell, second: Cell) -> Agreement | None:
-    """Two cells on their common rows; None when there are none."""
-    rows = common_rows(first, second)
-    if not rows:
-        return None
-    here, there = (np.array(each, dtype=np.int64) for each in zip(*rows, strict=True))
-    a, b, ids = first.raw[here], second.raw[there], first.ids[here]
-    return Agreement(
-        run=run,
-        layer=first.layer,
-        first=first.explainer,
-        second=second.explainer,
-        rows=len(rows),
-        largest=largest_relative_difference(a, b),
-        spearman=median_or_none(rank_correlations(a, b)),
-        null=unrelated_correlation(a, b, ids),
-    )
-
-
-def common_rows(first: Cell, second: Cell) -> list[tuple[int, int]]:
-    """Positions (in first, in second) of the rows with the same id and class."""
-    place = {key: index for index, key in enumerate(zip(second.ids.tolist(), second.classes.tolist(), strict=True))}
-    keys = zip(first.ids.tolist(), first.classes.tolist(), strict=True)
-    return [(index, place[key]) for index, key in enumerate(keys) if key in place]
 
 
 # --- gallery ------------------------------------------------------------------------------------------------
@@ -290,7 +277,7 @@ def provenance(data: RunData) -> tuple[str, tuple[tuple[str, str], ...]]:
     """What it takes to make the run again."""
     record = data.record
     settings = ", ".join(f"{key} {_plain(value)}" for key, value in record.config.items() if value is not None)
-    versions: Any = record.environment.get("versions", {})
+    versions = record.environment.get("versions")
     rows = (
         ("command", record.command),
         ("config", settings),
@@ -299,9 +286,13 @@ def provenance(data: RunData) -> tuple[str, tuple[tuple[str, str], ...]]:
         ("data sha256", str(record.data.get("digest", ""))),
         ("checkpoint sha256", record.artefacts.get(CHECKPOINT, "")),
         ("machine", f"{record.environment.get('device')}, {record.environment.get('system')}"),
-        ("versions", ", ".join(f"{name} {number}" for name, number in dict(versions).items())),
+        ("versions", ", ".join(f"{name} {number}" for name, number in _pairs(versions))),
     )
     return record.name, rows
+
+
+def _pairs(value: object) -> list[tuple[object, object]]:
+    return list(value.items()) if isinstance(value, dict) else []
 
 
 def _plain(value: object) -> str:
