@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 
 from .borrowing import borrowed
 from .costs import gradcam_cost
-from .recording import raw_map, record
+from .recording import finished, record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +53,7 @@ def layer_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targe
         cam = LayerGradCam(replay, tap)
         maps = [attribute(cam, images, column) for column in targets.to(images.device).unbind(1)]
     found = {
-        name: torch.stack([raw_map(name, of_target[place].squeeze(1), images) for of_target in maps], dim=1)
+        name: finished([of_target[place].squeeze(1) for of_target in maps], images)
         for place, name in enumerate(recording.grids)
     }
     return {name: found[name] for name in layers}

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from bench.contracts import ExplainerSpec
 
 from .borrowing import borrowed
 from .costs import gradcam_cost
-from .recording import raw_map, record
+from .recording import finished, record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,11 +46,7 @@ def gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Te
         recording = record(model, layers, images, targets)
         with RawGradCAM.of(model, recording) as cam:
             maps = [cam.raw(images, column) for column in targets.unbind(1)]
-    found = {
-        name: torch.stack([raw_map(name, of_target[name], images) for of_target in maps], dim=1)
-        for name in recording.grids
-    }
-    return {name: found[name] for name in layers}
+    return {name: finished([of_target[name] for of_target in maps], images) for name in layers}
 
 
 GRADCAM = ExplainerSpec(

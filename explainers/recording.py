@@ -6,11 +6,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from bench.errors import ContractError
 
-from .layers import check_grid, check_logits, check_request, find_layers, shape_of
+from .layers import check_grid, check_logits, check_request, find_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -98,12 +99,6 @@ def private(images: Tensor) -> Tensor:
     return images.clone() if images.is_inference() else images.detach()
 
 
-def raw_map(name: str, values: Tensor, images: Tensor) -> Tensor:
-    """(N, h, w) on the device and in the dtype of the images, detached.
-
-    Raises:
-        ContractError: of another shape.
-    """
-    if values.ndim != 3 or len(values) != len(images):
-        raise ContractError(f"the map of layer {name!r} is {shape_of(values)}, not (N, h, w) for {len(images)} images")
-    return values.detach().to(images.device, images.dtype)
+def finished(maps: Sequence[Tensor], images: Tensor) -> Tensor:
+    """(N, T, h, w) of T maps (N, h, w), on the device and in the dtype of the images, detached."""
+    return torch.stack(tuple(maps), dim=1).detach().to(images)
