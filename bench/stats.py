@@ -68,6 +68,8 @@ def rank_correlations(first: Floats, second: Floats) -> Floats:
     """
     from scipy.stats import rankdata
 
+    if len(first) == 0:
+        return np.zeros(0)
     a = rankdata(first.reshape(len(first), -1), axis=1)
     b = rankdata(second.reshape(len(second), -1), axis=1)
     a = a - a.mean(axis=1, keepdims=True)

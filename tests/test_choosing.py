@@ -1,0 +1,146 @@
+"""Which images and classes are explained: selections nest, coincide between runs and are balanced."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from run_factory import make_logits
+from tiny import TinyNet
+
+from bench.choosing import check_ids, check_layers, choose_ids, cut, fixed_order, wanted_targets
+from bench.errors import UsageError
+from bench.trained import Predictions, Trained
+
+LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda labels: np.array(labels, dtype=np.int64))
+
+
+def predictions(labels: list[int], predicted: list[int]) -> Predictions:
+    return Predictions(np.arange(len(labels)), np.array(labels), make_logits(predicted))
+
+
+# --- the order ---------------------------------------------------------------------------------------------
+
+
+@given(LABELS)
+def test_the_order_holds_every_id_once(labels: np.ndarray) -> None:
+    assert sorted(fixed_order(labels).tolist()) == list(range(len(labels)))
+
+
+@given(LABELS)
+def test_every_beginning_of_the_order_is_balanced_while_classes_last(labels: np.ndarray) -> None:
+    sizes = {each: int((labels == each).sum()) for each in set(labels.tolist())}
+    seen = dict.fromkeys(sizes, 0)
+    for each in labels[fixed_order(labels)].tolist():
+        seen[each] += 1
+        lasting = [seen[one] for one in sizes if seen[one] < sizes[one]]
+        assert not lasting or max(seen.values()) <= min(lasting) + 1
+
+
+def test_the_order_is_the_same_in_every_version() -> None:
+    """Cells of older runs were made in this order, so a change here would part them from new ones."""
+    assert fixed_order(np.array([0, 1, 0, 1, 2, 0, 0])).tolist() == [6, 3, 4, 0, 1, 2, 5]
+
+
+def test_the_order_depends_on_labels_alone_and_is_no_file_order() -> None:
+    labels = np.zeros(100, dtype=np.int64)
+    order = fixed_order(labels)
+    assert (order == fixed_order(labels.astype(np.int32))).all()
+    assert (order != np.arange(100)).sum() > 80
+
+
+def test_an_id_keeps_its_rank_within_its_class_when_other_classes_change() -> None:
+    first, second = np.array([0, 1, 0, 1, 0, 0]), np.array([0, 2, 0, 0, 0, 0])
+    order = fixed_order(second).tolist()
+    ranks = [each for each in order if first[each] == 0]
+    assert [each for each in fixed_order(first).tolist() if first[each] == 0] == ranks
+
+
+def test_of_no_image_the_order_is_empty() -> None:
+    assert fixed_order(np.zeros(0, dtype=np.int64)).tolist() == []
+
+
+# --- selections --------------------------------------------------------------------------------------------
+
+
+@given(st.data(), st.integers(1, 70), st.integers(1, 70))
+def test_selections_nest(data: st.DataObject, small: int, large: int) -> None:
+    labels = data.draw(LABELS)
+    predicted = data.draw(st.lists(st.integers(0, 2), min_size=len(labels), max_size=len(labels)))
+    some = predictions((labels % 3).tolist(), predicted)
+    for which in ("wrong", "all"):
+        few, many = (choose_ids(some, which, limit).tolist() for limit in sorted((small, large)))
+        assert many[: len(few)] == few
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
+def test_selections_of_two_runs_coincide_where_both_are_wrong(rows: list[tuple[int, int, int]]) -> None:
+    labels = [row[0] for row in rows]
+    first, second = (choose_ids(predictions(labels, [row[part] for row in rows]), "wrong", None) for part in (1, 2))
+    both = set(first.tolist()) & set(second.tolist())
+    assert [each for each in first.tolist() if each in both] == [each for each in second.tolist() if each in both]
+
+
+def test_wrong_takes_the_wrong_images_and_all_takes_all() -> None:
+    some = predictions([0, 1, 2, 0, 1], [0, 2, 2, 1, 1])
+    assert set(choose_ids(some, "wrong", None).tolist()) == {1, 3}
+    assert set(choose_ids(some, "all", None).tolist()) == {0, 1, 2, 3, 4}
+    assert len(choose_ids(some, "all", 3)) == 3
+
+
+def test_without_errors_nothing_is_chosen() -> None:
+    assert choose_ids(predictions([0, 1], [0, 1]), "wrong", 5).tolist() == []
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_1_is_refused(limit: int) -> None:
+    with pytest.raises(UsageError, match=f"limit is {limit}, must be 1 or more"):
+        cut(np.arange(3), limit)
+
+
+# --- what a user names -------------------------------------------------------------------------------------
+
+
+def test_ids_come_back_sorted_and_once() -> None:
+    assert check_ids([3, 0, 3, 1], 4).tolist() == [0, 1, 3]
+    assert check_ids([], 4).tolist() == []
+
+
+@pytest.mark.parametrize(("ids", "bad"), [([0, 4], 4), ([-1], -1), ([10**30], 10**30)])
+def test_an_id_outside_the_test_split_is_named_with_the_range(ids: list[int], bad: int) -> None:
+    with pytest.raises(UsageError, match=f"no test image {bad}") as error:
+        check_ids(ids, 4)
+    assert "0 to 3" in error.value.try_
+
+
+def trained() -> Trained:
+    return cast("Trained", SimpleNamespace(model=TinyNet(4), record=SimpleNamespace(model="tiny")))
+
+
+def test_every_module_and_the_input_are_layers() -> None:
+    check_layers(trained(), ["layer3", "layer4.0", "fc", "input"])
+
+
+def test_an_unknown_layer_offers_the_nearest_and_the_list() -> None:
+    with pytest.raises(UsageError, match="'layr4' is not a layer of tiny; did you mean 'layer4'") as error:
+        check_layers(trained(), ["layer3", "layr4"])
+    assert error.value.try_ == "bench list layers --model tiny"
+
+
+@pytest.mark.parametrize("layers", [[], [""]])
+def test_no_layer_is_refused(layers: list[str]) -> None:
+    with pytest.raises(UsageError):
+        check_layers(trained(), layers)
+
+
+@pytest.mark.parametrize(
+    ("target", "columns"), [("predicted", [[2], [1]]), ("true", [[0], [1]]), ("both", [[2, 0], [1, 1]])]
+)
+def test_targets_are_the_predicted_and_the_true_class_in_this_order(target: str, columns: list[list[int]]) -> None:
+    some = predictions([9, 0, 1], [0, 2, 1])
+    found = wanted_targets(some, np.array([1, 2]), target)
+    assert found.tolist() == columns and found.dtype == np.int64

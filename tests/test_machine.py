@@ -1,0 +1,102 @@
+"""Devices by name, and what is written beside every figure."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import machine
+from bench.errors import UsageError
+from bench.machine import choose_device, cpu_name, describe_device, environment, product_rate, versions
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index or 0}")
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
+def test_a_device_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(UsageError, match=f"this machine has no device '{name}'") as error:
+        choose_device(name)
+    assert error.value.try_ == "--device auto"
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "CPU", "tpu:0", "cpu "])
+def test_a_device_that_nobody_knows_offers_the_known_ones(name: str) -> None:
+    with pytest.raises(UsageError, match=f"no device '{name}'") as error:
+        choose_device(name)
+    assert "auto, cpu, cuda, mps" in error.value.try_
+
+
+@pytest.mark.parametrize("name", ["cpu:x", "cpu:", "cpu:-1", "cpu:0:0"])
+def test_a_device_with_a_number_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"'{name}' is no device"):
+        choose_device(name)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_beyond_the_last_is_refused() -> None:
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UsageError, match="no device 'cuda:2', only 2 of cuda"):
+        choose_device("cuda:2")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_without_a_gpu_is_the_cpu() -> None:
+    assert choose_device("auto") == torch.device("cpu")
+
+
+def test_auto_takes_cuda_before_mps_before_the_cpu(monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("auto").type == "mps"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == "cuda"
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_device_is_called_what_people_call_it() -> None:
+    assert describe_device(torch.device("cuda:1")) == "GPU 1"
+    assert describe_device(torch.device("mps")) == f"Apple GPU of {platform.machine()}"
+    assert describe_device(torch.device("cpu")) == f"{cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def test_the_processor_has_a_name_even_where_the_system_tells_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cpu_name()
+    monkeypatch.setattr(machine.Path, "exists", lambda path: False)
+    assert cpu_name() == (platform.processor() or platform.machine())
+
+
+def test_a_processor_without_model_name_is_called_by_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "processor: 0\n")
+    assert cpu_name() == (platform.processor() or platform.machine())
+
+
+def test_versions_are_those_installed_and_no_others() -> None:
+    found = versions(("torch", "no-such-distribution"))
+    assert found.keys() == {"python", "torch"}
+    assert found["python"] == platform.python_version()
+    assert torch.__version__.startswith(found["torch"])
+
+
+def test_the_environment_fits_into_a_record() -> None:
+    found = environment(torch.device("cpu"))
+    assert json.loads(json.dumps(found)) == found
+    assert found["device_type"] == "cpu" and found["threads"] == torch.get_num_threads()
+
+
+def test_a_matrix_product_has_a_rate() -> None:
+    assert 1e8 < product_rate(torch.device("cpu")) < 1e15

@@ -1,0 +1,94 @@
+"""The clock: what it counts, and that the first lap does not count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from bench import meter as clock
+from bench.meter import Meter, now, synchronise
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """What the clock shows at each reading."""
+    readings: list[float] = []
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: readings.pop(0))
+    yield readings
+    assert not readings, "the clock was read less often than expected"
+
+
+def test_before_any_lap_there_is_no_rate() -> None:
+    assert Meter(CPU).rate is None
+
+
+def test_a_single_lap_gives_the_rate(seconds: list[float]) -> None:
+    meter = Meter(CPU)
+    seconds += [10.0, 12.0]
+    with meter.lap(100):
+        pass
+    assert meter.rate == 50.0
+
+
+def test_the_first_lap_does_not_count_where_there_is_another(seconds: list[float]) -> None:
+    meter = Meter(CPU)
+    seconds += [0.0, 9.0, 10.0, 12.0, 20.0, 21.0]
+    for images in (100, 20, 10):
+        with meter.lap(images):
+            pass
+    assert meter.rate == 30 / 3
+    assert meter.warm_up == (100, 9.0)
+    assert meter.laps == [(100, 9.0), (20, 2.0), (10, 1.0)]
+
+
+def test_time_between_laps_does_not_count() -> None:
+    meter = Meter(CPU)
+    for images, spent in ((1, 1.0), (4, 2.0), (6, 3.0)):
+        meter.add(images, spent)
+    assert (meter.images, meter.seconds, meter.rate) == (10, 5.0, 2.0)
+
+
+def test_a_lap_that_fails_does_not_count(seconds: list[float]) -> None:
+    meter = Meter(CPU)
+    seconds += [0.0]
+    with pytest.raises(RuntimeError, match="out of memory"), meter.lap(100):
+        raise RuntimeError("out of memory")
+    assert meter.laps == [] and meter.rate is None
+
+
+def test_a_lap_in_no_time_has_no_rate() -> None:
+    meter = Meter(CPU)
+    meter.add(10, 0.0)
+    assert meter.rate is None
+
+
+def test_two_meters_share_nothing() -> None:
+    first, second = Meter(CPU), Meter(CPU)
+    first.add(1, 1.0)
+    assert second.laps == []
+
+
+def test_the_clock_is_monotonic() -> None:
+    first = now(CPU)
+    assert now(CPU) >= first
+
+
+def test_each_reading_waits_for_what_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: order.append(f"wait for {device}"))
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: float(order.append("read") or 0))  # type: ignore[func-returns-value]
+    with Meter(torch.device("cuda")).lap(1):
+        order.append("work")
+    assert order == ["wait for cuda", "read", "work", "wait for cuda", "read"]
+
+
+def test_an_apple_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[bool] = []
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append(True))
+    synchronise(torch.device("mps"))
+    synchronise(CPU)
+    assert waited == [True]

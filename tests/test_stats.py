@@ -1,0 +1,225 @@
+"""Intervals and tests against the written-out formulas, and against what they promise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from bench.stats import (
+    above_chance,
+    largest_relative_difference,
+    mcnemar,
+    median_or_none,
+    paired_difference,
+    rank_correlations,
+    unrelated_correlation,
+    wilson,
+)
+
+Z = 1.959963984540054  # the normal quantile of 0.975
+SHARES = st.integers(1, 10_000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def maps(rows: int, edge: int = 4) -> np.ndarray:
+    return rng().normal(size=(rows, edge, edge)).astype(np.float32)
+
+
+# --- shares ------------------------------------------------------------------------------------------------
+
+
+@given(SHARES)
+@settings(deadline=None)
+def test_wilson_is_the_written_out_formula(share: tuple[int, int]) -> None:
+    correct, total = share
+    p = correct / total
+    centre = (p + Z**2 / (2 * total)) / (1 + Z**2 / total)
+    half = Z / (1 + Z**2 / total) * math.sqrt(p * (1 - p) / total + Z**2 / (4 * total**2))
+    found = wilson(correct, total)
+    assert found.value == p
+    assert (found.low, found.high) == pytest.approx((max(0, centre - half), min(1, centre + half)), abs=1e-9)
+
+
+@given(SHARES)
+@settings(deadline=None)
+def test_wilson_holds_its_value_within_0_and_1(share: tuple[int, int]) -> None:
+    found = wilson(*share)
+    assert 0 <= found.low <= found.value + 1e-12 and found.value - 1e-12 <= found.high <= 1
+
+
+def test_of_no_image_nothing_is_known() -> None:
+    found = wilson(0, 0)
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def binomial_tail(count: int, total: int, share: float) -> float:
+    """P(X >= count), summed."""
+    return sum(math.comb(total, each) * share**each * (1 - share) ** (total - each) for each in range(count, total + 1))
+
+
+@pytest.mark.parametrize(("correct", "total", "share"), [(15, 100, 0.1), (0, 10, 0.1), (10, 10, 0.5), (30, 200, 0.1)])
+def test_above_chance_is_the_sum_of_the_binomials(correct: int, total: int, share: float) -> None:
+    assert above_chance(correct, total, share) == pytest.approx(binomial_tail(correct, total, share))
+
+
+def test_accuracy_at_chance_is_not_above_it() -> None:
+    assert above_chance(100, 1000, 0.1) > 0.4
+    assert above_chance(150, 1000, 0.1) < 1e-3
+
+
+# --- pairs of runs -----------------------------------------------------------------------------------------
+
+
+def mcnemar_by_hand(a: int, b: int) -> float:
+    """Both tails of a fair coin thrown a + b times."""
+    return min(1.0, 2 * sum(math.comb(a + b, each) for each in range(min(a, b) + 1)) / 2 ** (a + b))
+
+
+@pytest.mark.parametrize("a", range(0, 12))
+@pytest.mark.parametrize("b", [0, 1, 5, 11, 40])
+def test_mcnemar_is_the_sum_of_the_binomials(a: int, b: int) -> None:
+    assert mcnemar(a, b) == pytest.approx(mcnemar_by_hand(a, b))
+    assert mcnemar(a, b) == pytest.approx(mcnemar(b, a))
+
+
+def test_without_discord_there_is_no_difference() -> None:
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(7, 7) == 1.0
+
+
+PAIRS = st.integers(1, 500).flatmap(
+    lambda total: st.integers(0, total).flatmap(
+        lambda a: st.tuples(st.just(a), st.integers(0, total - a), st.just(total))
+    )
+)
+
+
+@given(PAIRS)
+def test_the_difference_is_that_of_the_accuracies_within_its_interval(pair: tuple[int, int, int]) -> None:
+    a, b, total = pair
+    found = paired_difference(a, b, total)
+    assert found.value == pytest.approx((total - a) / total - (total - b) / total, abs=1e-12)
+    assert -1 <= found.low <= found.value <= found.high <= 1
+
+
+@given(PAIRS)
+def test_exchanging_the_runs_turns_the_sign(pair: tuple[int, int, int]) -> None:
+    a, b, total = pair
+    one, other = paired_difference(a, b, total), paired_difference(b, a, total)
+    assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
+
+
+@given(PAIRS)
+@settings(deadline=None)
+def test_where_the_exact_test_is_clear_so_is_the_interval(pair: tuple[int, int, int]) -> None:
+    found = paired_difference(*pair)
+    assert mcnemar(pair[0], pair[1]) >= 0.05 or not found.low <= 0 <= found.high
+
+
+@pytest.mark.parametrize(("total", "shares"), [(360, (0.02, 0.03)), (100, (0.1, 0.1)), (1000, (0.08, 0.05))])
+def test_the_interval_holds_the_true_difference_in_95_of_100_cases(total: int, shares: tuple[float, float]) -> None:
+    a, b = shares
+    draws = rng().multinomial(total, [a, b, 1 - a - b], size=2000)
+    found = [paired_difference(int(one), int(other), total) for one, other, _ in draws]
+    covered = np.mean([each.low <= b - a <= each.high for each in found])
+    assert 0.935 <= covered <= 0.985
+
+
+# --- maps --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["different", "ties", "equal", "opposite"])
+def test_rank_correlations_are_scipys_map_by_map(kind: str) -> None:
+    first, second = maps(20), rng().permuted(maps(20), axis=2)
+    if kind == "ties":
+        first, second = np.round(first), np.round(second)
+    elif kind != "different":
+        second = first if kind == "equal" else -first
+    slow = [spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(first, second, strict=True)]
+    assert rank_correlations(first, second) == pytest.approx(np.array(slow))
+
+
+def test_a_map_without_ranks_has_no_correlation_and_hurts_no_other() -> None:
+    first, second = maps(6), maps(6)[::-1].copy()
+    plain = rank_correlations(first, second)
+    first[0] = 0.25
+    second[1] = 0.25
+    first[2, 0, 0], second[3, 1, 1], first[4, 2, 2] = np.nan, np.inf, -np.inf
+    found = rank_correlations(first, second)
+    assert np.isnan(found[:5]).all() and found[5] == plain[5]
+
+
+def test_of_no_map_there_is_no_correlation() -> None:
+    assert rank_correlations(maps(0), maps(0)).shape == (0,)
+    assert median_or_none(rank_correlations(maps(0), maps(0))) is None
+
+
+def relative_difference_by_hand(first: np.ndarray, second: np.ndarray) -> float:
+    worst = 0.0
+    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+        pairs = [(x, y) for one, other in zip(a, b, strict=True) for x, y in zip(one, other, strict=True)]
+        values = [value for pair in pairs for value in pair]
+        top = max(abs(value) for value in values) if all(math.isfinite(value) for value in values) else 0.0
+        if top > 0:
+            worst = max(worst, *(abs(x - y) / top for x, y in pairs))
+    return worst
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1e-7, 1.0]))
+@settings(max_examples=40, deadline=None)
+def test_the_largest_relative_difference_is_that_of_a_plain_loop(seed: int, noise: float) -> None:
+    generator = np.random.default_rng(seed)
+    first = generator.normal(size=(5, 3, 2)) * 10.0 ** generator.integers(-9, 9, size=(5, 1, 1))
+    second = first * (1 + noise * generator.normal(size=first.shape))
+    first[0], second[0] = 0, 0
+    first[1, 0, 0] = generator.choice([np.nan, np.inf, 1.0])
+    assert largest_relative_difference(first, second) == pytest.approx(relative_difference_by_hand(first, second))
+
+
+def test_a_dead_map_and_a_live_one_differ_wholly() -> None:
+    assert largest_relative_difference(np.zeros((1, 2, 2)), np.ones((1, 2, 2))) == 1.0
+    assert largest_relative_difference(np.zeros((1, 2, 2)), np.zeros((1, 2, 2))) == 0.0
+    assert largest_relative_difference(np.ones((1, 2, 2)), -np.ones((1, 2, 2))) == 2.0
+
+
+def test_small_maps_count_as_much_as_large_ones() -> None:
+    first = np.stack([np.full((2, 2), 1e6), np.full((2, 2), 1e-6)])
+    second = np.stack([np.full((2, 2), 1e6), np.full((2, 2), 0.5e-6)])
+    assert largest_relative_difference(first, second) == pytest.approx(0.5)
+
+
+# --- what unrelated maps reach -----------------------------------------------------------------------------
+
+
+def test_only_maps_of_different_images_are_paired() -> None:
+    """Maps of one image agree wholly here, and those of two images are opposite."""
+    ramp = np.arange(16.0).reshape(4, 4)
+    ids = np.array([0, 0, 0, 1, 1])
+    first = np.stack([ramp if each == 0 else -ramp for each in ids])
+    assert unrelated_correlation(first, first, ids) == pytest.approx(-1)
+
+
+def test_unrelated_noise_reaches_nothing_and_shared_centres_much() -> None:
+    noise = maps(200, 8)
+    ids = np.arange(200)
+    assert abs(unrelated_correlation(noise, noise, ids) or 1) < 0.1
+    centre = 5 * np.hypot(*(np.mgrid[:8, :8] - 3.5))
+    assert (unrelated_correlation(noise + centre, noise + centre, ids) or 0) > 0.8
+
+
+@pytest.mark.parametrize("ids", [[], [3], [3, 3], [3, 3, 3, 3]])
+def test_without_two_pairs_of_different_images_there_is_no_null(ids: list[int]) -> None:
+    assert unrelated_correlation(maps(len(ids)), maps(len(ids)), np.array(ids)) is None
+
+
+def test_the_median_leaves_out_what_is_not_known() -> None:
+    assert median_or_none(np.array([np.nan, 3.0, 1.0, np.nan, 2.0])) == 2.0
+    assert median_or_none(np.array([np.nan])) is None
