@@ -13,7 +13,7 @@ from bench.data import load_dataset
 from bench.explanations import Explained, data_of_run, explain, newest_run
 from bench.machine import choose_device
 from bench.recipes import find_recipe
-from bench.registry import one_of
+from bench.registry import one_of, settled
 from bench.rendering import export_figure, markdown_of, page_of, report
 from bench.runlife import begin, evaluate_into, recorded, train_into
 from bench.starting import initial_model, load_pretrained, say_how_long
@@ -86,6 +86,7 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     changes = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay}
     chosen = find_recipe(recipe).changed({**changes, "optimizer": optimizer})
     settings = TrainSettings(chosen, seed=seed, val=val, limit=limit, warm_start=pretrained is not None)
+    model = settled(model)
     where, spec = choose_device(device), place.models[model]
     dataset = load_dataset(data, cache=place.cache, progress=place.progress, skip_bad=skip_bad)
     images = len(choose_images(dataset, settings)[0])
@@ -109,7 +110,7 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
         "pretrained": pretrained,
         "device": device,
     }
-    begin(folder, place, dataset, config, where)
+    begin(folder, place, dataset, config, where, from_recipe=set(chosen.values()))
     with recorded(folder):
         train_into(folder, net, dataset, settings, where, place.progress)
         statistics = (dataset.mean, dataset.std)

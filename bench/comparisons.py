@@ -75,7 +75,9 @@ def _wanted(
     """The maps asked for, else all that any of the runs has, else the defaults."""
     cells = [cell for data in runs for cell in data.cells]
     names = explainer or sorted({cell.explainer for cell in cells}) or DEFAULT_EXPLAINERS
-    layers = layer or sorted({cell.layer for cell in cells}) or DEFAULT_LAYERS
+    layers = layer or sorted({cell.layer for cell in cells})
+    if not layers:
+        layers = place.models[runs[0].record.model].layers[-DEFAULT_LAYERS:]
     return Wanted(find_explainers(names, place), tuple(layers))
 
 

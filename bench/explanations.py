@@ -13,7 +13,7 @@ from bench.errors import DataError, MissingError, StoreError, UsageError
 from bench.explaining import CellResult, explain_run
 from bench.machine import choose_device
 from bench.planning import plan
-from bench.registry import one_of
+from bench.registry import one_of, settled
 from bench.rendering import is_done, report
 from bench.starting import duration
 from bench.store import REPORT, find_run, read_record, run_names
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from bench.trained import Trained
 
 DEFAULT_EXPLAINERS = ("gradcam", "captum")
-DEFAULT_LAYERS = ("layer3", "layer4")
+DEFAULT_LAYERS = 2  # the last ones that a model names
+LAYER_OF_COST = "layer3"
 CHEAP = 200.0  # forward passes: `all` leaves out explainers that cost more
 
 
@@ -42,8 +43,8 @@ class Explained:
 def explain(  # noqa: PLR0913 (one parameter for each option of the command)
     run: str = "latest",
     *,
-    explainer: str | Sequence[str] = DEFAULT_EXPLAINERS,
-    layer: str | Sequence[str] = DEFAULT_LAYERS,
+    explainer: str | Sequence[str] | None = None,
+    layer: str | Sequence[str] | None = None,
     which: str = "wrong",
     ids: Sequence[int] | None = None,
     target: str = "both",
@@ -57,8 +58,9 @@ def explain(  # noqa: PLR0913 (one parameter for each option of the command)
 
     Args:
         run: name, `latest` or path of a run.
-        explainer: registered names or path/to/file.py:attribute; `all` for every one of moderate cost.
-        layer: dotted module names.
+        explainer: registered names or path/to/file.py:attribute; `all` for every one of moderate cost; None for
+            gradcam and captum.
+        layer: dotted module names; None for the last two that the model names, layer3 and layer4 in a ResNet18.
         which: `wrong` or `all` test images.
         ids: test ids instead of `which`.
         target: the class maps speak for: `predicted`, `true` or `both`.
@@ -71,9 +73,10 @@ def explain(  # noqa: PLR0913 (one parameter for each option of the command)
     folder, where = find_run(place.runs, run), choose_device(device)
     one_of("--which", which, WHICH)
     one_of("--target", target, TARGETS)
-    layers = (layer,) if isinstance(layer, str) else tuple(layer)
-    wanted = Wanted(find_explainers(explainer, place), layers, target)
+    specs = find_explainers(explainer or DEFAULT_EXPLAINERS, place)
     trained = open_run(folder, place.models, where)
+    layers = (layer,) if isinstance(layer, str) else tuple(layer or trained.spec.layers[-DEFAULT_LAYERS:])
+    wanted = Wanted(specs, layers, target)
     check_layers(trained, layers)
     predictions = read_predictions(folder)
     if ids is not None:
@@ -93,14 +96,14 @@ def find_explainers(names: str | Sequence[str], place: Workplace) -> dict[str, E
     if not wanted:
         raise UsageError("no explainer named", try_="--explainer captum")
     if "all" not in wanted:
-        return {name: place.explainers[name] for name in wanted}
+        return {settled(name): place.explainers[name] for name in wanted}
     found = {}
     for name in place.explainers:
         try:
             found[name] = place.explainers[name]
         except MissingError as error:  # a broken plug-in hurts only its own name
             place.progress.warn(error.message)
-    return {name: spec for name, spec in found.items() if spec.cost(DEFAULT_LAYERS[0]) < CHEAP}
+    return {name: spec for name, spec in found.items() if spec.cost(LAYER_OF_COST) < CHEAP}
 
 
 def affordable(
@@ -160,7 +163,9 @@ def data_of_run(record: RunRecord, source: str | None, place: Workplace) -> Data
 def newest_run(model: str, workplace: Workplace) -> str:
     """Name of the run of a model that was started last and finished; StoreError where there is none."""
     done = [name for name in run_names(workplace.runs) if is_done(workplace.runs / name)]
-    records = [record for record in (read_record(workplace.runs / name) for name in done) if record.model == model]
+    records = [
+        record for record in (read_record(workplace.runs / name) for name in done) if record.model == settled(model)
+    ]
     if not records:
         raise StoreError(f"no finished run of model '{model}' in {workplace.runs}", try_=f"bench train --model {model}")
     return max(records, key=lambda record: (record.created, record.name)).name

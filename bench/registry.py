@@ -101,6 +101,19 @@ def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
         )
 
 
+def settled(name: str) -> str:
+    """A name that means the same from every folder: that of a file with its whole path."""
+    if not is_file_name(name):
+        return name
+    path, _, attribute = name.rpartition(":")
+    return f"{Path(path).resolve()}:{attribute}"
+
+
+def short(name: str) -> str:
+    """A name for reading: that of a file without its folders."""
+    return f"{Path(name.rpartition(':')[0]).name}:{name.rpartition(':')[2]}" if is_file_name(name) else name
+
+
 def is_file_name(name: str) -> bool:
     """Whether a name means `path/to/file.py:attribute`."""
     return ".py:" in name

@@ -61,7 +61,7 @@ def markdown_of(run: str, *, workplace: Workplace | None = None) -> str:
     return str(_from_reports("markdown", "run_markdown")(page_of(run, workplace=workplace)))
 
 
-def export_figure(
+def export_figure(  # noqa: PLR0913 (one parameter for each option of the command)
     run: str,
     path: Path,
     *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,9 +38,15 @@ if TYPE_CHECKING:
 
 
 def begin(
-    folder: Path, place: Workplace, data: Dataset, config: Mapping[str, object], device: torch.device
+    folder: Path,
+    place: Workplace,
+    data: Dataset,
+    config: Mapping[str, object],
+    device: torch.device,
+    *,
+    from_recipe: Collection[str] = (),
 ) -> RunRecord:
-    """Write the first record of a run."""
+    """Write the first record of a run; `from_recipe` names the settings a recipe gave unless the user did."""
     about: dict[str, object] = (
         {name: getattr(data, name) for name in ("name", "source", "digest", "mirror")}
         | {name: list(getattr(data, name)) for name in ("classes", "mean", "std", "notes")}
@@ -54,7 +60,7 @@ def begin(
         command=place.command,
         model=str(config["model"]),
         config=dict(config),
-        origins={key: place.origins.get(key, "default") for key in config},
+        origins={key: place.origins.get(key, "recipe" if key in from_recipe else "default") for key in config},
         data=about,
         environment=environment(device),
     )

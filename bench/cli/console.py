@@ -14,6 +14,7 @@ from rich.markup import escape
 
 if TYPE_CHECKING:
     from bench.contracts import Task
+    from bench.errors import BenchError
 
 PLAIN_EVERY = 5.0  # seconds between lines where nobody can see a bar move
 
@@ -26,11 +27,13 @@ class Answer:
         value: for `--json`; `schema` is put in front.
         lines: for a reader; the most important one, such as the path of what was written, comes last.
         page: a page that `--open` shows.
+        failure: what is raised after the answer was shown, such as a threshold that broke.
     """
 
     value: Mapping[str, object]
     lines: tuple[RenderableType, ...]
     page: str = ""
+    failure: BenchError | None = None
 
 
 @dataclass

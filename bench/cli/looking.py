@@ -26,7 +26,7 @@ Rows = list[dict[str, object]]
 @command(app, "list", epilog="bench list explainers")
 def list_(
     session: Session,
-    what: Annotated[str, typer.Argument(help="models, explainers, layers, recipes, data or runs.")],
+    what: Annotated[str, typer.Argument(help="models, explainers, layers, recipes, data or runs.")] = "",
     model: Model = "cifar_resnet18",
 ) -> Answer:
     """What there is to choose from."""
@@ -39,11 +39,10 @@ def list_(
         "runs": lambda: _runs(session.runs),
     }
     if what not in lists:
-        raise UsageError(
-            f"nothing to list named '{what}'{did_you_mean(what, lists)}", try_="bench list " + "|".join(lists)
-        )
+        words = f"nothing to list named '{what}'{did_you_mean(what, lists)}" if what else "list what?"
+        raise UsageError(words, try_=f"bench list and one of: {', '.join(lists)}")
     rows = lists[what]()
-    return Answer({what: rows}, (_table(rows) if rows else f"no {what} in {session.runs}",))
+    return Answer({what: rows}, (_table(rows) if rows else f"no {what} in {session.runs.resolve()}",))
 
 
 def _table(rows: Rows) -> Table:
@@ -181,7 +180,7 @@ def _show_pictures(
 
     from bench.data import load_dataset
     from bench.recipes import find_recipe
-    from bench.sheets import augment_sheet, class_sheet
+    from bench.sheets import augment_sheet, class_sheet, describe
 
     place = session.place
     source = name or os.environ.get("BENCH_DATA") or "cifar10"
@@ -205,7 +204,8 @@ def _show_pictures(
         "sha256": data.digest,
         "sheet": str(path.resolve()),
     }
-    return Answer(value, (sizes, f"mean {mean}, std {std}", *data.notes, str(path.resolve())))
+    how = (describe(find_recipe(recipe).augmentation),) if what == "augment" else ()
+    return Answer(value, (sizes, *how, f"mean {mean}, std {std}", *data.notes, str(path.resolve())))
 
 
 # --- doctor, schema, rm -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from bench import __version__
 from bench.cli.session import Group
 
 app = typer.Typer(
+    name="bench",
     cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -38,10 +38,7 @@ Data = Annotated[
         envvar="BENCH_DATA",
     ),
 ]
-DataAgain = Annotated[
-    str | None,
-    typer.Option("--data", help="Where the run's data set lies now, if it was moved.", envvar="BENCH_MOVED_DATA"),
-]
+Moved = Annotated[str | None, typer.Option("--data", help="Where the run's data set lies now, if it was moved.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Explainers = Annotated[
     list[str] | None,

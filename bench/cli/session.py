@@ -9,7 +9,7 @@ import signal
 import sys
 import tomllib
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PREFIX = "BENCH_"
 OWN_VARIABLES = {"BENCH_CACHE"}
 SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
+PERSONAL = {"moved"}  # options about one run, which no variable may set for all
 PANEL = "Everywhere"
 
 
@@ -151,6 +152,8 @@ def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[
             session = _session(ctx, common)
             answer = function(session, **values)
             show(answer, as_json=bool(common["json_"]))
+            if answer.failure is not None:
+                raise answer.failure
             if answer.page and values.get("open_"):
                 typer.launch(Path(answer.page).resolve().as_uri())
 
@@ -189,7 +192,7 @@ def _give_signature(call: Callable[..., None], function: Callable[..., Answer]) 
         parameters.append(inspect.Parameter(name, keyword, default=default, annotation=annotation))
     for parameter in parameters[1:]:
         for info in getattr(parameter.annotation, "__metadata__", ()):
-            if isinstance(info, typer.models.OptionInfo) and info.envvar is None:
+            if isinstance(info, typer.models.OptionInfo) and info.envvar is None and parameter.name not in PERSONAL:
                 info.envvar = PREFIX + parameter.name.rstrip("_").upper()
                 info.show_envvar = False
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -205,6 +208,17 @@ def _errors() -> Console:
 
 class Group(TyperGroup):
     """Ends every call with a documented exit code: expected failures in two lines, never a traceback."""
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # noqa: ANN401 (Typer's own)
+        """Parse and run; a command line that cannot be meant is told like every other failure."""
+        if not extra.pop("standalone_mode", True):
+            return super().main(args, **extra, standalone_mode=False)
+        words = sys.argv[1:] if args is None else list(args)
+        try:
+            code = super().main(args, **extra, standalone_mode=False)
+        except Exception as error:
+            sys.exit(_end_of_parsing(error, words))
+        sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (Typer's own context)
         """Run the command; 130 and 143 when interrupted."""
@@ -236,6 +250,29 @@ class Group(TyperGroup):
                 raise
             complain(_errors(), f"{type(error).__name__}: {error}", "the same command with -vv shows where")
             raise typer.Exit(1) from error
+
+
+def _end_of_parsing(error: Exception, words: Sequence[str]) -> int:
+    """Tell what is wrong with the words of a command line; the exit code."""
+    if not hasattr(error, "format_message"):  # nothing of the parser's
+        raise error
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.format_message(), err=True)
+        return 2
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    found = _value_after(getattr(getattr(error, "param", None), "opts", ()), words)
+    message = message[:1].lower() + message[1:].rstrip(".") + (f" (found '{found}')" if found else "")
+    complain(_errors(), message, f"{context.command_path if context is not None else 'bench'} --help")
+    return int(getattr(error, "exit_code", 2))
+
+
+def _value_after(options: Sequence[str], words: Sequence[str]) -> str:
+    """What the user gave to an option; nothing when it is not on the line."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, _, value = word.partition("=")
+        if name in options:
+            return value or following
+    return ""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -13,13 +13,13 @@ from bench.cli.console import Answer
 from bench.cli.main import app
 from bench.cli.options import (
     Data,
-    DataAgain,
     Device,
     DryRun,
     Explainers,
     Layers,
     Limit,
     Model,
+    Moved,
     Open,
     RunNames,
     SkipBad,
@@ -74,7 +74,7 @@ def train(
 def evaluate(
     session: Session,
     run: Annotated[str, typer.Argument(help="Name, latest, or path.")] = "latest",
-    data: DataAgain = None,
+    moved: Moved = None,
     device: Device = "auto",
     fail_if: Annotated[list[str] | None, typer.Option("--fail-if", help='"accuracy < 0.92": exit 3. Repeats.')] = None,
 ) -> Answer:
@@ -85,14 +85,13 @@ def evaluate(
 
     for expression in fail_if or ():
         broken_threshold(expression, {"accuracy": 0.0, "loss": 0.0})  # before any work: can it be read?
-    scores = api.evaluate(run, data=data, device=device, workplace=session.place)
+    scores = api.evaluate(run, data=moved, device=device, workplace=session.place)
     folder = find_run(session.runs, run)
-    answer = Answer(result_value(folder), (*class_lines(folder), *result_lines(folder), str(folder.resolve())))
-    for expression in fail_if or ():
-        broken = broken_threshold(expression, {"accuracy": scores.accuracy, "loss": scores.loss})
-        if broken:
-            raise ThresholdError(broken, try_="bench show run " + folder.name)
-    return answer
+    lines = (*class_lines(folder), *result_lines(folder), str(folder.resolve()))
+    figures = {"accuracy": scores.accuracy, "loss": scores.loss}
+    broken = [words for words in (broken_threshold(each, figures) for each in fail_if or ()) if words]
+    failure = ThresholdError("; ".join(broken), try_=f"bench show run {folder.name}") if broken else None
+    return Answer(result_value(folder), lines, failure=failure)
 
 
 @command(app, "explain", epilog="bench explain --explainer captum --layer layer3")
@@ -106,21 +105,20 @@ def explain(
     ids: Annotated[str | None, typer.Option(help="3,17 or a file of test ids, instead of --which.")] = None,
     target: Annotated[str, typer.Option(help="predicted, true or both.")] = "both",
     limit: Limit = None,
-    data: DataAgain = None,
+    moved: Moved = None,
     device: Device = "auto",
     dry_run: DryRun = False,
     open_: Open = False,
 ) -> Answer:
     """Explain the misclassified test images; rows that are there are not computed again."""
     from bench import api
-    from bench.explanations import DEFAULT_EXPLAINERS, DEFAULT_LAYERS
 
     place = session.place
     names = split_names(run) + [api.newest_run(each, place) for each in split_names(model)] or ["latest"]
     done = [
         api.explain(
-            name, explainer=split_names(explainer) or DEFAULT_EXPLAINERS, layer=split_names(layer) or
-            DEFAULT_LAYERS, which=which, ids=parse_ids(ids), target=target, limit=parse_limit(limit), data=data,
+            name, explainer=split_names(explainer) or None, layer=split_names(layer) or None,
+            which=which, ids=parse_ids(ids), target=target, limit=parse_limit(limit), data=moved,
             device=device, dry_run=dry_run, workplace=place,
         )
         for name in names
@@ -155,7 +153,7 @@ def compare(
     limit: Limit = None,
     compute: Annotated[bool, typer.Option("--compute/--no-compute", help="Make the rows that are missing.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder of the page; else runs/compare/N.")] = None,
-    data: DataAgain = None,
+    moved: Moved = None,
     device: Device = "auto",
     open_: Open = False,
 ) -> Answer:
@@ -164,7 +162,7 @@ def compare(
 
     page = api.compare(
         *runs, explainer=split_names(explainer) or None, layer=split_names(layer) or None, limit=parse_limit(limit),
-        compute=compute, out=out, data=data, device=device, workplace=session.place,
+        compute=compute, out=out, data=moved, device=device, workplace=session.place,
     )  # fmt: skip
     path = str(page.resolve())
     return Answer({"page": path, "twin": str(page.with_name("page.json").resolve())}, (path,), str(page))
