@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.reports.figure import gallery_figure
 from page_factory import HOSTILE, make_page, quantise
 from PIL import Image
 
 from bench.errors import UsageError
+from bench.reports.figure import gallery_figure
 
 WANTED = {"ids": None, "layers": ("layer3", "layer4"), "explainer": "captum", "role": "both"}
 

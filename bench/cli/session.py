@@ -209,7 +209,7 @@ def _errors() -> Console:
 class Group(TyperGroup):
     """Ends every call with a documented exit code: expected failures in two lines, never a traceback."""
 
-    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # noqa: ANN401 (Typer's own)
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]  # noqa: ANN401 (Typer's own)
         """Parse and run; a command line that cannot be meant is told like every other failure."""
         if not extra.pop("standalone_mode", True):
             return super().main(args, **extra, standalone_mode=False)
