@@ -110,6 +110,8 @@ class _Work:
         """Explain images batch by batch; what is done is saved every minute and at the end, even of a failure."""
         job, device = self.job, next(self.trained.model.parameters()).device
         meter, parts, saved = Meter(device), [], time.monotonic()
+        first = data.test.images[torch.from_numpy(job.ids[:1])].to(device)
+        self._batch(first, job.ids[:1], job.targets[:1], predictions, Meter(device))  # imports and allocations, untimed
         try:
             with progress.track(f"{job.name} {','.join(job.layers)}", len(job.ids)) as task:
                 for chosen in _batches(len(job.ids), 1 if job.spec.stochastic else job.spec.max_batch):
