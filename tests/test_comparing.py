@@ -1,0 +1,191 @@
+"""Runs side by side: only on the same images, and every count against plain sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from run_factory import make_cell, make_record, make_run, make_samples
+
+from bench.choosing import fixed_order
+from bench.comparing import check_comparable, comparison_page, only_wrong, pair_tests, run_page, wrong_in_any
+from bench.errors import DataError, UsageError
+from bench.pages import RunData, read_run
+from bench.stats import mcnemar, paired_difference
+
+LABELS = (0, 0, 1, 1, 2, 2)
+GUESSES = st.lists(st.tuples(*[st.integers(0, 2)] * 4), min_size=1, max_size=30)
+NOW = "2026-11-21T03:00:00+00:00"
+
+
+def load(tmp_path: Path, name: str, predicted: Sequence[int], **changes: Any) -> RunData:
+    return read_run(make_run(tmp_path, name, **{"labels": LABELS, "predicted": predicted, **changes}))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[RunData]:
+    """Wrong are {1, 3}, {1, 5} and nothing."""
+    guesses = {"one": (0, 1, 1, 0, 2, 2), "two": (0, 2, 1, 1, 2, 0), "three": LABELS}
+    return [
+        load(tmp_path, name, each, artefacts={"checkpoint.safetensors": name * 8}) for name, each in guesses.items()
+    ]
+
+
+def many(tmp_path: Path, rows: list[tuple[int, int, int, int]]) -> tuple[list[RunData], list[set[int]]]:
+    """Three runs and the images each gets wrong; the first part of a row is the label."""
+    labels, *guesses = ([row[part] for row in rows] for part in range(4))
+    loaded = [load(tmp_path, f"run{index}", each, labels=labels) for index, each in enumerate(guesses)]
+    wrong = [{place for place, one in enumerate(each) if one != labels[place]} for each in guesses]
+    return loaded, wrong
+
+
+# --- what may be compared ----------------------------------------------------------------------------------
+
+
+def test_runs_on_the_same_data_may_be_compared(runs: list[RunData]) -> None:
+    check_comparable(runs)
+    check_comparable(runs[:1])
+
+
+def test_runs_on_different_data_are_refused_naming_both(tmp_path: Path, runs: list[RunData]) -> None:
+    data = dict(make_record("x").data) | {"digest": "e" * 64, "name": "cifar10"}
+    other = load(tmp_path, "other", LABELS, data=data)
+    with pytest.raises(DataError, match=r"runs 'one' and 'other' were made on different data \(digits and cifar10\)"):
+        check_comparable([*runs, other])
+
+
+def test_runs_that_do_not_say_on_which_data_are_refused(tmp_path: Path) -> None:
+    data = {key: value for key, value in make_record("x").data.items() if key != "digest"}
+    two = [load(tmp_path, name, LABELS, data=data) for name in ("one", "two")]
+    with pytest.raises(DataError, match="different data"):
+        check_comparable(two)
+
+
+@pytest.mark.parametrize("labels", [(0, 0, 1, 1, 2, 1), (0, 0, 1, 1, 2)])
+def test_runs_with_other_test_labels_are_refused(tmp_path: Path, runs: list[RunData], labels: tuple[int, ...]) -> None:
+    other = load(tmp_path, "other", labels, labels=labels)
+    with pytest.raises(DataError, match="the test labels of 'one' and 'other' differ"):
+        check_comparable([*runs, other])
+
+
+# --- counts ------------------------------------------------------------------------------------------------
+
+
+@given(GUESSES)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_only_wrong_counts_the_images_that_no_other_run_gets_wrong(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int, int]]
+) -> None:
+    loaded, wrong = many(tmp_path_factory.mktemp("runs"), rows)
+    others = [set().union(*(wrong[:index] + wrong[index + 1 :])) for index in range(3)]
+    assert only_wrong(loaded) == [len(own - other) for own, other in zip(wrong, others, strict=True)]
+
+
+@given(GUESSES)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_pair_is_tested_on_the_images_that_one_alone_gets_wrong(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int, int]]
+) -> None:
+    loaded, wrong = many(tmp_path_factory.mktemp("runs"), rows)
+    found = pair_tests(loaded)
+    assert [(each.first, each.second) for each in found] == [(0, 1), (0, 2), (1, 2)]
+    for each in found:
+        a, b = len(wrong[each.first] - wrong[each.second]), len(wrong[each.second] - wrong[each.first])
+        assert (each.only_first_wrong, each.only_second_wrong) == (a, b)
+        assert (each.p_value, each.difference) == (mcnemar(a, b), paired_difference(a, b, len(rows)))
+
+
+@given(GUESSES, st.integers(1, 40) | st.none())
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_wrong_in_any_is_the_union_in_the_fixed_order(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int, int]], limit: int | None
+) -> None:
+    loaded, wrong = many(tmp_path_factory.mktemp("runs"), rows)
+    order = fixed_order(loaded[0].predictions.labels).tolist()
+    expected = [each for each in order if each in set().union(*wrong)]
+    assert wrong_in_any(loaded, limit).tolist() == expected[:limit]
+
+
+def test_runs_without_errors_have_no_image_to_show(tmp_path: Path) -> None:
+    assert wrong_in_any([load(tmp_path, "one", LABELS)], None).tolist() == []
+
+
+def test_a_limit_below_1_is_refused(runs: list[RunData]) -> None:
+    with pytest.raises(UsageError, match="limit is 0"):
+        wrong_in_any(runs, 0)
+
+
+# --- pages -------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_shows_every_run_pair_and_cell(tmp_path: Path, runs: list[RunData]) -> None:
+    cells = [make_cell([(1, 0), (1, 1)]), make_cell([(1, 0), (1, 1)], explainer="captum")]
+    one = load(tmp_path, "explained", (0, 1, 1, 0, 2, 2), cells=cells, samples=make_samples([1]))
+    page = comparison_page([one, *runs[1:]], wrong_in_any([one, *runs[1:]], None), created=NOW)
+    assert [view.run for view in page.runs] == ["explained", "two", "three"]
+    assert [view.only_wrong for view in page.runs] == [1, 1, 0]
+    assert len(page.pairs) == 3 and len(page.provenance) == 3
+    assert [(cell.run, cell.explainer) for cell in page.cells] == [(0, "captum"), (0, "gradcam")]
+    assert [(each.first, each.second) for each in page.agreements] == [("captum", "gradcam")]
+    assert (page.shown, page.wanted, page.created, page.kind) == (1, 3, NOW, "comparison")
+
+
+def test_a_comparison_misses_the_rows_of_both_classes_of_every_image(tmp_path: Path, runs: list[RunData]) -> None:
+    cell = make_cell([(1, 1), (3, 0), (5, 2)])  # of 1, 3 and 5 the predicted class; of 5 it is the true one too
+    one = load(tmp_path, "explained", (0, 1, 1, 0, 2, 2), cells=[cell])
+    page = comparison_page([one, runs[1]], np.array([1, 3, 5]), created=NOW)
+    assert [view.missing for view in page.cells] == [2]
+
+
+def test_the_same_weights_in_two_runs_are_said(tmp_path: Path, runs: list[RunData]) -> None:
+    def says_so(loaded: list[RunData]) -> bool:
+        page = comparison_page(loaded, wrong_in_any(loaded, None), created=NOW)
+        return any("same weights" in badge.text for badge in page.badges)
+
+    assert says_so([runs[0], load(tmp_path, "copy", LABELS, artefacts=runs[0].record.artefacts)])
+    assert not says_so(runs)
+
+
+def test_a_run_page_shows_its_errors_as_far_as_they_were_explained(tmp_path: Path) -> None:
+    cell = make_cell([(1, 0), (1, 1)])
+    page = run_page(load(tmp_path, "one", (0, 1, 1, 0, 2, 2), cells=[cell], samples=make_samples([1])), created=NOW)
+    assert (page.kind, page.shown, page.wanted) == ("run", 1, 2)
+    assert [item.id for item in page.gallery] == [1]
+    assert page.pairs == () and page.runs[0].only_wrong is None
+    assert page.title and page.findings and page.badges and page.pipeline
+
+
+def test_a_run_page_never_shows_more_than_it_wants(tmp_path: Path) -> None:
+    cell = make_cell([(each, 0) for each in range(6)])
+    samples = make_samples(range(6), labels=LABELS)
+    page = run_page(load(tmp_path, "one", (0, 1, 1, 0, 2, 2), cells=[cell], samples=samples), created=NOW)
+    assert (page.shown, page.wanted) == (6, 6)
+
+
+def test_a_run_page_misses_only_rows_that_were_asked_for(tmp_path: Path) -> None:
+    full = make_cell([(1, 0), (3, 1)])  # true classes alone: nobody asked for the predicted ones
+    half = make_cell([(1, 0)], explainer="captum")
+    data = load(tmp_path, "one", (0, 1, 1, 0, 2, 2), cells=[full, half], samples=make_samples([1, 3], labels=[0, 1]))
+    assert {view.explainer: view.missing for view in run_page(data, created=NOW).cells} == {"gradcam": 0, "captum": 1}
+
+
+def test_a_run_page_misses_images_that_were_begun_and_never_explained(tmp_path: Path) -> None:
+    samples = make_samples([1, 3], labels=[0, 1])
+    data = load(tmp_path, "one", (0, 1, 1, 0, 2, 2), cells=[make_cell([(1, 0), (1, 1)])], samples=samples)
+    assert [view.missing for view in run_page(data, created=NOW).cells] == [1]
+
+
+@pytest.mark.parametrize("samples", [None, make_samples([])], ids=["no samples", "empty samples"])
+def test_a_run_that_explained_nothing_has_a_page(tmp_path: Path, samples: Any) -> None:
+    page = run_page(load(tmp_path, "one", (0, 1, 1, 0, 2, 2), samples=samples), created=NOW)
+    assert page.cells == () and page.gallery == () and (page.shown, page.wanted) == (0, 2)
+
+
+def test_a_run_without_errors_has_a_page(tmp_path: Path) -> None:
+    page = run_page(load(tmp_path, "one", LABELS), created=NOW)
+    assert "all 6 test images right" in page.title and page.wanted == 0

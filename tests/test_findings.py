@@ -1,0 +1,273 @@
+"""The sentences of a page say what the figures say, and never more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.contracts import Agreement, Estimate, Finding, PairTest, RunView
+from bench.evaluation import class_rows
+from bench.findings import (
+    accuracy_words,
+    agreement_findings,
+    comparison_badges,
+    comparison_title,
+    pair_findings,
+    percent,
+    run_badges,
+    run_findings,
+    run_title,
+)
+from bench.stats import mcnemar, paired_difference, wilson
+
+NAMES = ("cat", "dog", "owl")
+Confusion = tuple[tuple[int, ...], ...]
+PERFECT = ((5, 0, 0), (0, 5, 0), (0, 0, 5))
+
+
+def view(confusion: Confusion = PERFECT, **changes: object) -> RunView:
+    correct, total = sum(confusion[each][each] for each in range(3)), sum(map(sum, confusion))
+    plain = RunView(
+        run="net-1", model="net", data="digits", recipe="demo", seed=0, epochs=1, train_images=30,
+        accuracy=wilson(correct, total), correct=correct, total=total, loss=0.5, only_wrong=None, parameters=7,
+        train_rate=None, forward_rate=None, device="CPU", checkpoint="a", curve=(),
+        per_class=class_rows(confusion, NAMES), confusion=confusion,
+    )  # fmt: skip
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def pair(a: int, b: int, first: int = 0, second: int = 1, total: int = 300) -> PairTest:
+    """The test of two runs of which one alone is wrong on `a` images, the other on `b`."""
+    return PairTest(first, second, a, b, mcnemar(a, b), paired_difference(a, b, total))
+
+
+def runs(*correct: int, total: int = 300) -> list[RunView]:
+    return [
+        view(run=f"run{index}", model=f"net{index}", accuracy=wilson(each, total), correct=each, total=total)
+        for index, each in enumerate(correct)
+    ]
+
+
+def text(finding: Finding) -> str:
+    return finding.before + finding.link + finding.after
+
+
+def texts(findings: Sequence[Finding]) -> list[str]:
+    return [text(each) for each in findings]
+
+
+# --- one run -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_without_errors_says_so_and_names_no_weakest_class() -> None:
+    perfect = view()
+    assert run_title(perfect) == "net on digits: all 15 test images right"
+    assert texts(run_findings(perfect, ())) == ["0 of 15 test images are wrong"]
+
+
+def test_a_habit_is_named_in_the_title() -> None:
+    some = view(((3, 2, 0), (0, 4, 1), (0, 0, 5)))
+    assert run_title(some).endswith("right, cat most often taken for dog")
+
+
+@pytest.mark.parametrize("confusion", [((4, 1, 0), (1, 4, 0), (0, 0, 5)), ((4, 1, 0), (0, 5, 0), (0, 0, 5))])
+def test_single_errors_and_ties_are_no_habit(confusion: Confusion) -> None:
+    some = view(confusion)
+    assert run_title(some).endswith(f"{some.total - some.correct} of 15 wrong")
+
+
+def test_the_most_frequent_error_stands_with_its_share() -> None:
+    found = run_findings(view(((3, 2, 0), (1, 4, 0), (0, 0, 5))), ())[1]
+    assert text(found) == "The most frequent error: cat taken for dog"
+    assert found.evidence == "2 of 5 images of cat"
+
+
+def test_errors_that_tie_are_said_to_tie() -> None:
+    found = run_findings(view(((4, 1, 0), (1, 4, 0), (0, 1, 4))), ())[1]
+    assert text(found) == "One of the most frequent errors: cat taken for dog"
+    assert found.evidence.endswith("as often: 2 other pairs of classes")
+
+
+def test_the_weakest_class_stands_with_interval_and_count() -> None:
+    found = run_findings(view(((3, 2, 0), (1, 4, 0), (0, 0, 5))), ())[2]
+    assert text(found) == "The weakest class is cat"
+    assert "95 % interval 23 to 88, n = 5" in found.evidence
+
+
+def test_classes_that_tie_for_the_weakest_are_said_to_tie() -> None:
+    found = run_findings(view(((4, 1, 0), (1, 4, 0), (0, 0, 5))), ())[2]
+    assert text(found) == "One of the weakest classes is cat"
+    assert found.evidence.endswith("as weak: dog")
+
+
+def test_where_all_classes_are_alike_none_is_the_weakest() -> None:
+    found = run_findings(view(((4, 1, 0), (0, 4, 1), (1, 0, 4))), ())
+    assert not [each for each in found if "weakest" in text(each)]
+
+
+def test_a_class_without_images_is_not_the_weakest() -> None:
+    found = run_findings(view(((0, 0, 0), (1, 4, 0), (0, 0, 5))), ())
+    assert [text(each) for each in found if "weakest" in text(each)] == ["The weakest class is dog"]
+
+
+def test_one_error_is_one() -> None:
+    assert texts(run_findings(view(((4, 1, 0), (0, 5, 0), (0, 0, 5))), ()))[0] == "1 of 15 test images is wrong"
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=3, max_size=3))
+@settings(deadline=None)
+def test_every_confusion_has_a_title_and_findings(rows: list[list[int]]) -> None:
+    if sum(map(sum, rows)):
+        some = view(tuple(tuple(row) for row in rows))
+        assert run_title(some) and run_findings(some, ())
+        assert ("all" in run_title(some)) == (some.correct == some.total)
+
+
+def test_an_accuracy_carries_its_interval() -> None:
+    assert accuracy_words(view(((3, 2, 0), (1, 4, 0), (0, 0, 5)))).endswith("95 % interval 54.8 to 93.0")
+    assert percent(0.125).replace("\N{NO-BREAK SPACE}", " ") == "12.5 %"
+
+
+def test_badges_of_a_run_say_jpeg_only_of_jpeg_images() -> None:
+    assert any("JPEG" in badge.text for badge in run_badges(view(data="cifar10-jpeg")))
+    assert not any("JPEG" in badge.text for badge in run_badges(view(data="cifar10")))
+    assert any(badge.text == "one seed" and not badge.ok for badge in run_badges(view()))
+
+
+# --- explainers --------------------------------------------------------------------------------------------
+
+
+def agreement(largest: float, first: str = "gradcam", second: str = "captum", rows: int = 10) -> Agreement:
+    return Agreement(0, "layer4", first, second, rows, largest, 1.0, 0.1)
+
+
+@pytest.mark.parametrize(("largest", "same"), [(0.0, True), (1e-5, True), (1.1e-5, False), (0.4, False)])
+def test_maps_are_the_same_only_up_to_rounding(largest: float, same: bool) -> None:
+    found = text(agreement_findings([agreement(largest)])[0])
+    assert found == "captum and gradcam compute " + ("the same maps up to rounding" if same else "different maps")
+
+
+def test_one_layer_that_differs_makes_the_pair_differ() -> None:
+    found = agreement_findings([agreement(1e-7), agreement(0.3), agreement(0.0, "gradcam", "other")])
+    assert texts(found) == [
+        "captum and gradcam compute different maps",
+        "gradcam and other compute the same maps up to rounding",
+    ]
+    assert "3.0e-01" in found[0].evidence and "20 pairs" in found[0].evidence
+
+
+def test_without_a_pair_of_explainers_nothing_is_said() -> None:
+    assert agreement_findings([]) == ()
+
+
+# --- several runs ------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+@settings(deadline=None)
+def test_no_sentence_claims_a_difference_that_test_or_interval_deny(a: int, b: int) -> None:
+    one, views = pair(a, b), runs(300 - a, 300 - b)
+    denied = one.p_value >= 0.05 or one.difference.low <= 0 <= one.difference.high
+    sentence, title = text(pair_findings(views, [one])[0]), comparison_title(views, [one])
+    assert ("No measurable" in sentence) == denied
+    assert ("no measurable difference" in title) == denied
+    if not denied:
+        assert ("is right more often than" in sentence) == (a < b)
+        assert f"net{int(a > b)} is the most accurate" in title
+
+
+def test_an_interval_that_spans_0_denies_what_the_test_claims() -> None:
+    odd = PairTest(0, 1, 1, 9, 0.01, Estimate(0.02, -0.001, 0.04))
+    assert "No measurable" in text(pair_findings(runs(290, 280), [odd])[0])
+    assert "no measurable difference" in comparison_title(runs(290, 280), [odd])
+
+
+def test_a_sentence_carries_difference_interval_and_p() -> None:
+    evidence = pair_findings(runs(290, 270), [pair(5, 25)])[0].evidence
+    assert evidence == "+6.7 points, 95 % interval +3.1 to +10.2, exact McNemar p = 0.00032"
+
+
+def test_runs_of_which_none_differs_get_one_sentence() -> None:
+    views = runs(290, 289, 288)
+    tests = [pair(2, 3, 0, 1), pair(2, 4, 0, 2), pair(2, 3, 1, 2)]
+    found = pair_findings(views, tests)
+    assert texts(found) == ["No measurable accuracy difference between the 3 runs"]
+    assert found[0].evidence == "exact McNemar p = 1, 0.69, 1"
+    assert comparison_title(views, tests) == "Three runs on digits: no measurable difference in accuracy"
+
+
+def test_the_most_accurate_has_beaten_every_other_run() -> None:
+    views = runs(290, 270, 250)
+    tests = [pair(5, 25, 0, 1), pair(5, 45, 0, 2), pair(5, 25, 1, 2)]
+    assert comparison_title(views, tests) == "Three runs on digits: net0 is the most accurate"
+    tied = [pair(5, 8, 0, 1), *tests[1:]]
+    assert comparison_title(views, tied) == "Three runs on digits: some differ in accuracy"
+    assert len(pair_findings(views, tied)) == 3
+
+
+def test_of_two_runs_that_share_the_first_place_none_is_the_most_accurate() -> None:
+    views = runs(290, 290, 250)
+    tests = [pair(5, 5, 0, 1), pair(5, 45, 0, 2), pair(5, 45, 1, 2)]
+    assert comparison_title(views, tests) == "Three runs on digits: some differ in accuracy"
+
+
+def test_one_run_has_nothing_to_be_compared_with() -> None:
+    assert comparison_title(runs(290), []) == "net0 on digits: where it is wrong, and what it looked at"
+    assert pair_findings(runs(290), []) == ()
+
+
+def test_many_runs_are_counted_in_figures() -> None:
+    assert comparison_title(runs(*[290] * 8), [pair(0, 0)]).startswith("8 runs on digits: ")
+
+
+def test_runs_of_one_model_are_called_by_their_names() -> None:
+    views = [replace(each, model="net") for each in runs(290, 270)]
+    assert text(pair_findings(views, [pair(5, 25)])[0]).startswith("run0 is right more often than run1")
+
+
+# --- badges ------------------------------------------------------------------------------------------------
+
+
+def badges(*views: RunView, same_weights: bool = False) -> dict[str, bool]:
+    return {badge.text: badge.ok for badge in comparison_badges(views, same_weights=same_weights)}
+
+
+def test_runs_that_are_alike_may_be_compared() -> None:
+    found = badges(*runs(290, 280))
+    assert found["same recipe (demo, 1 epoch, 30 images)"] and found["same machine"] and found["same 300 test images"]
+
+
+@pytest.mark.parametrize("changes", [{"recipe": "course"}, {"epochs": 2}, {"train_images": 29}])
+def test_another_recipe_length_or_number_of_images_is_said(changes: dict[str, object]) -> None:
+    found = badges(view(), view(**changes))
+    assert found["different recipes, epochs or training images"] is False
+    assert not any(text.startswith("same recipe") for text in found)
+
+
+def test_another_machine_is_said() -> None:
+    found = badges(view(), view(device="GPU"))
+    assert found["different machines"] is False and "same machine" not in found
+
+
+def test_the_same_weights_twice_are_said() -> None:
+    assert badges(view(), view(), same_weights=True)["the same weights in several runs"] is False
+
+
+SEEDS = [
+    ([("a", 0), ("b", 0)], True),
+    ([("a", 0), ("b", 1)], True),
+    ([("a", 0), ("a", 1), ("b", 0)], True),
+    ([("a", 0), ("a", 0), ("b", 1), ("b", 1)], True),
+    ([("a", 0), ("a", 1), ("b", 0), ("b", 1)], False),
+    ([("a", 0), ("a", 1)], False),
+]
+
+
+@pytest.mark.parametrize(("models", "one"), SEEDS, ids=str)
+def test_a_model_with_one_seed_allows_no_claim_about_the_architecture(models: list[tuple[str, int]], one: bool) -> None:
+    found = badges(*(view(model=model, seed=seed) for model, seed in models))
+    assert ("one seed: no claim about the architecture" in found) is one

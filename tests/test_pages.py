@@ -1,0 +1,369 @@
+"""From run folders to page values: every figure against a plain count, and no guess where a file is damaged."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from run_factory import CHECKPOINT_SHA, CLASSES, make_cell, make_record, make_run, make_samples, status
+
+from bench.agreeing import agreement, agreements, common_rows
+from bench.cells import write_samples
+from bench.contracts import Cell, EpochPoint
+from bench.errors import StoreError
+from bench.pages import (
+    cell_view,
+    confusion_matrix,
+    gallery,
+    map_view,
+    mean_loss,
+    provenance,
+    read_curve,
+    read_run,
+    run_view,
+    softmax,
+)
+from bench.stats import largest_relative_difference, wilson
+from bench.store import LOG, write_json, write_record
+from bench.trained import Predictions
+
+LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
+
+
+def small_run(tmp_path: Path, name: str = "one", **changes: Any) -> Path:
+    return make_run(tmp_path, name, **{"labels": LABELS, "predicted": PREDICTED, **changes})
+
+
+def random_predictions(seed: int, total: int = 50, classes: int = 4) -> Predictions:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=30, size=(total, classes)).astype(np.float32)
+    return Predictions(np.arange(total), rng.integers(0, classes, total), logits)
+
+
+# --- figures -----------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_the_loss_is_the_mean_cross_entropy(seed: int) -> None:
+    some = random_predictions(seed)
+    logits, labels = torch.from_numpy(some.logits).double(), torch.from_numpy(some.labels)
+    assert mean_loss(some) == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-12)
+
+
+def test_probabilities_are_those_of_torch_even_of_large_logits() -> None:
+    logits = np.array([[1e4, 0, -1e4], [0.1, 0.2, 0.3]], dtype=np.float32)
+    expected = torch.from_numpy(logits).double().softmax(dim=1).numpy()
+    assert softmax(logits) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_confusion_matrix_counts_true_by_predicted() -> None:
+    some = random_predictions(0)
+    slow = [[0] * 4 for _ in range(4)]
+    for true, row in zip(some.labels.tolist(), some.logits.tolist(), strict=True):
+        slow[true][row.index(max(row))] += 1
+    assert confusion_matrix(some) == tuple(map(tuple, slow))
+
+
+def test_a_run_is_shown_with_the_counts_of_its_predictions(tmp_path: Path) -> None:
+    found = run_view(read_run(small_run(tmp_path)), only_wrong=2)
+    assert (found.correct, found.total, found.accuracy, found.only_wrong) == (3, 6, wilson(3, 6), 2)
+    assert found.confusion == ((1, 1, 0), (1, 1, 0), (1, 0, 1))
+    assert [(row.name, row.correct, row.total, row.predicted) for row in found.per_class] == [
+        ("cat", 1, 2, 3),
+        ("dog", 1, 2, 2),
+        ("<script>alert(1)<", 1, 2, 1),
+    ]
+    assert (found.model, found.data, found.recipe, found.seed, found.epochs) == ("net", "digits", "demo", 0, 1)
+    assert (found.train_images, found.parameters, found.train_rate, found.forward_rate) == (30, 7, 50.0, None)
+
+
+@pytest.mark.parametrize("rate", [None, 0, -1.0, math.nan, math.inf, "50"])
+def test_a_rate_that_was_not_measured_is_none(tmp_path: Path, rate: object) -> None:
+    folder = small_run(tmp_path)
+    data = dataclasses.replace(read_run(folder), record=make_record("one", metrics={"train_images_per_second": rate}))
+    assert run_view(data).train_rate is None
+
+
+@pytest.mark.parametrize("seed", [math.nan, math.inf, "0", None, [0]])
+def test_a_setting_that_is_no_number_is_0(tmp_path: Path, seed: object) -> None:
+    data = dataclasses.replace(read_run(small_run(tmp_path)), record=make_record("one", config={"seed": seed}))
+    assert run_view(data).seed == 0
+
+
+def test_a_curve_leaves_out_lines_that_are_no_epoch(tmp_path: Path) -> None:
+    point = EpochPoint(1, 2.0, 0.5, 1.9, 0.6, 100.0, 0.1)
+    plain = dataclasses.asdict(point)
+    lines = [
+        plain,
+        {"epoch": 2},
+        {**plain, "train_loss": "<script>"},
+        {**plain, "val_loss": math.nan},
+        {**plain, "train_loss": math.inf},
+        {**plain, "epoch": 2, "val_loss": None, "val_accuracy": None, "more": 1},
+    ]
+    (tmp_path / LOG).write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"cut')
+    assert read_curve(tmp_path) == (point, dataclasses.replace(point, epoch=2, val_loss=None, val_accuracy=None))
+
+
+# --- reading a folder --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["created", "training", "failed", "interrupted", "Done", ""])
+def test_a_run_that_is_not_done_is_refused_with_its_status(tmp_path: Path, state: str) -> None:
+    with pytest.raises(StoreError, match=f"run 'one' did not finish: it is '{state}'"):
+        read_run(small_run(tmp_path, status=state))
+
+
+def test_a_run_that_explained_nothing_is_read(tmp_path: Path) -> None:
+    found = read_run(small_run(tmp_path))
+    assert found.cells == () and found.samples is None and found.rates == {}
+
+
+def test_cells_of_another_checkpoint_are_left_out(tmp_path: Path) -> None:
+    cells = [make_cell([(1, 0)], layer="layer3"), make_cell([(1, 0)], layer="layer4", checkpoint="b" * 64)]
+    assert [cell.layer for cell in read_run(small_run(tmp_path, cells=cells)).cells] == ["layer3"]
+
+
+def test_a_damaged_cell_is_refused_with_its_path(tmp_path: Path) -> None:
+    folder = small_run(tmp_path, cells=[make_cell([(1, 0)])])
+    (folder / "explain" / "gradcam" / "layer4.npz").write_bytes(b"PK")
+    with pytest.raises(StoreError, match=r"layer4\.npz"):
+        read_run(folder)
+
+
+OTHER_CLASSES: dict[str, dict[str, Any]] = {
+    "record without classes": {"data": {}},
+    "record with too few classes": {"data": {"classes": ["cat"]}},
+    "record with text for classes": {"data": {"classes": "cat"}},
+    "cell with other classes": {"cells": [make_cell([(1, 0)], logits=np.zeros((1, 9), np.float32))]},
+    "cell of an image that is not there": {"cells": [make_cell([(6, 0)])]},
+    "samples with other classes": {
+        "samples": dataclasses.replace(make_samples([1]), logits=np.zeros((1, 9), np.float32))
+    },
+    "sample of an image that is not there": {"samples": make_samples([6])},
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_CLASSES)
+def test_files_that_speak_of_other_classes_or_images_are_refused(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(StoreError, match=r"one is damaged: .* its predictions have 3 classes of 6 test images"):
+        read_run(small_run(tmp_path, **OTHER_CLASSES[kind]))
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    return {"explainer": "gradcam", "layers": ["layer3", "layer4"], "targets": 2, "images_per_second": 20.0, **changes}
+
+
+def test_a_rate_belongs_to_each_layer_of_its_call(tmp_path: Path) -> None:
+    folder = small_run(tmp_path)
+    write_json(folder / "timing" / "T1.json", {"schema": 1, "id": "T1", "rows": [row()]})
+    assert read_run(folder).rates == {("T1", "gradcam", layer): (20.0, 2, 2) for layer in ("layer3", "layer4")}
+
+
+UNREADABLE = ["", "{half", "[]", "3", '"rows"', "{}", '{"rows": 3}', '{"id": "T1", "rows": [1]}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("content", UNREADABLE, ids=lambda content: content[:20])
+def test_a_timing_that_cannot_be_read_is_left_out_and_hurts_no_other(tmp_path: Path, content: str) -> None:
+    folder = small_run(tmp_path)
+    write_json(folder / "timing" / "T2.json", {"id": "T2", "rows": [row()]})
+    (folder / "timing" / "T1.json").write_text(content)
+    assert {key[0] for key in read_run(folder).rates} == {"T2"}
+
+
+@pytest.mark.parametrize("rate", [None, 0.0, -1.0, "fast"])
+def test_a_rate_that_is_none_hurts_no_other_of_its_timing(tmp_path: Path, rate: object) -> None:
+    folder = small_run(tmp_path)
+    rows = [row(explainer="captum", images_per_second=rate), row()]
+    write_json(folder / "timing" / "T1.json", {"id": "T1", "rows": rows})
+    assert {key[1] for key in read_run(folder).rates} == {"gradcam"}
+
+
+def test_provenance_tells_what_it_takes_to_make_the_run_again(tmp_path: Path) -> None:
+    name, rows = provenance(read_run(small_run(tmp_path)))
+    told = dict(rows)
+    assert name == "one" and told["command"] == "bench train --run one"
+    assert told["config"] == 'recipe demo, seed 0, epochs 1, augmentation {"pad": 4}'
+    assert told["versions"] == "torch 2.0" and told["checkpoint sha256"] == CHECKPOINT_SHA
+
+
+@pytest.mark.parametrize("versions", [None, "torch", ["torch"], 3])
+def test_versions_that_cannot_be_read_are_left_out(tmp_path: Path, versions: object) -> None:
+    folder = small_run(tmp_path)
+    write_record(folder, make_record("one", environment={"versions": versions}))
+    assert dict(provenance(read_run(folder))[1])["versions"] == ""
+
+
+# --- cells -------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_were_wanted_and_are_not_there_are_missing(tmp_path: Path) -> None:
+    cell = make_cell([(1, 0), (1, 1), (3, 1)])
+    data = read_run(small_run(tmp_path, cells=[cell]))
+    wanted = {(1, 0), (1, 1), (3, 0), (3, 1), (5, 0), (5, 2)}
+    assert cell_view(0, data, cell, wanted).missing == 3
+    assert cell_view(0, data, cell, set()).missing == 0
+
+
+def test_a_cell_is_shown_with_the_counts_of_its_rows(tmp_path: Path) -> None:
+    states = [status(word) for word in ("ok", "dead", "dead", "constant", "non-finite")]
+    cell = make_cell([(each, 0) for each in range(5)], status=np.array(states, np.uint8))
+    folder = small_run(tmp_path, cells=[cell])
+    write_json(folder / "timing" / "T1.json", {"id": "T1", "rows": [row()]})
+    found = cell_view(3, read_run(folder), cell, set())
+    assert (found.run, found.explainer, found.layer, found.height, found.width) == (3, "gradcam", "layer4", 2, 4)
+    assert (found.rows, found.dead, found.constant, found.non_finite) == (5, 2, 1, 1)
+    assert (found.ms_per_image, found.layers_per_call, found.targets_per_call) == (50.0, 2, 2)
+
+
+def test_a_cell_that_was_never_timed_has_no_time(tmp_path: Path) -> None:
+    cell = make_cell([(1, 0)], timing="")
+    assert cell_view(0, read_run(small_run(tmp_path, cells=[cell])), cell, set()).ms_per_image is None
+
+
+# --- agreement ---------------------------------------------------------------------------------------------
+
+
+def test_common_rows_are_those_of_the_same_image_and_class() -> None:
+    first, second = make_cell([(1, 0), (1, 2), (3, 1)]), make_cell([(3, 1), (3, 2), (1, 0)])
+    assert common_rows(first, second) == [(0, 2), (2, 0)]
+
+
+def test_agreement_is_over_the_common_rows() -> None:
+    first, second = make_cell([(1, 0), (2, 0), (3, 1)]), make_cell([(3, 1), (2, 0), (4, 0)], explainer="captum")
+    second = dataclasses.replace(second, raw=second.raw * np.float32(1.25))
+    found = agreement(0, first, second)
+    assert found is not None
+    assert (found.rows, found.first, found.second) == (2, "gradcam", "captum")
+    assert found.largest == pytest.approx(largest_relative_difference(first.raw[[1, 2]], second.raw[[1, 0]]))
+    assert found.spearman == pytest.approx(1.0)
+
+
+def test_rows_that_are_not_finite_agree_in_nothing() -> None:
+    first, second = make_cell([(1, 0), (2, 0)]), make_cell([(1, 0), (2, 0)], explainer="captum")
+    broken = second.raw.copy()
+    broken[0, 0, 0] = np.nan
+    one = agreement(0, first, dataclasses.replace(second, raw=broken))
+    assert one is not None and one.rows == 1
+    broken[1] = np.inf
+    assert agreement(0, first, dataclasses.replace(second, raw=broken)) is None
+
+
+def test_without_a_common_row_there_is_no_agreement() -> None:
+    assert agreement(0, make_cell([(1, 0)]), make_cell([(1, 1)])) is None
+
+
+def test_every_pair_at_the_same_layer_and_grid_is_compared_once() -> None:
+    def named(explainer: str, layer: str, **changes: Any) -> Cell:
+        return make_cell([(1, 0)], explainer=explainer, layer=layer, **changes)
+
+    cells = [
+        named("a", "x"),
+        named("a", "y"),
+        named("b", "x"),
+        named("c", "x"),
+        named("d", "y", raw=np.ones((1, 3, 3))),
+    ]
+    assert [(each.first, each.second, each.layer) for each in agreements(0, cells)] == [
+        ("a", "b", "x"),
+        ("a", "c", "x"),
+        ("b", "c", "x"),
+    ]
+
+
+# --- the gallery -------------------------------------------------------------------------------------------
+
+
+def test_an_image_comes_with_its_picture_its_maps_and_what_each_run_says(tmp_path: Path) -> None:
+    cell = make_cell([(1, 0), (1, 1), (1, 2), (3, 1)])
+    samples = make_samples([1, 3], labels=[0, 1], names=["<b>.png", "3.png"])
+    one = read_run(small_run(tmp_path, cells=[cell], samples=samples))
+    two = read_run(small_run(tmp_path, "two", predicted=LABELS))
+    item = next(each for each in gallery([one, two], [(0, cell)], [1, 3, 4]) if each.id == 1)
+    assert (item.file, item.true, item.pixels) == ("<b>.png", 0, bytes([1]) * 32 * 32 * 3)
+    assert [each and each.predicted for each in item.predictions] == [1, 0]
+    assert [(each.target, each.role) for each in item.maps] == [(0, "true"), (1, "predicted"), (2, "asked")]
+    said = item.predictions[0]
+    assert said is not None
+    expected = softmax(one.predictions.logits)[1]
+    assert (said.probability, said.true_probability) == (expected[1], expected[0])
+
+
+def test_of_an_image_that_is_right_the_map_is_of_both_roles(tmp_path: Path) -> None:
+    cell = make_cell([(0, 0)])
+    data = read_run(small_run(tmp_path, cells=[cell], samples=make_samples([0], labels=[0])))
+    assert gallery([data], [(0, cell)], [0])[0].maps[0].role == "both"
+
+
+def test_an_image_without_a_picture_is_left_out(tmp_path: Path) -> None:
+    data = read_run(small_run(tmp_path, samples=make_samples([1])))
+    assert [item.id for item in gallery([data], [], [1, 3])] == [1]
+    assert gallery([dataclasses.replace(data, samples=None)], [], [1, 3]) == ()
+
+
+def test_the_most_confident_error_comes_first_and_what_is_right_last(tmp_path: Path) -> None:
+    samples = make_samples([0, 1, 3, 5], labels=[0, 0, 1, 2])
+    data = read_run(small_run(tmp_path, samples=samples))
+    assert [item.id for item in gallery([data], [], [0, 1, 3, 5])] == [5, 3, 1, 0]
+
+
+def test_the_gallery_takes_a_picture_from_any_run_that_has_it(tmp_path: Path) -> None:
+    one = read_run(small_run(tmp_path, samples=make_samples([1])))
+    two = read_run(small_run(tmp_path, "two", samples=make_samples([1, 3], labels=[0, 1])))
+    assert {item.id for item in gallery([one, two], [], [1, 3])} == {1, 3}
+
+
+# --- quantised maps ----------------------------------------------------------------------------------------
+
+VALUES = st.floats(-1e6, 1e6, width=32)
+
+
+@given(st.lists(VALUES, min_size=6, max_size=6))
+def test_a_quantised_map_is_at_most_half_a_level_off(values: list[float]) -> None:
+    raw = np.array(values, np.float32).reshape(1, 2, 3)
+    found = map_view(0, make_cell([(0, 1)], raw=raw), 0, "true")
+    levels = np.frombuffer(found.levels, np.uint8).reshape(2, 3)
+    back = found.low + levels / 255 * (found.high - found.low)
+    half = (found.high - found.low) / 255 / 2
+    assert np.abs(back - raw[0]).max() <= half * (1 + 1e-9) + 1e-12
+    assert (found.low, found.high) == (raw.min(), raw.max())
+
+
+def test_a_constant_map_keeps_its_value() -> None:
+    found = map_view(0, make_cell([(0, 0)], raw=np.full((1, 2, 2), -3.5, np.float32)), 0, "true")
+    assert (found.low, found.high, found.levels) == (-3.5, -3.5, bytes(4))
+
+
+def test_values_that_are_not_finite_take_the_nearest_end() -> None:
+    raw = np.array([[[np.nan, np.inf, -np.inf], [1, 2, 3]]], np.float32)
+    bad = np.array([status("non-finite")], np.uint8)
+    found = map_view(0, make_cell([(0, 0)], raw=raw, status=bad), 0, "true")
+    assert (found.low, found.high, found.status) == (1.0, 3.0, "non-finite")
+    assert list(found.levels) == [0, 255, 0, 0, 128, 255]
+
+
+def test_a_map_without_a_finite_value_is_0() -> None:
+    found = map_view(0, make_cell([(0, 0)], raw=np.full((1, 2, 2), np.nan, np.float32)), 0, "true")
+    assert (found.low, found.high, found.levels) == (0.0, 0.0, bytes(4))
+
+
+def test_a_map_tells_its_cell_role_and_target() -> None:
+    found = map_view(7, make_cell([(0, 2)]), 0, "asked")
+    assert (found.cell, found.role, found.target, found.status) == (7, "asked", 2, "ok")
+    assert len(found.levels) == 2 * 4
+
+
+def test_samples_written_later_are_read(tmp_path: Path) -> None:
+    folder = small_run(tmp_path, samples=make_samples([1]))
+    write_samples(folder, make_samples([3], labels=[1]))
+    found = read_run(folder).samples
+    assert found is not None and found.ids.tolist() == [1, 3] and len(CLASSES) == 3
