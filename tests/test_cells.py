@@ -245,6 +245,12 @@ def test_names_that_look_alike_when_made_harmless_stay_apart(first: str, second:
     assert cell_path(run, "gradcam", first) != cell_path(run, "gradcam", second)
 
 
+def test_a_name_that_copies_a_made_harmless_one_stays_apart() -> None:
+    run = Path("run")
+    first = cell_path(run, "a/b.py:C", "layer4")
+    assert cell_path(run, first.parent.name, "layer4") != first
+
+
 @pytest.mark.parametrize("layer", ["layer4", "layer4.1.bn2", "input", "block_2-a+"])
 def test_a_plain_name_is_the_name_of_its_file(layer: str) -> None:
     assert cell_path(Path("run"), "gradcam", layer) == Path("run") / "explain" / "gradcam" / f"{layer}.npz"

@@ -11,7 +11,7 @@ import pytest
 
 from bench.contracts import ModelSpec
 from bench.errors import MissingError, UsageError
-from bench.registry import Registry, did_you_mean, discover, is_file_name, one_of
+from bench.registry import Registry, did_you_mean, discover, is_file_name, one_of, settled, short
 
 SPEC_FILE = """
 from bench.contracts import ModelSpec
@@ -206,6 +206,15 @@ def test_a_value_in_a_file_is_used_by_path_and_attribute(tmp_path: Path) -> None
 )
 def test_only_a_python_file_with_an_attribute_is_a_file_name(name: str, is_file: bool) -> None:
     assert is_file_name(name) is is_file
+
+
+def test_a_file_name_is_settled_with_its_whole_path_and_shown_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert settled("nets/a.py:NET") == f"{tmp_path.resolve()}/nets/a.py:NET"
+    assert short("/some/where/a.py:NET") == "a.py:NET"
+    assert settled("captum") == short("captum") == "captum"
 
 
 def test_two_files_of_one_name_are_two_files(tmp_path: Path) -> None:

@@ -111,6 +111,16 @@ def test_the_difference_is_that_of_the_accuracies_within_its_interval(pair: tupl
 
 
 @given(PAIRS)
+def test_the_interval_is_the_written_out_formula(pair: tuple[int, int, int]) -> None:
+    """Wald's interval of paired shares, with half an image added to each of the four cells."""
+    a, b, total = (pair[0] + 0.5, pair[1] + 0.5, pair[2] + 2)
+    centre = b / total - a / total
+    half = Z * math.sqrt((a / total + b / total - centre**2) / total)
+    found = paired_difference(*pair)
+    assert (found.low, found.high) == pytest.approx((max(-1, centre - half), min(1, centre + half)), abs=1e-9)
+
+
+@given(PAIRS)
 def test_exchanging_the_runs_turns_the_sign(pair: tuple[int, int, int]) -> None:
     a, b, total = pair
     one, other = paired_difference(a, b, total), paired_difference(b, a, total)
@@ -202,7 +212,7 @@ def test_small_maps_count_as_much_as_large_ones() -> None:
 def test_only_maps_of_different_images_are_paired() -> None:
     """Maps of one image agree wholly here, and those of two images are opposite."""
     ramp = np.arange(16.0).reshape(4, 4)
-    ids = np.array([0, 0, 0, 1, 1])
+    ids = np.array([0, 0, 0, 0, 1])  # of the five pairs half the set apart, three are of one image
     first = np.stack([ramp if each == 0 else -ramp for each in ids])
     assert unrelated_correlation(first, first, ids) == pytest.approx(-1)
 

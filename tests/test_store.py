@@ -283,6 +283,11 @@ def test_a_run_is_named_after_model_data_and_seed_and_counted_up(tmp_path: Path)
     assert made == ["net-digits-s0-1", "net-digits-s0-2", "net-digits-s3-1", "net-digits-s0-3"]
 
 
+def test_a_run_takes_the_name_asked_for(tmp_path: Path) -> None:
+    folder = create_run(tmp_path / "runs", model="net", data="digits", seed=0, name="mine")
+    assert folder == tmp_path / "runs" / "mine" and folder.is_dir()
+
+
 def test_a_folder_that_is_there_is_never_taken(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(UsageError, match="run 'mine' is there already"):
