@@ -77,8 +77,16 @@ def pair_tests(runs: Sequence[RunData]) -> tuple[PairTest, ...]:
     for first, second in combinations(range(len(runs)), 2):
         a, b = int((wrong[first] & ~wrong[second]).sum()), int((~wrong[first] & wrong[second]).sum())
         difference: Estimate = paired_difference(a, b, len(wrong[first]))
-        tests.append(PairTest(first, second, a, b, mcnemar(a, b), difference))
+        same = np.array_equal(runs[first].predictions.logits, runs[second].predictions.logits)
+        tests.append(PairTest(first, second, a, b, mcnemar(a, b), difference, same))
     return tuple(tests)
+
+
+def same_settings(runs: Sequence[RunData]) -> bool:
+    """Whether the runs differ in nothing but model, seed and where they were made."""
+    left_out = ("model", "seed", "device", "data")
+    settings = [{key: value for key, value in data.record.config.items() if key not in left_out} for data in runs]
+    return all(one == settings[0] for one in settings)
 
 
 def run_page(data: RunData, *, created: str) -> Page:
@@ -102,11 +110,10 @@ def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str) -> 
     views = [run_view(data, only_wrong=alone) for data, alone in zip(runs, only_wrong(runs), strict=True)]
     tests = pair_tests(runs)
     shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
-    same_weights = len({view.checkpoint for view in views}) < len(views)
     return replace(
         _page("comparison", runs, views, ids, created, [_both(data, ids) for data in runs]),
-        title=comparison_title(views, tests),
-        badges=comparison_badges(views, same_weights=same_weights),
+        title=comparison_title(views, tests, same_settings=same_settings(runs)),
+        badges=comparison_badges(views, tests, same_settings=same_settings(runs)),
         findings=pair_findings(views, tests) + agreement_findings(shared),
         agreements=shared,
         pairs=tests,

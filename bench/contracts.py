@@ -365,7 +365,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class PairTest:
-    """Exact McNemar test of two runs on the same test images; `first` and `second` index Page.runs."""
+    """Exact McNemar test of two runs on the same test images; `first` and `second` index Page.runs.
+
+    `same_logits` says that all test logits are equal bit for bit: the runs are one, whatever their names.
+    """
 
     first: int
     second: int
@@ -373,6 +376,7 @@ class PairTest:
     only_second_wrong: int
     p_value: float
     difference: Estimate  # accuracy of first minus second
+    same_logits: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,18 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
+def points(share: float) -> str:
+    """A signed difference of shares in points, with a real minus sign."""
+    return f"{100 * share:+.1f}".replace("-", "−").replace("−0.0", "0.0").replace("+0.0", "0.0")
+
+
+def p_words(*values: float) -> str:
+    """P-values as people print them."""
+    if len(values) == 1:
+        return "p < 0.001" if values[0] < 0.001 else f"p = {values[0]:.2g}"
+    return "p = " + ", ".join("under 0.001" if value < 0.001 else f"{value:.2g}" for value in values)
+
+
 def accuracy_words(view: RunView) -> str:
     """Accuracy with its interval."""
     estimate = view.accuracy
@@ -87,13 +99,14 @@ def agreement_findings(agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
 def _pair_sentence(first: str, second: str, group: Sequence[Agreement]) -> Finding:
     largest, rows = max(each.largest for each in group), sum(each.rows for each in group)
     before = f"{second} and {first} " if second < first else f"{first} and {second} "
-    evidence = f"largest raw difference {largest:.1e} of the map's largest value, {rows:,} pairs of maps"
+    size = f"{largest:.2g}" if largest >= 0.01 else f"{largest:.1e}"
+    evidence = f"largest raw difference {size} of a map’s largest value, {rows:,} pairs of maps"
     if largest <= SAME_UP_TO_ROUNDING:
         return Finding(before, "compute the same maps", "explainers", " up to rounding", evidence)
     return Finding(before, "compute different maps", "explainers", "", evidence)
 
 
-def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> str:
+def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same_settings: bool) -> str:
     """The finding of a comparison page."""
     count = COUNTS[len(runs)] if len(runs) < len(COUNTS) else str(len(runs))
     subject = f"{count} runs on {runs[0].data}" if len(runs) > 1 else f"{runs[0].model} on {runs[0].data}"
@@ -105,7 +118,8 @@ def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> str:
     best = max(range(len(runs)), key=lambda index: runs[index].accuracy.value)
     beaten = {pair.first + pair.second - best for pair in clear if best in (pair.first, pair.second)}
     if len(beaten) == len(runs) - 1:
-        return f"{subject}: {label(runs, best)} is the most accurate"
+        caution = "" if same_settings else ", but they were trained differently"
+        return f"{subject}: {label(runs, best)} is the most accurate{caution}"
     return f"{subject}: some differ in accuracy"
 
 
@@ -122,48 +136,41 @@ def label(runs: Sequence[RunView], index: int) -> str:
 
 def pair_findings(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> tuple[Finding, ...]:
     """What the exact McNemar tests say, one sentence a pair; one for all when nothing differs."""
-    if len(pairs) > 1 and not any(is_clear(pair) for pair in pairs):
-        values = ", ".join(f"{pair.p_value:.2g}" for pair in pairs)
-        return (
-            Finding(
-                "",
-                "No measurable accuracy difference",
-                "pairs",
-                f" between the {len(runs)} runs",
-                f"exact McNemar p = {values}",
-            ),
-        )
+    if len(pairs) > 1 and not any(is_clear(pair) or pair.same_logits for pair in pairs):
+        evidence = f"exact McNemar {p_words(*(pair.p_value for pair in pairs))}"
+        after = f" between the {len(runs)} runs"
+        return (Finding("", "No measurable accuracy difference", "pairs", after, evidence),)
     return tuple(_difference(runs, pair) for pair in pairs)
 
 
 def _difference(runs: Sequence[RunView], pair: PairTest) -> Finding:
     first, second = label(runs, pair.first), label(runs, pair.second)
     gap = pair.difference
-    points = f"{100 * gap.value:+.1f} points, 95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f}"
-    evidence = f"{points}, exact McNemar p = {pair.p_value:.2g}"
+    if pair.same_logits:
+        why = "one initialisation, one seed, the same mathematics: these two are one run"
+        return Finding(f"{first} and {second} ", "give the same logits", "pairs", ", bit for bit", why)
+    interval = f"95 % interval {points(gap.low)} to {points(gap.high)}"
+    evidence = f"{points(gap.value)} points, {interval}, exact McNemar {p_words(pair.p_value)}"
     if not is_clear(pair):
         return Finding("", "No measurable accuracy difference", "pairs", f" between {first} and {second}", evidence)
     words = "is right more often than" if gap.value > 0 else "is wrong more often than"
     return Finding(f"{first} ", words, "pairs", f" {second} on these test images", evidence)
 
 
-def comparison_badges(runs: Sequence[RunView], *, same_weights: bool) -> tuple[Badge, ...]:
+def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same_settings: bool) -> tuple[Badge, ...]:
     """What may be compared and what may not."""
     badges = [Badge(True, f"same {runs[0].total:,} test images")]
-    recipes = {(view.recipe, view.epochs, view.train_images) for view in runs}
-    recipe, epochs, images = next(iter(recipes))
-    plural = "s" if epochs != 1 else ""
+    first = runs[0]
+    how = f"{first.recipe}, {first.epochs} epoch{'s' if first.epochs != 1 else ''}, {first.train_images:,} images"
     badges.append(
-        Badge(True, f"same recipe ({recipe}, {epochs} epoch{plural}, {images:,} images)")
-        if len(recipes) == 1
-        else Badge(False, "different recipes, epochs or training images")
+        Badge(True, f"same recipe ({how})") if same_settings else Badge(False, "trained differently: see provenance")
     )
     devices = {view.device for view in runs}
     badges.append(Badge(True, "same machine") if len(devices) == 1 else Badge(False, "different machines"))
     badges.append(Badge(False, "timings not paired: taken one after the other"))
     models = {view.model for view in runs}
-    if same_weights:
-        badges.append(Badge(False, "the same weights in several runs"))
+    if any(pair.same_logits for pair in pairs):
+        badges.append(Badge(False, "two of the runs are one"))
     elif any(len({view.seed for view in runs if view.model == model}) == 1 for model in models):
         badges.append(Badge(False, "one seed: no claim about the architecture"))
     return tuple(badges)
@@ -171,7 +178,10 @@ def comparison_badges(runs: Sequence[RunView], *, same_weights: bool) -> tuple[B
 
 def run_badges(view: RunView) -> tuple[Badge, ...]:
     """What to keep in mind on a run page."""
-    badges = [Badge(True, f"{view.total:,} test images, looked at once"), Badge(True, "last weights, plain forward")]
+    badges = [
+        Badge(True, f"{view.total:,} test images, nothing selected on them"),
+        Badge(True, "last weights, plain forward"),
+    ]
     if "jpeg" in view.data:
         badges.append(Badge(False, "JPEG images: a little below the original pixels"))
     return (*badges, Badge(False, "one seed"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from hypothesis import strategies as st
 from run_factory import make_cell, make_record, make_run, make_samples
 
 from bench.choosing import fixed_order
-from bench.comparing import check_comparable, comparison_page, only_wrong, pair_tests, run_page, wrong_in_any
+from bench.comparing import (
+    check_comparable,
+    comparison_page,
+    only_wrong,
+    pair_tests,
+    run_page,
+    same_settings,
+    wrong_in_any,
+)
 from bench.errors import DataError, UsageError
 from bench.pages import RunData, read_run
 from bench.stats import mcnemar, paired_difference
@@ -142,13 +151,22 @@ def test_a_comparison_misses_the_rows_of_both_classes_of_every_image(tmp_path: P
     assert [view.missing for view in page.cells] == [2]
 
 
-def test_the_same_weights_in_two_runs_are_said(tmp_path: Path, runs: list[RunData]) -> None:
+def test_runs_with_the_same_logits_are_said_to_be_one(tmp_path: Path, runs: list[RunData]) -> None:
     def says_so(loaded: list[RunData]) -> bool:
         page = comparison_page(loaded, wrong_in_any(loaded, None), created=NOW)
-        return any("same weights" in badge.text for badge in page.badges)
+        return any(badge.text == "two of the runs are one" for badge in page.badges)
 
-    assert says_so([runs[0], load(tmp_path, "copy", LABELS, artefacts=runs[0].record.artefacts)])
+    assert says_so([runs[0], runs[0]])
     assert not says_so(runs)
+
+
+def test_settings_are_the_same_when_only_model_and_seed_differ(runs: list[RunData]) -> None:
+    def run_with(**changes: object) -> RunData:
+        config = {**runs[0].record.config, "lr": 0.1, **changes}
+        return replace(runs[0], record=replace(runs[0].record, config=config))
+
+    assert same_settings([run_with(model="a", seed=0), run_with(model="b", seed=1)])
+    assert not same_settings([run_with(lr=0.1), run_with(lr=0.2)])
 
 
 def test_a_run_page_shows_its_errors_as_far_as_they_were_explained(tmp_path: Path) -> None:

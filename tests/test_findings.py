@@ -16,8 +16,10 @@ from bench.findings import (
     agreement_findings,
     comparison_badges,
     comparison_title,
+    p_words,
     pair_findings,
     percent,
+    points,
     run_badges,
     run_findings,
     run_title,
@@ -157,7 +159,7 @@ def test_one_layer_that_differs_makes_the_pair_differ() -> None:
         "captum and gradcam compute different maps",
         "gradcam and other compute the same maps up to rounding",
     ]
-    assert "3.0e-01" in found[0].evidence and "20 pairs" in found[0].evidence
+    assert "difference 0.3 of" in found[0].evidence and "20 pairs" in found[0].evidence
 
 
 def test_without_a_pair_of_explainers_nothing_is_said() -> None:
@@ -172,7 +174,7 @@ def test_without_a_pair_of_explainers_nothing_is_said() -> None:
 def test_no_sentence_claims_a_difference_that_test_or_interval_deny(a: int, b: int) -> None:
     one, views = pair(a, b), runs(300 - a, 300 - b)
     denied = one.p_value >= 0.05 or one.difference.low <= 0 <= one.difference.high
-    sentence, title = text(pair_findings(views, [one])[0]), comparison_title(views, [one])
+    sentence, title = text(pair_findings(views, [one])[0]), comparison_title(views, [one], same_settings=True)
     assert ("No measurable" in sentence) == denied
     assert ("no measurable difference" in title) == denied
     if not denied:
@@ -183,12 +185,12 @@ def test_no_sentence_claims_a_difference_that_test_or_interval_deny(a: int, b: i
 def test_an_interval_that_spans_0_denies_what_the_test_claims() -> None:
     odd = PairTest(0, 1, 1, 9, 0.01, Estimate(0.02, -0.001, 0.04))
     assert "No measurable" in text(pair_findings(runs(290, 280), [odd])[0])
-    assert "no measurable difference" in comparison_title(runs(290, 280), [odd])
+    assert "no measurable difference" in comparison_title(runs(290, 280), [odd], same_settings=True)
 
 
 def test_a_sentence_carries_difference_interval_and_p() -> None:
     evidence = pair_findings(runs(290, 270), [pair(5, 25)])[0].evidence
-    assert evidence == "+6.7 points, 95 % interval +3.1 to +10.2, exact McNemar p = 0.00032"
+    assert evidence == "+6.7 points, 95 % interval +3.1 to +10.2, exact McNemar p < 0.001"
 
 
 def test_runs_of_which_none_differs_get_one_sentence() -> None:
@@ -197,31 +199,37 @@ def test_runs_of_which_none_differs_get_one_sentence() -> None:
     found = pair_findings(views, tests)
     assert texts(found) == ["No measurable accuracy difference between the 3 runs"]
     assert found[0].evidence == "exact McNemar p = 1, 0.69, 1"
-    assert comparison_title(views, tests) == "Three runs on digits: no measurable difference in accuracy"
+    assert (
+        comparison_title(views, tests, same_settings=True)
+        == "Three runs on digits: no measurable difference in accuracy"
+    )
 
 
 def test_the_most_accurate_has_beaten_every_other_run() -> None:
     views = runs(290, 270, 250)
     tests = [pair(5, 25, 0, 1), pair(5, 45, 0, 2), pair(5, 25, 1, 2)]
-    assert comparison_title(views, tests) == "Three runs on digits: net0 is the most accurate"
+    assert comparison_title(views, tests, same_settings=True) == "Three runs on digits: net0 is the most accurate"
     tied = [pair(5, 8, 0, 1), *tests[1:]]
-    assert comparison_title(views, tied) == "Three runs on digits: some differ in accuracy"
+    assert comparison_title(views, tied, same_settings=True) == "Three runs on digits: some differ in accuracy"
     assert len(pair_findings(views, tied)) == 3
 
 
 def test_of_two_runs_that_share_the_first_place_none_is_the_most_accurate() -> None:
     views = runs(290, 290, 250)
     tests = [pair(5, 5, 0, 1), pair(5, 45, 0, 2), pair(5, 45, 1, 2)]
-    assert comparison_title(views, tests) == "Three runs on digits: some differ in accuracy"
+    assert comparison_title(views, tests, same_settings=True) == "Three runs on digits: some differ in accuracy"
 
 
 def test_one_run_has_nothing_to_be_compared_with() -> None:
-    assert comparison_title(runs(290), []) == "net0 on digits: where it is wrong, and what it looked at"
+    assert (
+        comparison_title(runs(290), [], same_settings=True)
+        == "net0 on digits: where it is wrong, and what it looked at"
+    )
     assert pair_findings(runs(290), []) == ()
 
 
 def test_many_runs_are_counted_in_figures() -> None:
-    assert comparison_title(runs(*[290] * 8), [pair(0, 0)]).startswith("8 runs on digits: ")
+    assert comparison_title(runs(*[290] * 8), [pair(0, 0)], same_settings=True).startswith("8 runs on digits: ")
 
 
 def test_runs_of_one_model_are_called_by_their_names() -> None:
@@ -232,8 +240,8 @@ def test_runs_of_one_model_are_called_by_their_names() -> None:
 # --- badges ------------------------------------------------------------------------------------------------
 
 
-def badges(*views: RunView, same_weights: bool = False) -> dict[str, bool]:
-    return {badge.text: badge.ok for badge in comparison_badges(views, same_weights=same_weights)}
+def badges(*views: RunView, same_settings: bool = True, tests: Sequence[PairTest] = ()) -> dict[str, bool]:
+    return {badge.text: badge.ok for badge in comparison_badges(views, tests, same_settings=same_settings)}
 
 
 def test_runs_that_are_alike_may_be_compared() -> None:
@@ -241,11 +249,12 @@ def test_runs_that_are_alike_may_be_compared() -> None:
     assert found["same recipe (demo, 1 epoch, 30 images)"] and found["same machine"] and found["same 300 test images"]
 
 
-@pytest.mark.parametrize("changes", [{"recipe": "course"}, {"epochs": 2}, {"train_images": 29}])
-def test_another_recipe_length_or_number_of_images_is_said(changes: dict[str, object]) -> None:
-    found = badges(view(), view(**changes))
-    assert found["different recipes, epochs or training images"] is False
+def test_another_training_is_said_in_badge_and_title() -> None:
+    found = badges(view(), view(), same_settings=False)
+    assert found["trained differently: see provenance"] is False
     assert not any(text.startswith("same recipe") for text in found)
+    title = comparison_title(runs(290, 200), [pair(10, 100)], same_settings=False)
+    assert title.endswith("net0 is the most accurate, but they were trained differently")
 
 
 def test_another_machine_is_said() -> None:
@@ -253,8 +262,21 @@ def test_another_machine_is_said() -> None:
     assert found["different machines"] is False and "same machine" not in found
 
 
-def test_the_same_weights_twice_are_said() -> None:
-    assert badges(view(), view(), same_weights=True)["the same weights in several runs"] is False
+def test_two_runs_that_are_one_are_said() -> None:
+    tests = [replace(pair(0, 0), same_logits=True)]
+    assert badges(*runs(290, 290), tests=tests)["two of the runs are one"] is False
+    assert texts(pair_findings(runs(290, 290), tests)) == ["net0 and net1 give the same logits, bit for bit"]
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(0.0123, "+1.2"), (-0.0123, "−1.2"), (-0.0001, "0.0"), (0.0001, "0.0"), (0.1, "+10.0")]
+)
+def test_differences_carry_a_sign_and_a_zero_none(share: float, words: str) -> None:
+    assert points(share) == words
+
+
+def test_p_values_are_never_printed_as_zero() -> None:
+    assert (p_words(0.0), p_words(0.41), p_words(0.0, 0.2)) == ("p < 0.001", "p = 0.41", "p = under 0.001, 0.2")
 
 
 SEEDS = [
