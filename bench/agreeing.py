@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.contracts import Agreement
+from bench.registry import short
 from bench.stats import largest_relative_difference, median_or_none, rank_correlations, unrelated_correlation
+from bench.views import Agreement
 
 if TYPE_CHECKING:
     from bench.contracts import Cell
@@ -38,8 +39,8 @@ def agreement(run: int, first: Cell, second: Cell) -> Agreement | None:
     return Agreement(
         run=run,
         layer=first.layer,
-        first=first.explainer,
-        second=second.explainer,
+        first=short(first.explainer),
+        second=short(second.explainer),
         rows=len(rows),
         largest=largest_relative_difference(a, b),
         spearman=median_or_none(rank_correlations(a, b)),

@@ -127,7 +127,8 @@ def merge_cells(old: Cell | None, new: Cell) -> Cell:
     keys = set(zip(new.ids.tolist(), new.classes.tolist(), strict=True))
     kept = np.array([key not in keys for key in zip(old.ids.tolist(), old.classes.tolist(), strict=True)], dtype=bool)
     rows: dict[str, Any] = {name: np.concatenate([getattr(old, name)[kept], getattr(new, name)]) for name in ROW_FIELDS}
-    return replace(new, **rows)
+    timing = new.timing if len(new.ids) >= kept.sum() else old.timing  # the rate of most rows, not of a top-up
+    return replace(new, timing=timing, **rows)
 
 
 def row_keys(cell: Cell | None) -> set[tuple[int, int]]:

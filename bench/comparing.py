@@ -12,7 +12,6 @@ import numpy as np
 from bench.agreeing import agreements
 from bench.cells import row_keys
 from bench.choosing import cut, fixed_order, wanted_targets
-from bench.contracts import Estimate, Page, PairTest, RunView
 from bench.errors import DataError
 from bench.findings import (
     agreement_findings,
@@ -29,11 +28,12 @@ from bench.pages import (
     cell_view,
     classes_of,
     gallery,
-    provenance,
     run_view,
 )
 from bench.postprocess import PIPELINE
+from bench.provenance import provenance
 from bench.stats import mcnemar, paired_difference
+from bench.views import Estimate, Page, PairTest, RunView
 
 if TYPE_CHECKING:
     from bench.contracts import Cell, Integers
@@ -169,5 +169,5 @@ def _page(
         shown=len(items),
         wanted=len(items),
         pipeline=PIPELINE,
-        provenance=tuple(provenance(data) for data in runs),
+        provenance=tuple(provenance(data.record) for data in runs),
     )

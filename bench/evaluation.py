@@ -10,10 +10,10 @@ import torch
 from torch.nn import functional
 
 from bench.augment import normalise
-from bench.contracts import ClassRow
 from bench.errors import UsageError
 from bench.meter import Meter
 from bench.stats import wilson
+from bench.views import ClassRow
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

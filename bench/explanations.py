@@ -114,8 +114,9 @@ def affordable(
     seconds = sum(job.passes / _forward_rate(trained) for trained, job in jobs)
     if not jobs:
         return ids
-    images = sum(len(job.ids) for _, job in jobs)
-    progress.say(f"{images:,} explanations to make: about {duration(seconds)}, judged by the evaluation's rate")
+    images, cells = sum(len(job.ids) for _, job in jobs), sum(len(job.layers) for _, job in jobs)
+    work = f"{cells} cell{'s' if cells > 1 else ''}, {images:,} explanation{'s' if images > 1 else ''} to make"
+    progress.say(f"{work}: about {duration(seconds)}, judged by the evaluation's rate")
     on_cpu = next(runs[0].model.parameters()).device.type == "cpu"
     if limit is None and on_cpu and seconds > LONG and len(ids) > LONG_LIMIT:
         progress.warn(

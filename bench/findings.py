@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.contracts import Agreement, Badge, Finding, PairTest, RunView
 from bench.evaluation import confused_pairs
+from bench.views import Agreement, Badge, Finding, PairTest, RunView
 
 SIGNIFICANT = 0.05
 SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32

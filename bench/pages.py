@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.cells import Samples, read_cell, read_samples, row_keys
-from bench.contracts import STATUSES, CellView, EpochPoint, GalleryItem, MapView, Prediction, RunView
+from bench.contracts import STATUSES
 from bench.errors import StoreError
 from bench.evaluation import class_rows
+from bench.registry import short
 from bench.stats import wilson
 from bench.store import CHECKPOINT, LOG, SAMPLES, read_lines, read_record
 from bench.trained import Predictions, read_predictions
+from bench.views import CellView, EpochPoint, GalleryItem, MapView, Prediction, RunView
 
 if TYPE_CHECKING:
-    from bench.contracts import Cell, Floats, Integers, Role, RunRecord
+    from bench.contracts import Cell, Floats, Integers, RunRecord
+    from bench.views import Role
 
 PAGE_SCHEMA = 1
 
@@ -101,7 +104,7 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
     confusion = confusion_matrix(data.predictions)
     return RunView(
         run=record.name,
-        model=record.model,
+        model=short(record.model),
         data=str(record.data.get("name", "")),
         recipe=str(config.get("recipe", "")),
         seed=_int(config.get("seed")),
@@ -172,7 +175,7 @@ def cell_view(run: int, data: RunData, cell: Cell, wanted: Set[tuple[int, int]])
     counts = np.bincount(cell.status, minlength=len(STATUSES))
     return CellView(
         run=run,
-        explainer=cell.explainer,
+        explainer=short(cell.explainer),
         layer=cell.layer,
         height=cell.raw.shape[1],
         width=cell.raw.shape[2],
@@ -268,32 +271,3 @@ def map_view(index: int, cell: Cell, place: int, role: Role) -> MapView:
     levels = np.rint(shares * 255).astype(np.uint8)
     status = STATUSES[int(cell.status[place])]
     return MapView(index, role, int(cell.classes[place]), low, high, levels.tobytes(), status)  # type: ignore[arg-type]
-
-
-# --- provenance ---------------------------------------------------------------------------------------------
-
-
-def provenance(data: RunData) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """What it takes to make the run again."""
-    record = data.record
-    settings = ", ".join(f"{key} {_plain(value)}" for key, value in record.config.items() if value is not None)
-    versions = record.environment.get("versions")
-    rows = (
-        ("command", record.command),
-        ("config", settings),
-        ("started", record.created),
-        ("data", f"{record.data.get('name')} from {record.data.get('source')}"),
-        ("data sha256", str(record.data.get("digest", ""))),
-        ("checkpoint sha256", record.artefacts.get(CHECKPOINT, "")),
-        ("machine", f"{record.environment.get('device')}, {record.environment.get('system')}"),
-        ("versions", ", ".join(f"{name} {number}" for name, number in _pairs(versions))),
-    )
-    return record.name, rows
-
-
-def _pairs(value: object) -> list[tuple[object, object]]:
-    return list(value.items()) if isinstance(value, dict) else []
-
-
-def _plain(value: object) -> str:
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.comparing import run_page
-from bench.contracts import Page
 from bench.errors import StoreError, UsageError
 from bench.pages import read_run
-from bench.registry import did_you_mean, one_of
+from bench.registry import did_you_mean, one_of, short
 from bench.store import REPORT, find_run, read_record, run_names, write_bytes
+from bench.views import Page
 from bench.workplace import Workplace
 
 
@@ -87,7 +87,7 @@ def export_figure(  # noqa: PLR0913 (one parameter for each option of the comman
     explainers = sorted({cell.explainer for cell in page.cells})
     if not explainers:
         raise UsageError(f"run '{run}' has no maps yet", try_=f"bench explain --run {run}")
-    chosen = explainer or explainers[0]
+    chosen = short(explainer) if explainer else explainers[0]
     if chosen not in explainers:
         raise UsageError(
             f"run '{run}' has no maps of '{chosen}'{did_you_mean(chosen, explainers)}",

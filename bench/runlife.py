@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.contracts import EpochPoint, RunRecord
+from bench.contracts import RunRecord
 from bench.errors import BenchError
 from bench.evaluation import Scores, predict, score
 from bench.machine import environment
@@ -27,6 +27,7 @@ from bench.store import (
     write_record,
 )
 from bench.training import TrainSettings, choose_images, train_model
+from bench.views import EpochPoint
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.contracts import Estimate
+from bench.views import Estimate
 
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers

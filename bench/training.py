@@ -12,12 +12,13 @@ from torch import nn
 from torch.nn import functional
 
 from bench.augment import augment, fill_colour
-from bench.contracts import EpochPoint, Silence
+from bench.contracts import Silence
 from bench.data import limit_balanced, split_validation
 from bench.errors import DataError, GuardRailError, UsageError
 from bench.evaluation import predict, prepare, score
 from bench.meter import Meter, now
 from bench.stats import above_chance
+from bench.views import EpochPoint
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,14 +15,20 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; the first column is text, numbers stand to the right."""
-    rule = ["---", *["---:"] * (len(heads) - 1)]
+    """A Markdown table; columns of words stand to the left, numbers to the right."""
+    words = {"model", "first", "second", "explainer", "layer", "explainers"}
+    rule = ["---" if head in words else "---:" for head in heads]
     return "\n".join("| " + " | ".join(row) + " |" for row in [heads, rule, *rows])
 
 
 def rate(value: float | None) -> str:
     """A rate, or a dash."""
     return "–" if value is None else f"{value:.1f}"
+
+
+def points(share: float) -> str:
+    """A signed difference in points; nothing is no minus."""
+    return f"{100 * share:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
 
 
 def figures(page: dict[str, Any]) -> str:
@@ -47,9 +53,9 @@ def figures(page: dict[str, Any]) -> str:
             f"`{runs[pair['second']]['model']}`",
             str(pair["only_first_wrong"]),
             str(pair["only_second_wrong"]),
-            f"{100 * pair['difference']['value']:+.1f}",
-            f"{100 * pair['difference']['low']:+.1f} to {100 * pair['difference']['high']:+.1f}",
-            f"{pair['p_value']:.2g}",
+            points(pair["difference"]["value"]),
+            f"{points(pair['difference']['low'])} to {points(pair['difference']['high'])}",
+            "< 0.001" if pair["p_value"] < 0.001 else f"{pair['p_value']:.2g}",
         ]
         for pair in page["pairs"]
     ]

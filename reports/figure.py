@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.contracts import GalleryItem, MapView, Page
 from bench.errors import UsageError
 from bench.postprocess import postprocess
+from bench.views import GalleryItem, MapView, Page
 
 from .sprites import EDGE
 from .words import one_line

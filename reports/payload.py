@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-from bench.contracts import STATUSES, CellView, MapView, Page
+from bench.contracts import STATUSES
+from bench.views import CellView, MapView, Page
 
 from .sprites import EDGE, sprite_sheet
 from .views import run_labels

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.contracts import Page
+from bench.views import Page
 
 from . import charts, views, words
 from .payload import gallery_json

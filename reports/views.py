@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from bench.contracts import Agreement, CellView, Page
+from bench.views import Agreement, CellView, Page
 
 from .charts import Axis, Chart, axis_of, curve_chart, series_of
 

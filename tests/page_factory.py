@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from bench.contracts import (
+from bench.views import (
     Agreement,
     Badge,
     CellView,

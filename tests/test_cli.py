@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -155,6 +154,57 @@ def test_markdown_can_be_pasted(copy: Path) -> None:
     text = call("show", "run", "latest", "--markdown", runs=copy).stdout
     assert "| two |" in text
     assert "<script>" not in text
+
+
+def test_all_explainers_and_the_newest_run_of_a_model_can_be_asked_for(copy: Path) -> None:
+    result = call("explain", "--model", TINY_FILE, "--explainer", "all", "--limit", "3", "--json", runs=copy)
+    answer = json.loads(result.stdout)["runs"][0]
+    assert answer["run"] == (copy / "latest").read_text()
+    assert answer["images"] == 3
+    assert {cell["explainer"] for cell in answer["cells"]} >= {"gradcam", "captum"}
+    assert call("explain", "--model", "timm_resnet18", runs=copy).exit_code == 4
+
+
+def test_on_a_cpu_a_long_explanation_is_cut_unless_a_limit_was_given(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import bench.explanations
+
+    monkeypatch.setattr(bench.explanations, "LONG", 0)
+    monkeypatch.setattr(bench.explanations, "LONG_LIMIT", 2)
+    words = ("explain", "--which", "all", "--explainer", "captum", "--layer", "layer4", "--json")
+    cut = call(*words, runs=copy)
+    assert json.loads(cut.stdout)["runs"][0]["images"] == 2
+    assert "--limit all" in cut.stderr
+    assert json.loads(call(*words, "--limit", "all", runs=copy).stdout)["runs"][0]["images"] == 24
+
+
+def test_moved_data_is_found_again_and_other_data_is_refused(copy: Path, pictures: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(pictures, tmp_path / "moved"))
+    assert call("explain", "--data", str(moved), "--limit", "2", runs=copy).exit_code == 0
+    other = call("explain", "--data", "digits", "--which", "all", runs=copy)
+    assert other.exit_code == 4
+    assert "is not the data" in other.stderr
+
+
+def test_a_run_without_errors_is_a_result(copy: Path, pictures: Path) -> None:
+    words = (
+        "--model",
+        TINY_FILE,
+        "--data",
+        str(pictures),
+        "--epochs",
+        "40",
+        "--run",
+        "perfect",
+        *QUICK[:2],
+        *QUICK[4:],
+    )
+    assert call("train", *words, runs=copy).exit_code == 0
+    assert read_record(copy / "perfect").metrics["accuracy"] == 1.0
+    result = call("explain", "--run", "perfect", runs=copy)
+    assert result.exit_code == 0
+    assert "no errors to explain" in result.stderr
 
 
 # --- mistakes -----------------------------------------------------------------------------------------------
@@ -345,13 +395,18 @@ def test_bench_works_in_a_folder_with_packages_of_the_same_names(tmp_path: Path)
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
 
 
+# A shell that starts the tests in the background lets them ignore Ctrl-C; the child must not inherit that.
+HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bench.cli import main; main()"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_training_ends_with_its_code_and_says_so(
     tmp_path: Path, pictures: Path, number: int, code: int
 ) -> None:
     words = ("train", "--model", TINY_FILE, "--data", str(pictures), "--epochs", "5000", "--batch-size", "16")
-    process = subprocess.Popen([*BENCH, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    start = (sys.executable, "-c", HEEDING)
+    process = subprocess.Popen([*start, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/log.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -90,7 +90,7 @@ def test_every_row_wanted_is_there_once_with_the_logits_of_the_model(run: Path, 
 def test_one_call_serves_several_layers_and_both_classes(run: Path, data: Dataset) -> None:
     explain(run, data, list(range(12)))
     both = ("layer3", "layer4")
-    assert CALLS == [(both, 1), (both, 5), (both, 5), (both, 2)]  # the first one warms up
+    assert [(both, 1), (both, 5), (both, 5), (both, 2)] == CALLS  # the first one warms up
 
 
 def test_rows_that_are_there_are_not_computed_again(run: Path, data: Dataset) -> None:
@@ -144,6 +144,13 @@ def test_timings_hold_the_raw_samples_in_run_order(run: Path, data: Dataset) -> 
     timing = json.loads((run / "timing" / "t.json").read_text())
     assert [images for images, _ in timing["rows"][0]["samples"]] == [5, 5, 2]
     assert timing["rows"][0]["images_per_second"] > 0
+
+
+def test_a_top_up_does_not_replace_the_rate_of_most_rows(run: Path, data: Dataset) -> None:
+    wanted = Wanted({"plain": PLAIN}, ("layer3",))
+    for timing, ids in (("many", range(12)), ("few", range(13))):
+        explain_run(opened(run), data, wanted, np.array(ids), timing=timing, progress=Silence())
+    assert read_cell(cell_path(run, "plain", "layer3")).timing == "many"
 
 
 def test_a_layer_that_is_not_there_is_named_with_the_nearest(run: Path) -> None:

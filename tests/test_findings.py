@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.contracts import Agreement, Estimate, Finding, PairTest, RunView
 from bench.evaluation import class_rows
 from bench.findings import (
     accuracy_words,
@@ -25,6 +24,7 @@ from bench.findings import (
     run_title,
 )
 from bench.stats import mcnemar, paired_difference, wilson
+from bench.views import Agreement, Estimate, Finding, PairTest, RunView
 
 NAMES = ("cat", "dog", "owl")
 Confusion = tuple[tuple[int, ...], ...]

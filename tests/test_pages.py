@@ -17,7 +17,7 @@ from run_factory import CHECKPOINT_SHA, CLASSES, make_cell, make_record, make_ru
 
 from bench.agreeing import agreement, agreements, common_rows
 from bench.cells import write_samples
-from bench.contracts import Cell, EpochPoint
+from bench.contracts import Cell
 from bench.errors import StoreError
 from bench.pages import (
     cell_view,
@@ -25,15 +25,16 @@ from bench.pages import (
     gallery,
     map_view,
     mean_loss,
-    provenance,
     read_curve,
     read_run,
     run_view,
     softmax,
 )
+from bench.provenance import provenance
 from bench.stats import largest_relative_difference, wilson
 from bench.store import LOG, write_json, write_record
 from bench.trained import Predictions
+from bench.views import EpochPoint
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
 
@@ -189,7 +190,7 @@ def test_a_rate_that_is_none_hurts_no_other_of_its_timing(tmp_path: Path, rate: 
 
 
 def test_provenance_tells_what_it_takes_to_make_the_run_again(tmp_path: Path) -> None:
-    name, rows = provenance(read_run(small_run(tmp_path)))
+    name, rows = provenance(read_run(small_run(tmp_path)).record)
     told = dict(rows)
     assert name == "one" and told["command"] == "bench train --run one"
     assert told["config"] == 'recipe demo, seed 0, epochs 1, augmentation {"pad": 4}'
@@ -200,7 +201,7 @@ def test_provenance_tells_what_it_takes_to_make_the_run_again(tmp_path: Path) ->
 def test_versions_that_cannot_be_read_are_left_out(tmp_path: Path, versions: object) -> None:
     folder = small_run(tmp_path)
     write_record(folder, make_record("one", environment={"versions": versions}))
-    assert dict(provenance(read_run(folder))[1])["versions"] == ""
+    assert dict(provenance(read_run(folder).record)[1])["versions"] == ""
 
 
 # --- cells -------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ import torch
 from page_factory import HOSTILE, make_page, quantise
 from PIL import Image
 
-from bench.contracts import Page as Values
 from bench.postprocess import postprocess
 from bench.reports.render import render_page
+from bench.views import Page as Values
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

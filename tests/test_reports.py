@@ -15,12 +15,12 @@ import pytest
 from page_factory import HOSTILE, estimate, make_page, quantise
 from PIL import Image
 
-from bench.contracts import EpochPoint, Finding
 from bench.reports import charts, words
 from bench.reports.markdown import run_markdown
 from bench.reports.payload import gallery_json
 from bench.reports.render import page_json, render_page
 from bench.reports.sprites import sprite_sheet
+from bench.views import EpochPoint, Finding
 
 TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
 

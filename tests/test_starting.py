@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import QUICK, TINY, TINY_FILE, tiny_data
 
-from bench.contracts import Augmentation, EpochPoint, ModelSpec, Silence
+from bench.contracts import Augmentation, ModelSpec, Silence
 from bench.data import load_dataset
 from bench.errors import StoreError, UsageError
 from bench.recipes import Recipe, find_recipe
@@ -18,6 +18,7 @@ from bench.runlife import begin, evaluate_into, train_into
 from bench.starting import duration, initial_model, load_pretrained, say_how_long
 from bench.store import read_record
 from bench.training import TrainSettings, train_model
+from bench.views import EpochPoint
 from bench.weights import build_seeded
 from bench.workplace import Workplace
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bench.contracts import EpochPoint, RunRecord
+from bench.contracts import RunRecord
 from bench.errors import BenchError, StoreError, UsageError
 from bench.store import (
     NAME_LENGTH,
@@ -43,6 +43,7 @@ from bench.store import (
     write_npz,
     write_record,
 )
+from bench.views import EpochPoint
 
 
 def record(**changes: Any) -> RunRecord:

@@ -11,7 +11,7 @@ from tiny import QUICK, TINY, TinyNet, tiny_data
 from torch import Tensor, nn
 
 from bench.augment import normalise
-from bench.contracts import Augmentation, Dataset, EpochPoint, Silence
+from bench.contracts import Augmentation, Dataset, Silence
 from bench.errors import DataError, GuardRailError, UsageError
 from bench.recipes import find_recipe
 from bench.training import (
@@ -26,6 +26,7 @@ from bench.training import (
     set_bn_momentum,
     train_model,
 )
+from bench.views import EpochPoint
 from bench.weights import build_seeded
 
 CPU = torch.device("cpu")

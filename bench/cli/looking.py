@@ -248,7 +248,8 @@ def schema(session: Session, what: Annotated[str, typer.Argument(help="run or pa
 
     from pydantic import TypeAdapter
 
-    from bench.contracts import Page, RunRecord
+    from bench.contracts import RunRecord
+    from bench.views import Page
 
     kinds: dict[str, type] = {"run": RunRecord, "page": Page}
     if what not in kinds:

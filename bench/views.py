@@ -1,0 +1,236 @@
+"""Everything a page shows, as plain values: what bench.reports renders. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.contracts import Status
+
+Role = Literal["predicted", "true", "both", "asked"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval, in the unit of the figure (accuracies in 0..1)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Badge:
+    """What may be compared. `ok` False means careful."""
+
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One generated sentence: `before` + a link with text `link` to `anchor` + `after`, then `evidence` in soft ink."""
+
+    before: str
+    link: str
+    anchor: str
+    after: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class EpochPoint:
+    """One epoch of a curve; accuracies in 0..1; validation values None without a validation split."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    images_per_second: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """Test images of one class: how many, how many right (recall), how often it was predicted."""
+
+    name: str
+    correct: int
+    total: int
+    predicted: int
+    recall: Estimate
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run as a page shows it.
+
+    Attributes:
+        confusion: confusion[true][predicted] counts on the test set.
+        only_wrong: test images that this run alone got wrong; None on a run page.
+        train_rate, forward_rate: images a second, None when never measured.
+    """
+
+    run: str
+    model: str
+    data: str
+    recipe: str
+    seed: int
+    epochs: int
+    train_images: int
+    accuracy: Estimate
+    correct: int
+    total: int
+    loss: float
+    only_wrong: int | None
+    parameters: int
+    train_rate: float | None
+    forward_rate: float | None
+    device: str
+    checkpoint: str
+    curve: tuple[EpochPoint, ...]
+    per_class: tuple[ClassRow, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One run x explainer x layer of the matrix; `run` indexes Page.runs.
+
+    Attributes:
+        missing: rows that were wanted and are not there.
+        ms_per_image: milliseconds an image for the whole call that made it; None when never measured.
+        layers_per_call, targets_per_call: what that call computed at once.
+    """
+
+    run: int
+    explainer: str
+    layer: str
+    height: int
+    width: int
+    rows: int
+    missing: int
+    dead: int
+    constant: int
+    non_finite: int
+    ms_per_image: float | None
+    layers_per_call: int
+    targets_per_call: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two explainers at one layer of one run, over the rows both have.
+
+    Attributes:
+        largest: largest |a - b| over the largest |value| of the same map, over all maps.
+        spearman: median over maps of the rank correlation on the native grid; None when no map has one.
+        null: the same figure for maps of different images (what unrelated maps reach); None when too few.
+    """
+
+    run: int
+    layer: str
+    first: str
+    second: str
+    rows: int
+    largest: float
+    spearman: float | None
+    null: float | None
+
+
+@dataclass(frozen=True)
+class PairTest:
+    """Exact McNemar test of two runs on the same test images; `first` and `second` index Page.runs.
+
+    `same_logits` says that all test logits are equal bit for bit: the runs are one, whatever their names.
+    """
+
+    first: int
+    second: int
+    only_first_wrong: int
+    only_second_wrong: int
+    p_value: float
+    difference: Estimate  # accuracy of first minus second
+    same_logits: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one run says of one image: class index, its probability, the true class's probability."""
+
+    predicted: int
+    probability: float
+    true_probability: float
+
+
+@dataclass(frozen=True)
+class MapView:
+    """One raw map, quantised: value = low + level / 255 * (high - low).
+
+    Attributes:
+        cell: index into Page.cells.
+        role: `both` when the predicted class is the true one; `asked` for a class asked for by number.
+        target: class index the map speaks for.
+        low, high: smallest and largest raw value.
+        levels: height * width bytes, row by row.
+    """
+
+    cell: int
+    role: Role
+    target: int
+    low: float
+    high: float
+    levels: bytes
+    status: Status
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One explained image.
+
+    Attributes:
+        id: test id.
+        file: name in the data set, hostile text.
+        true: class index.
+        pixels: 32 * 32 * 3 bytes, RGB, row by row.
+        predictions: one per run of the page; None where a run does not know the image.
+        maps: of all cells.
+    """
+
+    id: int
+    file: str
+    true: int
+    pixels: bytes
+    predictions: tuple[Prediction | None, ...]
+    maps: tuple[MapView, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything a page shows, as plain values: what bench.reports renders, and the page's JSON twin.
+
+    Attributes:
+        kind: `run` (exactly one run) or `comparison`.
+        title: a finding, not a label.
+        pipeline: what happens to a raw map before it is seen, in words.
+        provenance: groups of (heading, ((label, value), ...)).
+        shown, wanted: images in the gallery, and images there are to show.
+    """
+
+    schema: int
+    kind: Literal["run", "comparison"]
+    title: str
+    created: str
+    classes: tuple[str, ...]
+    badges: tuple[Badge, ...]
+    findings: tuple[Finding, ...]
+    runs: tuple[RunView, ...]
+    cells: tuple[CellView, ...]
+    agreements: tuple[Agreement, ...]
+    pairs: tuple[PairTest, ...]
+    gallery: tuple[GalleryItem, ...]
+    shown: int
+    wanted: int
+    pipeline: str
+    provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
