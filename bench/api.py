@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.comparisons import compare
-from bench.data import load_dataset
+from bench.data import load_dataset, settled_source
 from bench.explanations import Explained, data_of_run, explain, newest_run
 from bench.machine import choose_device
 from bench.recipes import find_recipe
@@ -86,7 +86,7 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     changes = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay}
     chosen = find_recipe(recipe).changed({**changes, "optimizer": optimizer})
     settings = TrainSettings(chosen, seed=seed, val=val, limit=limit, warm_start=pretrained is not None)
-    model = settled(model)
+    model, data = settled(model), settled_source(data)
     where, spec = choose_device(device), place.models[model]
     dataset = load_dataset(data, cache=place.cache, progress=place.progress, skip_bad=skip_bad)
     images = len(choose_images(dataset, settings)[0])

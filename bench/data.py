@@ -73,6 +73,11 @@ def load_dataset(
     return _dataset(found, name=_slug(path), source=source, mirror=True)
 
 
+def settled_source(source: str) -> str:
+    """A source that means the same from every folder: a path that is there, in full; anything else as it is."""
+    return source if source in BUILTIN or not Path(source).exists() else str(Path(source).resolve())
+
+
 def limit_balanced(labels: Tensor, limit: int, generator: torch.Generator) -> Tensor:
     """A seeded subset with as many images of each class as possible; the remainder goes to random classes.
 

@@ -179,6 +179,17 @@ def test_on_a_cpu_a_long_explanation_is_cut_unless_a_limit_was_given(
     assert json.loads(call(*words, "--limit", "all", runs=copy).stdout)["runs"][0]["images"] == 24
 
 
+def test_paths_typed_in_one_folder_mean_the_same_in_another(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures.parent)
+    shutil.copy(TINY_FILE.rpartition(":")[0], pictures.parent / "net.py")
+    words = ("train", "--model", "net.py:TINY", "--data", pictures.name, *QUICK)
+    assert call(*words, runs=tmp_path).exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    assert call("explain", "--limit", "1", runs=tmp_path).exit_code == 0
+
+
 def test_moved_data_is_found_again_and_other_data_is_refused(copy: Path, pictures: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(pictures, tmp_path / "moved"))
     assert call("explain", "--data", str(moved), "--limit", "2", runs=copy).exit_code == 0
