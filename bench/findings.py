@@ -171,7 +171,7 @@ def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, sam
     models = {view.model for view in runs}
     if any(pair.same_logits for pair in pairs):
         badges.append(Badge(False, "two of the runs are one"))
-    elif any(len({view.seed for view in runs if view.model == model}) == 1 for model in models):
+    if any(len({view.seed for view in runs if view.model == model}) == 1 for model in models):
         badges.append(Badge(False, "one seed: no claim about the architecture"))
     return tuple(badges)
 
