@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.comparisons import compare
 from bench.data import load_dataset, settled_source
+from bench.demonstration import run_demo
 from bench.explanations import Explained, data_of_run, explain, newest_run
 from bench.machine import choose_device
 from bench.recipes import find_recipe
@@ -29,6 +30,7 @@ __all__ = [
     "Explained",
     "Workplace",
     "compare",
+    "demonstrate",
     "evaluate",
     "explain",
     "export_figure",
@@ -139,3 +141,8 @@ def evaluate(
     )
     report(run, workplace=place)
     return scores
+
+
+def demonstrate(*, device: str = "auto", workplace: Workplace | None = None) -> tuple[list[str], Path]:
+    """The whole line on handwritten digits, offline; gives the names of the runs and the comparison page."""
+    return run_demo(train, device=device, place=workplace or Workplace())

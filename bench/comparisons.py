@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.pages import RunData
 
 
-def compare(
+def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     *runs: str,
     explainer: Sequence[str] | None = None,
     layer: Sequence[str] | None = None,
@@ -30,6 +30,7 @@ def compare(
     out: Path | None = None,
     data: str | None = None,
     device: str = "auto",
+    dry_run: bool = False,
     workplace: Workplace | None = None,
 ) -> Path:
     """Put runs side by side on the images that any of them got wrong; rows that are missing are computed first.
@@ -42,7 +43,8 @@ def compare(
         out: folder of the page; by default runs/compare/<n>.
 
     Returns:
-        The page; its JSON twin lies beside it.
+        The page; its JSON twin lies beside it. After a dry run, which only says what would be done, the folder of
+        all runs.
     """
     place = workplace or Workplace()
     folders = [find_run(place.runs, name) for name in runs]
@@ -59,6 +61,8 @@ def compare(
         for trained in opened:
             check_layers(trained, wanted.layers)
         ids = affordable(opened, wanted, ids, limit=limit, progress=place.progress)
+        if dry_run:
+            return place.runs
         for trained in opened:
             explain_ids(trained, wanted, ids, data=data, place=place)
         loaded = [read_run(folder) for folder in folders]

@@ -29,11 +29,11 @@ def escaped(text: str) -> str:
 
 
 def _result(run: RunView) -> str:
-    a = run.accuracy
+    a, epochs = run.accuracy, f"{run.epochs} epoch{'s' if run.epochs != 1 else ''}"
     return (
         f"**{escaped(run.model)}** on {escaped(run.data)}: {percent(a.value)} of {count(run.total)} test images right "
         f"(95 % interval {percent(a.low)} to {percent(a.high)}), {count(run.total - run.correct)} errors; "
-        f"recipe {escaped(run.recipe)}, {run.epochs} epochs on {count(run.train_images)} images, seed {run.seed}."
+        f"recipe {escaped(run.recipe)}, {epochs} on {count(run.train_images)} images, seed {run.seed}."
     )
 
 

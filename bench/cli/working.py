@@ -30,8 +30,6 @@ from bench.cli.options import (
 from bench.cli.session import Session, command
 from bench.errors import ThresholdError, UsageError
 
-MODELS = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18")
-
 
 @command(app, "train", epilog="bench train --model cifar_resnet18 --limit 10000 --epochs 6")
 def train(
@@ -155,6 +153,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Folder of the page; else runs/compare/N.")] = None,
     moved: Moved = None,
     device: Device = "auto",
+    dry_run: DryRun = False,
     open_: Open = False,
 ) -> Answer:
     """One page of many runs, on the images that any of them got wrong."""
@@ -162,8 +161,10 @@ def compare(
 
     page = api.compare(
         *runs, explainer=split_names(explainer) or None, layer=split_names(layer) or None, limit=parse_limit(limit),
-        compute=compute, out=out, data=moved, device=device, workplace=session.place,
+        compute=compute, out=out, data=moved, device=device, dry_run=dry_run, workplace=session.place,
     )  # fmt: skip
+    if dry_run:
+        return Answer({"planned": True}, ())
     path = str(page.resolve())
     return Answer({"page": path, "twin": str(page.with_name("page.json").resolve())}, (path,), str(page))
 
@@ -212,15 +213,10 @@ def demo(session: Session, device: Device = "auto", open_: Open = False) -> Answ
     from bench import api
     from bench.store import find_run
 
-    place = session.place
-    names = []
-    for model in MODELS:
-        folder = api.train(model, data="digits", recipe="demo", val=0.0, device=device, workplace=place)
-        names.append(folder.name)
-        api.explain(folder.name, device=device, workplace=place)
-    page = str(api.compare(*names, device=device, workplace=place).resolve())
+    names, page = api.demonstrate(device=device, workplace=session.place)
     lines = [line for name in names for line in result_lines(find_run(session.runs, name))]
-    return Answer({"runs": names, "page": page}, (*lines, page), page)
+    path = str(page.resolve())
+    return Answer({"runs": names, "page": path}, (*lines, path), path)
 
 
 # --- words about a run --------------------------------------------------------------------------------------

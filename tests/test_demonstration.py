@@ -1,0 +1,42 @@
+"""The demo: one line from nothing to a page, and what it does the second time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny import QUICK, TINY_FILE
+
+import bench.api
+import bench.demonstration
+from bench.store import read_record
+from bench.workplace import Workplace
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo with small nets and a short recipe; what it does with them is the same."""
+    monkeypatch.setattr(bench.demonstration, "MODELS", (TINY_FILE,))
+    monkeypatch.setattr(bench.demonstration, "name_of", lambda model: "demo-tiny")
+    monkeypatch.setattr(bench.api, "find_recipe", lambda name: replace(QUICK, epochs=1))
+
+
+@pytest.mark.usefixtures("small")
+def test_the_second_demo_trains_nothing_and_makes_another_page(tmp_path: Path) -> None:
+    place = Workplace(runs=tmp_path / "runs", cache=tmp_path / "cache")
+    names, page = bench.api.demonstrate(workplace=place)
+    before = read_record(place.runs / names[0])
+    again, second = bench.api.demonstrate(workplace=place)
+    assert names == again == ["demo-tiny"]
+    assert read_record(place.runs / names[0]) == before
+    assert (page.parent.name, second.parent.name) == ("1", "2")
+    assert page.is_file()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_demo_that_was_interrupted_is_left_and_made_beside_it(tmp_path: Path) -> None:
+    place = Workplace(runs=tmp_path / "runs", cache=tmp_path / "cache")
+    (place.runs / "demo-tiny").mkdir(parents=True)
+    names, _ = bench.api.demonstrate(workplace=place)
+    assert names == ["TINY-digits-s0-1"]
