@@ -13,7 +13,7 @@ from bench.data import load_dataset, settled_source
 from bench.demonstration import run_demo
 from bench.explanations import Explained, data_of_run, explain, newest_run
 from bench.machine import choose_device
-from bench.recipes import find_recipe
+from bench.recipefiles import recipe_of
 from bench.registry import one_of, settled
 from bench.rendering import export_figure, markdown_of, page_of, report
 from bench.runlife import begin, evaluate_into, recorded, train_into
@@ -68,7 +68,7 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     Args:
         model: a registered name, or path/to/file.py:attribute.
         data: `cifar10`, `digits`, or the path of a folder or archive of train/<class>/* and test/<class>/*.
-        recipe: the name of a recipe; the five options behind it replace its values.
+        recipe: the name of a recipe, or a TOML file of its keys; the five options behind it replace its values.
         val: share of the training images kept apart for the curves; 0 trains on everything.
         limit: train on a class-balanced subset of this many images.
         init: `native`, or `shared` for the one initialisation that all models of the family can start from.
@@ -86,7 +86,7 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     one_of("--init", init, ("native", "shared"))
     place = workplace or Workplace()
     changes = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay}
-    chosen = find_recipe(recipe).changed({**changes, "optimizer": optimizer})
+    chosen = recipe_of(recipe).changed({**changes, "optimizer": optimizer})
     settings = TrainSettings(chosen, seed=seed, val=val, limit=limit, warm_start=pretrained is not None)
     model, data = settled(model), settled_source(data)
     where, spec = choose_device(device), place.models[model]
@@ -103,7 +103,7 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     config = {
         "model": model,
         "data": data,
-        "recipe": recipe,
+        "recipe": chosen.name,
         **chosen.values(),
         "seed": seed,
         "val": val,

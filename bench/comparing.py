@@ -83,8 +83,11 @@ def pair_tests(runs: Sequence[RunData]) -> tuple[PairTest, ...]:
 
 
 def same_settings(runs: Sequence[RunData]) -> bool:
-    """Whether the runs differ in nothing but model, seed and where they were made."""
-    left_out = ("model", "seed", "device", "data")
+    """Whether the runs differ in nothing but model, seed and where they were made.
+
+    A recipe's name says nothing that its values, which the config holds too, do not say better.
+    """
+    left_out = ("model", "seed", "device", "data", "recipe")
     settings = [{key: value for key, value in data.record.config.items() if key not in left_out} for data in runs]
     return all(one == settings[0] for one in settings)
 

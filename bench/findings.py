@@ -161,7 +161,8 @@ def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, sam
     """What may be compared and what may not."""
     badges = [Badge(True, f"same {runs[0].total:,} test images")]
     first = runs[0]
-    how = f"{first.recipe}, {first.epochs} epoch{'s' if first.epochs != 1 else ''}, {first.train_images:,} images"
+    recipes = " = ".join(dict.fromkeys(view.recipe for view in runs))  # equal values under several names
+    how = f"{recipes}, {first.epochs} epoch{'s' if first.epochs != 1 else ''}, {first.train_images:,} images"
     badges.append(
         Badge(True, f"same recipe ({how})") if same_settings else Badge(False, "trained differently: see provenance")
     )

@@ -11,6 +11,7 @@ from bench.errors import UsageError
 from bench.registry import did_you_mean
 
 OPTIMIZERS = ("sgd", "adamw")
+HALF = 16  # pixels; every picture is 32x32
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Recipe:
     """How a model is trained.
 
     Attributes:
+        name: what users type; of a recipe from a file the whole path.
         epochs: passes over the training split.
         batch_size: images a step; an incomplete last batch is left out.
         optimizer: `sgd` (Nesterov) or `adamw`.
@@ -57,6 +59,16 @@ class Recipe:
         for name in ("lr", "weight_decay"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} is {getattr(self, name)}, must be 0 or more and finite")
+        for name in ("lr_start", "warm_up"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, must be from 0 to 1")
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"momentum is {self.momentum}, must be 0 or more and below 1")
+        if not 0 < self.bn_momentum <= 1:
+            raise UsageError(f"bn_momentum is {self.bn_momentum}, must be above 0 and at most 1")
+        for name, edge in (("pad", self.augmentation.pad), ("cutout", self.augmentation.cutout)):
+            if not 0 <= edge <= HALF:
+                raise UsageError(f"{name} is {edge}, must be from 0 to {HALF}, half of a picture's edge")
 
     def learning_rate(self, step: int, total: int) -> float:
         """The learning rate of a step: linear from lr_start x lr to lr, then linear to 0; never below 0.

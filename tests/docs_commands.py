@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from bench.recipefiles import is_recipe_file, recipe_of
 from bench.registry import discover, is_file_name
 
 ROOT = Path(__file__).parents[1]
@@ -92,6 +93,8 @@ def check_names(command: Any, found: dict[str, Any]) -> None:
                     raise ValueError(f"no file {name}")
             elif name not in ("", "all"):
                 discover(kind, object).entry(name)
+    if found.get("recipe"):
+        recipe_of(str(ROOT / found["recipe"]) if is_recipe_file(found["recipe"]) else found["recipe"])
     for parameter in command.params:
         if parameter.name == "what" and found["what"] not in re.findall(r"\w+", parameter.help):
             raise ValueError(f"nothing to {command.name} named {found['what']}")

@@ -169,6 +169,15 @@ def test_settings_are_the_same_when_only_model_and_seed_differ(runs: list[RunDat
     assert not same_settings([run_with(lr=0.1), run_with(lr=0.2)])
 
 
+def test_settings_are_the_same_when_only_the_recipe_is_called_otherwise(runs: list[RunData]) -> None:
+    def run_with(recipe: str, lr: float) -> RunData:
+        config = {**runs[0].record.config, "recipe": recipe, "lr": lr}
+        return replace(runs[0], record=replace(runs[0].record, config=config))
+
+    assert same_settings([run_with("/here/a.toml", 0.1), run_with("/there/b.toml", 0.1)])
+    assert not same_settings([run_with("/here/a.toml", 0.1), run_with("/here/a.toml", 0.2)])
+
+
 def test_a_run_page_shows_its_errors_as_far_as_they_were_explained(tmp_path: Path) -> None:
     cell = make_cell([(1, 0), (1, 1)])
     page = run_page(load(tmp_path, "one", (0, 1, 1, 0, 2, 2), cells=[cell], samples=make_samples([1])), created=NOW)

@@ -57,6 +57,8 @@ def test_docs_name_every_command() -> None:
         "train --model",
         "train --model cifar_resnet19",
         "train --model examples/no_such_file.py:TINY",
+        "train --recipe examples/no_such_file.toml",
+        "train --recipe corse",
         "train --epochs twenty",
         "explain --explainer captum,gradcamm",
         "compare",
@@ -148,7 +150,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def test_docs_name_no_path_of_any_machine() -> None:
-    files = [*DOCS, *(ROOT / "docs").glob("*.ipynb"), *(ROOT / "examples").glob("*.py")]
+    files = [*DOCS, *(ROOT / "docs").glob("*.ipynb"), *(ROOT / "examples").glob("*.*")]
     found = {path.name: MACHINE_PATH.findall(path.read_text(encoding="utf-8")) for path in files}
     assert {name: paths for name, paths in found.items() if paths} == {}
 

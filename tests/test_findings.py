@@ -249,6 +249,11 @@ def test_runs_that_are_alike_may_be_compared() -> None:
     assert found["same recipe (demo, 1 epoch, 30 images)"] and found["same machine"] and found["same 300 test images"]
 
 
+def test_equal_values_under_two_names_are_one_recipe_and_both_names_are_said() -> None:
+    found = badges(view(recipe="demo"), view(recipe="my.toml"), view(recipe="demo"))
+    assert found["same recipe (demo = my.toml, 1 epoch, 30 images)"]
+
+
 def test_another_training_is_said_in_badge_and_title() -> None:
     found = badges(view(), view(), same_settings=False)
     assert found["trained differently: see provenance"] is False

@@ -101,6 +101,16 @@ BAD = [
     ({"lr": float("inf")}, "lr is inf"),
     ({"weight_decay": -1.0}, "weight_decay is -1.0"),
     ({"weight_decay": float("nan")}, "weight_decay is nan"),
+    ({"lr_start": 1.1}, "lr_start is 1.1, must be from 0 to 1"),
+    ({"lr_start": -0.1}, "lr_start is -0.1"),
+    ({"warm_up": 2}, "warm_up is 2, must be from 0 to 1"),
+    ({"warm_up": float("nan")}, "warm_up is nan"),
+    ({"momentum": 1.0}, "momentum is 1.0, must be 0 or more and below 1"),
+    ({"momentum": -0.1}, "momentum is -0.1"),
+    ({"bn_momentum": 0.0}, "bn_momentum is 0.0, must be above 0 and at most 1"),
+    ({"bn_momentum": 1.5}, "bn_momentum is 1.5"),
+    ({"augmentation": Augmentation(pad=17)}, "pad is 17, must be from 0 to 16"),
+    ({"augmentation": Augmentation(cutout=-1)}, "cutout is -1, must be from 0 to 16"),
     ({"optimizer": "adam"}, "no optimizer 'adam'; did you mean 'adamw'"),
 ]
 
@@ -109,6 +119,19 @@ BAD = [
 def test_a_value_that_cannot_train_is_refused_by_name(changes: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         COURSE.changed(changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 1, "batch_size": 2, "lr": 0.0, "weight_decay": 0.0},
+        {"lr_start": 0.0, "warm_up": 0.0, "momentum": 0.0, "augmentation": Augmentation(pad=0, cutout=0)},
+        {"lr_start": 1.0, "warm_up": 1.0, "bn_momentum": 1.0, "augmentation": Augmentation(pad=16, cutout=16)},
+    ],
+    ids=str,
+)
+def test_a_value_at_the_edge_of_what_can_train_is_kept(changes: dict[str, object]) -> None:
+    assert COURSE.changed(changes) == replace(COURSE, **changes)
 
 
 def test_a_change_of_nothing_keeps_every_field() -> None:

@@ -42,7 +42,8 @@ def list_(
         words = f"nothing to list named '{what}'{did_you_mean(what, lists)}" if what else "list what?"
         raise UsageError(words, try_=f"bench list and one of: {', '.join(lists)}")
     rows = lists[what]()
-    return Answer({what: rows}, (_table(rows) if rows else f"no {what} in {session.runs.resolve()}",))
+    shown = [_recipe_in_words(row) for row in rows] if what == "recipes" else rows
+    return Answer({what: rows}, (_table(shown) if rows else f"no {what} in {session.runs.resolve()}",))
 
 
 def _table(rows: Rows) -> Table:
@@ -82,17 +83,17 @@ def _layers(model: str) -> Rows:
 def _recipes() -> Rows:
     from bench.recipes import RECIPES
 
-    return [
-        {
-            "name": one.name,
-            "epochs": one.epochs,
-            "batch": one.batch_size,
-            "optimizer": one.optimizer,
-            "schedule": f"one cycle {one.lr * one.lr_start:g} to {one.lr:g} at {one.warm_up:.0%}, to 0",
-            "source": one.source,
-        }
-        for one in RECIPES.values()
-    ]
+    return [{"name": one.name, **one.values(), "source": one.source} for one in RECIPES.values()]
+
+
+def _recipe_in_words(row: dict[str, object]) -> dict[str, object]:
+    """Two lines beside the name, short enough for 80 columns."""
+    from bench.recipes import RECIPES
+
+    one = RECIPES[str(row["name"])]
+    rate = f"rate {one.lr * one.lr_start:g} to {one.lr:g} at {one.warm_up:.0%}, then to 0"
+    epochs = f"{one.epochs} epoch{'s' if one.epochs != 1 else ''}"
+    return {"name": one.name, "how": f"{epochs} of batch {one.batch_size}, {one.optimizer}, {rate}\n{one.source}"}
 
 
 def _data() -> Rows:
@@ -179,14 +180,14 @@ def _show_pictures(
     import torch
 
     from bench.data import load_dataset
-    from bench.recipes import find_recipe
+    from bench.recipefiles import recipe_of
     from bench.sheets import augment_sheet, class_sheet, describe
 
     place = session.place
     source = name or os.environ.get("BENCH_DATA") or "cifar10"
     data = load_dataset(source, cache=place.cache, progress=place.progress)
     generator = torch.Generator().manual_seed(seed)
-    sheet = class_sheet(data) if what == "data" else augment_sheet(data, find_recipe(recipe).augmentation, generator)
+    sheet = class_sheet(data) if what == "data" else augment_sheet(data, recipe_of(recipe).augmentation, generator)
     path = out or session.runs / "show" / f"{what}-{data.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
@@ -204,7 +205,7 @@ def _show_pictures(
         "sha256": data.digest,
         "sheet": str(path.resolve()),
     }
-    how = (describe(find_recipe(recipe).augmentation),) if what == "augment" else ()
+    how = (describe(recipe_of(recipe).augmentation),) if what == "augment" else ()
     return Answer(value, (sizes, *how, f"mean {mean}, std {std}", *data.notes, str(path.resolve())))
 
 

@@ -36,7 +36,7 @@ def train(
     session: Session,
     model: Model = "cifar_resnet18",
     data: Data = "cifar10",
-    recipe: Annotated[str, typer.Option(help="One of `bench list recipes`.")] = "course",
+    recipe: Annotated[str, typer.Option(help="One of `bench list recipes`, or FILE.toml.")] = "course",
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Instead of the recipe's.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate, instead of the recipe's.")] = None,

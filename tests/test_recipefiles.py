@@ -1,0 +1,321 @@
+"""A recipe's file means what it says, and what is wrong in it is told with file, line, key and value."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import TINY_FILE, tiny_data, write_images
+from typer.testing import CliRunner, Result
+
+from bench.cli import looking, working
+from bench.cli.main import app
+from bench.contracts import Augmentation
+from bench.errors import MissingError, UsageError
+from bench.pages import read_run, run_view
+from bench.recipefiles import INNER, OUTER, line_of, recipe_of
+from bench.recipes import RECIPES, Recipe
+from bench.store import read_record
+
+assert looking
+assert working
+COURSE = RECIPES["course"]
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "my_recipe.toml"
+OTHER: dict[str, Any] = {
+    "source": "a test", "epochs": 3, "batch_size": 8, "lr": 0.25, "optimizer": "adamw", "lr_start": 0.5, "warm_up": 0.5,
+    "momentum": 0.5, "weight_decay": 0.25, "bn_momentum": 0.5, "pad": 1, "flip": False, "cutout": 2,
+}  # fmt: skip
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Makes a file my.toml of a text."""
+
+    def make(text: str) -> Path:
+        path = tmp_path / "my.toml"
+        path.write_text(text, encoding="utf-8", newline="")
+        return path
+
+    return make
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words), catch_exceptions=False)
+
+
+# --- what a file means --------------------------------------------------------------------------------------
+
+
+def test_an_empty_file_is_course_under_the_files_own_name(write: Write) -> None:
+    path = write("")
+    found = recipe_of(str(path))
+    assert (found.name, found.source) == (str(path), "my.toml, based on course")
+    assert found.values() == COURSE.values()
+
+
+@pytest.mark.parametrize("base", RECIPES)
+def test_what_a_file_does_not_say_is_its_bases(write: Write, base: str) -> None:
+    found = recipe_of(str(write(f'base = "{base}"\nweight_decay = 0.25\n[augmentation]\npad = 1\n')))
+    assert (
+        found.values()
+        == replace(RECIPES[base], weight_decay=0.25, augmentation=replace(RECIPES[base].augmentation, pad=1)).values()
+    )
+
+
+@pytest.mark.parametrize("key", [*OUTER[1:-1], *INNER])
+def test_every_value_of_a_recipe_can_be_given_by_a_file(write: Write, key: str) -> None:
+    value = OTHER[key]
+    found = recipe_of(str(write(f"{'[augmentation]' if key in INNER else ''}\n{key} = {json.dumps(value)}\n")))
+    assert getattr(found.augmentation if key in INNER else found, key) == value
+    assert getattr(COURSE.augmentation if key in INNER else COURSE, key) != value
+
+
+def test_the_keys_are_the_fields_but_the_name() -> None:
+    assert OUTER[-1] == "augmentation"
+    assert {*OUTER} == {"base"} | {each.name for each in fields(Recipe)} - {"name"}
+    assert {*INNER} == {each.name for each in fields(Augmentation)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "augmentation.pad = 1",
+        "augmentation = { pad = 1 }",
+        "['augmentation']\n'pad' = 0x1",
+        "\ufeff[augmentation]\r\npad = 1",
+    ],
+)
+def test_any_way_to_write_a_key_in_toml_will_do(write: Write, text: str) -> None:
+    assert recipe_of(str(write(text))).augmentation == replace(COURSE.augmentation, pad=1)
+
+
+def test_a_whole_number_is_a_number(write: Write) -> None:
+    assert recipe_of(str(write("lr = 1\nmomentum = 0"))).values() == replace(COURSE, lr=1.0, momentum=0.0).values()
+
+
+def test_a_name_without_toml_is_that_of_a_recipe() -> None:
+    assert recipe_of("course") is COURSE
+    with pytest.raises(UsageError, match="no recipe 'my'"):
+        recipe_of("my")
+
+
+# --- what is wrong ------------------------------------------------------------------------------------------
+
+WRONG = [
+    ("\n# epocs = 1\nepocs = 5\n", 3, "no key 'epocs'; did you mean 'epochs'?"),
+    ("epochs = 5\n\n[augmentaton]\npad = 1\n", 3, "no key 'augmentaton'; did you mean 'augmentation'?"),
+    ("lr = 0.1\n[augmentation]\npad = 1\nflp = true\n", 4, "no key 'flp' in [augmentation]; did you mean 'flip'?"),
+    ("batch-size = 8", 1, "no key 'batch-size'; did you mean 'batch_size'?"),
+    ('name = "course"', 1, "no key 'name'"),
+    ("epochs = 2\ncutout = 4", 2, "no key 'cutout'; it belongs under [augmentation]"),
+    ("[augmentation]\npad = 2\nepochs = 4", 3, "no key 'epochs' in [augmentation]; it belongs above [augmentation]"),
+    ("epochs = 2.5", 1, "epochs is 2.5, must be a whole number"),
+    ("\nepochs = true", 2, "epochs is true, must be a whole number"),
+    ("lr = true", 1, "lr is true, must be a number"),
+    ('lr = "0.1"', 1, 'lr is "0.1", must be a number'),
+    ("optimizer = 1", 1, "optimizer is 1, must be text in quotes"),
+    ("source = 2026-11-21", 1, 'source is "2026-11-21", must be text in quotes'),
+    ("augmentation.flip = 1", 1, "flip is 1, must be true or false"),
+    ("epochs = 1\naugmentation = 4", 2, "augmentation is 4, must be a table"),
+    ("[[augmentation]]\npad = 1", 1, 'augmentation is [{"pad": 1}], must be a table'),
+    ("[epochs]\nlast = 1", 1, 'epochs is {"last": 1}, must be a whole number'),
+    ("lr = 0.1\nepochs = 0", 2, "epochs is 0, must be 1 or more"),
+    ("lr = nan", 1, "lr is nan, must be 0 or more"),
+    ("momentum = 1", 1, "momentum is 1, must be 0 or more and below 1"),
+    ("warm_up = 20", 1, "warm_up is 20, must be from 0 to 1"),
+    ("epochs = 1\n[augmentation]\nflip = true\npad = 40", 4, "pad is 40, must be from 0 to 16"),
+    ('\noptimizer = "sdg"', 2, "no optimizer 'sdg'; did you mean 'sgd'?"),
+    ('\n\nbase = "corse"', 3, "base: no recipe 'corse'; did you mean 'course'?"),
+    ("base = 3", 1, "base is 3, must be the name of a recipe"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "words"), WRONG, ids=[words for *_, words in WRONG])
+def test_a_mistake_is_told_with_file_line_key_and_value(write: Write, text: str, line: int, words: str) -> None:
+    path = write(text)
+    with pytest.raises(UsageError) as error:
+        recipe_of(str(path))
+    assert error.value.message.startswith(f"{path}, line {line}: {words}")
+    assert error.value.try_
+
+
+def test_a_wrong_value_offers_the_bases_own(write: Write) -> None:
+    with pytest.raises(UsageError) as error:
+        recipe_of(str(write('base = "demo"\n[augmentation]\nflip = "no"')))
+    assert error.value.try_ == "flip = false, as in demo"
+
+
+def test_values_that_are_wrong_only_together_are_told_with_the_file(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(recipe: Recipe) -> None:
+        if recipe.epochs == 7 and recipe.batch_size == 7:
+            raise UsageError("7 epochs of 7 images", try_="8 epochs")
+
+    monkeypatch.setattr(Recipe, "__post_init__", check)
+    path = write("epochs = 7\nbatch_size = 7")
+    with pytest.raises(UsageError, match="7 epochs of 7 images") as error:
+        recipe_of(str(path))
+    assert (error.value.message, error.value.try_) == (f"{path}: 7 epochs of 7 images", "8 epochs")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("epochs = 1\nlr = \n", 2),
+        ("lr = 1\n\nlr = 2\nepochs = 1", 3),
+        ("augmentation.pad = 1\n[augmentation]\npad = 2", 2),
+        ('epochs = 1\nsource = """\nno end\n', 2),
+        ("epochs 1", 1),
+        ("lr = 0.1\n\nepochs = " + "1" * 5000, 3),
+    ],
+    ids=["no value", "twice", "table twice", "no end", "no sign", "too long"],
+)
+def test_broken_toml_is_told_with_the_line_on_which_it_begins(write: Write, text: str, line: int) -> None:
+    with pytest.raises(UsageError, match=rf"my\.toml cannot be read from line {line} on: ") as error:
+        recipe_of(str(write(text)))
+    assert "base" in error.value.try_
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_bytes(b"lr = 0.1 # \xff\xfe")
+    with pytest.raises(UsageError, match="cannot be read: 'utf-8' codec"):
+        recipe_of(str(tmp_path / "my.toml"))
+
+
+def test_a_file_that_is_not_there_and_a_folder_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    for name, why in (("none.toml", "No such file"), ("folder.toml", "Is a directory")):
+        with pytest.raises(MissingError, match=f"{name} cannot be read: {why}") as error:
+            recipe_of(str(tmp_path / name))
+        assert "base" in error.value.try_
+
+
+# --- the line of a key --------------------------------------------------------------------------------------
+
+HARD = """\
+# pad = 0
+source = \"\"\"
+pad = 1
+[augmentation]
+\"\"\"
+"quoted key" = [
+    1,  # pad = 2
+    2,
+]
+[other]
+pad = 3
+
+[ 'augmentation' ]  # [third]
+flip = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "line"),
+    [
+        (HARD, ("source",), 2),
+        (HARD, ("quoted key",), 6),
+        (HARD, ("other",), 10),
+        (HARD, ("other", "pad"), 11),
+        (HARD, ("augmentation",), 13),
+        (HARD, ("augmentation", "flip"), 14),
+        (HARD + '"pad" = 4', ("augmentation", "pad"), 15),
+        (HARD, ("augmentation", "pad"), 0),
+        (HARD, ("pad",), 0),
+        ("a.b.c = 1\na.b.d = 2", ("a", "b", "d"), 2),
+        ("a = 'form\u2028feed'\nb = 1", ("b",), 2),
+        ("a = 1\nb = { c = 2 }", ("b", "c"), 2),
+    ],
+)
+def test_a_keys_line_is_where_its_statement_begins(text: str, keys: tuple[str, ...], line: int) -> None:
+    tomllib.loads(text)
+    assert line_of(text, keys) == line
+
+
+SPACE = st.lists(st.sampled_from(["", "# key0 = 1", "  ", "#", "# [table]"]), max_size=3)
+VALUES = st.sampled_from(
+    ["1", "'key0 = 2'", '"""\nkey1 = 3\n"""', "[\n1,\n# key0 = 1\n2,\n]", "'''\n[table]\n'''", "{ a = 1 }"]
+)
+
+
+@given(top=st.lists(st.tuples(SPACE, VALUES), max_size=4), inner=st.lists(st.tuples(SPACE, VALUES), max_size=4))
+def test_lines_of_all_keys_are_those_they_were_written_on(
+    top: list[tuple[list[str], str]], inner: list[tuple[list[str], str]]
+) -> None:
+    lines: list[str] = []
+    wanted: dict[tuple[str, ...], int] = {}
+    for table, statements in (((), top), (("table",), inner)):
+        lines += [f"[{name}]" for name in table]
+        for index, (space, value) in enumerate(statements):
+            lines += space
+            wanted[*table, f"key{index}"] = len(lines) + 1
+            lines += f"key{index} = {value}".split("\n")
+    assert {keys: line_of("\n".join(lines), keys) for keys in wanted} == wanted
+
+
+# --- on the command line ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ("lr = 0.1\nepocs = 5", 2, "my.toml, line 2: no key 'epocs'; did you mean 'epochs'?"),
+        ("epochs = 0", 2, "my.toml, line 1: epochs is 0"),
+        ("x = [", 2, "my.toml cannot be read"),
+        (None, 4, "my.toml cannot be read: No such file"),
+    ],
+)
+def test_train_ends_with_two_lines_and_the_right_exit_code(
+    tmp_path: Path, write: Write, text: str | None, code: int, says: str
+) -> None:
+    if text is not None:
+        write(text)
+    result = call("train", "--recipe", str(tmp_path / "my.toml"), "--data", "digits", "--runs-dir", str(tmp_path))
+    assert (result.exit_code, result.stdout) == (code, "")
+    error, hint = result.stderr.splitlines()
+    assert error.startswith("error: ") and says in error
+    assert hint.startswith("  try: ")
+
+
+def test_the_example_trains_and_its_values_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_images(tmp_path / "pictures", tiny_data(train=32, test=4))
+    monkeypatch.chdir(EXAMPLE.parent)
+    result = call("train", "--model", TINY_FILE, "--data", str(data), "--recipe", EXAMPLE.name, "--epochs", "1",
+                  "--val", "0", "--run", "one", "--runs-dir", str(tmp_path / "runs"))  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    record = read_record(tmp_path / "runs" / "one")
+    assert record.config["recipe"] == str(EXAMPLE)
+    assert {key: record.config[key] for key in COURSE.values()} == {
+        **COURSE.values(),
+        "epochs": 1,
+        "batch_size": 64,
+        "lr": 0.05,
+        "augmentation": {"pad": 4, "flip": True, "cutout": 8},
+    }
+    assert (record.origins["lr"], record.origins["epochs"]) == ("recipe", "flag")
+    assert run_view(read_run(tmp_path / "runs" / "one")).recipe == "my_recipe.toml"
+
+
+def test_augmentation_of_a_file_is_shown(tmp_path: Path, write: Write) -> None:
+    path = write("[augmentation]\npad = 1\ncutout = 3")
+    result = call("show", "augment", "digits", "--recipe", str(path), "--runs-dir", str(tmp_path))
+    assert result.exit_code == 0, result.stderr
+    assert "a square of 3 pixels" in result.stdout
+
+
+def test_the_list_of_recipes_fits_80_columns_and_its_json_has_every_value() -> None:
+    shown = call("list", "recipes").stdout
+    rows = json.loads(call("list", "recipes", "--json").stdout)["recipes"]
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
+    assert rows == [{"name": one.name, **one.values(), "source": one.source} for one in RECIPES.values()]
+    for one in RECIPES.values():
+        assert " ".join(one.source.split()) in " ".join(shown.split())
