@@ -19,7 +19,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo with small nets and a short recipe; what it does with them is the same."""
     monkeypatch.setattr(bench.demonstration, "MODELS", (TINY_FILE,))
     monkeypatch.setattr(bench.demonstration, "name_of", lambda model: "demo-tiny")
-    monkeypatch.setattr(bench.api, "find_recipe", lambda name: replace(QUICK, epochs=1))
+    monkeypatch.setattr(bench.api, "recipe_of", lambda name: replace(QUICK, epochs=1))
 
 
 @pytest.mark.usefixtures("small")
