@@ -21,6 +21,7 @@ from bench.starting import initial_model, load_pretrained, say_how_long
 from bench.store import create_run, find_run, write_bytes
 from bench.trained import open_run
 from bench.training import TrainSettings, choose_images
+from bench.tuning import find_learning_rate
 from bench.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export_figure",
+    "find_learning_rate",
     "markdown_of",
     "newest_run",
     "page_of",

@@ -107,6 +107,11 @@ def export_figure(  # noqa: PLR0913 (one parameter for each option of the comman
     return drawn
 
 
+def draw_curve(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float, title: str) -> None:
+    """Draw the curve of a learning-rate range test, as .png or .pdf."""
+    _from_reports("curve", "rate_figure")(path, rates, losses, suggestion, title)
+
+
 def _from_reports(module: str, name: str) -> Callable[..., Any]:
     """A function of bench.reports, by name: nothing above imports that folder."""
     function: Callable[..., Any] = getattr(importlib.import_module(f"bench.reports.{module}"), name)

@@ -1,0 +1,113 @@
+"""The range test: everything put back, the curve from 1e-7, and no confidence at an edge."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import QUICK, TINY, TINY_FILE, tiny_data
+from typer.testing import CliRunner
+
+from bench.cli import tuning
+from bench.cli.main import app
+from bench.contracts import Silence
+from bench.errors import UsageError
+from bench.lrfinding import RangeTest, find_rate, suggest
+from bench.training import TrainSettings
+from bench.weights import build_seeded
+
+assert tuning
+CPU = torch.device("cpu")
+
+
+def search(net: torch.nn.Module, **options: float) -> RangeTest:
+    return find_rate(net, tiny_data(16), TrainSettings(QUICK, val=0), device=CPU, progress=Silence(), **options)  # type: ignore[arg-type]
+
+
+def test_the_model_is_put_back_bit_for_bit() -> None:
+    net = build_seeded(TINY, 4, 0)
+    net.layer3.eval()
+    state = copy.deepcopy(net.state_dict())
+    flags = {name: module.training for name, module in net.named_modules()}
+    momentum = net.layer3[1].momentum
+    search(net, steps=30)
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+    assert {name: module.training for name, module in net.named_modules()} == flags
+    assert net.layer3[1].momentum == momentum
+    assert all(each.grad is None for each in net.parameters())
+
+
+def test_the_model_is_put_back_after_a_failure_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    import bench.lrfinding
+
+    def planted(*rest: object, **named: object) -> None:
+        raise RuntimeError("planted")
+
+    net = build_seeded(TINY, 4, 0)
+    state = copy.deepcopy(net.state_dict())
+    monkeypatch.setattr(bench.lrfinding, "_climb", planted)
+    with pytest.raises(RuntimeError, match="planted"):
+        search(net)
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+    assert net.training
+
+
+def test_rates_start_at_1e_7_and_grow_by_one_factor() -> None:
+    rates = search(build_seeded(TINY, 4, 0), steps=20, highest=1e-2).rates
+    assert rates[0] == pytest.approx(1e-7)
+    assert rates[-1] == pytest.approx(1e-2)
+    factors = [second / first for first, second in itertools.pairwise(rates)]
+    assert max(factors) == pytest.approx(min(factors))
+
+
+def test_a_curve_ends_where_the_loss_blows_up() -> None:
+    found = search(build_seeded(TINY, 4, 0), steps=60, highest=1e12)
+    assert len(found.rates) < 60
+    assert all(math.isfinite(loss) for loss in found.losses)
+
+
+def test_the_suggestion_is_where_the_curve_falls_fastest() -> None:
+    rates = [10 ** (place / 10 - 7) for place in range(71)]
+    losses = [2.3 - 2 / (1 + math.exp(-3 * (math.log10(rate) + 3))) for rate in rates]  # steepest at 1e-3
+    found = suggest(rates, losses)
+    assert found.suggestion == pytest.approx(1e-3)
+    assert not found.at_edge
+
+
+@pytest.mark.parametrize("steepest", [-6.9, -0.1])
+def test_a_suggestion_at_an_edge_is_marked(steepest: float) -> None:
+    rates = [10 ** (place / 10 - 7) for place in range(71)]
+    losses = [2.3 - 2 / (1 + math.exp(-3 * (math.log10(rate) - steepest))) for rate in rates]
+    assert suggest(rates, losses).at_edge
+
+
+def test_too_few_steps_and_a_loss_that_blows_up_at_once_are_errors() -> None:
+    with pytest.raises(UsageError, match="make no curve"):
+        search(build_seeded(TINY, 4, 0), steps=3)
+    with pytest.raises(UsageError, match="blew up"):
+        suggest([1e-7, 1e-6], [2.3, 9.0])
+
+
+def test_the_seed_decides_the_curve() -> None:
+    first, same = (search(build_seeded(TINY, 4, 0), steps=12) for _ in range(2))
+    settings = TrainSettings(replace(QUICK), seed=1, val=0)
+    other = find_rate(build_seeded(TINY, 4, 0), tiny_data(16), settings, device=CPU, progress=Silence(), steps=12)
+    assert first == same
+    assert first.losses != other.losses
+
+
+def test_the_command_draws_the_curve_and_prints_the_rate(tmp_path: Path) -> None:
+    words = ["lr-find", "--model", TINY_FILE, "--data", "digits", "--recipe", "demo", "--steps", "25", "--json"]
+    result = CliRunner().invoke(app, [*words, "--runs-dir", str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert answer["rates"][0] == pytest.approx(1e-7)
+    assert Path(answer["curve"]).read_bytes().startswith(b"\x89PNG")
+    bad = CliRunner().invoke(app, [*words[:-1], "--out", str(tmp_path / "curve.gif"), "--runs-dir", str(tmp_path)])
+    assert (bad.exit_code, "'.gif'" in bad.stderr) == (2, True)
