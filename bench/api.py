@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,6 +132,7 @@ def _resume(run: str, options: Mapping[str, object], place: Workplace) -> Path:
     """Go on with an unfinished run; `options` are all values that `train` was called with."""
     moved = refuse_beside(options, inspect.signature(train).parameters, place.origins)
     folder = find_unfinished(place.runs, run)
+    place = replace(place, runs=folder.parent)  # a path may lead elsewhere
     with held(folder):
         complete(reopen(folder, moved, place), place)
     return _presented(folder, place)
@@ -139,7 +141,7 @@ def _resume(run: str, options: Mapping[str, object], place: Workplace) -> Path:
 def _presented(folder: Path, place: Workplace) -> Path:
     """The folder of a run that is done, as the latest one and with its page."""
     write_bytes(place.runs / "latest", folder.name.encode())
-    report(str(folder) if folder.parent != place.runs else folder.name, workplace=place)
+    report(folder.name, workplace=place)
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import RunError, StoreError, UsageError
 from bench.explanations import data_of_run
-from bench.keeping import cut_log, fingerprint, newest_resume, resume_files, sweep
+from bench.keeping import cut_log, discard, fingerprint, newest_resume, resume_files, sweep
 from bench.machine import choose_device, versions
 from bench.recipes import Recipe
 from bench.runlife import Job
@@ -78,6 +78,7 @@ def reopen(folder: Path, moved: str | None, place: Workplace) -> Job:
     """
     record = read_record(folder)
     if record.status == "done":
+        discard(folder)  # a kill after the last step may have left them
         raise UsageError(f"run '{record.name}' is done", try_=f"bench report {record.name}")
     device, settings = _device(record), settings_of(record)
     start = newest_resume(folder, fingerprint(record), place.progress.warn)

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -189,7 +190,8 @@ class FileKeeper:
         log = self.folder / LOG
         size = log.stat().st_size if log.is_file() else 0
         threads = torch.get_num_threads()
-        write_resume(self.folder, Resume(self.run, state, size, threads, versions(), self.resumed))
+        with writing_into(self.folder):
+            write_resume(self.folder, Resume(self.run, state, size, threads, versions(), self.resumed))
         self.last = time.monotonic()
         if self.asked():
             self.stop()
@@ -210,8 +212,8 @@ def writing_into(folder: Path) -> Iterator[None]:
 
 def resume_command(folder: Path) -> str:
     """What to type to continue a run."""
-    where = "" if folder.parent == Path("runs") else f" --runs-dir {folder.parent}"
-    return f"bench train --resume {folder.name}{where}"
+    where = [] if folder.parent == Path("runs") else ["--runs-dir", str(folder.parent)]
+    return shlex.join(["bench", "train", "--resume", folder.name, *where])
 
 
 @contextmanager

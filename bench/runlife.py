@@ -128,11 +128,12 @@ def train_into(job: Job, place: Workplace) -> None:
     folder, epochs = job.folder, job.settings.recipe.epochs
 
     def on_epoch(point: EpochPoint) -> None:
-        append_line(folder / LOG, dataclasses.asdict(point))
+        with writing_into(folder):
+            append_line(folder / LOG, dataclasses.asdict(point))
         place.progress.say(epoch_line(point, epochs))
 
     try:
-        with writing_into(folder), deferred() as question:
+        with deferred() as question:
             keeper = FileKeeper(
                 folder,
                 fingerprint(read_record(folder)),

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typer.testing import CliRunner, Result
 from bench import api, keeping, store
 from bench.cli import working
 from bench.cli.main import app
+from bench.continuing import find_unfinished
 from bench.contracts import Silence
 from bench.errors import BenchError, GuardRailError, RunError, StoreError, UsageError
 from bench.keeping import Resume, fingerprint, held, newest_resume, read_resume, resume_files, write_resume
@@ -39,6 +40,15 @@ from bench.workplace import Workplace
 assert working
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {"model": TINY_FILE, "epochs": 3, "batch_size": 16, "lr": 0.05, "val": 0.25}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Nets as small as these only wait for a second one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class Every:
@@ -222,6 +232,37 @@ def test_a_resumed_run_equals_the_whole_one(
     assert (record.status, record.message, record.metrics["resumed"]) == ("done", "", 1)
     assert (place.runs / "latest").read_text() == "broken"
     assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_a_run_that_was_stopped_while_it_was_tested_is_tested_again(
+    place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+) -> None:
+    import bench.runlife
+
+    def stopped(*values: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.runlife, "evaluate_into", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            api.train(data=str(pictures), run="untested", workplace=place, **OPTIONS)
+    folder = place.runs / "untested"
+    assert api.train(resume=str(folder), workplace=Workplace(place.runs / "elsewhere", place.cache)) == folder
+    assert same_result(folder, whole)
+    assert (place.runs / "latest").read_text() == "untested"
+
+
+def test_latest_is_the_unfinished_run_that_was_kept_last(
+    broken_off: Path, place: Workplace, pictures: Path, whole: Path
+) -> None:
+    other = place.runs / "older"
+    other.mkdir()
+    for path in broken_off.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+        os.utime(other / path.name, (1, 1))
+    (place.runs / "strange").mkdir()
+    (place.runs / "strange" / "run.json").write_text("no record", encoding="utf-8")
+    assert find_unfinished(place.runs, "latest") == broken_off
 
 
 def test_lines_of_epochs_that_come_again_are_cut(broken_off: Path, place: Workplace, whole: Path) -> None:

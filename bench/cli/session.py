@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PREFIX = "BENCH_"
 OWN_VARIABLES = {"BENCH_CACHE"}
 SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
-PERSONAL = {"moved"}  # options about one run, which no variable may set for all
+PERSONAL = {"moved", "resume"}  # options about one run, which no variable may set for all
 PANEL = "Everywhere"
 
 
