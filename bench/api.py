@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.comparisons import compare
+from bench.continuing import find_unfinished, refuse_beside, reopen
 from bench.data import load_dataset, settled_source
 from bench.demonstration import run_demo
 from bench.explanations import Explained, data_of_run, explain, newest_run
+from bench.keeping import held
 from bench.machine import choose_device
 from bench.recipefiles import recipe_of
 from bench.registry import one_of, settled
 from bench.rendering import export_figure, markdown_of, page_of, report
-from bench.runlife import begin, evaluate_into, recorded, train_into
+from bench.runlife import Job, begin, complete, evaluate_into
 from bench.starting import initial_model, load_pretrained, say_how_long
 from bench.store import create_run, find_run, write_bytes
 from bench.trained import open_run
@@ -61,6 +66,7 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     pretrained: str | None = None,
     device: str = "auto",
     run: str | None = None,
+    resume: str | None = None,
     skip_bad: bool = False,
     dry_run: bool = False,
     workplace: Workplace | None = None,
@@ -76,6 +82,8 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
         init: `native`, or `shared` for the one initialisation that all models of the family can start from.
         pretrained: `imagenet`, or a run or checkpoint to start from.
         run: name of the run folder; by default <model>-<data>-s<seed>-<n>.
+        resume: an unfinished run, or `latest` for the newest one; it goes on with its own settings, and of the other
+            options only `data` may be given, for a data set that was moved.
 
     Returns:
         The run folder; after a dry run, which only says what would be done, the folder of all runs.
@@ -84,7 +92,11 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
         UsageError: a name or value that cannot be meant.
         DataError: the data cannot be used.
         GuardRailError: the numbers cannot be those of a training that works.
+        RunError: another process trains in the run folder, or it cannot be written.
     """
+    options = dict(locals())  # before anything else has a name here
+    if resume is not None:
+        return _resume(resume, options, workplace or Workplace())
     one_of("--init", init, ("native", "shared"))
     place = workplace or Workplace()
     changes = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay}
@@ -114,11 +126,24 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
         "pretrained": pretrained,
         "device": device,
     }
-    begin(folder, place, dataset, config, where, from_recipe=set(chosen.values()))
-    with recorded(folder):
-        train_into(folder, net, dataset, settings, where, place.progress)
-        statistics = (dataset.mean, dataset.std)
-        evaluate_into(folder, net, dataset, statistics, device=where, progress=place.progress)
+    with held(folder):
+        begin(folder, place, dataset, config, where, from_recipe=set(chosen.values()))
+        complete(Job(folder, net, dataset, settings, where), place)
+    return _presented(folder, place)
+
+
+def _resume(run: str, options: Mapping[str, object], place: Workplace) -> Path:
+    """Go on with an unfinished run; `options` are all values that `train` was called with."""
+    moved = refuse_beside(options, inspect.signature(train).parameters, place.origins)
+    folder = find_unfinished(place.runs, run)
+    place = replace(place, runs=folder.parent)  # a path may lead elsewhere
+    with held(folder):
+        complete(reopen(folder, moved, place), place)
+    return _presented(folder, place)
+
+
+def _presented(folder: Path, place: Workplace) -> Path:
+    """The folder of a run that is done, as the latest one and with its page."""
     write_bytes(place.runs / "latest", folder.name.encode())
     report(folder.name, workplace=place)
     return folder

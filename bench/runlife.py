@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.contracts import RunRecord
-from bench.errors import BenchError
+from bench.errors import BenchError, GuardRailError
 from bench.evaluation import Scores, predict, score
+from bench.keeping import (
+    FileKeeper,
+    Resume,
+    discard,
+    fingerprint,
+    resume_command,
+    resume_files,
+    unlock_for_good,
+    writing_into,
+)
 from bench.machine import environment
+from bench.stopping import deferred
 from bench.store import (
     CHECKPOINT,
     LOG,
     PREDICTIONS,
     RUN_SCHEMA,
     append_line,
+    read_record,
     sha256,
     updated,
     write_checkpoint,
@@ -36,6 +49,22 @@ if TYPE_CHECKING:
     from bench.contracts import Dataset, Progress
     from bench.evaluation import Statistics
     from bench.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that a run folder was made for.
+
+    Attributes:
+        start: what it continues from; None begins it.
+    """
+
+    folder: Path
+    net: nn.Module
+    data: Dataset
+    settings: TrainSettings
+    device: torch.device
+    start: Resume | None = None
 
 
 def begin(
@@ -71,40 +100,76 @@ def begin(
 
 @contextmanager
 def recorded(folder: Path) -> Iterator[None]:
-    """Whatever ends the block early is written into the run's record, and goes on."""
+    """Whatever ends the block early is written into the run's record, and goes on with the command that resumes."""
     try:
         yield
     except BaseException as error:
         status = "failed" if isinstance(error, Exception) else "interrupted"
         message = error.message if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        updated(folder, lambda record: dataclasses.replace(record, status=status, message=message.strip(": ")))
+        if resume_files(folder):
+            error.add_note(resume_command(folder))
+        with suppress(OSError):  # on a full disk what ended the block is what matters
+            updated(folder, lambda record: dataclasses.replace(record, status=status, message=message.strip(": ")))
         raise
 
 
-def train_into(
-    folder: Path, net: nn.Module, data: Dataset, settings: TrainSettings, device: torch.device, progress: Progress
-) -> None:
+def complete(job: Job, place: Workplace) -> None:
+    """Train, or go on training, then test once; nothing that only an unfinished run needs is left."""
+    with recorded(job.folder):
+        train_into(job, place)
+        statistics = (job.data.mean, job.data.std)
+        evaluate_into(job.folder, job.net, job.data, statistics, device=job.device, progress=place.progress)
+    discard(job.folder)
+    unlock_for_good(job.folder)
+
+
+def train_into(job: Job, place: Workplace) -> None:
     """Train, then write the checkpoint, once, and the figures."""
-    epochs = settings.recipe.epochs
+    folder, epochs = job.folder, job.settings.recipe.epochs
 
     def on_epoch(point: EpochPoint) -> None:
-        append_line(folder / LOG, dataclasses.asdict(point))
-        progress.say(epoch_line(point, epochs))
+        with writing_into(folder):
+            append_line(folder / LOG, dataclasses.asdict(point))
+        place.progress.say(epoch_line(point, epochs))
 
-    rate = train_model(net, data, settings, device=device, progress=progress, on_epoch=on_epoch)
+    try:
+        with deferred() as question:
+            keeper = FileKeeper(
+                folder,
+                fingerprint(read_record(folder)),
+                place.save_every,
+                asked=question.asked,
+                stop=question.answer,
+                resumed=job.start.resumed + 1 if job.start else 0,
+            )
+            rate = train_model(
+                job.net,
+                job.data,
+                job.settings,
+                device=job.device,
+                progress=place.progress,
+                on_epoch=on_epoch,
+                start=job.start.state if job.start else None,
+                keeper=keeper,
+            )
+    except GuardRailError:  # to continue would only break the same rule again
+        discard(folder)
+        raise
     metrics = {
         "epochs_run": epochs,
-        "train_images": len(choose_images(data, settings)[0]),
+        "train_images": len(choose_images(job.data, job.settings)[0]),
         "train_images_per_second": rate,
-        "parameters": sum(each.numel() for each in net.parameters()),
+        "parameters": sum(each.numel() for each in job.net.parameters()),
+        "resumed": keeper.resumed,
     }
 
     def finish(record: RunRecord) -> RunRecord:
         about = {name: record.data[name] for name in ("classes", "mean", "std", "mirror")}
-        digest = write_checkpoint(folder / CHECKPOINT, net.state_dict(), {"model": record.model, **about})
+        digest = write_checkpoint(folder / CHECKPOINT, job.net.state_dict(), {"model": record.model, **about})
         return dataclasses.replace(record, metrics=metrics, artefacts={CHECKPOINT: digest})
 
-    updated(folder, finish)
+    with writing_into(folder):
+        updated(folder, finish)
 
 
 def epoch_line(point: EpochPoint, epochs: int) -> str:

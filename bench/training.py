@@ -17,6 +17,7 @@ from bench.data import limit_balanced, split_validation
 from bench.errors import DataError, GuardRailError, UsageError
 from bench.evaluation import predict, prepare, score
 from bench.meter import Meter, now
+from bench.resuming import Forgetful, Keeper, Position, State
 from bench.stats import above_chance
 from bench.views import EpochPoint
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 FIRST_LOSS_BAND = 0.5  # nats around ln(K) in which an untrained classifier's loss lies
 CHANCE_STEPS = 500  # before that many steps an honest run may still be near chance
 CHANCE_P = 1e-3
+NOT_KEPT = Forgetful()
 BACKWARD_COST = 3.0  # a training step costs three forward passes: forward, input gradients, weight gradients
 
 
@@ -68,6 +70,8 @@ def train_model(
     device: torch.device,
     progress: Progress,
     on_epoch: Callable[[EpochPoint], None] = lambda point: None,
+    start: State | None = None,
+    keeper: Keeper = NOT_KEPT,
 ) -> float | None:
     """Train a model in place; the test split is never looked at.
 
@@ -75,6 +79,8 @@ def train_model(
         model: gives logits (N, K) for (N, 3, H, W).
         data: whose training split is used.
         on_epoch: called with the figures of each epoch.
+        start: a state that `keeper` was given before; the training goes on from there as if it had never ended.
+        keeper: is asked between steps, and given the state before the first epoch and after each.
 
     Returns:
         Training images a second over whole epochs, augmentation included.
@@ -95,14 +101,15 @@ def train_model(
     optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")
     share = labels.bincount().max().item() / len(labels)
     fill, meter, look_every = fill_colour(data.mean).to(device), Meter(device), 50 if device.type == "cuda" else 1
+    position = Position(model, optimizer, order, pixels, meter)
+    position.restore(start) if start else keeper.keep(position.capture(0, steps))
 
-    for epoch in range(recipe.epochs):
+    for epoch in range(start.epoch if start else 0, recipe.epochs):
         model.train()
-        started, seen = now(device), 0
-        loss_sum, right = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
+        tally = position.begin(start if start and epoch == start.epoch else None)
         permutation = torch.randperm(len(images), generator=order).to(device)
-        with progress.track(f"epoch {epoch + 1}/{recipe.epochs}", steps * batch_size) as task:
-            for step in range(steps):
+        with progress.track(f"epoch {epoch + 1}/{recipe.epochs}", (steps - tally.step) * batch_size) as task:
+            for step in range(tally.step, steps):
                 rate = set_rate(optimizer, recipe.learning_rate(epoch * steps + step, steps * recipe.epochs))
                 batch = permutation[step * batch_size : (step + 1) * batch_size]
                 inputs = augment(images[batch], augmentation, fill=fill, generator=pixels)
@@ -116,20 +123,22 @@ def train_model(
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                seen += batch_size
-                loss_sum += loss.detach() * batch_size
-                right += (logits.detach().argmax(dim=1) == labels[batch]).sum()
+                tally.add(loss, logits, labels[batch])
                 note = ""
                 if step % look_every == look_every - 1:  # reading a value makes a GPU wait
                     check_loss(loss.item(), epoch, step)
-                    note = f"loss {loss_sum.item() / seen:.3f}, accuracy {right.item() / seen:.1%}, lr {rate:.3f}"
+                    note = f"loss {tally.loss:.3f}, accuracy {tally.right.item() / tally.seen:.1%}, lr {rate:.3f}"
                 task.advance(batch_size, note)
-        meter.add(seen, now(device) - started)
-        check_loss(loss_sum.item() / seen, epoch, steps)
-        check_chance(int(right), seen, share, steps_done=(epoch + 1) * steps)
+                if keeper.due():
+                    keeper.keep(position.capture(epoch, steps, tally))
+        seen, right = tally.seen, int(tally.right)
+        meter.add(seen, now(device) - tally.started)
+        check_loss(tally.loss, epoch, steps)
+        check_chance(right, seen, share, steps_done=(epoch + 1) * steps)
         val_loss, val_accuracy = validate(model, data, val_ids, device)
-        speed = seen / meter.laps[-1][1]
-        on_epoch(EpochPoint(epoch + 1, loss_sum.item() / seen, int(right) / seen, val_loss, val_accuracy, speed, rate))
+        speed, rate = seen / meter.laps[-1][1], optimizer.param_groups[0]["lr"]
+        on_epoch(EpochPoint(epoch + 1, tally.loss, right / seen, val_loss, val_accuracy, speed, rate))
+        keeper.keep(position.capture(epoch + 1, steps))
     return meter.rate
 
 

@@ -29,6 +29,7 @@ class Workplace:
         command: the command line to store.
         origins: where each setting came from (`flag`, `env`, `file`); those not named are defaults.
         progress: who is told what goes on.
+        save_every: seconds between two resume files of a training within an epoch.
     """
 
     runs: Path = Path("runs")
@@ -37,6 +38,7 @@ class Workplace:
     command: str = ""
     origins: Mapping[str, str] = field(default_factory=dict)
     progress: Progress = field(default_factory=Silence)
+    save_every: float = 60.0
     models: Registry[ModelSpec] = field(default_factory=lambda: discover("model", ModelSpec))
     explainers: Registry[ExplainerSpec] = field(default_factory=lambda: discover("explainer", ExplainerSpec))
 

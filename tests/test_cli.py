@@ -243,6 +243,9 @@ def test_a_run_without_errors_is_a_result(copy: Path, pictures: Path) -> None:
         (("train", "--device", "tpu"), 2, "no device 'tpu'"),
         (("train", "--val", "1.5", "--data", "digits"), 2, "val 1.5"),
         (("train", "--epochs", "0"), 2, "epochs is 0"),
+        (("train", "--resume", "latest"), 4, "no unfinished run"),
+        (("train", "--resume", "nothing-here"), 4, "no run 'nothing-here'"),
+        (("train", "--resume", "latest", "--epochs", "3"), 2, "--epochs beside --resume"),
         (("evaluate", "--fail-if", "acc < 1"), 2, "acc < 1"),
         (("trian",), 2, "did you mean"),
         (("train", "--modle", "x"), 2, "--modle"),
@@ -427,5 +430,8 @@ def test_an_interrupted_training_ends_with_its_code_and_says_so(
     assert "interrupted" in errors
     assert "Traceback" not in errors
     folder = next((tmp_path / "runs").iterdir())
+    assert f"Continue: bench train --resume {folder.name}\n" in errors
     assert read_record(folder).status == "interrupted"
-    assert {path.name for path in folder.iterdir()} == {"run.json", "log.jsonl"}
+    names = {path.name for path in folder.iterdir()}
+    assert len([name for name in names if name.startswith("resume-")]) == 2
+    assert {name for name in names if not name.startswith("resume-")} == {"run.json", "log.jsonl", ".training.lock"}

@@ -18,7 +18,7 @@ from bench.contracts import Dataset, ExplainerSpec, Silence
 from bench.errors import ContractError, StoreError, UsageError
 from bench.explaining import explain_run
 from bench.registry import discover
-from bench.runlife import begin, evaluate_into, recorded, train_into
+from bench.runlife import Job, begin, complete, recorded
 from bench.store import CHECKPOINT, PREDICTIONS, read_checkpoint, read_npz, read_record, write_checkpoint, write_npz
 from bench.trained import Trained, open_run, read_predictions
 from bench.training import TrainSettings
@@ -52,9 +52,7 @@ def run(tmp_path: Path, data: Dataset) -> Path:
     place = Workplace(runs=tmp_path)
     begin(folder, place, data, {"model": TINY_FILE, "recipe": "quick"}, CPU)
     net = build_seeded(TINY, 4, 0)
-    with recorded(folder):
-        train_into(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU, Silence())
-        evaluate_into(folder, net, data, (data.mean, data.std), device=CPU, progress=Silence())
+    complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU), place)
     CALLS.clear()
     return folder
 

@@ -14,7 +14,7 @@ from bench.data import load_dataset
 from bench.errors import StoreError, UsageError
 from bench.recipes import Recipe, find_recipe
 from bench.registry import discover
-from bench.runlife import begin, evaluate_into, train_into
+from bench.runlife import Job, begin, complete
 from bench.starting import duration, initial_model, load_pretrained, say_how_long
 from bench.store import read_record
 from bench.training import TrainSettings, train_model
@@ -65,9 +65,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "first"
     folder.mkdir()
     data, net = tiny_data(16, 4), build_seeded(TINY, 4, 0)
-    begin(folder, Workplace(runs=folder.parent), data, {"model": TINY_FILE}, CPU)
-    train_into(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU, Silence())
-    evaluate_into(folder, net, data, (data.mean, data.std), device=CPU, progress=Silence())
+    place = Workplace(runs=folder.parent)
+    begin(folder, place, data, {"model": TINY_FILE}, CPU)
+    complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU), place)
     return folder
 
 

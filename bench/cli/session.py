@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PREFIX = "BENCH_"
 OWN_VARIABLES = {"BENCH_CACHE"}
 SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
-PERSONAL = {"moved"}  # options about one run, which no variable may set for all
+PERSONAL = {"moved", "resume"}  # options about one run, which no variable may set for all
 PANEL = "Everywhere"
 
 
@@ -231,8 +231,10 @@ class Group(TyperGroup):
                 raise
             raise typer.Exit(error.exit_code) from error
         except (KeyboardInterrupt, Terminated) as error:
+            notes = getattr(error, "__notes__", ())  # a training that can be continued left the command here
+            what = f"Continue: {notes[0]}" if notes else f"Start again: {shlex.join(['bench', *sys.argv[1:]])}"
             _errors().print(
-                f"interrupted; nothing half-written is left. Start again: {shlex.join(['bench', *sys.argv[1:]])}",
+                f"interrupted; nothing half-written is left. {what}",
                 soft_wrap=True,
                 highlight=False,
                 markup=False,

@@ -49,6 +49,7 @@ def train(
     pretrained: Annotated[str | None, typer.Option(help="imagenet, a run, or a checkpoint.safetensors.")] = None,
     device: Device = "auto",
     run: Annotated[str | None, typer.Option("--run", help="Name of the new run.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with an unfinished run: its name, or latest.")] = None,
     skip_bad: SkipBad = False,
     dry_run: DryRun = False,
     open_: Open = False,
@@ -60,7 +61,7 @@ def train(
     folder = api.train(
         model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay,
         optimizer=optimizer, seed=seed, val=val, limit=limit, init=init, pretrained=pretrained, device=device,
-        run=run, skip_bad=skip_bad, dry_run=dry_run, workplace=session.place,
+        run=run, resume=resume, skip_bad=skip_bad, dry_run=dry_run, workplace=session.place,
     )  # fmt: skip
     if dry_run:
         return Answer({"planned": True}, ())

@@ -1,0 +1,566 @@
+"""Never lose work: a training that ends early goes on as if it had not."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_images
+from torch import Tensor, nn
+from typer.testing import CliRunner, Result
+
+from bench import api, keeping, store
+from bench.cli import working
+from bench.cli.main import app
+from bench.continuing import find_unfinished
+from bench.contracts import Silence
+from bench.errors import BenchError, GuardRailError, RunError, StoreError, UsageError
+from bench.keeping import Resume, fingerprint, held, newest_resume, read_resume, resume_files, write_resume
+from bench.resuming import State
+from bench.stopping import deferred
+from bench.store import CHECKPOINT, LOG, read_checkpoint, read_lines, read_record
+from bench.training import TrainSettings, train_model
+from bench.views import EpochPoint
+from bench.weights import build_seeded
+from bench.workplace import Workplace
+
+assert working
+CPU = torch.device("cpu")
+OPTIONS: dict[str, Any] = {"model": TINY_FILE, "epochs": 3, "batch_size": 16, "lr": 0.05, "val": 0.25}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Nets as small as these only wait for a second one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Every:
+    """Keeps the state after every step, or ends the training after so many of them."""
+
+    def __init__(self, end: int | None = None) -> None:
+        self.states: list[State] = []
+        self.end = end
+
+    def due(self) -> bool:
+        return True
+
+    def keep(self, state: State) -> None:
+        self.states.append(state)
+        if self.end is not None and len(self.states) > self.end:
+            raise KeyboardInterrupt
+
+
+class Told(Silence):
+    """Remembers warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def without_times(points: list[EpochPoint]) -> list[EpochPoint]:
+    return [replace(point, images_per_second=0) for point in points]
+
+
+def lines_without_times(folder: Path) -> list[dict[str, Any]]:
+    return [{**line, "images_per_second": 0} for line in read_lines(folder / LOG)]
+
+
+def train(net: nn.Module, optimizer: str = "sgd", **options: Any) -> list[EpochPoint]:
+    points: list[EpochPoint] = []
+    recipe = replace(QUICK, optimizer=optimizer, lr=0.05 if optimizer == "sgd" else 0.001)
+    settings = TrainSettings(recipe, val=0.25)
+    train_model(net, tiny_data(), settings, device=CPU, progress=Silence(), on_epoch=points.append, **options)
+    return points
+
+
+# --- the loop -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_going_on_from_any_step_gives_the_weights_and_curves_of_the_whole_run(optimizer: str) -> None:
+    keeper, whole = Every(), build_seeded(TINY, 4, 0)
+    points = without_times(train(whole, optimizer, keeper=keeper))
+    assert [state.step for state in keeper.states[:14]] == [*range(13), 0]
+    for state in keeper.states[::5] + keeper.states[-2:]:
+        net = build_seeded(TINY, 4, 1)
+        again = without_times(train(net, optimizer, start=state))
+        assert equal(net.state_dict(), whole.state_dict()), state.done
+        assert again == points[state.epoch :]
+
+
+def test_keeping_states_changes_nothing() -> None:
+    kept, plain = build_seeded(TINY, 4, 0), build_seeded(TINY, 4, 0)
+    train(kept, keeper=Every())
+    train(plain)
+    assert equal(kept.state_dict(), plain.state_dict())
+
+
+def test_a_state_shares_no_memory_with_the_training() -> None:
+    keeper, net = Every(), build_seeded(TINY, 4, 0)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    train(net, keeper=keeper)
+    assert equal(keeper.states[0].weights, before)
+    for _ in range(2):  # and a training that went on from it left it as it was
+        again = build_seeded(TINY, 4, 1)
+        train(again, start=keeper.states[5])
+        assert equal(again.state_dict(), net.state_dict())
+
+
+class Dropping(TinyNet):
+    """The tiny net with a dropout, which draws from PyTorch's own generator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.fc(
+            nn.functional.dropout(self.layer4(self.layer3(x)).mean(dim=(2, 3)), 0.3, self.training)
+        )
+        return result
+
+
+def test_dropout_goes_on_with_the_same_numbers() -> None:
+    torch.manual_seed(0)
+    keeper, whole = Every(), Dropping(4)
+    train(whole, keeper=keeper)
+    torch.manual_seed(5)
+    net = Dropping(4)
+    train(net, start=keeper.states[7])
+    assert equal(net.state_dict(), whole.state_dict())
+
+
+def test_a_state_of_another_model_is_refused() -> None:
+    keeper = Every()
+    train(build_seeded(TINY, 4, 0), keeper=keeper)
+    other = keeper.states[3].weights | {"fc.weight": torch.zeros(5, 16)}
+    with pytest.raises(StoreError, match="does not fit"):
+        train(build_seeded(TINY, 4, 0), start=replace(keeper.states[3], weights=other))
+
+
+# --- run folders --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("pictures"), tiny_data(train=32, test=8))
+
+
+@pytest.fixture
+def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """Every step is kept."""
+    return Workplace(tmp_path / "runs", tmp_path_factory.getbasetemp() / "cache", save_every=0, progress=Told())
+
+
+@pytest.fixture
+def broken_off(place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that was interrupted in its second epoch."""
+    return break_off(place, pictures, monkeypatch, 10)
+
+
+def break_off(place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> Path:
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "write_resume", after(steps, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt) as caught:
+            api.train(data=str(pictures), run="broken", workplace=place, **OPTIONS)
+    assert caught.value.__notes__ == [f"bench train --resume broken --runs-dir {place.runs}"]
+    return place.runs / "broken"
+
+
+def after(count: int, error: BaseException) -> Callable[[Path, Resume], Path]:
+    """write_resume that fails once it was called so often."""
+    calls = iter(range(count))
+
+    def write(folder: Path, resume: Resume) -> Path:
+        if next(calls, None) is None:
+            raise error
+        return write_resume(folder, resume)
+
+    return write
+
+
+@pytest.fixture
+def whole(place: Workplace, pictures: Path) -> Path:
+    return api.train(data=str(pictures), run="whole", workplace=place, **OPTIONS)
+
+
+def same_result(one: Path, other: Path) -> bool:
+    weights = [read_checkpoint(each / CHECKPOINT)[0] for each in (one, other)]
+    return equal(*weights) and lines_without_times(one) == lines_without_times(other)
+
+
+def test_a_run_that_is_done_holds_nothing_an_unfinished_run_needs(whole: Path) -> None:
+    assert {path.name for path in whole.iterdir()} == {
+        "run.json", "log.jsonl", "checkpoint.safetensors", "predictions.npz", "report.html",
+    }  # fmt: skip
+    assert [line["epoch"] for line in read_lines(whole / LOG)] == [1, 2, 3]
+
+
+def test_the_newest_two_files_of_an_unfinished_run_are_kept(broken_off: Path) -> None:
+    assert [path.name for path in resume_files(broken_off)] == ["resume-8.pt", "resume-7.pt"]
+    assert read_record(broken_off).status == "interrupted"
+
+
+@pytest.mark.parametrize("steps", [1, 4, 7, 8, 19, 21])
+def test_a_resumed_run_equals_the_whole_one(
+    place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, steps: int
+) -> None:
+    folder = break_off(place, pictures, monkeypatch, steps)
+    assert api.train(resume="latest", workplace=place) == folder
+    assert same_result(folder, whole)
+    record = read_record(folder)
+    assert (record.status, record.message, record.metrics["resumed"]) == ("done", "", 1)
+    assert (place.runs / "latest").read_text() == "broken"
+    assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_a_run_that_was_stopped_while_it_was_tested_is_tested_again(
+    place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+) -> None:
+    import bench.runlife
+
+    def stopped(*values: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.runlife, "evaluate_into", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            api.train(data=str(pictures), run="untested", workplace=place, **OPTIONS)
+    folder = place.runs / "untested"
+    assert api.train(resume=str(folder), workplace=Workplace(place.runs / "elsewhere", place.cache)) == folder
+    assert same_result(folder, whole)
+    assert (place.runs / "latest").read_text() == "untested"
+
+
+def test_latest_is_the_unfinished_run_that_was_kept_last(
+    broken_off: Path, place: Workplace, pictures: Path, whole: Path
+) -> None:
+    other = place.runs / "older"
+    other.mkdir()
+    for path in broken_off.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+        os.utime(other / path.name, (1, 1))
+    (place.runs / "strange").mkdir()
+    (place.runs / "strange" / "run.json").write_text("no record", encoding="utf-8")
+    assert find_unfinished(place.runs, "latest") == broken_off
+
+
+def test_lines_of_epochs_that_come_again_are_cut(broken_off: Path, place: Workplace, whole: Path) -> None:
+    store.append_line(broken_off / LOG, {"epoch": 2, "of": "the step after the file"})
+    with (broken_off / LOG).open("ab") as file:
+        file.write(b'{"epoch": 3, "half a')
+    api.train(resume="broken", workplace=place)
+    assert same_result(broken_off, whole)
+
+
+def test_data_that_was_moved_can_be_named_and_other_data_is_refused(
+    broken_off: Path, place: Workplace, pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BenchError, match="is not the data"):
+        api.train(resume="broken", data="digits", workplace=place)
+    moved = write_images(tmp_path / "moved", tiny_data(train=32, test=8))
+    assert api.train(resume="broken", data=str(moved), workplace=place) == broken_off
+
+
+@pytest.mark.parametrize("given", [{"epochs": 9}, {"seed": 1}, {"run": "other"}, {"device": "cpu"}, {"dry_run": True}])
+def test_options_beside_resume_are_refused_by_name(broken_off: Path, place: Workplace, given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="--" + next(iter(given)).replace("_", "-")):
+        api.train(resume="broken", workplace=place, **given)
+    assert resume_files(broken_off)
+
+
+def test_a_run_that_is_done_or_has_no_file_is_refused(whole: Path, place: Workplace) -> None:
+    with pytest.raises(UsageError, match="is done"):
+        api.train(resume="whole", workplace=place)
+    with pytest.raises(StoreError, match="no unfinished run"):
+        api.train(resume="latest", workplace=place)
+    store.updated(whole, lambda record: replace(record, status="failed"))
+    with pytest.raises(StoreError, match="no resume file"):
+        api.train(resume="whole", workplace=place)
+
+
+def test_other_threads_or_versions_only_warn(broken_off: Path, place: Workplace) -> None:
+    path = resume_files(broken_off)[0]
+    found = read_resume(path, fingerprint(read_record(broken_off)))
+    write_resume(broken_off, replace(found, threads=999, versions={**found.versions, "torch": "0.1"}))
+    api.train(resume="broken", workplace=place)
+    assert isinstance(place.progress, Told)
+    assert ["999 threads" in words and "torch 0.1" in words for words in place.progress.warnings] == [True]
+
+
+def test_a_run_that_broke_a_guard_rail_leaves_nothing_to_continue(place: Workplace, pictures: Path) -> None:
+    with pytest.raises(GuardRailError):
+        api.train(data=str(pictures), run="wild", workplace=place, **{**OPTIONS, "lr": 1e30})
+    assert not resume_files(place.runs / "wild")
+    assert read_record(place.runs / "wild").status == "failed"
+
+
+# --- damaged files ------------------------------------------------------------------------------------------
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def swap(path: Path) -> None:
+    path.write_bytes(resume_files(path.parent)[1].read_bytes())
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (flip, "checksum"),
+        (cut, "checksum"),
+        (swap, "another step"),
+        (lambda path: path.write_bytes(b""), "not a resume"),
+    ],
+)
+def test_a_damaged_file_is_left_out_with_its_reason_and_the_one_before_it_used(
+    broken_off: Path, place: Workplace, whole: Path, damage: Callable[[Path], None], reason: str
+) -> None:
+    damage(resume_files(broken_off)[0])
+    api.train(resume="broken", workplace=place)
+    assert isinstance(place.progress, Told)
+    (words,) = place.progress.warnings
+    assert reason in words
+    assert "resume-7.pt" in words
+    assert same_result(broken_off, whole)
+
+
+def test_without_an_intact_file_nothing_is_touched(broken_off: Path, place: Workplace) -> None:
+    for path in resume_files(broken_off):
+        flip(path)
+    before = {path.name: path.read_bytes() for path in broken_off.iterdir() if path.name != "run.json"}
+    with pytest.raises(StoreError, match=r"resume-8.*resume-7"):
+        api.train(resume="broken", workplace=place)
+    assert {path.name: path.read_bytes() for path in broken_off.iterdir() if path.name != "run.json"} == before
+
+
+def test_a_file_of_a_run_with_other_settings_is_refused(broken_off: Path) -> None:
+    record = read_record(broken_off)
+    edited = replace(record, config={**record.config, "lr": 0.5})
+    with pytest.raises(StoreError, match="another run"):
+        newest_resume(broken_off, fingerprint(edited), lambda words: None)
+
+
+def test_a_log_that_lost_lines_is_noticed(broken_off: Path) -> None:
+    (broken_off / LOG).write_bytes(b"")
+    with pytest.raises(StoreError, match="has 0 bytes"):
+        newest_resume(broken_off, fingerprint(read_record(broken_off)), lambda words: None)
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, (str(self.target),))
+
+
+def test_a_planted_pickle_bomb_does_nothing(broken_off: Path, tmp_path: Path) -> None:
+    import hashlib
+    import io
+
+    path, target = resume_files(broken_off)[0], tmp_path / "exploded"
+    buffer = io.BytesIO()
+    torch.save({"schema": 1, "bomb": Bomb(target)}, buffer)
+    run = fingerprint(read_record(broken_off))
+    for data in (buffer.getvalue(), pickle.dumps(Bomb(target), protocol=2)):
+        head = f"bench resume file, sha256 of the rest: {hashlib.sha256(data).hexdigest()}\n".encode()
+        for planted in (data, head + data):  # with a checksum that fits, too
+            path.write_bytes(planted)
+            with pytest.raises(StoreError):
+                read_resume(path, run)
+    assert not target.exists()
+
+
+# --- writes that fail, other processes, signals -------------------------------------------------------------
+
+
+def test_a_full_disk_stops_with_a_clear_error_and_intact_files(
+    place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+) -> None:
+    real, room = os.fsync, iter(range(30))
+
+    def fsync(descriptor: int) -> None:
+        if next(room, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.os, "fsync", fsync)
+        with pytest.raises(RunError, match="No space left") as caught:
+            api.train(data=str(pictures), run="full", workplace=place, **OPTIONS)
+    assert "bench train --resume full" in caught.value.try_
+    folder = place.runs / "full"
+    run = fingerprint(read_record(folder))
+    assert [read_resume(path, run).state.done for path in resume_files(folder)]
+    api.train(resume="full", workplace=place)
+    assert same_result(folder, whole)
+
+
+def holder(folder: Path, ready: Any, leave: Any) -> None:
+    with held(folder):
+        ready.set()
+        leave.wait(60)
+
+
+def test_a_second_process_on_a_run_is_refused_and_told_of_the_first(broken_off: Path, place: Workplace) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, leave = context.Event(), context.Event()
+    other = context.Process(target=holder, args=(broken_off, ready, leave))
+    other.start()
+    try:
+        assert ready.wait(60)
+        for _ in range(2):  # the one that was refused does not take the name away
+            with pytest.raises(RunError, match=f"is being trained by process {other.pid}"):
+                api.train(resume="broken", workplace=place)
+    finally:
+        leave.set()
+        other.join(60)
+    assert api.train(resume="broken", workplace=place) == broken_off
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_it_is_answered_and_a_second_one_does_not(number: int) -> None:
+    class Came(BaseException):
+        pass
+
+    def come(number: int, frame: object) -> None:
+        raise Came
+
+    before = signal.signal(number, come)
+    try:
+        with pytest.raises(Came), deferred() as question:
+            signal.raise_signal(number)
+            assert question.asked()
+            question.answer()
+        with pytest.raises(Came), deferred() as question:
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            pytest.fail("the second signal waited")
+        with pytest.raises(Came), deferred():
+            signal.raise_signal(number)  # nobody answers
+        assert signal.getsignal(number) is come
+        signal.signal(number, signal.SIG_IGN)
+        with deferred() as question:
+            signal.raise_signal(number)
+            assert not question.asked()
+    finally:
+        signal.signal(number, before)
+
+
+def test_outside_the_main_thread_signals_are_left_alone() -> None:
+    seen = []
+
+    def look() -> None:
+        with deferred() as question:
+            seen.append(question.before)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [{}]
+
+
+def test_ctrl_c_within_a_step_keeps_the_state_after_it(
+    place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+) -> None:
+    forward, calls = nn.Module.__call__, iter(range(60))
+
+    def pressed(self: nn.Module, *values: Any) -> Any:
+        if next(calls, None) == 59:
+            signal.raise_signal(signal.SIGINT)
+        return forward(self, *values)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(nn.Module, "__call__", pressed)
+            with pytest.raises(KeyboardInterrupt):
+                api.train(data=str(pictures), run="asked", workplace=replace(place, save_every=1e9), **OPTIONS)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    folder = place.runs / "asked"
+    assert read_resume(resume_files(folder)[0], fingerprint(read_record(folder))).state.step > 0
+    api.train(resume="asked", workplace=place)
+    assert same_result(folder, whole)
+
+
+# --- the command line ---------------------------------------------------------------------------------------
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_the_command_line_resumes_and_names_what_may_not_stand_beside(
+    broken_off: Path, place: Workplace, whole: Path
+) -> None:
+    runs = ("--runs-dir", str(place.runs))
+    refused = call("train", "--resume", "broken", "--lr", "0.1", "--seed", "0", *runs)
+    assert (refused.exit_code, "--lr, --seed beside --resume" in refused.stderr) == (2, True)
+    # A default of the whole project is no option of this call.
+    done = CliRunner().invoke(app, ["train", "--resume", "latest", *runs], env={"BENCH_EPOCHS": "9"})
+    assert done.exit_code == 0, done.stderr
+    assert "continuing broken" in done.stderr
+    assert same_result(broken_off, whole)
+
+
+# --- killed -------------------------------------------------------------------------------------------------
+
+
+def kill_and_resume(tmp_path: Path, **asked: Any) -> dict[str, int]:
+    """See killed.py; the folders are runs/whole and runs/killed."""
+    asked = {"runs": str(tmp_path / "runs"), "cache": str(tmp_path / "cache"), "seed": 0, **asked}
+    script = Path(__file__).with_name("killed.py")
+    done = subprocess.run([sys.executable, str(script), json.dumps(asked)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    assert found["kills"] == asked["kills"]
+    whole, killed = tmp_path / "runs" / "whole", tmp_path / "runs" / "killed"
+    assert same_result(killed, whole)
+    assert [line["epoch"] for line in read_lines(killed / LOG)] == list(range(1, asked["options"]["epochs"] + 1))
+    assert {path.name for path in killed.iterdir()} == {path.name for path in whole.iterdir()}
+    return found
+
+
+@pytest.mark.slow
+def test_a_small_net_killed_twenty_times_ends_as_if_it_had_not_been(tmp_path: Path, pictures: Path) -> None:
+    options = {**OPTIONS, "data": str(pictures), "epochs": 16, "val": 0.0}
+    found = kill_and_resume(tmp_path, options=options, kills=20, between=(0, 0.12), every=0, slow=True, threads=1)
+    assert found["inside_writes"] >= 4
+
+
+@pytest.mark.slow
+def test_the_real_net_killed_three_times_ends_as_if_it_had_not_been(tmp_path: Path, pictures: Path) -> None:
+    options = {**OPTIONS, "model": "cifar_resnet18", "data": str(pictures), "limit": 64, "epochs": 2, "val": 0.0}
+    kill_and_resume(tmp_path, options=options, kills=3, between=(0, 0.8), every=0.3, slow=False, threads=2)
