@@ -22,6 +22,7 @@ from image_factory import encoded, files, folder_of, picture, png, tar_of, zip_o
 from torchvision.datasets import CIFAR10
 
 import bench.cifar10
+import bench.data
 import bench.datacache
 import bench.images
 from bench.contracts import Dataset, Silence
@@ -593,27 +594,24 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
 
 
 FIRST_READING = """
-import sys, time
+import sys
 from pathlib import Path
 from bench.contracts import Silence
 from bench.data import load_dataset
 
-start = time.perf_counter()
 load_dataset(sys.argv[1], cache=Path(sys.argv[2]), progress=Silence())
-seconds = time.perf_counter() - start
 memory = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-sys.stdout.write(f"{seconds} {memory[0]}")
+sys.stdout.write(memory[0])
 """
 
 
 @dataclass(frozen=True)
 class Real:
-    """CIFAR-10 as JPEG, and what its first reading took: seconds and KiB of memory at most."""
+    """CIFAR-10 as JPEG, and how many KiB of memory its first reading took at most."""
 
     dataset: Dataset
     path: str
     cache: Path
-    seconds: float
     memory: int
 
 
@@ -624,8 +622,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Real:
         pytest.skip("needs the real images: set BENCH_DATA to the archive of CIFAR-10 as JPEG")
     cache = tmp_path_factory.mktemp("cache")
     command = [sys.executable, "-c", FIRST_READING, path, str(cache)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    return Real(load(path, cache), path, cache, float(told[0]), int(told[1]))
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return Real(load(path, cache), path, cache, int(told))
 
 
 @pytest.mark.images
@@ -647,17 +645,15 @@ def test_the_real_images_are_whole_and_in_order(real: Real) -> None:
 
 @pytest.mark.images
 @pytest.mark.slow
-def test_sixty_thousand_images_take_less_than_a_minute_and_1500_mb(real: Real) -> None:
-    assert real.seconds < 60
+def test_sixty_thousand_images_take_less_than_1500_mb(real: Real) -> None:
     assert real.memory < 1500 * 1000
 
 
 @pytest.mark.images
-def test_sixty_thousand_images_come_from_the_cache_in_less_than_a_second(real: Real) -> None:
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        again = load(real.path, real.cache)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 1
-    assert again.digest == real.dataset.digest
+def test_the_cache_decodes_and_hashes_nothing(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    def planted(*rest: object, **named: object) -> None:
+        raise AssertionError("the cache was not used")
+
+    monkeypatch.setattr(bench.data, "_measured", planted)
+    monkeypatch.setattr(bench.data, "_digest", planted)
+    assert load(real.path, real.cache).digest == real.dataset.digest
