@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bench.contracts import Task
     from bench.errors import BenchError
 
+UNFOLDED = 240  # columns
 PLAIN_EVERY = 5.0  # seconds between lines where nobody can see a bar move
 
 
@@ -126,6 +127,8 @@ def show(answer: Answer, *, as_json: bool) -> None:
         print(json.dumps({"schema": 1, **answer.value}, ensure_ascii=False))
         return
     out = Console(highlight=False)
+    if not out.is_terminal:  # a pipe has no edge at which to fold a table
+        out = Console(highlight=False, width=UNFOLDED)
     for line in answer.lines:
         if isinstance(line, str):
             out.print(escape(line), soft_wrap=True)
