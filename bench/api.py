@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from bench.comparisons import compare
 from bench.continuing import find_unfinished, refuse_beside, reopen
@@ -17,8 +17,9 @@ from bench.data import load_dataset, settled_source
 from bench.demonstration import run_demo
 from bench.explanations import Explained, data_of_run, explain, newest_run
 from bench.keeping import held
-from bench.machine import choose_device
+from bench.machine import choose_device, settled_precision
 from bench.recipefiles import recipe_of
+from bench.recipes import CHANGES, Changes
 from bench.registry import one_of, settled
 from bench.rendering import export_figure, markdown_of, page_of, report
 from bench.runlife import Job, begin, complete, evaluate_into
@@ -54,11 +55,6 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     *,
     data: str = "cifar10",
     recipe: str = "course",
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    weight_decay: float | None = None,
-    optimizer: str | None = None,
     seed: int = 0,
     val: float = 0.1,
     limit: int | None = None,
@@ -67,16 +63,18 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     device: str = "auto",
     run: str | None = None,
     resume: str | None = None,
+    compile: bool = False,
     skip_bad: bool = False,
     dry_run: bool = False,
     workplace: Workplace | None = None,
+    **changes: Unpack[Changes],
 ) -> Path:
     """Train a model, test it once at the end with the last weights, and keep everything in a run folder.
 
     Args:
         model: a registered name, or path/to/file.py:attribute.
         data: `cifar10`, `digits`, or the path of a folder or archive of train/<class>/* and test/<class>/*.
-        recipe: the name of a recipe, or a TOML file of its keys; the five options behind it replace its values.
+        recipe: the name of a recipe, or a TOML file of its keys.
         val: share of the training images kept apart for the curves; 0 trains on everything.
         limit: train on a class-balanced subset of this many images.
         init: `native`, or `shared` for the one initialisation that all models of the family can start from.
@@ -84,6 +82,8 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
         run: name of the run folder; by default <model>-<data>-s<seed>-<n>.
         resume: an unfinished run, or `latest` for the newest one; it goes on with its own settings, and of the other
             options only `data` may be given, for a data set that was moved.
+        compile: train through torch.compile; what that takes is reported apart.
+        changes: values in place of the recipe's, such as `epochs=5, lr=0.2`; None keeps the recipe's.
 
     Returns:
         The run folder; after a dry run, which only says what would be done, the folder of all runs.
@@ -94,16 +94,19 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
         GuardRailError: the numbers cannot be those of a training that works.
         RunError: another process trains in the run folder, or it cannot be written.
     """
-    options = dict(locals())  # before anything else has a name here
+    options = {name: value for name, value in locals().items() if name != "changes"}  # before others have a name
     if resume is not None:
-        return _resume(resume, options, workplace or Workplace())
+        return _resume(resume, {**options, **changes}, workplace or Workplace())
     one_of("--init", init, ("native", "shared"))
     place = workplace or Workplace()
-    changes = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay}
-    chosen = recipe_of(recipe).changed({**changes, "optimizer": optimizer})
-    settings = TrainSettings(chosen, seed=seed, val=val, limit=limit, warm_start=pretrained is not None)
+    where = choose_device(device)
+    chosen = recipe_of(recipe).changed(changes)
+    chosen = replace(chosen, precision=settled_precision(chosen.precision, where))  # a run is resumed as it was begun
+    settings = TrainSettings(
+        chosen, seed=seed, val=val, limit=limit, warm_start=pretrained is not None, compile=compile
+    )
     model, data = settled(model), settled_source(data)
-    where, spec = choose_device(device), place.models[model]
+    spec = place.models[model]
     dataset = load_dataset(data, cache=place.cache, progress=place.progress, skip_bad=skip_bad)
     images = len(choose_images(dataset, settings)[0])
     net = initial_model(spec, place.models, classes=len(dataset.classes), seed=seed, init=init)
@@ -125,6 +128,7 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
         "init": init,
         "pretrained": pretrained,
         "device": device,
+        "compile": compile,
     }
     with held(folder):
         begin(folder, place, dataset, config, where, from_recipe=set(chosen.values()))
@@ -134,7 +138,8 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
 
 def _resume(run: str, options: Mapping[str, object], place: Workplace) -> Path:
     """Go on with an unfinished run; `options` are all values that `train` was called with."""
-    moved = refuse_beside(options, inspect.signature(train).parameters, place.origins)
+    defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
+    moved = refuse_beside(options, {**defaults, **dict.fromkeys(CHANGES)}, place.origins)
     folder = find_unfinished(place.runs, run)
     place = replace(place, runs=folder.parent)  # a path may lead elsewhere
     with held(folder):

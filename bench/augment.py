@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.contracts import Augmentation
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def augment(images: Tensor, augmentation: Augmentation, *, fill: Tensor, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    augmentation: Augmentation,
+    *,
+    fill: Tensor,
+    generator: torch.Generator,
+    mirrored: Tensor | None = None,
+) -> Tensor:
     """Random crop from a reflected border, mirroring and cutout, drawn anew at each call, for each image by itself.
 
     One random crop, then a mirror image for half of them, then the square. As in the paper, the square's centre is
@@ -24,6 +32,7 @@ def augment(images: Tensor, augmentation: Augmentation, *, fill: Tensor, generat
         augmentation: border, mirroring and square.
         fill: (3,) uint8, the colour of the square; see `fill_colour`.
         generator: of the device of `images`, or of the CPU; then the numbers are the same on every device.
+        mirrored: (N,) 0 or 1, which images to mirror; drawn where None. See `Turns`.
 
     Returns:
         (N, 3, H, W) uint8, new, on the device of `images`. With CUDA nothing waits for the device.
@@ -50,7 +59,7 @@ def augment(images: Tensor, augmentation: Augmentation, *, fill: Tensor, generat
         from_rows = rows + draw(2 * border + 1) - border
         from_columns = columns + draw(2 * border + 1) - border
     if augmentation.flip:
-        mirrored = draw(2)
+        mirrored = draw(2) if mirrored is None else mirrored[:, None]
         from_columns = from_columns + mirrored * (from_columns.flip(1) - from_columns)
     changed = _picked(images, _reflected(from_rows, height), _reflected(from_columns, width))
     if augmentation.cutout:
@@ -60,6 +69,28 @@ def augment(images: Tensor, augmentation: Augmentation, *, fill: Tensor, generat
         square = (in_rows[:, :, None] & in_columns[:, None, :])[:, None]
         changed = fill.to(images.device, non_blocking=True).view(1, -1, 1, 1).where(square, changed)
     return changed
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Alternating mirroring: a random half of the images in the first epoch, the other half in the next, in turn.
+
+    Source: Jordan 2024, arXiv:2404.00498, section 3.6.
+    """
+
+    first: Tensor  # (N,) 0 or 1, of the whole training split
+
+    @classmethod
+    def of(cls, count: int, seed: int, device: torch.device) -> Turns:
+        """Those of `count` images, the same for the same seed."""
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        return cls(torch.randint(2, (count,), generator=generator).to(device))
+
+    def mirrored(self, batch: Tensor, epoch: int) -> Tensor:
+        """Which of the images with these places in the split are mirrored in an epoch: (B,) 0 or 1."""
+        return self.first[batch] ^ (epoch % 2)
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype | None = None) -> Tensor:

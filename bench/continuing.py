@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,20 +28,20 @@ BESIDE = ("resume", "data", "skip_bad", "workplace")  # what may be given togeth
 
 
 def refuse_beside(
-    options: Mapping[str, object], parameters: Mapping[str, inspect.Parameter], origins: Mapping[str, str]
+    options: Mapping[str, object], defaults: Mapping[str, object], origins: Mapping[str, str]
 ) -> str | None:
     """Where the data lies now, if the user said so; UsageError for any other option beside --resume.
 
     Args:
         options: all values that the training was called with.
-        parameters: of the function that was called, with their defaults.
+        defaults: of all options that the training can be called with.
         origins: where the command line got each from; empty in a call from Python, where a value that is not the
             default was given. Variables and bench.toml speak of new runs only.
     """
     if origins:
-        given = {name for name, origin in origins.items() if origin == "flag" and name in parameters}
+        given = {name for name, origin in origins.items() if origin == "flag" and name in defaults}
     else:
-        given = {name for name, value in options.items() if value != parameters[name].default}
+        given = {name for name, value in options.items() if value != defaults[name]}
     wrong = sorted(given - set(BESIDE))
     if wrong:
         names = ", ".join("--" + name.replace("_", "-") for name in wrong)
@@ -103,7 +102,10 @@ def settings_of(record: RunRecord) -> TrainSettings:
     try:
         recipe = TypeAdapter(Recipe).validate_python({**config, "name": config["recipe"], "source": "the run's record"})
         warm = config["pretrained"] is not None
-        return TrainSettings(recipe, seed=config["seed"], val=config["val"], limit=config["limit"], warm_start=warm)
+        return TrainSettings(
+            recipe, seed=config["seed"], val=config["val"], limit=config["limit"], warm_start=warm,
+            compile=config["compile"],
+        )  # fmt: skip
     except (ValidationError, KeyError) as reason:
         raise StoreError(f"the settings of run '{record.name}' cannot be read: {reason}") from reason
 

@@ -152,13 +152,16 @@ class Augmentation:
 
     Attributes:
         pad: pixels of reflected border from which a crop is taken; 0 for none.
-        flip: mirror half of the images.
+        flip: mirror half of the images, drawn anew each time.
+        alternate: where `flip` is on, mirror a random half in the first epoch and the other half in the next, in turn,
+            so that every image is seen either way in any two epochs.
         cutout: edge in pixels of the square filled with the mean colour; 0 for none.
     """
 
     pad: int = 4
     flip: bool = True
     cutout: int = 16
+    alternate: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
-from bench.augment import augment, fill_colour
+from bench.batches import Batches
 from bench.errors import UsageError
-from bench.evaluation import prepare
-from bench.training import choose_images, make_optimizer, set_bn_momentum, set_rate, steps_per_epoch
+from bench.ingredients import initialise, make_optimizer, set_bn_momentum, set_rate
+from bench.machine import settled_precision
+from bench.training import choose_images, steps_per_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,6 +80,7 @@ def find_rate(
     model.to(device).train()
     set_bn_momentum(model, settings.recipe.bn_momentum)
     try:
+        initialise(model, settings.recipe, data.train.images, (data.mean, data.std))
         rates, losses = _climb(model, data, settings, device=device, progress=progress, steps=steps, highest=highest)
     finally:
         model.load_state_dict(state)
@@ -106,12 +108,15 @@ def _climb(
     rates: list[float] = []
     losses: list[float] = []
     mean, best = 0.0, math.inf
-    batches = _batches(data, settings, device)
+    batches, recipe = _inputs(data, settings, device), settings.recipe
+    narrow = settled_precision(recipe.precision, device) == "bf16"
     with progress.track("learning rates", steps) as task:
         for step in range(steps):
             rate = set_rate(optimizer, LOWEST * growth**step)
             inputs, labels = next(batches)
-            loss = functional.cross_entropy(model(inputs).float(), labels)
+            with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+                logits = model(inputs)
+            loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -126,22 +131,16 @@ def _climb(
     return rates, losses
 
 
-def _batches(data: Dataset, settings: TrainSettings, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Augmented batches without end, drawn as training draws them."""
-    recipe = settings.recipe
+def _inputs(data: Dataset, settings: TrainSettings, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches without end, as training draws them, and their labels."""
     ids, _ = choose_images(data, settings)
-    steps = steps_per_epoch(len(ids), recipe.batch_size)
-    augmentation = replace(recipe.augmentation, flip=recipe.augmentation.flip and data.mirror)
-    order = torch.Generator().manual_seed(settings.seed)
-    pixels = torch.Generator(device).manual_seed(settings.seed + 1)
-    fill = fill_colour(data.mean).to(device)
+    steps_per_epoch(len(ids), settings.recipe.batch_size)  # refuses less than a batch
+    images, labels = data.train.images[ids].to(device), data.train.labels[ids].to(device)
+    statistics = (data.mean, data.std)
+    batches = Batches(images, settings.recipe, mirror=data.mirror, seed=settings.seed, statistics=statistics)
     while True:
-        permutation = ids[torch.randperm(len(ids), generator=order)]
-        for step in range(steps):
-            batch = permutation[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            images = data.train.images[batch].to(device)
-            inputs = augment(images, augmentation, fill=fill, generator=pixels)
-            yield prepare(inputs, (data.mean, data.std)), data.train.labels[batch].to(device)
+        for batch in batches.shuffled():
+            yield batches.inputs(batch, settings.recipe.epochs - 1), labels[batch]
 
 
 def suggest(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:

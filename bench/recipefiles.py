@@ -16,9 +16,17 @@ from bench.recipes import Recipe, find_recipe
 from bench.registry import did_you_mean
 
 TABLE = "augmentation"
-OUTER = ("base", *(each.name for each in fields(Recipe) if each.name != "name"))  # a file's name is its recipe's name
+LEFT_OUT = ("name", "measured")  # a file's name is its recipe's name, and what it gives nobody has measured
+OUTER = ("base", *(each.name for each in fields(Recipe) if each.name not in LEFT_OUT))
+PAIRS = tuple[tuple[int, float], ...]
 INNER = tuple(each.name for each in fields(Augmentation))
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text in quotes"}
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text in quotes",
+    PAIRS: "a list of [edge, share]",
+}
 BASE = "course"
 EXAMPLE = 'a TOML file such as: base = "course" then epochs = 5'
 
@@ -45,8 +53,10 @@ def read_recipe(path: Path) -> Recipe:
     base = file.base()
     file.check_types(base)
     given = {key: value for key, value in file.settings.items() if key not in ("base", TABLE)}
+    if "sizes" in given:
+        given["sizes"] = tuple((edge, share) for edge, share in given["sizes"])
     given |= {TABLE: replace(base.augmentation, **file.settings.get(TABLE, {}))}
-    defaults = {"name": str(path.resolve()), "source": f"{path.name}, based on {base.name}"}
+    defaults = {"name": str(path.resolve()), "source": f"{path.name}, based on {base.name}", "measured": ""}
     try:
         return replace(base, **{**defaults, **given})
     except UsageError as reason:
@@ -128,7 +138,7 @@ class _File:
             kind = get_type_hints(Recipe if len(keys) == 1 else Augmentation)[keys[-1]]
             if kind is Augmentation:
                 self.refuse(keys, f"{TABLE} is {_told(value)}, must be a table", f"[{TABLE}] then {INNER[0]} = 4")
-            if not (type(value) is kind or (kind is float and type(value) is int)):
+            if not _fits(value, kind):
                 self.refuse(keys, f"{keys[-1]} is {_told(value)}, must be {WORDS[kind]}", _as_in(base, keys))
 
     def blame(self, base: Recipe, reason: UsageError) -> NoReturn:
@@ -136,7 +146,7 @@ class _File:
         for keys, value in self.items():
             if keys == ("base",):
                 continue
-            change: dict[str, Any] = {keys[-1]: value}
+            change: dict[str, Any] = {keys[-1]: tuple(map(tuple, value)) if keys[-1] == "sizes" else value}
             if len(keys) == 2:
                 change = {TABLE: replace(base.augmentation, **change)}
             try:
@@ -162,6 +172,16 @@ def _read(path: Path) -> _File:
     except ValueError as reason:  # whose place, if it names one, is where the parser gave up
         line = 1 + max((count for count, _ in _valid_parts(text)), default=0)
         raise UsageError(f"{path} cannot be read from line {line} on: {reason}", try_=EXAMPLE) from reason
+
+
+def _fits(value: object, kind: object) -> bool:
+    """Whether a value of TOML is of a field's type; a whole number is a number, a list of pairs pairs."""
+    if kind == PAIRS:
+        return isinstance(value, list) and all(
+            isinstance(pair, list) and len(pair) == 2 and _fits(pair[0], int) and _fits(pair[1], float)
+            for pair in value
+        )
+    return type(value) is kind or (kind is float and type(value) is int)
 
 
 def _as_in(base: Recipe, keys: Sequence[str]) -> str:

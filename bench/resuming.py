@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bench.errors import StoreError
+from bench.ingredients import Lookahead
 from bench.meter import Meter, now
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class State:
         pixels: state of the generator of the augmentation.
         ambient: states of PyTorch's own generators, which a model's dropout draws from, by device type.
         weights, optimizer: their state dicts.
+        slow: the slow weights of the lookahead; empty without one.
     """
 
     epoch: int
@@ -46,6 +48,7 @@ class State:
     ambient: dict[str, Tensor]
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
+    slow: dict[str, Tensor]
 
 
 class Keeper(Protocol):
@@ -101,6 +104,7 @@ class Position:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    lookahead: Lookahead
     order: torch.Generator
     pixels: torch.Generator
     meter: Meter
@@ -136,6 +140,7 @@ class Position:
             ambient=_ambient(self.device),
             weights=_copied(dict(self.model.state_dict())),
             optimizer=_copied(self.optimizer.state_dict()),
+            slow=_copied(self.lookahead.slow),
         )
 
     def restore(self, state: State) -> None:
@@ -143,6 +148,7 @@ class Position:
         try:
             self.model.load_state_dict(state.weights)
             self.optimizer.load_state_dict(_copied(state.optimizer))
+            self.lookahead.restore(state.slow)
             self.order.set_state(state.order)
             self.pixels.set_state(state.pixels)
             torch.set_rng_state(state.ambient["cpu"])

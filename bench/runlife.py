@@ -142,7 +142,7 @@ def train_into(job: Job, place: Workplace) -> None:
                 stop=question.answer,
                 resumed=job.start.resumed + 1 if job.start else 0,
             )
-            rate = train_model(
+            speed = train_model(
                 job.net,
                 job.data,
                 job.settings,
@@ -158,7 +158,8 @@ def train_into(job: Job, place: Workplace) -> None:
     metrics = {
         "epochs_run": epochs,
         "train_images": len(choose_images(job.data, job.settings)[0]),
-        "train_images_per_second": rate,
+        "train_images_per_second": speed.images_per_second,
+        "compile_seconds": speed.compile_seconds,
         "parameters": sum(each.numel() for each in job.net.parameters()),
         "resumed": keeper.resumed,
     }

@@ -118,7 +118,7 @@ def describe(augmentation: Augmentation) -> str:
     if augmentation.pad:
         words.append(f"crop from a border of {augmentation.pad} reflected pixels")
     if augmentation.flip:
-        words.append("half of them mirrored")
+        words.append("half of them mirrored" + (", the other half in the next epoch" if augmentation.alternate else ""))
     if augmentation.cutout:
         words.append(f"a square of {augmentation.cutout} pixels in the mean colour")
     return ", ".join(words) or "no augmentation"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts import ModelSpec, Progress
 from bench.errors import UsageError
-from bench.machine import describe_device, product_rate
+from bench.machine import describe_device, product_rate, settled_precision
 from bench.store import CHECKPOINT, find_run, read_checkpoint
 from bench.summary import summarise
 from bench.training import estimated_seconds
@@ -74,12 +74,13 @@ def say_how_long(
 ) -> None:
     """Say what a training will take on this device, and what would be shorter."""
     flops = 2 * summarise(net, spec.input_size).macs
-    rate = product_rate(device)
-    seconds = estimated_seconds(flops, images, recipe, rate)
+    precision = settled_precision(recipe.precision, device)
+    rate = product_rate(device, precision)
+    seconds = estimated_seconds(flops, images, recipe, rate=rate, precision=precision)
     total = images * recipe.epochs
     progress.say(
-        f"{recipe.epochs} x {images:,} images: about {duration(seconds)} on {describe_device(device)}, "
-        "judged by its matrix product"
+        f"{recipe.epochs} x {images:,} images: about {duration(seconds)} on {describe_device(device)} "
+        f"in {precision}, judged by its matrix product"
     )
     if seconds > LONG:
         fits = max(1, int(total * LONG / seconds))

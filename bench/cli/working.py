@@ -1,4 +1,4 @@
-"""Commands that make something: train, evaluate, explain, compare, report, export, demo."""
+"""Commands that make something of runs: evaluate, explain, compare, report, export, demo."""
 
 from __future__ import annotations
 
@@ -12,61 +12,20 @@ from rich.table import Table
 from bench.cli.console import Answer
 from bench.cli.main import app
 from bench.cli.options import (
-    Data,
     Device,
     DryRun,
     Explainers,
     Layers,
     Limit,
-    Model,
     Moved,
     Open,
     RunNames,
-    SkipBad,
     parse_ids,
     parse_limit,
     split_names,
 )
 from bench.cli.session import Session, command
 from bench.errors import ThresholdError, UsageError
-
-
-@command(app, "train", epilog="bench train --model cifar_resnet18 --limit 10000 --epochs 6")
-def train(
-    session: Session,
-    model: Model = "cifar_resnet18",
-    data: Data = "cifar10",
-    recipe: Annotated[str, typer.Option(help="One of `bench list recipes`, or FILE.toml.")] = "course",
-    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Instead of the recipe's.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate, instead of the recipe's.")] = None,
-    weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Instead of the recipe's.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd or adamw, instead of the recipe's.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order, augmentation and split.")] = 0,
-    val: Annotated[float, typer.Option(help="Share of the training images kept for the curves; 0: none.")] = 0.1,
-    limit: Annotated[int | None, typer.Option(help="Train on N images, balanced by class.")] = None,
-    init: Annotated[str, typer.Option(help="native, or shared: one initialisation for all models.")] = "native",
-    pretrained: Annotated[str | None, typer.Option(help="imagenet, a run, or a checkpoint.safetensors.")] = None,
-    device: Device = "auto",
-    run: Annotated[str | None, typer.Option("--run", help="Name of the new run.")] = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with an unfinished run: its name, or latest.")] = None,
-    skip_bad: SkipBad = False,
-    dry_run: DryRun = False,
-    open_: Open = False,
-) -> Answer:
-    """Train a model, test it once at the end, and keep everything in a run folder."""
-    from bench import api
-    from bench.store import REPORT
-
-    folder = api.train(
-        model, data=data, recipe=recipe, epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay,
-        optimizer=optimizer, seed=seed, val=val, limit=limit, init=init, pretrained=pretrained, device=device,
-        run=run, resume=resume, skip_bad=skip_bad, dry_run=dry_run, workplace=session.place,
-    )  # fmt: skip
-    if dry_run:
-        return Answer({"planned": True}, ())
-    lines = (*result_lines(folder), "next: bench explain", str((folder / REPORT).resolve()))
-    return Answer(result_value(folder), lines, str(folder / REPORT))
 
 
 @command(app, "evaluate", epilog='bench evaluate latest --fail-if "accuracy < 0.92"')
