@@ -6,29 +6,18 @@ python benchmarks/results.py runs/compare/1/page.json docs/results.md
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+from tables import points, table, write_between
 
-
-def table(heads: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; columns of words stand to the left, numbers to the right."""
-    words = {"model", "first", "second", "explainer", "layer", "explainers"}
-    rule = ["---" if head in words else "---:" for head in heads]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [heads, rule, *rows])
+WORDS = {"model", "first", "second", "explainer", "layer", "explainers"}
 
 
 def rate(value: float | None) -> str:
     """A rate, or a dash."""
     return "–" if value is None else f"{value:.1f}"
-
-
-def points(share: float) -> str:
-    """A signed difference in points; nothing is no minus."""
-    return f"{100 * share:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
 
 
 def figures(page: dict[str, Any]) -> str:
@@ -91,18 +80,21 @@ def figures(page: dict[str, Any]) -> str:
             ["model", "training images", "epochs", "accuracy", "95 % interval", "errors", "only this one wrong",
              "forward, images/s"],
             accuracy,
+            WORDS,
         ),
         table(
             ["first", "second", "only the first wrong", "only the second wrong", "difference, points",
              "95 % interval", "exact McNemar p"],
             pairs,
+            WORDS,
         ),
         "### Explainers",
-        table(["model", "explainer", "layer", "maps", "ms an image", "no positive value"], cells),
+        table(["model", "explainer", "layer", "maps", "ms an image", "no positive value"], cells, WORDS),
         table(
             ["model", "layer", "explainers", "maps", "largest difference of raw maps, relative", "rank correlation",
              "of unrelated maps"],
             agreements,
+            WORDS,
         ),
     ]  # fmt: skip
     return "\n\n".join(parts)
@@ -111,9 +103,7 @@ def figures(page: dict[str, Any]) -> str:
 def main() -> None:
     """Replace what stands between the two marks."""
     source, target = (Path(each) for each in sys.argv[1:3])
-    text = target.read_text(encoding="utf-8")
-    new = f"{BEGIN}\n\n{figures(json.loads(source.read_text(encoding='utf-8')))}\n\n{END}"
-    target.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: new, text, flags=re.DOTALL), encoding="utf-8")
+    write_between(target, "figures", figures(json.loads(source.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,164 @@
+"""What each ingredient of a recipe is worth: the recipe, and the recipe with one value changed, on equal images.
+
+    python benchmarks/ablation.py --data $BENCH_DATA --recipe cpu --limit 5000 --epochs 8 --write docs/results.md
+
+Accuracy is that of the plain forward on training images that no arm trained on, never on the test split: recipes are
+chosen by this table. All arms of a seed start from the same weights, see the same images and are judged on the same
+ones, so their differences are paired. Finished trainings are kept in --out and not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from tables import points, table, write_between
+
+from bench.contracts import Dataset, ModelSpec, Silence
+from bench.data import load_dataset
+from bench.evaluation import predict
+from bench.machine import choose_device, describe_device, versions
+from bench.recipes import Changes, Recipe, find_recipe
+from bench.registry import discover
+from bench.stats import paired_difference, wilson
+from bench.training import TrainSettings, choose_images, train_model
+from bench.weights import build_seeded
+from bench.workplace import default_cache
+
+WHOLE = "the recipe"
+
+
+def arms_of(recipe: Recipe) -> dict[str, Changes]:
+    """The recipe itself, then each ingredient it has left out, and each of the usual other values."""
+    arms: dict[str, Changes] = {WHOLE: {}}
+    if recipe.whiten:
+        arms["no whitening of the stem"] = {"whiten": False}
+    if recipe.bias_scale != 1:
+        arms["no bias group"] = {"bias_scale": 1.0, "norm_decay": True}
+    if recipe.label_smoothing:
+        arms["no label smoothing"] = {"label_smoothing": 0.0}
+    if recipe.lookahead:
+        arms["no lookahead"] = {"lookahead": 0, "bn_momentum": 0.1, "lr_end": 0.0}
+    if recipe.augmentation.alternate:
+        arms["random mirroring"] = {"flip": "random"}
+    if recipe.sizes:
+        arms["full size from the start"] = {"sizes": "full"}
+    arms["no zero-init residual" if recipe.zero_init else "zero-init residual"] = {"zero_init": not recipe.zero_init}
+    arms["translate 0"] = {"translate": 0}
+    arms["translate 4"] = {"translate": 4}
+    arms["cutout 8"] = {"cutout": 8}
+    arms["half the peak rate"] = {"lr": recipe.lr / 2}
+    arms["twice the peak rate"] = {"lr": recipe.lr * 2}
+    arms["half the batch"] = {"batch_size": recipe.batch_size // 2}
+    arms["twice the batch"] = {"batch_size": recipe.batch_size * 2}
+    return arms
+
+
+def held_out(data: Dataset, trained: torch.Tensor, count: int) -> torch.Tensor:
+    """Places of training images that are not trained on, spread evenly over the split."""
+    free = torch.ones(len(data.train), dtype=torch.bool)
+    free[trained] = False
+    places = free.nonzero()[:, 0]
+    return places[torch.arange(min(count, len(places))) * len(places) // min(count, len(places))]
+
+
+def trained_arm(
+    spec: ModelSpec, data: Dataset, settings: TrainSettings, device: torch.device, held: int
+) -> dict[str, object]:
+    """Train one arm with one seed and look at the images kept apart."""
+    net = build_seeded(spec, len(data.classes), settings.seed)
+    speed = train_model(net, data, settings, device=device, progress=Silence())
+    ids = held_out(data, choose_images(data, settings)[0], held)
+    logits, _ = predict(net, data.train.images[ids], (data.mean, data.std), device=device, progress=Silence())
+    right = (logits.argmax(dim=1) == data.train.labels[ids]).tolist()
+    return {"rate": speed.images_per_second, "right": "".join("1" if each else "0" for each in right)}
+
+
+def finished(path: Path) -> Iterator[dict[str, object]]:
+    """What earlier calls have trained."""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        yield json.loads(line)
+
+
+def row_of(name: str, own: Mapping[int, str], whole: Mapping[int, str]) -> list[str]:
+    """One line of the table: accuracy, and the difference to the recipe with its interval."""
+    shares = [text.count("1") / len(text) for text in own.values()]
+    first = next(iter(own.values()))
+    spread = f"s.d. {100 * statistics.stdev(shares):.1f}" if len(shares) > 1 else interval(first)
+    row = [name, str(len(shares)), f"{100 * statistics.mean(shares):.1f} %", spread]
+    if name == WHOLE:
+        return [*row, "", ""]
+    both = sorted(set(own) & set(whole))
+    gaps = [own[seed].count("1") / len(own[seed]) - whole[seed].count("1") / len(whole[seed]) for seed in both]
+    if len(both) > 1:
+        from scipy.stats import t
+
+        half = t.ppf(0.975, len(both) - 1) * statistics.stdev(gaps) / len(both) ** 0.5
+        low, high = statistics.mean(gaps) - half, statistics.mean(gaps) + half
+    else:
+        pairs = list(zip(own[both[0]], whole[both[0]], strict=True))
+        estimate = paired_difference(pairs.count(("0", "1")), pairs.count(("1", "0")), len(pairs))
+        low, high = estimate.low, estimate.high
+    return [*row, points(statistics.mean(gaps)), f"{points(low)} to {points(high)}"]
+
+
+def interval(right: str) -> str:
+    """The Wilson interval of one training."""
+    estimate = wilson(right.count("1"), len(right))
+    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+
+
+def main() -> None:
+    """Train what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--model", default="cifar_resnet18")
+    parser.add_argument("--recipe", default="cpu")
+    parser.add_argument("--limit", type=int, default=5000)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--held", type=int, default=5000)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation.jsonl"))
+    parser.add_argument("--write", type=Path)
+    options = parser.parse_args()
+    device = choose_device(options.device)
+    data = load_dataset(options.data, cache=default_cache(), progress=Silence())
+    spec = discover("model", ModelSpec)[options.model]
+    recipe = find_recipe(options.recipe).changed({"epochs": options.epochs})
+    what = [options.model, data.digest, options.limit, options.held]
+    found: dict[str, dict[int, str]] = {}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    for seed in range(options.seeds):
+        for name, changes in arms_of(recipe).items():
+            arm = recipe.changed(changes)
+            key = [*what, seed, json.loads(json.dumps(arm.values()))]
+            kept = next((one for one in finished(options.out) if one["key"] == key), None)
+            if kept is None:
+                settings = TrainSettings(arm, seed=seed, val=0, limit=options.limit)
+                kept = {"key": key, **trained_arm(spec, data, settings, device, options.held)}
+                with options.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(kept) + "\n")
+            right = str(kept["right"])
+            found.setdefault(name, {})[seed] = right
+            print(f"seed {seed}, {name}: {right.count('1') / len(right):.1%}", flush=True)
+    told = ", ".join(f"{name} {number}" for name, number in versions(("torch",)).items())
+    heads = ["what", "n", "accuracy", "spread or 95 % interval", "difference, points", "95 % interval"]
+    text = "\n\n".join(
+        [
+            f"{describe_device(device)}; {told}; `{options.model}`, recipe `{options.recipe}` cut to {options.epochs} "
+            f"epochs of {options.limit:,} images of {data.name}, judged on {len(right):,} training images kept apart.",
+            table(heads, [row_of(name, own, found[WHOLE]) for name, own in found.items()], {"what"}),
+        ]
+    )
+    print(f"\n{text}")
+    if options.write:
+        write_between(options.write, "ablation", text)
+
+
+if __name__ == "__main__":
+    main()
