@@ -95,7 +95,7 @@ def row_of(name: str, own: Mapping[int, str], whole: Mapping[int, str]) -> list[
     both = sorted(set(own) & set(whole))
     gaps = [own[seed].count("1") / len(own[seed]) - whole[seed].count("1") / len(whole[seed]) for seed in both]
     if len(both) > 1:
-        from scipy.stats import t
+        from scipy.stats import t  # type: ignore[attr-defined]
 
         half = t.ppf(0.975, len(both) - 1) * statistics.stdev(gaps) / len(both) ** 0.5
         low, high = statistics.mean(gaps) - half, statistics.mean(gaps) + half

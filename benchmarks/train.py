@@ -2,26 +2,34 @@
 
     python benchmarks/train.py --data $BENCH_DATA --images 1024 --rounds 6
 
-Both arms train the same ResNet18 on the same images with the same batch size and optimiser, augmentation included.
-The peer loop reads PIL images through torchvision's transforms in a DataLoader with two workers, contiguous NCHW,
-and asks for the loss after every step. Rounds go A B B A, so that drift hits both arms.
+All arms train the same ResNet18 on the same images with the same batch size and optimiser, augmentation included;
+ours with resume files as in `bench train`. The peer loop reads PIL images through torchvision's transforms in a
+DataLoader with two workers, contiguous NCHW, fp32, and asks for the loss after every step. Where this machine
+multiplies in bf16, ours is measured in fp32 too. Each arm lives in a process of its own, since ours changes how the C
+library reuses memory, and only one works at a time; every second round goes backwards, so that drift hits all arms.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
+from tables import table
 from torch import Tensor, nn
 
 from bench.contracts import Dataset, ModelSpec, Silence
 from bench.data import load_dataset
-from bench.machine import choose_device, describe_device, product_rate, versions
+from bench.keeping import FileKeeper
+from bench.machine import choose_device, describe_device, product_rate, settled_precision, versions
+from bench.meter import synchronise
 from bench.recipes import Recipe, find_recipe
 from bench.registry import discover
 from bench.summary import summarise
@@ -29,6 +37,7 @@ from bench.training import TrainSettings, train_model
 from bench.weights import build_seeded
 from bench.workplace import default_cache
 
+PEER = "peer loop, fp32"
 BACKWARD_COST = 3  # forward, input gradients, weight gradients
 
 
@@ -87,24 +96,53 @@ def peer_epoch(
     return total
 
 
+def our_epoch(net: nn.Module, data: Dataset, settings: TrainSettings, device: torch.device, folder: Path) -> int:
+    """One epoch of ours, with its resume files; images it trained on."""
+    keeper = FileKeeper(folder, "benchmark", 300.0, asked=lambda: False, stop=lambda: None)
+    train_model(net, data, settings, device=device, progress=Silence(), keeper=keeper)
+    for left in folder.iterdir():
+        left.unlink()
+    size = settings.recipe.batch_size
+    return (settings.limit or len(data.train)) // size * size
+
+
+def arm(pipe: Connection, name: str, options: argparse.Namespace) -> None:
+    """Work as one arm: an epoch for each message, answered with its images a second."""
+    device = choose_device(options.device)
+    data = load_dataset(options.data, cache=default_cache(), progress=Silence())
+    spec = discover("model", ModelSpec)[options.model]
+    net = build_seeded(spec, len(data.classes), 0).to(device)
+    recipe = replace(
+        find_recipe("course"), epochs=1, batch_size=options.batch_size, precision=name.rsplit(maxsplit=1)[-1]
+    )
+    settings = TrainSettings(recipe, val=0, limit=options.images, warm_start=True, compile="compiled" in name)
+    with tempfile.TemporaryDirectory() as folder:
+        if name == PEER:
+            loader = peer_loader(data, options.images, options.batch_size)
+            work: Callable[[], int] = lambda: peer_epoch(net, loader, recipe, device)  # noqa: E731
+        else:
+            work = lambda: our_epoch(net, data, settings, device, Path(folder))  # noqa: E731
+        while pipe.recv():
+            pipe.send(timed(work, device))
+
+
 def timed(work: Callable[[], int], device: torch.device) -> float:
     """Images a second of one block."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    synchronise(device)
     started = time.perf_counter()
     images = work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    synchronise(device)
     return images / (time.perf_counter() - started)
 
 
-def spread(values: list[float]) -> str:
+def spread(values: list[float], digits: int = 1) -> str:
     """Median and range."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return f"{middle} ({low} to {high})"
 
 
-def main() -> None:
-    """Measure and print a table."""
+def read_options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--model", default="cifar_resnet18")
@@ -112,40 +150,57 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--device", default="auto")
-    options = parser.parse_args()
-    device = choose_device(options.device)
-    data = load_dataset(options.data, cache=default_cache(), progress=Silence())
-    spec = discover("model", ModelSpec)[options.model]
-    recipe = replace(find_recipe("course"), epochs=1, batch_size=options.batch_size)
-    settings = TrainSettings(recipe, val=0, limit=options.images, warm_start=True)
-    ours, peer = (build_seeded(spec, len(data.classes), 0).to(device) for _ in range(2))
-    flops = BACKWARD_COST * 2 * summarise(ours, spec.input_size).macs
-    loader = peer_loader(data, options.images, options.batch_size)
+    parser.add_argument("--compile", action="store_true", help="one more arm: ours through torch.compile")
+    return parser.parse_args()
 
-    def our_epoch() -> int:
-        train_model(ours, data, settings, device=device, progress=Silence())
-        return options.images // options.batch_size * options.batch_size
 
-    arms: dict[str, Callable[[], int]] = {"ours": our_epoch, "peer": lambda: peer_epoch(peer, loader, recipe, device)}
-    for work in arms.values():  # warm-up, thrown away
-        work()
-    rates: dict[str, list[float]] = {name: [] for name in arms}
+def measured(names: list[str], options: argparse.Namespace, flops: float) -> tuple[dict[str, list[float]], list[float]]:
+    """Images a second of each arm and by the matrix product, round by round."""
+    context, device = multiprocessing.get_context("spawn"), choose_device(options.device)
+    pipes: dict[str, Connection] = {}
+    for name in names:
+        pipes[name], theirs = context.Pipe()
+        context.Process(target=arm, args=(theirs, name, options), daemon=name != PEER).start()
+
+    def epoch(name: str) -> float:
+        pipes[name].send(True)
+        return float(pipes[name].recv())
+
+    for name in names:
+        epoch(name)  # warm-up, thrown away
+    rates: dict[str, list[float]] = {name: [] for name in names}
     ceilings = []
     for turn in range(options.rounds):
         ceilings.append(product_rate(device) / flops)
-        for name in arms if turn % 2 == 0 else reversed(arms):
-            rates[name].append(timed(arms[name], device))
-    ratios = [ours / peer for ours, peer in zip(rates["ours"], rates["peer"], strict=True)]
-    shares = [100 * rate / ceiling for rate, ceiling in zip(rates["ours"], ceilings, strict=True)]
+        for name in names if turn % 2 == 0 else reversed(names):
+            rates[name].append(epoch(name))
+    for pipe in pipes.values():
+        pipe.send(False)
+    return rates, ceilings
+
+
+def main() -> None:
+    """Measure and print a table."""
+    options = read_options()
+    device = choose_device(options.device)
+    spec = discover("model", ModelSpec)[options.model]
+    flops = BACKWARD_COST * 2 * summarise(build_seeded(spec, 10, 0), spec.input_size).macs
+    best = settled_precision("auto", device)
+    ours = list(dict.fromkeys(f"ours, {each}" for each in (best, "fp32")))
+    ours += [f"ours compiled, {best}"] if options.compile else []
+    rates, ceilings = measured([*ours, PEER], options, flops)
+    rows = [[f"{name}, images/s", spread(found)] for name, found in rates.items()]
+    for name in ours:
+        ratios = [own / peer for own, peer in zip(rates[name], rates[PEER], strict=True)]
+        rows.append([f"{name}, over the peer loop, round by round", spread(ratios, 2)])
+    rows.append(["limit by the fp32 matrix product, images/s", spread(ceilings)])
+    for name in ours:
+        shares = [100 * rate / ceiling for rate, ceiling in zip(rates[name], ceilings, strict=True)]
+        rows.append([f"{name}, % of that limit", spread(shares, 0)])
     told = ", ".join(f"{name} {number}" for name, number in versions(("torch", "torchvision")).items())
     print(f"{describe_device(device)}; {told}; {options.model}, {Path(options.data).name}, {options.images} images,")
     print(f"batch {options.batch_size}, {options.rounds} rounds; median (smallest to largest)\n")
-    print("| what | median (range) |\n| --- | ---: |")
-    print(f"| ours, images/s | {spread(rates['ours'])} |")
-    print(f"| peer loop, images/s | {spread(rates['peer'])} |")
-    print(f"| ratio, round by round | {spread(ratios)} |")
-    print(f"| limit by the matrix product, images/s | {spread(ceilings)} |")
-    print(f"| ours, % of that limit | {spread(shares)} |")
+    print(table(["what", "median (range)"], rows, {"what"}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""Runs beside each other: what each cost in seconds and what it gave, with the paired test against the first.
+
+python benchmarks/accuracy.py RUN RUN ... --write docs/results.md
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tables import points, table, write_between
+
+from bench.contracts import RunRecord
+from bench.stats import mcnemar, paired_difference, wilson
+from bench.store import PREDICTIONS, find_run, read_npz, read_record
+
+Row = list[str]
+
+
+def run_row(record: RunRecord) -> Row:
+    """How a run was trained, how long that took, and the three accuracies."""
+    metrics: Any = record.metrics
+    estimate = wilson(metrics["correct"], metrics["total"])
+    averages = [f"{100 * one['correct'] / metrics['total']:.2f} %" for one in metrics.get("averages", {}).values()]
+    return [
+        f"`{Path(str(record.config['recipe'])).stem}`",
+        f"`{record.model}`",
+        str(record.config["precision"]),
+        f"{metrics['epochs_run']} x {metrics['train_images']:,}",
+        f"{metrics['train_seconds']:,.0f}",
+        f"{100 * estimate.value:.2f} %",
+        f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}",
+        *[*averages, "–", "–"][:2],
+    ]
+
+
+def pair_row(first: tuple[RunRecord, Path], second: tuple[RunRecord, Path]) -> Row:
+    """The second run against the first, on the same test images."""
+    wrong = []
+    for _, folder in (first, second):
+        arrays = read_npz(folder / PREDICTIONS, ("logits", "labels"))
+        wrong.append(arrays["logits"].argmax(axis=1) != arrays["labels"])
+    only_first, only_second = int((wrong[0] & ~wrong[1]).sum()), int((wrong[1] & ~wrong[0]).sum())
+    # "Second minus first": the roles are swapped.
+    gap, p_value = paired_difference(only_second, only_first, len(wrong[0])), mcnemar(only_first, only_second)
+    return [
+        f"`{Path(str(second[0].config['recipe'])).stem}`, {second[0].config['precision']}",
+        str(only_first),
+        str(only_second),
+        points(gap.value),
+        f"{points(gap.low)} to {points(gap.high)}",
+        "< 0.001" if p_value < 0.001 else f"{p_value:.2g}",
+    ]
+
+
+def main() -> None:
+    """Print the tables, or write them into a document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
+    parser.add_argument("--write", type=Path)
+    options = parser.parse_args()
+    folders = [find_run(options.runs_dir, name) for name in options.runs]
+    runs = [(read_record(folder), folder) for folder in folders]
+    record, environment = runs[0][0], runs[0][0].environment
+    versions: Any = environment["versions"]
+    heads = ["recipe", "model", "precision", "epochs", "training, s", "accuracy", "95 % interval", "mirror average",
+             "mirror and shifts"]  # fmt: skip
+    against = ["against the first", "only the first wrong", "only this one wrong", "difference, points",
+               "95 % interval", "exact McNemar p"]  # fmt: skip
+    parts = [
+        f"{environment['device']}; torch {versions['torch']}; {record.data['name']}, {record.metrics['total']:,} test "
+        f"images, seed {record.config['seed']}.",
+        table(heads, [run_row(each) for each, _ in runs], {"recipe", "model", "precision"}),
+    ]
+    if len(runs) > 1:
+        parts.append(table(against, [pair_row(runs[0], each) for each in runs[1:]], {"against the first"}))
+    text = "\n\n".join(parts)
+    print(text)
+    if options.write:
+        write_between(options.write, "recipes", text)
+
+
+if __name__ == "__main__":
+    main()
