@@ -23,7 +23,7 @@ from bench.cells import (
 from bench.contracts import Cell
 from bench.errors import ContractError
 from bench.evaluation import prepare
-from bench.guard import guarded, statuses
+from bench.guard import guarded, in_eval_mode, statuses
 from bench.machine import describe_device, versions
 from bench.meter import Meter
 from bench.planning import Job, empty_cell, grids_of, plan, usable_cell
@@ -69,7 +69,7 @@ def explain_run(
     """Make the rows that are missing of every explainer x layer, and the samples of the images.
 
     Args:
-        trained: the run, opened on the device to compute on.
+        trained: the run, opened on the device to compute on; explained in eval mode, its flags left as found.
         data: the run's data set; its test split holds the images.
         ids: test ids.
         timing: id of this call's timings, such as 20261121T025200Z.
@@ -79,9 +79,11 @@ def explain_run(
     """
     predictions = read_predictions(trained.folder)
     _keep_samples(trained, data, predictions, ids)
-    meters = [
-        (job, _Work(trained, job, timing).compute(data, predictions, progress)) for job in plan(trained, wanted, ids)
-    ]
+    with in_eval_mode(trained.model):
+        meters = [
+            (job, _Work(trained, job, timing).compute(data, predictions, progress))
+            for job in plan(trained, wanted, ids)
+        ]
     if meters:
         _write_timing(trained, timing, meters)
     return [

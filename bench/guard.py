@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,6 +56,18 @@ def guarded(
             try_="bench list explainers, for another one; the contract is Explainer in bench/contracts.py",
         )
     return {layer: raw[layer] for layer in layers}
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode for the time of a block, then every module's own flag again: a map of batch statistics is none."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
 
 
 def statuses(raw: Floats) -> Integers:
