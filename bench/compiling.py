@@ -32,9 +32,9 @@ def compiled(
         UsageError: this machine cannot compile.
     """
     state, flags = copy.deepcopy(model.state_dict()), {each: each.training for each in model.modules()}
-    forward: Forward = torch.compile(model, dynamic=False)
     started = now(device)
     try:
+        forward: Forward = torch.compile(model, dynamic=False)  # refuses by itself where Python is too new
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             model.train()
             for shape in shapes:

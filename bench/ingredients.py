@@ -102,7 +102,7 @@ def whiten_stem(model: nn.Module, images: Tensor, statistics: Statistics) -> Non
 
     Args:
         model: whose first convolution sees the image.
-        images: (N, C, H, W) uint8; patches are taken from the first 5,000.
+        images: (N, C, H, W) uint8; patches are taken from at most 5,000, spread evenly.
 
     Raises:
         UsageError: the model does not begin with a plain convolution of the image.
@@ -114,7 +114,8 @@ def whiten_stem(model: nn.Module, images: Tensor, statistics: Statistics) -> Non
         raise UsageError(
             "the model's first layer is no convolution of the image: it cannot be whitened", try_="--no-whiten"
         )
-    pixels = normalise(images[:PATCH_IMAGES], *statistics).cpu()
+    apart = -(-len(images) // PATCH_IMAGES)  # many data sets are sorted by class: the first images are all of one
+    pixels = normalise(images[::apart], *statistics).cpu()
     height, width = stem.kernel_size
     patches = pixels.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, H', W', h, w)
     flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1] * height * width)

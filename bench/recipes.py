@@ -102,12 +102,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train anything."""
-        if self.optimizer not in OPTIMIZERS:
-            raise UsageError(
-                f"no optimizer '{self.optimizer}'{did_you_mean(self.optimizer, OPTIMIZERS)}",
-                try_="--optimizer sgd or --optimizer adamw",
-            )
-        one_of("precision", self.precision, PRECISIONS)
+        for name, known in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            if value not in known:
+                hint = " or ".join(f"--{name} {each}" for each in known)
+                raise UsageError(f"no {name} '{value}'{did_you_mean(value, known)}", try_=hint)
         for name, low in (("epochs", 1), ("batch_size", 2), ("lookahead", 0)):
             if getattr(self, name) < low:
                 raise UsageError(f"{name} is {getattr(self, name)}, must be {low} or more")
@@ -145,8 +144,7 @@ class Recipe:
         until = 0.0
         for edge, share in self.sizes:
             until += share
-            # The slack is for sums such as 0.1 + 0.2; the last epoch's share is 1, which no sum of shares reaches.
-            if (epoch + 1) / self.epochs <= until + 1e-9:
+            if (epoch + 1) / self.epochs <= until + 1e-9 and epoch + 1 < self.epochs:  # slack for 0.1 + 0.2
                 return edge
         return None
 

@@ -10,27 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TINY_FILE, tiny_data, write_images
 from typer.testing import CliRunner, Result
 
-from bench.cli import looking, working
+from bench.cli import looking, training, working
 from bench.cli.main import app
 from bench.contracts import Augmentation
 from bench.errors import MissingError, UsageError
+from bench.machine import settled_precision
 from bench.pages import read_run, run_view
 from bench.recipefiles import INNER, OUTER, line_of, recipe_of
 from bench.recipes import RECIPES, Recipe
 from bench.store import read_record
 
 assert looking
+assert training
 assert working
 COURSE = RECIPES["course"]
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "my_recipe.toml"
 OTHER: dict[str, Any] = {
     "source": "a test", "epochs": 3, "batch_size": 8, "lr": 0.25, "optimizer": "adamw", "lr_start": 0.5, "warm_up": 0.5,
-    "momentum": 0.5, "weight_decay": 0.25, "bn_momentum": 0.5, "pad": 1, "flip": False, "cutout": 2,
+    "momentum": 0.5, "weight_decay": 0.25, "bn_momentum": 0.5, "pad": 1, "flip": False, "cutout": 2, "lr_end": 0.5,
+    "norm_decay": False, "bias_scale": 2.0, "label_smoothing": 0.5, "lookahead": 2, "whiten": True, "zero_init": True,
+    "sizes": ((16, 0.5), (24, 0.25)), "precision": "bf16", "alternate": True,
 }  # fmt: skip
 Write = Callable[[str], Path]
 
@@ -78,9 +83,9 @@ def test_every_value_of_a_recipe_can_be_given_by_a_file(write: Write, key: str) 
     assert getattr(COURSE.augmentation if key in INNER else COURSE, key) != value
 
 
-def test_the_keys_are_the_fields_but_the_name() -> None:
+def test_the_keys_are_the_fields_but_the_name_and_what_was_measured() -> None:
     assert OUTER[-1] == "augmentation"
-    assert {*OUTER} == {"base"} | {each.name for each in fields(Recipe)} - {"name"}
+    assert {*OUTER} == {"base"} | {each.name for each in fields(Recipe)} - {"name", "measured"}
     assert {*INNER} == {each.name for each in fields(Augmentation)}
 
 
@@ -135,6 +140,18 @@ WRONG = [
     ('\noptimizer = "sdg"', 2, "no optimizer 'sdg'; did you mean 'sgd'?"),
     ('\n\nbase = "corse"', 3, "base: no recipe 'corse'; did you mean 'course'?"),
     ("base = 3", 1, "base is 3, must be the name of a recipe"),
+    ('measured = "99 %"', 1, "no key 'measured'"),
+    ("sizes = 16", 1, "sizes is 16, must be a list of [edge, share]"),
+    ('sizes = "16:0.5"', 1, 'sizes is "16:0.5", must be a list of [edge, share]'),
+    ("sizes = [16, 0.5]", 1, "sizes is [16, 0.5], must be a list of [edge, share]"),
+    ("sizes = [[16, 0.5, 1]]", 1, "sizes is [[16, 0.5, 1]], must be a list of [edge, share]"),
+    ("sizes = [[16.5, 0.5]]", 1, "sizes is [[16.5, 0.5]], must be a list of [edge, share]"),
+    ("epochs = 4\nsizes = [[16, 0.5], [24, 0.5]]", 2, "sizes leaves no epoch for the images as they are"),
+    ("sizes = [\n[4, 0.5],\n]", 1, "sizes holds 4:0.5: the edge must be from 8 to 32"),
+    ('precision = "half"', 1, "no precision 'half'"),
+    ("lookahead = 2.5", 1, "lookahead is 2.5, must be a whole number"),
+    ("whiten = 1", 1, "whiten is 1, must be true or false"),
+    ("bias_scale = 0", 1, "bias_scale is 0, must be above 0"),
 ]  # fmt: skip
 
 
@@ -290,7 +307,7 @@ def test_the_example_trains_and_its_values_are_stored(tmp_path: Path, monkeypatc
     data = write_images(tmp_path / "pictures", tiny_data(train=32, test=4))
     monkeypatch.chdir(EXAMPLE.parent)
     result = call("train", "--model", TINY_FILE, "--data", str(data), "--recipe", EXAMPLE.name, "--epochs", "1",
-                  "--val", "0", "--run", "one", "--runs-dir", str(tmp_path / "runs"))  # fmt: skip
+                  "--val", "0", "--device", "cpu", "--run", "one", "--runs-dir", str(tmp_path / "runs"))  # fmt: skip
     assert result.exit_code == 0, result.stderr
     record = read_record(tmp_path / "runs" / "one")
     assert record.config["recipe"] == str(EXAMPLE)
@@ -299,7 +316,9 @@ def test_the_example_trains_and_its_values_are_stored(tmp_path: Path, monkeypatc
         "epochs": 1,
         "batch_size": 64,
         "lr": 0.05,
-        "augmentation": {"pad": 4, "flip": True, "cutout": 8},
+        "precision": settled_precision("auto", torch.device("cpu")),
+        "sizes": [],
+        "augmentation": {"pad": 4, "flip": True, "cutout": 8, "alternate": False},
     }
     assert (record.origins["lr"], record.origins["epochs"]) == ("recipe", "flag")
     assert run_view(read_run(tmp_path / "runs" / "one")).recipe == "my_recipe.toml"
@@ -317,6 +336,13 @@ def test_the_list_of_recipes_fits_80_columns_and_its_json_has_every_value(monkey
     shown = call("list", "recipes").stdout
     rows = json.loads(call("list", "recipes", "--json").stdout)["recipes"]
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
-    assert rows == [{"name": one.name, **one.values(), "source": one.source} for one in RECIPES.values()]
+    assert rows == json.loads(
+        json.dumps(
+            [
+                {"name": one.name, **one.values(), "source": one.source, "measured": one.measured}
+                for one in RECIPES.values()
+            ]
+        )
+    )
     for one in RECIPES.values():
         assert " ".join(one.source.split()) in " ".join(shown.split())

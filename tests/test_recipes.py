@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from bench.contracts import Augmentation
 from bench.errors import UsageError
-from bench.recipes import RECIPES, Recipe, find_recipe
+from bench.recipes import RECIPES, Changes, Recipe, find_recipe
 
 COURSE = RECIPES["course"]
 
 
 def learning_rate_by_hand(recipe: Recipe, step: int, total: int) -> float:
-    """Two straight lines through (0, start), (warm_up x total, peak) and (total, 0)."""
-    start, peak, top = recipe.lr * recipe.lr_start, recipe.lr, recipe.warm_up * total
+    """Two straight lines through (0, start), (warm_up x total, peak) and (total, end)."""
+    start, peak, end, top = recipe.lr * recipe.lr_start, recipe.lr, recipe.lr * recipe.lr_end, recipe.warm_up * total
     if step < top:
         return start + (peak - start) * step / top
-    return peak * (total - step) / (total - top)
+    return end + (peak - end) * (total - step) / (total - top)
 
 
 @given(
@@ -28,11 +31,12 @@ def learning_rate_by_hand(recipe: Recipe, step: int, total: int) -> float:
     warm_up=st.floats(0, 0.9),
     lr=st.floats(1e-6, 10),
     lr_start=st.floats(0, 1),
+    lr_end=st.floats(0, 1),
 )
 def test_the_learning_rate_is_two_straight_lines_and_never_negative(
-    total: int, warm_up: float, lr: float, lr_start: float
+    total: int, warm_up: float, lr: float, lr_start: float, lr_end: float
 ) -> None:
-    recipe = replace(COURSE, warm_up=warm_up, lr=lr, lr_start=lr_start)
+    recipe = replace(COURSE, warm_up=warm_up, lr=lr, lr_start=lr_start, lr_end=lr_end)
     for step in {0, 1, int(warm_up * total), int(warm_up * total) + 1, total // 2, total - 1}:
         if step < total:
             found = recipe.learning_rate(step, total)
@@ -42,10 +46,10 @@ def test_the_learning_rate_is_two_straight_lines_and_never_negative(
 
 @pytest.mark.parametrize("total", [1, 2, 7, 10, 100, 7820])
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
-def test_the_learning_rate_rises_to_a_peak_at_a_fifth_and_then_falls(recipe: Recipe, total: int) -> None:
+def test_the_learning_rate_rises_to_its_peak_and_then_falls(recipe: Recipe, total: int) -> None:
     rates = [recipe.learning_rate(step, total) for step in range(total)]
     peak = rates.index(max(rates))
-    assert abs(peak - total / 5) < 1
+    assert abs(peak - total * recipe.warm_up) < 1
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert min(rates) > 0
@@ -72,6 +76,8 @@ def test_course_holds_the_values_of_the_20_epoch_course() -> None:
     assert (COURSE.momentum, COURSE.weight_decay, COURSE.bn_momentum) == (0.9, 5e-4, 0.1)
     assert (COURSE.lr * COURSE.lr_start, COURSE.warm_up) == (pytest.approx(0.02), 0.2)
     assert COURSE.augmentation == Augmentation(pad=4, flip=True, cutout=16)
+    assert not (COURSE.whiten or COURSE.zero_init or COURSE.lookahead or COURSE.sizes or COURSE.label_smoothing)
+    assert COURSE.norm_decay and COURSE.bias_scale == 1
 
 
 def test_demo_holds_the_values_that_learn_digits_in_one_epoch() -> None:
@@ -109,14 +115,36 @@ BAD = [
     ({"momentum": -0.1}, "momentum is -0.1"),
     ({"bn_momentum": 0.0}, "bn_momentum is 0.0, must be above 0 and at most 1"),
     ({"bn_momentum": 1.5}, "bn_momentum is 1.5"),
-    ({"augmentation": Augmentation(pad=17)}, "pad is 17, must be from 0 to 16"),
-    ({"augmentation": Augmentation(cutout=-1)}, "cutout is -1, must be from 0 to 16"),
+    ({"lr_end": 1.5}, "lr_end is 1.5, must be from 0 to 1"),
+    ({"label_smoothing": 1.0}, "label_smoothing is 1.0, must be 0 or more and below 1"),
+    ({"bias_scale": 0.0}, "bias_scale is 0.0, must be above 0 and finite"),
+    ({"bias_scale": float("inf")}, "bias_scale is inf"),
+    ({"bias_scale": float("nan")}, "bias_scale is nan"),
+    ({"lookahead": -1}, "lookahead is -1, must be 0 or more"),
+    ({"precision": "bf61"}, "no precision 'bf61'; did you mean 'bf16'"),
+    ({"translate": 17}, "pad is 17, must be from 0 to 16"),
+    ({"cutout": -1}, "cutout is -1, must be from 0 to 16"),
+    ({"flip": "randm"}, "randm.*did you mean 'random'"),
     ({"optimizer": "adam"}, "no optimizer 'adam'; did you mean 'adamw'"),
+    ({"sizes": "7:0.5"}, "sizes holds 7:0.5: the edge must be from 8 to 32"),
+    ({"sizes": "33:0.5"}, "sizes holds 33:0.5"),
+    ({"sizes": "16:0"}, "sizes holds 16:0.0"),
+    ({"sizes": "16:nan"}, "sizes holds 16:nan"),
+    ({"sizes": "16:1"}, "sizes holds 16:1.0"),
+    ({"sizes": "16:0.5,24:0.5"}, "the shares must sum to less than 1"),
+    ({"sizes": "16"}, "'16' is no list of edge:share"),
+    ({"sizes": ""}, "'' is no list of edge:share"),
+    ({"sizes": "16:0.5:1"}, "'16:0.5:1' is no list of edge:share"),
+    ({"sizes": "16.5:0.5"}, "'16.5:0.5' is no list of edge:share"),
+    ({"epoch": 3}, "a recipe has no 'epoch'; did you mean 'epochs'"),
+    ({"pad": 3}, "a recipe has no 'pad'"),
+    ({"augmentation": Augmentation()}, "a recipe has no 'augmentation'"),
+    ({"measured": "99 %"}, "a recipe has no 'measured'"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "words"), BAD, ids=str)
-def test_a_value_that_cannot_train_is_refused_by_name(changes: dict[str, object], words: str) -> None:
+def test_a_value_that_cannot_train_is_refused_by_name(changes: Changes, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         COURSE.changed(changes)
 
@@ -124,29 +152,93 @@ def test_a_value_that_cannot_train_is_refused_by_name(changes: dict[str, object]
 @pytest.mark.parametrize(
     "changes",
     [
-        {"epochs": 1, "batch_size": 2, "lr": 0.0, "weight_decay": 0.0},
-        {"lr_start": 0.0, "warm_up": 0.0, "momentum": 0.0, "augmentation": Augmentation(pad=0, cutout=0)},
-        {"lr_start": 1.0, "warm_up": 1.0, "bn_momentum": 1.0, "augmentation": Augmentation(pad=16, cutout=16)},
+        {"epochs": 1, "batch_size": 2, "lr": 0.0, "weight_decay": 0.0, "lookahead": 0, "label_smoothing": 0.0},
+        {"lr_start": 0.0, "lr_end": 0.0, "warm_up": 0.0, "momentum": 0.0, "augmentation": Augmentation(pad=0)},
+        {"lr_start": 1.0, "lr_end": 1.0, "warm_up": 1.0, "bn_momentum": 1.0, "augmentation": Augmentation(cutout=16)},
+        {"sizes": ((8, 0.5), (32, 0.49)), "augmentation": Augmentation(pad=16, cutout=0)},
     ],
     ids=str,
 )
-def test_a_value_at_the_edge_of_what_can_train_is_kept(changes: dict[str, object]) -> None:
-    assert COURSE.changed(changes) == replace(COURSE, **changes)
+def test_a_value_at_the_edge_of_what_can_train_is_kept(changes: dict[str, Any]) -> None:
+    recipe = replace(COURSE, **changes)
+    assert {key: getattr(recipe, key) for key in changes} == changes
 
 
 def test_a_change_of_nothing_keeps_every_field() -> None:
-    assert COURSE.changed({"epochs": None, "lr": None}) == COURSE
+    measured = replace(COURSE, measured="so and so")
+    assert measured.changed({"epochs": None, "lr": None, "flip": None, "sizes": None}) == measured
 
 
-def test_a_change_replaces_its_fields_and_no_other() -> None:
-    changed = COURSE.changed({"epochs": 3, "optimizer": "adamw", "data": "digits"})
-    assert changed == replace(COURSE, epochs=3, optimizer="adamw")
-    assert COURSE.epochs == 20
+OTHERS: list[tuple[Changes, dict[str, Any]]] = [
+    ({"epochs": 3, "optimizer": "adamw"}, {"epochs": 3, "optimizer": "adamw"}),
+    ({"norm_decay": False, "whiten": True, "lookahead": 5}, {"norm_decay": False, "whiten": True, "lookahead": 5}),
+    ({"lr": 0.0}, {"lr": 0.0}),  # a zero is a value
+    ({"translate": 2}, {"augmentation": Augmentation(pad=2)}),
+    ({"cutout": 0}, {"augmentation": Augmentation(cutout=0)}),
+    ({"flip": "none"}, {"augmentation": Augmentation(flip=False)}),
+    ({"flip": "random"}, {"augmentation": Augmentation()}),
+    ({"flip": "alternating"}, {"augmentation": Augmentation(alternate=True)}),
+    ({"sizes": "16:0.5,24:0.25"}, {"sizes": ((16, 0.5), (24, 0.25))}),
+]
 
 
-def test_what_a_run_stores_makes_the_same_recipe_again() -> None:
-    values = COURSE.values()
-    assert "name" not in values and "source" not in values
-    augmentation = values.pop("augmentation")
-    assert isinstance(augmentation, dict)
-    assert COURSE.changed({**values, "augmentation": Augmentation(**augmentation)}) == COURSE
+@pytest.mark.parametrize(("changes", "fields"), OTHERS, ids=str)
+def test_a_change_replaces_its_fields_and_no_other(changes: Changes, fields: dict[str, Any]) -> None:
+    before = replace(COURSE)
+    assert COURSE.changed(changes) == replace(COURSE, **fields)
+    assert before == COURSE
+
+
+def test_full_takes_the_sizes_and_random_the_turns_of_a_recipe_away() -> None:
+    changed = RECIPES["cpu"].changed({"sizes": "full", "flip": "random"})
+    assert changed.sizes == ()
+    assert changed.augmentation == replace(RECIPES["cpu"].augmentation, alternate=False)
+
+
+@pytest.mark.parametrize("changes", [{"epochs": 21}, {"cutout": 15}, {"sizes": "16:0.5"}])
+def test_what_was_measured_is_not_said_of_a_changed_recipe(changes: Changes) -> None:
+    assert replace(COURSE, measured="so and so").changed(changes).measured == ""
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
+def test_what_a_run_stores_makes_the_same_recipe_again(recipe: Recipe) -> None:
+    values = json.loads(json.dumps(recipe.values()))
+    assert not values.keys() & {"name", "source", "measured"}
+    again = TypeAdapter(Recipe).validate_python({**values, "name": recipe.name, "source": recipe.source})
+    assert again == replace(recipe, measured="")
+
+
+# --- sizes --------------------------------------------------------------------------------------------------
+
+
+SHARES = st.lists(st.tuples(st.integers(8, 31), st.floats(1e-12, 1, exclude_max=True)), max_size=4)
+
+
+@given(epochs=st.integers(1, 60), sizes=SHARES)
+def test_every_epoch_has_the_size_its_end_falls_into_and_the_last_is_full(
+    epochs: int, sizes: list[tuple[int, float]]
+) -> None:
+    assume(sum(share for _, share in sizes) < 1)
+    recipe = replace(COURSE, epochs=epochs, sizes=tuple(sizes))
+    edges = [recipe.edge(epoch) for epoch in range(epochs)]
+    assert edges[-1] is None
+    bounds = [sum(share for _, share in sizes[: count + 1]) for count in range(len(sizes))]
+    for epoch in range(epochs - 1):
+        end = (epoch + 1) / epochs
+        if all(abs(end - bound) > 1e-6 for bound in bounds):  # those on a bound are in the next test
+            stage = sum(end > bound for bound in bounds)
+            assert edges[epoch] == (sizes[stage][0] if stage < len(sizes) else None)
+
+
+def test_an_epoch_that_ends_where_a_size_ends_belongs_to_it() -> None:
+    recipe = replace(COURSE, epochs=10, sizes=((8, 0.1), (16, 0.2), (24, 0.3)))  # 0.1 + 0.2 is above 0.3, in floats
+    assert [recipe.edge(epoch) for epoch in range(10)] == [8, 16, 16, 24, 24, 24, None, None, None, None]
+
+
+def test_shares_that_sum_to_nearly_one_leave_the_last_epoch_full() -> None:
+    assert replace(COURSE, epochs=2, sizes=((16, 1 - 1e-12),)).edge(1) is None
+
+
+def test_cpu_has_half_of_its_epochs_at_half_the_edge() -> None:
+    edges = [RECIPES["cpu"].edge(epoch) for epoch in range(16)]
+    assert edges == [16] * 8 + [24] * 4 + [None] * 4

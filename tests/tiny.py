@@ -28,11 +28,63 @@ class TinyNet(nn.Module):
         return logits
 
 
+class Block(nn.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) to the same."""
+        residual = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        output: Tensor = (x + residual).relu()
+        return output
+
+
+class TinyResNet(TinyNet):
+    """The tiny net with a residual block in its last stage."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.layer4.append(Block(16))
+
+
 TINY = ModelSpec(name="tiny", build=TinyNet, layers=("layer3", "layer4"), source="tests")
+RESIDUAL = ModelSpec(name="residual", build=TinyResNet, layers=("layer3", "layer4"), source="tests")
 QUICK = Recipe(
-    name="quick", epochs=2, batch_size=16, lr=0.05, source="tests", augmentation=Augmentation(2, flip=False, cutout=0)
+    name="quick",
+    epochs=2,
+    batch_size=16,
+    lr=0.05,
+    source="tests",
+    precision="fp32",  # the same on every processor
+    augmentation=Augmentation(2, flip=False, cutout=0),
 )
-TINY_FILE = f"{Path(__file__)}:TINY"
+BUSY = Recipe(  # all that a recipe can switch on
+    name="busy",
+    epochs=4,
+    batch_size=16,
+    lr=0.02,
+    source="tests",
+    lr_start=0.25,
+    lr_end=0.125,
+    warm_up=0.25,
+    momentum=0.85,
+    weight_decay=1e-3,
+    norm_decay=False,
+    bias_scale=8.0,
+    label_smoothing=0.1,
+    bn_momentum=0.4,
+    lookahead=5,
+    whiten=True,
+    zero_init=True,
+    sizes=((16, 0.5), (24, 0.25)),
+    precision="fp32",
+    augmentation=Augmentation(pad=2, flip=True, cutout=4, alternate=True),
+)
+TINY_FILE, RESIDUAL_FILE = f"{Path(__file__)}:TINY", f"{Path(__file__)}:RESIDUAL"
 
 
 def images_of(labels: Tensor, seed: int) -> Tensor:
