@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,23 +75,31 @@ def predict(
     Returns:
         logits (N, K) float32 on the CPU, and images a second.
     """
-    flags = {module: module.training for module in model.modules()}
     meter, parts = Meter(device), []
-    model.eval()
-    try:
-        with torch.no_grad(), progress.track("evaluate", len(images)) as task:
-            for batch in torch.split(images, BATCH):
-                with meter.lap(len(batch)):
-                    parts.append(_forward(model, batch, statistics, device))
-                task.advance(len(batch))
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
+    with evaluating(model), progress.track("evaluate", len(images)) as task:
+        for batch in torch.split(images, BATCH):
+            with meter.lap(len(batch)):
+                parts.append(forward(model, batch, statistics, device))
+            task.advance(len(batch))
     return torch.cat(parts), meter.rate
 
 
-def _forward(model: nn.Module, batch: Tensor, statistics: Statistics, device: torch.device) -> Tensor:
-    logits: Tensor = model(prepare(batch.to(device), statistics))
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; training flags are put back as they were, module by module."""
+    flags = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+
+
+def forward(model: nn.Module, images: Tensor, statistics: Statistics, device: torch.device) -> Tensor:
+    """Logits (N, K) float32 on the CPU of one batch (N, 3, H, W) uint8."""
+    logits: Tensor = model(prepare(images.to(device), statistics))
     return logits.float().cpu()
 
 

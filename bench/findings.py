@@ -12,9 +12,9 @@ SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32
 COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 1) -> str:
     """A share as people read it."""
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def points(share: float) -> str:
@@ -30,9 +30,19 @@ def p_words(*values: float) -> str:
 
 
 def accuracy_words(view: RunView) -> str:
-    """Accuracy with its interval."""
-    estimate = view.accuracy
-    return f"{percent(estimate.value)}, 95 % interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+    """Accuracy of the plain forward with its interval."""
+    return f"{percent(view.accuracy.value)}, {_interval_words(view)}"
+
+
+def _interval_words(view: RunView) -> str:
+    return f"95 % interval {100 * view.accuracy.low:.1f} to {100 * view.accuracy.high:.1f}"
+
+
+def result_words(view: RunView) -> str:
+    """The accuracy of the plain forward with its interval, then the averages over several views."""
+    wrong = f"{view.total - view.correct:,} of {view.total:,} test images wrong"
+    averages = (f"; {each.name} {percent(each.accuracy.value, 2)}" for each in view.averages)
+    return f"accuracy {percent(view.accuracy.value, 2)}, {_interval_words(view)}, {wrong}{''.join(averages)}"
 
 
 def run_title(view: RunView) -> str:
@@ -160,6 +170,8 @@ def _difference(runs: Sequence[RunView], pair: PairTest) -> Finding:
 def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same_settings: bool) -> tuple[Badge, ...]:
     """What may be compared and what may not."""
     badges = [Badge(True, f"same {runs[0].total:,} test images")]
+    if any(view.averages for view in runs):
+        badges.append(Badge(True, "compared by the plain forward"))
     first = runs[0]
     recipes = " = ".join(dict.fromkeys(view.recipe for view in runs))  # equal values under several names
     how = f"{recipes}, {first.epochs} epoch{'s' if first.epochs != 1 else ''}, {first.train_images:,} images"

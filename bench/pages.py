@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.averaging import read_averages
 from bench.cells import Samples, read_cell, read_samples, row_keys
 from bench.contracts import STATUSES
 from bench.errors import StoreError
@@ -123,6 +124,7 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
         curve=read_curve(data.folder),
         per_class=class_rows(confusion, classes_of(record)),
         confusion=confusion,
+        averages=read_averages(metrics, total),
     )
 
 

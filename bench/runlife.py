@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.averaging import VIEWS, average_logits
 from bench.contracts import RunRecord
 from bench.errors import BenchError, GuardRailError
 from bench.evaluation import Scores, predict, score
@@ -24,7 +25,7 @@ from bench.keeping import (
     unlock_for_good,
     writing_into,
 )
-from bench.machine import environment
+from bench.machine import environment, settled_precision
 from bench.stopping import deferred
 from bench.store import (
     CHECKPOINT,
@@ -183,14 +184,27 @@ def epoch_line(point: EpochPoint, epochs: int) -> str:
 
 
 def evaluate_into(
-    folder: Path, net: nn.Module, data: Dataset, statistics: Statistics, *, device: torch.device, progress: Progress
+    folder: Path,
+    net: nn.Module,
+    data: Dataset,
+    statistics: Statistics,
+    *,
+    device: torch.device,
+    progress: Progress,
+    average: bool = True,
 ) -> Scores:
-    """Look at the test split with the weights as they are; the run is done then."""
-    logits, rate = predict(net, data.test.images, statistics, device=device, progress=progress)
-    scores = score(logits, data.test.labels)
-    arrays = {"ids": np.arange(scores.total), "labels": data.test.labels.numpy(), "logits": logits.numpy()}
-    write_npz(folder / PREDICTIONS, arrays)
-    metrics = {
+    """Look at the test split with the weights as they are; the run is done then.
+
+    What is stored, and what everything else is made of, is the plain forward; of the averages over several views only
+    the counts are kept. Their further views run in the precision that the run was trained in.
+
+    Returns:
+        The scores of the plain forward.
+    """
+    images, labels = data.test.images, data.test.labels
+    logits, rate = predict(net, images, statistics, device=device, progress=progress)
+    scores = score(logits, labels)
+    metrics: dict[str, object] = {
         "accuracy": scores.accuracy,
         "correct": scores.correct,
         "total": scores.total,
@@ -198,6 +212,21 @@ def evaluate_into(
         "forward_images_per_second": rate,
     }
     digest = sha256(folder / PREDICTIONS)
+    if average:
+        precision = settled_precision(str(read_record(folder).config.get("precision", "fp32")), device)
+        averaged = average_logits(
+            net,
+            images,
+            logits,
+            statistics,
+            mirror=data.mirror,
+            narrow=precision == "bf16",
+            device=device,
+            progress=progress,
+        )
+        metrics["averages"] = {name: _average(name, score(each, labels)) for name, each in averaged.items()}
+    arrays = {"ids": np.arange(scores.total), "labels": labels.numpy(), "logits": logits.numpy()}
+    write_npz(folder / PREDICTIONS, arrays)
     updated(
         folder,
         lambda record: dataclasses.replace(
@@ -209,3 +238,7 @@ def evaluate_into(
         ),
     )
     return scores
+
+
+def _average(name: str, scores: Scores) -> dict[str, float]:
+    return {"accuracy": scores.accuracy, "correct": scores.correct, "views": VIEWS[name]}

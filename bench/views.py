@@ -63,13 +63,29 @@ class ClassRow:
 
 
 @dataclass(frozen=True)
+class Average:
+    """Test accuracy by the mean logits of several views of each image.
+
+    Attributes:
+        name: which views, in words.
+        views: forward passes an image.
+    """
+
+    name: str
+    accuracy: Estimate
+    correct: int
+    views: int
+
+
+@dataclass(frozen=True)
 class RunView:
-    """One run as a page shows it.
+    """One run as a page shows it; all figures but `averages` are those of the plain forward.
 
     Attributes:
         confusion: confusion[true][predicted] counts on the test set.
         only_wrong: test images that this run alone got wrong; None on a run page.
         train_rate, forward_rate: images a second, None when never measured.
+        averages: the accuracy over several views of each image; empty when never measured.
     """
 
     run: str
@@ -92,6 +108,7 @@ class RunView:
     curve: tuple[EpochPoint, ...]
     per_class: tuple[ClassRow, ...]
     confusion: tuple[tuple[int, ...], ...]
+    averages: tuple[Average, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,15 @@ def escaped(text: str) -> str:
 
 def _result(run: RunView) -> str:
     a, epochs = run.accuracy, f"{run.epochs} epoch{'s' if run.epochs != 1 else ''}"
+    averages = "; ".join(
+        f"{one.name} {percent(one.accuracy.value)} ({percent(one.accuracy.low)} to {percent(one.accuracy.high)})"
+        for one in run.averages
+    )
+    more = f" By the mean logits of several views: {averages}. The tables are of the plain forward." if averages else ""
     return (
         f"**{escaped(run.model)}** on {escaped(run.data)}: {percent(a.value)} of {count(run.total)} test images right "
         f"(95 % interval {percent(a.low)} to {percent(a.high)}), {count(run.total - run.correct)} errors; "
-        f"recipe {escaped(run.recipe)}, {epochs} on {count(run.train_images)} images, seed {run.seed}."
+        f"recipe {escaped(run.recipe)}, {epochs} on {count(run.train_images)} images, seed {run.seed}.{more}"
     )
 
 

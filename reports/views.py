@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from bench.views import Agreement, CellView, Page
+from bench.views import Agreement, Average, CellView, Page
 
 from .charts import Axis, Chart, axis_of, curve_chart, series_of
 
@@ -33,12 +33,19 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class View:
-    """Everything derived from a Page that a template prints."""
+    """Everything derived from a Page that a template prints.
+
+    Attributes:
+        ways: the averages that any run has, by name.
+        averages: those of each run in the order of `ways`, None where it has none.
+    """
 
     labels: tuple[str, ...]
     layers: tuple[str, ...]
     sizes: tuple[str, ...]
     accuracy_axis: Axis
+    ways: tuple[str, ...]
+    averages: tuple[tuple[Average | None, ...], ...]
     recall_axis: Axis
     charts: tuple[Chart, ...]
     confused: tuple[Confused, ...]
@@ -52,11 +59,15 @@ def view_of(page: Page) -> View:
     layers = tuple(dict.fromkeys(cell.layer for cell in page.cells))
     first = page.runs[0]
     confused = _confused(first.confusion)
+    ways = tuple(dict.fromkeys(one.name for run in page.runs for one in run.averages))
+    drawn = first.averages if page.kind == "run" else ()
     return View(
         labels=run_labels(page),
         layers=layers,
         sizes=tuple(_size(page, layer) for layer in layers),
-        accuracy_axis=axis_of(run.accuracy for run in page.runs),
+        accuracy_axis=axis_of([run.accuracy for run in page.runs] + [one.accuracy for one in drawn]),
+        ways=ways,
+        averages=tuple(_in_columns(run.averages, ways) for run in page.runs),
         recall_axis=axis_of(row.recall for row in first.per_class),
         charts=_charts(page),
         confused=confused[:MOST_PAIRS],
@@ -70,6 +81,11 @@ def run_labels(page: Page) -> tuple[str, ...]:
     """A short name per run: the model where it is unique, else the run's own name."""
     times = Counter(run.model for run in page.runs)
     return tuple(run.model if times[run.model] == 1 else run.run for run in page.runs)
+
+
+def _in_columns(averages: tuple[Average, ...], ways: tuple[str, ...]) -> tuple[Average | None, ...]:
+    known = {one.name: one for one in averages}
+    return tuple(known.get(name) for name in ways)
 
 
 def _anchors(page: Page) -> frozenset[str]:

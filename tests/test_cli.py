@@ -14,13 +14,14 @@ import pytest
 from tiny import TINY_FILE, tiny_data, write_images
 from typer.testing import CliRunner, Result
 
-from bench.cli import looking, working
+from bench.cli import looking, training, working
 from bench.cli.main import app
 from bench.cli.options import parse_ids, parse_limit
 from bench.errors import UsageError
 from bench.store import read_record
 
 assert looking
+assert training
 assert working
 BENCH = (sys.executable, "-m", "bench")
 QUICK = ("--batch-size", "16", "--epochs", "1", "--lr", "0.05", "--val", "0")
@@ -275,6 +276,25 @@ def test_a_threshold_that_breaks_exits_3_and_one_that_holds_exits_0(copy: Path) 
     assert "95 % interval" in broken.stdout
     assert broken.stderr.rstrip().splitlines()[-2].startswith("error: accuracy is")
     assert call("evaluate", "--fail-if", "accuracy < 0", runs=copy).exit_code == 0
+
+
+def test_accuracy_is_printed_three_ways_and_each_can_be_a_threshold(copy: Path) -> None:
+    found = call("evaluate", "--fail-if", "accuracy_mirror < 0", "--fail-if", "accuracy_shifts < 0", runs=copy)
+    assert found.exit_code == 0, found.stderr
+    line = next(each for each in found.stdout.splitlines() if "95 % interval" in each and "accuracy" in each)
+    assert [part.split("\N{NO-BREAK SPACE}")[0].rsplit(" ", 1)[0] for part in line.split("; ")[1:]] == [
+        "mirror average",
+        "mirror and shifts",
+    ]
+    assert call("evaluate", "--fail-if", "accuracy_shifts < 1.1", runs=copy).exit_code == 3
+    value = json.loads(call("evaluate", "--json", runs=copy).stdout)
+    assert list(value["metrics"]["averages"]) == ["mirror", "mirror and shifts"]
+
+
+def test_a_threshold_on_an_average_that_is_not_made_is_a_usage_error_before_any_work(copy: Path) -> None:
+    result = call("evaluate", "--no-average", "--fail-if", "accuracy_mirror < 0.5", runs=copy)
+    assert result.exit_code == 2
+    assert "names: accuracy, loss" in result.stderr
 
 
 def test_a_name_is_never_overwritten(copy: Path, pictures: Path) -> None:

@@ -19,12 +19,13 @@ from bench.findings import (
     pair_findings,
     percent,
     points,
+    result_words,
     run_badges,
     run_findings,
     run_title,
 )
 from bench.stats import mcnemar, paired_difference, wilson
-from bench.views import Agreement, Estimate, Finding, PairTest, RunView
+from bench.views import Agreement, Average, Estimate, Finding, PairTest, RunView
 
 NAMES = ("cat", "dog", "owl")
 Confusion = tuple[tuple[int, ...], ...]
@@ -60,6 +61,14 @@ def text(finding: Finding) -> str:
 
 def texts(findings: Sequence[Finding]) -> list[str]:
     return [text(each) for each in findings]
+
+
+def with_averages(one: RunView, correct: int) -> RunView:
+    """The same run whose averages have `correct` images right."""
+    names = (("mirror average", 2), ("mirror and shifts", 6))
+    return replace(
+        one, averages=tuple(Average(name, wilson(correct, one.total), correct, views) for name, views in names)
+    )
 
 
 # --- one run -----------------------------------------------------------------------------------------------
@@ -298,3 +307,35 @@ SEEDS = [
 def test_a_model_with_one_seed_allows_no_claim_about_the_architecture(models: list[tuple[str, int]], one: bool) -> None:
     found = badges(*(view(model=model, seed=seed) for model, seed in models))
     assert ("one seed: no claim about the architecture" in found) is one
+
+
+# --- averages ----------------------------------------------------------------------------------------------
+
+
+def test_a_result_is_the_plain_accuracy_with_its_interval_and_then_the_averages() -> None:
+    one = with_averages(runs(270)[0], 273)
+    assert result_words(one).replace("\N{NO-BREAK SPACE}", " ") == (
+        "accuracy 90.00 %, 95 % interval 86.1 to 92.9, 30 of 300 test images wrong; "
+        "mirror average 91.00 %; mirror and shifts 91.00 %"
+    )
+    assert ";" not in result_words(runs(270)[0])
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), min_size=2, max_size=4), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_no_sentence_depends_on_an_average(counts: list[tuple[int, int]], same: bool) -> None:
+    plain = runs(*(each for each, _ in counts))
+    more = [with_averages(one, correct) for one, (_, correct) in zip(plain, counts, strict=True)]
+    pairs = [pair(0, abs(counts[0][0] - counts[1][0]))]
+    assert comparison_title(more, pairs, same_settings=same) == comparison_title(plain, pairs, same_settings=same)
+    assert pair_findings(more, pairs) == pair_findings(plain, pairs)
+    assert run_title(with_averages(view(), 3)) == run_title(view())
+    assert run_findings(with_averages(view(), 3), ()) == run_findings(view(), ())
+
+
+def test_where_there_are_averages_a_badge_says_what_is_compared() -> None:
+    plain = runs(270, 280)
+    more = [with_averages(plain[0], 273), plain[1]]
+    text_of_badge = "compared by the plain forward"
+    assert text_of_badge in [badge.text for badge in comparison_badges(more, (), same_settings=True)]
+    assert text_of_badge not in [badge.text for badge in comparison_badges(plain, (), same_settings=True)]

@@ -34,7 +34,7 @@ from bench.provenance import provenance
 from bench.stats import largest_relative_difference, wilson
 from bench.store import LOG, write_json, write_record
 from bench.trained import Predictions
-from bench.views import EpochPoint
+from bench.views import Average, EpochPoint
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
 
@@ -85,6 +85,19 @@ def test_a_run_is_shown_with_the_counts_of_its_predictions(tmp_path: Path) -> No
     ]
     assert (found.model, found.data, found.recipe, found.seed, found.epochs) == ("net", "digits", "demo", 0, 1)
     assert (found.train_images, found.parameters, found.train_rate, found.forward_rate) == (30, 7, 50.0, None)
+
+
+def test_a_run_made_before_there_were_averages_is_shown_without_them(tmp_path: Path) -> None:
+    assert run_view(read_run(small_run(tmp_path))).averages == ()
+
+
+def test_averages_are_shown_as_counted_and_change_nothing_else(tmp_path: Path) -> None:
+    counted = {"averages": {"mirror": {"accuracy": 4 / 6, "correct": 4, "views": 2}}}
+    plain = read_run(small_run(tmp_path))
+    more = dataclasses.replace(plain, record=make_record("one", metrics={**plain.record.metrics, **counted}))
+    found = run_view(more)
+    assert found.averages == (Average("mirror average", wilson(4, 6), 4, 2),)
+    assert dataclasses.replace(found, averages=()) == run_view(plain)
 
 
 @pytest.mark.parametrize("rate", [None, 0, -1.0, math.nan, math.inf, "50"])

@@ -15,7 +15,7 @@ import pytest
 from page_factory import HOSTILE, estimate, make_page, quantise
 from PIL import Image
 
-from bench.reports import charts, words
+from bench.reports import charts, views, words
 from bench.reports.markdown import run_markdown
 from bench.reports.payload import gallery_json
 from bench.reports.render import page_json, render_page
@@ -147,6 +147,48 @@ def test_what_was_never_measured_is_a_dash_and_what_is_missing_is_said() -> None
     assert " – " in text
 
 
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_accuracy_stands_three_ways_with_intervals_and_says_whose_gallery_and_maps_are(kind: str) -> None:
+    page = make_page(kind)
+    text = text_of(render_page(page))
+    assert "Gallery, predictions and maps, and every other figure of this page, are the plain forward’s." in text
+    for one in page.runs[0].averages:
+        low, high = words.percent(one.accuracy.low), words.percent(one.accuracy.high)
+        interval = f"{words.percent(one.accuracy.value)} {low} to {high}".replace(words.NBSP, " ")
+        assert one.name in text
+        assert interval in text
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_runs_without_averages_make_a_page_that_names_none(kind: str) -> None:
+    page = make_page(kind)
+    old = replace(page, runs=tuple(replace(run, averages=()) for run in page.runs))
+    text = text_of(render_page(old))
+    assert "mirror average" not in text
+    assert "Several views" not in text
+    assert "By the mean logits" not in run_markdown(old)
+
+
+def test_one_run_without_averages_has_a_dash_where_others_have_theirs() -> None:
+    page = make_page("comparison")
+    some = replace(page, runs=(page.runs[0], replace(page.runs[1], averages=()), page.runs[2]))
+    rows = re.findall(r"<tr>.*?</tr>", render_page(some).split('id="averages"')[1].split("</table>")[0], re.S)
+    assert [row.count("<td>–</td>") for row in rows] == [0, 0, 2, 0]
+
+
+def test_axis_of_a_comparison_is_that_of_the_plain_accuracies_alone() -> None:
+    page = make_page("comparison")
+    without = replace(page, runs=tuple(replace(run, averages=()) for run in page.runs))
+    assert views.view_of(page).accuracy_axis == views.view_of(without).accuracy_axis
+
+
+def test_markdown_tells_the_averages_and_whose_the_tables_are() -> None:
+    page = make_page()
+    first = run_markdown(page).splitlines()[0]
+    assert all(f"{one.name} {words.percent(one.accuracy.value)}" in first for one in page.runs[0].averages)
+    assert first.endswith("The tables are of the plain forward.")
+
+
 def test_one_epoch_without_validation_is_drawn() -> None:
     rendered = render_page(make_page(epochs=1, validation=False))
     assert rendered.count("<polyline") == 2
@@ -187,6 +229,9 @@ def test_json_twin_gives_every_value_back() -> None:
     assert next(iter(twin)) == "schema"
     assert twin["title"] == page.title
     assert [run["accuracy"]["value"] for run in twin["runs"]] == [run.accuracy.value for run in page.runs]
+    assert [[one["correct"] for one in run["averages"]] for run in twin["runs"]] == [
+        [one.correct for one in run.averages] for run in page.runs
+    ]
     for item, told in zip(page.gallery, twin["gallery"], strict=True):
         assert b64decode(told["pixels"]) == item.pixels
         assert [b64decode(one["levels"]) for one in told["maps"]] == [one.levels for one in item.maps]

@@ -34,19 +34,24 @@ def evaluate(
     run: Annotated[str, typer.Argument(help="Name, latest, or path.")] = "latest",
     moved: Moved = None,
     device: Device = "auto",
+    average: Annotated[bool, typer.Option(help="Also by the mean of mirrored and shifted views.")] = True,
     fail_if: Annotated[list[str] | None, typer.Option("--fail-if", help='"accuracy < 0.92": exit 3. Repeats.')] = None,
 ) -> Answer:
     """Test a run's weights again: accuracy with its interval, classes, most confused pairs."""
     from bench import api
+    from bench.averaging import FIGURES, figure_names, read_averages
     from bench.evaluation import broken_threshold
-    from bench.store import find_run
+    from bench.store import find_run, read_record
 
-    for expression in fail_if or ():
-        broken_threshold(expression, {"accuracy": 0.0, "loss": 0.0})  # before any work: can it be read?
-    scores = api.evaluate(run, data=moved, device=device, workplace=session.place)
     folder = find_run(session.runs, run)
+    more = figure_names(mirror=bool(read_record(folder).data.get("mirror"))) if average else ()
+    for expression in fail_if or ():  # before any work: can it be read?
+        broken_threshold(expression, dict.fromkeys(("accuracy", "loss", *more), 0.0))
+    scores = api.evaluate(run, data=moved, average=average, device=device, workplace=session.place)
     lines = (*class_lines(folder), *result_lines(folder), str(folder.resolve()))
     figures = {"accuracy": scores.accuracy, "loss": scores.loss}
+    averages = read_averages(read_record(folder).metrics, scores.total)
+    figures |= {FIGURES[each.name]: each.accuracy.value for each in averages}
     broken = [words for words in (broken_threshold(each, figures) for each in fail_if or ()) if words]
     failure = ThresholdError("; ".join(broken), try_=f"bench show run {folder.name}") if broken else None
     return Answer(result_value(folder), lines, failure=failure)
@@ -192,11 +197,11 @@ def result_value(folder: Path) -> dict[str, object]:
 
 def result_lines(folder: Path) -> tuple[str, ...]:
     """A run's result in one line."""
-    from bench.findings import accuracy_words
+    from bench.findings import result_words
     from bench.pages import read_run, run_view
 
     view = run_view(read_run(folder))
-    return (f"{view.run}: {accuracy_words(view)}, {view.total - view.correct} of {view.total:,} test images wrong",)
+    return (f"{view.run}: {result_words(view)}",)
 
 
 def class_lines(folder: Path) -> tuple[Any, ...]:

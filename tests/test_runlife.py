@@ -1,0 +1,88 @@
+"""Evaluation into a run folder: the plain forward is what is stored, the averages are counts beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from run_factory import make_record
+from tiny import TINY, tiny_data
+from torch import nn
+
+from bench import runlife
+from bench.contracts import Dataset, Silence
+from bench.evaluation import predict
+from bench.pages import gallery, read_run, run_view
+from bench.runlife import evaluate_into
+from bench.store import PREDICTIONS, read_record, write_record
+from bench.weights import build_seeded
+
+CPU = torch.device("cpu")
+
+
+def evaluated(
+    folder: Path, *, mirror: bool = True, average: bool = True, **config: object
+) -> tuple[nn.Module, Dataset]:
+    """A run folder after its evaluation, by a net that has learned nothing."""
+    data, net = dataclasses.replace(tiny_data(), mirror=mirror), build_seeded(TINY, 4, 0)
+    about = {"name": "tiny", "digest": "d", "classes": list(data.classes), "mirror": mirror}
+    if not (folder / "run.json").exists():
+        folder.mkdir()
+        write_record(folder, make_record(folder.name, data=about, config=config, metrics={}))
+    evaluate_into(folder, net, data, (data.mean, data.std), device=CPU, progress=Silence(), average=average)
+    return net, data
+
+
+def test_stored_predictions_are_those_of_the_plain_forward_bit_for_bit(tmp_path: Path) -> None:
+    net, data = evaluated(tmp_path / "run")
+    plain, _ = predict(net, data.test.images, (data.mean, data.std), device=CPU, progress=Silence())
+    stored = np.load(tmp_path / "run" / PREDICTIONS)["logits"]
+    assert stored.tobytes() == plain.numpy().tobytes()
+
+
+def test_averages_change_neither_predictions_nor_any_figure_but_their_own(tmp_path: Path) -> None:
+    evaluated(tmp_path / "with")
+    evaluated(tmp_path / "without", average=False)
+    one, other = (read_run(tmp_path / name) for name in ("with", "without"))
+    assert one.record.artefacts[PREDICTIONS] == other.record.artefacts[PREDICTIONS]
+    views = [dataclasses.replace(run_view(each), run="", averages=(), forward_rate=None) for each in (one, other)]
+    assert views[0] == views[1]
+    assert gallery([one], (), range(8)) == gallery([other], (), range(8))
+    assert len(run_view(one).averages) == 2
+    assert run_view(other).averages == ()
+
+
+def test_metrics_hold_accuracy_count_and_views_of_each_average(tmp_path: Path) -> None:
+    evaluated(tmp_path / "run")
+    metrics = read_record(tmp_path / "run").metrics
+    averages = metrics["averages"]
+    assert isinstance(averages, dict)
+    assert {name: row["views"] for name, row in averages.items()} == {"mirror": 2, "mirror and shifts": 6}
+    assert all(row["accuracy"] == row["correct"] / metrics["total"] for row in averages.values())
+
+
+def test_a_data_set_that_forbids_mirroring_has_shifts_alone(tmp_path: Path) -> None:
+    evaluated(tmp_path / "run", mirror=False)
+    assert list(read_record(tmp_path / "run").metrics["averages"]) == ["shifts"]  # type: ignore[call-overload]
+
+
+def test_an_evaluation_without_averages_leaves_those_that_are_there(tmp_path: Path) -> None:
+    evaluated(tmp_path / "run")
+    before = read_record(tmp_path / "run").metrics["averages"]
+    evaluated(tmp_path / "run", average=False)
+    assert read_record(tmp_path / "run").metrics["averages"] == before
+
+
+@pytest.mark.parametrize(
+    ("config", "narrow"), [({"precision": "bf16"}, True), ({"precision": "fp32"}, False), ({}, False)]
+)
+def test_further_views_run_in_the_precision_of_the_training(
+    config: dict[str, object], narrow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(runlife, "average_logits", lambda *_, **options: asked.append(options["narrow"]) or {})
+    evaluated(tmp_path / "run", **config)
+    assert asked == [narrow]
