@@ -11,13 +11,14 @@ from bench.errors import UsageError
 from bench.machine import describe_device, product_rate, settled_precision
 from bench.store import CHECKPOINT, find_run, read_checkpoint
 from bench.summary import summarise
-from bench.training import estimated_seconds
+from bench.training import FULL, estimated_seconds
 from bench.weights import build_seeded, convert, load_weights, shared_initialisation
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from bench.contracts import Dataset
     from bench.recipes import Recipe
 
 SHARED_FROM = "cifar_resnet18"  # whose native initialisation `--init shared` hands to all
@@ -88,6 +89,22 @@ def say_how_long(
         progress.say(
             f"shorter: --limit {max(100, fits // epochs // 100 * 100)} --epochs {epochs} takes about {duration(LONG)}"
         )
+
+
+def without_effect(recipe: Recipe, data: Dataset) -> list[str]:
+    """What a recipe asks for and a training on this data will not do, in words, each with what to type instead."""
+    augmentation, found = recipe.augmentation, []
+    if augmentation.flip and not data.mirror:
+        found.append(f"flip has no effect: {data.name} may not be mirrored; --flip none says so")
+    if augmentation.alternate and not augmentation.flip:
+        found.append("alternate has no effect without flip; --flip alternating switches both on")
+    reached = {recipe.edge(epoch) for epoch in range(recipe.epochs)}
+    for edge, share in recipe.sizes:
+        if edge not in reached:
+            found.append(f"size {edge}:{share:g} has no effect: {recipe.epochs} epochs are too few; --sizes full")
+        elif edge == FULL:
+            found.append(f"size {edge}:{share:g} has no effect: the images have {FULL} pixels; --sizes full")
+    return found
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,810 @@
+"""The 32 mistakes of published CIFAR-10 trainings: for each the test that fails when it is made here again.
+
+RAILS says where each is held. What no other file holds is held here, most of it on one run that goes the whole way:
+from image files through training, explaining and the page's values to what is drawn.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import shutil
+import warnings
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from docs_commands import DOCS, ROOT, fenced
+from page_factory import make_page, quantise
+from PIL import Image
+from tiny import CLASSES, QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_images
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from bench import api, lrfinding
+from bench.augment import denormalise
+from bench.batches import Batches
+from bench.cells import cell_path, read_cell
+from bench.choosing import Wanted
+from bench.cli import training, tuning, working
+from bench.cli.main import app
+from bench.comparing import run_page
+from bench.contracts import Augmentation, Dataset, ExplainerSpec, ModelSpec, Silence
+from bench.data import load_dataset
+from bench.errors import ContractError
+from bench.evaluation import prepare
+from bench.explaining import explain_run
+from bench.pages import read_run
+from bench.recipes import ABOUT, RECIPES, Recipe
+from bench.registry import discover
+from bench.rendering import render
+from bench.runlife import Job, begin, complete
+from bench.starting import without_effect
+from bench.store import CHECKPOINT, LOG, read_checkpoint, read_lines, read_record, write_record
+from bench.trained import Trained, open_run, read_predictions
+from bench.training import TrainSettings, train_model
+from bench.views import EpochPoint, GalleryItem, MapView, Page
+from bench.weights import build_seeded
+from bench.workplace import Workplace
+
+assert training and tuning and working
+CPU = torch.device("cpu")
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+TESTS = Path(__file__).parent
+LOOP = ("test_rails.py", "test_training.py")  # the loop's tests stand in either
+
+RAILS: dict[str, tuple[str, ...]] = {
+    "G1": (  # a loss that is no cross entropy of logits
+        "LOOP::test_outputs_that_are_no_logits_stop_the_run_before_the_first_step",
+        "LOOP::test_a_loss_that_is_no_cross_entropy_stops_the_run",
+        "LOOP::test_a_loss_that_is_not_finite_stops_the_run_and_says_when",
+        "LOOP::test_a_first_loss_far_from_ln_k_is_refused",
+        "LOOP::test_labels_that_mean_nothing_stop_the_run_at_chance_level",
+        "LOOP::test_chance_level_is_not_judged_before_500_steps_and_spares_a_slow_start",
+    ),
+    "G2": (  # augmentation drawn once and kept
+        "test_augment.py::test_two_epochs_differ_and_a_seed_repeats_them",
+        "test_guard_rails.py::test_the_same_image_looks_different_in_two_epochs",
+    ),
+    "G3": (  # a gallery of training images, in training mode, of weights that still move
+        "test_evaluation.py::test_prediction_uses_eval_mode_and_puts_every_training_flag_back",
+        "test_guard_rails.py::test_the_gallery_shows_test_images_and_what_the_final_weights_say_of_them",
+    ),
+    "G4": (  # one map laid over every image
+        "test_explainers.py::test_wrong_targets_are_refused",
+        "test_guard_rails.py::test_every_image_of_the_page_bears_its_own_map",
+    ),
+    "G5": (  # every map speaks for the cat
+        "test_choosing.py::test_targets_are_the_predicted_and_the_true_class_in_this_order",
+        "test_guard_rails.py::test_every_error_is_shown_for_its_predicted_and_its_true_class",
+    ),
+    "G6": (  # an overlay of values outside 0..1
+        "test_postprocess.py::test_a_picture_lies_within_0_and_1",
+        "test_guard_rails.py::test_everything_drawn_lies_within_0_and_1",
+    ),
+    "G7": (  # published commands that cannot run
+        "test_docs.py::test_command_of_the_docs_parses",
+        "test_guard_rails.py::test_the_three_commands_of_the_readme_run_as_they_stand",
+        "test_guard_rails.py::test_ci_runs_the_demo_of_the_readme",
+    ),
+    "G8": (  # a fill in another space than the images
+        "test_augment.py::test_the_square_has_the_mean_colour_which_is_near_zero_for_the_model",
+        "test_guard_rails.py::test_what_is_cut_out_of_a_training_batch_is_near_zero_for_the_model",
+    ),
+    "G9": (  # maps of another model than the one that predicted
+        "test_explaining.py::test_another_model_than_the_one_that_predicted_is_refused",
+        "test_explaining.py::test_weights_that_were_swapped_are_refused",
+        "test_pages.py::test_cells_of_another_checkpoint_are_left_out",
+    ),
+    "G10": (  # floats that wrap around in uint8
+        "test_augment.py::test_values_out_of_range_are_clamped_never_wrapped",
+        "test_augment.py::test_all_256_levels_come_back",
+    ),
+    "G11": (  # height and width exchanged
+        "test_guard_rails.py::test_pictures_come_to_the_page_the_right_way_round",
+        "test_guard_rails.py::test_a_figure_shows_picture_and_map_the_right_way_round",
+        "test_guard_rails.py::test_a_browser_shows_picture_and_map_the_right_way_round",
+        "test_postprocess.py::test_a_corner_stays_in_its_corner",
+    ),
+    "G12": (  # classes counted over a part of the images
+        "test_evaluation.py::test_per_class_mean_equals_overall_accuracy_on_balanced_data",
+        "test_guard_rails.py::test_classes_of_the_page_add_up_to_the_whole_exactly",
+    ),
+    "G13": (  # a mean of batch means for the mean of the images
+        "test_evaluation.py::test_a_mean_of_batch_means_would_be_another_figure",
+        "test_evaluation.py::test_predictions_do_not_depend_on_the_batch_size",
+        "test_evaluation.py::test_scores_equal_a_loop_over_the_images",
+    ),
+    "G14": (  # a resume that begins again, and work at import
+        "test_resuming.py::test_going_on_from_any_step_gives_the_weights_and_curves_of_the_whole_run",
+        "test_architecture.py::test_importing_bench_imports_no_backend",
+    ),
+    "G15": (  # weights chosen on the test images
+        "LOOP::test_training_never_looks_at_the_test_split",
+        "test_guard_rails.py::test_test_images_are_seen_after_the_last_step_only_and_the_last_weights_are_kept",
+    ),
+    "G16": (  # a setting that no file tells
+        "test_recipes.py::test_what_a_run_stores_makes_the_same_recipe_again",
+        "test_guard_rails.py::test_every_setting_of_a_training_stands_in_its_record",
+    ),
+    "G17": (  # augmentation that does nothing, and a gap that nobody reports
+        "test_guard_rails.py::test_settings_that_do_nothing_are_named",
+        "test_guard_rails.py::test_every_part_of_the_augmentation_alone_changes_images",
+        "test_guard_rails.py::test_the_page_says_how_far_training_accuracy_lies_above_test",
+    ),
+    "G18": (  # a fill for floats on bytes: black
+        "test_augment.py::test_dark_frames_show_when_a_fill_is_in_the_wrong_space",
+        "test_guard_rails.py::test_what_is_cut_out_of_a_training_batch_is_near_zero_for_the_model",
+    ),
+    "G19": (  # lists of a module that grow from call to call
+        "test_architecture.py::test_no_module_holds_an_empty_container_to_be_filled_later",
+        "test_architecture.py::test_no_function_rebinds_a_name_of_its_module",
+    ),
+    "G20": (  # a stem that loses the border
+        "test_models.py::test_model_has_the_parameters_of_resnet18",
+        "test_models.py::test_model_gives_logits_and_maps_of_32_16_8_4_cells",
+        "test_guard_rails.py::test_a_stem_without_its_border_breaks_the_shapes_of_resnet18",
+    ),
+    "G21": (  # a border and squares in normalised space, squares as large as the image
+        "test_augment.py::test_the_border_is_reflected_so_no_new_colour_appears",
+        "test_augment.py::test_more_than_half_of_the_picture_is_refused",
+        "test_sheets.py::test_an_augment_sheet_shows_the_very_tensors_of_the_batch",
+    ),
+    "G22": (  # other statistics than those of the training
+        "test_guard_rails.py::test_statistics_come_from_the_checkpoint_and_no_others_pass",
+    ),
+    "G23": (  # a gallery that fails as soon as it needs a second batch
+        "test_guard_rails.py::test_one_image_a_batch_gives_the_rows_of_large_batches",
+    ),
+    "G24": (  # another gallery at each call, seeds set too late
+        "test_choosing.py::test_the_order_depends_on_labels_alone_and_is_no_file_order",
+        "test_guard_rails.py::test_neither_the_gallery_nor_the_training_depends_on_global_generators",
+        "test_guard_rails.py::test_images_are_chosen_in_one_order_whatever_the_seed_of_the_run",
+    ),
+    "G25": (  # a learning rate that ends below 0
+        "test_recipes.py::test_the_learning_rate_is_two_straight_lines_and_never_negative",
+        "test_recipes.py::test_a_step_outside_the_training_is_refused",
+        "test_guard_rails.py::test_no_recipe_has_a_rate_below_0_where_one_cycle_has",
+    ),
+    "G26": (  # a range test that starts too high, and its left edge for a finding
+        "test_lrfinding.py::test_rates_start_at_1e_7_and_grow_by_one_factor",
+        "test_lrfinding.py::test_a_suggestion_at_an_edge_is_marked",
+        "test_guard_rails.py::test_a_suggestion_at_an_edge_comes_with_a_warning",
+    ),
+    "G27": (  # live tensors kept from step to step
+        "test_guard_rails.py::test_no_graph_is_kept_from_epoch_to_epoch",
+    ),
+    "G28": (  # explaining in training mode
+        "test_explainers.py::test_model_in_training_mode_is_explained_in_eval_mode",
+        "test_guard_rails.py::test_a_run_is_explained_in_eval_mode_and_its_flags_are_put_back",
+    ),
+    "G29": (  # a mean of batch accuracies, and an epoch that was not the last
+        "test_evaluation.py::test_scores_equal_a_loop_over_the_images",
+        "test_guard_rails.py::test_the_last_epoch_of_the_page_is_that_of_the_log",
+        "test_guard_rails.py::test_validation_counts_images_whatever_the_batch",
+    ),
+    "G30": (  # an input divided by 255 twice, red for blue
+        "test_augment.py::test_normalised_values_are_the_formula",
+        "test_guard_rails.py::test_pictures_come_to_the_page_the_right_way_round",
+        "test_guard_rails.py::test_the_gallery_shows_test_images_and_what_the_final_weights_say_of_them",
+    ),
+    "G31": (  # prints left in the code, figures typed by hand
+        "test_architecture.py::test_only_the_console_prints",
+        "test_guard_rails.py::test_measured_figures_of_the_docs_stand_where_a_tool_writes_them",
+    ),
+    "G32": (  # the mean of each image's deviation for the deviation of all pixels
+        "test_data.py::test_statistics_are_those_of_the_training_split_over_all_pixels",
+        "test_data.py::test_the_known_statistics_of_cifar10_come_out_within_jpeg_error",
+        "test_guard_rails.py::test_a_checkpoint_holds_the_deviation_of_all_pixels_not_the_mean_of_each_images_own",
+    ),
+}
+
+
+def names_of_tests(file: str) -> set[str]:
+    """Names of the test functions of a file; none of one that is not there."""
+    path = TESTS / file
+    body = ast.parse(path.read_text(encoding="utf-8")).body if path.is_file() else []
+    return {node.name for node in body if isinstance(node, ast.FunctionDef)}
+
+
+def missing(rails: dict[str, tuple[str, ...]]) -> list[str]:
+    """The named tests that are not there."""
+    named = [one.split("::") for tests in rails.values() for one in tests]
+    known = {file: names_of_tests(file) for file, _ in named if file != "LOOP"}
+    known["LOOP"] = set().union(*map(names_of_tests, LOOP))
+    return [f"{file}::{name}" for file, name in named if name not in known[file]]
+
+
+def test_all_32_rails_have_tests_that_are_there() -> None:
+    assert list(RAILS) == [f"G{number}" for number in range(1, 33)]
+    assert all(RAILS.values())
+    assert missing(RAILS) == []
+    assert missing({"G1": ("LOOP::test_gone", "test_gone.py::test_gone")}) == [
+        "LOOP::test_gone",
+        "test_gone.py::test_gone",
+    ]
+
+
+def test_every_test_here_holds_a_rail() -> None:
+    here = {name for name in names_of_tests(Path(__file__).name) if name.startswith("test_")}
+    named = {one.split("::")[1] for tests in RAILS.values() for one in tests}
+    assert here - named == {"test_all_32_rails_have_tests_that_are_there", "test_every_test_here_holds_a_rail"}
+
+
+# --- one run, from image files to a page --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run that went the whole way, and the image files it came from."""
+
+    images: Path
+    place: Workplace
+    folder: Path
+    page: Page
+    data: Dataset
+
+    def opened(self) -> Trained:
+        return open_run(self.folder, self.place.models, CPU)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Two epochs on images of noise, of which none is its own mirror image; every test image explained by Captum."""
+    root = tmp_path_factory.mktemp("whole")
+    images = write_images(root / "images", tiny_data(train=16, test=6))
+    place = Workplace(runs=root / "runs", cache=root / "cache")
+    folder = api.train(
+        TINY_FILE, data=str(images), recipe="demo", epochs=2, lr=0.01, seed=3, val=0.25, device="cpu", workplace=place
+    )
+    api.explain(folder.name, explainer=["captum"], layer=["layer4"], which="all", device="cpu", workplace=place)
+    data = load_dataset(str(images), cache=place.cache, progress=Silence())
+    return Whole(images, place, folder, api.page_of(folder.name, workplace=place), data)
+
+
+def picture_of(whole: Whole, item: GalleryItem) -> np.ndarray:
+    """(32, 32, 3) uint8, as Pillow reads the file the page names."""
+    return np.asarray(Image.open(whole.images / item.file).convert("RGB"))
+
+
+def plain_net(folder: Path) -> nn.Module:
+    """The run's net from its checkpoint, without anything of the suite's opening of runs."""
+    net = TinyNet(len(CLASSES))
+    net.load_state_dict(read_checkpoint(folder / CHECKPOINT)[0])
+    return net.eval()
+
+
+def plain_input(whole: Whole, picture: np.ndarray) -> Tensor:
+    """(1, 3, 32, 32): the written-out formula of normalised pixels, with the statistics of the record."""
+    about = read_record(whole.folder).data
+    scaled = (picture / 255 - np.array(about["mean"])) / np.array(about["std"])
+    return torch.from_numpy(scaled.transpose(2, 0, 1).copy()).float()[None]
+
+
+def raw_of(one: MapView, page: Page) -> np.ndarray:
+    """(h, w) the map's values, up to half a level."""
+    cell = page.cells[one.cell]
+    levels = np.frombuffer(one.levels, np.uint8).reshape(cell.height, cell.width)
+    return one.low + levels / 255 * (one.high - one.low)
+
+
+def test_pictures_come_to_the_page_the_right_way_round(whole: Whole) -> None:
+    rendered = json.loads(re.search(r'id="data">(.*?)</script>', render(whole.page), re.S)[1])
+    sheet = np.asarray(Image.open(BytesIO(b64decode(rendered["sheet"].split(",")[1]))).convert("RGB"))
+    assert len(whole.page.gallery) == 24
+    for place, item in enumerate(whole.page.gallery):
+        row, column = divmod(place, rendered["columns"])
+        drawn = sheet[32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
+        file = picture_of(whole, item)
+        assert np.array_equal(drawn, file)
+        assert item.pixels == file.tobytes()
+        for planted in (file.transpose(1, 0, 2), file[::-1], file[:, ::-1], file[:, :, ::-1]):
+            assert not np.array_equal(drawn, planted)
+
+
+def test_the_gallery_shows_test_images_and_what_the_final_weights_say_of_them(whole: Whole) -> None:
+    net = plain_net(whole.folder)
+    assert {item.id for item in whole.page.gallery} == set(range(24))
+    for item in whole.page.gallery:
+        assert item.file == whole.data.test.names[item.id]
+        assert item.file.startswith("test/")
+        logits = net(plain_input(whole, picture_of(whole, item)))[0].detach().double()
+        said = item.predictions[0]
+        assert said is not None
+        assert said.predicted == int(logits.argmax())
+        assert said.probability == pytest.approx(float(logits.softmax(0).max()), abs=1e-4)
+        planted = net.train()(plain_input(whole, picture_of(whole, item)))[0].detach().double().softmax(0).max()
+        net.load_state_dict(read_checkpoint(whole.folder / CHECKPOINT)[0])
+        net.eval()
+        assert said.probability != pytest.approx(float(planted), abs=1e-4)
+
+
+def test_every_image_of_the_page_bears_its_own_map(whole: Whole) -> None:
+    captum, net = discover("explainer", ExplainerSpec)["captum"], plain_net(whole.folder)
+
+    def truth(item: GalleryItem, target: int) -> np.ndarray:
+        inputs = plain_input(whole, picture_of(whole, item))
+        return captum.explain(net, ("layer4",), inputs, torch.tensor([[target]]))["layer4"][0, 0].numpy()
+
+    def is_that_of(one: MapView, item: GalleryItem) -> bool:
+        wanted = truth(item, one.target)
+        half = (one.high - one.low) / 255
+        return bool(np.abs(raw_of(one, whole.page) - wanted).max() <= half + 1e-4 * np.abs(wanted).max())
+
+    for item, other in zip(whole.page.gallery, (*whole.page.gallery[1:], whole.page.gallery[0]), strict=True):
+        assert all(is_that_of(one, item) for one in item.maps)
+        assert not any(is_that_of(one, other) for one in item.maps)
+
+
+def test_every_error_is_shown_for_its_predicted_and_its_true_class(whole: Whole) -> None:
+    wrong = [item for item in whole.page.gallery if item.predictions[0].predicted != item.true]
+    assert wrong, "a run without errors shows nothing here"
+    for item in wrong:
+        roles = {one.role: one.target for one in item.maps}
+        assert roles == {"predicted": item.predictions[0].predicted, "true": item.true}
+    assert len({one.target for item in wrong for one in item.maps}) > 1
+
+
+def test_classes_of_the_page_add_up_to_the_whole_exactly(whole: Whole) -> None:
+    run = whole.page.runs[0]
+    shares = [Fraction(row.correct, row.total) for row in run.per_class]
+    assert sum(row.total for row in run.per_class) == run.total == len(whole.data.test)
+    assert sum(shares) / len(shares) == Fraction(run.correct, run.total)
+    planted = read_predictions(whole.folder).labels.reshape(-1, 8)[:, :4]  # the first four of every batch
+    assert planted.size != run.total
+
+
+def test_every_setting_of_a_training_stands_in_its_record(whole: Whole) -> None:
+    record = read_record(whole.folder)
+    about_the_call = {"run", "resume", "skip_bad", "dry_run", "workplace", "changes"}
+    wanted = set(inspect.signature(api.train).parameters) - about_the_call
+    wanted |= {each.name for each in fields(Recipe)} - set(ABOUT)
+    wanted |= {each.name for each in fields(TrainSettings)} - {"warm_start"}  # pretrained says it
+    assert wanted <= set(record.config) | {"recipe"}
+    assert set(record.config["augmentation"]) == {each.name for each in fields(Augmentation)}
+    assert set(record.origins) == set(record.config)
+    assert f"seed {record.config['seed']}" in dict(whole.page.provenance[0][1])["config"]
+
+
+def test_the_last_epoch_of_the_page_is_that_of_the_log(whole: Whole) -> None:
+    run, log = whole.page.runs[0], read_lines(whole.folder / LOG)
+    assert [point.epoch for point in run.curve] == [line["epoch"] for line in log] == [1, 2]
+    assert run.epochs == log[-1]["epoch"]
+    assert run.accuracy.value == read_record(whole.folder).metrics["accuracy"]
+
+
+def test_the_page_says_how_far_training_accuracy_lies_above_test(whole: Whole) -> None:
+    run = whole.page.runs[0]
+    planted = replace(
+        run, curve=(replace(run.curve[-1], train_accuracy=0.9682),), accuracy=replace(run.accuracy, value=0.83)
+    )
+    page = re.sub(r"<[^>]+>", " ", render(replace(whole.page, runs=(planted,))))
+    assert re.search(r"training accuracy\s+96\.82\s%\s+last epoch; \+13\.82 points to test", page)
+
+
+def test_a_checkpoint_holds_the_deviation_of_all_pixels_not_the_mean_of_each_images_own(whole: Whole) -> None:
+    files = sorted((whole.images / "train").glob("*/*.png"))
+    pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files]) / 255
+    head = read_checkpoint(whole.folder / CHECKPOINT)[1]
+    assert head["mean"] == pytest.approx(pixels.mean((0, 1, 2)), abs=1e-12)
+    assert head["std"] == pytest.approx(pixels.std((0, 1, 2)), abs=1e-12)
+    planted = pixels.std((1, 2)).mean(0)
+    assert head["std"] != pytest.approx(planted, rel=0.01)
+
+
+# --- explaining ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(whole: Whole, tmp_path: Path) -> Whole:
+    """The same run in a folder of its own, with no map in it."""
+    folder = Path(shutil.copytree(whole.folder, tmp_path / whole.folder.name))
+    shutil.rmtree(folder / "explain")
+    return replace(whole, folder=folder)
+
+
+def maps_of(run: Whole, trained: Trained, data: Dataset, **changes: Any) -> np.ndarray:
+    """(R, h, w) raw maps of ten images by Captum, made now."""
+    spec = replace(discover("explainer", ExplainerSpec)["captum"], **changes)
+    wanted = Wanted({"captum": spec}, ("layer4",))
+    explain_run(trained, data, wanted, np.arange(10), timing="t", progress=Silence())
+    return read_cell(cell_path(run.folder, "captum", "layer4")).raw
+
+
+def test_statistics_come_from_the_checkpoint_and_no_others_pass(copy: Whole) -> None:
+    mean, std = IMAGENET
+    maps_of(copy, copy.opened(), replace(copy.data, mean=mean, std=std))
+    planted = replace(copy.opened(), statistics=IMAGENET)
+    shutil.rmtree(copy.folder / "explain")
+    with pytest.raises(ContractError, match="another model"):
+        maps_of(copy, planted, copy.data)
+
+
+def test_one_image_a_batch_gives_the_rows_of_large_batches(copy: Whole) -> None:
+    together = maps_of(copy, copy.opened(), copy.data)
+    shutil.rmtree(copy.folder / "explain")
+    alone = maps_of(copy, copy.opened(), copy.data, max_batch=1)
+    assert alone.shape == together.shape
+    assert np.abs(alone - together).max() <= 1e-5 * np.abs(together).max()
+
+
+def test_a_run_is_explained_in_eval_mode_and_its_flags_are_put_back(copy: Whole) -> None:
+    expected = maps_of(copy, copy.opened(), copy.data)
+    shutil.rmtree(copy.folder / "explain")
+    planted = copy.opened()
+    planted.model.train()
+    planted.model.layer3.eval()
+    before = {name: module.training for name, module in planted.model.named_modules()}
+    assert np.array_equal(maps_of(copy, planted, copy.data), expected)
+    assert {name: module.training for name, module in planted.model.named_modules()} == before
+    assert int(planted.model.layer4[1].num_batches_tracked) == int(copy.opened().model.layer4[1].num_batches_tracked)
+
+
+def test_images_are_chosen_in_one_order_whatever_the_seed_of_the_run(copy: Whole) -> None:
+    order = []
+    for seed in (0, 1):
+        write_record(copy.folder, replace(read_record(copy.folder), config={"seed": seed}))
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
+        maps_of(copy, copy.opened(), copy.data)
+        page = run_page(read_run(copy.folder), created="")
+        order.append([item.id for item in page.gallery])
+        assert read_cell(cell_path(copy.folder, "captum", "layer4")).ids.tolist() == sorted([*range(10), *twice(page)])
+        shutil.rmtree(copy.folder / "explain")
+    assert order[0] == order[1]
+
+
+def twice(page: Page) -> list[int]:
+    """The ids with a map of two classes: the errors among the ten that were explained."""
+    return [item.id for item in page.gallery if len(item.maps) == 2]
+
+
+# --- what is drawn ------------------------------------------------------------------------------------------
+
+
+def top_right() -> Page:
+    """A picture that is red only at its top right, with a map that is hot only there: not its own transpose."""
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:16, 16:] = (255, 0, 0)
+    hot = np.zeros((4, 4))
+    hot[0, 3] = 1.0
+    page = make_page(images=1, explainers=("captum",), layers=(("layer4", 4),), pixels=picture[None])
+    maps = tuple(quantise(hot, cell=0, role=role) for role in ("predicted", "true"))
+    return replace(page, gallery=(replace(page.gallery[0], maps=maps),))
+
+
+@contextmanager
+def shown() -> Iterator[list[np.ndarray]]:
+    """What matplotlib is given to draw."""
+    from matplotlib.axes import Axes
+
+    drawn: list[np.ndarray] = []
+    patch = pytest.MonkeyPatch()
+    original = Axes.imshow
+
+    def imshow(axes: Axes, values: Any, **options: Any) -> Any:
+        drawn.append(np.asarray(values))
+        return original(axes, values, **options)
+
+    patch.setattr(Axes, "imshow", imshow)
+    yield drawn
+    patch.undo()
+
+
+def figure_of(page: Page, path: Path) -> None:
+    from bench.reports.figure import gallery_figure
+
+    gallery_figure(page, path, ids=None, layers=("layer4",), explainer="captum", role="predicted")
+
+
+def test_a_figure_shows_picture_and_map_the_right_way_round(tmp_path: Path) -> None:
+    with shown() as drawn:
+        figure_of(top_right(), tmp_path / "f.png")
+    picture, overlay = drawn[:2]
+    size = len(picture)
+    corners = [(y, x) for y in (size // 16, size - size // 16) for x in (size // 16, size - size // 16)]
+    assert [bool(picture[corner][0] > 0.9) for corner in corners] == [False, True, False, False]
+    heat = overlay - 0.45 * picture
+    assert [bool(heat[corner][1] > 0.4) for corner in corners] == [False, True, False, False]
+
+
+def test_everything_drawn_lies_within_0_and_1(whole: Whole, tmp_path: Path) -> None:
+    with shown() as drawn:
+        figure_of(whole.page, tmp_path / "f.png")
+    assert len(drawn) > 24
+    assert all(values.min() >= 0 and values.max() <= 1 for values in drawn)
+    planted = plain_input(whole, picture_of(whole, whole.page.gallery[0]))
+    assert planted.min() < 0
+
+
+@pytest.mark.browser
+def test_a_browser_shows_picture_and_map_the_right_way_round(tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    if chromium is None:
+        pytest.skip("needs Chromium on the PATH")
+    (tmp_path / "report.html").write_text(render(top_right()), encoding="utf-8")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        tab = browser.new_page(reduced_motion="reduce")
+        tab.goto((tmp_path / "report.html").as_uri())
+        tab.wait_for_selector("html[data-ready]", state="attached", timeout=10_000)
+        picture = corners_of(tab, ".picture canvas")
+        tab.get_by_label("opacity").fill("100")
+        overlay = corners_of(tab, ".map canvas")
+        browser.close()
+    assert [bool(red > 150 and green < 60) for red, green, _ in picture] == [False, True, False, False]
+    assert [bool(green > 200 > blue) for _, green, blue in overlay] == [False, True, False, False]
+
+
+def corners_of(tab: Any, selector: str) -> list[tuple[int, int, int]]:
+    """The colours near the corners: top left, top right, bottom left, bottom right."""
+    element = tab.locator(selector).first
+    element.scroll_into_view_if_needed()
+    tab.wait_for_timeout(150)  # the picture is painted once it is in sight
+    seen = Image.open(BytesIO(tab.screenshot(clip=element.bounding_box()))).convert("RGB")
+    return [seen.getpixel((x, y)) for y in (6, seen.height - 7) for x in (6, seen.width - 7)]
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+def batches_of(data: Dataset, augmentation: Augmentation, seed: int = 0) -> Batches:
+    recipe = replace(QUICK, augmentation=augmentation)
+    return Batches(data.train.images, recipe, mirror=True, seed=seed, statistics=(data.mean, data.std))
+
+
+def test_the_same_image_looks_different_in_two_epochs() -> None:
+    data, places = tiny_data(16), torch.arange(16)
+    batches = batches_of(data, Augmentation())
+    first, second = (batches.inputs(places, epoch) for epoch in (0, 1))
+    assert all((one != other).any() for one, other in zip(first, second, strict=True))
+    assert torch.equal(first, batches_of(data, Augmentation()).inputs(places, 0))
+
+
+def test_what_is_cut_out_of_a_training_batch_is_near_zero_for_the_model() -> None:
+    data = replace(tiny_data(16), mean=(0.8, 0.5, 0.2))
+    white = replace(data, train=replace(data.train, images=torch.full_like(data.train.images, 255)))
+    inputs = batches_of(white, Augmentation(pad=0, flip=False, cutout=16)).inputs(torch.arange(16), 0)
+    as_white = prepare(white.train.images[:1], (data.mean, data.std))[:, :, :1, :1]
+    cut = (inputs != as_white).any(1, keepdim=True).expand_as(inputs)
+    assert cut.flatten(1).any(1).all()
+    assert float(inputs[cut].abs().max()) <= 0.5 / 255 / min(data.std) + 1e-6
+    black = prepare(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), (data.mean, data.std))
+    assert float(black.abs().min()) > 0.5, "a fill for floats on bytes would be black"
+
+
+@pytest.mark.parametrize(
+    "part", [Augmentation(4, False, 0), Augmentation(0, True, 0), Augmentation(0, False, 16), Augmentation(1, False, 0)]
+)
+def test_every_part_of_the_augmentation_alone_changes_images(part: Augmentation) -> None:
+    data = tiny_data(16)
+    seen = denormalise(batches_of(data, part).inputs(torch.arange(64), 0), data.mean, data.std)
+    changed = (seen != data.train.images).flatten(1).any(1)
+    assert float(changed.float().mean()) > 0.3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"augmentation": Augmentation(flip=True)}, "flip has no effect: tiny may not be mirrored"),
+        ({"augmentation": Augmentation(flip=False, alternate=True)}, "alternate has no effect"),
+        ({"sizes": ((16, 0.4),)}, "size 16:0.4 has no effect: 2 epochs are too few"),
+        ({"sizes": ((32, 0.5),)}, "size 32:0.5 has no effect: the images have 32 pixels"),
+    ],
+)
+def test_settings_that_do_nothing_are_named(changes: dict[str, Any], words: str) -> None:
+    (told,) = without_effect(replace(QUICK, **changes), tiny_data())
+    assert words in told
+    assert "--" in told
+    assert without_effect(replace(QUICK, sizes=((16, 0.5),)), tiny_data()) == []
+
+
+def test_neither_the_gallery_nor_the_training_depends_on_global_generators() -> None:
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        net = build_seeded(TINY, 4, 0)
+        settings = TrainSettings(replace(QUICK, augmentation=Augmentation(flip=True)), seed=5)
+        train_model(net, replace(tiny_data(16), mirror=True), settings, device=CPU, progress=Silence())
+        states.append(net.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_test_images_are_seen_after_the_last_step_only_and_the_last_weights_are_kept(tmp_path: Path) -> None:
+    folder, net, data = tmp_path / "run", build_seeded(TINY, 4, 0), tiny_data(16)
+    folder.mkdir()
+    place = Workplace(runs=tmp_path)
+    begin(folder, place, data, {"model": TINY_FILE}, CPU)
+    flags: list[bool] = []
+    last: dict[str, Tensor] = {}
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        flags.append(module.training)
+        if not module.training and not last:
+            last.update({key: value.clone() for key, value in module.state_dict().items()})
+
+    net.register_forward_pre_hook(note)
+    complete(Job(folder, net, data, TrainSettings(QUICK, val=0), CPU), place)
+    steps = QUICK.epochs * 64 // QUICK.batch_size
+    assert flags[:steps] == [True] * steps
+    assert not any(flags[steps:])
+    kept, _ = read_checkpoint(folder / CHECKPOINT)
+    assert all(torch.equal(kept[key], value) for key, value in last.items())
+
+
+def test_validation_counts_images_whatever_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import evaluation
+
+    accuracies = []
+    for batch in (64, 5):  # of 28 images 5 leave a last batch of 3
+        monkeypatch.setattr(evaluation, "BATCH", batch)
+        points: list[EpochPoint] = []
+        settings = TrainSettings(replace(QUICK, epochs=1, lr=0.005), val=0.45)
+        net = build_seeded(TINY, 4, 0)
+        train_model(net, tiny_data(16), settings, device=CPU, progress=Silence(), on_epoch=points.append)
+        accuracies.append(points[0].val_accuracy)
+    assert accuracies[0] == accuracies[1]
+    assert 0 < accuracies[0] < 1, "at either end batches say nothing"
+    assert accuracies[0] * 28 == pytest.approx(round(accuracies[0] * 28), abs=1e-9)
+
+
+class Keeping(nn.Module):
+    """The tiny net behind a list of its outputs, as a list of losses would keep them."""
+
+    def __init__(self, keep: bool) -> None:
+        super().__init__()
+        self.net, self.keep, self.kept = TinyNet(4), keep, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.net(x)
+        if self.keep and self.training:
+            self.kept.append(logits)
+        return logits
+
+
+def graphs_after_each_epoch(net: nn.Module) -> list[int]:
+    """How many tensors hold a graph when an epoch ends."""
+    import gc
+
+    counts: list[int] = []
+
+    def count(point: object) -> None:
+        gc.collect()
+        counts.append(sum(issubclass(type(one), Tensor) and one.grad_fn is not None for one in gc.get_objects()))
+
+    settings = TrainSettings(replace(QUICK, epochs=3), val=0)
+    train_model(net, tiny_data(16), settings, device=CPU, progress=Silence(), on_epoch=count)
+    return counts
+
+
+def test_no_graph_is_kept_from_epoch_to_epoch() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other libraries' lazy attributes, touched while objects are counted
+        first, second, third = graphs_after_each_epoch(Keeping(keep=False))
+        planted = graphs_after_each_epoch(Keeping(keep=True))
+    assert first == second == third <= 8
+    assert planted[0] < planted[1] < planted[2]
+
+
+# --- learning rates -----------------------------------------------------------------------------------------
+
+
+def test_no_recipe_has_a_rate_below_0_where_one_cycle_has() -> None:
+    total = 1960
+    for recipe in RECIPES.values():
+        assert min(recipe.learning_rate(step, total) for step in range(total)) >= 0
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.02)
+    planted = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 4.61e-2, total_steps=total, pct_start=0.1, div_factor=100, final_div_factor=100,
+        anneal_strategy="linear",
+    )  # fmt: skip
+    for _ in range(total):
+        optimizer.step()
+        planted.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(-2.152e-5, rel=1e-3)
+
+
+@pytest.mark.parametrize(("edge", "warned"), [(0.6, True), (-1.0, False)])
+def test_a_suggestion_at_an_edge_comes_with_a_warning(
+    edge: float, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = write_images(tmp_path / "images", tiny_data(train=8, test=2))
+    monkeypatch.setattr(lrfinding, "EDGE", edge)
+    words = ["lr-find", "--model", TINY_FILE, "--data", str(images), "--batch-size", "8", "--steps", "12"]
+    result = CliRunner().invoke(app, [*words, "--runs-dir", str(tmp_path / "runs")], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    assert ("edge of the curve" in result.stderr) is warned
+
+
+# --- shapes of the net --------------------------------------------------------------------------------------
+
+
+def edges_of(net: nn.Module) -> list[int]:
+    """Cells an edge at stem and stages for an image of 32 pixels."""
+    found: list[int] = []
+    hooks = [
+        net.get_submodule(name).register_forward_hook(lambda module, inputs, output: found.append(output.shape[2]))
+        for name in ("conv1", "layer1", "layer2", "layer3", "layer4")
+    ]
+    with torch.no_grad():
+        net.eval()(torch.zeros(1, 3, 32, 32))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet18", "timm_resnet18", "torchvision_resnet18"])
+def test_a_stem_without_its_border_breaks_the_shapes_of_resnet18(name: str) -> None:
+    net = discover("model", ModelSpec)[name].build(10)
+    assert edges_of(net) == [32, 32, 16, 8, 4]
+    net.conv1 = nn.Conv2d(3, 64, 7, padding=1, bias=False)
+    assert edges_of(net) == [28, 28, 14, 7, 4]
+
+
+# --- what the docs say --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_three_commands_of_the_readme_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = fenced((ROOT / "README.md").read_text(encoding="utf-8"), "sh")
+    (block,) = (
+        block for block in blocks if re.match(r"bench train .*\nbench explain .*\nbench compare RUN RUN\n", block)
+    )
+    train, explain, compare = (line.split()[1:] for line in block.splitlines())
+    monkeypatch.chdir(tmp_path)
+    images = write_images(tmp_path / "images", tiny_data(train=4, test=2))
+    settings = {"DATA": str(images), "EPOCHS": "1", "BATCH_SIZE": "4", "LIMIT": "8", "VAL": "0", "LR": "0.001"}
+    environment = {f"BENCH_{name}": value for name, value in settings.items()}
+
+    def call(words: list[str]) -> None:
+        result = CliRunner().invoke(app, words, env=environment, catch_exceptions=False)
+        assert result.exit_code == 0, result.stderr
+        assert Path(result.stdout.splitlines()[-1]).is_file()
+
+    call(train)
+    call(train)
+    call(explain)
+    names = iter(sorted(path.name for path in (tmp_path / "runs").iterdir() if (path / "run.json").exists()))
+    call([next(names) if word == "RUN" else word for word in compare])
+
+
+def test_ci_runs_the_demo_of_the_readme() -> None:
+    assert re.search(r"^make .*\bdemo\b", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.search(
+        r"^demo: .*\n\t\$\(BIN\)/bench demo$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+
+WRITTEN = re.compile(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", re.DOTALL)
+MEASURED = re.compile(r"\d(?:[\d.,]*\d)? ?(?:%|images/s|ms\b)")
+CONVENTIONS = ("95 %",)  # of an interval
+
+
+def typed_figures(text: str) -> list[str]:
+    """Measured figures that stand outside of what a tool writes."""
+    return [found for found in MEASURED.findall(WRITTEN.sub("", text)) if found not in CONVENTIONS]
+
+
+def test_measured_figures_of_the_docs_stand_where_a_tool_writes_them() -> None:
+    typed = {path.name: typed_figures(path.read_text(encoding="utf-8")) for path in DOCS}
+    assert {name: figures for name, figures in typed.items() if figures} == {}
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert MEASURED.search(results), "nothing is left to guard"
+    assert typed_figures("It makes 95.01 % at 1,137 images/s; its 95 % interval is wide.") == [
+        "95.01 %",
+        "1,137 images/s",
+    ]
+    for match in WRITTEN.finditer(results):
+        assert "benchmarks/" in results[: match.start()], "the command that writes it is named before"
