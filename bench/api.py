@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from bench.comparisons import compare
 from bench.continuing import find_unfinished, refuse_beside, reopen
 from bench.data import load_dataset, settled_source
 from bench.demonstration import run_demo
+from bench.errors import UsageError
 from bench.explanations import Explained, data_of_run, explain, newest_run
 from bench.keeping import held
 from bench.machine import choose_device, settled_precision
@@ -23,8 +24,9 @@ from bench.recipes import CHANGES, Changes
 from bench.registry import one_of, settled
 from bench.rendering import export_figure, markdown_of, page_of, report
 from bench.runlife import Job, begin, complete, evaluate_into
-from bench.starting import initial_model, load_pretrained, say_how_long
+from bench.starting import initial_model, load_pretrained, say_how_long, without_effect
 from bench.store import create_run, find_run, write_bytes
+from bench.sweeping import Combination, Sweep, combinations, commands, grouped, refuse_taken, run_trials, trials
 from bench.trained import open_run
 from bench.training import TrainSettings, choose_images
 from bench.tuning import find_learning_rate
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Explained",
+    "Sweep",
     "Workplace",
     "compare",
     "demonstrate",
@@ -46,6 +49,7 @@ __all__ = [
     "newest_run",
     "page_of",
     "report",
+    "sweep",
     "train",
 ]
 
@@ -108,6 +112,8 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     model, data = settled(model), settled_source(data)
     spec = place.models[model]
     dataset = load_dataset(data, cache=place.cache, progress=place.progress, skip_bad=skip_bad)
+    for words in without_effect(chosen, dataset):
+        place.progress.warn(words)
     images = len(choose_images(dataset, settings)[0])
     net = initial_model(spec, place.models, classes=len(dataset.classes), seed=seed, init=init)
     if pretrained is not None:
@@ -131,9 +137,17 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
         "compile": compile,
     }
     with held(folder):
-        begin(folder, place, dataset, config, where, from_recipe=set(chosen.values()))
+        told = replace(place, origins=_origins(place.origins))
+        begin(folder, told, dataset, config, where, from_recipe=set(chosen.values()))
         complete(Job(folder, net, dataset, settings, where), place)
     return _presented(folder, place)
+
+
+def _origins(origins: Mapping[str, str]) -> Mapping[str, str]:
+    """Where each setting came from; what a batch goes through is one setting, and several options speak of it."""
+    spoken = {origins[name] for name in ("flip", "translate", "cutout") if name in origins}
+    strongest = next((origin for origin in ("flag", "env", "file") if origin in spoken), None)
+    return {**origins, "augmentation": strongest} if strongest else origins
 
 
 def _resume(run: str, options: Mapping[str, object], place: Workplace) -> Path:
@@ -152,6 +166,82 @@ def _presented(folder: Path, place: Workplace) -> Path:
     write_bytes(place.runs / "latest", folder.name.encode())
     report(folder.name, workplace=place)
     return folder
+
+
+def sweep(
+    model: str | Sequence[str] = "cifar_resnet18",
+    *,
+    seeds: int = 1,
+    seed: int = 0,
+    optimizer: str | Sequence[str] | None = None,
+    lr: float | Sequence[float] | None = None,
+    run: str | None = None,
+    workplace: Workplace | None = None,
+    **options: Any,  # noqa: ANN401 (those of `train`)
+) -> Sweep:
+    """Train every model with every optimiser at every peak rate, from several seeds, as runs of `train`.
+
+    Args:
+        model, optimizer, lr: one value or several; equal ones count once.
+        seeds: how many runs of each combination, with consecutive seeds from `seed`.
+        run: name of the run, of several run-1, run-2, ...
+        options: all others of `train`, the same for every run.
+
+    Returns:
+        Mean, deviation and interval of each combination; what a guard rail stopped is in it, too.
+
+    Raises:
+        UsageError: a name or value that cannot be meant, or `resume`; before anything is trained.
+    """
+    if seeds < 1:
+        raise UsageError(f"--seeds {seeds} trains nothing, must be 1 or more", try_="--seeds 5")
+    if options.get("resume") is not None:
+        raise UsageError(
+            "several runs beside --resume: one run goes on with the settings it has",
+            try_=f"bench train --resume {options['resume']}, and the others in a call of their own",
+        )
+    place = workplace or Workplace()
+    every = combinations([settled(each) for each in _several(model)], _several(optimizer), _several(lr))
+    values = {one: _values(one, options, place) for one in every}
+    planned = trials(every, seed=seed, seeds=seeds, run=run)
+    refuse_taken(planned, place.runs)
+    if "seeds" in place.origins:  # a seed that was counted was given as the count was
+        place = replace(place, origins={"seed": place.origins["seeds"], **place.origins})
+    shared = _not_default(options, place)
+    if options.get("dry_run"):
+        for one in every:
+            first = next(trial for trial in planned if trial.combination == one)
+            run_trials(train, [first], options, place, lambda missing: commands(missing, shared))
+            place.progress.say(f"that is one run of {seeds}")
+        return Sweep()
+    done = run_trials(train, planned, options, place, lambda missing: commands(missing, shared))
+    return Sweep(grouped(done, values.__getitem__))
+
+
+def _several(value: Any) -> list[Any]:  # noqa: ANN401 (whatever a combination is made of)
+    if value is None:
+        return []
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+
+
+def _values(one: Combination, options: Mapping[str, Any], place: Workplace) -> tuple[str, float]:
+    """Optimiser and peak rate of a combination; whatever is wrong with it or its model comes to light here."""
+    place.models[one.model]
+    own = inspect.signature(train).parameters
+    changes: Any = {name: value for name, value in options.items() if name not in own}
+    recipe = recipe_of(options.get("recipe", "course")).changed({**changes, "optimizer": one.optimizer, "lr": one.lr})
+    return recipe.optimizer, recipe.lr
+
+
+def _not_default(options: Mapping[str, Any], place: Workplace) -> dict[str, Any]:
+    """What has to be typed so that another call means the same."""
+    defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
+    given = {
+        name: value
+        for name, value in options.items()
+        if value != defaults.get(name) or (place.origins.get(name) == "flag" and value is not None)
+    }
+    return given | ({} if place.runs == Path("runs") else {"runs_dir": str(place.runs)})
 
 
 def _slug(model: str) -> str:

@@ -139,6 +139,7 @@ RAILS: dict[str, tuple[str, ...]] = {
     ),
     "G17": (  # augmentation that does nothing, and a gap that nobody reports
         "test_guard_rails.py::test_settings_that_do_nothing_are_named",
+        "test_guard_rails.py::test_a_training_begins_with_a_warning_of_settings_that_do_nothing",
         "test_guard_rails.py::test_every_part_of_the_augmentation_alone_changes_images",
         "test_guard_rails.py::test_the_page_says_how_far_training_accuracy_lies_above_test",
     ),
@@ -608,6 +609,14 @@ def test_settings_that_do_nothing_are_named(changes: dict[str, Any], words: str)
     assert words in told
     assert "--" in told
     assert without_effect(replace(QUICK, sizes=((16, 0.5),)), tiny_data()) == []
+
+
+@pytest.mark.parametrize(("flip", "warned"), [("random", True), ("none", False)])
+def test_a_training_begins_with_a_warning_of_settings_that_do_nothing(flip: str, warned: bool, tmp_path: Path) -> None:
+    words = ["train", "--model", TINY_FILE, "--data", "digits", "--flip", flip, "--dry-run"]
+    result = CliRunner().invoke(app, [*words, "--runs-dir", str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    assert ("flip has no effect: digits may not be mirrored" in result.stderr) is warned
 
 
 def test_neither_the_gallery_nor_the_training_depends_on_global_generators() -> None:
