@@ -19,7 +19,7 @@ from bench.errors import StoreError
 from bench.evaluation import class_rows
 from bench.registry import short
 from bench.stats import wilson
-from bench.store import CHECKPOINT, LOG, SAMPLES, read_lines, read_record
+from bench.store import CHECKPOINT, LOG, PREDICTIONS, SAMPLES, read_lines, read_record, sha256
 from bench.trained import Predictions, read_predictions
 from bench.views import CellView, EpochPoint, GalleryItem, MapView, Prediction, RunView
 
@@ -48,7 +48,7 @@ class RunData:
 
 
 def read_run(folder: Path) -> RunData:
-    """Everything a page needs of a run; StoreError where the run did not finish."""
+    """Everything a page needs of a run; StoreError where it did not finish, or its predictions are another model's."""
     record = read_record(folder)
     if record.status != "done":
         raise StoreError(f"run '{record.name}' did not finish: it is '{record.status}'", try_="bench list runs")
@@ -56,8 +56,19 @@ def read_run(folder: Path) -> RunData:
     found = [read_cell(path) for path in sorted((folder / "explain").glob("*/*.npz"))]
     cells = tuple(cell for cell in found if cell.checkpoint == checkpoint)
     data = RunData(folder, record, read_predictions(folder), cells, read_samples(folder), _rates(folder))
+    _check_predictions(data)
     _check_classes(data)
     return data
+
+
+def _check_predictions(data: RunData) -> None:
+    """The predictions shown are those that the run's own weights made."""
+    path, stored = data.folder / PREDICTIONS, data.record.artefacts.get(PREDICTIONS)
+    if stored is not None and stored != (found := sha256(path)):
+        raise StoreError(
+            f"{path} is not the file this run was tested into: sha256 {found[:12]}, run.json says {stored[:12]}",
+            try_=f"bench evaluate {data.folder.name}",
+        )
 
 
 def _check_classes(data: RunData) -> None:

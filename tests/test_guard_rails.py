@@ -41,7 +41,7 @@ from bench.cli.main import app
 from bench.comparing import run_page
 from bench.contracts import Augmentation, Dataset, ExplainerSpec, ModelSpec, Silence
 from bench.data import load_dataset
-from bench.errors import ContractError
+from bench.errors import ContractError, StoreError
 from bench.evaluation import prepare
 from bench.explaining import explain_run
 from bench.pages import read_run
@@ -50,7 +50,17 @@ from bench.registry import discover
 from bench.rendering import render
 from bench.runlife import Job, begin, complete
 from bench.starting import without_effect
-from bench.store import CHECKPOINT, LOG, read_checkpoint, read_lines, read_record, write_record
+from bench.store import (
+    CHECKPOINT,
+    LOG,
+    PREDICTIONS,
+    read_checkpoint,
+    read_lines,
+    read_npz,
+    read_record,
+    write_npz,
+    write_record,
+)
 from bench.trained import Trained, open_run, read_predictions
 from bench.training import TrainSettings, train_model
 from bench.views import EpochPoint, GalleryItem, MapView, Page
@@ -105,6 +115,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_explaining.py::test_another_model_than_the_one_that_predicted_is_refused",
         "test_explaining.py::test_weights_that_were_swapped_are_refused",
         "test_pages.py::test_cells_of_another_checkpoint_are_left_out",
+        "test_guard_rails.py::test_predictions_of_another_model_make_no_page",
     ),
     "G10": (  # floats that wrap around in uint8
         "test_augment.py::test_values_out_of_range_are_clamped_never_wrapped",
@@ -429,6 +440,14 @@ def test_statistics_come_from_the_checkpoint_and_no_others_pass(copy: Whole) -> 
     shutil.rmtree(copy.folder / "explain")
     with pytest.raises(ContractError, match="another model"):
         maps_of(copy, planted, copy.data)
+
+
+def test_predictions_of_another_model_make_no_page(copy: Whole) -> None:
+    arrays = read_npz(copy.folder / PREDICTIONS, ("ids", "labels", "logits"))
+    write_npz(copy.folder / PREDICTIONS, arrays | {"logits": arrays["logits"] * 1.001})
+    with pytest.raises(StoreError, match="not the file this run was tested into") as caught:
+        read_run(copy.folder)
+    assert caught.value.try_ == f"bench evaluate {copy.folder.name}"
 
 
 def test_one_image_a_batch_gives_the_rows_of_large_batches(copy: Whole) -> None:
