@@ -229,7 +229,8 @@ def _values(one: Combination, options: Mapping[str, Any], place: Workplace) -> t
     place.models[one.model]
     own = inspect.signature(train).parameters
     changes: Any = {name: value for name, value in options.items() if name not in own}
-    recipe = recipe_of(options.get("recipe", "course")).changed({**changes, "optimizer": one.optimizer, "lr": one.lr})
+    changes |= {"optimizer": one.optimizer, "lr": one.lr}
+    recipe = recipe_of(options.get("recipe", "course")).changed(changes)
     return recipe.optimizer, recipe.lr
 
 

@@ -29,6 +29,15 @@ def _runs(incomplete: str) -> list[str]:
 Model = Annotated[
     str, typer.Option("--model", help="Registered name, or FILE.py:NAME (runs that file).", autocompletion=_models)
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="Registered name, or FILE.py:NAME (runs that file). Repeats.",
+        autocompletion=_models,
+        show_default="cifar_resnet18",
+    ),
+]
 Data = Annotated[
     str,
     typer.Option(
@@ -57,6 +66,17 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that
 def split_names(values: list[str] | None) -> list[str]:
     """Repeated options, each of which may be a comma-separated list."""
     return [name.strip() for value in values or () for name in value.split(",") if name.strip()]
+
+
+def parse_rates(values: list[str] | None) -> list[float]:
+    """Repeated or comma-separated learning rates."""
+    found = []
+    for word in split_names(values):
+        try:
+            found.append(float(word))
+        except ValueError:
+            raise UsageError(f"--lr '{word}' is no number", try_="--lr 0.1, or --lr 0.1,0.2 for two runs") from None
+    return found
 
 
 def parse_limit(text: str | None) -> int | str | None:

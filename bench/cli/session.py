@@ -90,18 +90,26 @@ def read_config(ctx: typer.Context, path: Path | None) -> Path | None:
     general = {key: value for key, value in settings.items() if not isinstance(value, dict)}
     _check_keys(chosen, settings, commands)
     own = settings.get(ctx.command.name or "", {})
-    known = {each.name for each in ctx.command.params}
-    ctx.default_map = {_option(key): value for key, value in {**general, **own}.items() if _option(key) in known}
+    known = {str(each.name).rstrip("_"): each for each in ctx.command.params}
+    given = {_option(key): value for key, value in {**general, **own}.items() if _option(key) in known}
+    ctx.default_map = {str(known[key].name): _values(known[key], value) for key, value in given.items()}
     return path
 
 
+def _values(option: Any, value: object) -> object:  # noqa: ANN401 (Typer's own)
+    """A value from a file as its option wants it: one that repeats may be given one value, too."""
+    if not getattr(option, "multiple", False):
+        return value
+    return [str(each) for each in (value if isinstance(value, list) else [value])]
+
+
 def _check_keys(path: Path, settings: Mapping[str, Any], commands: Mapping[str, Any]) -> None:
-    everywhere = {str(each.name) for command in commands.values() for each in command.params}
+    everywhere = {str(each.name).rstrip("_") for command in commands.values() for each in command.params}
     for key, value in settings.items():
         if isinstance(value, dict):
             if key not in commands:
                 raise UsageError(f"{path}: no command '{key}'{did_you_mean(key, list(commands))}")
-            options = {str(each.name) for each in commands[key].params}
+            options = {str(each.name).rstrip("_") for each in commands[key].params}
             for name in value:
                 _check_key(path, name, options, f"bench {key} --help")
         else:
@@ -171,7 +179,9 @@ def _session(ctx: typer.Context, common: Mapping[str, Any]) -> Session:
         if variable.startswith(PREFIX):
             teller.warn(f"the variable {variable} means nothing to bench")
     sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
-    origins = {name: SOURCES[source.name] for name, source in sources.items() if source and source.name in SOURCES}
+    origins = {
+        name.rstrip("_"): SOURCES[source.name] for name, source in sources.items() if source and source.name in SOURCES
+    }
     return Session(teller, common["runs_dir"], origins, shlex.join(["bench", *sys.argv[1:]]))
 
 
@@ -233,6 +243,7 @@ class Group(TyperGroup):
         except (KeyboardInterrupt, Terminated) as error:
             notes = getattr(error, "__notes__", ())  # a training that can be continued left the command here
             what = f"Continue: {notes[0]}" if notes else f"Start again: {shlex.join(['bench', *sys.argv[1:]])}"
+            what = "\nthen: ".join([what, *notes[1:]])
             _errors().print(
                 f"interrupted; nothing half-written is left. {what}",
                 soft_wrap=True,
