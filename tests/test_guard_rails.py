@@ -135,6 +135,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_evaluation.py::test_a_mean_of_batch_means_would_be_another_figure",
         "test_evaluation.py::test_predictions_do_not_depend_on_the_batch_size",
         "test_evaluation.py::test_scores_equal_a_loop_over_the_images",
+        "test_guard_rails.py::test_the_training_figures_of_an_epoch_are_those_of_its_images",
     ),
     "G14": (  # a resume that begins again, and work at import
         "test_resuming.py::test_going_on_from_any_step_gives_the_weights_and_curves_of_the_whole_run",
@@ -430,7 +431,9 @@ def maps_of(run: Whole, trained: Trained, data: Dataset, **changes: Any) -> np.n
     spec = replace(discover("explainer", ExplainerSpec)["captum"], **changes)
     wanted = Wanted({"captum": spec}, ("layer4",))
     explain_run(trained, data, wanted, np.arange(10), timing="t", progress=Silence())
-    return read_cell(cell_path(run.folder, "captum", "layer4")).raw
+    cell = read_cell(cell_path(run.folder, "captum", "layer4"))
+    assert set(cell.ids.tolist()) == set(range(10)), "images of later batches are there too"
+    return cell.raw
 
 
 def test_statistics_come_from_the_checkpoint_and_no_others_pass(copy: Whole) -> None:
@@ -686,6 +689,23 @@ def test_validation_counts_images_whatever_the_batch(monkeypatch: pytest.MonkeyP
     assert accuracies[0] == accuracies[1]
     assert 0 < accuracies[0] < 1, "at either end batches say nothing"
     assert accuracies[0] * 28 == pytest.approx(round(accuracies[0] * 28), abs=1e-9)
+
+
+def test_the_training_figures_of_an_epoch_are_those_of_its_images() -> None:
+    recipe = replace(QUICK, epochs=1, lr=0.0, augmentation=Augmentation(0, False, 0))
+    data, net, points = tiny_data(16), build_seeded(TINY, 4, 0), []
+    batches = batches_of(data, recipe.augmentation).shuffled()
+    loss = right = 0.0
+    for batch in batches:
+        labels = data.train.labels[batch]
+        logits = net(prepare(data.train.images[batch], (data.mean, data.std)))
+        loss += nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+        right += int((logits.argmax(1) == labels).sum())
+    net = build_seeded(TINY, 4, 0)
+    train_model(net, data, TrainSettings(recipe, val=0), device=CPU, progress=Silence(), on_epoch=points.append)
+    assert points[0].train_loss == pytest.approx(loss / 64, rel=1e-5)
+    assert points[0].train_accuracy == right / 64
+    assert points[0].train_loss != pytest.approx(loss / 16 / 64, rel=0.1), "batch means over the number of images"
 
 
 class Keeping(nn.Module):
