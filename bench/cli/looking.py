@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -19,6 +19,9 @@ from bench.cli.working import class_lines, result_lines, result_value
 from bench.errors import StoreError, UsageError
 from bench.registry import Registry, did_you_mean, discover
 from bench.store import check_name, find_run, read_record, run_names
+
+if TYPE_CHECKING:
+    from bench.recipes import Recipe
 
 Rows = list[dict[str, object]]
 
@@ -83,17 +86,41 @@ def _layers(model: str) -> Rows:
 def _recipes() -> Rows:
     from bench.recipes import RECIPES
 
-    return [{"name": one.name, **one.values(), "source": one.source} for one in RECIPES.values()]
+    return [
+        {"name": one.name, **one.values(), "source": one.source, "measured": one.measured} for one in RECIPES.values()
+    ]
 
 
 def _recipe_in_words(row: dict[str, object]) -> dict[str, object]:
-    """Two lines beside the name, short enough for 80 columns."""
+    """A few lines beside the name, short enough for 80 columns."""
     from bench.recipes import RECIPES
 
     one = RECIPES[str(row["name"])]
-    rate = f"rate {one.lr * one.lr_start:g} to {one.lr:g} at {one.warm_up:.0%}, then to 0"
-    epochs = f"{one.epochs} epoch{'s' if one.epochs != 1 else ''}"
-    return {"name": one.name, "how": f"{epochs} of batch {one.batch_size}, {one.optimizer}, {rate}\n{one.source}"}
+    epochs = f"{one.epochs} epoch{'s' if one.epochs != 1 else ''} of batch {one.batch_size}, {one.optimizer}"
+    start, end = (f"{one.lr * share:g}" for share in (one.lr_start, one.lr_end))
+    rate = f"rate {start} to {one.lr:g} at {one.warm_up:.0%}, then to {end}"
+    what = ", ".join(_switched_on(one)) or "no augmentation"
+    measured = f"measured: {one.measured}" if one.measured else "not measured here"
+    return {"name": one.name, "how": "\n".join((f"{epochs}, {rate}", what, one.source, measured, ""))}
+
+
+def _switched_on(one: Recipe) -> list[str]:
+    """The ingredients that a recipe adds to plain training, and what its batches go through."""
+    changes = one.augmentation
+    sizes = ", ".join(f"{share:.0%} at {edge}" for edge, share in one.sizes)
+    words = {
+        "whitened stem": one.whiten,
+        "residual branches from 0": one.zero_init,
+        f"label smoothing {one.label_smoothing:g}": one.label_smoothing,
+        f"lookahead {one.lookahead}": one.lookahead,
+        f"biases at {one.bias_scale:g} x rate": one.bias_scale != 1,
+        "no decay of norms": not one.norm_decay,
+        f"first epochs smaller ({sizes} pixels)": one.sizes,
+        f"crop {changes.pad}": changes.pad,
+        "mirror in turns" if changes.alternate else "mirror": changes.flip,
+        f"cutout {changes.cutout}": changes.cutout,
+    }
+    return [text for text, on in words.items() if on]
 
 
 def _data() -> Rows:
