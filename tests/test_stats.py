@@ -14,6 +14,7 @@ from bench.stats import (
     above_chance,
     largest_relative_difference,
     mcnemar,
+    mean_interval,
     median_or_none,
     paired_difference,
     rank_correlations,
@@ -233,3 +234,25 @@ def test_without_two_pairs_of_different_images_there_is_no_null(ids: list[int]) 
 def test_the_median_leaves_out_what_is_not_known() -> None:
     assert median_or_none(np.array([np.nan, 3.0, 1.0, np.nan, 2.0])) == 2.0
     assert median_or_none(np.array([np.nan])) is None
+
+
+# --- means over seeds ---------------------------------------------------------------------------------------
+
+
+def test_mean_interval_is_students_of_the_table() -> None:
+    found = mean_interval([94.0, 94.2, 94.1, 93.9, 94.3])
+    assert found is not None
+    half = 2.776445105197793 * math.sqrt(0.025) / math.sqrt(5)  # t(0.975) at 4 degrees, as tables print it
+    assert (found.value, found.low, found.high) == pytest.approx((94.1, 94.1 - half, 94.1 + half))
+
+
+@pytest.mark.parametrize("values", [[], [0.9]])
+def test_below_two_values_there_is_no_interval_of_the_mean(values: list[float]) -> None:
+    assert mean_interval(values) is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_mean_interval_holds_the_mean_in_95_of_100_cases(n: int) -> None:
+    drawn = rng().normal(0.94, 0.002, size=(2000, n))
+    held = [found.low <= 0.94 <= found.high for row in drawn if (found := mean_interval(row.tolist()))]
+    assert 0.935 < sum(held) / len(held) < 0.965

@@ -1,0 +1,318 @@
+"""Many trainings in one call: which there are, what came of them, and what is left when one ends early."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docs_commands import Line, parse
+from run_factory import make_record, make_run
+from test_cli import call
+from tiny import TINY_FILE, tiny_data, write_images
+
+import bench
+from bench import api
+from bench.errors import GuardRailError, UsageError
+from bench.store import read_record, run_names
+from bench.sweeping import Combination, Group, combinations, commands, trials
+from bench.workplace import Workplace
+
+
+@dataclass
+class Stand:
+    """Stands in for `bench.api.train`: makes run folders without training, or fails where it is told to."""
+
+    ends: dict[int, BaseException] = field(default_factory=dict)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, model: str = "", *, workplace: Workplace, run: str | None = None, **options: Any) -> Path:
+        self.calls.append({"model": model, "run": run, **options})
+        number = len(self.calls)
+        if number in self.ends:
+            raise self.ends[number]
+        accuracy = 0.9 + number / 100
+        name = run or f"made-{number}"
+        metrics = {**make_record(name).metrics, "accuracy": accuracy}
+        return make_run(workplace.runs, name, labels=(0, 1, 2), predicted=(0, 1, 2), metrics=metrics)
+
+
+@pytest.fixture
+def stand(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stand]:
+    import inspect
+
+    own = inspect.signature(api.train)
+
+    def put(**ends: BaseException) -> Stand:
+        found = Stand({int(name[1:]): error for name, error in ends.items()})
+        found.__signature__ = own  # type: ignore[attr-defined]
+        monkeypatch.setattr(api, "train", found)
+        return found
+
+    return put
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    return Workplace(tmp_path / "runs", tmp_path / "cache")
+
+
+# --- which runs there are ----------------------------------------------------------------------------------
+
+
+def test_every_model_meets_every_optimizer_and_rate_once() -> None:
+    found = combinations(["a", "b", "a"], ["sgd"], [0.1, 0.2, 0.10])
+    assert [(one.model, one.optimizer, one.lr) for one in found] == [
+        ("a", "sgd", 0.1), ("a", "sgd", 0.2), ("b", "sgd", 0.1), ("b", "sgd", 0.2),
+    ]  # fmt: skip
+    assert combinations(["a"]) == (Combination("a", None, None),)
+
+
+def test_seeds_follow_one_another_and_named_runs_are_numbered() -> None:
+    each = combinations(["a", "b"])
+    assert [(one.combination.model, one.seed, one.run) for one in trials(each, seed=10, seeds=2, run="x")] == [
+        ("a", 10, "x-1"), ("a", 11, "x-2"), ("b", 10, "x-3"), ("b", 11, "x-4"),
+    ]  # fmt: skip
+    assert [one.run for one in trials(each[:1], seed=0, seeds=1, run="x")] == ["x"]
+    assert [one.run for one in trials(each, seed=0, seeds=1, run=None)] == [None, None]
+
+
+def test_training_is_called_once_for_every_run(stand: Callable[..., Stand], place: Workplace) -> None:
+    made = stand()
+    found = bench.sweep(["cifar_resnet18", "timm_resnet18"], lr=[0.1, 0.2], seeds=2, seed=3, epochs=2, workplace=place)
+    assert [(one["model"], one["lr"], one["seed"], one["epochs"]) for one in made.calls] == [
+        (model, lr, seed, 2) for model in ("cifar_resnet18", "timm_resnet18") for lr in (0.1, 0.2) for seed in (3, 4)
+    ]
+    assert len(found.runs) == 8
+    assert found.failure is None
+
+
+# --- what came of them --------------------------------------------------------------------------------------
+
+
+def test_a_group_says_mean_deviation_and_interval_of_its_runs(stand: Callable[..., Stand], place: Workplace) -> None:
+    stand()
+    (group,) = api.sweep(seeds=3, workplace=place).groups
+    assert group.accuracies == pytest.approx((0.91, 0.92, 0.93))
+    assert (group.optimizer, group.lr) == ("sgd", 0.1)
+    assert group.mean == pytest.approx(0.92)
+    assert group.deviation == pytest.approx(statistics.stdev(group.accuracies))
+    assert group.interval is not None
+    assert group.interval.high - 0.92 == pytest.approx(4.302652729911275 * 0.01 / 3**0.5)
+
+
+def test_one_run_has_no_deviation_and_no_interval_over_seeds() -> None:
+    group = Group("a", "sgd", 0.1, (Path("x"),), (0.9,))
+    assert (group.mean, group.deviation, group.interval) == (0.9, None, None)
+
+
+def test_an_interval_of_accuracies_stays_within_0_and_1() -> None:
+    interval = Group("a", "sgd", 0.1, (Path("x"), Path("y")), (0.2, 0.9)).interval
+    assert interval is not None
+    assert (interval.low, interval.high) == (0.0, 1.0)
+
+
+def test_what_a_guard_rail_stops_is_noted_and_the_others_go_on(stand: Callable[..., Stand], place: Workplace) -> None:
+    wild = GuardRailError("the loss is nan")
+    made = stand(_2=wild)
+    found = api.sweep(lr=[0.1, 9.0, 0.2], workplace=place)
+    assert len(made.calls) == 3
+    assert [len(group.runs) for group in found.groups] == [1, 0, 1]
+    assert found.groups[1].mean is None
+    assert found.failure is wild
+
+
+# --- what ends it -------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_sweep_says_how_to_go_on_and_what_is_missing(
+    stand: Callable[..., Stand], place: Workplace
+) -> None:
+    end = KeyboardInterrupt()
+    end.add_note("bench train --resume made-2")
+    stand(_2=end)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        api.sweep(lr=[0.1, 0.2], seeds=3, val=0.0, whiten=False, compile=True, workplace=place)
+    end_of_each = f"--val 0.0 --no-whiten --compile --runs-dir {place.runs}"
+    assert caught.value.__notes__ == [
+        "bench train --resume made-2",
+        f"bench train --model cifar_resnet18 --lr 0.1 --seed 2 {end_of_each}",
+        f"bench train --model cifar_resnet18 --lr 0.2 --seed 0 --seeds 3 {end_of_each}",
+    ]
+    assert run_names(place.runs) == ["made-1"]
+
+
+def test_a_run_that_cannot_be_resumed_is_among_the_missing(stand: Callable[..., Stand], place: Workplace) -> None:
+    stand(_1=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt) as caught:
+        api.sweep(seeds=2, workplace=place)
+    assert [note.partition(" --runs-dir")[0] for note in caught.value.__notes__] == [
+        "bench train --model cifar_resnet18 --seed 0 --seeds 2"
+    ]
+
+
+def test_what_is_printed_for_missing_runs_can_be_typed() -> None:
+    missing = trials([Combination("cifar_resnet18", "adamw", 1e-3)], seed=4, seeds=2, run=None)
+    (words,) = commands(missing, {"sizes": "16:0.5", "norm_decay": False, "translate": 2, "runs_dir": "other place"})
+    found = parse(Line(words.removeprefix("bench "), in_fence=True))
+    assert (found["model"], found["optimizer"], found["lr"]) == (["cifar_resnet18"], ["adamw"], ["0.001"])
+    assert (found["seed"], found["seeds"], found["norm_decay"], found["translate"]) == (4, 2, False, 2)
+    assert str(found["runs_dir"]) == "other place"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"seeds": 0}, "--seeds 0"),
+        ({"seeds": -2}, "--seeds -2"),
+        ({"seeds": 2, "resume": "latest"}, "beside --resume"),
+        ({"lr": [0.1, -1.0]}, "lr is -1.0"),
+        ({"optimizer": ["sgd", "adamv"]}, "did you mean 'adamw'?"),
+        ({"model": ["cifar_resnet18", "tim_resnet18"]}, "did you mean 'timm_resnet18'?"),
+        ({"seeds": 2, "run": "no/name"}, "cannot be a run's name"),
+        ({"seeds": 2, "epocs": 3}, "did you mean 'epochs'?"),
+    ],
+)
+def test_a_sweep_that_cannot_be_meant_trains_nothing(
+    stand: Callable[..., Stand], place: Workplace, given: dict[str, Any], says: str
+) -> None:
+    made = stand()
+    with pytest.raises(UsageError, match=says.replace("?", r"\?")):
+        api.sweep(workplace=place, **given)
+    assert made.calls == []
+
+
+def test_a_name_that_is_taken_is_refused_before_anything_is_trained(
+    stand: Callable[..., Stand], place: Workplace
+) -> None:
+    made = stand()
+    (place.runs / "x-2").mkdir(parents=True)
+    with pytest.raises(UsageError, match="run 'x-2' is there already"):
+        api.sweep(seeds=3, run="x", workplace=place)
+    assert made.calls == []
+
+
+# --- on the command line ------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_a_line_a_combination_and_what_to_compare(
+    stand: Callable[..., Stand], tmp_path: Path
+) -> None:
+    made = stand(_3=GuardRailError("the loss is nan", try_="a lower --lr"))
+    result = call("train", "--lr", "0.1,9", "--lr", "0.10", "--seeds", "2", "--run", "x", runs=tmp_path)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert [line.split()[:6] for line in lines[2:4]] == [
+        ["cifar_resnet18", "sgd", "0.1", "2", "91.50", "0.71"], ["cifar_resnet18", "sgd", "9", "1", "94.00", "–"],
+    ]  # fmt: skip
+    assert "cifar_resnet18, sgd, lr 0.1: x-1 x-2" in lines
+    assert "failed: cifar_resnet18, sgd, lr 9, seed 0: the loss is nan" in lines
+    assert lines[-1] == f"next: bench compare x-1 x-2 x-4 --runs-dir {tmp_path}"
+    assert "try: a lower --lr" in result.stderr
+    assert len(made.calls) == 4
+
+
+def test_the_table_fits_80_columns(
+    stand: Callable[..., Stand], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    from bench.cli.training import sweep_answer
+
+    stand()
+    found = api.sweep("torchvision_resnet18", lr=0.00025, seeds=3, workplace=Workplace(tmp_path))
+    console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
+    console.print(sweep_answer(found, tmp_path).lines[0])
+    assert any(
+        "torchvision_resnet18" in line and "89.52 to 94.48" in line for line in console.export_text().split("\n")
+    )
+
+
+def test_json_holds_runs_and_summaries(stand: Callable[..., Stand], tmp_path: Path) -> None:
+    stand(_3=GuardRailError("no"))
+    result = call("train", "--seeds", "3", "--json", runs=tmp_path)
+    answer = json.loads(result.stdout)
+    assert [run["run"] for run in answer["runs"]] == ["made-1", "made-2"]
+    (row,) = answer["summaries"]
+    assert (row["n"], row["runs"], row["failures"]) == (2, ["made-1", "made-2"], [{"seed": 2, "message": "no"}])
+    assert row["interval"][0] < row["mean"] < row["interval"][1]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--seeds", "0"), "--seeds 0"),
+        (("--resume", "latest", "--seeds", "2"), "beside --resume"),
+        (("--resume", "latest", "--lr", "0.1"), "--lr beside --resume"),
+        (("--resume", "latest", "--lr", "0.1,0.2"), "beside --resume"),
+        (("--resume", "latest", "--compile"), "--compile beside --resume"),
+        (("--lr", "much"), "--lr 'much'"),
+    ],
+)
+def test_what_the_command_refuses(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+    result = call("train", *words, runs=tmp_path)
+    assert (result.exit_code, says in result.stderr) == (2, True), result.stderr
+
+
+def test_variables_and_the_file_may_hold_one_value_or_several(
+    stand: Callable[..., Stand], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bench.toml").write_text("[train]\nlr = [0.1, 0.2]\noptimizer = 'sgd'\ncompile = true\n", encoding="utf-8")
+    made = stand()
+    assert call("train", env={"BENCH_MODEL": "cifar_resnet18,timm_resnet18"}).exit_code == 0
+    assert [(one["model"], one["optimizer"], one["lr"], one["compile"]) for one in made.calls] == [
+        (model, "sgd", lr, True) for model in ("cifar_resnet18", "timm_resnet18") for lr in (0.1, 0.2)
+    ]
+
+
+# --- with trainings -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("pictures"), tiny_data(train=16, test=6))
+
+
+QUICK = ("--model", TINY_FILE, "--batch-size", "16", "--epochs", "1", "--val", "0")
+
+
+def test_runs_of_a_sweep_are_those_of_single_calls(tmp_path: Path, pictures: Path) -> None:
+    result = call("train", "--data", str(pictures), "--seeds", "2", "--seed", "5", *QUICK, runs=tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert call("train", "--data", str(pictures), "--seed", "6", "--run", "one", *QUICK, runs=tmp_path).exit_code == 0
+    swept, alone = (read_record(tmp_path / name) for name in (sorted(run_names(tmp_path))[1], "one"))
+    assert swept.artefacts["checkpoint.safetensors"] == alone.artefacts["checkpoint.safetensors"]
+    assert (swept.config, swept.origins) == (alone.config, alone.origins)
+
+
+def test_a_dry_run_of_a_sweep_plans_every_combination_and_writes_nothing(tmp_path: Path, pictures: Path) -> None:
+    words = ("--data", str(pictures), "--seeds", "3", "--lr", "0.1,0.2", "--dry-run")
+    result = call("train", *words, *QUICK, runs=tmp_path / "runs")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("about") == 2
+    assert "lr 0.2" in result.stderr
+    assert run_names(tmp_path / "runs") == []
+
+
+def test_origins_tell_of_compile_and_of_what_batches_go_through(tmp_path: Path, pictures: Path) -> None:
+    words = ("--no-compile", "--translate", "2", "--cutout", "0", "--run", "one")
+    assert call("train", "--data", str(pictures), *words, *QUICK, runs=tmp_path).exit_code == 0
+    record = read_record(tmp_path / "one")
+    assert (record.origins["compile"], record.origins["augmentation"]) == ("flag", "flag")
+    assert record.origins["lookahead"] == "recipe"
+
+
+def test_python_users_may_name_any_ingredient_and_a_wrong_one_is_told(tmp_path: Path, pictures: Path) -> None:
+    place = Workplace(tmp_path / "runs", tmp_path / "cache")
+    folder = bench.train(
+        TINY_FILE, data=str(pictures), val=0.0, epochs=1, batch_size=16, lr=0.05, lookahead=5, workplace=place
+    )
+    config = read_record(folder).config
+    assert (config["lr"], config["lookahead"]) == (0.05, 5)
+    with pytest.raises(UsageError, match="a recipe has no 'lrr'; did you mean 'lr'"):
+        bench.train(lrr=0.1, workplace=place)  # type: ignore[call-arg]
