@@ -36,6 +36,7 @@ Models = Annotated[
         help="Registered name, or FILE.py:NAME (runs that file). Repeats.",
         autocompletion=_models,
         show_default="cifar_resnet18",
+        metavar="<str>",
     ),
 ]
 Data = Annotated[

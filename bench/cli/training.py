@@ -23,8 +23,8 @@ DEFAULT = "cifar_resnet18"
 RECIPE = "Instead of the recipe's"
 
 
-def _instead(help: str, *names: str) -> Any:  # noqa: ANN401 (Typer's own)
-    return typer.Option(*names, help=help, rich_help_panel=RECIPE)
+def _instead(help: str, *names: str, metavar: str | None = None) -> Any:  # noqa: ANN401 (Typer's own)
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=RECIPE)
 
 
 @command(app, "train", epilog="bench train --model cifar_resnet18 --limit 10000 --recipe cpu")
@@ -48,8 +48,8 @@ def train(
     open_: Open = False,
     epochs: Annotated[int | None, _instead("Passes over the training images.")] = None,
     batch_size: Annotated[int | None, _instead("Images a step.")] = None,
-    optimizer: Annotated[list[str] | None, _instead("sgd or adamw. Repeats.")] = None,
-    lr: Annotated[list[str] | None, _instead("Peak learning rate. Repeats.")] = None,
+    optimizer: Annotated[list[str] | None, _instead("sgd or adamw. Repeats.", metavar="<str>")] = None,
+    lr: Annotated[list[str] | None, _instead("Peak learning rate. Repeats.", metavar="<float>")] = None,
     lr_start: Annotated[float | None, _instead("First rate, as a share of the peak.")] = None,
     lr_end: Annotated[float | None, _instead("Last rate, as a share of the peak.")] = None,
     warm_up: Annotated[float | None, _instead("Share of the steps until the peak.")] = None,
