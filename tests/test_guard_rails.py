@@ -409,10 +409,10 @@ def test_a_checkpoint_holds_the_deviation_of_all_pixels_not_the_mean_of_each_ima
     files = sorted((whole.images / "train").glob("*/*.png"))
     pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files]) / 255
     head = read_checkpoint(whole.folder / CHECKPOINT)[1]
-    assert head["mean"] == pytest.approx(pixels.mean((0, 1, 2)), abs=1e-12)
-    assert head["std"] == pytest.approx(pixels.std((0, 1, 2)), abs=1e-12)
+    assert head["mean"] == pytest.approx(pixels.mean((0, 1, 2)).tolist(), abs=1e-12)
+    assert head["std"] == pytest.approx(pixels.std((0, 1, 2)).tolist(), abs=1e-12)
     planted = pixels.std((1, 2)).mean(0)
-    assert head["std"] != pytest.approx(planted, rel=0.01)
+    assert head["std"] != pytest.approx(planted.tolist(), rel=0.01)
 
 
 # --- explaining ---------------------------------------------------------------------------------------------
