@@ -151,7 +151,7 @@ def test_what_was_never_measured_is_a_dash_and_what_is_missing_is_said() -> None
 def test_accuracy_stands_three_ways_with_intervals_and_says_whose_gallery_and_maps_are(kind: str) -> None:
     page = make_page(kind)
     text = text_of(render_page(page))
-    assert "Gallery, predictions and maps, and every other figure of this page, are the plain forward’s." in text
+    assert "Gallery, predictions and maps, and every other test figure of this page, are the plain forward’s." in text
     for one in page.runs[0].averages:
         low, high = words.percent(one.accuracy.low), words.percent(one.accuracy.high)
         interval = f"{words.percent(one.accuracy.value)} {low} to {high}".replace(words.NBSP, " ")
