@@ -160,6 +160,7 @@ def train_into(job: Job, place: Workplace) -> None:
         "epochs_run": epochs,
         "train_images": len(choose_images(job.data, job.settings)[0]),
         "train_images_per_second": speed.images_per_second,
+        "train_seconds": speed.seconds,
         "compile_seconds": speed.compile_seconds,
         "parameters": sum(each.numel() for each in job.net.parameters()),
         "resumed": keeper.resumed,
@@ -211,7 +212,6 @@ def evaluate_into(
         "loss": scores.loss,
         "forward_images_per_second": rate,
     }
-    digest = sha256(folder / PREDICTIONS)
     if average:
         precision = settled_precision(str(read_record(folder).config.get("precision", "fp32")), device)
         averaged = average_logits(
@@ -227,6 +227,7 @@ def evaluate_into(
         metrics["averages"] = {name: _average(name, score(each, labels)) for name, each in averaged.items()}
     arrays = {"ids": np.arange(scores.total), "labels": labels.numpy(), "logits": logits.numpy()}
     write_npz(folder / PREDICTIONS, arrays)
+    digest = sha256(folder / PREDICTIONS)
     updated(
         folder,
         lambda record: dataclasses.replace(
