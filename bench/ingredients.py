@@ -122,7 +122,7 @@ def whiten_stem(model: nn.Module, images: Tensor, statistics: Statistics) -> Non
     values, vectors = torch.linalg.eigh((flat.T @ flat / len(flat)).double())
     filters = (vectors / (values + PATCH_NOISE).sqrt()).T.flip(0)  # ascending from eigh; the largest first here
     count = min(len(filters), stem.out_channels // 2)
-    kernels = filters[:count].reshape(count, -1, height, width).to(stem.weight)
+    kernels = filters[:count].reshape(count, stem.in_channels, height, width).to(stem.weight)
     stem.weight[:count] = kernels
     stem.weight[count : 2 * count] = -kernels
 

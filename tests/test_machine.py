@@ -11,7 +11,16 @@ import torch
 
 from bench import machine
 from bench.errors import UsageError
-from bench.machine import choose_device, cpu_name, describe_device, environment, product_rate, versions
+from bench.machine import (
+    choose_device,
+    cpu_name,
+    describe_device,
+    environment,
+    product_rate,
+    reuse_memory,
+    settled_precision,
+    versions,
+)
 
 
 @pytest.fixture
@@ -98,5 +107,65 @@ def test_the_environment_fits_into_a_record() -> None:
     assert found["device_type"] == "cpu" and found["threads"] == torch.get_num_threads()
 
 
-def test_a_matrix_product_has_a_rate() -> None:
-    assert 1e8 < product_rate(torch.device("cpu")) < 1e15
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_matrix_product_has_a_rate(precision: str) -> None:
+    assert 1e8 < product_rate(torch.device("cpu"), precision) < 1e15
+
+
+# --- precision and memory -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "tiles", "wanted"),
+    [("cpu", True, "bf16"), ("cpu", False, "fp32"), ("cuda", False, "bf16"), ("mps", True, "fp32")],
+)
+def test_auto_is_bf16_where_the_device_multiplies_in_it(
+    monkeypatch: pytest.MonkeyPatch, device: str, tiles: bool, wanted: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert settled_precision("auto", torch.device(device)) == wanted
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+@pytest.mark.parametrize("tiles", [True, False])
+def test_a_precision_that_was_named_is_kept(monkeypatch: pytest.MonkeyPatch, name: str, tiles: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert {settled_precision(name, torch.device(device)) for device in ("cpu", "cuda", "mps")} == {name}
+
+
+class Library:
+    """A C library that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int]] = []
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        self.told.append((parameter, value))
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "told"),
+    [
+        ("cpu", "glibc", [(-4, 0), (-1, -1)]),
+        ("cuda", "glibc", []),
+        ("mps", "glibc", []),
+        ("cpu", "musl", []),
+        ("cpu", "", []),
+    ],
+)
+def test_only_glibc_is_told_to_keep_memory_and_only_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, name: str, told: list[tuple[int, int]]
+) -> None:
+    library = Library()
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda path: library)
+    monkeypatch.setattr(machine.platform, "libc_ver", lambda: (name, "1"))
+    reuse_memory(torch.device(device))
+    assert library.told == told
+
+
+def test_the_real_library_takes_it_and_goes_on_giving_memory() -> None:
+    for _ in range(2):
+        reuse_memory(torch.device("cpu"))
+    blocks = [torch.full((64, 2**18), float(index)) for index in range(3)]  # 64 MiB each
+    assert [float(each[-1, -1]) for each in blocks] == [0, 1, 2]

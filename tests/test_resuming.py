@@ -18,18 +18,21 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_images
+from tiny import BUSY, QUICK, RESIDUAL, RESIDUAL_FILE, TINY, TINY_FILE, TinyNet, tiny_data, write_images
 from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 from bench import api, keeping, store
-from bench.cli import working
+from bench.cli import training
 from bench.cli.main import app
-from bench.continuing import find_unfinished
-from bench.contracts import Silence
+from bench.continuing import find_unfinished, settings_of
+from bench.contracts import Augmentation, Silence
 from bench.errors import BenchError, GuardRailError, RunError, StoreError, UsageError
+from bench.explanations import data_of_run
 from bench.keeping import Resume, fingerprint, held, newest_resume, read_resume, resume_files, write_resume
+from bench.recipes import Recipe
 from bench.resuming import State
+from bench.starting import initial_model
 from bench.stopping import deferred
 from bench.store import CHECKPOINT, LOG, read_checkpoint, read_lines, read_record
 from bench.training import TrainSettings, train_model
@@ -37,7 +40,7 @@ from bench.views import EpochPoint
 from bench.weights import build_seeded
 from bench.workplace import Workplace
 
-assert working
+assert training
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {"model": TINY_FILE, "epochs": 3, "batch_size": 16, "lr": 0.05, "val": 0.25}
 
@@ -156,6 +159,56 @@ def test_a_state_of_another_model_is_refused() -> None:
     other = keeper.states[3].weights | {"fc.weight": torch.zeros(5, 16)}
     with pytest.raises(StoreError, match="does not fit"):
         train(build_seeded(TINY, 4, 0), start=replace(keeper.states[3], weights=other))
+
+
+NARROW = replace(BUSY, precision="bf16")
+
+
+def train_busy(net: nn.Module, **options: Any) -> list[EpochPoint]:
+    """Four epochs of eight steps with everything on; the slow weights are looked at every five steps."""
+    points: list[EpochPoint] = []
+    data, settings = replace(tiny_data(32), mirror=True), TrainSettings(NARROW, val=0)
+    train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=points.append, **options)
+    return without_times(points)
+
+
+def test_with_every_ingredient_on_going_on_from_any_step_gives_the_whole_run() -> None:
+    keeper, whole = Every(), build_seeded(RESIDUAL, 4, 0)
+    points = train_busy(whole, keeper=keeper)
+    states = [state for state in keeper.states if state.step in (0, 2, 3)]  # on bounds of epochs, and inside
+    assert {state.epoch for state in states} == {0, 1, 2, 3, 4}  # images of every size, and both turns
+    assert {state.done % 5 for state in states} == {0, 1, 2, 3, 4}
+    for state in states:
+        net = build_seeded(RESIDUAL, 4, 1)
+        assert train_busy(net, start=state) == points[state.epoch :]
+        assert equal(net.state_dict(), whole.state_dict()), state.done
+
+
+def test_with_every_ingredient_on_a_resume_file_gives_the_whole_run(tmp_path: Path) -> None:
+    keeper, whole = Every(), build_seeded(RESIDUAL, 4, 0)
+    train_busy(whole, keeper=keeper)
+    for state in keeper.states[14:15] + keeper.states[20:21]:
+        path = write_resume(tmp_path, Resume("this", state, log_bytes=0, threads=1, versions={}))
+        net = build_seeded(RESIDUAL, 4, 1)
+        train_busy(net, start=read_resume(path, "this").state)
+        assert equal(net.state_dict(), whole.state_dict()), state.done
+
+
+@pytest.mark.parametrize("part", ["slow", "pixels", "weights", "optimizer"])
+def test_a_part_of_the_state_that_went_missing_would_show(part: str) -> None:
+    keeper, whole = Every(), build_seeded(RESIDUAL, 4, 0)
+    train_busy(whole, keeper=keeper)
+    state, start = keeper.states[14], keeper.states[0]
+    net = build_seeded(RESIDUAL, 4, 1)
+    train_busy(net, start=replace(state, **{part: getattr(start, part)}))
+    assert not equal(net.state_dict(), whole.state_dict())
+
+
+def test_slow_weights_of_a_training_without_them_are_refused() -> None:
+    keeper = Every()
+    train_busy(build_seeded(RESIDUAL, 4, 0), keeper=keeper)
+    with pytest.raises(StoreError, match="slow weights"):
+        train_busy(build_seeded(RESIDUAL, 4, 0), start=replace(keeper.states[3], slow={}))
 
 
 # --- run folders --------------------------------------------------------------------------------------------
@@ -313,6 +366,62 @@ def test_a_run_that_broke_a_guard_rail_leaves_nothing_to_continue(place: Workpla
         api.train(data=str(pictures), run="wild", workplace=place, **{**OPTIONS, "lr": 1e30})
     assert not resume_files(place.runs / "wild")
     assert read_record(place.runs / "wild").status == "failed"
+
+
+UNLIKE = """
+source = "a test"
+epochs = 2
+batch_size = 8
+lr = 0.002
+optimizer = "adamw"
+lr_start = 0.5
+lr_end = 0.25
+warm_up = 0.5
+momentum = 0.5
+weight_decay = 0.01
+norm_decay = false
+bias_scale = 2.0
+label_smoothing = 0.1
+bn_momentum = 0.5
+lookahead = 3
+whiten = true
+zero_init = true
+sizes = [[16, 0.5]]
+precision = "bf16"
+[augmentation]
+pad = 2
+flip = true
+cutout = 3
+alternate = true
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_stored_settings_train_the_same_weights_again(
+    place: Workplace, pictures: Path, tmp_path: Path, optimizer: str
+) -> None:
+    file = tmp_path / "unlike.toml"
+    file.write_text(UNLIKE.replace('"adamw"', f'"{optimizer}"'), encoding="utf-8")
+    options = {"model": RESIDUAL_FILE, "val": 0.25, "limit": 96, "seed": 7, "device": "cpu"}
+    folder = api.train(data=str(pictures), recipe=str(file), run="first", workplace=place, **options)
+    record = read_record(folder)
+    settings = settings_of(record)
+    if optimizer == "adamw":
+        plain = Recipe("plain", 20, 128, 0.1, "")
+        same = {key for key, value in settings.recipe.values().items() if value == plain.values()[key]}
+        assert not same, "values that say nothing, since they are the default"
+        assert settings.recipe.augmentation == Augmentation(pad=2, flip=True, cutout=3, alternate=True)
+    net = initial_model(RESIDUAL, place.models, classes=4, seed=settings.seed, init=str(record.config["init"]))
+    data = data_of_run(record, None, place)
+    points: list[EpochPoint] = []
+    train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=points.append)
+    assert equal(dict(net.state_dict()), read_checkpoint(folder / CHECKPOINT)[0])
+    assert [point.train_loss for point in points] == [line["train_loss"] for line in read_lines(folder / LOG)]
+
+
+def test_a_precision_is_stored_as_what_it_meant(place: Workplace, pictures: Path) -> None:
+    folder = api.train(data=str(pictures), run="auto", workplace=place, **OPTIONS)
+    assert settings_of(read_record(folder)).recipe.precision in ("fp32", "bf16")
 
 
 # --- damaged files ------------------------------------------------------------------------------------------
@@ -553,9 +662,23 @@ def kill_and_resume(tmp_path: Path, **asked: Any) -> dict[str, int]:
     return found
 
 
+BUSY_FILE = """
+bias_scale = 4.0
+norm_decay = false
+label_smoothing = 0.1
+lookahead = 5
+whiten = true
+sizes = [[16, 0.5], [24, 0.25]]
+precision = "bf16"
+augmentation.alternate = true
+"""
+
+
 @pytest.mark.slow
 def test_a_small_net_killed_twenty_times_ends_as_if_it_had_not_been(tmp_path: Path, pictures: Path) -> None:
-    options = {**OPTIONS, "data": str(pictures), "epochs": 16, "val": 0.0}
+    recipe = tmp_path / "busy.toml"
+    recipe.write_text(BUSY_FILE, encoding="utf-8")
+    options = {**OPTIONS, "data": str(pictures), "recipe": str(recipe), "epochs": 16, "val": 0.0}
     found = kill_and_resume(tmp_path, options=options, kills=20, between=(0, 0.12), every=0, slow=True, threads=1)
     assert found["inside_writes"] >= 4
 

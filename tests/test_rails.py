@@ -1,0 +1,127 @@
+"""The guard rails: each with a run that plants the mistake."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import QUICK, TINY, TinyNet, tiny_data
+from torch import Tensor, nn
+
+from bench.contracts import Dataset, Silence
+from bench.errors import GuardRailError
+from bench.rails import check_chance, check_first_loss, check_logits, check_loss
+from bench.recipes import Recipe
+from bench.training import TrainSettings, train_model
+from bench.weights import build_seeded
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Nets as small as these only wait for a second one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(net: nn.Module, data: Dataset, settings: TrainSettings) -> None:
+    train_model(net, data, settings, device=CPU, progress=Silence())
+
+
+class Wrapped(nn.Module):
+    """The tiny net with something planted behind it."""
+
+    def __init__(self, after: object) -> None:
+        super().__init__()
+        self.net, self.after = TinyNet(4), after
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.after(self.net(x))  # type: ignore[operator]
+        return result
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        (lambda logits: logits.softmax(dim=1), "probabilities"),
+        (lambda logits: logits.log_softmax(dim=1), "log-probabilities"),
+        (lambda logits: logits[:, :3], "one logit a class"),
+        (lambda logits: logits * 300, "first loss"),
+        (lambda logits: logits * float("nan"), "nan"),
+    ],
+)
+@pytest.mark.parametrize("recipe", [QUICK, replace(QUICK, precision="bf16", label_smoothing=0.2)], ids=["fp32", "bf16"])
+def test_outputs_that_are_no_logits_stop_the_run_before_the_first_step(
+    after: object, words: str, recipe: Recipe
+) -> None:
+    net = Wrapped(after)
+    before = {key: value.clone() for key, value in net.named_parameters()}
+    with pytest.raises(GuardRailError, match=words):
+        run(net, tiny_data(), TrainSettings(recipe))
+    assert all(torch.equal(value, before[key]) for key, value in net.named_parameters())
+
+
+def test_a_loss_that_is_no_cross_entropy_stops_the_run() -> None:
+    # G1: nll_loss on raw logits is -logit, unbounded below.
+    logits = torch.tensor([[9.0, 1.0]])
+    with pytest.raises(GuardRailError, match="negative"):
+        check_loss(nn.functional.nll_loss(logits, torch.tensor([0])).item(), 0, 0)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_when(loss: float) -> None:
+    with pytest.raises(GuardRailError, match=r"epoch 3, step 8"):
+        check_loss(loss, 2, 7)
+
+
+def test_a_diverging_run_is_stopped_with_a_hint() -> None:
+    with pytest.raises(GuardRailError) as caught:
+        run(build_seeded(TINY, 4, 0), tiny_data(), TrainSettings(replace(QUICK, lr=1e30, epochs=4)))
+    assert "lr" in caught.value.try_
+
+
+@pytest.mark.parametrize(("loss", "classes"), [(1.7, 10), (2.9, 10), (2.3, 100), (math.nan, 10)])
+def test_a_first_loss_far_from_ln_k_is_refused(loss: float, classes: int) -> None:
+    with pytest.raises(GuardRailError, match="first loss"):
+        check_first_loss(loss, classes, warm_start=False)
+
+
+def test_a_first_loss_says_nothing_after_a_warm_start() -> None:
+    check_first_loss(0.1, 10, warm_start=True)
+    check_first_loss(math.log(10), 10, warm_start=False)
+
+
+def test_labels_that_mean_nothing_stop_the_run_at_chance_level() -> None:
+    data = tiny_data(256)
+    shuffled = data.train.labels[torch.randperm(1024, generator=torch.Generator().manual_seed(0))]
+    planted = replace(data, train=replace(data.train, labels=shuffled))
+    recipe = replace(QUICK, batch_size=8, epochs=4, lr=0.01)  # 512 steps after the fourth epoch
+    with pytest.raises(GuardRailError, match="chance level"):
+        run(build_seeded(TINY, 4, 0), planted, TrainSettings(recipe, val=0))
+
+
+def test_chance_level_is_not_judged_before_500_steps_and_spares_a_slow_start() -> None:
+    check_chance(100, 1000, 0.1, steps_done=499)
+    check_chance(1480, 10_000, 0.1, steps_done=500)  # a healthy run had 14.8 % after its first epoch
+    with pytest.raises(GuardRailError, match="chance level"):
+        check_chance(1010, 10_000, 0.1, steps_done=500)
+
+
+def test_check_logits_lets_logits_pass() -> None:
+    check_logits(torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_check_logits_knows_probabilities_in_every_precision(dtype: torch.dtype) -> None:
+    logits = 3 * torch.randn(32, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
+    check_logits(logits, 4)
+    with pytest.raises(GuardRailError, match="gives probabilities"):
+        check_logits(logits.softmax(dim=1), 4)
+    with pytest.raises(GuardRailError, match="log-probabilities"):
+        check_logits(logits.log_softmax(dim=1), 4)
