@@ -71,16 +71,15 @@ assert training and tuning and working
 CPU = torch.device("cpu")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TESTS = Path(__file__).parent
-LOOP = ("test_rails.py", "test_training.py")  # the loop's tests stand in either
 
 RAILS: dict[str, tuple[str, ...]] = {
     "G1": (  # a loss that is no cross entropy of logits
-        "LOOP::test_outputs_that_are_no_logits_stop_the_run_before_the_first_step",
-        "LOOP::test_a_loss_that_is_no_cross_entropy_stops_the_run",
-        "LOOP::test_a_loss_that_is_not_finite_stops_the_run_and_says_when",
-        "LOOP::test_a_first_loss_far_from_ln_k_is_refused",
-        "LOOP::test_labels_that_mean_nothing_stop_the_run_at_chance_level",
-        "LOOP::test_chance_level_is_not_judged_before_500_steps_and_spares_a_slow_start",
+        "test_rails.py::test_outputs_that_are_no_logits_stop_the_run_before_the_first_step",
+        "test_rails.py::test_a_loss_that_is_no_cross_entropy_stops_the_run",
+        "test_rails.py::test_a_loss_that_is_not_finite_stops_the_run_and_says_when",
+        "test_rails.py::test_a_first_loss_far_from_ln_k_is_refused",
+        "test_rails.py::test_labels_that_mean_nothing_stop_the_run_at_chance_level",
+        "test_rails.py::test_chance_level_is_not_judged_before_500_steps_and_spares_a_slow_start",
     ),
     "G2": (  # augmentation drawn once and kept
         "test_augment.py::test_two_epochs_differ_and_a_seed_repeats_them",
@@ -142,7 +141,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_architecture.py::test_importing_bench_imports_no_backend",
     ),
     "G15": (  # weights chosen on the test images
-        "LOOP::test_training_never_looks_at_the_test_split",
+        "test_training.py::test_training_never_looks_at_the_test_split",
         "test_guard_rails.py::test_test_images_are_seen_after_the_last_step_only_and_the_last_weights_are_kept",
     ),
     "G16": (  # a setting that no file tells
@@ -195,7 +194,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_a_suggestion_at_an_edge_comes_with_a_warning",
     ),
     "G27": (  # live tensors kept from step to step
-        "LOOP::test_memory_is_not_kept_between_epochs",
+        "test_training.py::test_memory_is_not_kept_between_epochs",
         "test_guard_rails.py::test_no_graph_is_kept_from_epoch_to_epoch",
     ),
     "G28": (  # explaining in training mode
@@ -234,8 +233,7 @@ def names_of_tests(file: str) -> set[str]:
 def missing(rails: dict[str, tuple[str, ...]]) -> list[str]:
     """The named tests that are not there."""
     named = [one.split("::") for tests in rails.values() for one in tests]
-    known = {file: names_of_tests(file) for file, _ in named if file != "LOOP"}
-    known["LOOP"] = set().union(*map(names_of_tests, LOOP))
+    known = {file: names_of_tests(file) for file, _ in named}
     return [f"{file}::{name}" for file, name in named if name not in known[file]]
 
 
@@ -243,10 +241,8 @@ def test_all_32_rails_have_tests_that_are_there() -> None:
     assert list(RAILS) == [f"G{number}" for number in range(1, 33)]
     assert all(RAILS.values())
     assert missing(RAILS) == []
-    assert missing({"G1": ("LOOP::test_gone", "test_gone.py::test_gone")}) == [
-        "LOOP::test_gone",
-        "test_gone.py::test_gone",
-    ]
+    gone = ("test_rails.py::test_gone", "test_gone.py::test_gone")
+    assert missing({"G1": gone}) == list(gone)
 
 
 def test_every_test_here_holds_a_rail() -> None:
