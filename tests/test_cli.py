@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -366,6 +367,26 @@ def test_everything_listed_is_listed_in_json_too(runs: Path, what: str) -> None:
     rows = json.loads(call("list", what, "--json", runs=runs).stdout)[what]
     assert len(rows) >= 2
     assert str(next(iter(rows[0].values())))[:30] in call("list", what, runs=runs).stdout
+
+
+def test_recipes_are_listed_with_schedule_ingredients_source_and_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bench import recipes
+
+    one = replace(
+        recipes.RECIPES["fast20"], name="mine", epochs=7, batch_size=64, lr=0.4, lr_start=0.5, lr_end=0.07, warm_up=0.2,
+        label_smoothing=0.2, source="a paper", measured="95.0 % here",
+    )  # fmt: skip
+    plain = replace(recipes.RECIPES["plain"], measured="")
+    monkeypatch.setattr(recipes, "RECIPES", {"mine": one, "plain": plain})
+    text = call("list", "recipes").stdout
+    for words in ("7 epochs of batch 64, sgd, rate 0.2 to 0.4 at 20%, then to 0.028", "label smoothing 0.2", "a paper",
+                  "measured: 95.0 % here", "not measured here"):  # fmt: skip
+        assert words in text
+    rows = json.loads(call("list", "recipes", "--json").stdout)["recipes"]
+    assert [(row["name"], row["measured"]) for row in rows] == [("mine", "95.0 % here"), ("plain", "")]
+    assert set(rows[0]) == {"name", "source", "measured", *one.values()}
 
 
 def test_the_summary_of_a_model_is_the_classic_one() -> None:
