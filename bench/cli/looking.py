@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -14,14 +14,12 @@ from rich.table import Table
 from bench.cli.console import Answer
 from bench.cli.main import app
 from bench.cli.options import Model
+from bench.cli.recipewords import recipe_in_words
 from bench.cli.session import Session, command
 from bench.cli.working import class_lines, result_lines, result_value
 from bench.errors import StoreError, UsageError
 from bench.registry import Registry, did_you_mean, discover
 from bench.store import check_name, find_run, read_record, run_names
-
-if TYPE_CHECKING:
-    from bench.recipes import Recipe
 
 Rows = list[dict[str, object]]
 
@@ -45,7 +43,7 @@ def list_(
         words = f"nothing to list named '{what}'{did_you_mean(what, lists)}" if what else "list what?"
         raise UsageError(words, try_=f"bench list and one of: {', '.join(lists)}")
     rows = lists[what]()
-    shown = [_recipe_in_words(row) for row in rows] if what == "recipes" else rows
+    shown = [recipe_in_words(row) for row in rows] if what == "recipes" else rows
     return Answer({what: rows}, (_table(shown) if rows else f"no {what} in {session.runs.resolve()}",))
 
 
@@ -89,38 +87,6 @@ def _recipes() -> Rows:
     return [
         {"name": one.name, **one.values(), "source": one.source, "measured": one.measured} for one in RECIPES.values()
     ]
-
-
-def _recipe_in_words(row: dict[str, object]) -> dict[str, object]:
-    """A few lines beside the name, short enough for 80 columns."""
-    from bench.recipes import RECIPES
-
-    one = RECIPES[str(row["name"])]
-    epochs = f"{one.epochs} epoch{'s' if one.epochs != 1 else ''} of batch {one.batch_size}, {one.optimizer}"
-    start, end = (f"{one.lr * share:g}" for share in (one.lr_start, one.lr_end))
-    rate = f"rate {start} to {one.lr:g} at {one.warm_up:.0%}, then to {end}"
-    what = ", ".join(_switched_on(one)) or "no augmentation"
-    measured = f"measured: {one.measured}" if one.measured else "not measured here"
-    return {"name": one.name, "how": "\n".join((f"{epochs}, {rate}", what, one.source, measured, ""))}
-
-
-def _switched_on(one: Recipe) -> list[str]:
-    """The ingredients that a recipe adds to plain training, and what its batches go through."""
-    changes = one.augmentation
-    sizes = ", ".join(f"{share:.0%} at {edge}" for edge, share in one.sizes)
-    words = {
-        "whitened stem": one.whiten,
-        "residual branches from 0": one.zero_init,
-        f"label smoothing {one.label_smoothing:g}": one.label_smoothing,
-        f"lookahead {one.lookahead}": one.lookahead,
-        f"biases at {one.bias_scale:g} x rate": one.bias_scale != 1,
-        "no decay of norms": not one.norm_decay,
-        f"first epochs smaller ({sizes} pixels)": one.sizes,
-        f"crop {changes.pad}": changes.pad,
-        "mirror in turns" if changes.alternate else "mirror": changes.flip,
-        f"cutout {changes.cutout}": changes.cutout,
-    }
-    return [text for text, on in words.items() if on]
 
 
 def _data() -> Rows:
