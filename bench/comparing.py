@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -32,6 +33,7 @@ from bench.pages import (
 )
 from bench.postprocess import PIPELINE
 from bench.provenance import provenance
+from bench.registry import short
 from bench.stats import mcnemar, paired_difference
 from bench.views import Estimate, Page, PairTest, RunView
 
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from bench.contracts import Cell, Integers
 
     Keys = set[tuple[int, int]]
+
+
+UNTOLD = ("seed", "data", "device", "augmentation", "sizes")  # the last for what has few words; seed comes last
 
 
 def check_comparable(runs: Sequence[RunData]) -> None:
@@ -92,6 +97,30 @@ def same_settings(runs: Sequence[RunData]) -> bool:
     return all(one == settings[0] for one in settings)
 
 
+def labels_of(runs: Sequence[RunData]) -> tuple[str, ...]:
+    """What tells each run from the others, in as few settings as do; the run's name where no setting does."""
+    settings = [{**data.record.config, "model": short(data.record.model)} for data in runs]
+    first = ("model", "recipe", "optimizer", "lr")
+    keys = (*first, *(key for key in settings[0] if key not in (*first, *UNTOLD)), "seed")
+    chosen: list[str] = []
+    for key in keys:
+        parts = [[str(each.get(one)) for one in chosen] for each in settings]
+        finer = [[*part, str(each.get(key))] for part, each in zip(parts, settings, strict=True)]
+        if len(set(map(tuple, finer))) > len(set(map(tuple, parts))):
+            chosen.append(key)
+    words = [" · ".join(_setting(key, each.get(key)) for key in chosen) for each in settings]
+    return tuple(
+        " · ".join(filter(None, (text, data.record.name))) if words.count(text) > 1 else text or data.record.name
+        for text, data in zip(words, runs, strict=True)
+    )
+
+
+def _setting(key: str, value: object) -> str:
+    if key in ("model", "recipe", "optimizer"):
+        return Path(str(value)).name
+    return f"{key.replace('_', ' ')} {f'{value:g}' if isinstance(value, float) else value}"
+
+
 def run_page(data: RunData, *, created: str) -> Page:
     """The page of one run: its errors, as far as they were explained."""
     view = run_view(data)
@@ -110,7 +139,10 @@ def run_page(data: RunData, *, created: str) -> Page:
 
 def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str) -> Page:
     """The page of several runs on the images `ids`, those that any of them got wrong."""
-    views = [run_view(data, only_wrong=alone) for data, alone in zip(runs, only_wrong(runs), strict=True)]
+    views = [
+        replace(run_view(data, only_wrong=alone), label=label)
+        for data, alone, label in zip(runs, only_wrong(runs), labels_of(runs), strict=True)
+    ]
     tests = pair_tests(runs)
     shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
     return replace(

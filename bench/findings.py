@@ -139,7 +139,9 @@ def is_clear(pair: PairTest) -> bool:
 
 
 def label(runs: Sequence[RunView], index: int) -> str:
-    """A run by its model where that is unambiguous, else by its name."""
+    """A run by what tells it from the others; else by its model where that is unambiguous, else by its name."""
+    if runs[index].label:
+        return runs[index].label
     models = [view.model for view in runs]
     return runs[index].model if models.count(runs[index].model) == 1 else runs[index].run
 

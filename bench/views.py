@@ -84,6 +84,7 @@ class RunView:
     Attributes:
         confusion: confusion[true][predicted] counts on the test set.
         only_wrong: test images that this run alone got wrong; None on a run page.
+        label: what tells it from the other runs of the page, such as `lr 0.1 · seed 0`; empty on a run page.
         train_rate, forward_rate: images a second, None when never measured.
         averages: the accuracy over several views of each image; empty when never measured.
     """
@@ -109,6 +110,7 @@ class RunView:
     per_class: tuple[ClassRow, ...]
     confusion: tuple[tuple[int, ...], ...]
     averages: tuple[Average, ...] = ()
+    label: str = ""
 
 
 @dataclass(frozen=True)

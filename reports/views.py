@@ -78,9 +78,9 @@ def view_of(page: Page) -> View:
 
 
 def run_labels(page: Page) -> tuple[str, ...]:
-    """A short name per run: the model where it is unique, else the run's own name."""
+    """A short name per run: what tells it from the others, else the model where it is unique, else its own name."""
     times = Counter(run.model for run in page.runs)
-    return tuple(run.model if times[run.model] == 1 else run.run for run in page.runs)
+    return tuple(run.label or (run.model if times[run.model] == 1 else run.run) for run in page.runs)
 
 
 def _in_columns(averages: tuple[Average, ...], ways: tuple[str, ...]) -> tuple[Average | None, ...]:

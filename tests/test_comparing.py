@@ -17,6 +17,7 @@ from bench.choosing import fixed_order
 from bench.comparing import (
     check_comparable,
     comparison_page,
+    labels_of,
     only_wrong,
     pair_tests,
     run_page,
@@ -216,3 +217,27 @@ def test_a_run_that_explained_nothing_has_a_page(tmp_path: Path, samples: Any) -
 def test_a_run_without_errors_has_a_page(tmp_path: Path) -> None:
     page = run_page(load(tmp_path, "one", LABELS), created=NOW)
     assert "all 6 test images right" in page.title and page.wanted == 0
+
+
+# --- how runs are called ------------------------------------------------------------------------------------
+
+
+def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
+    config = dict(make_record("x").config)
+    changes = [
+        {"optimizer": optimizer, "lr": lr, "seed": seed, "recipe": "r", "batch_size": size}
+        for optimizer, lr, size in (("sgd", 0.1, 128), ("sgd", 0.2, 128), ("adamw", 0.001, 64))
+        for seed in (0, 1)
+    ]
+    loaded = [load(tmp_path, f"run{k}", LABELS, config={**config, **each}) for k, each in enumerate(changes)]
+    assert labels_of(loaded)[::2] == ("sgd · lr 0.1 · seed 0", "sgd · lr 0.2 · seed 0", "adamw · lr 0.001 · seed 0")
+    assert labels_of(loaded[:2]) == ("seed 0", "seed 1")
+    assert labels_of(loaded[::4]) == ("sgd", "adamw")
+    assert [
+        view.label for view in comparison_page(loaded, fixed_order(loaded[0].predictions.labels), created=NOW).runs
+    ] == [*labels_of(loaded)]
+
+
+def test_runs_without_any_difference_are_called_by_their_names(tmp_path: Path) -> None:
+    loaded = [load(tmp_path, name, LABELS) for name in ("one", "two")]
+    assert labels_of(loaded) == ("one", "two")
