@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import QUICK, TINY, TINY_FILE, tiny_data
+from tiny import BUSY, QUICK, RESIDUAL, TINY, TINY_FILE, tiny_data
 from typer.testing import CliRunner
 
 from bench.cli import tuning
@@ -41,6 +41,18 @@ def test_the_model_is_put_back_bit_for_bit() -> None:
     assert {name: module.training for name, module in net.named_modules()} == flags
     assert net.layer3[1].momentum == momentum
     assert all(each.grad is None for each in net.parameters())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_recipe_that_initialises_is_tested_so_and_the_model_put_back(precision: str) -> None:
+    net = build_seeded(RESIDUAL, 4, 0)
+    state = copy.deepcopy(net.state_dict())
+    recipe, curves = replace(BUSY, precision=precision), []
+    for one in (recipe, replace(recipe, whiten=False)):
+        settings = TrainSettings(one, val=0)
+        curves.append(find_rate(net, tiny_data(16), settings, device=CPU, progress=Silence(), steps=12).losses)
+        assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+    assert curves[0] != curves[1]
 
 
 def test_the_model_is_put_back_after_a_failure_too(monkeypatch: pytest.MonkeyPatch) -> None:
