@@ -37,8 +37,10 @@ def arms_of(recipe: Recipe) -> dict[str, Changes]:
     arms: dict[str, Changes] = {WHOLE: {}}
     if recipe.whiten:
         arms["no whitening of the stem"] = {"whiten": False}
-    if recipe.bias_scale != 1:
-        arms["no bias group"] = {"bias_scale": 1.0, "norm_decay": True}
+    grouped = recipe.bias_scale != 1
+    arms["no bias group" if grouped else "bias group, x 64"] = (
+        {"bias_scale": 1.0, "norm_decay": True} if grouped else {"bias_scale": 64.0, "norm_decay": False}
+    )
     if recipe.label_smoothing:
         arms["no label smoothing"] = {"label_smoothing": 0.0}
     if recipe.lookahead:
