@@ -209,6 +209,7 @@ RECIPES: Mapping[str, Recipe] = {
             batch_size=128,
             lr=0.1,
             source="the 20-epoch assignment of the EVA and ERA courses, with a schedule that ends at 0",
+            measured="70.4 % with 10,000 JPEG images, cut to 10 epochs: 22 min on two cores in fp32",
         ),
         Recipe(
             name="plain",
@@ -272,6 +273,7 @@ RECIPES: Mapping[str, Recipe] = {
             sizes=((16, 0.5), (24, 0.25)),
             augmentation=Augmentation(pad=2, alternate=True, cutout=0),
             source="the ingredients of fast20 in small batches, half of the epochs at a quarter of the pixels",
+            measured="79.3 % with 10,000 JPEG images: 22 min on two cores in fp32",
         ),
         Recipe(
             name="demo",

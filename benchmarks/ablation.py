@@ -57,7 +57,7 @@ def arms_of(recipe: Recipe) -> dict[str, Changes]:
     arms["twice the peak rate"] = {"lr": recipe.lr * 2}
     arms["half the batch"] = {"batch_size": recipe.batch_size // 2}
     arms["twice the batch"] = {"batch_size": recipe.batch_size * 2}
-    return arms
+    return {name: each for name, each in arms.items() if not each or recipe.changed(each).values() != recipe.values()}
 
 
 def held_out(data: Dataset, trained: torch.Tensor, count: int) -> torch.Tensor:

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from tables import table
+from tables import table, write_between
 from torch import Tensor, nn
 
 from bench.contracts import Dataset, ModelSpec, Silence
@@ -77,8 +77,8 @@ def peer_loader(data: Dataset, images: int, batch_size: int) -> torch.utils.data
 
 def peer_epoch(
     net: nn.Module, loader: torch.utils.data.DataLoader[tuple[Tensor, int]], recipe: Recipe, device: torch.device
-) -> int:
-    """One epoch of the classic loop; images it trained on."""
+) -> tuple[int, float]:
+    """One epoch of the classic loop; images it trained on, and no seconds of compiling."""
     optimizer = torch.optim.SGD(net.parameters(), lr=recipe.lr, momentum=0.9, weight_decay=5e-4)
     criterion = nn.CrossEntropyLoss()
     net.train()
@@ -93,17 +93,19 @@ def peer_epoch(
         train_loss += loss.item()
         total += targets.size(0)
         correct += outputs.max(1)[1].eq(targets).sum().item()
-    return total
+    return total, 0.0
 
 
-def our_epoch(net: nn.Module, data: Dataset, settings: TrainSettings, device: torch.device, folder: Path) -> int:
-    """One epoch of ours, with its resume files; images it trained on."""
+def our_epoch(
+    net: nn.Module, data: Dataset, settings: TrainSettings, device: torch.device, folder: Path
+) -> tuple[int, float]:
+    """One epoch of ours, with its resume files; images it trained on, and seconds of compiling."""
     keeper = FileKeeper(folder, "benchmark", 300.0, asked=lambda: False, stop=lambda: None)
-    train_model(net, data, settings, device=device, progress=Silence(), keeper=keeper)
+    speed = train_model(net, data, settings, device=device, progress=Silence(), keeper=keeper)
     for left in folder.iterdir():
         left.unlink()
     size = settings.recipe.batch_size
-    return (settings.limit or len(data.train)) // size * size
+    return (settings.limit or len(data.train)) // size * size, speed.compile_seconds or 0.0
 
 
 def arm(pipe: Connection, name: str, options: argparse.Namespace) -> None:
@@ -119,20 +121,20 @@ def arm(pipe: Connection, name: str, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if name == PEER:
             loader = peer_loader(data, options.images, options.batch_size)
-            work: Callable[[], int] = lambda: peer_epoch(net, loader, recipe, device)  # noqa: E731
+            work: Callable[[], tuple[int, float]] = lambda: peer_epoch(net, loader, recipe, device)  # noqa: E731
         else:
             work = lambda: our_epoch(net, data, settings, device, Path(folder))  # noqa: E731
         while pipe.recv():
             pipe.send(timed(work, device))
 
 
-def timed(work: Callable[[], int], device: torch.device) -> float:
-    """Images a second of one block."""
+def timed(work: Callable[[], tuple[int, float]], device: torch.device) -> float:
+    """Images a second of one block, compiling left out."""
     synchronise(device)
     started = time.perf_counter()
-    images = work()
+    images, compiling = work()
     synchronise(device)
-    return images / (time.perf_counter() - started)
+    return images / (time.perf_counter() - started - compiling)
 
 
 def spread(values: list[float], digits: int = 1) -> str:
@@ -150,7 +152,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--compile", action="store_true", help="one more arm: ours through torch.compile")
+    parser.add_argument("--write", type=Path)
+    parser.add_argument("--compile", action="store_true", help="ours through torch.compile, too")
     return parser.parse_args()
 
 
@@ -183,11 +186,12 @@ def main() -> None:
     """Measure and print a table."""
     options = read_options()
     device = choose_device(options.device)
+    data = load_dataset(options.data, cache=default_cache(), progress=Silence())
     spec = discover("model", ModelSpec)[options.model]
     flops = BACKWARD_COST * 2 * summarise(build_seeded(spec, 10, 0), spec.input_size).macs
     best = settled_precision("auto", device)
     ours = list(dict.fromkeys(f"ours, {each}" for each in (best, "fp32")))
-    ours += [f"ours compiled, {best}"] if options.compile else []
+    ours += [name.replace("ours", "ours compiled") for name in ours] if options.compile else []
     rates, ceilings = measured([*ours, PEER], options, flops)
     rows = [[f"{name}, images/s", spread(found)] for name, found in rates.items()]
     for name in ours:
@@ -198,9 +202,14 @@ def main() -> None:
         shares = [100 * rate / ceiling for rate, ceiling in zip(rates[name], ceilings, strict=True)]
         rows.append([f"{name}, % of that limit", spread(shares, 0)])
     told = ", ".join(f"{name} {number}" for name, number in versions(("torch", "torchvision")).items())
-    print(f"{describe_device(device)}; {told}; {options.model}, {Path(options.data).name}, {options.images} images,")
-    print(f"batch {options.batch_size}, {options.rounds} rounds; median (smallest to largest)\n")
-    print(table(["what", "median (range)"], rows, {"what"}))
+    text = (
+        f"{describe_device(device)}; {told}; `{options.model}`, {data.name}, epochs of {options.images:,} images, "
+        f"batch {options.batch_size}, {options.rounds} rounds; median (smallest to largest).\n\n"
+        + table(["what", "median (range)"], rows, {"what"})
+    )
+    print(text)
+    if options.write:
+        write_between(options.write, "speed", text)
 
 
 if __name__ == "__main__":

@@ -103,6 +103,7 @@ def test_a_long_training_says_what_would_be_shorter() -> None:
     say_how_long(build_seeded(TINY, 4, 0), TINY, 50_000, slow, CPU, long)
     say_how_long(build_seeded(TINY, 4, 0), TINY, 64, QUICK, CPU, short)
     assert any("shorter: --limit" in line for line in long.lines)
+    assert long.lines[-1].startswith("--recipe cpu learns more than")
     assert len(short.lines) == 1
 
 
