@@ -720,17 +720,22 @@ class Keeping(nn.Module):
         return logits
 
 
-def graphs_after_each_epoch(net: nn.Module) -> list[int]:
-    """How many tensors hold a graph when an epoch ends."""
+def attached() -> int:
+    """How many tensors of this process hold a graph."""
     import gc
 
-    counts: list[int] = []
+    gc.collect()
+    return sum(issubclass(type(one), Tensor) and one.grad_fn is not None for one in gc.get_objects())
+
+
+def graphs_after_each_epoch(net: nn.Module) -> list[int]:
+    """How many tensors hold a graph when an epoch ends, beside those that other tests left."""
+    before, counts = attached(), list[int]()
+    settings = TrainSettings(replace(QUICK, epochs=3), val=0)
 
     def count(point: object) -> None:
-        gc.collect()
-        counts.append(sum(issubclass(type(one), Tensor) and one.grad_fn is not None for one in gc.get_objects()))
+        counts.append(attached() - before)
 
-    settings = TrainSettings(replace(QUICK, epochs=3), val=0)
     train_model(net, tiny_data(16), settings, device=CPU, progress=Silence(), on_epoch=count)
     return counts
 
