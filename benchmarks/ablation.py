@@ -21,7 +21,7 @@ from tables import points, table, write_between
 from bench.contracts import Dataset, ModelSpec, Silence
 from bench.data import load_dataset
 from bench.evaluation import predict
-from bench.machine import choose_device, describe_device, versions
+from bench.machine import choose_device, describe_device, settled_precision, versions
 from bench.recipes import Changes, Recipe, find_recipe
 from bench.registry import discover
 from bench.stats import paired_difference, wilson
@@ -108,6 +108,11 @@ def row_of(name: str, own: Mapping[int, str], whole: Mapping[int, str]) -> list[
     return [*row, points(statistics.mean(gaps)), f"{points(low)} to {points(high)}"]
 
 
+def in_words(changes: Changes) -> str:
+    """What was changed of the recipe first."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changes.items()) or "its own values"
+
+
 def interval(right: str) -> str:
     """The Wilson interval of one training."""
     estimate = wilson(right.count("1"), len(right))
@@ -123,6 +128,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--change", default="{}", help="the recipe, changed first: '{\"lr\": 0.1}'")
+    parser.add_argument("--arms", type=lambda text: text.split(","), help="only these, by their names in the table")
     parser.add_argument("--held", type=int, default=5000)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation.jsonl"))
@@ -131,13 +138,15 @@ def main() -> None:
     device = choose_device(options.device)
     data = load_dataset(options.data, cache=default_cache(), progress=Silence())
     spec = discover("model", ModelSpec)[options.model]
-    recipe = find_recipe(options.recipe).changed({"epochs": options.epochs})
+    changes: Changes = json.loads(options.change)
+    recipe = find_recipe(options.recipe).changed({**changes, "epochs": options.epochs})
+    arms = {name: each for name, each in arms_of(recipe).items() if not each or name in (options.arms or [name])}
     what = [options.model, data.digest, options.limit, options.held]
     found: dict[str, dict[int, str]] = {}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(options.seeds):
-        for name, changes in arms_of(recipe).items():
-            arm = recipe.changed(changes)
+        for name, own in arms.items():
+            arm = recipe.changed(own)
             key = [*what, seed, json.loads(json.dumps(arm.values()))]
             kept = next((one for one in finished(options.out) if one["key"] == key), None)
             if kept is None:
@@ -152,8 +161,9 @@ def main() -> None:
     heads = ["what", "n", "accuracy", "spread or 95 % interval", "difference, points", "95 % interval"]
     text = "\n\n".join(
         [
-            f"{describe_device(device)}; {told}; `{options.model}`, recipe `{options.recipe}` cut to {options.epochs} "
-            f"epochs of {options.limit:,} images of {data.name}, judged on {len(right):,} training images kept apart.",
+            f"{describe_device(device)}, {settled_precision(recipe.precision, device)}; {told}; `{options.model}`, recipe "
+            f"`{options.recipe}` with {in_words(changes)}, {options.epochs} epochs of {options.limit:,} images of {data.name}, judged on {len(right):,} training "
+            "images kept apart.",
             table(heads, [row_of(name, own, found[WHOLE]) for name, own in found.items()], {"what"}),
         ]
     )
