@@ -161,9 +161,9 @@ def main() -> None:
     heads = ["what", "n", "accuracy", "spread or 95 % interval", "difference, points", "95 % interval"]
     text = "\n\n".join(
         [
-            f"{describe_device(device)}, {settled_precision(recipe.precision, device)}; {told}; `{options.model}`, recipe "
-            f"`{options.recipe}` with {in_words(changes)}, {options.epochs} epochs of {options.limit:,} images of {data.name}, judged on {len(right):,} training "
-            "images kept apart.",
+            f"{describe_device(device)}, {settled_precision(recipe.precision, device)}; {told}; `{options.model}`, "
+            f"recipe `{options.recipe}` with {in_words(changes)}, {options.epochs} epochs of {options.limit:,} images "
+            f"of {data.name}, judged on {len(right):,} training images kept apart.",
             table(heads, [row_of(name, own, found[WHOLE]) for name, own in found.items()], {"what"}),
         ]
     )
