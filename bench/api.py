@@ -123,24 +123,19 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     if dry_run:
         return place.runs
     folder = create_run(place.runs, model=_slug(model), data=dataset.name, seed=seed, name=run)
-    config = {
-        "model": model,
-        "data": data,
-        "recipe": chosen.name,
-        **chosen.values(),
-        "seed": seed,
-        "val": val,
-        "limit": limit,
-        "init": init,
-        "pretrained": pretrained,
-        "device": device,
-        "compile": compile,
-    }
+    config = _config(settings, model=model, data=data, init=init, pretrained=pretrained, device=device)
     with held(folder):
         told = replace(place, origins=_origins(place.origins))
         begin(folder, told, dataset, config, where, from_recipe=set(chosen.values()))
         complete(Job(folder, net, dataset, settings, where), place)
     return _presented(folder, place)
+
+
+def _config(settings: TrainSettings, **named: str | None) -> dict[str, object]:
+    """What a run's record stores, so that the run can be trained again from it alone."""
+    recipe = settings.recipe
+    own = {name: getattr(settings, name) for name in ("seed", "val", "limit", "compile")}
+    return {"recipe": recipe.name, **recipe.values(), **own, **named}
 
 
 def _origins(origins: Mapping[str, str]) -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ from bench.store import (
     write_npz,
     write_record,
 )
-from bench.training import TrainSettings, choose_images, train_model
+from bench.training import Speed, TrainSettings, choose_images, train_model
 from bench.views import EpochPoint
 
 if TYPE_CHECKING:
@@ -133,15 +133,34 @@ def train_into(job: Job, place: Workplace) -> None:
             append_line(folder / LOG, dataclasses.asdict(point))
         place.progress.say(epoch_line(point, epochs))
 
+    speed, resumed = trained(job, place, on_epoch)
+    metrics = {
+        "epochs_run": epochs,
+        "train_images": len(choose_images(job.data, job.settings)[0]),
+        "train_images_per_second": speed.images_per_second,
+        "train_seconds": speed.seconds,
+        "compile_seconds": speed.compile_seconds,
+        "parameters": sum(each.numel() for each in job.net.parameters()),
+        "resumed": resumed,
+    }
+
+    def finish(record: RunRecord) -> RunRecord:
+        about = {name: record.data[name] for name in ("classes", "mean", "std", "mirror")}
+        digest = write_checkpoint(folder / CHECKPOINT, job.net.state_dict(), {"model": record.model, **about})
+        return dataclasses.replace(record, metrics=metrics, artefacts={CHECKPOINT: digest})
+
+    with writing_into(folder):
+        updated(folder, finish)
+
+
+def trained(job: Job, place: Workplace, on_epoch: Callable[[EpochPoint], None]) -> tuple[Speed, int]:
+    """Train with resume files; how fast it was, and how often the run was continued in all."""
+    folder, resumed = job.folder, job.start.resumed + 1 if job.start else 0
     try:
         with deferred() as question:
+            run = fingerprint(read_record(folder))
             keeper = FileKeeper(
-                folder,
-                fingerprint(read_record(folder)),
-                place.save_every,
-                asked=question.asked,
-                stop=question.answer,
-                resumed=job.start.resumed + 1 if job.start else 0,
+                folder, run, place.save_every, asked=question.asked, stop=question.answer, resumed=resumed
             )
             speed = train_model(
                 job.net,
@@ -156,23 +175,7 @@ def train_into(job: Job, place: Workplace) -> None:
     except GuardRailError:  # to continue would only break the same rule again
         discard(folder)
         raise
-    metrics = {
-        "epochs_run": epochs,
-        "train_images": len(choose_images(job.data, job.settings)[0]),
-        "train_images_per_second": speed.images_per_second,
-        "train_seconds": speed.seconds,
-        "compile_seconds": speed.compile_seconds,
-        "parameters": sum(each.numel() for each in job.net.parameters()),
-        "resumed": keeper.resumed,
-    }
-
-    def finish(record: RunRecord) -> RunRecord:
-        about = {name: record.data[name] for name in ("classes", "mean", "std", "mirror")}
-        digest = write_checkpoint(folder / CHECKPOINT, job.net.state_dict(), {"model": record.model, **about})
-        return dataclasses.replace(record, metrics=metrics, artefacts={CHECKPOINT: digest})
-
-    with writing_into(folder):
-        updated(folder, finish)
+    return speed, resumed
 
 
 def epoch_line(point: EpochPoint, epochs: int) -> str:
@@ -213,32 +216,28 @@ def evaluate_into(
         "forward_images_per_second": rate,
     }
     if average:
-        precision = settled_precision(str(read_record(folder).config.get("precision", "fp32")), device)
+        narrow = settled_precision(str(read_record(folder).config.get("precision", "fp32")), device) == "bf16"
         averaged = average_logits(
-            net,
-            images,
-            logits,
-            statistics,
-            mirror=data.mirror,
-            narrow=precision == "bf16",
-            device=device,
-            progress=progress,
+            net, images, logits, statistics, mirror=data.mirror, narrow=narrow, device=device, progress=progress
         )
         metrics["averages"] = {name: _average(name, score(each, labels)) for name, each in averaged.items()}
     arrays = {"ids": np.arange(scores.total), "labels": labels.numpy(), "logits": logits.numpy()}
     write_npz(folder / PREDICTIONS, arrays)
-    digest = sha256(folder / PREDICTIONS)
-    updated(
-        folder,
-        lambda record: dataclasses.replace(
-            record,
-            status="done",
-            message="",
-            metrics={**record.metrics, **metrics},
-            artefacts={**record.artefacts, PREDICTIONS: digest},
-        ),
-    )
+    _tested(folder, metrics)
     return scores
+
+
+def _tested(folder: Path, metrics: Mapping[str, object]) -> None:
+    """Write into a run's record what its test gave, beside the predictions that lie there."""
+    digest = sha256(folder / PREDICTIONS)
+
+    def done(record: RunRecord) -> RunRecord:
+        artefacts = {**record.artefacts, PREDICTIONS: digest}
+        return dataclasses.replace(
+            record, status="done", message="", metrics={**record.metrics, **metrics}, artefacts=artefacts
+        )
+
+    updated(folder, done)
 
 
 def _average(name: str, scores: Scores) -> dict[str, float]:

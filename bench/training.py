@@ -150,7 +150,7 @@ def train_model(
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 lookahead.after(epoch * steps + step + 1)
-                tally.add(loss, logits, labels[places[step]])
+                tally.add(plain_loss(loss, logits, labels[places[step]], recipe), logits, labels[places[step]])
                 note = look(loss, tally, (epoch, step), rate) if looks else ""
                 task.advance(batch_size, note)
                 if keeper.due():
@@ -167,6 +167,11 @@ def train_model(
 
 
 # --- the pieces of the loop --------------------------------------------------------------------------------
+
+
+def plain_loss(loss: Tensor, logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """The cross entropy with the labels themselves, so that curves of recipes with and without smoothing compare."""
+    return functional.cross_entropy(logits.detach().float(), labels) if recipe.label_smoothing else loss
 
 
 def look(loss: Tensor, tally: Tally, place: tuple[int, int], rate: float) -> str:

@@ -40,7 +40,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class EpochPoint:
-    """One epoch of a curve; accuracies in 0..1; validation values None without a validation split."""
+    """One epoch of a curve; accuracies in 0..1; validation values None without a validation split.
+
+    The losses are mean cross entropies of the labels as they are, in nats, whatever smoothing was trained with.
+    """
 
     epoch: int
     train_loss: float

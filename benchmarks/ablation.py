@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -119,8 +120,8 @@ def interval(right: str) -> str:
     return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
 
 
-def main() -> None:
-    """Train what is missing, then write the table."""
+def read_options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--model", default="cifar_resnet18")
@@ -134,27 +135,47 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation.jsonl"))
     parser.add_argument("--write", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def wanted(recipe: Recipe, names: list[str] | None) -> dict[str, Changes]:
+    """The arms of a recipe, or those of these names; the recipe itself is always one."""
+    arms = arms_of(recipe)
+    unknown = [name for name in names or () if name not in arms]
+    if unknown:
+        raise SystemExit(f"no arm '{unknown[0]}'; one of: {', '.join(arms)}")
+    return {name: each for name, each in arms.items() if name == WHOLE or name in (names or arms)}
+
+
+def kept_or_trained(path: Path, key: list[object], train: Callable[[], dict[str, object]]) -> str:
+    """Which images an arm got right: from an earlier call, or trained now and kept."""
+    kept = next((one for one in finished(path) if one["key"] == key), None)
+    if kept is None:
+        kept = {"key": key, **train()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(kept) + "\n")
+    return str(kept["right"])
+
+
+def main() -> None:
+    """Train what is missing, then write the table."""
+    options = read_options()
     device = choose_device(options.device)
     data = load_dataset(options.data, cache=default_cache(), progress=Silence())
     spec = discover("model", ModelSpec)[options.model]
     changes: Changes = json.loads(options.change)
     recipe = find_recipe(options.recipe).changed({**changes, "epochs": options.epochs})
-    arms = {name: each for name, each in arms_of(recipe).items() if not each or name in (options.arms or [name])}
+    arms = wanted(recipe, options.arms)
     what = [options.model, data.digest, options.limit, options.held]
     found: dict[str, dict[int, str]] = {}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(options.seeds):
         for name, own in arms.items():
             arm = recipe.changed(own)
             key = [*what, seed, json.loads(json.dumps(arm.values()))]
-            kept = next((one for one in finished(options.out) if one["key"] == key), None)
-            if kept is None:
-                settings = TrainSettings(arm, seed=seed, val=0, limit=options.limit)
-                kept = {"key": key, **trained_arm(spec, data, settings, device, options.held)}
-                with options.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(kept) + "\n")
-            right = str(kept["right"])
+            settings = TrainSettings(arm, seed=seed, val=0, limit=options.limit)
+            train = partial(trained_arm, spec, data, settings, device, options.held)
+            right = kept_or_trained(options.out, key, train)
             found.setdefault(name, {})[seed] = right
             print(f"seed {seed}, {name}: {right.count('1') / len(right):.1%}", flush=True)
     told = ", ".join(f"{name} {number}" for name, number in versions(("torch",)).items())

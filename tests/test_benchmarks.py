@@ -43,6 +43,24 @@ def test_each_ingredient_that_a_recipe_has_is_taken_away_once() -> None:
         assert getattr(recipe.changed(arms[name]), field) == value
 
 
+def test_an_arm_that_is_not_there_is_refused_with_those_that_are() -> None:
+    assert list(ablation.wanted(RECIPES["cpu"], ["half the batch"])) == ["the recipe", "half the batch"]
+    assert ablation.wanted(RECIPES["cpu"], None) == ablation.arms_of(RECIPES["cpu"])
+    with pytest.raises(SystemExit, match="no arm 'half the bach'; one of: the recipe, no whitening"):
+        ablation.wanted(RECIPES["cpu"], ["half the bach"])
+
+
+def test_what_was_trained_is_not_trained_again(tmp_path: Path) -> None:
+    path, calls = tmp_path / "runs" / "kept.jsonl", []
+
+    def train() -> dict[str, object]:
+        calls.append(1)
+        return {"right": "101"}
+
+    assert [ablation.kept_or_trained(path, ["a", key], train) for key in (1, 1, 2)] == ["101"] * 3
+    assert len(calls) == 2
+
+
 def test_images_kept_apart_are_not_trained_on(tiny: Dataset) -> None:
     trained, _ = choose_images(tiny, TrainSettings(RECIPES["course"], val=0, limit=40))
     held = ablation.held_out(tiny, trained, 30)

@@ -167,14 +167,22 @@ def test_every_ingredient_changes_the_training(name: str) -> None:
     )
 
 
-def test_the_loss_of_the_curve_is_the_smoothed_one() -> None:
-    recipe = replace(QUICK, lr=0.0, weight_decay=0.0, epochs=1, batch_size=64, label_smoothing=0.2)
-    data, net = tiny_data(16), build_seeded(TINY, 4, 0)
-    point = run(net, data, TrainSettings(replace(recipe, augmentation=Augmentation(0, flip=False, cutout=0)), val=0))[0]
-    logs = net.train()(normalise(data.train.images, data.mean, data.std)).log_softmax(dim=1)
+def test_the_loss_of_the_curve_is_that_of_the_labels_and_what_is_trained_on_the_smoothed_one() -> None:
+    nothing = Augmentation(0, flip=False, cutout=0)
+    recipe = replace(
+        QUICK, epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=0.5, lr_start=1.0,
+        label_smoothing=0.2, augmentation=nothing,
+    )  # fmt: skip
+    data, net, plain = tiny_data(16), build_seeded(TINY, 4, 0), build_seeded(TINY, 4, 0)
+    point = run(net, data, TrainSettings(recipe, val=0))[0]
+    logs = plain.train()(normalise(data.train.images, data.mean, data.std)).log_softmax(dim=1)
     right = logs[torch.arange(64), data.train.labels]
-    written_out = -(0.8 * right + 0.2 * logs.mean(dim=1)).mean()
-    assert point.train_loss == pytest.approx(written_out.item(), abs=1e-5)
+    assert point.train_loss == pytest.approx(-right.mean().item(), abs=1e-5)
+    smoothed = -(0.8 * right + 0.2 * logs.mean(dim=1)).mean()
+    assert smoothed.item() != pytest.approx(-right.mean().item(), abs=1e-3)
+    smoothed.backward()  # type: ignore[no-untyped-call]
+    stepped = plain.fc.weight - 0.5 * plain.fc.weight.grad  # one step of plain gradient descent
+    assert torch.allclose(net.fc.weight, stepped, atol=1e-6)
 
 
 def test_weights_that_were_loaded_are_not_initialised_again() -> None:
