@@ -83,6 +83,7 @@ class ExplainerSpec:
         stochastic: two calls may differ; then one image is given a call and generators are seeded.
         class_specific: the map depends on the target.
         claims: `grad-cam` when the raw map must equal Grad-CAM's, else empty.
+        steps: of a `picture`: what the library does to the raw map, in order, in words.
         cost: `cost(layer)` in forward passes an image and target.
         max_batch: most images a call.
     """
@@ -97,6 +98,7 @@ class ExplainerSpec:
     stochastic: bool = False
     class_specific: bool = True
     claims: Literal["grad-cam", ""] = ""
+    steps: tuple[str, ...] = ()
     cost: Callable[[str], float] = field(default=lambda layer: 3.0)
     max_batch: int = 64
 
