@@ -22,7 +22,7 @@ from bench.weights import build_seeded
 
 explainers = discover("explainer", ExplainerSpec)
 models = discover("model", ModelSpec)
-CAMS = [name for name in explainers if explainers[name].claims == "grad-cam"]
+CAMS = [name for name in explainers if explainers[name].claims == "grad-cam" and explainers[name].output == "layer"]
 EDGES = {"layer1": 32, "layer2": 16, "layer3": 8, "layer4": 4}
 STATM = Path("/proc/self/statm")
 
@@ -96,7 +96,7 @@ def test_spec_bears_the_registered_name_a_source_and_four_parameters(name: str) 
 @pytest.mark.parametrize("model", list(models))
 def test_explainer_passes_the_guard_with_maps_of_32_16_8_4_cells(model: str, explainer: str) -> None:
     spec = explainers[explainer]
-    edges = EDGES if spec.output == "layer" else {"input": 32}
+    edges = {"layer": EDGES, "input": {"input": 32}, "picture": dict.fromkeys(EDGES, 32)}[spec.output]
     net = build_seeded(models[model], 10, 0).eval()
     wanted = torch.tensor([[1, 2, 3]])
     guarded(spec, net, list(edges), pictures(1), wanted)  # a first call may import its library
