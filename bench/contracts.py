@@ -84,6 +84,7 @@ class ExplainerSpec:
         class_specific: the map depends on the target.
         claims: `grad-cam` when the raw map must equal Grad-CAM's, else empty.
         steps: of a `picture`: what the library does to the raw map, in order, in words.
+        joint: layers asked for together cost what the dearest of them does; else each is asked for alone.
         cost: `cost(layer)` in forward passes an image and target.
         max_batch: most images a call.
     """
@@ -99,6 +100,7 @@ class ExplainerSpec:
     class_specific: bool = True
     claims: Literal["grad-cam", ""] = ""
     steps: tuple[str, ...] = ()
+    joint: bool = True
     cost: Callable[[str], float] = field(default=lambda layer: 3.0)
     max_batch: int = 64
 
@@ -182,6 +184,8 @@ class Cell:
         raw: (R, h, w) maps.
         logits: (R, K) of the model that was explained.
         status: (R,) uint8, index into STATUSES.
+        output: what `raw` holds: raw maps of a `layer` or the `input`, or a library's finished `picture` in 0..1.
+        steps: of a `picture`: how the library made it, in words.
     """
 
     schema: int
@@ -198,6 +202,8 @@ class Cell:
     raw: Floats
     logits: Floats
     status: Integers
+    output: str = "layer"
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
