@@ -85,7 +85,12 @@ def scaling_of(rows: Tensor) -> str:
     low, high = rows.amin(1), rows.amax(1)
     if ((low.abs() <= SQUEEZED) & ((high - 1).abs() <= SQUEEZED)).all():
         return "min-max scaled: every map runs from 0 to 1"
-    sizes = {"largest value": high, "smallest value": low, "sum": rows.sum(1), "norm": rows.norm(dim=1)}
+    sizes = {
+        "largest value": high,
+        "largest absolute value": rows.abs().amax(1),
+        "sum": rows.sum(1),
+        "norm": rows.norm(dim=1),
+    }
     for name, size in sizes.items():
         typical = float(size.mean())
         if abs(typical) > 1e-3 * float(rows.abs().mean()) and float((size - typical).abs().max()) <= 1e-5 * abs(

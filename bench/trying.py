@@ -54,7 +54,7 @@ class Trial:
     @property
     def at_once(self) -> int:
         """Images a call, as bench would give them."""
-        return 1 if self.spec.stochastic else min(self.spec.max_batch, len(self.images))
+        return 1 if self.spec.stochastic else max(1, min(self.spec.max_batch, len(self.images)))
 
     @cached_property
     def maps(self) -> dict[str, Tensor]:
@@ -212,6 +212,7 @@ def gap(found: Tensor, wanted: Tensor) -> float:
     """
     if found.shape != wanted.shape:
         return float("inf")
+    found, wanted = found.detach(), wanted.detach()
     same = (found == wanted) | (found.isnan() & wanted.isnan())
     apart = (found - wanted).abs().nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(same, 0.0)
     size = torch.maximum(found.abs(), wanted.abs()).nan_to_num(nan=0.0, posinf=0.0)
