@@ -27,7 +27,11 @@ TOP_SHARE = 1 / 8  # of the cells: whole numbers on 4x4 and 8x8, where a tenth w
 
 
 def agreements(run: int, cells: Sequence[Cell]) -> list[Agreement]:
-    """Every pair of explainers at every layer they share, over the rows that both have."""
+    """Every pair of explainers at every layer they share, over the rows that both have.
+
+    Finished pictures are left out: they are no raw maps, and how they were scaled and resized would be compared.
+    """
+    cells = [cell for cell in cells if cell.output != "picture"]
     found = []
     for index, first in enumerate(cells):
         for second in cells[index + 1 :]:
