@@ -17,6 +17,7 @@ from bench.data import load_dataset, settled_source
 from bench.demonstration import run_demo
 from bench.errors import UsageError
 from bench.explanations import Explained, data_of_run, explain, newest_run
+from bench.faithruns import faithfulness
 from bench.judgements import Judged, judge
 from bench.keeping import held
 from bench.machine import choose_device, settled_precision
@@ -47,6 +48,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export_figure",
+    "faithfulness",
     "find_learning_rate",
     "judge",
     "markdown_of",

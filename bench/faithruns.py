@@ -170,6 +170,9 @@ def _say(cost: Cost, progress: Progress) -> None:
     if cost.images == 0:
         progress.say("no errors to look at")
         return
+    if cost.per_image == 0:
+        progress.say(f"{images}: everything is there, nothing to compute")
+        return
     progress.say(
         f"{images}: at most {cost.per_image:,.0f} forward passes each, about {duration(cost.seconds)} at the "
         f"evaluation's {cost.rate:.0f} images/s"

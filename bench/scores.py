@@ -18,7 +18,7 @@ class Likeness:
     """How alike two maps of one image are, beside what maps of different images reach.
 
     Attributes:
-        value: mean over images, with a 95 % bootstrap interval over images; None below two images.
+        value: mean over images, with a 95 % bootstrap interval over images; None below ten images.
         null: the same for maps of different images.
         images: how many images the value is of.
     """

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MIN_MAPS_FOR_NULL = 2
 MIN_RUNS_FOR_INTERVAL = 2
 RESAMPLES = 2000
+MIN_IMAGES = 10  # of fewer a percentile interval is much too narrow, and chance would pass for evidence
 
 
 def wilson(correct: int, total: int) -> Estimate:
@@ -149,7 +150,7 @@ def _flat(maps: Floats) -> Floats:
 
 
 def bootstrap_mean(values: Floats, generator: np.random.Generator) -> Estimate | None:
-    """The mean of one value an image with its 95 % percentile bootstrap interval over images; None below two.
+    """The mean of one value an image with its 95 % percentile bootstrap interval over images; None below ten.
 
     Whatever belongs to one image, such as the maps of both its classes, must be in one value: images are drawn
     anew, not maps.
@@ -162,7 +163,7 @@ def bootstrap_mean(values: Floats, generator: np.random.Generator) -> Estimate |
     from scipy.stats import bootstrap  # type: ignore[attr-defined]
 
     known = values[~np.isnan(values)].astype(np.float64)
-    if len(known) < MIN_RUNS_FOR_INTERVAL:
+    if len(known) < MIN_IMAGES:
         return None
     found = bootstrap(
         (known,), np.mean, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=generator

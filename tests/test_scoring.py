@@ -223,11 +223,11 @@ def test_what_is_wanted_is_sixteen_steps_both_ways_and_the_flips() -> None:
 
 
 def test_likeness_is_the_mean_over_images_beside_the_mean_over_all_other_pairs() -> None:
-    first, second = rng(1).normal(size=(2, 6, 4, 4))
+    first, second = rng(1).normal(size=(2, 12, 4, 4))
     matrix = rank_matrix(first, second)
     found = likeness([matrix], rng())
-    own = [spearmanr(first[n].ravel(), second[n].ravel()).statistic for n in range(6)]
-    other = [spearmanr(first[n].ravel(), second[m].ravel()).statistic for n in range(6) for m in range(6) if n != m]
+    own = [spearmanr(first[n].ravel(), second[n].ravel()).statistic for n in range(12)]
+    other = [spearmanr(first[n].ravel(), second[m].ravel()).statistic for n in range(12) for m in range(12) if n != m]
     assert found.value is not None and found.null is not None
     assert (found.value.value, found.null.value) == pytest.approx((np.mean(own), np.mean(other)))
 
@@ -251,11 +251,11 @@ def test_both_classes_of_an_image_count_as_one_image() -> None:
 
 
 def test_an_image_without_a_map_is_left_out_of_value_and_null() -> None:
-    matrix = rank_matrix(*rng(1).normal(size=(2, 8, 4, 4)))
+    matrix = rank_matrix(*rng(1).normal(size=(2, 12, 4, 4)))
     holed = matrix.copy()
     holed[2, :] = np.nan
     found = likeness([holed], rng())
-    assert found.images == 7 and found.value is not None
+    assert found.images == 11 and found.value is not None
     assert found.value.value == pytest.approx(np.delete(np.diagonal(matrix), 2).mean())
 
 

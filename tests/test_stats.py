@@ -318,8 +318,9 @@ def test_the_bootstrap_interval_holds_the_mean_in_about_95_of_100_cases() -> Non
     assert 0.90 < sum(held) / len(held) < 0.98
 
 
-def test_the_bootstrap_leaves_out_what_is_not_known_and_needs_two_values() -> None:
-    assert bootstrap_mean(np.array([1.0, np.nan, 3.0]), rng()) == bootstrap_mean(np.array([1.0, 3.0]), rng())
-    assert bootstrap_mean(np.array([1.0, np.nan]), rng()) is None
-    equal = bootstrap_mean(np.full(5, 0.1), rng())
+def test_the_bootstrap_leaves_out_what_is_not_known_and_needs_ten_values() -> None:
+    values = np.arange(10.0)
+    assert bootstrap_mean(np.append(values, np.nan), rng()) == bootstrap_mean(values, rng())
+    assert bootstrap_mean(np.append(values[1:], np.nan), rng()) is None
+    equal = bootstrap_mean(np.full(10, 0.1), rng())
     assert equal is not None and (equal.low, equal.high) == pytest.approx((0.1, 0.1))

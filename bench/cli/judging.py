@@ -12,9 +12,9 @@ from rich.table import Table
 
 from bench.cli.console import Answer
 from bench.cli.main import app
-from bench.cli.options import Device, Explainers, Layers, Moved, split_names
+from bench.cli.options import Device, DryRun, Explainers, Layers, Moved, split_names
 from bench.cli.session import Session, command
-from bench.errors import ThresholdError
+from bench.errors import ThresholdError, UsageError
 
 if TYPE_CHECKING:
     from bench.verdicts import Verdict
@@ -29,18 +29,34 @@ def judge(
     run: Annotated[str, typer.Argument(help="Name, latest, or path.")] = "latest",
     explainer: Explainers = None,
     layer: Layers = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Images of the sample.")] = 8,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Images of the sample; none for 8, with --faithfulness 200.")
+    ] = None,
+    faithfulness: Annotated[
+        bool,
+        typer.Option("--faithfulness", help="What happens when parts of the image are covered: scores, not verdicts."),
+    ] = False,
+    sanity: Annotated[
+        int, typer.Option("--sanity", min=0, help="With --faithfulness: images explained again with scrambled weights.")
+    ] = 50,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when a map is wrong or an explainer fails.")] = False,
     moved: Moved = None,
     device: Device = "auto",
+    dry_run: DryRun = False,
 ) -> Answer:
     """Hold every cell against Grad-CAM in float64: same, another recipe, another method, or wrong, and why."""
     from bench import api
+    from bench.cli.faithwords import faithfulness_answer
 
-    done = api.judge(
-        run, explainer=split_names(explainer) or None, layer=split_names(layer) or None, limit=limit, data=moved,
-        device=device, workplace=session.place,
-    )  # fmt: skip
+    options: dict[str, Any] = {
+        "explainer": split_names(explainer) or None, "layer": split_names(layer) or None, "data": moved,
+        "device": device,
+    }  # fmt: skip
+    if faithfulness:
+        return faithfulness_answer(session, run, limit=limit or 200, sanity=sanity, dry_run=dry_run, **options)
+    if dry_run:
+        raise UsageError("--dry-run is for scores", try_="bench judge --faithfulness --dry-run")
+    done = api.judge(run, limit=limit or 8, **options, workplace=session.place)
     found = done.judgement
     path = str(done.path.resolve())
     bad = [one for one in found.verdicts if one.verdict in ("wrong", "failed")]
