@@ -78,7 +78,8 @@ class ExplainerSpec:
         source: paper and library.
         backend: the distribution the code comes from.
         revision: raised when the output changes, so that old cells are not mixed with new ones.
-        output: `layer` (own grid), `input` (pixels) or `picture` (the library's finished 0..1 picture).
+        output: `layer` (own grid), `input` (pixels), `pixels` (of a layer, but in pixels) or `picture` (the library's
+            finished 0..1 picture).
         signed: raw values below zero mean something.
         stochastic: two calls may differ; then one image is given a call and generators are seeded.
         class_specific: the map depends on the target.
@@ -94,7 +95,7 @@ class ExplainerSpec:
     source: str
     backend: str
     revision: int = 1
-    output: Literal["layer", "input", "picture"] = "layer"
+    output: Literal["layer", "input", "pixels", "picture"] = "layer"
     signed: bool = True
     stochastic: bool = False
     class_specific: bool = True
@@ -184,7 +185,7 @@ class Cell:
         raw: (R, h, w) maps.
         logits: (R, K) of the model that was explained.
         status: (R,) uint8, index into STATUSES.
-        output: what `raw` holds: raw maps of a `layer` or the `input`, or a library's finished `picture` in 0..1.
+        output: what `raw` holds, as in `ExplainerSpec`: raw maps, or a library's finished `picture` in 0..1.
         steps: of a `picture`: how the library made it, in words.
     """
 

@@ -142,7 +142,7 @@ def gradient_shap(model: nn.Module, layers: Sequence[str], images: Tensor, targe
     from captum.attr import GradientShap
 
     with pixels(model, layers, images, targets) as request:
-        method: Any = GradientShap(model)
+        method: Any = GradientShap(lambda points: model(points.to(images.dtype)))  # noise widens half precisions
         seed, grey = any_seed(), torch.zeros_like(images[:1])
 
         def one(image: Tensor, target: Tensor) -> Tensor:
@@ -240,6 +240,7 @@ GUIDED_GRADCAM = ExplainerSpec(
     explain=guided_gradcam,
     source="Selvaraju et al. 2017, arXiv:1610.02391; captum.attr.GuidedGradCam",
     backend="captum",
+    output="pixels",
     joint=False,
     cost=lambda layer: 2.0 + gradcam_cost(layer),
 )
