@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +13,13 @@ import torch
 
 from bench.answers import Answers, answers_path, read_answers, write_answers
 from bench.baselines import CENTRE, RANDOM, centre_map, random_map
+from bench.choosing import INPUT_LAYER
 from bench.contracts import STATUSES
+from bench.errors import UsageError
 from bench.evaluation import prepare
 from bench.explaining import SAVE_EVERY, check_same_model
 from bench.health import health
-from bench.machine import describe_device, versions
+from bench.machine import versions
 from bench.meter import Meter
 from bench.occluding import BATCH, answers_to
 from bench.scoring import Maps, Ranked, flat, ranked, shared_sets
@@ -77,26 +81,29 @@ def baselines_of(ids: Integers, size: tuple[int, int], grid: tuple[int, int]) ->
 
 
 def layer_sizes(model: nn.Module, layers: Sequence[str], pixels: int) -> dict[str, tuple[int, int]]:
-    """The grid (h, w) of each layer for images of `pixels` an edge; `input` has the image's own."""
-    sizes: dict[str, tuple[int, int]] = {}
-    handles = []
-    for name in layers:
-        if name in (known := dict(model.named_modules())):
+    """The grid (h, w) of each layer for images of `pixels` an edge; `input` has the image's own.
 
-            def keep(module: nn.Module, inputs: object, output: Tensor, *, name: str = name) -> None:
-                sizes[name] = (int(output.shape[-2]), int(output.shape[-1]))
-
-            handles.append(known[name].register_forward_hook(keep))
-        else:
-            sizes[name] = (pixels, pixels)
-    try:
-        device = next(model.parameters()).device
+    Raises:
+        UsageError: a layer gives no grid; names it.
+    """
+    sizes = {name: (pixels, pixels) for name in layers if name == INPUT_LAYER}
+    with ExitStack() as hooks:
+        for name in layers:
+            if name != INPUT_LAYER:
+                handle = model.get_submodule(name).register_forward_hook(partial(_keep_size, sizes, name))
+                hooks.callback(handle.remove)
         with torch.inference_mode():
-            model(torch.zeros(1, 3, pixels, pixels, device=device))
-    finally:
-        for handle in handles:
-            handle.remove()
+            model(torch.zeros(1, 3, pixels, pixels, device=next(model.parameters()).device))
+    for name in layers:
+        if name not in sizes:
+            raise UsageError(f"layer '{name}' gives no grid, so no cells can be covered", try_="--layer layer3")
     return sizes
+
+
+def _keep_size(sizes: dict[str, tuple[int, int]], name: str, module: nn.Module, inputs: object, output: object) -> None:
+    """A forward hook that notes how large a layer's output is."""
+    if isinstance(output, torch.Tensor) and output.ndim == 4:
+        sizes[name] = (output.shape[2], output.shape[3])
 
 
 # --- answers ------------------------------------------------------------------------------------------------
@@ -169,8 +176,3 @@ def _check(trained: Trained, images: Tensor, ids: Integers) -> None:
         list(answers_to(trained.model, images, rows=np.arange(len(ids)), sets=nothing, grid=(2, 2)))
     )
     check_same_model(logits, read_predictions(trained.folder).logits[ids], trained)
-
-
-def device_words(trained: Trained) -> str:
-    """Where the model is."""
-    return describe_device(next(trained.model.parameters()).device)

@@ -111,7 +111,7 @@ def _missing(trained: Trained, wanted: Wanted, ids: Integers) -> dict[str, tuple
 def sanity_passes(trained: Trained, wanted: Wanted, ids: Integers) -> float:
     """What the maps that are not on disk cost in forward passes, the statistics of batch norms included."""
     missing = _missing(trained, wanted, ids) if len(ids) else {}
-    explaining = sum(max(spec.cost(layer) for layer in layers) for spec, layers in missing.values())
+    explaining = sum((max if spec.joint else sum)(map(spec.cost, layers)) for spec, layers in missing.values())
     stages = len(stages_of(trained.model, trained.spec.layers))
     return stages * (len(ids) * explaining + MEASURED_ON) if missing else 0.0
 

@@ -6,7 +6,9 @@ python benchmarks/faithfulness.py RUN --write docs/results.md
 from __future__ import annotations
 
 import argparse
+import time
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from bench.scores import FaithfulnessScores
 
 
+EVERY = 30.0  # seconds between two lines
+
+
 class Lines:
     """Tells what goes on, a line at a time."""
 
@@ -36,13 +41,27 @@ class Lines:
         print(f"note: {text}", flush=True)
 
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Lines]:
-        """Says what has begun."""
+    def track(self, label: str, total: int) -> Iterator[Count]:
+        """Says how far it is, now and then."""
         print(f"{label}: {total:,}", flush=True)
-        yield self
+        yield Count(label, total)
+
+
+@dataclass
+class Count:
+    """How much of a piece of work is done."""
+
+    label: str
+    total: int
+    done: int = 0
+    spoke: float = field(default_factory=time.monotonic)
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """Nothing to tell."""
+        """Count, and speak when it was quiet long enough."""
+        self.done += amount
+        if time.monotonic() - self.spoke > EVERY:
+            self.spoke = time.monotonic()
+            print(f"  {self.label}: {self.done:,} of {self.total:,}, {note}", flush=True)
 
 
 def text_of(found: FaithfulnessScores, record: RunRecord) -> str:

@@ -273,6 +273,11 @@ def test_a_layer_that_is_not_there_is_refused_before_any_work(place: Workplace) 
         scored(place, "DOUBLE", layer="layer9")
 
 
+def test_a_layer_without_a_grid_is_refused_with_its_name(place: Workplace) -> None:
+    with pytest.raises(UsageError, match="'fc' gives no grid"):
+        scored(place, "DOUBLE", layer="fc")
+
+
 # --- sanity -------------------------------------------------------------------------------------------------
 
 

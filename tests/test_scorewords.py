@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
+from run_factory import make_record
 
 from bench.contracts import RESNET_LAYERS
 from bench.scores import (
@@ -18,6 +22,10 @@ from bench.scores import (
 )
 from bench.scorewords import NOTHING, beside, figure, gain, head_words, percent, points, sheets
 from bench.views import Estimate
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import faithfulness
 
 HIGH, LOW = Estimate(0.4, 0.3, 0.5), Estimate(0.01, -0.02, 0.04)
 CLEAR, CHANCE = Likeness(HIGH, LOW, 50), Likeness(LOW, LOW, 50)
@@ -103,3 +111,14 @@ def test_explainers_with_equal_figures_share_a_line_of_the_sanity_table() -> Non
 def test_the_head_says_how_many_of_how_many() -> None:
     assert head_words(scores()).startswith("cpu: 50 of 90 misclassified images, 5,000 answers to covered cells;")
     assert "200 of them computed now at 100 a second" in head_words(scores(new=200, seconds=2.0))
+
+
+def test_the_document_holds_every_table_as_markdown_under_hardware_and_versions() -> None:
+    record = make_record("cpu", metrics={"accuracy": 0.7931}, config={"recipe": "recipes/cpu.toml"})
+    text = faithfulness.text_of(scores(versions={"torch": "2.14.1"}), record)
+    assert text.startswith("some CPU; torch 2.14.1. `net`, recipe `cpu`, digits, test accuracy 79.31 %. cpu: 50 of 90")
+    assert text.count("\n### ") == 6
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert "| layer4 | gradcam | 50 | 0.40 (0.30 to 0.50) | 0.01 (-0.02 to 0.04) | above |" in "\n".join(lines)[:5000]
+    for sheet in sheets(scores()):
+        assert f"### {sheet.title}\n\n{sheet.note}\n\n| {sheet.heads[0]} |" in text
