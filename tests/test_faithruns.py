@@ -324,6 +324,8 @@ def test_maps_of_scrambled_weights_are_kept_by_cell(place: Workplace) -> None:
     assert own.cost.sanity == 0 < more.cost.sanity
     scored(place, "UNMOVED", sanity=IMAGES)
     assert scored(place, "PERFECT", "UNMOVED", sanity=IMAGES, dry_run=True).cost.sanity == 0
+    assert scored(place, "PERFECT", sanity=IMAGES - 2, dry_run=True).cost.sanity == 0
+    assert scored(place, "PERFECT", sanity=IMAGES + 1, limit=IMAGES + 1, dry_run=True).cost.sanity > 0
 
 
 # --- on the command line ------------------------------------------------------------------------------------
