@@ -14,11 +14,13 @@ from typer.testing import CliRunner, Result
 
 from bench.cells import cell_path, read_cell, write_cell
 from bench.cli import judging, looking, training, working
-from bench.cli.judging import sentence, size, why
+from bench.cli.judging import sentence, size
 from bench.cli.main import app
+from bench.rendering import page_of
 from bench.store import read_record
 from bench.verdictfile import read_judgement, verdicts_path, write_judgement
-from bench.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict
+from bench.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
+from bench.workplace import Workplace
 
 assert judging
 assert looking
@@ -111,6 +113,18 @@ def test_verdicts_are_kept_beside_those_of_other_calls_and_fit_their_schema(runs
     assert "torch" in kept["versions"]
     TypeAdapter(Judgement).validate_python(kept)
     assert "Judgement" in call("schema", "judge", runs=runs).stdout
+
+
+def test_the_page_of_the_run_shows_the_verdicts_of_its_cells_until_they_are_made_anew(runs: Path) -> None:
+    call("judge", "--limit", "1", runs=runs)
+    page = page_of("one", workplace=Workplace(runs=runs))
+    cells = {("gradcam", "layer3"), ("gradcam", "layer4"), ("captum_shipped", "layer3")}
+    assert {(one.explainer, one.layer) for one in page.verdicts} == cells
+    assert 'id="verdicts"' in (runs / "one" / "report.html").read_text()
+    cell = read_cell(cell_path(runs / "one", "gradcam", "layer3"))
+    write_cell(cell_path(runs / "one", "gradcam", "layer3"), replace(cell, revision=cell.revision + 1))
+    page = page_of("one", workplace=Workplace(runs=runs))
+    assert {(one.explainer, one.layer) for one in page.verdicts} == cells - {("gradcam", "layer3")}
 
 
 def test_a_cell_of_an_explainer_that_is_gone_is_warned_of_and_left_out(runs: Path) -> None:
