@@ -243,6 +243,7 @@ def test_the_scores_are_in_a_file_that_any_reader_takes(place: Workplace) -> Non
     value = json.loads(scores_path(place.runs / "tiny-run").read_text(encoding="utf-8"))
     assert value["schema"] == 1 and value["images"] == IMAGES
     assert value["rows"][0]["logit"]["value"]["value"] == pytest.approx(found.rows[0].logit.value.value)  # type: ignore[union-attr]
+    assert value["rows"][0]["logit"]["verdict"] == "above" and value["rows"][1]["contrast"] is None
     assert [each["stage"] for each in value["sanity"]] == ["head", "layer4", "layer3"]
 
 
