@@ -317,6 +317,8 @@ def test_an_explainer_that_ignores_the_model_is_found_out_at_every_stage(place: 
         assert each.spearman.verdict == "above"
     contrast = row(found, "UNMOVED").contrast
     assert contrast is not None and contrast.value is not None and contrast.value.value == pytest.approx(1)
+    # Its maps of both classes are one, so there is no difference to rank.
+    assert row(found, "UNMOVED").margin.images == 0 and row(found, "UNMOVED").flips[0].turned is None
 
 
 def test_maps_of_scrambled_weights_are_kept_by_cell(place: Workplace) -> None:
