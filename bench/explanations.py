@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.choosing import LONG, LONG_LIMIT, TARGETS, WHICH, Wanted, check_ids, check_layers, choose_ids
+from bench.classorder import in_class_order, size_of
 from bench.data import load_dataset
 from bench.errors import DataError, MissingError, StoreError, UsageError
 from bench.explaining import CellResult, explain_run
 from bench.machine import choose_device
+from bench.modelnames import parse_model
+from bench.pages import classes_of
 from bench.planning import plan
 from bench.registry import one_of, settled
 from bench.rendering import is_done, report
@@ -151,6 +154,7 @@ def data_of_run(record: RunRecord, source: str | None, place: Workplace) -> Data
         cache=place.cache,
         progress=place.progress,
         skip_bad=bool(record.data.get("notes")),
+        size=size_of(record),
     )
     if dataset.digest != record.data.get("digest"):
         raise DataError(
@@ -158,14 +162,17 @@ def data_of_run(record: RunRecord, source: str | None, place: Workplace) -> Data
             f"{dataset.digest[:12]}, the run's {str(record.data.get('digest'))[:12]}",
             try_="--data with the data set the run was trained on",
         )
-    return dataset
+    return in_class_order(dataset, classes_of(record))
 
 
 def newest_run(model: str, workplace: Workplace) -> str:
     """Name of the run of a model that was started last and finished; StoreError where there is none."""
     done = [name for name in run_names(workplace.runs) if is_done(workplace.runs / name)]
+    wanted = settled(model)  # without a size or a stem it means any
     records = [
-        record for record in (read_record(workplace.runs / name) for name in done) if record.model == settled(model)
+        record
+        for record in (read_record(workplace.runs / name) for name in done)
+        if wanted in (record.model, parse_model(record.model).base)
     ]
     if not records:
         raise StoreError(f"no finished run of model '{model}' in {workplace.runs}", try_=f"bench train --model {model}")

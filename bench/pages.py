@@ -17,6 +17,7 @@ from bench.cells import Samples, read_cell, read_samples, row_keys
 from bench.contracts import STATUSES
 from bench.errors import StoreError
 from bench.evaluation import class_rows
+from bench.images import thumbnail
 from bench.registry import short
 from bench.stats import wilson
 from bench.store import CHECKPOINT, LOG, PREDICTIONS, SAMPLES, read_lines, read_record, sha256
@@ -236,7 +237,8 @@ def gallery(runs: Sequence[RunData], cells: Sequence[tuple[int, Cell]], ids: Seq
             for index, (run, cell) in enumerate(cells)
             for place in rows[index].get(each, ())
         )
-        items.append(GalleryItem(each, samples.names[row], true, samples.pictures[row].tobytes(), predictions, maps))
+        pixels = thumbnail(samples.pictures[row])
+        items.append(GalleryItem(each, samples.names[row], true, pixels, predictions, maps))
     return tuple(sorted(items, key=lambda item: -_confidence(item)))
 
 

@@ -6,15 +6,17 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
-from typing import Generic, Literal, TypeVar
+from types import MappingProxyType, ModuleType
+from typing import Any, Generic, Literal, TypeVar
 
+from bench.contracts import ModelSpec
 from bench.errors import MissingError, UsageError
+from bench.modelnames import parse_model
 
 Kind = Literal["model", "explainer"]
 Value = TypeVar("Value")
@@ -41,6 +43,9 @@ class Entry:
     problem: str = ""
 
 
+NOTHING: Mapping[str, Entry] = MappingProxyType({})
+
+
 class Registry(Generic[Value], Mapping[str, Value]):
     """A read-only mapping from names to values that load on first use.
 
@@ -48,10 +53,28 @@ class Registry(Generic[Value], Mapping[str, Value]):
     or MissingError (a plug-in that does not load).
     """
 
-    def __init__(self, kind: Kind, entries: Mapping[str, Entry], value_type: type[Value]) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        entries: Mapping[str, Entry],
+        value_type: type[Value],
+        *,
+        libraries: Mapping[str, Entry] = NOTHING,
+        told: Callable[[str], None] | None = None,
+    ) -> None:
+        """A mapping of these entries.
+
+        Args:
+            libraries: code bases any of whose models can be named, as `timm:resnet34`.
+            told: hears once of each file that is run.
+        """
         self.kind = kind
         self.entries = entries
+        self.libraries = libraries
         self._type = value_type
+        self._told = told
+        self._heard: set[str] = set()
+        self._made: dict[str, object] = {}  # models of libraries, which are built once to look at their layers
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -64,14 +87,48 @@ class Registry(Generic[Value], Mapping[str, Value]):
 
     def __getitem__(self, name: str) -> Value:
         """The value of a registered name, or of `path/to/file.py:attribute` (which runs that file)."""
+        if self._type is ModelSpec:
+            return self._checked(name, self._model(name))
         if is_file_name(name):
-            return self._checked(name, _load_file(name))
+            return self._checked(name, self._from_file(name))
         return self._checked(name, _load(self.entry(name)))
+
+    def _model(self, name: str) -> object:
+        """A model by its name, with the size and the stem that the name asks for."""
+        from bench.openmodels import sized, spec_of_value
+
+        wanted = parse_model(name)
+        library, _, model = wanted.base.partition(":")
+        if library in self.libraries:
+            if name not in self._made:
+                make: Any = _load(self.libraries[library])
+                self._made[name] = sized(make(model, size=wanted.size, stem=wanted.stem), wanted.size)
+            return self._made[name]
+        if wanted.stem:
+            raise UsageError(
+                f"--stem {wanted.stem} is for ResNets of {' and '.join(self.libraries)}, not for '{wanted.base}'",
+                try_=f"--model timm:resnet18 --stem {wanted.stem}",
+            )
+        if is_file_name(wanted.base):
+            value = spec_of_value(wanted.base, self._from_file(wanted.base))
+        else:
+            value = _load(self.entry(wanted.base))
+        return sized(value, wanted.size) if isinstance(value, ModelSpec) else value
+
+    def _from_file(self, name: str) -> object:
+        path = name.rpartition(":")[0]
+        if self._told is not None and path not in self._heard and Path(path).is_file():
+            self._heard.add(path)
+            self._told(f"running {path}")
+        return _load_file(name)
 
     def entry(self, name: str) -> Entry:
         """What is known of a name without loading it."""
         if name in self.entries:
             return self.entries[name]
+        base = parse_model(name).base if self.kind == "model" else name
+        if base in self.entries or base.partition(":")[0] in self.libraries:
+            return self.entries.get(base) or self.libraries[base.partition(":")[0]]
         raise UsageError(
             f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}", try_=f"bench list {self.kind}s"
         )
@@ -79,7 +136,8 @@ class Registry(Generic[Value], Mapping[str, Value]):
     def _checked(self, name: str, value: object) -> Value:
         if not isinstance(value, self._type):
             raise MissingError(
-                f"{self.kind} '{name}' is of type {type(value).__name__}, not {self._type.__name__}",
+                f"{self.kind} '{name}' is of type {type(value).__name__}, not {self._type.__name__}"
+                + (", a module class, or a function that builds one" if self.kind == "model" else ""),
                 try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
             )
         return value
@@ -119,18 +177,21 @@ def is_file_name(name: str) -> bool:
     return ".py:" in name
 
 
-def discover(kind: Kind, value_type: type[Value]) -> Registry[Value]:
+def discover(kind: Kind, value_type: type[Value], *, told: Callable[[str], None] | None = None) -> Registry[Value]:
     """All names of one kind: the built-in table first, then the entry points of installed distributions.
 
     Nothing is imported but the folder's table of strings. A name that two owners register is unusable, and
     asking for it names both; a name that breaks the rules is unusable; neither hurts any other name.
     """
-    table = importlib.import_module(GROUPS[kind]).ENTRIES
-    entries = {name: Entry(name, target, about, "bench") for name, (target, about) in table.items()}
+    folder = importlib.import_module(GROUPS[kind])
+    entries, libraries = (
+        {name: Entry(name, target, about, "bench") for name, (target, about) in table.items()}
+        for table in (folder.ENTRIES, getattr(folder, "LIBRARIES", {}))
+    )
     for point in entry_points(group=GROUPS[kind]):
         owner = point.dist.name if point.dist else "an unknown distribution"
         entries[point.name] = _joined(entries.get(point.name), Entry(point.name, point.value, f"from {owner}", owner))
-    return Registry(kind, entries, value_type)
+    return Registry(kind, entries, value_type, libraries=libraries, told=told)
 
 
 def _joined(known: Entry | None, new: Entry) -> Entry:

@@ -81,7 +81,7 @@ def begin(
     about: dict[str, object] = (
         {name: getattr(data, name) for name in ("name", "source", "digest", "mirror")}
         | {name: list(getattr(data, name)) for name in ("classes", "mean", "std", "notes")}
-        | {"train": len(data.train), "test": len(data.test)}
+        | {"train": len(data.train), "test": len(data.test), "size": data.train.images.shape[-1]}
     )
     record = RunRecord(
         schema=RUN_SCHEMA,

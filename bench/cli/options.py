@@ -27,18 +27,27 @@ def _runs(incomplete: str) -> list[str]:
 
 
 Model = Annotated[
-    str, typer.Option("--model", help="Registered name, or FILE.py:NAME (runs that file).", autocompletion=_models)
+    str,
+    typer.Option(
+        "--model",
+        help="Registered name, FILE.py:NAME (runs that file), timm:NAME or torchvision:NAME.",
+        autocompletion=_models,
+    ),
 ]
 Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
-        help="Registered name, or FILE.py:NAME (runs that file). Repeats.",
+        help="Registered name, FILE.py:NAME (runs that file), timm:NAME or torchvision:NAME. Repeats.",
         autocompletion=_models,
         show_default="cifar_resnet18",
         metavar="<str>",
     ),
 ]
+Stem = Annotated[
+    str | None, typer.Option("--stem", help="cifar: 3x3 stem without max-pool, for ResNets of timm and torchvision.")
+]
+ImageSize = Annotated[int | None, typer.Option("--image-size", help="Pixels an edge of what the model is given.")]
 Data = Annotated[
     str,
     typer.Option(

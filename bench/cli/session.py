@@ -58,6 +58,8 @@ class Session:
         """Where the steps work."""
         from datetime import UTC, datetime
 
+        from bench.contracts import ModelSpec
+        from bench.registry import discover
         from bench.workplace import Workplace, default_cache
 
         cache = Path(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
@@ -68,6 +70,7 @@ class Session:
             command=self.command,
             origins=self.origins,
             progress=self.teller,
+            models=discover("model", ModelSpec, told=self.teller.say),
         )
 
 
