@@ -195,7 +195,9 @@ def run_badges(view: RunView) -> tuple[Badge, ...]:
     """What to keep in mind on a run page."""
     badges = [
         Badge(True, f"{view.total:,} test images, nothing selected on them"),
-        Badge(True, "last weights, plain forward"),
+        Badge(True, "last weights, plain forward")
+        if view.epochs
+        else Badge(False, "adopted weights, trained elsewhere"),
     ]
     if "jpeg" in view.data:
         badges.append(Badge(False, "JPEG images: a little below the original pixels"))

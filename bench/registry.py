@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -60,20 +60,16 @@ class Registry(Generic[Value], Mapping[str, Value]):
         value_type: type[Value],
         *,
         libraries: Mapping[str, Entry] = NOTHING,
-        told: Callable[[str], None] | None = None,
     ) -> None:
         """A mapping of these entries.
 
         Args:
             libraries: code bases any of whose models can be named, as `timm:resnet34`.
-            told: hears once of each file that is run.
         """
         self.kind = kind
         self.entries = entries
         self.libraries = libraries
         self._type = value_type
-        self._told = told
-        self._heard: set[str] = set()
         self._made: dict[str, object] = {}  # models of libraries, which are built once to look at their layers
 
     def __iter__(self) -> Iterator[str]:
@@ -90,7 +86,7 @@ class Registry(Generic[Value], Mapping[str, Value]):
         if self._type is ModelSpec:
             return self._checked(name, self._model(name))
         if is_file_name(name):
-            return self._checked(name, self._from_file(name))
+            return self._checked(name, _load_file(name))
         return self._checked(name, _load(self.entry(name)))
 
     def _model(self, name: str) -> object:
@@ -110,17 +106,10 @@ class Registry(Generic[Value], Mapping[str, Value]):
                 try_=f"--model timm:resnet18 --stem {wanted.stem}",
             )
         if is_file_name(wanted.base):
-            value = spec_of_value(wanted.base, self._from_file(wanted.base))
+            value = spec_of_value(wanted.base, _load_file(wanted.base))
         else:
             value = _load(self.entry(wanted.base))
         return sized(value, wanted.size) if isinstance(value, ModelSpec) else value
-
-    def _from_file(self, name: str) -> object:
-        path = name.rpartition(":")[0]
-        if self._told is not None and path not in self._heard and Path(path).is_file():
-            self._heard.add(path)
-            self._told(f"running {path}")
-        return _load_file(name)
 
     def entry(self, name: str) -> Entry:
         """What is known of a name without loading it."""
@@ -177,7 +166,7 @@ def is_file_name(name: str) -> bool:
     return ".py:" in name
 
 
-def discover(kind: Kind, value_type: type[Value], *, told: Callable[[str], None] | None = None) -> Registry[Value]:
+def discover(kind: Kind, value_type: type[Value]) -> Registry[Value]:
     """All names of one kind: the built-in table first, then the entry points of installed distributions.
 
     Nothing is imported but the folder's table of strings. A name that two owners register is unusable, and
@@ -191,7 +180,7 @@ def discover(kind: Kind, value_type: type[Value], *, told: Callable[[str], None]
     for point in entry_points(group=GROUPS[kind]):
         owner = point.dist.name if point.dist else "an unknown distribution"
         entries[point.name] = _joined(entries.get(point.name), Entry(point.name, point.value, f"from {owner}", owner))
-    return Registry(kind, entries, value_type, libraries=libraries, told=told)
+    return Registry(kind, entries, value_type, libraries=libraries)
 
 
 def _joined(known: Entry | None, new: Entry) -> Entry:

@@ -9,6 +9,7 @@ import torch
 from foreign_nets import Fixed, Two
 from torch import nn
 
+from bench.cli.options import files_named
 from bench.contracts import ModelSpec
 from bench.errors import BenchError, ContractError, MissingError, UsageError
 from bench.grids import default_layers, grids_in, shapes_of, why_no_grid
@@ -110,13 +111,9 @@ def test_looking_at_a_model_leaves_the_global_generator_where_it_was(models: Reg
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_file_that_is_run_is_told_once() -> None:
-    told: list[str] = []
-    models = discover("model", ModelSpec, told=told.append)
-    for attribute in ("Two", "build", "Two"):
-        models[f"{FILE}:{attribute}"]
-    models["cifar_resnet18"]
-    assert told == [f"running {FILE}"]
+def test_files_that_a_command_runs_are_named_once() -> None:
+    given = {"model": ["a/n.py:X,timm:resnet18", "a/n.py:Y"], "explainer": "e.py:Z", "run": "r.py:Q", "layer": None}
+    assert files_named(given) == ["a/n.py", "e.py"]
 
 
 # --- grids ---------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from bench.cli.console import Answer, Teller, complain, show
+from bench.cli.options import files_named
 from bench.errors import BenchError, UsageError
 from bench.registry import did_you_mean
 
@@ -58,8 +59,6 @@ class Session:
         """Where the steps work."""
         from datetime import UTC, datetime
 
-        from bench.contracts import ModelSpec
-        from bench.registry import discover
         from bench.workplace import Workplace, default_cache
 
         cache = Path(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
@@ -70,7 +69,6 @@ class Session:
             command=self.command,
             origins=self.origins,
             progress=self.teller,
-            models=discover("model", ModelSpec, told=self.teller.say),
         )
 
 
@@ -161,6 +159,8 @@ def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[
         def call(ctx: typer.Context, **values: object) -> None:
             common = {key: values.pop(key) for key in COMMON}
             session = _session(ctx, common)
+            for path in files_named(values):
+                session.teller.say(f"running {path}")
             answer = function(session, **values)
             show(answer, as_json=bool(common["json_"]))
             if answer.failure is not None:
