@@ -13,7 +13,7 @@ from bench.explanations import DEFAULT_EXPLAINERS, DEFAULT_LAYERS, affordable, e
 from bench.machine import choose_device
 from bench.pages import read_run
 from bench.rendering import render, twin
-from bench.store import find_run, write_bytes
+from bench.store import find_run, next_folder, write_bytes
 from bench.trained import open_run
 from bench.workplace import Workplace
 
@@ -67,7 +67,7 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
             explain_ids(trained, wanted, ids, data=data, place=place)
         loaded = [read_run(folder) for folder in folders]
     page = comparison_page(loaded, ids, created=place.created)
-    target = out or _next_folder(place.runs / "compare")
+    target = out or next_folder(place.runs / "compare")
     write_bytes(target / "page.json", twin(page).encode())
     write_bytes(target / "index.html", render(page).encode())
     return target / "index.html"
@@ -83,8 +83,3 @@ def _wanted(
     if not layers:
         layers = place.models[runs[0].record.model].layers[-DEFAULT_LAYERS:]
     return Wanted(find_explainers(names, place), tuple(layers))
-
-
-def _next_folder(parent: Path) -> Path:
-    numbers = [int(each.name) for each in parent.glob("*") if each.name.isdigit()] if parent.is_dir() else []
-    return parent / str(max(numbers, default=0) + 1)

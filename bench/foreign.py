@@ -95,7 +95,7 @@ def _pickled(path: Path) -> object:
             command = ["bench", "adopt", "--weights", str(path), "--convert", str(out)]
             raise StoreError(
                 f"{path} pickles more than tensors ({named[1]}): to read it would run code of whoever wrote it",
-                try_=f"{shlex.join(command)}, which takes out the tensors and runs nothing",
+                try_=f"{shlex.join(command)}  # takes out the tensors, runs nothing",
             ) from reason
         raise StoreError(
             f"{path} is no whole checkpoint of PyTorch: {_line(reason)}", try_="a whole copy of it, saved by torch.save"

@@ -278,11 +278,17 @@ def softmax(logits: Floats) -> Floats:
 
 def map_view(index: int, cell: Cell, place: int, role: Role) -> MapView:
     """One raw map, quantised to 256 levels between its own smallest and largest finite value."""
-    raw = cell.raw[place].astype(np.float64)
-    finite = raw[np.isfinite(raw)]
+    low, high, levels = levels_of(cell.raw[place])
+    status = STATUSES[int(cell.status[place])]
+    return MapView(index, role, int(cell.classes[place]), low, high, levels, status)  # type: ignore[arg-type]
+
+
+def levels_of(raw: Floats) -> tuple[float, float, bytes]:
+    """A raw map (h, w) as its smallest and largest finite value and 256 levels between them, row by row."""
+    values = raw.astype(np.float64)
+    finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
     span = high - low
-    shares = (np.nan_to_num(raw, nan=low, posinf=high, neginf=low) - low) / span if span > 0 else np.zeros_like(raw)
-    levels = np.rint(shares * 255).astype(np.uint8)
-    status = STATUSES[int(cell.status[place])]
-    return MapView(index, role, int(cell.classes[place]), low, high, levels.tobytes(), status)  # type: ignore[arg-type]
+    whole = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    shares = (whole - low) / span if span > 0 else np.zeros_like(whole)
+    return low, high, np.rint(shares * 255).astype(np.uint8).tobytes()

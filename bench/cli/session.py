@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PREFIX = "BENCH_"
 OWN_VARIABLES = {"BENCH_CACHE"}
 SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
-PERSONAL = {"moved", "resume"}  # options about one run, which no variable may set for all
+PERSONAL = {"moved", "resume", "weights", "convert", "image"}  # options about one run, which no variable may set
 PANEL = "Everywhere"
 
 
