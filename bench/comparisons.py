@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.choosing import Wanted, check_layers
-from bench.comparing import check_comparable, comparison_page, wrong_in_any
+from bench.aligning import check_comparable
+from bench.choosing import INPUT_LAYER, Wanted, check_layers
+from bench.comparing import comparison_page, wrong_in_any
 from bench.errors import UsageError
 from bench.explanations import DEFAULT_EXPLAINERS, DEFAULT_LAYERS, affordable, explain_ids, find_explainers
 from bench.machine import choose_device
@@ -19,6 +20,7 @@ from bench.workplace import Workplace
 
 if TYPE_CHECKING:
     from bench.pages import RunData
+    from bench.trained import Trained
 
 
 def compare(  # noqa: PLR0913 (one parameter for each option of the command)
@@ -56,15 +58,15 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     check_comparable(loaded)
     ids = wrong_in_any(loaded, limit if isinstance(limit, int) else None)
     if compute:
-        wanted = _wanted(loaded, explainer, layer, place)
         opened = [open_run(folder, place.models, choose_device(device)) for folder in folders]
-        for trained in opened:
-            check_layers(trained, wanted.layers)
+        wanted = _wanted(loaded, opened, explainer, layer, place)
+        for trained, own in zip(opened, wanted, strict=True):
+            check_layers(trained, own.layers)
         ids = affordable(opened, wanted, ids, limit=limit, progress=place.progress)
         if dry_run:
             return place.runs
-        for trained in opened:
-            explain_ids(trained, wanted, ids, data=data, place=place)
+        for trained, own in zip(opened, wanted, strict=True):
+            explain_ids(trained, own, ids, data=data, place=place)
         loaded = [read_run(folder) for folder in folders]
     page = comparison_page(loaded, ids, created=place.created)
     target = out or next_folder(place.runs / "compare")
@@ -74,12 +76,32 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
 
 
 def _wanted(
-    runs: Sequence[RunData], explainer: Sequence[str] | None, layer: Sequence[str] | None, place: Workplace
-) -> Wanted:
-    """The maps asked for, else all that any of the runs has, else the defaults."""
+    runs: Sequence[RunData],
+    opened: Sequence[Trained],
+    explainer: Sequence[str] | None,
+    layer: Sequence[str] | None,
+    place: Workplace,
+) -> list[Wanted]:
+    """For each run the maps asked for, else all that any of the runs has, else the defaults of its model."""
     cells = [cell for data in runs for cell in data.cells]
-    names = explainer or sorted({cell.explainer for cell in cells}) or DEFAULT_EXPLAINERS
-    layers = layer or sorted({cell.layer for cell in cells})
-    if not layers:
-        layers = place.models[runs[0].record.model].layers[-DEFAULT_LAYERS:]
-    return Wanted(find_explainers(names, place), tuple(layers))
+    specs = find_explainers(explainer or sorted({cell.explainer for cell in cells}) or DEFAULT_EXPLAINERS, place)
+    asked = tuple(layer or sorted({cell.layer for cell in cells}))
+    own = [_layers_of(trained, asked) for trained in opened]
+    if layer and not any(own):
+        check_layers(opened[0], layer)
+    found = []
+    for trained, names in zip(opened, own, strict=True):
+        layers = names or trained.spec.layers[-DEFAULT_LAYERS:]
+        if asked and not names:
+            place.progress.warn(
+                f"run '{trained.record.name}' has none of the layers {', '.join(asked)}: "
+                f"its own {', '.join(layers)} are shown"
+            )
+        found.append(Wanted(specs, layers))
+    return found
+
+
+def _layers_of(trained: Trained, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the names that a run's model has."""
+    known = {name for name, _ in trained.model.named_modules() if name} | {INPUT_LAYER}
+    return tuple(name for name in names if name in known)

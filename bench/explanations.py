@@ -110,10 +110,16 @@ def find_explainers(names: str | Sequence[str], place: Workplace) -> dict[str, E
 
 
 def affordable(
-    runs: Sequence[Trained], wanted: Wanted, ids: Integers, *, limit: int | str | None, progress: Progress
+    runs: Sequence[Trained],
+    wanted: Wanted | Sequence[Wanted],
+    ids: Integers,
+    *,
+    limit: int | str | None,
+    progress: Progress,
 ) -> Integers:
     """Say how long the missing rows will take; on a CPU cut what takes over 15 minutes, unless a limit was given."""
-    jobs = [(trained, job) for trained in runs for job in plan(trained, wanted, ids)]
+    every = [wanted] * len(runs) if isinstance(wanted, Wanted) else wanted
+    jobs = [(trained, job) for trained, one in zip(runs, every, strict=True) for job in plan(trained, one, ids)]
     seconds = sum(job.passes / _forward_rate(trained) for trained, job in jobs)
     if not jobs:
         return ids
