@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.aligning import check_comparable
-from bench.choosing import INPUT_LAYER, Wanted, check_layers
+from bench.choosing import ALL, INPUT_LAYER, Wanted, check_layers, choose_layers
 from bench.comparing import comparison_page, wrong_in_any
 from bench.errors import UsageError
-from bench.explanations import DEFAULT_EXPLAINERS, DEFAULT_LAYERS, affordable, explain_ids, find_explainers
+from bench.explanations import DEFAULT_EXPLAINERS, affordable, ceilings, explain_ids, find_explainers, say_costs
 from bench.machine import choose_device
 from bench.pages import read_run
 from bench.rendering import render, twin
@@ -28,6 +28,7 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     explainer: Sequence[str] | None = None,
     layer: Sequence[str] | None = None,
     limit: int | str | None = None,
+    slow: bool = False,
     compute: bool = True,
     out: Path | None = None,
     data: str | None = None,
@@ -39,8 +40,9 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
 
     Args:
         runs: names, `latest` or paths.
-        explainer, layer: by default all that the runs were explained with.
+        explainer, layer: by default all that the runs were explained with; `all` as in `explain`.
         limit: the first N of those images in the fixed order; None takes all, but 500 where a CPU would need long.
+        slow: `all` explainers takes in what costs over 200 forward passes an image and class.
         compute: False shows missing rows as missing.
         out: folder of the page; by default runs/compare/<n>.
 
@@ -59,9 +61,15 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     ids = wrong_in_any(loaded, limit if isinstance(limit, int) else None)
     if compute:
         opened = [open_run(folder, place.models, choose_device(device)) for folder in folders]
-        wanted = _wanted(loaded, opened, explainer, layer, place)
+        cells = [cell for data_of in loaded for cell in data_of.cells]
+        names = explainer or sorted({cell.explainer for cell in cells}) or DEFAULT_EXPLAINERS
+        specs = find_explainers(names, place)
+        # What was not named is what happens to be there: no reason to make the dear cells of other runs and layers.
+        most = ceilings(explainer or ALL, specs, slow=slow)
+        wanted = [Wanted(specs, layers, ceilings=most) for layers in _layers(loaded, opened, layer, place)]
         for trained, own in zip(opened, wanted, strict=True):
             check_layers(trained, own.layers)
+        say_costs(wanted[0], place.progress)
         ids = affordable(opened, wanted, ids, limit=limit, progress=place.progress)
         if dry_run:
             return place.runs
@@ -75,33 +83,26 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     return target / "index.html"
 
 
-def _wanted(
-    runs: Sequence[RunData],
-    opened: Sequence[Trained],
-    explainer: Sequence[str] | None,
-    layer: Sequence[str] | None,
-    place: Workplace,
-) -> list[Wanted]:
-    """For each run the maps asked for, else all that any of the runs has, else the defaults of its model."""
-    cells = [cell for data in runs for cell in data.cells]
-    specs = find_explainers(explainer or sorted({cell.explainer for cell in cells}) or DEFAULT_EXPLAINERS, place)
-    asked = tuple(layer or sorted({cell.layer for cell in cells}))
-    own = [_layers_of(trained, asked) for trained in opened]
-    if layer and not any(own):
-        check_layers(opened[0], layer)
-    found = []
+def _layers(
+    runs: Sequence[RunData], opened: Sequence[Trained], named: Sequence[str] | None, place: Workplace
+) -> list[tuple[str, ...]]:
+    """For each run those of the layers asked for that its model has, else its model's own."""
+    there = sorted({cell.layer for data in runs for cell in data.cells} - {INPUT_LAYER})
+    asked = choose_layers(named or there, opened)
+    own = [_had_by(trained, asked) for trained in opened]
+    if named and asked and not any(own):
+        check_layers(opened[0], asked)
     for trained, names in zip(opened, own, strict=True):
-        layers = names or trained.spec.layers[-DEFAULT_LAYERS:]
-        if asked and not names:
+        if (named or there) and asked and not names:
             place.progress.warn(
                 f"run '{trained.record.name}' has none of the layers {', '.join(asked)}: "
-                f"its own {', '.join(layers)} are shown"
+                f"its own {', '.join(choose_layers(None, [trained]))} are shown"
             )
-        found.append(Wanted(specs, layers))
-    return found
+    every = ALL if named and ALL in named else None
+    return [names or choose_layers(every, [trained]) for trained, names in zip(opened, own, strict=True)]
 
 
-def _layers_of(trained: Trained, names: Sequence[str]) -> tuple[str, ...]:
+def _had_by(trained: Trained, names: Sequence[str]) -> tuple[str, ...]:
     """Those of the names that a run's model has."""
     known = {name for name, _ in trained.model.named_modules() if name} | {INPUT_LAYER}
     return tuple(name for name in names if name in known)

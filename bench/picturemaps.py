@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bench.choosing import INPUT_LAYER, check_layers
+from bench.choosing import Wanted, check_layers, choose_layers
 from bench.classorder import size_of
 from bench.contracts import STATUSES
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.evaluation import prepare
-from bench.explanations import DEFAULT_EXPLAINERS, DEFAULT_LAYERS, find_explainers
+from bench.explanations import DEFAULT_EXPLAINERS, ceilings, find_explainers, say_costs
 from bench.guard import guarded, in_eval_mode, statuses
 from bench.machine import choose_device, describe_device, versions
 from bench.ownpictures import OwnPicture, read_picture
 from bench.pages import levels_of, softmax
 from bench.pictureviews import PictureMap, PicturesPage, PictureView
+from bench.planning import grids_of
 from bench.postprocess import PIPELINE
 from bench.registry import did_you_mean, short
 from bench.rendering import pictures_page, twin
@@ -57,13 +58,14 @@ class ExplainedPictures:
     pictures: tuple[PictureView, ...]
 
 
-def explain_pictures(
+def explain_pictures(  # noqa: PLR0913 (one parameter for each option of the command)
     images: Sequence[Path],
     run: str = "latest",
     *,
     explainer: str | Sequence[str] | None = None,
     layer: str | Sequence[str] | None = None,
     classes: Sequence[str] = (),
+    slow: bool = False,
     out: Path | None = None,
     device: str = "auto",
     workplace: Workplace | None = None,
@@ -75,6 +77,7 @@ def explain_pictures(
         run: name, `latest` or path of a run.
         explainer, layer: as in `bench.explain`.
         classes: names of classes to explain beside the predicted one.
+        slow: as in `bench.explain`.
         out: folder of the page; by default runs/<run>/images/<n>.
 
     Returns:
@@ -90,8 +93,9 @@ def explain_pictures(
     folder = find_run(place.runs, run)
     specs = find_explainers(explainer or DEFAULT_EXPLAINERS, place)
     trained = open_run(folder, place.models, where)
-    layers = (layer,) if isinstance(layer, str) else tuple(layer or trained.spec.layers[-DEFAULT_LAYERS:])
-    check_layers(trained, layers)
+    wanted = Wanted(specs, choose_layers(layer, [trained]), ceilings=ceilings(explainer, specs, slow=slow))
+    check_layers(trained, wanted.layers)
+    say_costs(wanted, place.progress)
     asked = [_class_number(name, trained) for name in classes]
     own = [read_picture(path, size_of(trained.record)) for path in images]
     inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(where), trained.statistics)
@@ -99,7 +103,7 @@ def explain_pictures(
         logits = trained.model(inputs).float().cpu()
         predicted = logits.argmax(dim=1)
         targets = torch.stack([predicted, *(torch.full_like(predicted, each) for each in asked)], dim=1)
-        found = [one for name, spec in specs.items() for one in _maps(name, spec, trained, layers, inputs, targets)]
+        found = [one for name in specs for one in _of_explainer(name, trained, wanted, inputs, targets, place)]
     page = _page(trained, own, found, logits.numpy(), targets.numpy(), place)
     target = out or next_folder(folder / "images")
     write_npz(target / "maps.npz", _arrays(own, found, logits.numpy(), targets.numpy()))
@@ -118,18 +122,33 @@ def _class_number(name: str, trained: Trained) -> int:
     return trained.classes.index(name)
 
 
-def _maps(
-    name: str, spec: ExplainerSpec, trained: Trained, layers: Sequence[str], inputs: Tensor, targets: Tensor
+def _of_explainer(
+    name: str, trained: Trained, wanted: Wanted, inputs: Tensor, targets: Tensor, place: Workplace
 ) -> list[Found]:
-    """One explainer at all layers, in batches it can take."""
-    grids = (INPUT_LAYER,) if spec.output == "input" else tuple(layers)
+    """One explainer at all its layers; one that only `all` brought in and that fails is told of and left out."""
+    spec = wanted.specs[name]
+    grids = grids_of(spec, wanted)
+    calls = [grids] if spec.joint and grids else [(grid,) for grid in grids]
+    try:
+        return [one for call in calls for one in _maps(name, spec, trained, call, inputs, targets)]
+    except BenchError as error:
+        if spec.name not in wanted.ceilings:
+            raise
+        place.progress.warn(f"{name} is left out: {error.message}")
+        return []
+
+
+def _maps(
+    name: str, spec: ExplainerSpec, trained: Trained, grids: tuple[str, ...], inputs: Tensor, targets: Tensor
+) -> list[Found]:
+    """One explainer at these layers, in batches it can take; from one seed a picture where it draws."""
     size = 1 if spec.stochastic else spec.max_batch
     parts: dict[str, list[np.ndarray[Any, Any]]] = {grid: [] for grid in grids}
-    for number, (batch, wanted) in enumerate(zip(torch.split(inputs, size), torch.split(targets, size), strict=True)):
+    for number, (batch, asked) in enumerate(zip(torch.split(inputs, size), torch.split(targets, size), strict=True)):
         with torch.enable_grad(), torch.random.fork_rng(enabled=spec.stochastic):
             if spec.stochastic:
                 torch.manual_seed(number)
-            raw = guarded(spec, trained.model, grids, batch, wanted.to(batch.device))
+            raw = guarded(spec, trained.model, grids, batch, asked.to(batch.device))
         for grid in grids:
             parts[grid].append(raw[grid].float().cpu().numpy())
     found = []

@@ -14,9 +14,10 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Generic, Literal, TypeVar
 
-from bench.contracts import ModelSpec
+from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import MissingError, UsageError
 from bench.modelnames import parse_model
+from bench.plainfunctions import spec_of_function
 
 Kind = Literal["model", "explainer"]
 Value = TypeVar("Value")
@@ -86,7 +87,7 @@ class Registry(Generic[Value], Mapping[str, Value]):
         if self._type is ModelSpec:
             return self._checked(name, self._model(name))
         if is_file_name(name):
-            return self._checked(name, _load_file(name))
+            return self._checked(name, self._from_file(name))
         return self._checked(name, _load(self.entry(name)))
 
     def _model(self, name: str) -> object:
@@ -122,11 +123,20 @@ class Registry(Generic[Value], Mapping[str, Value]):
             f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}", try_=f"bench list {self.kind}s"
         )
 
+    @property
+    def _takes_functions(self) -> bool:
+        return self._type is ExplainerSpec
+
+    def _from_file(self, name: str) -> object:
+        value = _load_file(name)
+        return spec_of_function(name, value) if self._takes_functions else value
+
     def _checked(self, name: str, value: object) -> Value:
         if not isinstance(value, self._type):
+            more = ", a module class, or a function that builds one" if self._type is ModelSpec else ""
+            more = " or a function" if self._takes_functions and is_file_name(name) else more
             raise MissingError(
-                f"{self.kind} '{name}' is of type {type(value).__name__}, not {self._type.__name__}"
-                + (", a module class, or a function that builds one" if self.kind == "model" else ""),
+                f"{self.kind} '{name}' is of type {type(value).__name__}, not {self._type.__name__}{more}",
                 try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
             )
         return value

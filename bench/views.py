@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.contracts import Status
+from bench.verdicts import Verdict
 
 Role = Literal["predicted", "true", "both", "asked"]
 
@@ -124,6 +125,8 @@ class CellView:
         missing: rows that were wanted and are not there.
         ms_per_image: milliseconds an image for the whole call that made it; None when never measured.
         layers_per_call, targets_per_call: what that call computed at once.
+        picture: whether it holds a library's finished pictures, which skip the page's own post-processing.
+        steps: how the library made them, in words.
     """
 
     run: int
@@ -139,6 +142,8 @@ class CellView:
     ms_per_image: float | None
     layers_per_call: int
     targets_per_call: int
+    picture: bool = False
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -237,6 +242,7 @@ class Page:
         title: a finding, not a label.
         pipeline: what happens to a raw map before it is seen, in words.
         provenance: groups of (heading, ((label, value), ...)).
+        verdicts: of a run page, what `bench judge` found of its cells.
         shown, wanted: images in the gallery, and images there are to show.
     """
 
@@ -256,3 +262,4 @@ class Page:
     wanted: int
     pipeline: str
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    verdicts: tuple[Verdict, ...] = ()

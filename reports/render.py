@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.pictureviews import PicturesPage
+from bench.verdicts import why
 from bench.views import Page
 
 from . import charts, views, words
@@ -62,6 +63,7 @@ def _environment() -> Environment:
     )
     names = ("percent", "points", "count", "rate", "per_second", "small", "p_value", "correlation", "moment", "plural")
     environment.filters.update({name: getattr(words, name) for name in names})
+    environment.filters["why"] = why
     environment.globals.update(WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, MOST_CLASSES=views.MOST_CLASSES)
     return environment
 

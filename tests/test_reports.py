@@ -20,6 +20,7 @@ from bench.reports.markdown import run_markdown
 from bench.reports.payload import gallery_json
 from bench.reports.render import page_json, render_page
 from bench.reports.sprites import sprite_sheet
+from bench.verdicts import why
 from bench.views import EpochPoint, Finding
 
 TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
@@ -106,6 +107,30 @@ def test_raw_maps_travel_within_half_a_level_of_their_range() -> None:
     low, high = (np.frombuffer(b64decode(cell[end]), "<f4")[0] for end in ("low", "high"))
     levels = np.frombuffer(b64decode(cell["levels"]), np.uint8).reshape(8, 8)
     assert np.abs(low + levels / 255 * (high - low) - raw).max() <= 0.51 / 255 * (raw.max() - raw.min())
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_finished_pictures_are_named_with_their_steps_and_marked_in_the_data(kind: str) -> None:
+    page = make_page(kind=kind, images=2, explainers=("captum", "captum_shipped"))
+    cells = tuple(
+        replace(cell, picture=True, steps=("nearest cell", "ReLU")) if "shipped" in cell.explainer else cell
+        for cell in page.cells
+    )
+    made = render_page(replace(page, cells=cells))
+    assert text_of(made).count("skips the post-processing of this page: nearest cell; ReLU.") == 1
+    assert "own finished picture" not in text_of(render_page(page))
+    carried = [cell["picture"] for cell in data_of(made)["cells"]]
+    assert carried == [cell.picture for cell in cells]
+
+
+def test_verdicts_of_a_run_stand_in_a_table_with_their_reasons() -> None:
+    page = make_page(images=1)
+    text = text_of(render_page(page))
+    assert "Verdicts" in text
+    for one in page.verdicts:
+        reason = " ".join((why(one) or "–").split())
+        assert f"{one.verdict} {reason} 0.5 1.0e-6 8" in text
+    assert "Verdicts" not in text_of(render_page(replace(page, verdicts=())))
 
 
 def test_sprite_sheet_holds_every_picture_without_loss() -> None:

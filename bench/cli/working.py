@@ -20,6 +20,7 @@ from bench.cli.options import (
     Moved,
     Open,
     RunNames,
+    Slow,
     parse_ids,
     parse_limit,
     split_names,
@@ -74,6 +75,7 @@ def explain(
         list[str] | None, typer.Option("--class", help="With --image: explain this class, too. Repeats.")
     ] = None,
     limit: Limit = None,
+    slow: Slow = False,
     moved: Moved = None,
     device: Device = "auto",
     dry_run: DryRun = False,
@@ -87,12 +89,12 @@ def explain(
     if image or class_:
         return _explain_pictures(
             session, names, image or [], explainer=split_names(explainer) or None, layer=split_names(layer) or None,
-            classes=class_ or [], device=device,
+            classes=class_ or [], slow=slow, device=device,
         )  # fmt: skip
     done = [
         api.explain(
             name, explainer=split_names(explainer) or None, layer=split_names(layer) or None,
-            which=which, ids=parse_ids(ids), target=target, limit=parse_limit(limit), data=moved,
+            which=which, ids=parse_ids(ids), target=target, limit=parse_limit(limit), slow=slow, data=moved,
             device=device, dry_run=dry_run, workplace=place,
         )
         for name in names
@@ -109,6 +111,14 @@ def explain(
 def _explain_pictures(session: Session, names: list[str], images: list[Path], **options: Any) -> Answer:  # noqa: ANN401
     """Own pictures, of every run that was named."""
     from bench.picturemaps import explain_pictures
+
+    of_test_images = ("which", "ids", "target", "limit", "moved", "dry_run")
+    wrong = [name for name in of_test_images if session.origins.get(name) == "flag"]
+    if wrong:
+        raise UsageError(
+            f"--{wrong[0].replace('moved', 'data').replace('_', '-')} beside --image: it speaks of test images",
+            try_="bench explain --image cat.png --class dog",
+        )
 
     done = [explain_pictures(images, name, workplace=session.place, **options) for name in names]
     lines = [
@@ -142,6 +152,7 @@ def compare(
     explainer: Explainers = None,
     layer: Layers = None,
     limit: Limit = None,
+    slow: Slow = False,
     compute: Annotated[bool, typer.Option("--compute/--no-compute", help="Make the rows that are missing.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder of the page; else runs/compare/N.")] = None,
     moved: Moved = None,
@@ -154,7 +165,7 @@ def compare(
 
     page = api.compare(
         *runs, explainer=split_names(explainer) or None, layer=split_names(layer) or None, limit=parse_limit(limit),
-        compute=compute, out=out, data=moved, device=device, dry_run=dry_run, workplace=session.place,
+        slow=slow, compute=compute, out=out, data=moved, device=device, dry_run=dry_run, workplace=session.place,
     )  # fmt: skip
     if dry_run:
         return Answer({"planned": True}, ())
