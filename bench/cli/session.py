@@ -159,7 +159,7 @@ def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[
         def call(ctx: typer.Context, **values: object) -> None:
             common = {key: values.pop(key) for key in COMMON}
             session = _session(ctx, common)
-            for path in files_named(values):
+            for path in filter(os.path.isfile, files_named(values)):
                 session.teller.say(f"running {path}")
             answer = function(session, **values)
             show(answer, as_json=bool(common["json_"]))
