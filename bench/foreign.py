@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import shlex
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _pickled(path: Path) -> object:
+    _refuse_script(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as reason:  # the unpickler raises many kinds
@@ -100,6 +102,17 @@ def _pickled(path: Path) -> object:
         raise StoreError(
             f"{path} is no whole checkpoint of PyTorch: {_line(reason)}", try_="a whole copy of it, saved by torch.save"
         ) from reason
+
+
+def _refuse_script(path: Path) -> None:
+    """StoreError for a TorchScript archive, which torch would hand to another reader that runs its code."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise StoreError(
+                    f"{path} is a TorchScript archive, which holds code beside its weights",
+                    try_="torch.save(torch.jit.load(FILE).state_dict(), OUT), where the file is trusted",
+                )
 
 
 def _line(reason: Exception) -> str:
@@ -161,6 +174,7 @@ def convert_pickle(path: Path, out: Path) -> int:
         raise UsageError(f"{out} is there already", try_="--convert with another name")
     if not path.is_file():
         raise StoreError(f"no file {path}", try_="--weights with the path of a .pt or .pth file")
+    _refuse_script(path)
     try:
         value = read_inert(path)
     except Exception as reason:  # a damaged pickle raises many kinds

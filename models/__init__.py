@@ -14,6 +14,6 @@ ENTRIES = {
     ),
 }
 LIBRARIES = {
-    "timm": ("bench.models.any_timm:timm_model", "timm:NAME, any classifier of timm's"),
-    "torchvision": ("bench.models.any_torchvision:torchvision_model", "torchvision:NAME, any of its classifiers"),
+    "timm": ("bench.models.any_timm:timm_model", "any of its classifiers, by its name there"),
+    "torchvision": ("bench.models.any_torchvision:torchvision_model", "any of its classifiers, by its name there"),
 }

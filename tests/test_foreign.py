@@ -99,6 +99,11 @@ def empty(path: Path) -> Path:
     return path
 
 
+def script(path: Path) -> Path:
+    torch.jit.script(nn.Linear(2, 2)).save(str(path))
+    return path
+
+
 def text(path: Path) -> Path:
     path.write_text("these are no weights\n")
     return path
@@ -109,6 +114,7 @@ DAMAGED = {
     "text": (text, "no whole checkpoint"),
     "empty": (empty, "no whole checkpoint"),
     "missing": (lambda path: path, "no file"),
+    "TorchScript": (script, "TorchScript archive"),
     "no tensors": (lambda path: saved(path, {"epoch": 3, "lr": 0.1}), "holds no weights: epoch, lr"),
     "a number": (lambda path: saved(path, 3), "holds no weights: a int"),
 }
@@ -183,6 +189,8 @@ def test_converting_takes_no_file_that_is_there_and_leaves_nothing_half_written(
     (tmp_path / "out.safetensors").write_text("mine")
     with pytest.raises(UsageError, match="is there already"):
         convert_pickle(path, tmp_path / "out.safetensors")
+    with pytest.raises(StoreError, match="TorchScript archive"):
+        convert_pickle(script(tmp_path / "s.pt"), tmp_path / "t.safetensors")
     with pytest.raises(StoreError, match="cannot be read"):
         convert_pickle(truncated(tmp_path / "t.pth"), tmp_path / "t.safetensors")
     assert (tmp_path / "out.safetensors").read_text() == "mine"

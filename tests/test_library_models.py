@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -54,6 +55,12 @@ def test_a_resnet_of_timm_with_the_cifar_stem_is_trained_and_explained_at_its_la
     explained = call("explain", "--model", "timm:resnet10t", "--layer", "layer4", "--limit", "2", runs=tmp_path)
     assert explained.exit_code == 0, explained.stderr
     assert sorted(path.stem for path in (tmp_path / "ten" / "explain").glob("*/*.npz")) == ["layer4", "layer4"]
+
+
+def test_libraries_stand_in_the_list_of_models_and_layers_are_found_by_a_forward() -> None:
+    assert "timm:NAME" in call("list", "models").stdout and "torchvision:NAME" in call("list", "models").stdout
+    rows = json.loads(call("list", "layers", "--model", "timm:vit_tiny_patch16_224", "--json").stdout)["layers"]
+    assert rows == [{"name": "patch_embed.proj", "map": "2x2", "channels": 192, "default": "yes"}]
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,9 @@ def _table(rows: Rows) -> Table:
 
 
 def _entries(registry: Registry[object]) -> Rows:
-    return [
-        {"name": one.name, "about": one.problem or one.about, "from": one.owner} for one in registry.entries.values()
-    ]
+    named = [(one.name, one) for one in registry.entries.values()]
+    named += [(f"{one.name}:NAME", one) for one in registry.libraries.values()]
+    return [{"name": name, "about": one.problem or one.about, "from": one.owner} for name, one in named]
 
 
 def _layers(session: Session, model: str) -> Rows:
@@ -71,7 +71,8 @@ def _layers(session: Session, model: str) -> Rows:
 
     spec = session.place.models[model]
     shapes, _ = shapes_of(build_seeded(spec, 10, 0), spec.input_size)
-    maps = {name: shape for name, shape in shapes.items() if len(shape) == 3}
+    # Of a square image a grid is square: what is not are heads x tokens and the like.
+    maps = {name: shape for name, shape in shapes.items() if len(shape) == 3 and shape[1] == shape[2]}
     return [
         {
             "name": name,
