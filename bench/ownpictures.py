@@ -58,7 +58,11 @@ def read_picture(path: Path, edge: int) -> OwnPicture:
             frames, preview = _preview(content)
     except Exception as error:  # Pillow's plug-ins raise about anything on hostile bytes
         kinds = ", ".join(FORMATS)
-        hint = f"a copy of at most {MAX_PIXELS:,} pixels" if "bound" in str(error) else f"one of {kinds}"
+        hint = (
+            f"a copy of at most {MAX_PIXELS:,} pixels"
+            if "bound" in str(error) or "exceeds limit" in str(error)
+            else f"one of {kinds}"
+        )
         raise DataError(f"{path} cannot be read as a picture: {reason_of(error)}", try_=hint) from error
     return OwnPicture(path, pixels, size, words_of(size, mode, frames, edge), preview)
 

@@ -182,6 +182,11 @@ BAD: dict[str, tuple[Callable[[Path], tuple[str, ...]], str]] = {
     "a class that the run does not know": (
         lambda path: ("explain", "--image", str(picture(path / "p.png")), "--class", "dgo"), "did you mean 'dog'"),
     "a class without a picture": (lambda path: ("explain", "--class", "dog"), "no picture named"),
+    "a stem beside --resume": (lambda path: ("train", "--resume", "two", "--stem", "cifar"), "--stem beside --resume"),
+    "test images beside own pictures": (
+        lambda path: ("explain", "--image", str(picture(path / "p.png")), "--limit", "3"), "--limit beside --image"),
+    "statistics that are no numbers": (
+        lambda path: ("adopt", "--weights", str(weights(path / "w.pth")), "--std", "x"), "not made of numbers"),
     "a size that no picture has": (
         lambda path: ("train", "--model", f"{NETS}:build", "--image-size", "0", "--data", "digits"), "pictures of 0x0"),
     "a size the model cannot take": (

@@ -15,6 +15,7 @@ from bench.cli.main import app
 from bench.cli.options import Data, Device, DryRun, ImageSize, Models, Open, SkipBad, Stem, parse_rates, split_names
 from bench.cli.session import Session, command
 from bench.cli.working import result_lines, result_value
+from bench.errors import UsageError
 from bench.modelnames import with_options
 
 if TYPE_CHECKING:
@@ -94,6 +95,12 @@ def train(
         _each(split_names(optimizer)),
         _each(parse_rates(lr)),
     )
+    beside = [name for name in ("stem", "image_size") if session.origins.get(name) == "flag"]
+    if resume is not None and beside:
+        raise UsageError(
+            f"--{beside[0].replace('_', '-')} beside --resume: a run goes on with the settings it has",
+            try_=f"bench train --resume {resume}, or a new run without --resume",
+        )
     if resume is not None and session.origins.get("seeds") != "flag":
         seeds = 1  # variables and bench.toml speak of new runs
     if seeds != 1 or max(len(models), len(optimizers), len(rates)) > 1:
