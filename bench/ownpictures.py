@@ -54,8 +54,8 @@ def read_picture(path: Path, edge: int) -> OwnPicture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is told instead
-            pixels, size, mode = decode(content, edge)
-            frames, preview = _preview(content)
+            pixels, _, mode = decode(content, edge)
+            size, frames, preview = _preview(content)
     except Exception as error:  # Pillow's plug-ins raise about anything on hostile bytes
         kinds = ", ".join(FORMATS)
         hint = (
@@ -67,18 +67,19 @@ def read_picture(path: Path, edge: int) -> OwnPicture:
     return OwnPicture(path, pixels, size, words_of(size, mode, frames, edge), preview)
 
 
-def _preview(content: bytes) -> tuple[int, bytes]:
-    """How many frames the file has, and its first one reduced."""
+def _preview(content: bytes) -> tuple[tuple[int, int], int, bytes]:
+    """(width, height) as a viewer shows the file, how many frames it has, and its first one reduced."""
     with Image.open(BytesIO(content), formats=FORMATS) as opened:
         frames = int(getattr(opened, "n_frames", 1))
-        image = ImageOps.exif_transpose(opened)
+        image = ImageOps.exif_transpose(opened)  # cameras write how they were held
+        size = image.size
         if image.mode.startswith("I"):
             image = image.convert("I").point(lambda level: level / 256).convert("L")
         image = image.convert("RGB")
         image.thumbnail((PREVIEW, PREVIEW), Image.Resampling.BILINEAR, reducing_gap=2.0)
     file = BytesIO()
     image.save(file, "WEBP", quality=85, method=4)
-    return frames, file.getvalue()
+    return size, frames, file.getvalue()
 
 
 def words_of(size: tuple[int, int], mode: str, frames: int, edge: int) -> tuple[str, ...]:

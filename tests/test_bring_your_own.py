@@ -123,6 +123,17 @@ def test_an_odd_picture_is_converted_and_that_is_said(what: str, runs: Path, tmp
     assert words in Path(result.stdout.splitlines()[-1]).read_text()
 
 
+def test_a_photograph_is_read_as_the_camera_was_held(tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 20))
+    image.paste("red", (0, 0, 20, 20))
+    exif = image.getexif()
+    exif[0x0112] = 6  # turned by a quarter: what is left in the file is above
+    image.save(tmp_path / "p.png", exif=exif)
+    found = read_picture(tmp_path / "p.png", 20)
+    assert found.size == (20, 40)
+    assert found.pixels[:, 2, 10].tolist() == [255, 0, 0] and found.pixels[:, 17, 10].tolist() == [0, 0, 0]
+
+
 def test_sixteen_bits_keep_their_upper_half(tmp_path: Path) -> None:
     levels = np.array([[0, 255, 256], [32768, 65535, 511]], dtype=np.uint16).repeat(2, 0).repeat(2, 1)[:3, :3]
     Image.fromarray(levels).save(tmp_path / "p.png")
