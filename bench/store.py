@@ -155,6 +155,12 @@ def _default_name(model: str, data: str, tail: str) -> str:
     return f"{model}-{data[: room - len(model)]}{tail}"
 
 
+def next_folder(parent: Path) -> Path:
+    """The first number above those that there are, as a folder that is not yet there."""
+    numbers = [int(each.name) for each in parent.glob("*") if each.name.isdigit()] if parent.is_dir() else []
+    return parent / str(max(numbers, default=0) + 1)
+
+
 def find_run(runs: Path, name: str) -> Path:
     """The folder of a run: its name, `latest`, or a path to it."""
     if name == "latest":

@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.pictureviews import PicturesPage
 from bench.verdicts import why
 from bench.views import Page
 
@@ -46,7 +47,7 @@ def render_page(page: Page) -> str:
     )
 
 
-def page_json(page: Page) -> str:
+def page_json(page: Page | PicturesPage) -> str:
     """The page as JSON, `schema` first; bytes as base64, numbers that are not finite as null."""
     return json.dumps(_plain(page), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
