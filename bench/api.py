@@ -19,6 +19,7 @@ from bench.errors import UsageError
 from bench.explanations import Explained, data_of_run, explain, newest_run
 from bench.keeping import held
 from bench.machine import choose_device, settled_precision
+from bench.measuring import WHATS, Timed, measure
 from bench.recipefiles import recipe_of
 from bench.recipes import CHANGES, Changes
 from bench.registry import one_of, settled
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
     from bench.evaluation import Scores
 
 __all__ = [
+    "WHATS",
     "Explained",
     "Sweep",
+    "Timed",
     "Workplace",
     "compare",
     "demonstrate",
@@ -46,6 +49,7 @@ __all__ = [
     "export_figure",
     "find_learning_rate",
     "markdown_of",
+    "measure",
     "newest_run",
     "page_of",
     "report",

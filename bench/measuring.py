@@ -1,0 +1,306 @@
+"""`bench.measure`: names in, a timing out, with its plan told first."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import surroundings
+from bench.arms import Request, Subject
+from bench.choosing import INPUT_LAYER
+from bench.errors import UsageError
+from bench.explanations import find_explainers
+from bench.machine import choose_device, describe_device, environment, product_rate, reuse_memory, settled_precision
+from bench.rates import MIN_ROUNDS
+from bench.registry import did_you_mean, one_of, settled, short
+from bench.starting import duration
+from bench.store import find_run
+from bench.summary import summarise
+from bench.thresholds import Threshold, parse_threshold
+from bench.timing import BATCH_SIZE, BUDGET, LATENCY, PROCESS, ROUNDS, Measured, Settings, make_workshop
+from bench.timings import TIMING_SCHEMA, Timing, write_timing
+from bench.trained import open_run
+from bench.training import BACKWARD_COST, EFFICIENCY
+from bench.weights import build_seeded
+from bench.workplace import Workplace
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.contracts import ExplainerSpec
+
+WHATS = ("forward", "train", "explain")
+EXPLAINERS = ("gradcam", "captum", "reference")
+DEFAULT_LAYERS = 2  # the last ones that the model names
+SHIPPED = "_shipped"  # what the registered finished picture of a library is called behind the explainer's name
+CLASSES = 10
+BUDGET_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?")
+SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A timing, its file, and the thresholds that were read before it."""
+
+    timing: Timing
+    path: Path
+    thresholds: tuple[Threshold, ...]
+
+
+def measure(  # noqa: PLR0913 (one parameter for each option of the command)
+    model: str | Sequence[str] | None = None,
+    *,
+    run: str | Sequence[str] | None = None,
+    what: str | Sequence[str] = WHATS,
+    explainer: str | Sequence[str] | None = None,
+    layer: str | Sequence[str] | None = None,
+    batch_size: int = BATCH_SIZE,
+    rounds: int = ROUNDS,
+    budget: float | str = BUDGET,
+    baseline: str | Sequence[str] = (),
+    memory: bool = True,
+    fail_if: Sequence[str] = (),
+    device: str = "auto",
+    workplace: Workplace | None = None,
+) -> Timed:
+    """Time models and explainers in turns on one machine, and store every raw sample.
+
+    Args:
+        model: registered names or path/to/file.py:attribute, with weights from a seed; with neither this nor `run`
+            the models that come with bench.
+        run: names of runs, timed with their weights.
+        what: `forward`, `train` and `explain`.
+        explainer: timed on the baseline model; by default gradcam, captum and reference.
+        layer: dotted module names; by default the last two that the baseline model names.
+        rounds: each gives one figure an arm; fewer where the budget asks for it, never under six.
+        budget: seconds, or words such as `5m`.
+        baseline: a model's and an explainer's name that the others are compared with; by default the first of each.
+        memory: peak memory too, on a CPU by a process of its own for each arm.
+        fail_if: thresholds, read before anything is timed; see `bench.thresholds`.
+
+    Returns:
+        The timing, stored in the run's folder where one run was timed and no other model, else in that of all runs.
+
+    Raises:
+        UsageError: a name or value that cannot be meant, before anything is timed.
+        ContractError: an explainer that breaks its contract.
+    """
+    place, where = workplace or Workplace(), choose_device(device)
+    settings = Settings(
+        _batch(batch_size), _rounds(rounds), seconds_of(budget), baselines=_names(baseline), memory=memory
+    )
+    kinds = _names(what)
+    for kind in kinds:
+        one_of("--what", kind, WHATS)
+    subjects = _subjects(_names(model), _names(run), place, where)
+    base = next((label for label in subjects if label in settings.baselines), next(iter(subjects)))
+    specs = find_explainers(_names(explainer) or EXPLAINERS, place) if "explain" in kinds else {}
+    layers = _names(layer) or place.models[subjects[base].model].layers[-DEFAULT_LAYERS:]
+    requests, entries = _requests(kinds, list(subjects), base, specs=specs, layers=layers, place=place)
+    _check_baselines(settings.baselines, subjects, specs)
+    thresholds = tuple(parse_threshold(text, [one.name for one in requests]) for text in fail_if)
+    reuse_memory(where)
+    place.progress.say(_plan(requests, subjects, entries, settings=settings, device=where))
+    shop = make_workshop(requests, subjects, entries, device=where, settings=settings, progress=place.progress)
+    timing = _timing(shop.measure(), subjects, settings, device=where, place=place)
+    folder = find_run(place.runs, _names(run)[0]) if len(subjects) == 1 and _names(run) else place.runs
+    return Timed(timing, write_timing(folder, timing), thresholds)
+
+
+# --- what is meant --------------------------------------------------------------------------------------------
+
+
+def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One name or several, each once."""
+    return (value,) if isinstance(value, str) else tuple(dict.fromkeys(value or ()))
+
+
+def _batch(value: int) -> int:
+    if value < 1:
+        raise UsageError(f"--batch-size {value} is below 1", try_="--batch-size 64")
+    return value
+
+
+def _rounds(value: int) -> int:
+    if value < 1:
+        raise UsageError(f"--rounds {value} is below 1", try_="--rounds 12")
+    return value
+
+
+def seconds_of(budget: float | str) -> float:
+    """Seconds of `300`, `300s`, `5m` or `0.5h`; UsageError for anything else."""
+    if not isinstance(budget, str):
+        return float(budget)
+    found = BUDGET_FORM.fullmatch(budget.strip())
+    if found is None or float(found[1]) <= 0:
+        raise UsageError(f"--budget {budget} is no time", try_="--budget 5m")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def _subjects(models: Sequence[str], runs: Sequence[str], place: Workplace, device: torch.device) -> dict[str, Subject]:
+    """Every model by the label that arms name it with."""
+    import torch
+
+    names = models or (() if runs else [name for name, one in place.models.entries.items() if one.owner == "bench"])
+    found: list[Subject] = []
+    for name in names:
+        spec = place.models[settled(name)]
+        net = build_seeded(spec, CLASSES, 0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        found.append(Subject(short(name), settled(name), net.eval().requires_grad_(False), spec.input_size))
+    for name in runs:
+        run = open_run(find_run(place.runs, name), place.models, device)
+        found.append(Subject(run.record.name, run.record.model, run.model, run.spec.input_size, run.checkpoint))
+    _check_subjects(found)
+    return {each.label: each for each in found}
+
+
+def _check_subjects(subjects: Sequence[Subject]) -> None:
+    labels = [each.label for each in subjects]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two models are called '{twice}'", try_="one of them, or a copy of the file by another name")
+    odd = next((each for each in subjects if each.input_size != subjects[0].input_size), None)
+    if odd is not None:
+        raise UsageError(
+            f"'{odd.label}' takes images of {odd.input_size} pixels, '{subjects[0].label}' of "
+            f"{subjects[0].input_size}: rates of different images cannot be compared",
+            try_="bench time for each size",
+        )
+
+
+def _requests(
+    kinds: Sequence[str],
+    labels: Sequence[str],
+    base: str,
+    *,
+    specs: Mapping[str, ExplainerSpec],
+    layers: Sequence[str],
+    place: Workplace,
+) -> tuple[list[Request], dict[str, ExplainerSpec]]:
+    """Every arm by name, and the explainers that they call."""
+    found = [Request("forward", label) for label in labels if "forward" in kinds]
+    found += [Request("train", label) for label in labels if "train" in kinds]
+    entries = dict(specs)
+    for name, spec in specs.items():
+        for grid in (INPUT_LAYER,) if spec.output == "input" else layers:
+            found.append(Request("explain", base, short(name), grid, name))
+            if spec.output == "picture":
+                continue  # it is the library's own artefact already
+            shipped = name + SHIPPED
+            if shipped in place.explainers:
+                entries[shipped] = place.explainers[shipped]
+            found.append(Request("shipped", base, short(name), grid, shipped if shipped in entries else name))
+    return found, entries
+
+
+def _check_baselines(
+    baselines: Sequence[str], subjects: Mapping[str, Subject], specs: Mapping[str, ExplainerSpec]
+) -> None:
+    known = [*subjects, *(short(name) for name in specs)]
+    for name in baselines:
+        if name not in known:
+            raise UsageError(
+                f"--baseline {name} is not timed{did_you_mean(name, known)}", try_=f"one of: {', '.join(known)}"
+            )
+
+
+# --- how long it will take ------------------------------------------------------------------------------------
+
+
+def _plan(
+    requests: Sequence[Request],
+    subjects: Mapping[str, Subject],
+    specs: Mapping[str, ExplainerSpec],
+    *,
+    settings: Settings,
+    device: torch.device,
+) -> str:
+    """The arms in words, and how long they will take, judged by FLOP and the machine's matrix product."""
+    rates = {
+        each: EFFICIENCY[each] * product_rate(device, each) for each in ("fp32", settled_precision("auto", device))
+    }
+    flops = {
+        label: 2.0 * summarise(one.net, one.input_size).macs * settings.batch_size for label, one in subjects.items()
+    }
+    seconds = [
+        flops[one.model]
+        * (BACKWARD_COST if one.what == "train" else specs[one.entry].cost(one.layer) if one.entry else 1.0)
+        / rates[settled_precision("auto", device) if one.what == "train" else "fp32"]
+        for one in requests
+    ]
+    blocks = [max(each * 2, each + settings.block) for each in seconds]
+    fresh = PROCESS if settings.memory and device.type == "cpu" else 0.0
+    fixed = sum(3 * block + LATENCY + fresh for block in blocks)
+    whole = fixed + 2 * settings.rounds * sum(blocks)
+    least = fixed + 2 * min(settings.rounds, MIN_ROUNDS) * sum(blocks)
+    told = min(whole, max(settings.budget, least))
+    shrunk = "" if whole <= settings.budget else f" (all {settings.rounds} would take {duration(whole)})"
+    return (
+        f"{len(requests)} arms in up to {settings.rounds} rounds forwards and backwards, batch {settings.batch_size}, "
+        f"on {describe_device(device)}: about {duration(told)}{shrunk}"
+    )
+
+
+# --- what is stored -------------------------------------------------------------------------------------------
+
+
+def _timing(
+    found: Measured,
+    subjects: Mapping[str, Subject],
+    settings: Settings,
+    *,
+    device: torch.device,
+    place: Workplace,
+) -> Timing:
+    facts = environment(device)
+    versions = facts["versions"]
+    return Timing(
+        schema=TIMING_SCHEMA,
+        what="time",
+        id=place.timing,
+        created=place.created,
+        command=place.command,
+        commit=surroundings.commit(),
+        host=surroundings.host(),
+        system=str(facts["system"]),
+        device=describe_device(device),
+        device_type=device.type,
+        threads=_whole(facts["threads"]),
+        versions=versions if isinstance(versions, dict) else {},
+        models={label: {"model": one.model, "checkpoint": one.checkpoint} for label, one in subjects.items()},
+        batch_size=settings.batch_size,
+        image_size=next(iter(subjects.values())).input_size,
+        memory_format="channels_last",
+        rounds=found.rounds,
+        rounds_asked=settings.rounds,
+        budget_seconds=settings.budget,
+        block_seconds=settings.block,
+        seconds=found.seconds,
+        before=found.before,
+        after=found.after,
+        others=found.others,
+        arms=found.arms,
+        samples=found.samples,
+        notes=_notes(found, settings),
+    )
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _notes(found: Measured, settings: Settings) -> tuple[str, ...]:
+    """What a reader should know before believing the figures."""
+    notes = [surroundings.busy_words(found.others, found.before, cores=os.cpu_count() or 1)]
+    if found.unsettled:
+        notes.append(f"did not settle within 10 s of warm-up: {', '.join(found.unsettled)}")
+    if found.rounds < settings.rounds:
+        notes.append(f"{found.rounds} rounds instead of {settings.rounds}, to keep to the budget")
+    noisy = [arm.name for arm in found.arms if arm.grade != "steady"]
+    if noisy:
+        notes.append(f"spread over 10 %: {', '.join(noisy)}; close other programs, or ask for more --rounds")
+    return tuple(filter(None, notes))
