@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MIN_ROUNDS = 6  # below, no interval of the median reaches 95 %
 LEVEL = 0.95
+CLAIM_LEVEL = 0.99  # a table holds many ratios, and a false claim in every twentieth would be one in most tables
 NOISY, UNUSABLE = 0.10, 0.25  # interquartile range over median
 
 
@@ -47,8 +48,8 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval |
 
 
 def ratio_interval(ratios: Sequence[float]) -> Interval | None:
-    """The interval by which a difference is claimed."""
-    return median_interval(ratios)
+    """The interval by which a difference is claimed: 99 %, below eight rounds the widest there is (of six 96.9 %)."""
+    return median_interval(ratios, CLAIM_LEVEL) or median_interval(ratios)
 
 
 def median(values: Sequence[float]) -> float:
@@ -90,14 +91,14 @@ def verdict(interval: Interval | None, *grades: Grade) -> Verdict:
 
 
 def decimals(low: float | None, high: float | None, value: float) -> int:
-    """Decimals that an interval supports: the first digit of half its width is the last one shown.
+    """Decimals that an interval supports: two digits of half its width, so that an end never looks like a neighbour.
 
-    Without an interval two digits of the value are shown.
+    Without an interval two digits of the value are shown; where all rounds are alike, four.
     """
-    half = abs(value) / 20 if low is None or high is None else (high - low) / 2
-    if half <= 0:  # all rounds alike
-        half = abs(value) / 2000
-    return max(0, -math.floor(math.log10(half))) if half > 0 else 0
+    half = abs(value) if low is None or high is None else (high - low) / 2
+    if half <= 0:
+        half = abs(value) / 100
+    return max(0, 1 - math.floor(math.log10(half))) if half > 0 else 0
 
 
 def number_words(value: float, low: float | None, high: float | None) -> str:

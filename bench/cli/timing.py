@@ -128,7 +128,7 @@ def cells(arm: ArmTiming) -> tuple[str, ...]:
 def _gflop(arm: ArmTiming) -> str:
     if arm.gflop is None:
         return "–"
-    return f"{arm.gflop:.2f}" + (f" (floor {arm.floor_gflop:.2f})" if arm.floor_gflop is not None else "")
+    return f"{arm.gflop:.3g}" + (f" (floor {arm.floor_gflop:.3g})" if arm.floor_gflop is not None else "")
 
 
 def _limit(arm: ArmTiming) -> str:
