@@ -39,12 +39,11 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval |
     n = len(values)
     if n < MIN_ROUNDS:
         return None
-    found = quantile_test(values, q=0.0, p=0.5).confidence_interval(level)
-    low, high = float(found.low), float(found.high)
-    if math.isnan(low) or math.isnan(high):
+    ranks = quantile_test(range(n), q=0.0, p=0.5).confidence_interval(level)  # which of the ordered values
+    if math.isnan(ranks.low) or math.isnan(ranks.high):
         return None
-    ranks = quantile_test(range(n), q=0.0, p=0.5).confidence_interval(level)
-    return Interval(low, high, float(1 - 2 * binom.cdf(int(ranks.low), n, 0.5)))
+    low, high, ordered = int(ranks.low), int(ranks.high), sorted(values)
+    return Interval(float(ordered[low]), float(ordered[high]), float(1 - 2 * binom.cdf(low, n, 0.5)))
 
 
 def ratio_interval(ratios: Sequence[float]) -> Interval | None:

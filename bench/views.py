@@ -124,6 +124,8 @@ class CellView:
         missing: rows that were wanted and are not there.
         ms_per_image: milliseconds an image for the whole call that made it; None when never measured.
         layers_per_call, targets_per_call: what that call computed at once.
+        picture: whether it holds a library's finished pictures, which skip the page's own post-processing.
+        steps: how the library made them, in words.
     """
 
     run: int
@@ -139,6 +141,8 @@ class CellView:
     ms_per_image: float | None
     layers_per_call: int
     targets_per_call: int
+    picture: bool = False
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,7 @@ GRADCAM_SHIPPED = ExplainerSpec(
         "resized bilinearly (half-pixel centres)",
         "smallest value subtracted, divided by largest + 1e-7, again",
     ),
+    joint=False,
     cost=picture_cost,
 )
 CAPTUM_SHIPPED = ExplainerSpec(
@@ -166,5 +167,6 @@ CAPTUM_SHIPPED = ExplainerSpec(
         "ReLU",
         "divided by the value at 98 % of the cumulative sum, cut at 1",
     ),
+    joint=False,
     cost=gradcam_cost,
 )

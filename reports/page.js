@@ -299,6 +299,7 @@ function gallery(data) {
   function mapFor(item, run, column, role, target) {
     const { cell, rows } = lookUp(item, run, column);
     if (!cell) return { words: "not computed" };
+    if (cell.picture && role === "difference") return { words: "no raw map", quiet: true };
     if (role === "predicted" && target < 0) return { words: "image unknown to this run" };
     if (role === "difference") return differenceOf(cell, rows);
     const row = role === "asked" ? rows?.asked.get(target) : rows?.[role];
@@ -321,14 +322,16 @@ function gallery(data) {
     const label = make("b", {}, state.layers.size > 1 ? column.layer : "");
     if (found.words) return make("figure", { class: "map" }, make("div", { class: found.quiet ? "blank quiet" : "blank" }, found.words), make("figcaption", {}, label));
     const { cell, values, top, signed } = found;
-    const element = canvas(`${column.explainer} ${column.layer} ${about}, largest raw value ${figure(top)}`, (context) => {
-      const options = { scale: state.scale === "image" ? shared() : 0, smooth: state.smooth };
+    const size = cell.picture ? "a finished picture of the library" : `largest raw value ${figure(top)}`;
+    const element = canvas(`${column.explainer} ${column.layer} ${about}, ${size}`, (context) => {
+      // A finished picture is on the scale from 0 to 1 already.
+      const options = { scale: cell.picture ? 1 : state.scale === "image" ? shared() : 0, smooth: state.smooth };
       const grey = (signed ? centred : scaled)(values, cell.height, cell.width, PIXELS, options);
       paintPicture(context, item);
       paintOver(context, colour(grey, signed ? diverging : sequential));
     });
     return make("figure", { class: "map" }, element,
-      make("figcaption", {}, label, make("span", {}, (signed ? "±" : "") + figure(top))));
+      make("figcaption", {}, label, make("span", {}, cell.picture ? "0 to 1" : (signed ? "±" : "") + figure(top))));
   }
 
   /** Rows of maps of one run: the roles the view asks for, then classes that were asked for by number. */
@@ -367,7 +370,7 @@ function gallery(data) {
   function sharedScale(item) {
     let known;
     return () => (known ??= Math.max(...chosen("runs").flatMap((run) =>
-      rolesOf(item, run).flatMap(([role, target]) => columns().map((column) => mapFor(item, run, column, role, target).top || 0)))));
+      rolesOf(item, run).flatMap(([role, target]) => columns().map((column) => mapFor(item, run, column, role, target)).map((found) => (found.cell?.picture ? 0 : found.top || 0))))));
   }
 
   function card(item) {

@@ -84,6 +84,7 @@ def _cell(cell: CellView, rows: Sequence[_Row]) -> dict[str, object]:
         "layer": cell.layer,
         "height": cell.height,
         "width": cell.width,
+        "picture": cell.picture,
         "item": [position for position, _ in rows],
         "target": [one.target for _, one in rows],
         "role": _base64(bytes(ROLES.index(one.role) for _, one in rows)),

@@ -82,24 +82,24 @@ class Driver:
     def __init__(self, fails: bool = False) -> None:
         self.fails, self.open = fails, 0
 
-    def nvmlInit(self) -> None:  # noqa: N802 (the library's name)
+    def nvmlInit(self) -> None:
         if self.fails:
             raise self.NVMLError
         self.open += 1
 
-    def nvmlShutdown(self) -> None:  # noqa: N802
+    def nvmlShutdown(self) -> None:
         self.open -= 1
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
         return index
 
-    def nvmlDeviceGetClockInfo(self, handle: int, which: int) -> int:  # noqa: N802
+    def nvmlDeviceGetClockInfo(self, handle: int, which: int) -> int:
         return 1000 * which
 
-    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:  # noqa: N802
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
         return 345_000
 
-    def nvmlDeviceGetTemperature(self, handle: int, which: int) -> int:  # noqa: N802
+    def nvmlDeviceGetTemperature(self, handle: int, which: int) -> int:
         return 51
 
 
