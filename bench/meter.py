@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,8 +83,13 @@ def block(work: Callable[[], object], seconds: float, *, threads: int | None = N
         Calls between two readings, and the seconds of each such group in run order.
     """
     import torch
+
+    log = logging.getLogger("torch.utils.cpp_extension")
+    level = log.level
+    log.setLevel(logging.ERROR)  # the Timer can time C++, too, and warns where it finds a compiler and no GPU
     from torch.utils.benchmark import Timer
 
+    log.setLevel(level)
     timer = Timer("work()", globals={"work": work}, num_threads=threads or torch.get_num_threads())
     found = timer.blocked_autorange(min_run_time=seconds)
     return found.number_per_run, list(found.raw_times)
