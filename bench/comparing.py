@@ -35,10 +35,13 @@ from bench.postprocess import PIPELINE
 from bench.provenance import provenance
 from bench.registry import short
 from bench.stats import mcnemar, paired_difference
+from bench.store import CHECKPOINT
+from bench.verdictfile import read_judgement
 from bench.views import Estimate, Page, PairTest, RunView
 
 if TYPE_CHECKING:
     from bench.contracts import Cell, Integers
+    from bench.verdicts import Verdict
 
     Keys = set[tuple[int, int]]
 
@@ -134,7 +137,17 @@ def run_page(data: RunData, *, created: str) -> Page:
         findings=run_findings(view, shared),
         agreements=shared,
         wanted=len(ids),
+        verdicts=_verdicts(data),
     )
+
+
+def _verdicts(data: RunData) -> tuple[Verdict, ...]:
+    """What was judged of the cells that the run has, by layer; a cell made anew by another revision is not judged."""
+    judgement = read_judgement(data.folder, data.record.artefacts.get(CHECKPOINT, ""))
+    there = {(cell.explainer, cell.layer, cell.revision) for cell in data.cells}
+    judged = judgement.verdicts if judgement else ()
+    found = [one for one in judged if (one.explainer, one.layer, one.revision) in there]
+    return tuple(replace(one, explainer=short(one.explainer)) for one in sorted(found, key=lambda one: one.layer))
 
 
 def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str) -> Page:

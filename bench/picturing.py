@@ -125,19 +125,31 @@ def find_recipe(
         tolerance: the most that any value may differ by, of the largest value of its map.
         nearest_to: another recipe than ours to prefer; then nothing that libraries use counts.
     """
-    top = found.abs().amax(dim=(1, 2), keepdim=True)
-    limit = tolerance * torch.where(top > 0, top, torch.ones_like(top))
     size = (int(found.shape[1]), int(found.shape[2]))
-    fitting = [recipe for recipe, made in all_replays(raw, size) if bool(((made - found).abs() <= limit).all())]
+    one = int(found.flatten(1).std(dim=1, correction=0).argmax()) if len(found) else 0  # the map that tells most
+    own, example = found[one : one + 1], raw[one : one + 1]
+    likely = [recipe for recipe, made in all_replays(example, size) if fits(made, own, tolerance)]
+    fitting = [recipe for recipe in likely if fits(replayed(raw, recipe, size), found, tolerance)]
     known = [recipe for recipe in KNOWN if recipe in fitting and nearest_to == OURS]
     return min(known or fitting, key=lambda recipe: distance(recipe, nearest_to), default=None)
 
 
+def fits(made: Tensor, found: Tensor, tolerance: float) -> bool:
+    """Whether no value differs by more than `tolerance` of the largest value of its map."""
+    top = found.abs().amax(dim=(1, 2), keepdim=True)
+    limit = tolerance * torch.where(top > 0, top, torch.ones_like(top))
+    return bool(((made - found).abs() <= limit).all())
+
+
 def all_replays(raw: Tensor, size: tuple[int, int]) -> Iterator[tuple[PictureRecipe, Tensor]]:
-    """Every recipe with the pictures it makes; what recipes share is computed once."""
-    for relu, scale, resize in product(("before", "none"), SCALES, RESIZES):
+    """Every recipe with the pictures it makes; what recipes share is computed once.
+
+    Where there is nothing to resize, the slots that resize and scale again stay as they are in a raw map.
+    """
+    same = tuple(raw.shape[1:]) == size
+    for relu, scale, resize in product(("before", "none"), SCALES, ("bilinear",) if same else RESIZES):
         pixels = resized(SCALES[scale][0](raw.relu() if relu == "before" else raw), resize, size)
-        for again, (function, _) in SCALES.items():
+        for again, (function, _) in list(SCALES.items())[: 1 if same else None]:
             yield PictureRecipe(relu, scale, resize, again), function(pixels)
             if relu == "none":
                 yield PictureRecipe("after", scale, resize, again), function(pixels.relu())

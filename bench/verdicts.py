@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 VERDICTS_SCHEMA = 1
+SEEN = 5e-4  # on the scale from 0 to 1: a smaller step is not shown
 VERDICTS = ("same", "same up to rounding", "other recipe", "another method", "wrong", "failed")
 Word = Literal["same", "same up to rounding", "other recipe", "another method", "wrong", "failed"]
 
@@ -129,3 +130,12 @@ class Judgement:
     versions: Mapping[str, str]
     ids: tuple[int, ...]
     verdicts: tuple[Verdict, ...] = field(default=())
+
+
+def why(one: Verdict) -> str:
+    """The cause, the steps that make a difference with their sizes, and whose bits are the same."""
+    steps = "; ".join(f"{step.words} ({step.difference:.2f})" for step in one.steps if step.difference >= SEEN)
+    if one.verdict == "wrong":
+        return f"{one.words}. Its recipe besides: {steps}" if steps else one.words
+    equal = f"bit for bit as {', '.join(one.equal_to)}" if one.verdict == "same" else ""
+    return ". ".join(filter(None, (equal, steps, one.words)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.contracts import Status
+from bench.verdicts import Verdict
 
 Role = Literal["predicted", "true", "both", "asked"]
 
@@ -241,6 +242,7 @@ class Page:
         title: a finding, not a label.
         pipeline: what happens to a raw map before it is seen, in words.
         provenance: groups of (heading, ((label, value), ...)).
+        verdicts: of a run page, what `bench judge` found of its cells.
         shown, wanted: images in the gallery, and images there are to show.
     """
 
@@ -260,3 +262,4 @@ class Page:
     wanted: int
     pipeline: str
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    verdicts: tuple[Verdict, ...] = ()

@@ -70,7 +70,7 @@ def occlusion(model: nn.Module, layers: Sequence[str], images: Tensor, targets: 
     """Occlusion: the drop of the target's logit when one 4x4 patch becomes the mean colour, patch after patch.
 
     Patches lie side by side. Every pixel of a patch holds the patch's drop, and so does every channel, of which
-    Captum gives three: here they are one, not their sum. All targets share the forward passes.
+    Captum gives three: here they are one, not their sum. Captum divides in float32. All targets share the passes.
 
     Args:
         As the contract has them (`bench.contracts.Explainer`); layers must be ("input",); H and W at least 4.

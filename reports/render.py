@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.verdicts import why
 from bench.views import Page
 
 from . import charts, views, words
@@ -61,6 +62,7 @@ def _environment() -> Environment:
     )
     names = ("percent", "points", "count", "rate", "per_second", "small", "p_value", "correlation", "moment", "plural")
     environment.filters.update({name: getattr(words, name) for name in names})
+    environment.filters["why"] = why
     environment.globals.update(WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, MOST_CLASSES=views.MOST_CLASSES)
     return environment
 

@@ -95,7 +95,8 @@ def _anchors(page: Page) -> frozenset[str]:
     """The places a finding may link to; another one is shown as plain text."""
     fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "errors", "provenance"}
     own = {"classes", "confusion"} if page.kind == "run" else {"agreement"}
-    shown = ({"agreement"} if page.agreements else set()) | ({"pairs"} if page.pairs else set())
+    tables = {"verdicts": page.verdicts, "agreement": page.agreements, "pairs": page.pairs}
+    shown = {name for name, rows in tables.items() if rows}
     return frozenset(fixed | own | shown | {f"i{item.id}" for item in page.gallery})
 
 

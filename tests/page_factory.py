@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from bench.verdicts import VERDICTS, Step, Verdict
 from bench.views import (
     Agreement,
     Average,
@@ -174,6 +175,7 @@ def make_page(
     )
     pictures = digit_pictures()[:images] if pixels is None else pixels
     gallery = tuple(_item(n, pictures[n], views, cells, len(classes), rng, gaps) for n in range(images))
+    judged = tuple(_verdict(k, cell) for k, cell in enumerate(cells)) if kind == "run" else ()
     return Page(
         schema=1,
         kind=kind,
@@ -192,6 +194,7 @@ def make_page(
         runs=views,
         cells=cells,
         agreements=_agreements(runs, explainers, layers, images),
+        verdicts=judged,
         pairs=tuple(
             PairTest(a, b, 5, 7, 0.774, Estimate(0.0056, -0.012, 0.023))
             for a in range(runs)
@@ -240,6 +243,18 @@ def _item(
             quantise(random_map(rng, cell.height), cell=index, role=role, target=target) for role, target in targets
         ]
     return GalleryItem(3 * n + 1, f"test/{true}/{n:04d}.png", true, picture.tobytes(), tuple(said), tuple(maps))
+
+
+def _verdict(k: int, cell: CellView) -> Verdict:
+    """Each word in turn; words of an error may be anybody's."""
+    word = VERDICTS[k % len(VERDICTS)]
+    steps = (Step("nearest cell instead of bilinear", 0.47),) if word == "other recipe" else ()
+    words = HOSTILE[k % len(HOSTILE)] if word in ("wrong", "failed") else ""
+    equal = ("reference",) if word == "same" else ()
+    return Verdict(
+        cell.explainer, cell.layer, 1, word, words=words, steps=steps, difference=0.5, moved=1e-6, images=8,
+        equal_to=equal,
+    )  # fmt: skip
 
 
 def _agreements(

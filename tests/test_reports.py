@@ -20,6 +20,7 @@ from bench.reports.markdown import run_markdown
 from bench.reports.payload import gallery_json
 from bench.reports.render import page_json, render_page
 from bench.reports.sprites import sprite_sheet
+from bench.verdicts import why
 from bench.views import EpochPoint, Finding
 
 TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
@@ -120,6 +121,16 @@ def test_finished_pictures_are_named_with_their_steps_and_marked_in_the_data(kin
     assert "own finished picture" not in text_of(render_page(page))
     carried = [cell["picture"] for cell in data_of(made)["cells"]]
     assert carried == [cell.picture for cell in cells]
+
+
+def test_verdicts_of_a_run_stand_in_a_table_with_their_reasons() -> None:
+    page = make_page(images=1)
+    text = text_of(render_page(page))
+    assert "Verdicts" in text
+    for one in page.verdicts:
+        reason = " ".join((why(one) or "–").split())
+        assert f"{one.verdict} {reason} 0.5 1.0e-6 8" in text
+    assert "Verdicts" not in text_of(render_page(replace(page, verdicts=())))
 
 
 def test_sprite_sheet_holds_every_picture_without_loss() -> None:

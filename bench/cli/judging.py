@@ -15,12 +15,12 @@ from bench.cli.main import app
 from bench.cli.options import Device, DryRun, Explainers, Layers, Moved, split_names
 from bench.cli.session import Session, command
 from bench.errors import ThresholdError, UsageError
+from bench.verdicts import why
 
 if TYPE_CHECKING:
     from bench.verdicts import Verdict
 
 STYLES = {"wrong": "bold red", "failed": "red", "other recipe": "yellow", "another method": "dim"}
-SEEN = 5e-4  # on the scale from 0 to 1: a smaller step is not shown
 
 
 @command(app, "judge", epilog="bench judge latest --explainer gradcam --layer layer4.1.bn2")
@@ -104,15 +104,6 @@ def _rows(verdicts: Sequence[Verdict]) -> list[tuple[str, Verdict]]:
         key = (one.layer, one.words) if alike else place
         rows.setdefault(key, ([], one))[0].append(short(one.explainer))
     return [(" = ".join(names), one) for names, one in rows.values()]
-
-
-def why(one: Verdict) -> str:
-    """The cause, the steps that make a difference with their sizes, and whose bits are the same."""
-    steps = "; ".join(f"{step.words} ({step.difference:.2f})" for step in one.steps if step.difference >= SEEN)
-    if one.verdict == "wrong":
-        return f"{one.words}. Its recipe besides: {steps}" if steps else one.words
-    equal = f"bit for bit as {', '.join(one.equal_to)}" if one.verdict == "same" else ""
-    return ". ".join(filter(None, (equal, steps, one.words)))
 
 
 def size(value: float | None) -> str:
