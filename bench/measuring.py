@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING
 
 from bench import surroundings
 from bench.arms import Request, Subject
-from bench.choosing import INPUT_LAYER
 from bench.errors import UsageError
 from bench.explanations import find_explainers
+from bench.lineup import check_baselines, find_subjects, line_up
 from bench.machine import choose_device, describe_device, environment, product_rate, reuse_memory, settled_precision
 from bench.rates import MIN_ROUNDS
-from bench.registry import did_you_mean, one_of, settled, short
+from bench.registry import one_of
 from bench.starting import duration
 from bench.store import find_run
 from bench.summary import summarise
 from bench.thresholds import Threshold, parse_threshold
 from bench.timing import BATCH_SIZE, BUDGET, LATENCY, PROCESS, ROUNDS, Measured, Settings, make_workshop
 from bench.timings import TIMING_SCHEMA, Timing, write_timing
-from bench.trained import open_run
 from bench.training import BACKWARD_COST, EFFICIENCY
-from bench.weights import build_seeded
 from bench.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
 WHATS = ("forward", "train", "explain")
 EXPLAINERS = ("gradcam", "captum", "reference")
 DEFAULT_LAYERS = 2  # the last ones that the model names
-SHIPPED = "_shipped"  # what the registered finished picture of a library is called behind the explainer's name
-CLASSES = 10
 BUDGET_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?")
 SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -96,12 +92,12 @@ def measure(  # noqa: PLR0913 (one parameter for each option of the command)
     kinds = _names(what)
     for kind in kinds:
         one_of("--what", kind, WHATS)
-    subjects = _subjects(_names(model), _names(run), place, where)
+    subjects = find_subjects(_names(model), _names(run), place, where)
     base = next((label for label in subjects if label in settings.baselines), next(iter(subjects)))
     specs = find_explainers(_names(explainer) or EXPLAINERS, place) if "explain" in kinds else {}
     layers = _names(layer) or place.models[subjects[base].model].layers[-DEFAULT_LAYERS:]
-    requests, entries = _requests(kinds, list(subjects), base, specs=specs, layers=layers, place=place)
-    _check_baselines(settings.baselines, subjects, specs)
+    requests, entries = line_up(kinds, list(subjects), base, specs=specs, layers=layers, place=place)
+    check_baselines(settings.baselines, subjects, specs)
     thresholds = tuple(parse_threshold(text, [one.name for one in requests]) for text in fail_if)
     reuse_memory(where)
     place.progress.say(_plan(requests, subjects, entries, settings=settings, device=where))
@@ -139,73 +135,6 @@ def seconds_of(budget: float | str) -> float:
     if found is None or float(found[1]) <= 0:
         raise UsageError(f"--budget {budget} is no time", try_="--budget 5m")
     return float(found[1]) * SECONDS[found[2]]
-
-
-def _subjects(models: Sequence[str], runs: Sequence[str], place: Workplace, device: torch.device) -> dict[str, Subject]:
-    """Every model by the label that arms name it with."""
-    import torch
-
-    names = models or (() if runs else [name for name, one in place.models.entries.items() if one.owner == "bench"])
-    found: list[Subject] = []
-    for name in names:
-        spec = place.models[settled(name)]
-        net = build_seeded(spec, CLASSES, 0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        found.append(Subject(short(name), settled(name), net.eval().requires_grad_(False), spec.input_size))
-    for name in runs:
-        run = open_run(find_run(place.runs, name), place.models, device)
-        found.append(Subject(run.record.name, run.record.model, run.model, run.spec.input_size, run.checkpoint))
-    _check_subjects(found)
-    return {each.label: each for each in found}
-
-
-def _check_subjects(subjects: Sequence[Subject]) -> None:
-    labels = [each.label for each in subjects]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice is not None:
-        raise UsageError(f"two models are called '{twice}'", try_="one of them, or a copy of the file by another name")
-    odd = next((each for each in subjects if each.input_size != subjects[0].input_size), None)
-    if odd is not None:
-        raise UsageError(
-            f"'{odd.label}' takes images of {odd.input_size} pixels, '{subjects[0].label}' of "
-            f"{subjects[0].input_size}: rates of different images cannot be compared",
-            try_="bench time for each size",
-        )
-
-
-def _requests(
-    kinds: Sequence[str],
-    labels: Sequence[str],
-    base: str,
-    *,
-    specs: Mapping[str, ExplainerSpec],
-    layers: Sequence[str],
-    place: Workplace,
-) -> tuple[list[Request], dict[str, ExplainerSpec]]:
-    """Every arm by name, and the explainers that they call."""
-    found = [Request("forward", label) for label in labels if "forward" in kinds]
-    found += [Request("train", label) for label in labels if "train" in kinds]
-    entries = dict(specs)
-    for name, spec in specs.items():
-        for grid in (INPUT_LAYER,) if spec.output == "input" else layers:
-            found.append(Request("explain", base, short(name), grid, name))
-            if spec.output == "picture":
-                continue  # it is the library's own artefact already
-            shipped = name + SHIPPED
-            if shipped in place.explainers:
-                entries[shipped] = place.explainers[shipped]
-            found.append(Request("shipped", base, short(name), grid, shipped if shipped in entries else name))
-    return found, entries
-
-
-def _check_baselines(
-    baselines: Sequence[str], subjects: Mapping[str, Subject], specs: Mapping[str, ExplainerSpec]
-) -> None:
-    known = [*subjects, *(short(name) for name in specs)]
-    for name in baselines:
-        if name not in known:
-            raise UsageError(
-                f"--baseline {name} is not timed{did_you_mean(name, known)}", try_=f"one of: {', '.join(known)}"
-            )
 
 
 # --- how long it will take ------------------------------------------------------------------------------------
