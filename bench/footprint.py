@@ -28,7 +28,7 @@ CODE = "import sys; sys.path[:0] = {path!r}; from bench.footprint import child; 
 
 
 def peak_on_device(arm: Arm, device: torch.device) -> float:
-    """MiB that one call of an arm adds at its peak to what is allocated already, weights and batch included there."""
+    """MiB that one call of an arm allocates at its peak beyond what lies there: weights and batch are not counted."""
     import torch
 
     arm.work()

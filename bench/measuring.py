@@ -169,7 +169,8 @@ def _plan(
     told = min(whole, max(settings.budget, least))
     shrunk = "" if whole <= settings.budget else f" (all {settings.rounds} would take {duration(whole)})"
     return (
-        f"{len(requests)} arms in up to {settings.rounds} rounds forwards and backwards, batch {settings.batch_size}, "
+        f"{len(requests)} arm{'s' if len(requests) > 1 else ''} in up to {settings.rounds} rounds forwards and backwards, "
+        f"batch {settings.batch_size}, "
         f"on {describe_device(device)}: about {duration(told)}{shrunk}"
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from bench.errors import StoreError
@@ -71,8 +72,8 @@ class ArmTiming:
         rate: median over rounds, with its interval by order statistics (None where n is too small).
         spread: interquartile range over median.
         latency_ms: of one image alone, median.
-        memory_mb: peak; on CUDA of the allocator beyond what the other arms hold, on a CPU the resident set of a
-            fresh process, libraries included.
+        memory_mb: peak in MiB; on CUDA what a call allocates beyond the weights and the batch that lie there;
+            on a CPU the resident set of a fresh process, libraries included.
         gflop: an image, counted by torch.
         floor_gflop: the least an exact Grad-CAM at this layer can do; None for other work.
         of_product, of_copy: FLOP/s and bytes/s over the machine's matrix product and copy in the same rounds.
@@ -186,14 +187,14 @@ def read_timing(path: Path) -> Timing:
     return read_value(path, Timing, TIMING_SCHEMA)
 
 
-def newest_timing(*folders: Path, model: str = "", checkpoint: str | None = None) -> Timing | None:
+def newest_timing(*folders: Path, models: Mapping[str, str | None] = MappingProxyType({})) -> Timing | None:
     """The newest timing of any of the folders, each a run's or that of all runs; None where there is none.
 
     The rates that `bench explain` notes in passing lie in the same folders and are none; neither is a damaged file.
 
     Args:
-        model: only a timing that knows a model by this name.
-        checkpoint: and with these weights.
+        models: only a timing that knows all of these models by their names (registered ones or runs'), and with these
+            checkpoints where they are not None; a page of several runs asks for all of its runs.
     """
     every = (path for folder in folders for path in (folder / TIMING).glob("*.json"))
     paths = sorted(every, key=lambda path: path.name)
@@ -202,10 +203,14 @@ def newest_timing(*folders: Path, model: str = "", checkpoint: str | None = None
             continue
         with suppress(StoreError):
             found = read_timing(path)
-            known = found.models.get(model)
-            if not model or (known is not None and checkpoint in (None, known.get("checkpoint"))):
+            if all(_knows(found, name, checkpoint) for name, checkpoint in models.items()):
                 return found
     return None
+
+
+def _knows(timing: Timing, name: str, checkpoint: str | None) -> bool:
+    known = timing.models.get(name)
+    return known is not None and checkpoint in (None, known.get("checkpoint"))
 
 
 def _is_timing(path: Path) -> bool:

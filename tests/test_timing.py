@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from timing_factory import make_timing, samples_of
 from tiny import RESIDUAL_FILE, TINY_FILE
 
 import bench
-from bench import footprint, measuring
+from bench import footprint, interleaving, measuring, timing
 from bench.arms import Arm, Request, Subject, batch_of
 from bench.arms import copy_arm as real_copy
 from bench.cli import timing as commands
@@ -23,7 +24,7 @@ from bench.contracts import Silence
 from bench.counting import Counted
 from bench.errors import UsageError
 from bench.footprint import peak_of_process
-from bench.interleaving import turns
+from bench.interleaving import Take, WarmUp, Work, turns
 from bench.results import Facts, arm_timing, baseline_of
 from bench.surroundings import Ticks
 from bench.timing import Settings, Workshop, make_workshop
@@ -33,13 +34,21 @@ assert commands  # they register themselves
 SMALL = ("--batch-size", "4", "--rounds", "6", "--layer", "layer4", "--no-memory")
 
 
-@pytest.fixture(autouse=True)
-def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks and warm-ups of no length, and a small copy, so that a test lasts no longer than its calls."""
-    from bench import interleaving, timing
+def blocks_of(*seconds: float) -> Callable[[float], Take]:
+    """Blocks of one call each, whose clock shows these seconds in turn, whatever the machine is busy with."""
+    shown = cycle(seconds)
 
-    monkeypatch.setattr(interleaving, "WARM_UP", 0.0)
-    monkeypatch.setattr(timing, "taker", lambda seconds: interleaving.taker(0.0))
+    def take(work: Work) -> tuple[int, list[float]]:
+        work()
+        return 1, [next(shown)]
+
+    return lambda least: take
+
+
+@pytest.fixture(autouse=True)
+def even_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block takes 10 ms, and the large copy is a small one."""
+    monkeypatch.setattr(timing, "taker", blocks_of(0.01))
     monkeypatch.setattr(timing, "copy_arm", lambda device: real_copy(device, mib=1))
 
 
@@ -83,11 +92,18 @@ def test_every_arm_and_limit_has_two_blocks_in_every_round_in_turns(tmp_path: Pa
     assert {arm["n"] for arm in answer["arms"]} == {6}
 
 
-def test_warm_up_samples_are_kept_and_an_unsettled_arm_is_marked(tmp_path: Path) -> None:
+def test_warm_up_samples_are_kept_and_an_unsettled_arm_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
+    assert all(arm["settled"] for arm in settled["arms"])
+    assert not any("settle" in note for note in settled["notes"])
+    monkeypatch.setattr(interleaving, "WARM_UP", 0.0)
+    monkeypatch.setattr(timing, "taker", blocks_of(0.01, 0.02, 0.04))
     answer = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
     warm = [each["arm"] for each in answer["samples"] if each["round"] == 0]
     assert sorted(set(warm)) == sorted(arm["name"] for arm in answer["arms"])
-    # with no time to warm up in no two blocks could agree
+    # no two blocks could agree
     assert not any(arm["settled"] for arm in answer["arms"])
     assert any(note.startswith("did not settle") for note in answer["notes"])
 
@@ -116,7 +132,9 @@ def test_explainers_are_timed_on_the_baseline_model_as_shipped_and_for_the_same_
 def test_the_plan_comes_before_anything_is_timed_and_the_path_last(tmp_path: Path) -> None:
     result = call("time", *SMALL, "--model", TINY_FILE, "--what", "forward", runs=tmp_path)
     assert result.exit_code == 0, result.stderr
-    assert result.stderr.splitlines()[0].startswith("1 arms in up to 6 rounds") or "about" in result.stderr
+    plan = result.stderr.splitlines()[0]
+    assert plan.startswith("1 arm in up to 6 rounds forwards and backwards, batch 4")
+    assert ": about " in plan
     path = Path(result.stdout.splitlines()[-1])
     assert path.parent == (tmp_path / "timing").resolve()
     assert "baseline" in result.stdout
@@ -135,7 +153,9 @@ def test_a_timing_of_one_run_lies_in_its_folder_and_of_several_beside_them(tmp_p
     both = timed(tmp_path, "--run", "one,two", "--what", "forward")
     assert Path(both["path"]).parent == (tmp_path / "timing").resolve()
     assert [arm["name"] for arm in both["arms"]][:2] == ["forward[one]", "forward[two]"]
-    newest = newest_timing(tmp_path, tmp_path / "one", model="one", checkpoint=alone["models"]["one"]["checkpoint"])
+    newest = newest_timing(
+        tmp_path, tmp_path / "one", models={"one": alone["models"]["one"]["checkpoint"], "two": None}
+    )
     assert newest is not None
     assert newest.id == both["id"]
 
@@ -224,8 +244,6 @@ def test_another_budget_is_refused(text: str) -> None:
 
 
 def test_that_the_machine_was_busy_is_said_and_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench import timing
-
     readings = iter([Ticks(0, 100, 0), Ticks(10, 110, 4)])
     monkeypatch.setattr(timing, "ticks", lambda: next(readings))
     answer = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
@@ -234,8 +252,6 @@ def test_that_the_machine_was_busy_is_said_and_stored(tmp_path: Path, monkeypatc
 
 
 def test_a_quiet_machine_gets_no_such_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench import timing
-
     readings = iter([Ticks(0, 100, 0), Ticks(4, 110, 4)])
     monkeypatch.setattr(timing, "ticks", lambda: next(readings))
     answer = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
@@ -267,8 +283,6 @@ def shop(settings: Settings, said: list[str]) -> Workshop:
 
 
 def warm(seconds: float) -> Mapping[str, Any]:
-    from bench.interleaving import WarmUp
-
     return {"a": WarmUp((), True, seconds)}
 
 

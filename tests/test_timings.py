@@ -52,15 +52,17 @@ def test_the_newest_timing_that_knows_the_weights_is_found(tmp_path: Path) -> No
     timing_path(run, "20260106T").write_text("{")
     timing_path(run, "20260107T").write_text('{"schema": 9, "what": "time"}')
 
-    def found(*folders: Path, **wanted: str) -> str | None:
-        timing = newest_timing(*folders, **wanted)  # type: ignore[arg-type]
+    def found(*folders: Path, **models: str | None) -> str | None:
+        timing = newest_timing(*folders, models=models)
         return timing.id if timing else None
 
     assert found(run, tmp_path) == "20260104T"
     assert found(tmp_path) == "20260103T"
-    assert found(run, tmp_path, model="a") == "20260103T"
-    assert found(run, model="run", checkpoint="c1") == "20260104T"
-    assert found(run, model="run", checkpoint="c2") is None
+    assert found(run, tmp_path, a=None) == "20260103T"
+    assert found(run, tmp_path, a=None, b=None) == "20260103T"
+    assert found(run, tmp_path, a=None, run=None) is None
+    assert found(run, run="c1") == "20260104T"
+    assert found(run, run="c2") is None
     assert found(tmp_path / "none") is None
 
 
