@@ -63,7 +63,7 @@ class Step:
 
     Attributes:
         words: what is done otherwise.
-        difference: the largest difference that this step alone makes to our picture, on the scale from 0 to 1.
+        difference: the largest change of a pixel, on the scale from 0 to 1, when this step joins those before it.
     """
 
     words: str
@@ -82,7 +82,8 @@ class Verdict:
         instead: what to do instead, of a `wrong` or `failed` one.
         steps: what a picture has otherwise than ours, each with its size.
         difference: largest difference to Grad-CAM in float64, of a map's largest value; of a picture largest
-            difference to our picture, on the scale from 0 to 1. None where there is nothing to compare.
+            difference to our picture, on the scale from 0 to 1. None where there is nothing to compare: other methods
+            have units of their own.
         correlation: median rank correlation with Grad-CAM's maps, of a `wrong` one; None where no map has one.
         moved: largest difference between fp32 and the same explainer's float64, of a map's largest value.
         equal_to: explainers that give the same bits in float64 at this layer.

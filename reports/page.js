@@ -192,7 +192,8 @@ function gallery(data) {
     const alone = data.kind === "run";
     const explainers = new Set(alone ? all.explainers : all.explainers.slice(0, 1));
     const most = alone ? Math.max(1, Math.floor(MOST_COLUMNS / Math.max(1, explainers.size))) : 1;
-    return { runs: new Set(all.runs), explainers, layers: new Set(all.layers.slice(-most)) };
+    const grids = all.layers.filter((layer) => layer !== "input");
+    return { runs: new Set(all.runs), explainers, layers: new Set((grids.length ? grids : all.layers).slice(-most)) };
   }
 
   // --- which images
@@ -290,6 +291,9 @@ function gallery(data) {
   const chosen = (key) => all[key].filter((value) => state[key].has(value));
   const columns = () => chosen("explainers").flatMap((explainer) => chosen("layers").map((layer) => ({ explainer, layer })));
 
+  /** Whether an explainer has maps at a layer that is shown; methods of pixels and of layers have none in common. */
+  const answers = (explainer) => chosen("layers").some((layer) => all.runs.some((run) => cellAt.has(JSON.stringify([run, explainer, layer]))));
+
   function lookUp(item, run, column) {
     const cell = cellAt.get(JSON.stringify([run, column.explainer, column.layer]));
     return { cell, rows: cell?.rows.get(item) };
@@ -354,7 +358,8 @@ function gallery(data) {
       const repeated = right && role === "true" && state.view === "both";
       const about = role === "difference" ? "predicted minus true class" : `for ${role} class ${className(target)}`;
       element.append(role === "difference" ? make("p", { class: "said" }, make("span", {}, make("bdi", {}, className(target)), " − ", make("bdi", {}, className(data.true[item])))) : saidLine(item, run, role, target));
-      const blocks = chosen("explainers").map((explainer) => make("div", { class: "block" },
+      const able = chosen("explainers").filter(answers);
+      const blocks = (able.length ? able : chosen("explainers")).map((explainer) => make("div", { class: "block" },
         state.explainers.size > 1 ? make("div", { class: "by", title: explainer }, explainer) : "",
         make("div", { class: "maps" }, ...chosen("layers").map((layer) => {
           const column = { explainer, layer };

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from bench.cells import cell_path, read_cell, write_cell
 from bench.cli import judging, looking, training, working
-from bench.cli.judging import sentence, size
+from bench.cli.judging import row_list, sentence, size
 from bench.cli.main import app
 from bench.rendering import page_of
 from bench.store import read_record
@@ -177,6 +177,15 @@ def test_why_names_steps_with_their_sizes_and_leaves_out_those_without_effect() 
     wrong = Verdict("a", "x", 1, "wrong", words="overwritten", steps=steps)
     assert why(wrong) == "overwritten. Its recipe besides: nearest cell (0.47)"
     assert why(Verdict("a", "x", 1, "same", equal_to=("b", "c"))) == "bit for bit as b, c"
+
+
+def test_methods_that_equal_grad_cam_for_one_reason_share_a_row_with_the_largest_figures() -> None:
+    one = Verdict("hirescam", "x", 1, "another method", words="equal", difference=1e-16, moved=3e-6)
+    two = Verdict("xgradcam", "x", 1, "another method", words="equal", difference=1e-8, moved=2e-6)
+    alone = Verdict("xgradcam", "y", 1, "another method", words="equal")
+    (names, row), (_, other) = row_list([one, alone, two])
+    assert (names, row.difference, row.moved) == ("hirescam = xgradcam", 1e-8, 3e-6)
+    assert other == alone
 
 
 def test_a_failure_is_told_with_its_reason() -> None:

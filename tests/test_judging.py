@@ -208,7 +208,7 @@ def test_another_method_is_not_wrong_and_its_equality_at_the_last_layer_is_told_
     pooled = TinyNet(4).eval().requires_grad_(False)
     early, late = judge(pooled, small_sample(), {"hirescam": hirescam}, "layer3", "layer4")
     assert (early.verdict, late.verdict) == ("another method", "another method")
-    assert early.words == ""
+    assert (early.words, early.difference) == ("", None)
     assert late.words.startswith("equals Grad-CAM at this layer: only pooling and a linear layer follow")
 
 

@@ -305,3 +305,10 @@ def test_markdown_keeps_hostile_names_in_their_column() -> None:
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {6}
     assert not re.search(r"<|(?<!\\)\$", "\n".join(lines))
     assert "87." in lines[0] or "9" in lines[0]
+
+
+def test_many_pairs_of_explainers_are_folded_away_and_few_are_not() -> None:
+    page = make_page("run")
+    few, many = (replace(page, agreements=page.agreements[:1] * count) for count in (40, 41))
+    assert "All 41 pairs" in render_page(many)
+    assert "All 40 pairs" not in render_page(few)

@@ -71,8 +71,8 @@ def test_figures_come_with_their_interval() -> None:
     assert percent(HIGH) == "40.0 % (30.0 to 50.0)" and points(HIGH) == "+40.0 (+30.0 to +50.0)"
     assert points(LOW) == "+1.0 (-2.0 to +4.0), no evidence"
     assert beside(CLEAR) == ("0.40 (0.30 to 0.50)", "0.01 (-0.02 to 0.04)", "above")
-    assert beside(CHANCE)[2] == beside(Likeness(None, None, 3))[2] == "no evidence"
-    assert beside(None) == (NOTHING,) * 3
+    assert beside(CHANCE)[2] == "no evidence"
+    assert beside(None) == beside(Likeness(None, None, 3)) == (NOTHING,) * 3
 
 
 def test_every_table_is_as_wide_as_its_head() -> None:
