@@ -168,9 +168,9 @@ def _plan(
     least = fixed + 2 * min(settings.rounds, MIN_ROUNDS) * sum(blocks)
     told = min(whole, max(settings.budget, least))
     shrunk = "" if whole <= settings.budget else f" (all {settings.rounds} would take {duration(whole)})"
+    arms = f"{len(requests)} arm{'s' if len(requests) > 1 else ''}"
     return (
-        f"{len(requests)} arm{'s' if len(requests) > 1 else ''} in up to {settings.rounds} rounds forwards and backwards, "
-        f"batch {settings.batch_size}, "
+        f"{arms} in up to {settings.rounds} rounds forwards and backwards, batch {settings.batch_size}, "
         f"on {describe_device(device)}: about {duration(told)}{shrunk}"
     )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tiny import TinyNet
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.contracts import ModelSpec
 from bench.counting import counted, floor_flops
@@ -51,6 +54,42 @@ def test_the_floor_is_the_forward_pass_and_the_input_gradients_above_the_layer(
 ) -> None:
     found = floor_flops(resnet, layer, torch.zeros(1, 3, 32, 32))
     assert found == pytest.approx(gmac * GMAC, rel=1e-3)
+
+
+def operations(net: nn.Module, images: torch.Tensor) -> list[str]:
+    """Names of all operations of a forward pass, whether they write in place or not."""
+    found: list[str] = []
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found.append(func.name().partition("::")[2].partition(".")[0].removesuffix("_"))
+            return func(*args, **(kwargs or {}))
+
+    with torch.no_grad(), Names():
+        net(images)
+    return found
+
+
+def test_the_three_models_do_the_same_and_differ_only_in_what_they_overwrite() -> None:
+    models = discover("model", ModelSpec)
+    names = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18")
+    images = torch.zeros(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    nets = {name: build_seeded(models[name], 10, 0).eval().requires_grad_(False) for name in names}
+    own, timms, torchvisions = (sorted(operations(net, images)) for net in nets.values())
+    assert own == timms == torchvisions
+    moved = {name: counted(lambda net=net: net(images)).bytes for name, net in nets.items()}  # type: ignore[misc]
+    assert moved["timm_resnet18"] == moved["torchvision_resnet18"]
+    # Of a ReLU or a sum that overwrites its input one tensor less is touched: all of them, and nothing else.
+    grids: list[int] = []
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output: grids.append(output.nbytes))
+        for module in nets["cifar_resnet18"].modules()
+        if isinstance(module, nn.ReLU) or type(module).__name__ == "BasicBlock"  # a block gives a sum, rectified
+    ]
+    nets["cifar_resnet18"](images)
+    for hook in hooks:
+        hook.remove()
+    assert moved["cifar_resnet18"] - moved["timm_resnet18"] == sum(grids)
 
 
 def test_counting_the_floor_leaves_the_model_as_it_was(resnet: nn.Module) -> None:
