@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.arms import Request, Subject
-from bench.choosing import INPUT_LAYER
 from bench.errors import UsageError
+from bench.planning import grids_of
 from bench.registry import did_you_mean, settled, short
 from bench.store import find_run
 from bench.trained import open_run
 from bench.weights import build_seeded
 
 if TYPE_CHECKING:
+    from bench.choosing import Wanted
     from bench.contracts import ExplainerSpec
     from bench.workplace import Workplace
 
@@ -59,20 +60,20 @@ def line_up(
     labels: Sequence[str],
     base: str,
     *,
-    specs: Mapping[str, ExplainerSpec],
-    layers: Sequence[str],
+    wanted: Wanted,
     place: Workplace,
 ) -> tuple[list[Request], dict[str, ExplainerSpec]]:
     """Every arm by name, and the explainers that they call.
 
     Args:
         base: label of the model that explainers are timed on.
+        wanted: explainers and layers; none where `kinds` has no explanations.
     """
     found = [Request("forward", label) for label in labels if "forward" in kinds]
     found += [Request("train", label) for label in labels if "train" in kinds]
-    entries = dict(specs)
-    for name, spec in specs.items():
-        for grid in (INPUT_LAYER,) if spec.output == "input" else layers:
+    entries = dict(wanted.specs)
+    for name, spec in wanted.specs.items():
+        for grid in grids_of(spec, wanted):
             found.append(Request("explain", base, short(name), grid, name))
             if spec.output == "picture":
                 continue  # it is the library's own artefact already

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from bench import surroundings
 from bench.arms import Request, Subject
+from bench.choosing import ALL, DEFAULT_LAYERS, Wanted
 from bench.errors import UsageError
-from bench.explanations import find_explainers
+from bench.explanations import ceilings, find_explainers
 from bench.lineup import check_baselines, find_subjects, line_up
 from bench.machine import choose_device, describe_device, environment, product_rate, reuse_memory, settled_precision
 from bench.rates import MIN_ROUNDS
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 WHATS = ("forward", "train", "explain")
 EXPLAINERS = ("gradcam", "captum", "reference")
-DEFAULT_LAYERS = 2  # the last ones that the model names
 BUDGET_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?")
 SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -70,8 +70,9 @@ def measure(  # noqa: PLR0913 (one parameter for each option of the command)
             the models that come with bench.
         run: names of runs, timed with their weights.
         what: `forward`, `train` and `explain`.
-        explainer: timed on the baseline model; by default gradcam, captum and reference.
-        layer: dotted module names; by default the last two that the baseline model names.
+        explainer: timed on the baseline model; by default gradcam, captum and reference. `all` for every one of
+            moderate cost; one that fails then is left out with the reason.
+        layer: dotted module names; `all` for those that the baseline model names, by default the last two of them.
         rounds: each gives one figure an arm; fewer where the budget asks for it, never under six.
         budget: seconds, or words such as `5m`.
         baseline: a model's and an explainer's name that the others are compared with; by default the first of each.
@@ -95,13 +96,16 @@ def measure(  # noqa: PLR0913 (one parameter for each option of the command)
     subjects = find_subjects(_names(model), _names(run), place, where)
     base = next((label for label in subjects if label in settings.baselines), next(iter(subjects)))
     specs = find_explainers(_names(explainer) or EXPLAINERS, place) if "explain" in kinds else {}
-    layers = _names(layer) or place.models[subjects[base].model].layers[-DEFAULT_LAYERS:]
-    requests, entries = line_up(kinds, list(subjects), base, specs=specs, layers=layers, place=place)
+    optional = ceilings(_names(explainer), specs)
+    wanted = Wanted(specs, _layers(_names(layer), place.models[subjects[base].model].layers), ceilings=optional)
+    requests, entries = line_up(kinds, list(subjects), base, wanted=wanted, place=place)
     check_baselines(settings.baselines, subjects, specs)
     thresholds = tuple(parse_threshold(text, [one.name for one in requests]) for text in fail_if)
     reuse_memory(where)
     place.progress.say(_plan(requests, subjects, entries, settings=settings, device=where))
-    shop = make_workshop(requests, subjects, entries, device=where, settings=settings, progress=place.progress)
+    shop = make_workshop(
+        requests, subjects, entries, device=where, settings=settings, progress=place.progress, optional=set(optional)
+    )
     timing = _timing(shop.measure(), subjects, settings, device=where, place=place)
     folder = find_run(place.runs, _names(run)[0]) if len(subjects) == 1 and _names(run) else place.runs
     return Timed(timing, write_timing(folder, timing), thresholds)
@@ -113,6 +117,12 @@ def measure(  # noqa: PLR0913 (one parameter for each option of the command)
 def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:
     """One name or several, each once."""
     return (value,) if isinstance(value, str) else tuple(dict.fromkeys(value or ()))
+
+
+def _layers(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The layers a user named, `all` for every one that the model names, the last two where none was named."""
+    chosen = names or known[-DEFAULT_LAYERS:]
+    return tuple(dict.fromkeys(each for name in chosen for each in (known if name == ALL else (name,))))
 
 
 def _batch(value: int) -> int:

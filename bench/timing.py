@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -192,12 +192,14 @@ def make_workshop(
     device: torch.device,
     settings: Settings,
     progress: Progress,
+    optional: Collection[str] = (),
 ) -> Workshop:
     """Make every arm on one and the same batch, check explainers against their contract, and count work.
 
     Args:
         subjects: models by label; all take images of one size.
         specs: explainers by name.
+        optional: explainers that are left out with a warning where they fail.
 
     Raises:
         UsageError: a layer that a model does not have.
@@ -205,10 +207,18 @@ def make_workshop(
     """
     edge = next(iter(subjects.values())).input_size
     images = batch_of(settings.batch_size, edge, device)
-    arms = {one.name: make_arm(one, subjects[one.model], images, specs=specs) for one in requests}
+    arms: dict[str, Arm] = {}
+    for one in requests:
+        try:
+            arms[one.name] = make_arm(one, subjects[one.model], images, specs=specs)
+        except Exception as reason:
+            if one.explainer not in optional:
+                raise
+            progress.warn(f"{one.name} is left out: {reason}")
     precisions = sorted({arm.precision for arm in arms.values()} | {"fp32"}, reverse=True)
     limits = [*(product_arm(device, each) for each in precisions), copy_arm(device)]
-    places = {(one.model, one.layer) for one in requests if one.layer}
+    places = {(arm.request.model, arm.request.layer) for arm in arms.values() if arm.request.layer}
     floors = {(model, layer): floor_flops(subjects[model].net, layer, images[:1]) for model, layer in places}
-    counts = {name: counted(arm.work) for name, arm in arms.items()}
+    with torch.random.fork_rng():  # some explainers draw
+        counts = {name: counted(arm.work) for name, arm in arms.items()}
     return Workshop(device, settings, progress, arms, {arm.name: arm for arm in limits}, counts, floors, subjects)

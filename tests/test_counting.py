@@ -41,6 +41,12 @@ def test_a_backward_pass_is_counted_too() -> None:
     assert counted(lambda: layer(inputs).sum().backward()).flops == 2 * (2 * 3 * 5 * 7)  # forward, weight gradient
 
 
+def test_a_gradient_by_the_input_itself_is_counted() -> None:
+    net = nn.Sequential(nn.Linear(5, 7, bias=False)).requires_grad_(False)
+    inputs = torch.ones(3, 5, requires_grad=True)
+    assert counted(lambda: torch.autograd.grad(net(inputs).sum(), inputs)).flops == 2 * (2 * 3 * 5 * 7)
+
+
 @pytest.fixture(scope="module")
 def resnet() -> nn.Module:
     return build_seeded(discover("model", ModelSpec)["cifar_resnet18"], 10, 0).eval()

@@ -384,3 +384,42 @@ def test_all_arms_are_made_on_one_batch() -> None:
     assert len(seen) == 2
     assert len(set(seen)) == 1
     assert batch_of(3, 32, torch.device("cpu")).shape == (3, 3, 32, 32)
+
+
+def test_all_explainers_are_those_of_moderate_cost_and_one_that_fails_is_left_out(tmp_path: Path) -> None:
+    plug_in = tmp_path / "own.py"
+    plug_in.write_text(
+        "from bench.contracts import ExplainerSpec\n"
+        "def explain(model, layers, images, targets):\n    raise RuntimeError('not for this model')\n"
+        "BAD = ExplainerSpec(name='bad', explain=explain, source='tests', backend='torch')\n"
+    )
+    from bench.contracts import ExplainerSpec, ModelSpec
+    from bench.registry import Entry, Registry, discover
+    from bench.workplace import Workplace
+
+    chosen = {name: discover("explainer", ExplainerSpec).entries[name] for name in ("captum", "scorecam", "saliency")}
+    entries = {**chosen, "bad": Entry("bad", f"{plug_in}:BAD", "", "tests")}
+
+    class Own(Registry[ExplainerSpec]):
+        def __getitem__(self, name: str) -> ExplainerSpec:
+            return super().__getitem__(f"{plug_in}:BAD" if name == "bad" else name)
+
+    said: list[str] = []
+
+    class Ears(Silence):
+        def warn(self, text: str) -> None:
+            said.append(text)
+
+    place = Workplace(runs=tmp_path / "runs", progress=Ears(), explainers=Own("explainer", entries, ExplainerSpec),
+                      models=discover("model", ModelSpec))  # fmt: skip
+    done = bench.measure(TINY_FILE, what="explain", explainer="all", layer="all", batch_size=2, rounds=6, memory=False,
+                         workplace=place)  # fmt: skip
+    names = {arm.name for arm in done.timing.arms if arm.explainer}
+    on = "tiny.py:TINY"
+    assert f"explain[{on},captum,layer3]" in names
+    assert f"explain[{on},captum,layer4]" in names
+    assert f"explain[{on},saliency,input]" in names
+    assert not any("bad" in name or "scorecam" in name for name in names)
+    assert any(words.startswith(f"explain[{on},bad,layer3] is left out: not for this model") for words in said)
+    with pytest.raises(RuntimeError, match="not for this model"):
+        bench.measure(TINY_FILE, what="explain", explainer="bad", layer="layer4", batch_size=2, workplace=place)

@@ -48,7 +48,7 @@ def time_(
     ] = None,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure peak memory too.")] = True,
     fail_if: Annotated[
-        list[str] | None, typer.Option("--fail-if", help='"forward[a] < 0.9 * forward[b]": exit 3. Repeats.')
+        list[str] | None, typer.Option("--fail-if", help='"forward\\[a] < 0.9 * forward\\[b]": exit 3. Repeats.')
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A threshold that is undecided fails, too.")] = False,
     device: Device = "auto",
