@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -229,8 +228,3 @@ def copy_arm(device: torch.device, mib: int = 256) -> Arm:
     source = torch.ones(mib, 2**20 // 4, device=device)
     target = torch.empty_like(source)
     return Arm(Request("copy"), lambda: target.copy_(source), None, 2.0 * source.nbytes, "bytes")
-
-
-def calls_of(spec: ExplainerSpec, batch_size: int) -> int:
-    """How many calls an explainer needs for a batch."""
-    return math.ceil(batch_size / (1 if spec.stochastic else spec.max_batch))

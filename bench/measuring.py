@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench import surroundings
 from bench.arms import Request, Subject
-from bench.choosing import ALL, DEFAULT_LAYERS, Wanted
+from bench.choosing import ALL, Wanted
 from bench.errors import UsageError
 from bench.explanations import ceilings, find_explainers
 from bench.lineup import check_baselines, find_subjects, line_up
@@ -22,7 +22,7 @@ from bench.starting import duration
 from bench.store import find_run
 from bench.summary import summarise
 from bench.thresholds import Threshold, parse_threshold
-from bench.timing import BATCH_SIZE, BUDGET, LATENCY, PROCESS, ROUNDS, Measured, Settings, make_workshop
+from bench.timing import BATCH_SIZE, BUDGET, PROCESS, ROUNDS, Measured, Settings, make_workshop
 from bench.timings import TIMING_SCHEMA, Timing, write_timing
 from bench.training import BACKWARD_COST, EFFICIENCY
 from bench.workplace import Workplace
@@ -72,7 +72,7 @@ def measure(  # noqa: PLR0913 (one parameter for each option of the command)
         what: `forward`, `train` and `explain`.
         explainer: timed on the baseline model; by default gradcam, captum and reference. `all` for every one of
             moderate cost; one that fails then is left out with the reason.
-        layer: dotted module names; `all` for those that the baseline model names, by default the last two of them.
+        layer: dotted module names; `all` for those that the baseline model names, by default the last but one.
         rounds: each gives one figure an arm; fewer where the budget asks for it, never under six.
         budget: seconds, or words such as `5m`.
         baseline: a model's and an explainer's name that the others are compared with; by default the first of each.
@@ -120,8 +120,11 @@ def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _layers(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The layers a user named, `all` for every one that the model names, the last two where none was named."""
-    chosen = names or known[-DEFAULT_LAYERS:]
+    """The layers a user named, `all` for every one that the model names, the last but one where none was named.
+
+    At the last one Grad-CAM costs no more than a forward pass, so there is little to compare.
+    """
+    chosen = names or known[-2:][:1]
     return tuple(dict.fromkeys(each for name in chosen for each in (known if name == ALL else (name,))))
 
 
@@ -173,7 +176,7 @@ def _plan(
     ]
     blocks = [max(each * 2, each + settings.block) for each in seconds]
     fresh = PROCESS if settings.memory and device.type == "cpu" else 0.0
-    fixed = sum(3 * block + LATENCY + fresh for block in blocks)
+    fixed = sum(3 * block + 2 * settings.block + fresh for block in blocks)
     whole = fixed + 2 * settings.rounds * sum(blocks)
     least = fixed + 2 * min(settings.rounds, MIN_ROUNDS) * sum(blocks)
     told = min(whole, max(settings.budget, least))

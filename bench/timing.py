@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 ROUNDS = 12
 BATCH_SIZE = 64
 BUDGET = 300.0  # seconds
-LATENCY = 0.5  # seconds that calls on one image are taken for
 PROCESS = 6.0  # seconds a fresh process takes to come up and work
 
 
@@ -135,7 +134,7 @@ class Workshop:
         """Milliseconds of a call on one image alone."""
         if arm.single is None:
             return None
-        calls, seconds = taker(min(LATENCY, self.settings.block))(arm.single)
+        calls, seconds = taker(self.settings.block)(arm.single)
         return 1000 * per_call(Sample(arm.name, 0, calls, tuple(seconds)))
 
     def peak(self, arm: Arm) -> float | None:
@@ -181,7 +180,7 @@ class Workshop:
     def after_rounds(self) -> float:
         """Seconds that latency and memory will take."""
         fresh = PROCESS if self.settings.memory and self.device.type == "cpu" else 0.0
-        return len(self.arms) * (2 * min(LATENCY, self.settings.block) + fresh)
+        return len(self.arms) * (2 * self.settings.block + fresh)
 
 
 def make_workshop(

@@ -228,6 +228,15 @@ def test_a_mistake_is_told_before_anything_is_timed(
 
 
 @pytest.mark.parametrize(
+    ("named", "found"),
+    [((), ("layer3",)), (("all",), ("layer2", "layer3", "layer4")), (("layer4.1", "layer4.1"), ("layer4.1",))],
+)
+def test_layers_are_the_last_but_one_or_all_or_those_named(named: tuple[str, ...], found: tuple[str, ...]) -> None:
+    assert measuring._layers(named, ("layer2", "layer3", "layer4")) == found
+    assert measuring._layers((), ("only",)) == ("only",)
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"), [("300", 300), ("90s", 90), ("5m", 300), ("2 min", 120), ("0.5h", 1800), (7, 7)]
 )
 def test_a_budget_is_read_in_seconds_minutes_and_hours(text: str | float, seconds: float) -> None:
