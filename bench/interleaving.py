@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.meter import block
-from bench.timings import Sample
+from bench.timingfile import Sample
 
 AGREE = 0.02  # two blocks that differ by less are settled
 WARM_UP = 10.0  # seconds an arm may take to settle

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from bench.timings import Grade, Verdict
+    from bench.timingfile import Grade, Verdict
 
 MIN_ROUNDS = 6  # below, no interval of the median reaches 95 %
 LEVEL = 0.95

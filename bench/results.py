@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.interleaving import by_round
 from bench.rates import grade, median, median_interval, ratio_interval, spread, tails, verdict
-from bench.timings import ArmTiming, Ratio, Sample
+from bench.timingfile import ArmTiming, Ratio, Sample
 
 if TYPE_CHECKING:
     from bench.arms import Arm, Request

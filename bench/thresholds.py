@@ -13,7 +13,7 @@ from bench.rates import Interval, grade, interval_words, median, median_interval
 from bench.registry import did_you_mean
 
 if TYPE_CHECKING:
-    from bench.timings import Sample, Timing
+    from bench.timingfile import Sample, Timing
 
 EXAMPLE = '"forward[cifar_resnet18] < 100", or "train[a] < 0.9 * train[b]"'
 NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"

@@ -17,7 +17,7 @@ from bench.interleaving import BLOCK, Take, WarmUp, per_call, play, rounds_that_
 from bench.rates import MIN_ROUNDS
 from bench.results import Facts, arm_timing, baseline_of
 from bench.surroundings import moment, others_share, ticks
-from bench.timings import ArmTiming, Moment, Sample
+from bench.timingfile import ArmTiming, Moment, Sample
 
 if TYPE_CHECKING:
     from bench.contracts import ExplainerSpec, Progress

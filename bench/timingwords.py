@@ -8,7 +8,7 @@ from bench.rates import number_words
 from bench.views import Badge, Finding
 
 if TYPE_CHECKING:
-    from bench.timings import ArmTiming, Ratio, Timing
+    from bench.timingfile import ArmTiming, Ratio, Timing
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 

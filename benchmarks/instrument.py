@@ -26,7 +26,7 @@ from bench.rates import median_interval, spread
 from bench.results import ratio_to
 from bench.surroundings import others_share, ticks
 from bench.timing import ROUNDS
-from bench.timings import Sample
+from bench.timingfile import Sample
 
 UNITS = 200  # equal pieces of work in the faster arm
 ARMS = ("one", "other")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from bench.interleaving import agree, by_round, per_call, play, rounds_that_fit, turns, warm_up
-from bench.timings import Sample
+from bench.timingfile import Sample
 
 
 def test_a_round_goes_forwards_and_backwards_and_the_next_one_the_other_way() -> None:

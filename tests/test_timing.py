@@ -28,7 +28,7 @@ from bench.interleaving import Take, WarmUp, Work, turns
 from bench.results import Facts, arm_timing, baseline_of
 from bench.surroundings import Ticks
 from bench.timing import Settings, Workshop, make_workshop
-from bench.timings import newest_timing, read_timing
+from bench.timingfile import newest_timing, read_timing
 
 assert commands  # they register themselves
 SMALL = ("--batch-size", "4", "--rounds", "6", "--layer", "layer4", "--no-memory")

@@ -10,7 +10,7 @@ import torch
 
 from bench.arms import Arm, Request, copy_arm, product_arm
 from bench.results import Facts, arm_timing, baseline_of
-from bench.timings import Moment, Sample, Timing
+from bench.timingfile import Moment, Sample, Timing
 
 QUIET = Moment((0.1, 0.1, 0.1), (2600.0, 2600.0), None, None)
 

@@ -245,7 +245,7 @@ def schema(
     from pydantic import TypeAdapter
 
     from bench.contracts import RunRecord
-    from bench.timings import Timing
+    from bench.timingfile import Timing
     from bench.verdicts import Judgement
     from bench.views import Page
 
