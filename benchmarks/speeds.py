@@ -43,7 +43,9 @@ def row(arm: ArmTiming) -> list[str]:
     """A line of the table."""
     floor = "" if arm.floor_gflop is None else f" (floor {arm.floor_gflop:.2f})"
     return [
-        f"`{arm.name}`" + (f", {arm.precision}" if arm.precision != "fp32" else ""),
+        f"`{arm.name}`"
+        + (f", {arm.precision}" if arm.precision != "fp32" else "")
+        + ("" if arm.settled else ", unsettled"),
         number_words(arm.rate, arm.low, arm.high),
         interval_words(arm.rate, arm.low, arm.high),
         interval_words(arm.rate, arm.p10, arm.p90),

@@ -102,7 +102,8 @@ def _arms(title: str, arms: Sequence[ArmTiming]) -> Table:
     for head in HEADS:
         table.add_column(head, justify="right")
     for arm in arms:
-        table.add_row(escape(arm.name), *(escape(each) for each in cells(arm)), style=COLOURS[arm.grade])
+        name, style = (arm.name, COLOURS[arm.grade]) if arm.settled else (f"{arm.name}, unsettled", "dim")
+        table.add_row(escape(name), *(escape(each) for each in cells(arm)), style=style)
     return table
 
 
