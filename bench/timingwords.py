@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from bench.rates import number_words
@@ -41,21 +42,30 @@ def timing_badge(timing: Timing | None) -> Badge:
     return Badge(True, f"speeds paired: timing {timing.id}")
 
 
-def speed_findings(timing: Timing) -> tuple[Finding, ...]:
-    """One sentence for each arm that is compared with another; those without a direction say so."""
-    return tuple(_sentence(arm, timing) for arm in timing.arms if arm.ratio is not None)
+def speed_findings(timing: Timing, *, explainers: Collection[str]) -> tuple[Finding, ...]:
+    """One sentence for each forward pass and each explainer of a page that is compared with another.
+
+    Args:
+        explainers: those that the page shows; a sentence speaks of two of them, for the same artefact.
+    """
+    found = []
+    for arm in timing.arms:
+        base = timing.arm(arm.ratio.baseline) if arm.ratio else None
+        shown = arm.what == "forward" or (arm.what == "explain" and arm.explainer in explainers)
+        if arm.ratio and shown and (base is None or base.what == "forward" or base.explainer in explainers):
+            found.append(_sentence(arm, arm.ratio, timing))
+    return tuple(found)
 
 
-def _sentence(arm: ArmTiming, timing: Timing) -> Finding:
-    ratio = arm.ratio
-    assert ratio is not None
+def _sentence(arm: ArmTiming, ratio: Ratio, timing: Timing) -> Finding:
     base = timing.arm(ratio.baseline)
     before, against = f"{subject(arm)}: ", f" against {subject(base) if base else ratio.baseline}"
+    anchor = "models" if arm.what == "forward" else "explainers"
     evidence = f"interval {_ends(ratio)}, {ratio.n} paired rounds, timing {timing.id}"
     if ratio.verdict in ("faster", "slower"):
         words = f"{number_words(ratio.value, ratio.low, ratio.high)}{TIMES} ({ratio.verdict})"
-        return Finding(before, words, "speed", against, evidence)
-    return Finding(before, ratio_words(ratio), "speed", against, evidence)
+        return Finding(before, words, anchor, against, evidence)
+    return Finding(before, ratio_words(ratio), anchor, against, evidence)
 
 
 def subject(arm: ArmTiming) -> str:

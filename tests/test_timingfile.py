@@ -100,7 +100,7 @@ def test_slower_is_written_as_slower_with_its_interval() -> None:
 
 def test_a_difference_that_is_none_has_no_figure() -> None:
     timing = make_timing({"a": [0.040, 0.041] * 6, "b": [0.041, 0.040] * 6})
-    (sentence,) = speed_findings(timing)
+    (sentence,) = speed_findings(timing, explainers=())
     assert sentence.link == "no measurable difference"
     assert "interval 0.976 to 1.025" in sentence.evidence
     assert "timing T1" in sentence.evidence
