@@ -13,6 +13,7 @@ import torch
 from timing_factory import make_timing
 from tiny import TINY, tiny_data
 
+from bench import interleaving
 from bench.contracts import Dataset
 from bench.recipes import RECIPES, Recipe
 from bench.training import TrainSettings, choose_images
@@ -150,6 +151,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, seconds: float, extra: float) -> None
         return 1, [len(pieces) * seconds * (1 + next(noise))]
 
     monkeypatch.setattr(instrument, "taker", lambda block: take)
+    monkeypatch.setattr(interleaving, "WARM_UP", 0.0)
 
 
 @pytest.mark.parametrize(("planted", "said"), [(0.0, "no measurable difference"), (0.1, "slower"), (0.01, "slower")])
