@@ -21,6 +21,7 @@ from bench.faithruns import faithfulness
 from bench.judgements import Judged, judge
 from bench.keeping import held
 from bench.machine import choose_device, settled_precision
+from bench.measuring import WHATS, Timed, measure
 from bench.recipefiles import recipe_of
 from bench.recipes import CHANGES, Changes
 from bench.registry import one_of, settled
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
     from bench.evaluation import Scores
 
 __all__ = [
+    "WHATS",
     "Explained",
     "Judged",
     "Sweep",
+    "Timed",
     "Workplace",
     "compare",
     "demonstrate",
@@ -52,6 +55,7 @@ __all__ = [
     "find_learning_rate",
     "judge",
     "markdown_of",
+    "measure",
     "newest_run",
     "page_of",
     "report",

@@ -34,6 +34,7 @@ from bench.pages import (
 from bench.postprocess import PIPELINE
 from bench.provenance import provenance
 from bench.registry import short
+from bench.speeds import with_speeds
 from bench.stats import mcnemar, paired_difference
 from bench.store import CHECKPOINT
 from bench.verdictfile import read_judgement
@@ -145,7 +146,7 @@ def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str) -> 
     ]
     tests = pair_tests(runs)
     shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
-    return replace(
+    page = replace(
         _page("comparison", runs, views, ids, created, [_both(data, ids) for data in runs]),
         title=comparison_title(views, tests, same_settings=same_settings(runs)),
         badges=comparison_badges(views, tests, same_settings=same_settings(runs)) + notes,
@@ -154,6 +155,7 @@ def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str) -> 
         pairs=tests,
         wanted=len(wrong_in_any(runs, None)),
     )
+    return with_speeds(page, runs)
 
 
 def _explained(order: Integers, runs: Sequence[RunData], ids: Integers) -> Integers:

@@ -25,9 +25,10 @@ RUN_SCHEMA = 1
 CHECKPOINT_SCHEMA = 1
 NAME_LENGTH = 60
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-RESERVED = {"compare", "latest", "show"}
+RESERVED = {"compare", "latest", "show", "timing"}
 RECORD, LOG, CHECKPOINT = "run.json", "log.jsonl", "checkpoint.safetensors"
 PREDICTIONS, SAMPLES, REPORT = "predictions.npz", "samples.npz", "report.html"
+TIMING = "timing"  # a folder, in that of a run or of all runs
 
 Value = TypeVar("Value")
 

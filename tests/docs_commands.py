@@ -81,6 +81,7 @@ def application() -> Any:
         adopting,
         judging,
         looking,
+        timing,
         training,
         tuning,
         verifying,
@@ -104,5 +105,12 @@ def check_names(command: Any, found: dict[str, Any]) -> None:
     if found.get("recipe"):
         recipe_of(str(ROOT / found["recipe"]) if is_recipe_file(found["recipe"]) else found["recipe"])
     for parameter in command.params:
-        if parameter.name == "what" and found["what"] not in re.findall(r"\w+", parameter.help):
-            raise ValueError(f"nothing to {command.name} named {found['what']}")
+        known = re.findall(r"\w+", parameter.help or "")
+        for name in names_of(found["what"]) if parameter.name == "what" else ():
+            if name not in known:
+                raise ValueError(f"nothing to {command.name} named {name}")
+
+
+def names_of(value: Any) -> list[str]:
+    """One name, or those of an option that repeats or takes a list with commas."""
+    return ",".join([value] if isinstance(value, str) else value or ()).split(",") if value else []

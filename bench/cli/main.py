@@ -40,6 +40,7 @@ def main() -> None:
         adopting,
         judging,
         looking,
+        timing,
         training,
         tuning,
         verifying,
