@@ -1,4 +1,4 @@
-"""`bench.adopting.adopt`: a run made of weights that were trained elsewhere, evaluated like any other."""
+"""`bench.adopt`: a run made of weights that were trained elsewhere, evaluated like any other."""
 
 from __future__ import annotations
 

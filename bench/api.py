@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from bench.adopting import adopt
 from bench.comparisons import compare
 from bench.continuing import find_unfinished, refuse_beside, reopen
 from bench.data import load_dataset, settled_source
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from bench.evaluation import Scores
 
 __all__ = [
+    "adopt",
     "WHATS",
     "Explained",
     "Judged",
