@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from bench.evaluation import Scores
 
 __all__ = [
-    "adopt",
     "WHATS",
     "Explained",
     "Judged",
     "Sweep",
     "Timed",
     "Workplace",
+    "adopt",
     "compare",
     "demonstrate",
     "evaluate",
