@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.agreeing import disagreements
 from bench.averaging import read_averages
 from bench.cells import Samples, read_cell, read_samples, row_keys
 from bench.contracts import STATUSES
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from bench.views import Role
 
 PAGE_SCHEMA = 1
+TOP = 10  # classes of an image whose probabilities a page carries
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,7 @@ def gallery(runs: Sequence[RunData], cells: Sequence[tuple[int, Cell]], ids: Seq
             for row, each in enumerate(data.samples.ids.tolist()):
                 pictures.setdefault(each, (data.samples, row))
     rows = [_rows_by_id(cell) for _, cell in cells]
+    apart = disagreements(cells)
     probabilities = [softmax(data.predictions.logits) for data in runs]
     items = []
     for each in ids:
@@ -236,7 +239,8 @@ def gallery(runs: Sequence[RunData], cells: Sequence[tuple[int, Cell]], ids: Seq
             for index, (run, cell) in enumerate(cells)
             for place in rows[index].get(each, ())
         )
-        items.append(GalleryItem(each, samples.names[row], true, samples.pictures[row].tobytes(), predictions, maps))
+        pixels = samples.pictures[row].tobytes()
+        items.append(GalleryItem(each, samples.names[row], true, pixels, predictions, maps, apart.get(each)))
     return tuple(sorted(items, key=lambda item: -_confidence(item)))
 
 
@@ -255,7 +259,8 @@ def _rows_by_id(cell: Cell) -> dict[int, list[int]]:
 
 def _prediction(probabilities: Floats, true: int) -> Prediction:
     predicted = int(probabilities.argmax())
-    return Prediction(predicted, float(probabilities[predicted]), float(probabilities[true]))
+    top = tuple((int(each), float(probabilities[each])) for each in np.argsort(-probabilities, kind="stable")[:TOP])
+    return Prediction(predicted, float(probabilities[predicted]), float(probabilities[true]), top)
 
 
 def _role(predictions: Predictions, each: int, target: int) -> Role:

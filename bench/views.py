@@ -179,11 +179,15 @@ class PairTest:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one run says of one image: class index, its probability, the true class's probability."""
+    """What one run says of one image: class index, its probability, the true class's probability.
+
+    `top` are the most probable classes and their probabilities, the most probable first.
+    """
 
     predicted: int
     probability: float
     true_probability: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,7 @@ class GalleryItem:
         pixels: 32 * 32 * 3 bytes, RGB, row by row.
         predictions: one per run of the page; None where a run does not know the image.
         maps: of all cells.
+        disagreement: 1 - rank correlation of the two explainers' maps that agree least; None with fewer than two.
     """
 
     id: int
@@ -226,6 +231,7 @@ class GalleryItem:
     pixels: bytes
     predictions: tuple[Prediction | None, ...]
     maps: tuple[MapView, ...]
+    disagreement: float | None = None
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ def test_script_scales_maps_as_the_suite_does(size: int, scale: str | float, ope
 
 COLOURS = """() => {
     const { colours } = JSON.parse(document.getElementById("data").textContent);
-    const table = Uint8Array.from(atob(colours.sequential), (c) => c.charCodeAt(0));
+    const table = Uint8Array.from(atob(colours.viridis), (c) => c.charCodeAt(0));
     return Array.from(benchPage.colour(Float32Array.of(0, 0.25, 0.5, 1), table));
 }"""
 
@@ -176,7 +176,7 @@ def test_script_colours_as_the_colour_table_says(opened: Open) -> None:
 def test_picture_and_map_are_the_right_way_up(smooth: bool, opened: Open) -> None:
     tab = opened(hot_top_left()).tab
     if not smooth:
-        tab.get_by_label("smooth").uncheck()
+        tab.get_by_role("button", name="raw", exact=True).click()
     red = [bool(c[0] > 150 and c[1] < 60) for c in quadrants(pixels_of(tab, ".picture canvas"))]
     assert red == [True, False, False, False]
     tab.get_by_label("opacity").fill("100")
@@ -206,8 +206,12 @@ def test_map_without_a_picture_is_named_in_words(opened: Open) -> None:
     constant = quantise(np.ones((4, 4)), role="true")
     page = replace(page, gallery=(replace(page.gallery[0], maps=(dead, constant)),))
     tab = opened(page).tab
-    assert tab.locator(".blank").all_text_contents() == ["no positive value", "same value everywhere"]
+    assert tab.locator("#grid .blank").all_text_contents() == ["all zero after ReLU", "same value everywhere"]
     assert tab.locator(".map canvas").count() == 0
+    tab.get_by_role("button", name="signed", exact=True).click()
+    assert tab.locator("#grid .blank").all_text_contents() == [
+        "same value everywhere"
+    ]  # what is below zero is seen now
 
 
 def test_filters_pager_and_links_bring_the_right_images(opened: Open) -> None:
@@ -215,15 +219,16 @@ def test_filters_pager_and_links_bring_the_right_images(opened: Open) -> None:
     shown = opened(page, anchor=f"#i{page.gallery[50].id}")
     tab = shown.tab
     assert tab.locator(f"#i{page.gallery[50].id}.here").is_visible()
-    assert tab.locator(".card").count() <= 24
+    assert tab.locator(".card").count() <= 48
     wanted = str(page.gallery[0].true)
     tab.get_by_role("combobox", name="true class").select_option(wanted)
     number = sum(item.true == page.gallery[0].true for item in page.gallery)
     assert f"of {number} that match" in tab.locator("#status").text_content()
-    tab.locator("a[data-true]").first.click()
-    assert tab.get_by_role("combobox", name="true class").input_value() == tab.locator(
-        "a[data-true]"
-    ).first.get_attribute("data-true")
+    pair = tab.locator(".pairs a").first
+    pair.click()
+    true = tab.get_by_role("combobox", name="true class").input_value()
+    predicted = tab.get_by_role("combobox", name="taken for").input_value()
+    assert pair.get_attribute("href") == f"#true={true}&pred={predicted}"
 
 
 def test_columns_of_a_comparison_can_be_chosen(opened: Open) -> None:
@@ -242,7 +247,7 @@ def test_shared_scale_divides_by_the_largest_value_of_the_card(opened: Open) -> 
     weak = quantise(np.full((4, 4), 0.25) + np.eye(4) * 0.25, role="true")  # at most half of the other map's largest
     page = replace(page, gallery=(replace(page.gallery[0], maps=(page.gallery[0].maps[0], weak)),))
     tab = opened(page).tab
-    tab.get_by_role("button", name="whole card").click()
+    tab.get_by_role("button", name="each image").click()
     tab.get_by_label("opacity").fill("100")
     assert "1 = 1" in tab.locator(".picture figcaption").text_content()
     box = pixels_of(tab, ".row:last-child .map canvas")
@@ -254,7 +259,7 @@ def test_shared_scale_divides_by_the_largest_value_of_the_card(opened: Open) -> 
 def test_axe_finds_no_violation(kind: str, scheme: str, opened: Open) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     tab = opened(make_page(kind, gaps=True, images=4), color_scheme=scheme).tab
-    tab.locator("summary").click()
+    tab.locator("summary").first.click()
     found = axe.Axe().run(tab).response["violations"]
     assert [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found] == []
 
