@@ -121,14 +121,14 @@ def _setting(key: str, value: object) -> str:
     return f"{key.replace('_', ' ')} {f'{value:g}' if isinstance(value, float) else value}"
 
 
-def run_page(data: RunData, *, created: str) -> Page:
-    """The page of one run: its errors, as far as they were explained."""
+def run_page(data: RunData, *, created: str, max_images: int | None = None) -> Page:
+    """The page of one run: its errors, as far as they were explained, the first `max_images` in the fixed order."""
     view = run_view(data)
     ids = np.unique(np.concatenate([data.predictions.wrong, *(cell.ids for cell in data.cells)]))
     explained = _explained(fixed_order(data.predictions.labels), [data], ids)
     shared = tuple(agreements(0, data.cells))
     return replace(
-        _page("run", [data], [view], explained, created, [_asked(data, explained)]),
+        _page("run", [data], [view], explained[:max_images], created, [_asked(data, explained)]),
         title=run_title(view),
         badges=run_badges(view),
         findings=run_findings(view, shared),
@@ -137,8 +137,8 @@ def run_page(data: RunData, *, created: str) -> Page:
     )
 
 
-def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str) -> Page:
-    """The page of several runs on the images `ids`, those that any of them got wrong."""
+def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str, max_images: int | None = None) -> Page:
+    """The page of several runs on the images `ids`, those that any of them got wrong; its gallery has `max_images`."""
     views = [
         replace(run_view(data, only_wrong=alone), label=label)
         for data, alone, label in zip(runs, only_wrong(runs), labels_of(runs), strict=True)
@@ -146,7 +146,7 @@ def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str) -> 
     tests = pair_tests(runs)
     shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
     return replace(
-        _page("comparison", runs, views, ids, created, [_both(data, ids) for data in runs]),
+        _page("comparison", runs, views, ids[:max_images], created, [_both(data, ids) for data in runs]),
         title=comparison_title(views, tests, same_settings=same_settings(runs)),
         badges=comparison_badges(views, tests, same_settings=same_settings(runs)),
         findings=pair_findings(views, tests) + agreement_findings(shared),

@@ -12,7 +12,8 @@ from bench.errors import UsageError
 from bench.explanations import DEFAULT_EXPLAINERS, DEFAULT_LAYERS, affordable, explain_ids, find_explainers
 from bench.machine import choose_device
 from bench.pages import read_run
-from bench.rendering import render, twin
+from bench.registry import one_of
+from bench.rendering import FORMS, INDEX, at_least_one, twin, write_page
 from bench.store import find_run, write_bytes
 from bench.trained import open_run
 from bench.workplace import Workplace
@@ -28,6 +29,8 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     limit: int | str | None = None,
     compute: bool = True,
     out: Path | None = None,
+    form: str = "auto",
+    max_images: int | None = None,
     data: str | None = None,
     device: str = "auto",
     dry_run: bool = False,
@@ -41,6 +44,8 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
         limit: the first N of those images in the fixed order; None takes all, but 500 where a CPU would need long.
         compute: False shows missing rows as missing.
         out: folder of the page; by default runs/compare/<n>.
+        form: `single` for one file, `folder` for several; `auto` takes one file up to 10 MB.
+        max_images: most images of the gallery; the tables are of all.
 
     Returns:
         The page; its JSON twin lies beside it. After a dry run, which only says what would be done, the folder of
@@ -52,6 +57,8 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
         raise UsageError("no run named", try_="bench compare RUN RUN")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UsageError("a run is named twice", try_="bench list runs")
+    one_of("the form of a page", form, FORMS)
+    at_least_one(max_images)
     loaded = [read_run(folder) for folder in folders]
     check_comparable(loaded)
     ids = wrong_in_any(loaded, limit if isinstance(limit, int) else None)
@@ -66,11 +73,10 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
         for trained in opened:
             explain_ids(trained, wanted, ids, data=data, place=place)
         loaded = [read_run(folder) for folder in folders]
-    page = comparison_page(loaded, ids, created=place.created)
+    page = comparison_page(loaded, ids, created=place.created, max_images=max_images)
     target = out or _next_folder(place.runs / "compare")
     write_bytes(target / "page.json", twin(page).encode())
-    write_bytes(target / "index.html", render(page).encode())
-    return target / "index.html"
+    return write_page(page, target / INDEX, form=form, workplace=place)
 
 
 def _wanted(
