@@ -32,9 +32,10 @@ from bench.pages import (
     run_view,
 )
 from bench.postprocess import PIPELINE
-from bench.provenance import provenance
+from bench.provenance import differences, provenance
 from bench.registry import short
 from bench.stats import mcnemar, paired_difference
+from bench.timings import timings_of
 from bench.views import Estimate, Page, PairTest, RunView
 
 if TYPE_CHECKING:
@@ -205,4 +206,10 @@ def _page(
         wanted=len(items),
         pipeline=PIPELINE,
         provenance=tuple(provenance(data.record) for data in runs),
+        timings=tuple(
+            one
+            for index, data in enumerate(runs)
+            for one in timings_of(index, data.folder, views[index].curve, {cell.timing for cell in data.cells})
+        ),
+        differences=differences([data.record for data in runs]),
     )

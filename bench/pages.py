@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.agreeing import disagreements
 from bench.averaging import read_averages
+from bench.calibration import calibration_bins, calibration_error
 from bench.cells import Samples, read_cell, read_samples, row_keys
 from bench.contracts import STATUSES
 from bench.errors import StoreError
@@ -116,6 +117,7 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
     record, metrics, config = data.record, data.record.metrics, data.record.config
     correct, total = int((data.predictions.predicted == data.predictions.labels).sum()), len(data.predictions.labels)
     confusion = confusion_matrix(data.predictions)
+    bins = calibration_bins(softmax(data.predictions.logits), data.predictions.labels)
     return RunView(
         run=record.name,
         model=short(record.model),
@@ -138,6 +140,8 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
         per_class=class_rows(confusion, classes_of(record)),
         confusion=confusion,
         averages=read_averages(metrics, total),
+        calibration=bins,
+        calibration_error=calibration_error(bins),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.contracts import Status
+from bench.evidence import CalibrationBin, Difference, Timing
 
 Role = Literal["predicted", "true", "both", "asked"]
 
@@ -90,6 +91,8 @@ class RunView:
         label: what tells it from the other runs of the page, such as `lr 0.1 · seed 0`; empty on a run page.
         train_rate, forward_rate: images a second, None when never measured.
         averages: the accuracy over several views of each image; empty when never measured.
+        calibration: test images by their highest probability.
+        calibration_error: the expected calibration error of these bins, in 0..1.
     """
 
     run: str
@@ -114,6 +117,8 @@ class RunView:
     confusion: tuple[tuple[int, ...], ...]
     averages: tuple[Average, ...] = ()
     label: str = ""
+    calibration: tuple[CalibrationBin, ...] = ()
+    calibration_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -244,6 +249,8 @@ class Page:
         pipeline: what happens to a raw map before it is seen, in words.
         provenance: groups of (heading, ((label, value), ...)).
         shown, wanted: images in the gallery, and images there are to show.
+        timings: raw rates of training and of explaining.
+        differences: in what the runs of a comparison were made differently.
     """
 
     schema: int
@@ -262,3 +269,5 @@ class Page:
     wanted: int
     pipeline: str
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    timings: tuple[Timing, ...] = ()
+    differences: tuple[Difference, ...] = ()

@@ -50,7 +50,7 @@ function headline(item) {
   const total = known(item).length;
   const parts = [...wrong].sort((a, b) => b[1] - a[1]).flatMap(([k, times], index) => [
     index ? ", " : "",
-    make("em", {}, make("bdi", {}, className(k))),
+    make("bdi", { class: "wrong" }, className(k)),
     data.runs.length > 1 ? soft(` by ${times} of ${total}`) : "",
   ]);
   return make("span", {}, truth, soft(" taken for "), ...parts);
@@ -65,17 +65,14 @@ function wordsOf(item) {
 /** The line above a row of maps: which class they speak for, and how probable the run found it. */
 function saidLine(item, run, role, target) {
   const predicted = data.predicted[run][item];
-  if (role === "difference") return make("p", { class: "said" }, make("span", {}, make("bdi", {}, className(target)), " − ", make("bdi", {}, className(data.true[item]))));
-  if (target < 0) return make("div", { class: "said" }, make("span", { class: "role" }, "no prediction"));
+  if (role === "difference") return make("p", { class: "said" }, make("bdi", {}, `${className(target)} − ${className(data.true[item])}`));
+  if (target < 0) return make("p", { class: "said" }, "no prediction");
   const share = predicted < 0 ? undefined : target === predicted ? data.probability[run][item] : target === data.true[item] ? data.trueProbability[run][item] : undefined;
-  const wrong = role === "predicted" && isWrong(item, run);
-  const right = role === "predicted" && !wrong;
+  const kind = role !== "predicted" ? "" : isWrong(item, run) ? "wrong" : "right";
   // Beside other runs there is little room: a sign stands for the word.
-  const word = data.runs.length === 1 || role !== "predicted" ? role : wrong ? "✗" : "✓";
-  return make("div", { class: "said" },
-    make("span", { class: wrong ? "wrong" : right ? "right" : "" }, make("span", { class: "role" }, `${word} `), make("b", { title: className(target) }, make("bdi", {}, className(target)))),
-    share === undefined ? "" : make("span", {}, share.toFixed(2)),
-    share === undefined ? "" : make("div", { class: "bar" }, make("i", { "--share": share })));
+  const word = data.runs.length === 1 || !kind ? role : kind === "wrong" ? "✗" : "✓";
+  return make("div", { class: `said ${kind}` }, make("span", { title: className(target) }, `${word} `, make("bdi", {}, className(target))),
+    ...(share === undefined ? [] : [make("span", {}, share.toFixed(2)), make("div", { class: "bar", "--share": share })]));
 }
 
 /** Which rows of maps a run has: the roles the view asks for, then classes that were asked for by number. */
@@ -108,15 +105,15 @@ function tile(shard, item, [run, x, l, role, target], scale, label = "", draw = 
   const top = found.words ? "" : (found.signed ? "±" : "") + figure(found.top);
   const shown = found.words ? make("div", { class: again ? "blank quiet" : "blank" }, found.words)
     : draw(`${x} at ${l} ${about}: largest raw value ${top}, in ${placeOf(found)}`, (context) => paintMap(context, shard, item, found, scale), found);
-  return make("figure", { class: "map" }, shown, make("figcaption", {}, label, top && make("span", {}, top)));
+  return make("figure", { class: "map" }, shown, make("figcaption", {}, [label, top].filter(Boolean).join(" ")));
 }
 
 function group(shard, item, run, scale) {
   const element = make("div", { class: "group" }, data.runs.length > 1 ? make("h4", { title: data.runs[run] }, data.runs[run]) : "");
   for (const [role, target] of rolesOf(shard, item, run)) {
-    element.append(saidLine(item, run, role, target), make("div", { class: "row" }, ...state.x.map((x) => make("div", { class: "block" },
+    element.append(saidLine(item, run, role, target), make("div", { class: "row" }, ...state.x.map((x) => make("div", { class: "maps" },
       state.x.length > 1 ? make("div", { class: "by", title: x }, x) : "",
-      make("div", { class: "maps" }, ...state.l.map((l) => tile(shard, item, [run, x, l, role, target], scale, state.l.length > 1 ? make("b", {}, l) : "")))))));
+      ...state.l.map((l) => tile(shard, item, [run, x, l, role, target], scale, state.l.length > 1 ? l : ""))))));
   }
   return element;
 }
@@ -155,6 +152,6 @@ const watcher = new IntersectionObserver((entries) => {
       target.replaceChildren();
     }
   }
-}, { rootMargin: "500px" });
+}, { rootMargin: "100px" });
 
 const shell = (item) => make("article", { class: "card", id: `i${data.ids[item]}`, "data-item": item, "aria-label": wordsOf(item), tabindex: -1 });

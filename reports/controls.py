@@ -10,7 +10,7 @@ from bench.views import GalleryItem, Page
 
 from .views import run_labels
 
-MOST_PAIRS = 40
+MOST_PAIRS = 20
 LEAST_DISAGREEMENT = 0.005  # below, explainers give the same order of cells
 
 Choice = tuple[str, str]  # the value in an address, the words

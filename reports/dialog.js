@@ -49,7 +49,7 @@ function probabilities(shard, item) {
     return make("table", { class: "shares" }, make("caption", {}, data.runs.length > 1 ? data.runs[run] : "probabilities"),
       make("tbody", {}, ...kept.map(([k, share]) => make("tr", { class: k === data.true[item] ? "right" : k === data.predicted[run][item] ? "wrong" : "" },
         make("th", { scope: "row" }, make("bdi", {}, className(k)), k === data.true[item] ? soft(" true") : ""),
-        make("td", {}, make("div", { class: "bar" }, make("i", { "--share": share }))), make("td", {}, share.toFixed(3))))));
+        make("td", {}, make("div", { class: "bar", "--share": share })), make("td", {}, share.toFixed(3))))));
   });
 }
 

@@ -29,7 +29,7 @@ function build() {
   measure();
   $("grid").replaceChildren(...items.map(shell));
   [...$("grid").children].forEach((card, k) => { // the first ones stay, wherever the window is
-    if (k < 4) fill(card); else watcher.observe(card);
+    if (k < 2) fill(card); else watcher.observe(card);
   });
   if (focused) $(focused)?.focus({ preventScroll: true });
   $("status").textContent = list.length ? `${grouped(start + 1)}–${grouped(start + items.length)} of ${grouped(list.length)} that match` : "No image matches these filters.";
@@ -124,10 +124,18 @@ const ACTIONS = {
   t: () => cycled("maps", CHOICES.maps.slice(0, 3)), d: () => change({ maps: state.maps === "difference" ? "both" : "difference" }),
   s: () => cycled("scale"), g: () => cycled("sign"), c: () => cycled("colours"), p: () => cycled("cells"),
   o: () => change({ opacity: Math.max(0, state.opacity - 10) }), O: () => change({ opacity: Math.min(100, state.opacity + 10) }),
-  y: () => copy(location.href, "link copied"), "?": () => ($("help").open ? $("help").close() : $("help").showModal()),
+  y: () => copy(location.href, "link copied"), "?": help,
   clear: () => change(NONE), command: () => copy($("one-command").textContent, "command copied"), close: () => (document.querySelector("#help[open]") || dialog).close(),
 };
 for (const [arrow, key] of Object.entries({ ArrowRight: "j", ArrowDown: "j", ArrowLeft: "k", ArrowUp: "k" })) ACTIONS[arrow] = ACTIONS[key];
+
+/** All keys; not in the document until it is asked for. */
+function help() {
+  const box = $("help");
+  if (box.open) return box.close();
+  box.replaceChildren($("help-words").content.cloneNode(true));
+  return box.showModal();
+}
 
 const currentCard = () => document.activeElement?.closest?.(".card");
 
@@ -161,21 +169,21 @@ function keyed(event) {
 }
 
 function clicked(event) {
-  const one = event.target.closest?.("button[data-key], button[data-act], main a[href*='='], .picture canvas");
+  const one = event.target.closest?.("button[data-key], button[data-act], main a[href*='='], [data-link], .picture canvas");
   if (!one || event.ctrlKey || event.metaKey || event.shiftKey) return;
   const card = one.closest(".card");
   if (one.dataset.key) press(one);
   else if (one.dataset.act) ACTIONS[one.dataset.act]();
-  else { event.preventDefault(); if (card) openImage(Number(card.dataset.item)); else link(one); }
+  else { event.preventDefault(); if (card) openImage(Number(card.dataset.item)); else link(one.hash || one.dataset.link); }
 }
 
 // --- addresses
 
 /** Links of tables change what they name, clear the other filters, and leave how maps are shown. */
-function link(target) {
-  const named = new URLSearchParams(target.hash.slice(1));
+function link(hash) {
+  const named = new URLSearchParams(hash.slice(1));
   const kept = { ...state, ...NONE, page: 1 };
-  readHash(target.hash);
+  readHash(hash);
   for (const key of named.keys()) kept[key] = state[key];
   Object.assign(state, kept);
   writeHash(true);

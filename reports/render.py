@@ -128,6 +128,7 @@ def _html(
             first=Markup(_first()),
             script=Markup(script()),
             sources=sources,
+            asset=asset,
             data=as_json(index_of(page)),
             shards=shards,
             strips=[(strip, asset(f"strip-{strip.id}.webp", strip.image)) for strip in strips],
@@ -153,7 +154,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("percent", "points", "count", "rate", "per_second", "small", "p_value", "correlation", "moment", "plural")
+    names = ["percent", "points", "count", "rate", "per_second", "small", "p_value", "correlation", "moment", "plural"]
+    names += ["quantiles"]
     environment.filters.update({name: getattr(words, name) for name in names})
     environment.globals.update(WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, MOST_CLASSES=views.MOST_CLASSES)
     return environment

@@ -1,6 +1,6 @@
 // --- the state: which images in which order, which maps, how drawn; all of it stands in the address -------------
 
-const PER_PAGE = 48;
+const PER_PAGE = 24;
 const MOST_COLUMNS = 8; // maps side by side before the first view leaves some out
 const ids = new Map(data.ids.map((id, item) => [id, item]));
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.views import Agreement, Average, CellView, Page
 
-from .charts import Axis, Chart, axis_of, curve_chart, series_of
+from .charts import Axis, Chart, axis_of, calibration_chart, curve_chart, series_of, timing_chart
 
 MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
 MOST_PAIRS = 8
@@ -48,6 +48,8 @@ class View:
     averages: tuple[tuple[Average | None, ...], ...]
     recall_axis: Axis
     charts: tuple[Chart, ...]
+    calibration: Chart | None
+    timing: Chart | None
     confused: tuple[Confused, ...]
     most_off_diagonal: int
     matrix: tuple[tuple[MatrixRow, ...], ...]
@@ -70,6 +72,8 @@ def view_of(page: Page) -> View:
         averages=tuple(_in_columns(run.averages, ways) for run in page.runs),
         recall_axis=axis_of(row.recall for row in first.per_class),
         charts=_charts(page),
+        calibration=calibration_chart(first.calibration) if page.kind == "run" else None,
+        timing=timing_chart(page.timings) if page.kind == "run" else None,
         confused=confused[:MOST_PAIRS],
         most_off_diagonal=max((pair.count for pair in confused), default=0),
         matrix=tuple(_matrix(page, run, layers) for run in range(len(page.runs))),
@@ -92,6 +96,7 @@ def _anchors(page: Page) -> frozenset[str]:
     """The places a finding may link to; another one is shown as plain text."""
     fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "errors", "provenance"}
     own = {"classes", "confusion"} if page.kind == "run" else {"agreement"}
+    own |= {"calibration"} if page.kind == "run" and page.runs[0].calibration else set()
     shown = ({"agreement"} if page.agreements else set()) | ({"pairs"} if page.pairs else set())
     return frozenset(fixed | own | shown | {f"i{item.id}" for item in page.gallery})
 
@@ -120,7 +125,7 @@ def _charts(page: Page) -> tuple[Chart, ...]:
             parts = series_of(run.curve, quantity, label=name, colour=k % 6 + 1)
             # Twelve lines on one drawing say nothing: of several runs only the better judge of each is drawn.
             series += parts if not name else parts[-1:]
-        drawn.append(curve_chart(series, title=quantity, percent=quantity == "accuracy"))
+        drawn.append(curve_chart(tuple(series), title=quantity, percent=quantity == "accuracy"))
     return tuple(chart for chart in drawn if chart is not None)
 
 

@@ -68,6 +68,7 @@ def test_hostile_names_are_text_in_the_markup_and_in_the_data(kind: str) -> None
         tag for tag in tags if re.fullmatch(r'<img src="data:image/webp;base64,[^"]*" width="\d+" [^<>]*>', tag)
     ]
     assert len(pictures) == len(page.gallery)
+    pictures += [tag for tag in tags if re.match(r'<img class="drawn (light|dark)" src="data:image/svg', tag)]
     assert [tag for tag in tags if tag not in pictures] == [
         *ours,
         '<script type="application/json" id="shard0">',
@@ -200,7 +201,7 @@ def test_markdown_tells_the_averages_and_whose_the_tables_are() -> None:
 
 def test_one_epoch_without_validation_is_drawn() -> None:
     rendered = render_page(make_page(epochs=1, validation=False))
-    assert rendered.count("<polyline") == 2
+    assert rendered.count('class="drawn light"') == rendered.count('class="drawn dark"') == 2
     assert "by epoch, in nats: training ends at" in rendered
 
 
@@ -213,11 +214,14 @@ def test_curve_leaves_out_values_that_are_not_finite() -> None:
     assert charts.series_of(points, "loss")[0].values == ((2, 2.0),)
 
 
-def test_axis_ticks_enclose_the_values() -> None:
-    chart = charts.curve_chart([charts.Series("x", 1, False, ((1, 0.513), (2, 0.987)))], title="accuracy", percent=True)
-    assert [tick.text for tick in chart.y_ticks] == ["40", "60", "80", "100"]
-    ends = chart.y_ticks[0].at, chart.y_ticks[-1].at
-    assert all(ends[1] <= y <= ends[0] for _, y in chart.lines[0].points)
+def test_drawings_are_the_same_bytes_twice_and_differ_between_light_and_dark() -> None:
+    series = (charts.Series("x", 1, False, ((1, 0.513), (2, 0.987))),)
+    one, two = (charts.curve_chart.__wrapped__(series, title="accuracy", percent=True) for _ in range(2))
+    assert (one.light, one.dark) == (two.light, two.dark)
+    assert charts.THEMES["light"].colours[0].encode() in one.light
+    assert charts.THEMES["dark"].colours[0].encode() in one.dark
+    assert one.light != one.dark
+    assert b"http" not in re.sub(rb'(xmlns(:\w+)?|rdf:resource)="[^"]*"|<!DOCTYPE[^>]*>', b"", one.light)
 
 
 def test_accuracy_axis_stays_within_nought_and_one() -> None:
