@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMPS := .make
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: venv demo test lint clean
+.PHONY: venv demo test lint examples clean
 .DELETE_ON_ERROR:
 
 venv: $(STAMPS)/run
@@ -17,6 +17,12 @@ demo: $(STAMPS)/run
 test: $(STAMPS)/test
 	$(BIN)/pytest
 
+# The plug-in goes into a folder of its own, which only these commands see: the tests count what is registered.
+examples: $(STAMPS)/plugins
+	PYTHONPATH=$(STAMPS)/plugins $(BIN)/pip check --disable-pip-version-check
+	PYTHONPATH=$(STAMPS)/plugins $(BIN)/bench verify all
+	PYTHONPATH=$(STAMPS)/plugins $(BIN)/pytest -p no:cacheprovider examples/bench-torchcam
+
 lint: $(STAMPS)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -24,11 +30,11 @@ lint: $(STAMPS)/lint
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(STAMPS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(STAMPS) build dist *.egg-info examples/*/build examples/*/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # A stamp lies inside .venv's lifetime: without the interpreter it counts as missing.
 ifeq ($(wildcard $(BIN)/python),)
-.PHONY: $(STAMPS)/run $(STAMPS)/test $(STAMPS)/lint
+.PHONY: $(STAMPS)/run $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/plugins
 endif
 
 $(BIN)/python:
@@ -41,6 +47,11 @@ $(STAMPS)/run: $(INPUTS) | $(BIN)/python
 $(STAMPS)/test: $(STAMPS)/run
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	@touch $@
+
+$(STAMPS)/plugins: $(STAMPS)/test $(wildcard examples/bench-torchcam/*.*)
+	rm -rf $@
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps --target $@ \
+		torchcam ./examples/bench-torchcam
 
 $(STAMPS)/lint: $(STAMPS)/run
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lint]'

@@ -9,15 +9,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.registry import short
-from bench.stats import largest_relative_difference, median_or_none, rank_correlations, unrelated_correlation
+from bench.scores import Likeness, PairScores
+from bench.stats import (
+    bootstrap_mean,
+    largest_relative_difference,
+    median_or_none,
+    overlap_matrix,
+    rank_correlations,
+    rank_matrix,
+    unrelated_correlation,
+)
 from bench.views import Agreement
 
 if TYPE_CHECKING:
-    from bench.contracts import Cell
+    from bench.contracts import Cell, Floats
+
+TOP_SHARE = 1 / 8  # of the cells: whole numbers on 4x4 and 8x8, where a tenth would be 1.6 and 6.4
 
 
 def agreements(run: int, cells: Sequence[Cell]) -> list[Agreement]:
-    """Every pair of explainers at every layer they share, over the rows that both have."""
+    """Every pair of explainers at every layer they share, over the rows that both have.
+
+    Finished pictures are left out: they are no raw maps, and how they were scaled and resized would be compared.
+    """
+    cells = [cell for cell in cells if cell.output != "picture"]
     found = []
     for index, first in enumerate(cells):
         for second in cells[index + 1 :]:
@@ -81,3 +96,52 @@ def common_rows(first: Cell, second: Cell) -> list[tuple[int, int]]:
     place = {key: index for index, key in enumerate(zip(second.ids.tolist(), second.classes.tolist(), strict=True))}
     keys = zip(first.ids.tolist(), first.classes.tolist(), strict=True)
     return [(index, place[key]) for index, key in enumerate(keys) if key in place]
+
+
+# --- over images, beside maps of different images -----------------------------------------------------------
+
+
+def likeness(matrices: Sequence[Floats], generator: np.random.Generator) -> Likeness:
+    """How alike two maps of one image are, beside what maps of different images reach.
+
+    Each image counts once, with the mean of its maps. The null is over all pairs of different images, which is what
+    the mean over all ways to permute the images comes to. What an image adds to it is what its row and its column
+    add, so that its interval, too, is over images and not over pairs that are not independent (the first-order term
+    of Hoeffding 1948, Ann. Math. Stat. 19, 293).
+
+    Args:
+        matrices: for each kind of map, such as predicted and true class, (I, I) likenesses of the first's map of
+            image i and the second's of image j; NaN where one of them says nothing.
+    """
+    stack = np.stack(list(matrices))
+    own = _mean(np.diagonal(stack, axis1=1, axis2=2), axis=0)
+    other = stack.copy()
+    other[:, np.arange(stack.shape[1]), np.arange(stack.shape[1])] = np.nan
+    pairs = _mean(other, axis=0)
+    of_image = _mean(pairs, axis=1) + _mean(pairs, axis=0) - _mean(pairs.ravel(), axis=0)
+    count = int((~np.isnan(own)).sum())
+    return Likeness(bootstrap_mean(own, generator), bootstrap_mean(of_image, generator), count)
+
+
+def _mean(values: Floats, axis: int) -> Floats:
+    """Mean of what is known along an axis; NaN where nothing is."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis)
+    return found
+
+
+def pair_scores(
+    layer: str, names: tuple[str, str], maps: Sequence[tuple[Floats, Floats]], generator: np.random.Generator
+) -> PairScores:
+    """Rank correlation and overlap of the top eighth of two explainers, over images.
+
+    Args:
+        names: the two explainers.
+        maps: for each class asked for, the maps (I, h, w) of both, image by image; NaN where a map is not `ok`.
+    """
+    cells = maps[0][0][0].size
+    top = max(1, round(TOP_SHARE * cells))
+    ranks = [rank_matrix(first, second) for first, second in maps]
+    shares = [overlap_matrix(first, second, top) for first, second in maps]
+    return PairScores(layer, *names, likeness(ranks, generator), likeness(shares, generator))

@@ -17,6 +17,8 @@ from bench.data import load_dataset, settled_source
 from bench.demonstration import run_demo
 from bench.errors import UsageError
 from bench.explanations import Explained, data_of_run, explain, newest_run
+from bench.faithruns import faithfulness
+from bench.judgements import Judged, judge
 from bench.keeping import held
 from bench.machine import choose_device, settled_precision
 from bench.recipefiles import recipe_of
@@ -30,6 +32,7 @@ from bench.sweeping import Combination, Sweep, combinations, commands, grouped, 
 from bench.trained import open_run
 from bench.training import TrainSettings, choose_images
 from bench.tuning import find_learning_rate
+from bench.verifying import verify
 from bench.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Explained",
+    "Judged",
     "Sweep",
     "Workplace",
     "compare",
@@ -44,13 +48,16 @@ __all__ = [
     "evaluate",
     "explain",
     "export_figure",
+    "faithfulness",
     "find_learning_rate",
+    "judge",
     "markdown_of",
     "newest_run",
     "page_of",
     "report",
     "sweep",
     "train",
+    "verify",
 ]
 
 

@@ -45,7 +45,7 @@ def write_cell(path: Path, cell: Cell) -> None:
     """Write a cell whole, its rows sorted by id and class."""
     order = np.lexsort((cell.classes, cell.ids))
     rows = {name: np.asarray(getattr(cell, name))[order] for name in ROW_FIELDS}
-    head = {name: getattr(cell, name) for name in ("schema", *KEY_FIELDS, "device", "timing")}
+    head = {name: getattr(cell, name) for name in ("schema", *KEY_FIELDS, "device", "timing", "output", "steps")}
     head["versions"] = dict(cell.versions)
     write_npz(path, {"head": np.array(json.dumps(head)), **rows})
 
@@ -72,6 +72,8 @@ def read_cell(path: Path) -> Cell:
             raw=arrays["raw"],
             logits=arrays["logits"],
             status=arrays["status"],
+            output=str(head.get("output", "layer")),  # cells from before there were pictures have none
+            steps=tuple(str(step) for step in head.get("steps", ())),
         )
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as reason:
         raise StoreError(f"{path} is damaged: {reason!r}", try_=AGAIN) from reason

@@ -23,6 +23,7 @@ from bench.findings import (
     run_findings,
     run_title,
 )
+from bench.judged import judged_of, scores_of
 from bench.pages import (
     PAGE_SCHEMA,
     RunData,
@@ -212,4 +213,6 @@ def _page(
             for one in timings_of(index, data.folder, views[index].curve, {cell.timing for cell in data.cells})
         ),
         differences=differences([data.record for data in runs]),
+        verdicts=tuple(one for at, data in enumerate(runs) for one in judged_of(at, data.folder, views[at].checkpoint)),
+        scores=tuple(one for at, data in enumerate(runs) for one in scores_of(at, data.folder, views[at].checkpoint)),
     )

@@ -78,12 +78,14 @@ class ExplainerSpec:
         source: paper and library.
         backend: the distribution the code comes from.
         revision: raised when the output changes, so that old cells are not mixed with new ones.
-        output: `layer` (own grid), `input` (pixels) or `picture` (the library's finished 0..1 picture).
+        output: `layer` (own grid), `input` (pixels), `pixels` (of a layer, but in pixels) or `picture` (the library's
+            finished 0..1 picture).
         signed: raw values below zero mean something.
         stochastic: two calls may differ; then one image is given a call and generators are seeded.
         class_specific: the map depends on the target.
         claims: `grad-cam` when the raw map must equal Grad-CAM's, else empty.
         steps: of a `picture`: what the library does to the raw map, in order, in words.
+        joint: layers asked for together cost what the dearest of them does; else each is asked for alone.
         cost: `cost(layer)` in forward passes an image and target.
         max_batch: most images a call.
     """
@@ -93,12 +95,13 @@ class ExplainerSpec:
     source: str
     backend: str
     revision: int = 1
-    output: Literal["layer", "input", "picture"] = "layer"
+    output: Literal["layer", "input", "pixels", "picture"] = "layer"
     signed: bool = True
     stochastic: bool = False
     class_specific: bool = True
     claims: Literal["grad-cam", ""] = ""
     steps: tuple[str, ...] = ()
+    joint: bool = True
     cost: Callable[[str], float] = field(default=lambda layer: 3.0)
     max_batch: int = 64
 
@@ -182,6 +185,8 @@ class Cell:
         raw: (R, h, w) maps.
         logits: (R, K) of the model that was explained.
         status: (R,) uint8, index into STATUSES.
+        output: what `raw` holds, as in `ExplainerSpec`: raw maps, or a library's finished `picture` in 0..1.
+        steps: of a `picture`: how the library made it, in words.
     """
 
     schema: int
@@ -198,6 +203,8 @@ class Cell:
     raw: Floats
     logits: Floats
     status: Integers
+    output: str = "layer"
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

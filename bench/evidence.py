@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.verdicts import Verdict
+
 
 @dataclass(frozen=True)
 class CalibrationBin:
@@ -42,3 +44,34 @@ class Difference:
     group: str
     name: str
     values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the judge says of one explainer at one layer of a run; `run` indexes Page.runs."""
+
+    run: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well maps order the cells by what covering them does to the logit: mean rank correlation over images.
+
+    Attributes:
+        run: indexes Page.runs.
+        value, low, high: the mean with its 95 % interval over images; None below ten images.
+        null: what maps of other images reach.
+        images: scored.
+        evidence: `above` or `below` the null where the intervals lie apart, else `no evidence`.
+    """
+
+    run: int
+    explainer: str
+    layer: str
+    value: float | None
+    low: float | None
+    high: float | None
+    null: float | None
+    images: int
+    evidence: str

@@ -111,7 +111,7 @@ def affordable(
 ) -> Integers:
     """Say how long the missing rows will take; on a CPU cut what takes over 15 minutes, unless a limit was given."""
     jobs = [(trained, job) for trained in runs for job in plan(trained, wanted, ids)]
-    seconds = sum(job.passes / _forward_rate(trained) for trained, job in jobs)
+    seconds = sum(job.passes / forward_rate(trained) for trained, job in jobs)
     if not jobs:
         return ids
     images, cells = sum(len(job.ids) for _, job in jobs), sum(len(job.layers) for _, job in jobs)
@@ -127,7 +127,7 @@ def affordable(
     return ids
 
 
-def _forward_rate(trained: Trained) -> float:
+def forward_rate(trained: Trained) -> float:
     """Images a second of the evaluation; a modest guess where that was never measured."""
     rate = trained.record.metrics.get("forward_images_per_second")
     return float(rate) if isinstance(rate, int | float) and rate > 0 else 100.0

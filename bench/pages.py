@@ -206,6 +206,8 @@ def cell_view(run: int, data: RunData, cell: Cell, wanted: Set[tuple[int, int]])
         ms_per_image=1000 / rate[0] if rate else None,
         layers_per_call=rate[1] if rate else 1,
         targets_per_call=rate[2] if rate else 1,
+        picture=cell.output == "picture",
+        steps=cell.steps,
     )
 
 

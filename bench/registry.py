@@ -14,7 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Generic, Literal, TypeVar
 
+from bench.contracts import ExplainerSpec
 from bench.errors import MissingError, UsageError
+from bench.plainfunctions import spec_of_function
 
 Kind = Literal["model", "explainer"]
 Value = TypeVar("Value")
@@ -65,7 +67,7 @@ class Registry(Generic[Value], Mapping[str, Value]):
     def __getitem__(self, name: str) -> Value:
         """The value of a registered name, or of `path/to/file.py:attribute` (which runs that file)."""
         if is_file_name(name):
-            return self._checked(name, _load_file(name))
+            return self._checked(name, self._from_file(name))
         return self._checked(name, _load(self.entry(name)))
 
     def entry(self, name: str) -> Entry:
@@ -76,10 +78,19 @@ class Registry(Generic[Value], Mapping[str, Value]):
             f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}", try_=f"bench list {self.kind}s"
         )
 
+    @property
+    def _takes_functions(self) -> bool:
+        return self._type is ExplainerSpec
+
+    def _from_file(self, name: str) -> object:
+        value = _load_file(name)
+        return spec_of_function(name, value) if self._takes_functions else value
+
     def _checked(self, name: str, value: object) -> Value:
         if not isinstance(value, self._type):
+            wanted = self._type.__name__ + (" or a function" if self._takes_functions and is_file_name(name) else "")
             raise MissingError(
-                f"{self.kind} '{name}' is of type {type(value).__name__}, not {self._type.__name__}",
+                f"{self.kind} '{name}' is of type {type(value).__name__}, not {wanted}",
                 try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
             )
         return value

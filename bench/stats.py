@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MIN_MAPS_FOR_NULL = 2
 MIN_RUNS_FOR_INTERVAL = 2
+RESAMPLES = 2000
+MIN_IMAGES = 10  # of fewer a percentile interval is much too narrow, and chance would pass for evidence
 
 
 def wilson(correct: int, total: int) -> Estimate:
@@ -83,18 +85,90 @@ def rank_correlations(first: Floats, second: Floats) -> Floats:
     Returns:
         (R,) in -1..1; NaN where a map is constant or not finite.
     """
-    from scipy.stats import rankdata
-
     if len(first) == 0:
         return np.zeros(0)
-    a = rankdata(first.reshape(len(first), -1), axis=1)
-    b = rankdata(second.reshape(len(second), -1), axis=1)
-    a = a - a.mean(axis=1, keepdims=True)
-    b = b - b.mean(axis=1, keepdims=True)
+    a, b = _centred_ranks(first), _centred_ranks(second)
     scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    finite = np.isfinite(first).all(axis=(1, 2)) & np.isfinite(second).all(axis=(1, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(finite & (scale > 0), (a * b).sum(axis=1) / scale, np.nan)
+        return np.where(scale > 0, (a * b).sum(axis=1) / scale, np.nan)
+
+
+def rank_matrix(first: Floats, second: Floats) -> Floats:
+    """Spearman's rank correlation of every map with every map: (R, h, w) and (S, h, w) to (R, S).
+
+    NaN where a map is constant or not finite, as in `rank_correlations`.
+    """
+    a, b = _centred_ranks(first), _centred_ranks(second)
+    scale = np.sqrt(np.outer((a * a).sum(axis=1), (b * b).sum(axis=1)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(scale > 0, a @ b.T / scale, np.nan)
+
+
+def _centred_ranks(maps: Floats) -> Floats:
+    """Ranks of the cells of each map less their mean, (R, h, w) to (R, cells); NaN for a map that is not finite."""
+    from scipy.stats import rankdata
+
+    flat = _flat(maps)
+    ranks: Floats = rankdata(flat, axis=1) - (flat.shape[1] + 1) / 2
+    ranks[~np.isfinite(flat).all(axis=1)] = np.nan
+    return ranks
+
+
+def overlap_matrix(first: Floats, second: Floats, cells: int) -> Floats:
+    """Intersection over union of the `cells` largest cells of every map with those of every map.
+
+    Cells that tie for the last places share them equally, so neither a corner nor a pair of maps is favoured: a
+    cell is then in the set by a fraction, and the intersection is the sum of the smaller, the union of the larger
+    fractions (Ruzicka 1958). Without ties that is the plain intersection over union.
+
+    Args:
+        first, second: (R, h, w) and (S, h, w).
+
+    Returns:
+        (R, S) in 0..1; NaN where a map is constant or not finite.
+    """
+    a, b = _membership(first, cells), _membership(second, cells)
+    rows = [np.minimum(row, b).sum(axis=1) / np.maximum(row, b).sum(axis=1) for row in a]
+    return np.array(rows).reshape(len(a), len(b))
+
+
+def _membership(maps: Floats, cells: int) -> Floats:
+    """By how much each cell belongs to the largest: (R, h, w) to (R, h * w), each row summing up to `cells`."""
+    flat = _flat(maps)
+    last = np.sort(flat, axis=1)[:, -cells, None]
+    above, tied = flat > last, flat == last
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = (cells - above.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True)
+    members: Floats = np.where(above, 1.0, np.where(tied, part, 0.0))
+    members[~np.isfinite(flat).all(axis=1) | (flat.max(axis=1) == flat.min(axis=1))] = np.nan
+    return members
+
+
+def _flat(maps: Floats) -> Floats:
+    """(R, h, w) to (R, h * w), even of no map at all."""
+    return maps.reshape(len(maps), maps.shape[1] * maps.shape[2])
+
+
+def bootstrap_mean(values: Floats, generator: np.random.Generator) -> Estimate | None:
+    """The mean of one value an image with its 95 % percentile bootstrap interval over images; None below ten.
+
+    Whatever belongs to one image, such as the maps of both its classes, must be in one value: images are drawn
+    anew, not maps.
+
+    Args:
+        values: (I,); NaN for an image without a value, which is left out.
+
+    Source: Efron 1979, Ann. Stat. 7, 1; scipy.stats.bootstrap.
+    """
+    from scipy.stats import bootstrap  # type: ignore[attr-defined]
+
+    known = values[~np.isnan(values)].astype(np.float64)
+    if len(known) < MIN_IMAGES:
+        return None
+    found = bootstrap(
+        (known,), np.mean, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=generator
+    ).confidence_interval
+    return Estimate(float(known.mean()), float(found.low), float(found.high))
 
 
 def largest_relative_difference(first: Floats, second: Floats) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.contracts import Status
-from bench.evidence import CalibrationBin, Difference, Timing
+from bench.evidence import CalibrationBin, Difference, Judged, Score, Timing
 
 Role = Literal["predicted", "true", "both", "asked"]
 
@@ -129,6 +129,8 @@ class CellView:
         missing: rows that were wanted and are not there.
         ms_per_image: milliseconds an image for the whole call that made it; None when never measured.
         layers_per_call, targets_per_call: what that call computed at once.
+        picture: whether it holds a library's finished pictures, which skip the page's own post-processing.
+        steps: how the library made them, in words.
     """
 
     run: int
@@ -144,6 +146,8 @@ class CellView:
     ms_per_image: float | None
     layers_per_call: int
     targets_per_call: int
+    picture: bool = False
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -251,6 +255,7 @@ class Page:
         shown, wanted: images in the gallery, and images there are to show.
         timings: raw rates of training and of explaining.
         differences: in what the runs of a comparison were made differently.
+        verdicts, scores: of explainers that were judged and scored; empty for none.
     """
 
     schema: int
@@ -271,3 +276,5 @@ class Page:
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     timings: tuple[Timing, ...] = ()
     differences: tuple[Difference, ...] = ()
+    verdicts: tuple[Judged, ...] = ()
+    scores: tuple[Score, ...] = ()

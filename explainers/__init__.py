@@ -5,4 +5,27 @@ from __future__ import annotations
 ENTRIES = {
     "gradcam": ("bench.explainers.gradcam:GRADCAM", "pytorch-grad-cam's GradCAM"),
     "captum": ("bench.explainers.captum_cam:CAPTUM", "Captum's LayerGradCam"),
+    "reference": ("bench.explainers.reference:REFERENCE", "ours: Grad-CAM, exact and with the least work"),
+    "gradcam_shipped": ("bench.explainers.shipped:GRADCAM_SHIPPED", "pytorch-grad-cam's finished picture, as it ships"),
+    "captum_shipped": ("bench.explainers.shipped:CAPTUM_SHIPPED", "Captum's finished picture, as its visualiser ships"),
+    "gradcam++": ("bench.explainers.cams:GRADCAM_PLUS_PLUS", "pytorch-grad-cam's GradCAM++"),
+    "hirescam": ("bench.explainers.cams:HIRESCAM", "pytorch-grad-cam's HiResCAM"),
+    "xgradcam": ("bench.explainers.cams:XGRADCAM", "pytorch-grad-cam's XGradCAM"),
+    "layercam": ("bench.explainers.cams:LAYERCAM", "pytorch-grad-cam's LayerCAM"),
+    "eigencam": ("bench.explainers.cams:EIGENCAM", "pytorch-grad-cam's EigenCAM, which knows no class"),
+    "scorecam": ("bench.explainers.perturbing:SCORECAM", "pytorch-grad-cam's ScoreCAM: a forward pass a channel"),
+    "ablationcam": (
+        "bench.explainers.perturbing:ABLATIONCAM",
+        "pytorch-grad-cam's AblationCAM: a forward pass a channel",
+    ),
+    "guided_gradcam": ("bench.explainers.captum_inputs:GUIDED_GRADCAM", "Captum's GuidedGradCam, in pixels, by layer"),
+    "saliency": ("bench.explainers.captum_inputs:SALIENCY", "Captum's Saliency, in pixels"),
+    "input_x_gradient": ("bench.explainers.captum_inputs:INPUT_X_GRADIENT", "Captum's InputXGradient, in pixels"),
+    "integrated_gradients": (
+        "bench.explainers.captum_inputs:INTEGRATED_GRADIENTS",
+        "Captum's IntegratedGradients, in pixels: 50 steps",
+    ),
+    "deeplift": ("bench.explainers.captum_inputs:DEEPLIFT", "Captum's DeepLift, in pixels"),
+    "gradient_shap": ("bench.explainers.captum_inputs:GRADIENT_SHAP", "Captum's GradientShap, in pixels: 20 samples"),
+    "occlusion": ("bench.explainers.perturbing:OCCLUSION", "Captum's Occlusion, in pixels: 4x4 patches"),
 }

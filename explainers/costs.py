@@ -1,10 +1,11 @@
-"""What Grad-CAM costs at a layer of a ResNet18 with the small stem."""
+"""What methods cost at a layer of a ResNet18 with the small stem."""
 
 from __future__ import annotations
 
 # One forward pass, and one backward pass from the logits down to the end of the stage; counted in multiplications.
 AT_END_OF = {"layer1": 1.73, "layer2": 1.49, "layer3": 1.25, "layer4": 1.0}
 WHOLE_NET = 2.0
+CHANNELS = {"conv1": 64, "bn1": 64, "layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}
 
 
 def gradcam_cost(layer: str) -> float:
@@ -15,3 +16,8 @@ def gradcam_cost(layer: str) -> float:
     stages = list(AT_END_OF)
     before = stages.index(stage) - 1 if stage in AT_END_OF else -1
     return AT_END_OF[stages[before]] if before >= 0 else WHOLE_NET
+
+
+def pass_a_channel(layer: str) -> float:
+    """Forward passes an image and target of what runs the net once for every channel of the layer, and twice more."""
+    return CHANNELS.get(layer.partition(".")[0], max(CHANNELS.values())) + 2.0

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts import ExplainerSpec
 
-from .borrowing import borrowed
 from .costs import gradcam_cost
-from .recording import finished, record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,13 +38,9 @@ def gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Te
 
     Source: Selvaraju et al. 2017, arXiv:1610.02391; pytorch_grad_cam.GradCAM.
     """
-    from .replay import RawGradCAM
+    from .replay import RawGradCAM, replayed_maps
 
-    with borrowed(model):
-        recording = record(model, layers, images, targets)
-        with RawGradCAM.of(model, recording) as cam:
-            maps = [cam.raw(images, column) for column in targets.unbind(1)]
-    return {name: finished([of_target[name] for of_target in maps], images) for name in layers}
+    return replayed_maps(RawGradCAM, model, layers, images, targets)
 
 
 GRADCAM = ExplainerSpec(

@@ -16,6 +16,8 @@ from .layers import check_grid, check_logits, check_request, find_layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from torch.autograd.graph import Node
+
 
 @dataclass
 class Recording:
@@ -55,13 +57,13 @@ def record(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Ten
     return Recording(logits, grids)
 
 
-def graph_of(logits: Tensor) -> set[object]:
-    """The nodes of the graph behind the logits."""
-    seen: set[object] = set()
+def graph_of(logits: Tensor, *, until: Node | None = None) -> set[Node]:
+    """The nodes of the graph behind the logits; without `until` and what only it leads to, where that is given."""
+    seen: set[Node] = set()
     front = [logits.grad_fn]
     while front:
         node = front.pop()
-        if node is not None and node not in seen:
+        if node is not None and node is not until and node not in seen:
             seen.add(node)
             front.extend(above for above, _ in node.next_functions)
     return seen

@@ -6,16 +6,26 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
 from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.eigen_cam import EigenCAM
 from pytorch_grad_cam.grad_cam import GradCAM
+from pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
+from pytorch_grad_cam.hirescam import HiResCAM
+from pytorch_grad_cam.layer_cam import LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from pytorch_grad_cam.xgrad_cam import XGradCAM
 from torch import Tensor, nn
 
+from .borrowing import borrowed
+from .recording import finished, record
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from bench.contracts import Floats
 
@@ -58,8 +68,35 @@ class OneForward(ActivationsAndGradients):
         self.logits = self.model = None
 
 
-class RawGradCAM(GradCAM):
-    """The library's GradCAM, stopped before ReLU, scaling and resizing."""
+class Raw(BaseCAM):
+    """Any class of the library, stopped before ReLU, scaling and resizing. Stands before that class among the bases."""
+
+    names: tuple[str, ...]
+
+    def raw(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """{layer: (N, h, w)} on the CPU for one target an image, by the library's own forward and backward."""
+        maps = self(images.detach(), [ClassifierOutputTarget(target) for target in targets.tolist()])
+        return {name: torch.from_numpy(values) for name, values in zip(self.names, maps, strict=True)}
+
+    def compute_cam_per_layer(self, input_tensor: Tensor, targets: list[nn.Module], eigen_smooth: bool) -> list[Floats]:
+        """The library's map of every layer (N, h, w), as it is."""
+        kept = self.activations_and_grads
+        grids = [as_numpy(grid) for grid in kept.activations]
+        slopes = [as_numpy(slope) for slope in kept.gradients] if self.uses_gradients else [None] * len(grids)
+        return [
+            self.get_cam_image(input_tensor, layer, targets, grid, slope, eigen_smooth)
+            for layer, grid, slope in zip(self.target_layers, grids, slopes, strict=True)
+        ]
+
+    def aggregate_multi_layers(self, cam_per_target_layer: list[Floats]) -> list[Floats]:
+        """Each layer for itself; the library would take the mean."""
+        return cam_per_target_layer
+
+
+class Replayed(Raw):
+    """One that needs no more than the recorded pass: activations, and gradients where the method takes them."""
+
+    uses_targets = True
 
     def __init__(self, replay: Replay) -> None:
         super().__init__(replay, [])
@@ -69,7 +106,7 @@ class RawGradCAM(GradCAM):
 
     @classmethod
     @contextmanager
-    def of(cls, model: nn.Module, recording: Recording) -> Iterator[RawGradCAM]:
+    def of(cls, model: nn.Module, recording: Recording) -> Iterator[Self]:
         """One for a recorded pass. The library's own `with` would swallow every IndexError."""
         cam = cls(Replay(model, recording))
         try:
@@ -77,24 +114,59 @@ class RawGradCAM(GradCAM):
         finally:
             cam.activations_and_grads.release()
 
-    def raw(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """{layer: (N, h, w)} on the CPU for one target an image, by the library's own forward and backward."""
-        maps = self(images.detach(), [ClassifierOutputTarget(target) for target in targets.tolist()])
-        return {name: torch.from_numpy(values) for name, values in zip(self.names, maps, strict=True)}
 
-    def compute_cam_per_layer(self, input_tensor: Tensor, targets: list[nn.Module], eigen_smooth: bool) -> list[Floats]:
-        """The library's weighted sum of every layer (N, h, w), as it is."""
-        kept = self.activations_and_grads
-        grids = [as_numpy(grid) for grid in kept.activations]
-        slopes = [as_numpy(slope) for slope in kept.gradients]
-        return [
-            self.get_cam_image(input_tensor, layer, targets, grid, slope, eigen_smooth)
-            for layer, grid, slope in zip(self.target_layers, grids, slopes, strict=True)
-        ]
+class RawGradCAM(Replayed, GradCAM):
+    """Channels weighted by the mean gradient."""
 
-    def aggregate_multi_layers(self, cam_per_target_layer: list[Floats]) -> list[Floats]:
-        """Each layer for itself; the library would take the mean."""
-        return cam_per_target_layer
+
+class RawGradCAMPlusPlus(Replayed, GradCAMPlusPlus):
+    """Channels weighted by a weighted sum of positive gradients."""
+
+
+class RawHiResCAM(Replayed, HiResCAM):
+    """Gradient times activation, cell by cell."""
+
+
+class RawXGradCAM(Replayed, XGradCAM):
+    """Channels weighted by the gradient's mean under the activation."""
+
+
+class RawLayerCAM(Replayed, LayerCAM):
+    """Positive gradient times activation, cell by cell."""
+
+
+class RawEigenCAM(Replayed, EigenCAM):
+    """The first principal component of the activations, turned so that it rises where activations do."""
+
+    uses_targets = False
+
+    def get_cam_image(
+        self,
+        input_tensor: Tensor,
+        target_layer: nn.Module,
+        targets: list[nn.Module],
+        grids: Floats,
+        slopes: None,
+        eigen_smooth: bool,
+    ) -> Floats:
+        """(N, h, w). A singular vector's sign is arbitrary; this one goes along with the mean over channels."""
+        maps = super().get_cam_image(input_tensor, target_layer, targets, grids, slopes, eigen_smooth)
+        along = (maps * grids.mean(axis=1)).sum(axis=(1, 2), keepdims=True)  # maps are centred, so a covariance
+        turned: Floats = np.where(along < 0, -maps, maps)
+        return turned
+
+
+def replayed_maps(
+    kind: type[Replayed], model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
+) -> dict[str, Tensor]:
+    """{layer: (N, T, h, w)} of one of the classes above, for all layers and targets from one forward pass."""
+    with borrowed(model):
+        recording = record(model, layers, images, targets)
+        with kind.of(model, recording) as cam:
+            # What does not depend on the target is asked once.
+            columns = targets.unbind(1) if kind.uses_targets else targets[:, :1].unbind(1)
+            maps = [cam.raw(images, column) for column in columns] * (targets.shape[1] // len(columns))
+    return {name: finished([of_target[name] for of_target in maps], images) for name in layers}
 
 
 def as_numpy(values: Tensor) -> Floats:

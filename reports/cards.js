@@ -17,7 +17,8 @@ function paintPicture(context, shard, item) {
 /** The picture with a map over it. */
 function paintMap(context, shard, item, found, scale) {
   const { cell, values, signed } = found;
-  const grey = (signed ? centred : scaled)(values, cell.height, cell.width, PIXELS, { scale, smooth: state.cells === "smooth" });
+  // A finished picture is on the scale from 0 to 1 already.
+  const grey = (signed ? centred : scaled)(values, cell.height, cell.width, PIXELS, { scale: cell.picture ? 1 : scale, smooth: state.cells === "smooth" });
   paintPicture(context, shard, item);
   scratch.getContext("2d").putImageData(new ImageData(colour(grey, table(signed)), PIXELS, PIXELS), 0, 0);
   context.globalAlpha = state.opacity / 100;
@@ -92,7 +93,8 @@ function rolesOf(shard, item, run, xs = state.x, ls = state.l) {
 function scaleOf(shard, item, shown) {
   if (state.scale === "map") return 0;
   const key = state.maps === "difference" ? "difference" : state.sign === "signed" ? "magnitude" : "top";
-  return Math.max(0, ...shown.map((one) => (state.scale === "shared" ? data.cells[cellAt.get(keyOf(...one))]?.[key] : mapFor(shard, item, ...one).top) || 0));
+  const raw = shown.filter((one) => !data.cells[cellAt.get(keyOf(...one))]?.picture);
+  return Math.max(0, ...raw.map((one) => (state.scale === "shared" ? data.cells[cellAt.get(keyOf(...one))]?.[key] : mapFor(shard, item, ...one).top) || 0));
 }
 
 /** All maps that a card shows: run, explainer, layer, and with a shard the role and its class. */
@@ -102,9 +104,9 @@ function tile(shard, item, [run, x, l, role, target], scale, label = "", draw = 
   const again = state.maps === "both" && role === "true" && data.predicted[run][item] === data.true[item];
   const found = again ? { words: "same class, same map" } : mapFor(shard, item, run, x, l, role, target);
   const about = role === "difference" ? "predicted minus true class" : `for ${role} class ${className(target)}`;
-  const top = found.words ? "" : (found.signed ? "±" : "") + figure(found.top);
-  const shown = found.words ? make("div", { class: again ? "blank quiet" : "blank" }, found.words)
-    : draw(`${x} at ${l} ${about}: largest raw value ${top}, in ${placeOf(found)}`, (context) => paintMap(context, shard, item, found, scale), found);
+  const top = found.words ? "" : found.cell.picture ? "0 to 1" : (found.signed ? "±" : "") + figure(found.top);
+  const shown = found.words ? make("div", { class: again || found.quiet ? "blank quiet" : "blank" }, found.words)
+    : draw(`${x} at ${l} ${about}: ${found.cell?.picture ? "a finished picture of the library" : `largest raw value ${top}`}, largest in ${placeOf(found)}`, (context) => paintMap(context, shard, item, found, scale), found);
   return make("figure", { class: "map" }, shown, make("figcaption", {}, [label, top].filter(Boolean).join(" ")));
 }
 

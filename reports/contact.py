@@ -48,7 +48,7 @@ def _strip(page: Page, item: GalleryItem) -> Strip:
     sheet.paste(picture, (0, 0))
     for place, one in enumerate(drawn, 1):
         cell = page.cells[one.cell]
-        coloured = Image.fromarray((255 * heat(one, cell.height, cell.width, _SIDE)).round().astype(np.uint8))
+        coloured = Image.fromarray((255 * heat(one, cell, _SIDE)).round().astype(np.uint8))
         sheet.paste(Image.blend(picture, coloured, _OPACITY), (_SIDE * place, 0))
     told = [_told(page, one, labels[page.cells[one.cell].run] if several else "") for one in drawn]
     left_out = [

@@ -78,12 +78,13 @@ function mapFor(shard, item, run, explainer, layer, role, target) {
   if (k === undefined) return { words: "not computed: this layer was left out" };
   const cell = shard.cells[k];
   const rows = cell.rows.get(item);
+  if (cell.picture && role === "difference") return { words: "no raw map", quiet: true };
   if (role === "predicted" && target < 0) return { words: "not computed: image unknown to this run" };
   if (role === "difference") return differenceOf(cell, rows);
   const row = role === "asked" ? rows?.asked.get(target) : rows?.[role];
   if (row === undefined) return { words: "not computed: this image was left out" };
   const status = STATUSES[cell.status[row]];
-  const signed = state.sign === "signed";
+  const signed = state.sign === "signed" && !cell.picture;
   if (status !== "ok" && !(signed && status === "dead")) return { words: IN_WORDS[status] };
   const values = rawMap(cell, row);
   return { cell, values, signed, top: signed ? largestMagnitude(values) : cell.high[row] };

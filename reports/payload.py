@@ -115,6 +115,7 @@ def _cell_facts(cell: CellView, rows: Sequence[_Row]) -> dict[str, object]:
         "layer": cell.layer,
         "height": cell.height,
         "width": cell.width,
+        "picture": cell.picture,
         "top": max((one.high for _, one in rows), default=0.0),
         "magnitude": max((max(abs(one.low), abs(one.high)) for _, one in rows), default=0.0),
         "difference": _largest_difference(rows),

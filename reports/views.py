@@ -38,6 +38,7 @@ class View:
     Attributes:
         ways: the averages that any run has, by name.
         averages: those of each run in the order of `ways`, None where it has none.
+        pictures: explainers whose columns are a library's finished pictures, each with the library's steps.
     """
 
     labels: tuple[str, ...]
@@ -54,6 +55,7 @@ class View:
     most_off_diagonal: int
     matrix: tuple[tuple[MatrixRow, ...], ...]
     anchors: frozenset[str]
+    pictures: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def view_of(page: Page) -> View:
@@ -78,6 +80,7 @@ def view_of(page: Page) -> View:
         most_off_diagonal=max((pair.count for pair in confused), default=0),
         matrix=tuple(_matrix(page, run, layers) for run in range(len(page.runs))),
         anchors=_anchors(page),
+        pictures=tuple({cell.explainer: cell.steps for cell in page.cells if cell.picture}.items()),
     )
 
 
@@ -112,7 +115,9 @@ def _confused(confusion: tuple[tuple[int, ...], ...]) -> tuple[Confused, ...]:
 
 
 def _size(page: Page, layer: str) -> str:
-    sizes = {f"{cell.height}×{cell.width}" for cell in page.cells if cell.layer == layer}
+    cells = [cell for cell in page.cells if cell.layer == layer]
+    grids = [cell for cell in cells if not cell.picture] or cells  # a finished picture says nothing of the layer's grid
+    sizes = {f"{cell.height}×{cell.width}" for cell in grids}
     return sizes.pop() if len(sizes) == 1 else "sizes differ"
 
 

@@ -77,7 +77,7 @@ def parse(line: Line) -> dict[str, Any]:
 
 def application() -> Any:
     """The command line, with all commands registered."""
-    from bench.cli import looking, training, tuning, working  # noqa: F401 (they register their commands)
+    from bench.cli import judging, looking, training, tuning, verifying, working  # noqa: F401 (they register their commands)
     from bench.cli.main import app
 
     return typer.main.get_command(app)

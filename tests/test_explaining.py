@@ -214,8 +214,9 @@ def test_where_predicted_and_true_class_coincide_the_row_is_kept_once(run: Path,
 def test_every_registered_explainer_runs_end_to_end(run: Path, data: Dataset, name: str) -> None:
     spec = discover("explainer", ExplainerSpec)[name]
     explain(run, data, [0, 1, 2], spec=replace(spec, name="plain"))
-    cell = read_cell(cell_path(run, "plain", "layer3"))
-    assert cell.raw.shape[1:] == (16, 16)
+    cell = read_cell(cell_path(run, "plain", "input" if spec.output == "input" else "layer3"))
+    assert cell.raw.shape[1:] == ((16, 16) if spec.output == "layer" else (32, 32))
+    assert (cell.output, cell.steps) == (spec.output, spec.steps)
     assert np.isfinite(cell.raw).all()
 
 

@@ -68,6 +68,20 @@ def test_map_is_drawn_where_it_is_hot(tmp_path: Path) -> None:
     assert not any(yellow(y, x) for y, x in ((0.1, 0.9), (0.9, 0.1), (0.9, 0.9)))
 
 
+def test_finished_picture_is_not_scaled_again(tmp_path: Path) -> None:
+    half = np.full((32, 32), 0.25)
+    half[:8, :8] = 0.5
+    page = make_page(images=1, explainers=("captum",), layers=(("layer4", 32),))
+    item = replace(page.gallery[0], pixels=bytes(32 * 32 * 3), maps=(quantise(half, role="predicted"),))
+    page = replace(page, gallery=(item,), cells=tuple(replace(cell, picture=True) for cell in page.cells))
+    options = WANTED | {"layers": ("layer4",), "role": "predicted", "captions": False}
+    gallery_figure(page, tmp_path / "f.png", **options)
+    pixels = np.asarray(Image.open(tmp_path / "f.png").convert("RGB")).astype(int)
+    place = int((0.05 + 0.82 + 0.08) * 300), int((0.05 + 0.58 + 0.08) * 300)
+    red, green, blue = pixels[place]
+    assert red < green < 1.5 * blue  # viridis at one half is teal, at one yellow
+
+
 @pytest.mark.parametrize(
     ("options", "path", "message"),
     [

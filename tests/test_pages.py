@@ -294,6 +294,19 @@ def test_every_pair_at_the_same_layer_and_grid_is_compared_once() -> None:
     ]
 
 
+def test_finished_pictures_are_compared_with_nothing() -> None:
+    kinds = {"a": "layer", "b": "layer", "c": "picture", "d": "picture"}
+    cells = [make_cell([(1, 0)], explainer=name, output=kind) for name, kind in kinds.items()]
+    assert [(each.first, each.second) for each in agreements(0, cells)] == [("a", "b")]
+
+
+def test_cell_of_finished_pictures_says_so_with_its_steps(tmp_path: Path) -> None:
+    cell = make_cell([(0, 0)], output="picture", steps=("ReLU", "resized"))
+    folder = make_run(tmp_path, "one", labels=[1], predicted=[0], cells=[cell])
+    view = cell_view(0, read_run(folder), read_run(folder).cells[0], set())
+    assert (view.picture, view.steps) == (True, ("ReLU", "resized"))
+
+
 # --- the gallery -------------------------------------------------------------------------------------------
 
 

@@ -254,6 +254,18 @@ def test_shared_scale_divides_by_the_largest_value_of_the_card(opened: Open) -> 
     assert box[4, 4][0] < 80  # viridis at one half is teal, at one yellow
 
 
+def test_finished_picture_keeps_its_scale_and_has_no_difference(opened: Open) -> None:
+    page = hot_top_left()
+    half = quantise(np.full((4, 4), 0.25) + np.eye(4) * 0.25, role="predicted")
+    cells = tuple(replace(cell, picture=True) for cell in page.cells)
+    tab = opened(replace(page, cells=cells, gallery=(replace(page.gallery[0], maps=(half,)),))).tab
+    tab.get_by_label("opacity").fill("100")
+    assert pixels_of(tab, ".map canvas")[4, 4][0] < 80  # viridis at one half is teal, at one yellow
+    assert tab.locator(".map figcaption").first.text_content() == "0 to 1"
+    tab.get_by_role("button", name="difference", exact=True).click()
+    assert tab.locator(".map .blank").first.text_content() == "no raw map"
+
+
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation(kind: str, scheme: str, opened: Open) -> None:

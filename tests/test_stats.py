@@ -12,12 +12,15 @@ from scipy.stats import spearmanr
 
 from bench.stats import (
     above_chance,
+    bootstrap_mean,
     largest_relative_difference,
     mcnemar,
     mean_interval,
     median_or_none,
+    overlap_matrix,
     paired_difference,
     rank_correlations,
+    rank_matrix,
     unrelated_correlation,
     wilson,
 )
@@ -26,8 +29,8 @@ Z = 1.959963984540054  # the normal quantile of 0.975
 SHARES = st.integers(1, 10_000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))
 
 
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
 def maps(rows: int, edge: int = 4) -> np.ndarray:
@@ -256,3 +259,68 @@ def test_mean_interval_holds_the_mean_in_95_of_100_cases(n: int) -> None:
     drawn = rng().normal(0.94, 0.002, size=(2000, n))
     held = [found.low <= 0.94 <= found.high for row in drawn if (found := mean_interval(row.tolist()))]
     assert 0.935 < sum(held) / len(held) < 0.965
+
+
+# --- every map with every map -------------------------------------------------------------------------------
+
+
+def test_the_rank_matrix_holds_every_pairs_correlation() -> None:
+    first, second = np.round(maps(5), 1), np.round(maps(9)[5:], 1)
+    second[2, 0, 0] = np.nan
+    found = rank_matrix(first, second)
+    for row, column in np.ndindex(5, 4):
+        slow = rank_correlations(first[row : row + 1], second[column : column + 1])[0]
+        assert found[row, column] == pytest.approx(slow, nan_ok=True)
+    assert np.isnan(found[:, 2]).all() and not np.isnan(found[:, [0, 1, 3]]).any()
+
+
+@pytest.mark.parametrize("cells", [1, 2, 8])
+def test_without_ties_overlap_is_that_of_plain_sets(cells: int) -> None:
+    first, second = maps(6, 4), rng(1).normal(size=(5, 4, 4))
+    found = overlap_matrix(first, second, cells)
+    for row, column in np.ndindex(6, 5):
+        a, b = (set(np.argsort(one.ravel())[-cells:].tolist()) for one in (first[row], second[column]))
+        assert found[row, column] == pytest.approx(len(a & b) / len(a | b))
+
+
+def test_cells_that_tie_share_the_last_places() -> None:
+    tied = np.array([[[5.0, 1.0], [1.0, 1.0]]])  # of the top two one is sure, three share the other
+    sure = np.array([[[5.0, 4.0], [1.0, 0.0]]])
+    assert overlap_matrix(tied, tied, 2)[0, 0] == 1
+    assert overlap_matrix(tied, sure, 2)[0, 0] == pytest.approx((1 + 1 / 3) / (1 + 1 + 2 / 3))
+    assert np.isnan(overlap_matrix(np.ones((1, 2, 2)), sure, 2)).all()
+    assert overlap_matrix(maps(0), sure, 2).shape == (0, 1)
+
+
+# --- the bootstrap ------------------------------------------------------------------------------------------
+
+
+def bootstrap_by_hand(values: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
+    means = sorted(
+        sum(values[index] for index in generator.integers(0, len(values), len(values))) / len(values)
+        for _ in range(2000)
+    )
+    return means[49], means[1949]
+
+
+def test_the_bootstrap_interval_is_that_of_a_plain_loop() -> None:
+    values = rng().exponential(size=30)
+    found = bootstrap_mean(values, rng(1))
+    assert found is not None
+    low, high = bootstrap_by_hand(values, rng(2))
+    assert found.value == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.05 * (high - low))
+
+
+def test_the_bootstrap_interval_holds_the_mean_in_about_95_of_100_cases() -> None:
+    drawn = rng().normal(0.3, 1, size=(300, 50))
+    held = [found.low <= 0.3 <= found.high for row in drawn if (found := bootstrap_mean(row, rng(1)))]
+    assert 0.90 < sum(held) / len(held) < 0.98
+
+
+def test_the_bootstrap_leaves_out_what_is_not_known_and_needs_ten_values() -> None:
+    values = np.arange(10.0)
+    assert bootstrap_mean(np.append(values, np.nan), rng()) == bootstrap_mean(values, rng())
+    assert bootstrap_mean(np.append(values[1:], np.nan), rng()) is None
+    equal = bootstrap_mean(np.full(10, 0.1), rng())
+    assert equal is not None and (equal.low, equal.high) == pytest.approx((0.1, 0.1))

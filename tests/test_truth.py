@@ -21,7 +21,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 explainers = discover("explainer", ExplainerSpec)
 models = discover("model", ModelSpec)
-CLAIMING = [name for name in explainers if explainers[name].claims == "grad-cam"]
+CLAIMING = [name for name in explainers if explainers[name].claims == "grad-cam" and explainers[name].output == "layer"]
 
 pytestmark = pytest.mark.parametrize("source", [SOURCE])
 

@@ -236,16 +236,17 @@ def doctor(session: Session) -> Answer:
 
 
 @command(app, "schema")
-def schema(session: Session, what: Annotated[str, typer.Argument(help="run or page.")] = "run") -> Answer:
+def schema(session: Session, what: Annotated[str, typer.Argument(help="run, page or judge.")] = "run") -> Answer:
     """The JSON schema of a file that bench writes."""
     import json
 
     from pydantic import TypeAdapter
 
     from bench.contracts import RunRecord
+    from bench.verdicts import Judgement
     from bench.views import Page
 
-    kinds: dict[str, type] = {"run": RunRecord, "page": Page}
+    kinds: dict[str, type] = {"run": RunRecord, "page": Page, "judge": Judgement}
     if what not in kinds:
         raise UsageError(f"no file kind '{what}'{did_you_mean(what, kinds)}", try_="bench schema run")
     found = TypeAdapter(kinds[what]).json_schema()

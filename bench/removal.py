@@ -1,0 +1,65 @@
+"""Scores of a map by what the model says when cells are gone: pure functions of logits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from bench.contracts import Floats, Integers
+
+    Booleans = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+
+def logit_drops(plain: Floats, without: Floats, classes: Integers) -> Floats:
+    """How much a class's logit falls when one cell is gone: the ground truth of a map for that class.
+
+    Args:
+        plain: (I, K) logits of the whole images.
+        without: (I, C, K) with one cell gone at a time.
+        classes: (I,).
+
+    Returns:
+        (I, C) in logits; above 0 where the cell spoke for the class.
+
+    Source: Zeiler & Fergus 2014, arXiv:1311.2901, section 4, with cells that do not overlap.
+    """
+    own = classes[:, None]
+    before = np.take_along_axis(plain, own, axis=1)
+    after = np.take_along_axis(without, own[:, :, None], axis=2)[:, :, 0]
+    drops: Floats = before - after
+    return drops
+
+
+def margin_drops(plain: Floats, without: Floats, *, predicted: Integers, true: Integers) -> Floats:
+    """How much the margin, logit of the predicted minus logit of the true class, falls without one cell: (I, C)."""
+    drops: Floats = logit_drops(plain, without, predicted) - logit_drops(plain, without, true)
+    return drops
+
+
+def probabilities(logits: Floats, classes: Integers) -> Floats:
+    """Softmax probability of each image's own class: (I, ..., K) and (I,) to (I, ...)."""
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    own = classes.reshape(-1, *[1] * (logits.ndim - 1))
+    found: Floats = np.take_along_axis(powers, own, axis=-1)[..., 0] / powers.sum(axis=-1)
+    return found
+
+
+def area(curves: Floats) -> Floats:
+    """Area under curves over the share of cells, 0 to 1, by the trapezoid rule: (..., S + 1) to (...)."""
+    under: Floats = np.trapezoid(curves, dx=1 / (curves.shape[-1] - 1), axis=-1)
+    return under
+
+
+def turned(logits: Floats, classes: Integers) -> Booleans:
+    """Whether the model now says each image's own class: (I, ..., K) and (I,) to (I, ...)."""
+    own = classes.reshape(-1, *[1] * (logits.ndim - 2))
+    found: Booleans = logits.argmax(axis=-1) == own
+    return found
+
+
+def count_of(share: float, cells: int) -> int:
+    """How many cells a share of them is, at least one."""
+    return max(1, round(share * cells))

@@ -1,0 +1,246 @@
+"""Captum's methods that answer in pixels, from gradients.
+
+The baseline, where one is needed, is the data set's mean colour, which normalisation makes 0. Maps have the channels
+summed with their sign, but for `saliency`. Reused and in-place ReLUs, which make Captum's hooks fail or lie, are run
+on a private copy where each call has its own module (explainers/copying.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bench.contracts import ExplainerSpec
+
+from .costs import gradcam_cost
+from .pixels import INPUT, any_seed, pixels, seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+STEPS = 50  # of the path of integrated gradients: Captum's default
+AT_ONCE = 64  # images a pass, where one image becomes many
+SAMPLES = 20
+NOISE = 0.1  # of the standard deviation of the data set's pixels, which normalisation makes 1
+
+
+def saliency(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Saliency: the largest |gradient| of the target's logit over the three channels of a pixel.
+
+    Args:
+        As the contract has them (`bench.contracts.Explainer`); layers must be ("input",).
+
+    Returns:
+        {"input": (N, T, H, W)}, none below zero. Unit: logits per standard deviation of the pixels.
+
+    Raises:
+        ContractError: another layer than `input`; a target is missing or not a class; names which.
+
+    Source: Simonyan et al. 2013, arXiv:1312.6034; captum.attr.Saliency.
+    """
+    from captum.attr import Saliency
+
+    with pixels(model, layers, images, targets) as request:
+        method = Saliency(model)
+        return request.maps(lambda inputs, target: method.attribute(inputs, target).amax(1))
+
+
+def input_x_gradient(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Input x gradient: each pixel's distance from the mean colour times the gradient of the target's logit.
+
+    Args:
+        As the contract has them (`bench.contracts.Explainer`); layers must be ("input",).
+
+    Returns:
+        {"input": (N, T, H, W)}, signed. Unit: logits.
+
+    Raises:
+        ContractError: as in `saliency`.
+
+    Source: Shrikumar et al. 2016, arXiv:1605.01713; captum.attr.InputXGradient.
+    """
+    from captum.attr import InputXGradient
+
+    with pixels(model, layers, images, targets) as request:
+        method = InputXGradient(model)
+        return request.maps(lambda inputs, target: method.attribute(inputs, target).sum(1))
+
+
+def integrated_gradients(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Integrated gradients: the gradient averaged on the way from the mean colour to the image, times that way.
+
+    The mean is a Gauss-Legendre sum of 50 points, whose weights Captum keeps in float32.
+
+    Args:
+        As the contract has them (`bench.contracts.Explainer`); layers must be ("input",).
+
+    Returns:
+        {"input": (N, T, H, W)}, signed. Unit: logits; a map's sum is near logit(image) - logit(mean colour).
+
+    Raises:
+        ContractError: as in `saliency`.
+
+    Source: Sundararajan et al. 2017, arXiv:1703.01365; captum.attr.IntegratedGradients.
+    """
+    from captum.attr import IntegratedGradients
+
+    with pixels(model, layers, images, targets) as request:
+        method: Any = IntegratedGradients(model)
+        most = max(AT_ONCE, len(images))
+        return request.maps(
+            lambda inputs, target: method.attribute(inputs, 0.0, target, n_steps=STEPS, internal_batch_size=most).sum(1)
+        )
+
+
+def deeplift(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """DeepLIFT, rescale rule: what each pixel's distance from the mean colour adds to the logit's.
+
+    At a ReLU the multiplier is the change of its output over the change of its input, between image and baseline.
+    Captum knows ReLU, ELU, leaky ReLU, sigmoid, tanh, softplus, softmax and max-pooling, all but ReLU only as
+    modules that run once; through anything else it sends the plain gradient.
+
+    Args:
+        As the contract has them (`bench.contracts.Explainer`); layers must be ("input",).
+
+    Returns:
+        {"input": (N, T, H, W)}, signed. Unit: logits; a map's sum is logit(image) - logit(mean colour).
+
+    Raises:
+        ContractError: as in `saliency`.
+
+    Source: Shrikumar et al. 2017, arXiv:1704.02685; captum.attr.DeepLift.
+    """
+    from captum.attr import DeepLift
+
+    from .copying import with_own_relus
+
+    with pixels(model, layers, images, targets) as request:
+        method: Any = DeepLift(with_own_relus(model, images))
+        return request.maps(lambda inputs, target: method.attribute(inputs, 0.0, target).sum(1))
+
+
+def gradient_shap(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """GradientSHAP: input x gradient at 20 random points between the mean colour and the image under noise, averaged.
+
+    Captum draws from torch's and from numpy's global generator. Here both are seeded from one draw from torch's, and
+    anew for each image and target: a map depends neither on its neighbours in the batch nor on the other target.
+
+    Args:
+        As the contract has them (`bench.contracts.Explainer`); layers must be ("input",).
+
+    Returns:
+        {"input": (N, T, H, W)}, signed. Unit: logits; a map's sum is near logit(image) - logit(mean colour).
+
+    Raises:
+        ContractError: as in `saliency`.
+
+    Source: Lundberg & Lee 2017, arXiv:1705.07874; captum.attr.GradientShap.
+    """
+    from captum.attr import GradientShap
+
+    with pixels(model, layers, images, targets) as request:
+        method: Any = GradientShap(lambda points: model(points.to(images.dtype)))  # noise widens half precisions
+        seed, grey = any_seed(), torch.zeros_like(images[:1])
+
+        def one(image: Tensor, target: Tensor) -> Tensor:
+            with seeded(seed):
+                maps = method.attribute(image[None], grey, n_samples=SAMPLES, stdevs=NOISE, target=target)
+            drawn: Tensor = maps[0].detach().sum(0)
+            return drawn
+
+        def one_by_one(inputs: Tensor, targets: Tensor) -> Tensor:
+            return torch.stack([one(*pair) for pair in zip(inputs.detach(), targets, strict=True)])
+
+        return request.maps(one_by_one)
+
+
+def guided_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Guided Grad-CAM: guided backprop in pixels, times the positive part of Grad-CAM at the layer, resized.
+
+    It depends on a layer and answers in pixels. So it is asked for by layer, as the other CAMs, and its maps have
+    the size of the image at every layer. Captum resizes Grad-CAM by repeating cells (the paper: bilinear).
+
+    Args:
+        As the contract has them (`bench.contracts.Explainer`); outputs of the layers are (N, C, h, w).
+
+    Returns:
+        {layer: (N, T, H, W)}, channels summed with sign. Unit: logits squared per standard deviation of the pixels.
+
+    Raises:
+        UsageError, ContractError: as in `gradcam`.
+
+    Source: Selvaraju et al. 2017, arXiv:1610.02391, section 3.3; captum.attr.GuidedGradCam.
+    """
+    from captum.attr import GuidedGradCam
+
+    from .copying import with_own_relus
+    from .recording import record
+
+    with pixels(model, (INPUT,), images, targets) as request:
+        record(model, layers, images[:1], targets[:1])  # refuses, in our words, what has no map
+        net = with_own_relus(model, images)
+        methods: dict[str, Any] = {name: GuidedGradCam(net, net.model.get_submodule(name)) for name in layers}
+
+        def maps_at(name: str) -> Tensor:
+            return request.maps(lambda inputs, target: methods[name].attribute(inputs, target).sum(1))[INPUT]
+
+        return {name: maps_at(name) for name in layers}
+
+
+SALIENCY = ExplainerSpec(
+    name="saliency",
+    explain=saliency,
+    source="Simonyan et al. 2013, arXiv:1312.6034; captum.attr.Saliency",
+    backend="captum",
+    output="input",
+    signed=False,
+    cost=lambda layer: 2.0,
+)
+INPUT_X_GRADIENT = ExplainerSpec(
+    name="input_x_gradient",
+    explain=input_x_gradient,
+    source="Shrikumar et al. 2016, arXiv:1605.01713; captum.attr.InputXGradient",
+    backend="captum",
+    output="input",
+    cost=lambda layer: 2.0,
+)
+INTEGRATED_GRADIENTS = ExplainerSpec(
+    name="integrated_gradients",
+    explain=integrated_gradients,
+    source="Sundararajan et al. 2017, arXiv:1703.01365; captum.attr.IntegratedGradients",
+    backend="captum",
+    output="input",
+    cost=lambda layer: 2.0 * STEPS,
+    max_batch=16,
+)
+DEEPLIFT = ExplainerSpec(
+    name="deeplift",
+    explain=deeplift,
+    source="Shrikumar et al. 2017, arXiv:1704.02685; captum.attr.DeepLift",
+    backend="captum",
+    output="input",
+    cost=lambda layer: 4.0,
+    max_batch=32,
+)
+GRADIENT_SHAP = ExplainerSpec(
+    name="gradient_shap",
+    explain=gradient_shap,
+    source="Lundberg & Lee 2017, arXiv:1705.07874; captum.attr.GradientShap",
+    backend="captum",
+    output="input",
+    stochastic=True,
+    cost=lambda layer: 2.0 * SAMPLES,
+    max_batch=1,
+)
+GUIDED_GRADCAM = ExplainerSpec(
+    name="guided_gradcam",
+    explain=guided_gradcam,
+    source="Selvaraju et al. 2017, arXiv:1610.02391; captum.attr.GuidedGradCam",
+    backend="captum",
+    output="pixels",
+    joint=False,
+    cost=lambda layer: 2.0 + gradcam_cost(layer),
+)

@@ -1,0 +1,84 @@
+"""What methods that answer in pixels have in common: their one layer, their checks, their random draws."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from bench.errors import ContractError
+
+from .borrowing import borrowed
+from .layers import check_logits, check_request, refuse_targets
+from .recording import finished, private
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor, nn
+
+INPUT = "input"
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A request that was checked.
+
+    Attributes:
+        images: (N, 3, H, W), free of the caller's graph, recording gradients.
+        targets: (N, T) on their device.
+    """
+
+    images: Tensor
+    targets: Tensor
+
+    def maps(self, ask: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Tensor]:
+        """{"input": (N, T, H, W)} of `ask(images, (N,) targets)`, which gives (N, H, W)."""
+        return {INPUT: finished([ask(self.images, column) for column in self.targets.unbind(1)], self.images)}
+
+
+@contextmanager
+def pixels(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> Iterator[Pixels]:
+    """The model borrowed, the request checked, and Captum's warnings of the hooks it sets unheard.
+
+    Raises:
+        ContractError: another layer than `input`, what is no batch of images, a target that is not a class.
+    """
+    if tuple(layers) != (INPUT,):
+        raise ContractError(
+            f"this method answers in pixels, at the layer 'input', not at {', '.join(map(repr, layers))}"
+        )
+    check_request(layers, images, targets)
+    with borrowed(model), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Setting (forward, )?backward hooks", category=UserWarning)
+        check_classes(model, images, targets)
+        yield Pixels(private(images).requires_grad_(), targets.to(images.device))
+
+
+def check_classes(model: nn.Module, images: Tensor, targets: Tensor) -> None:
+    """ContractError for a target that is none of the model's classes, of which the first image tells how many."""
+    with torch.no_grad():
+        classes = check_logits(model(private(images[:1])), targets[:1]).shape[1]
+    refuse_targets(targets, targets >= classes, f"is none of the model's {classes} classes (0 to {classes - 1})")
+
+
+def any_seed() -> int:
+    """One draw from torch's global generator."""
+    return int(torch.randint(2**31, ()))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The global generators of torch and numpy start from a seed, and are afterwards where they were."""
+    before = np.random.get_state()  # noqa: NPY002  Captum draws from the global generator
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(before)  # noqa: NPY002

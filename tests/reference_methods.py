@@ -1,0 +1,173 @@
+"""The other methods once more, slow and plain: one image, one class, one cell or channel at a time, in float64.
+
+Written from the papers; where a library departs from its paper, its constants are parameters here. Nothing is shared
+with the adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Floats = np.ndarray
+
+
+def grid_and_slope(net: nn.Module, layer: str, image: Tensor, target: int) -> tuple[Floats, Floats]:
+    """(C, h, w) twice: what the layer gave, before anything wrote over it, and the gradient of the logit there."""
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        kept.append(output)
+        return output.clone()
+
+    handle = net.get_submodule(layer).register_forward_hook(keep)
+    logit = net(image[None].clone().requires_grad_())[0, target]
+    handle.remove()
+    (slope,) = torch.autograd.grad(logit, kept[-1])
+    return kept[-1][0].detach().numpy(), slope[0].numpy()
+
+
+def hirescam(grid: Floats, slope: Floats) -> Floats:
+    found = np.zeros(grid.shape[1:])
+    for c, y, x in np.ndindex(grid.shape):
+        found[y, x] += slope[c, y, x] * grid[c, y, x]
+    return found
+
+
+def layercam(grid: Floats, slope: Floats) -> Floats:
+    found = np.zeros(grid.shape[1:])
+    for c, y, x in np.ndindex(grid.shape):
+        if slope[c, y, x] > 0:
+            found[y, x] += slope[c, y, x] * grid[c, y, x]
+    return found
+
+
+def xgradcam(grid: Floats, slope: Floats, added: float = 1e-7) -> Floats:
+    found = np.zeros(grid.shape[1:])
+    for values, slopes in zip(grid, slope, strict=True):
+        total = sum(values.ravel()) + added
+        weight = sum(g * a / total for g, a in zip(slopes.ravel(), values.ravel(), strict=True))
+        found += weight * values
+    return found
+
+
+def gradcam_plus_plus(grid: Floats, slope: Floats, added: float = 1e-6) -> Floats:
+    """Equation 19 with the logit's gradient in place of its exponential's."""
+    found = np.zeros(grid.shape[1:])
+    for values, slopes in zip(grid, slope, strict=True):
+        weight = 0.0
+        for g in slopes.ravel():
+            if g > 0:
+                weight += g * g**2 / (2 * g**2 + values.sum() * g**3 + added)
+        found += weight * values
+    return found
+
+
+def eigencam(grid: Floats) -> Floats:
+    """From the covariance of the channels; turned to rise where the mean over channels does."""
+    cells = grid.reshape(len(grid), -1).T
+    cells = cells - cells.mean(axis=0)
+    _, vectors = np.linalg.eigh(cells.T @ cells)
+    found = (cells @ vectors[:, -1]).reshape(grid.shape[1:])
+    turn = np.corrcoef(found.ravel(), grid.mean(axis=0).ravel())[0, 1]
+    return found if turn > 0 else -found
+
+
+def scorecam(net: nn.Module, grid: Floats, image: Tensor, target: int, added: float = 1e-8) -> Floats:
+    logits = []
+    for values in grid:
+        mask = enlarged(values, image.shape[1:])
+        mask = (mask - mask.min()) / (mask.max() - mask.min() + added)
+        with torch.no_grad():
+            logits.append(net((image * torch.from_numpy(mask))[None])[0, target].item())
+    weights = np.exp(np.array(logits) - max(logits))
+    weights /= weights.sum()
+    return sum(weight * values for weight, values in zip(weights, grid, strict=True))
+
+
+def enlarged(values: Floats, size: tuple[int, ...]) -> Floats:
+    """Bilinear, corners on corners."""
+    found = np.zeros(size)
+    for y, x in np.ndindex(*size):
+        v, u = (at * (n - 1) / (m - 1) for at, n, m in zip((y, x), values.shape, size, strict=True))
+        top, left = min(int(v), values.shape[0] - 2), min(int(u), values.shape[1] - 2)
+        down, right = v - top, u - left
+        upper = (1 - right) * values[top, left] + right * values[top, left + 1]
+        lower = (1 - right) * values[top + 1, left] + right * values[top + 1, left + 1]
+        found[y, x] = (1 - down) * upper + down * lower
+    return found
+
+
+def ablationcam(weights: list[float], grid: Floats) -> Floats:
+    return sum(weight * values for weight, values in zip(weights, grid, strict=True))
+
+
+def ablation_weights(net: nn.Module, layer: str, channels: int, image: Tensor, *, target: int) -> list[float]:
+    """The drop of the logit over the logit's size, channel by channel."""
+
+    def without(channel: int | None) -> float:
+        def change(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+            left = output.clone()
+            if channel is not None:
+                left[:, channel] = 0
+            return left
+
+        handle = net.get_submodule(layer).register_forward_hook(change)
+        with torch.no_grad():
+            logit = net(image[None])[0, target].item()
+        handle.remove()
+        return logit
+
+    whole = without(None)
+    return [(whole - without(channel)) / abs(whole) for channel in range(channels)]
+
+
+# --- in pixels ---------------------------------------------------------------------------------------------
+
+
+def pixel_slope(net: nn.Module, image: Tensor, target: int) -> Tensor:
+    """(3, H, W)."""
+    leaf = image[None].clone().requires_grad_()
+    return torch.autograd.grad(net(leaf)[0, target], leaf)[0][0]
+
+
+def saliency(net: nn.Module, image: Tensor, target: int) -> Tensor:
+    slope = pixel_slope(net, image, target)
+    return torch.maximum(torch.maximum(slope[0].abs(), slope[1].abs()), slope[2].abs())
+
+
+def input_x_gradient(net: nn.Module, image: Tensor, target: int) -> Tensor:
+    parts = image * pixel_slope(net, image, target)
+    return parts[0] + parts[1] + parts[2]
+
+
+def integrated_gradients(net: nn.Module, image: Tensor, target: int, *, steps: int = 50) -> Tensor:
+    """The Gauss-Legendre sum along the line from 0 to the image."""
+    total = torch.zeros_like(image)
+    for point, weight in zip(*np.polynomial.legendre.leggauss(steps), strict=True):
+        total += weight / 2 * pixel_slope(net, image * (1 + point) / 2, target)
+    return (total * image).sum(0)
+
+
+def occlusion(net: nn.Module, image: Tensor, target: int, *, edge: int = 4) -> Tensor:
+    found = torch.zeros(image.shape[1:], dtype=image.dtype)
+    with torch.no_grad():
+        whole = net(image[None])[0, target]
+        for top in range(0, image.shape[1], edge):
+            for left in range(0, image.shape[2], edge):
+                changed = image.clone()
+                changed[:, top : top + edge, left : left + edge] = 0
+                found[top : top + edge, left : left + edge] = whole - net(changed[None])[0, target]
+    return found
+
+
+def for_all(images: Tensor, targets: Tensor, one: Callable[[Tensor, int], Tensor | Floats]) -> Tensor:
+    """(N, T, h, w) of `one(image, target)`."""
+    rows = [
+        torch.stack([torch.as_tensor(one(image, target)) for target in row])
+        for image, row in zip(images, targets.tolist(), strict=True)
+    ]
+    return torch.stack(rows)

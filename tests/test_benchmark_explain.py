@@ -1,0 +1,127 @@
+"""The speed of explaining: all arms make the same artefact, and a ratio above 1 means that the reference is faster."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pictures import pictures
+from torch import Tensor, nn
+
+from bench.contracts import ExplainerSpec, ModelSpec
+from bench.registry import discover
+from bench.weights import build_seeded
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import explain  # noqa: E402 (from the folder above)
+
+MODEL = f"{ROOT}/examples/my_model.py:TINY"
+LAYERS = list(explain.RESNET_LAYERS)
+TARGETS = torch.tensor([1, 3])
+
+
+@pytest.fixture(scope="module")
+def net() -> nn.Module:
+    model = build_seeded(discover("model", ModelSpec)[MODEL], 4, 0).eval()
+    return model.to(memory_format=torch.channels_last)
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return pictures(2).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.fixture(scope="module")
+def arms(net: nn.Module) -> dict[str, explain.Arm]:
+    return explain.arms_of(net)
+
+
+def test_every_arm_but_the_forward_pass_ends_with_the_same_artefact(
+    arms: dict[str, explain.Arm], images: Tensor
+) -> None:
+    for name, arm in arms.items():
+        maps = arm.work(LAYERS, images, TARGETS)
+        assert len(maps) == (0 if name == explain.FORWARD else 4)
+        for each in maps:
+            assert (each.shape, each.dtype) == ((2, 32, 32), np.float32)
+            assert 0 <= each.min() <= each.max() <= 1 + 1e-6
+
+
+def test_captum_and_our_adapters_draw_what_the_reference_draws(arms: dict[str, explain.Arm], images: Tensor) -> None:
+    drawn = {name: arm.work(LAYERS, images, TARGETS) for name, arm in arms.items()}
+    for name in set(arms) - {explain.FORWARD, explain.GRADCAM}:
+        for own, other in zip(drawn[explain.REFERENCE], drawn[name], strict=True):
+            # Captum's users resize first and scale then, so the largest values of the pictures are not in one place.
+            pairs = [each / each.max(axis=(1, 2), keepdims=True) for each in (own, other)]
+            assert np.abs(pairs[0] - pairs[1]).max() <= 1e-4
+
+
+def test_pytorch_grad_cam_draws_the_same_raw_map_in_its_own_scale(
+    arms: dict[str, explain.Arm], net: nn.Module, images: Tensor
+) -> None:
+    raw = discover("explainer", ExplainerSpec)["reference"].explain(net, LAYERS, images, TARGETS[:, None])
+    for layer, found in zip(LAYERS, arms[explain.GRADCAM].work(LAYERS, images, TARGETS), strict=True):
+        large = nn.functional.interpolate(scaled(raw[layer].relu()), size=32, mode="bilinear")
+        assert np.abs(scaled(large)[:, 0].numpy() - found).max() <= 1e-4
+
+
+def scaled(maps: Tensor) -> Tensor:
+    """As that library does: the smallest value becomes 0, the largest 1."""
+    maps = maps - maps.amin(dim=(2, 3), keepdim=True)
+    return maps / (1e-7 + maps.amax(dim=(2, 3), keepdim=True))
+
+
+def test_all_four_layers_are_one_call_of_ours_and_the_sum_of_four_calls_of_a_library(images: Tensor) -> None:
+    calls: list[tuple[str, tuple[str, ...]]] = []
+
+    def noting(name: str) -> explain.Work:
+        return lambda layers, images, targets: calls.append((name, tuple(layers))) or []
+
+    arms = {
+        "ours": explain.Arm(noting("ours"), together=True),
+        "theirs": explain.Arm(noting("theirs")),
+        "forward": explain.Arm(noting("forward"), layers=("layer4",)),
+    }
+    times = explain.measured(arms, images, TARGETS, rounds=3)
+    assert times["theirs", explain.ALL] == [
+        sum(each) for each in zip(*(times["theirs", layer] for layer in LAYERS), strict=True)
+    ]
+    assert {key: len(found) for key, found in times.items()} == {
+        **{(name, layer): 3 for name in ("ours", "theirs") for layer in (*LAYERS, explain.ALL)},
+        ("forward", "layer4"): 3,
+    }
+    assert calls.count(("ours", tuple(LAYERS))) == 1 + 3
+    assert calls.count(("theirs", tuple(LAYERS))) == 0
+    first, second = calls[3:13], calls[13:23]
+    assert second == first[::-1]
+
+
+def test_a_ratio_says_how_many_times_faster_the_reference_is() -> None:
+    times = {(explain.REFERENCE, "layer1"): [1.0, 2.0, 4.0], ("other", "layer1"): [2.0, 6.0, 4.0]}
+    assert explain.ratios(times, "other", "layer1") == [2.0, 3.0, 1.0]
+    row = ["other", "layer1", "2", "2.00 (1.00 to 3.00)", "yes"]
+    assert explain.goal_row("other", "layer1", 2.0, {32: times}) == row
+    slower = {(explain.REFERENCE, "layer1"): [1.0], ("other", "layer1"): [1.9]}
+    assert explain.goal_row("other", "layer1", 2.0, {32: times, 64: slower})[-2:] == ["1.90 (1.90 to 1.90)", "no"]
+
+
+def test_rates_are_images_over_seconds() -> None:
+    times = {("one", "layer1"): [1.0, 2.0, 4.0]}
+    row = explain.rates_row("one", times, 8)
+    assert row == ["8", "one", "4.0 (2.4 to 7.2)", "–", "–", "–", "–"]
+
+
+def test_the_command_tells_hardware_rounds_and_every_goal() -> None:
+    options = ["--model", MODEL, "--batch-size", "2", "--rounds", "1", "--device", "cpu"]
+    text = explain.measure(explain.read_options([*options, "--threads", str(torch.get_num_threads())]))
+    heading = text.splitlines()[0]
+    assert "thread" in heading and "captum" in heading and "1 rounds" in heading and "fp32" in heading
+    assert "`my_model.py:TINY` with seeded weights" in heading
+    goals = [line for line in text.splitlines() if line.endswith(("| yes |", "| no |"))]
+    assert len(goals) == len(explain.GOALS)
+    assert text.count("| 2 | Captum, frozen model |") == 1

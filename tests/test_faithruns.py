@@ -1,0 +1,348 @@
+"""Scores of a whole run: what is computed, what is kept, what is told, and that nothing is computed twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import QUICK, TINY, TINY_FILE, tiny_data, write_images
+from torch import Tensor, nn
+from typer.testing import CliRunner, Result
+
+import bench.asking
+from bench.answers import answers_path
+from bench.baselines import centre_map
+from bench.cells import cell_path, read_cell
+from bench.choosing import choose_ids
+from bench.cli.main import app
+from bench.contracts import ExplainerSpec, Silence
+from bench.data import load_dataset
+from bench.errors import ContractError, UsageError
+from bench.faithruns import faithfulness, scores_path
+from bench.runlife import Job, begin, complete
+from bench.scores import ExplainerScores, FaithfulnessScores
+from bench.store import PREDICTIONS, read_npz, write_npz
+from bench.trained import read_predictions
+from bench.training import TrainSettings
+from bench.weights import build_seeded
+from bench.workplace import Workplace
+
+CPU = torch.device("cpu")
+IMAGES = 10
+
+
+def covering(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """The truth itself, one cell at a time: the drop of the logit without each cell of 8x8."""
+    cell = torch.eye(64).reshape(64, 1, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    with torch.no_grad():
+        whole = model(images).gather(1, targets)
+        parts = torch.stack([model(image * (1 - cell)) for image in images])  # (N, 64, K)
+    left = parts.gather(2, targets[:, None].expand(-1, 64, -1))
+    maps = (whole[:, None] - left).transpose(1, 2).reshape(*targets.shape, 8, 8)
+    return {layer: maps.clone() for layer in layers}
+
+
+def twice(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    return {layer: 2 * maps for layer, maps in covering(model, layers, images, targets).items()}
+
+
+def partly_dead(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Maps of dark images have no positive value."""
+    maps = covering(model, layers, images, targets)
+    dark = images.mean(dim=(1, 2, 3)) < images.mean()
+    return {layer: torch.where(dark[:, None, None, None], -each.abs() - 1, each) for layer, each in maps.items()}
+
+
+def pixels(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """The truth again, spread over the pixels of its cells."""
+    fine = covering(model, layers, images, targets)["input"].repeat_interleave(4, 2).repeat_interleave(4, 3)
+    return {"input": fine / 16}
+
+
+PERFECT = ExplainerSpec(name="perfect", explain=covering, source="tests", backend="torch", cost=lambda layer: 65.0)
+DOUBLE = ExplainerSpec(name="double", explain=twice, source="tests", backend="torch")
+SICK = ExplainerSpec(name="sick", explain=partly_dead, source="tests", backend="torch", max_batch=100)
+FINE = ExplainerSpec(name="fine", explain=pixels, source="tests", backend="torch", output="input")
+
+
+def named(*names: str) -> list[str]:
+    return [f"{__file__}:{name}" for name in names]
+
+
+class Told:
+    """A Progress that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.tracked: dict[str, int] = {}
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def warn(self, text: str) -> None:
+        self.said.append(text)
+
+    @contextmanager
+    def track(self, label: str, total: int) -> Iterator[Told]:
+        self.tracked[label] = total
+        yield self
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a net that was hardly trained, so there are errors, and its images."""
+    root = tmp_path_factory.mktemp("origin")
+    images = write_images(root / "images", tiny_data(train=16, test=8))
+    data = load_dataset(str(images), cache=root / "cache", progress=Silence())
+    folder = root / "runs" / "tiny-run"
+    folder.mkdir(parents=True)
+    place = Workplace(runs=root / "runs", cache=root / "cache")
+    begin(folder, place, data, {"model": TINY_FILE, "recipe": "quick"}, CPU)
+    settings = TrainSettings(replace(QUICK, epochs=1, lr=1e-6), val=0)
+    complete(Job(folder, build_seeded(TINY, 4, 0), data, settings, CPU), place)
+    assert len(read_predictions(folder).wrong) > IMAGES
+    return root
+
+
+@pytest.fixture
+def place(origin: Path, tmp_path: Path) -> Workplace:
+    shutil.copytree(origin / "runs", tmp_path / "runs")
+    return Workplace(runs=tmp_path / "runs", cache=origin / "cache", progress=Told())
+
+
+def scored(
+    place: Workplace, *names: str, limit: int | None = IMAGES, sanity: int = 0, **options: object
+) -> FaithfulnessScores:
+    return faithfulness(
+        "tiny-run", explainer=named(*names), layer=options.pop("layer", "layer4"), limit=limit, sanity=sanity,  # type: ignore[arg-type]
+        workplace=place, **options,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def row(found: FaithfulnessScores, name: str) -> ExplainerScores:
+    return next(each for each in found.rows if each.explainer.endswith(name))
+
+
+# --- scores of maps whose scores are known ------------------------------------------------------------------
+
+
+def test_the_truth_as_a_map_has_correlation_1_and_baselines_are_in_the_table(place: Workplace) -> None:
+    found = scored(place, "PERFECT")
+    assert [each.explainer.rpartition(":")[2] for each in found.rows] == ["PERFECT", "random", "centre"]
+    for each in (row(found, "PERFECT").logit, row(found, "PERFECT").margin):
+        assert each.value is not None and each.value.value == pytest.approx(1, abs=1e-3)
+        assert each.images == IMAGES
+    assert row(found, "PERFECT").health is not None and row(found, "random").health is None
+    assert (found.images, found.wrong) == (IMAGES, len(read_predictions(place.runs / "tiny-run").wrong))
+
+
+def test_maps_of_pixels_are_summed_to_cells(place: Workplace) -> None:
+    found = row(scored(place, "FINE"), "FINE")
+    assert (found.layer, found.height, found.width) == ("input", 8, 8)
+    assert found.logit.value is not None and found.logit.value.value == pytest.approx(1, abs=1e-3)
+
+
+def test_planted_dead_maps_are_counted_and_in_no_score(place: Workplace) -> None:
+    found = row(scored(place, "SICK"), "SICK")
+    cell = read_cell(cell_path(place.runs / "tiny-run", named("SICK")[0], "layer4"))
+    predictions = read_predictions(place.runs / "tiny-run")
+    dead = cell.status[cell.classes == predictions.predicted[cell.ids]] == 1
+    assert 0 < dead.sum() < IMAGES
+    assert found.health is not None and found.health.dead == (cell.status == 1).sum()
+    assert found.images == found.logit.images == IMAGES - dead.sum()
+    assert found.logit.value is None  # too few images are left for a mean
+
+
+def test_the_errors_are_the_first_of_the_fixed_order(place: Workplace) -> None:
+    scored(place, "DOUBLE")
+    cell = read_cell(cell_path(place.runs / "tiny-run", named("DOUBLE")[0], "layer4"))
+    wanted = choose_ids(read_predictions(place.runs / "tiny-run"), "wrong", IMAGES)
+    assert sorted(set(cell.ids.tolist())) == sorted(wanted.tolist())
+
+
+# --- what is kept -------------------------------------------------------------------------------------------
+
+
+def stored(place: Workplace) -> int:
+    return len(read_npz(answers_path(place.runs / "tiny-run", (8, 8)), ("ids",))["ids"])
+
+
+def test_a_second_call_computes_nothing_and_finds_the_same(place: Workplace) -> None:
+    first, second = scored(place, "PERFECT", sanity=10), scored(place, "PERFECT", sanity=10)
+    assert first.new == first.answers == stored(place) and second.new == 0
+    assert (second.rows, second.pairs, second.sanity) == (first.rows, first.pairs, first.sanity)
+    assert second.cost.seconds == 0
+
+
+def test_an_explainer_with_the_same_order_of_cells_costs_no_answer(place: Workplace) -> None:
+    first = scored(place, "PERFECT")
+    second = scored(place, "PERFECT", "DOUBLE")
+    assert second.new == 0 and second.answers == first.answers
+    double = row(second, "DOUBLE")
+    assert double.alike.endswith("PERFECT") and double.alike_images == IMAGES
+    assert replace(double, explainer="", alike="", alike_images=0) == replace(row(second, "PERFECT"), explainer="")
+
+
+def test_more_images_keep_what_fewer_had(place: Workplace) -> None:
+    few = scored(place, "DOUBLE", limit=5)
+    many = scored(place, "DOUBLE")
+    assert many.new == many.answers - few.answers > 0
+
+
+def test_an_interrupted_call_goes_on_where_it_stopped(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = bench.asking.answers_to
+
+    def stops(*values: object, **options: object) -> Iterator[np.ndarray]:
+        if options["grid"] == (2, 2):  # the check that the model is the right one
+            yield from asked(*values, **options)  # type: ignore[arg-type]
+            return
+        yield next(asked(*values, **options))  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench.asking, "answers_to", stops)
+    with pytest.raises(KeyboardInterrupt):
+        scored(place, "DOUBLE")
+    kept = stored(place)
+    assert kept == 256
+    monkeypatch.undo()
+    found = scored(place, "DOUBLE")
+    assert found.new == found.answers - kept == stored(place) - kept
+
+
+def test_the_scores_are_in_a_file_that_any_reader_takes(place: Workplace) -> None:
+    found = scored(place, "DOUBLE", sanity=10)
+    value = json.loads(scores_path(place.runs / "tiny-run").read_text(encoding="utf-8"))
+    assert value["schema"] == 1 and value["images"] == IMAGES
+    assert value["rows"][0]["logit"]["value"]["value"] == pytest.approx(found.rows[0].logit.value.value)  # type: ignore[union-attr]
+    assert [each["stage"] for each in value["sanity"]] == ["head", "layer4", "layer3"]
+
+
+# --- what is told -------------------------------------------------------------------------------------------
+
+
+def test_the_cost_is_told_before_and_is_no_less_than_what_is_done(place: Workplace) -> None:
+    planned = scored(place, "DOUBLE", sanity=10, dry_run=True)
+    assert not (place.runs / "tiny-run" / "judge").exists() and not (place.runs / "tiny-run" / "explain").exists()
+    told = place.progress.said  # type: ignore[attr-defined]
+    assert f"{planned.cost.per_image:,.0f} forward passes each" in told[0] and "about" in told[0]
+    found = scored(place, "DOUBLE", sanity=10)
+    assert planned.cost == found.cost
+    assert found.new <= planned.cost.forwards <= found.new + 12 * IMAGES
+    assert place.progress.tracked["cover 8x8"] == found.new  # type: ignore[attr-defined]
+
+
+def test_once_maps_are_there_the_cost_is_exact(place: Workplace) -> None:
+    scored(place, "DOUBLE")
+    shutil.rmtree(place.runs / "tiny-run" / "judge")
+    planned = scored(place, "DOUBLE", dry_run=True)
+    assert (planned.cost.explanations, planned.cost.forwards) == (0, scored(place, "DOUBLE").new)
+
+
+def test_a_run_without_errors_is_a_result(place: Workplace) -> None:
+    folder = place.runs / "tiny-run"
+    arrays = read_npz(folder / PREDICTIONS, ("ids", "labels", "logits"))
+    arrays["labels"] = arrays["logits"].argmax(axis=1)
+    write_npz(folder / PREDICTIONS, arrays)
+    found = scored(place, "DOUBLE")
+    assert (found.images, found.rows) == (0, ())
+    assert place.progress.said == ["no errors to look at"]  # type: ignore[attr-defined]
+
+
+def test_the_model_must_be_the_one_that_made_the_predictions(place: Workplace) -> None:
+    scored(place, "DOUBLE")
+    folder = place.runs / "tiny-run"
+    shutil.rmtree(folder / "judge")
+    arrays = read_npz(folder / PREDICTIONS, ("ids", "labels", "logits"))
+    write_npz(folder / PREDICTIONS, {**arrays, "logits": arrays["logits"] * 3})
+    with pytest.raises(ContractError, match="gives other logits"):
+        scored(place, "DOUBLE")
+
+
+def test_a_layer_that_is_not_there_is_refused_before_any_work(place: Workplace) -> None:
+    with pytest.raises(UsageError, match="layer9"):
+        scored(place, "DOUBLE", layer="layer9")
+
+
+def test_a_layer_without_a_grid_is_refused_with_its_name(place: Workplace) -> None:
+    with pytest.raises(UsageError, match="'fc' gives no grid"):
+        scored(place, "DOUBLE", layer="fc")
+
+
+# --- sanity -------------------------------------------------------------------------------------------------
+
+
+def middle(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Looks at the images only, never at the model."""
+    still = torch.from_numpy(centre_map(8, 8)).float() * images.mean(dim=(1, 2, 3))[:, None, None]
+    maps = still + images.mean(dim=1)[:, ::4, ::4]
+    return {layer: maps[:, None].repeat(1, targets.shape[1], 1, 1) for layer in layers}
+
+
+UNMOVED = ExplainerSpec(name="unmoved", explain=middle, source="tests", backend="torch")
+
+
+def test_an_explainer_that_ignores_the_model_is_found_out_at_every_stage(place: Workplace) -> None:
+    found = scored(place, "UNMOVED", sanity=IMAGES)
+    assert [each.stage for each in found.sanity] == ["head", "layer4", "layer3"]
+    for each in found.sanity:
+        assert each.spearman.value is not None and each.spearman.value.value == pytest.approx(1)
+        assert each.spearman.verdict == "above"
+    contrast = row(found, "UNMOVED").contrast
+    assert contrast is not None and contrast.value is not None and contrast.value.value == pytest.approx(1)
+
+
+def test_maps_of_scrambled_weights_are_kept_by_cell(place: Workplace) -> None:
+    first = scored(place, "UNMOVED", sanity=10)
+    assert first.cost.sanity > 0
+    more = scored(place, "UNMOVED", "DOUBLE", sanity=10, dry_run=True)
+    own = scored(place, "UNMOVED", sanity=10)
+    assert own.cost.sanity == 0 < more.cost.sanity
+    assert own.sanity == first.sanity
+
+
+# --- on the command line ------------------------------------------------------------------------------------
+
+
+def judged(place: Workplace, *words: str) -> Result:
+    """`bench judge tiny-run --faithfulness` on the layer of the other tests."""
+    from bench.cli import judging  # noqa: F401 (registers the command)
+
+    command = ["judge", "tiny-run", "--faithfulness", "--explainer", *named("DOUBLE"), "--layer", "layer4", *words]
+    where = ["--runs-dir", str(place.runs), "--limit", str(IMAGES), "--sanity", "0"]
+    return CliRunner().invoke(app, [*command, *where], env={"BENCH_CACHE": str(place.cache)}, catch_exceptions=False)
+
+
+def test_the_command_shows_every_table_and_says_first_what_it_takes(place: Workplace) -> None:
+    done = judged(place)
+    assert done.exit_code == 0, done.stderr
+    assert "forward passes each" in done.stderr
+    titles = ["Against covering one cell at a time", "Deletion and insertion", "Errors that turn to the true class",
+              "Agreement", "State of the maps"]  # fmt: skip
+    assert [title for title in titles if title not in done.stdout] == []
+    assert done.stdout.strip().endswith(str(scores_path(place.runs / "tiny-run").resolve()))
+    assert "no evidence" in done.stdout and "random" in done.stdout and "centre" in done.stdout
+
+
+def test_the_command_gives_all_figures_as_json_and_nothing_after_a_dry_run(place: Workplace) -> None:
+    planned = json.loads(judged(place, "--json", "--dry-run").stdout)
+    assert planned["rows"] == [] and planned["path"] is None and planned["cost"]["forwards_per_image"] > 0
+    value = json.loads(judged(place, "--json").stdout)
+    assert value["schema"] == 1 and len(value["rows"]) == 3 and Path(value["path"]).is_file()
+    assert value["rows"] == json.loads(Path(value["path"]).read_text(encoding="utf-8"))["rows"]
+
+
+def test_a_dry_run_without_scores_is_refused(place: Workplace) -> None:
+    from bench.cli import judging  # noqa: F401 (registers the command)
+
+    done = CliRunner().invoke(app, ["judge", "tiny-run", "--dry-run", "--runs-dir", str(place.runs)])
+    assert done.exit_code == 2 and "--faithfulness --dry-run" in done.stderr

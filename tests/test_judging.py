@@ -1,0 +1,359 @@
+"""Verdicts: every known trap is found out with its cause, and what is right is not accused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from pictures import SOURCE, pictures
+from reference_cam import gradcam_by_hand
+from test_truth import lived
+from tiny import TinyNet, TinyResNet
+from torch import Tensor, nn
+from wrong_cams import (
+    MISTAKES,
+    Maps,
+    by_hand,
+    changed,
+    claiming,
+    gradcam_of_too_few_targets,
+    gradcam_unguarded,
+    scored,
+)
+
+from bench.contracts import ExplainerSpec, Silence
+from bench.judging import Case, Sample, is_float32, moved, verdicts
+from bench.registry import discover
+from bench.verdicts import CAUSES, VERDICTS, Verdict
+
+OVERWRITTEN = ("layer4.1.bn2", "layer4.1.bn1", "layer4.0.bn2", "layer3.1.bn2", "layer3.1.bn1", "bn1")
+RIGHT = ("layer4", "layer4.1", "layer4.1.conv1", "layer4.1.conv2", "layer4.0.downsample.1")
+TWICE = "layer4.1.relu"  # torchvision's blocks use their ReLU twice
+REAL = ("torchvision_resnet18", "timm_resnet18")
+
+explainers = discover("explainer", ExplainerSpec)
+REFERENCE = explainers["reference"]
+
+
+def judge(model: nn.Module, sample: Sample, specs: dict[str, ExplainerSpec], *layers: str) -> list[Verdict]:
+    cases = [Case(name, spec, layers) for name, spec in specs.items()]
+    return list(verdicts(cases, REFERENCE, model, sample, progress=Silence()))
+
+
+def small(seed: int = 2) -> nn.Module:
+    """A net of four classes whose norms differ by channel and whose statistics are of a batch."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = TinyResNet(4)
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.data.uniform_(0.5, 1.5)
+                module.bias.data.normal_(0, 0.3)
+        net(torch.randn(16, 3, 32, 32))
+    return net.eval().requires_grad_(False)
+
+
+def small_sample(count: int = 4) -> Sample:
+    """Images whose two classes differ, and of which the net predicts neither always."""
+    images = torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+    targets = torch.tensor([[0, 1], [2, 3], [1, 2], [3, 0]] * (count // 4))
+    return Sample(images, targets)
+
+
+# --- the traps of pytorch-grad-cam, in the nets they are known from ------------------------------------------
+
+
+@cache
+def unguarded(model: str) -> dict[str, Verdict]:
+    """The library used naively, at every layer of the table."""
+    layers = (*OVERWRITTEN, *RIGHT, *([TWICE] if model == "torchvision_resnet18" else []))
+    sample = Sample(pictures(1), torch.tensor([[3]]))
+    spec = claiming(gradcam_unguarded, "gradcam_unguarded")
+    found = judge(lived(model, torch.float32), sample, {"gradcam_unguarded": spec}, *layers)
+    return {one.layer: one for one in found}
+
+
+@pytest.mark.parametrize("source", [SOURCE])
+@pytest.mark.parametrize("layer", OVERWRITTEN)
+@pytest.mark.parametrize("model", REAL)
+def test_activation_overwritten_in_place_is_found_out(model: str, layer: str, source: str) -> None:
+    one = unguarded(model)[layer]
+    assert (one.verdict, one.causes) == ("wrong", ("overwritten",))
+    assert one.difference is not None
+    assert one.difference > 0.1
+    assert "overwritten in place" in one.words
+    assert "end of the block" in one.instead
+
+
+@pytest.mark.parametrize("source", [SOURCE])
+@pytest.mark.parametrize("layer", RIGHT)
+@pytest.mark.parametrize("model", REAL)
+def test_layers_at_which_the_library_is_right_are_not_accused(model: str, layer: str, source: str) -> None:
+    one = unguarded(model)[layer]
+    assert (one.verdict, one.causes) == ("same up to rounding", ())
+    assert one.difference is not None
+    assert one.difference <= 1e-12
+
+
+@pytest.mark.parametrize("source", [SOURCE])
+def test_first_run_of_a_module_used_twice_is_told_from_the_last(source: str) -> None:
+    one = unguarded("torchvision_resnet18")[TWICE]
+    assert (one.verdict, one.causes) == ("wrong", ("first call",))
+
+
+def test_two_targets_for_four_images_are_found_out() -> None:
+    spec = claiming(gradcam_of_too_few_targets)
+    (one,) = judge(small(), small_sample(), {"planted": spec}, "layer4")
+    assert (one.verdict, one.causes) == ("wrong", ("zero rows",))
+    assert one.words.endswith("(4 of 8 maps)")
+
+
+# --- one mistake at a time ----------------------------------------------------------------------------------
+
+
+def test_every_cause_but_those_of_the_real_nets_has_a_planted_mistake() -> None:
+    assert set(MISTAKES) == set(CAUSES) - {"overwritten", "first call", "mixed calls"}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_every_planted_mistake_is_named_and_no_other(mistake: str) -> None:
+    (one,) = judge(small(), small_sample(), {"planted": MISTAKES[mistake]}, "layer3")
+    assert (one.verdict, one.causes) == ("wrong", (mistake,))
+    assert one.words.startswith(CAUSES[mistake][0])
+
+
+def test_two_mistakes_at_once_are_both_named() -> None:
+    half = changed(lambda maps: torch.relu(maps) / torch.relu(maps).amax(dim=(2, 3), keepdim=True).clamp_min(1e-300))
+    (one,) = judge(small(), small_sample(), {"planted": half}, "layer3")
+    assert one.causes == ("relu", "scaled")
+    softmax = MISTAKES["softmax"].explain
+    both = claiming(lambda *given: {layer: maps.relu() for layer, maps in softmax(*given).items()})
+    (one,) = judge(small(), small_sample(), {"planted": both}, "layer3")
+    assert one.causes == ("softmax", "relu")
+
+
+def test_other_class_is_shown_by_an_example() -> None:
+    (one,) = judge(small(), small_sample(), {"planted": MISTAKES["other class"]}, "layer3")
+    assert "for instance class 1 where class 0 was asked for" in one.words
+
+
+def test_unknown_cause_comes_with_size_and_correlation() -> None:
+    (one,) = judge(small(), small_sample(), {"planted": MISTAKES["unknown"]}, "layer3")
+    assert one.difference is not None
+    assert one.correlation is not None
+    assert one.difference > 0.1
+    assert abs(one.correlation) < 0.5
+
+
+def test_error_beyond_float64_is_wrong_and_within_float32_right_only_where_a_library_casts() -> None:
+    cast = changed(lambda maps: maps.float().to(maps))
+    near = changed(lambda maps: maps * (1 + 1e-9 * torch.sin(torch.arange(maps.numel()).to(maps)).view_as(maps)))
+    right, wrong = judge(small(), small_sample(), {"cast": cast, "near": near}, "layer3")
+    assert (right.verdict, wrong.verdict) == ("same up to rounding", "wrong")
+    assert is_float32(torch.tensor([0.5, 0.25], dtype=torch.float64))
+    assert not is_float32(torch.tensor([0.1], dtype=torch.float64))
+
+
+# --- what is right ------------------------------------------------------------------------------------------
+
+
+def test_right_ones_with_the_same_bits_are_same_and_name_each_other() -> None:
+    twins = {"one": claiming(by_hand, "one"), "two": claiming(by_hand, "two"), "gradcam": explainers["gradcam"]}
+    one, two, gradcam = judge(small(), small_sample(), twins, "layer3")
+    assert (one.verdict, two.verdict) == ("same", "same")
+    assert "two" in one.equal_to
+    assert "one" in two.equal_to
+    assert gradcam.verdict in ("same", "same up to rounding")
+
+
+def test_wrong_twins_stay_wrong() -> None:
+    wrong = MISTAKES["relu"]
+    found = judge(small(), small_sample(), {"one": wrong, "two": wrong}, "layer3")
+    assert [one.verdict for one in found] == ["wrong", "wrong"]
+    assert found[0].equal_to == ("two",)
+
+
+def test_reference_itself_is_held_against_the_slow_one() -> None:
+    def lying(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> Maps:
+        return {layer: maps.relu() for layer, maps in by_hand(model, layers, images, targets).items()}
+
+    false = claiming(lying, "reference")
+    (one,) = verdicts([Case("reference", false, ("layer3",))], false, small(), small_sample(), progress=Silence())
+    assert (one.verdict, one.causes) == ("wrong", ("relu",))
+
+
+def test_without_a_reference_the_slow_one_judges() -> None:
+    cases = [Case("planted", MISTAKES["sum"], ("layer3",)), Case("captum", explainers["captum"], ("layer3",))]
+    wrong, right = verdicts(cases, None, small(), small_sample(), progress=Silence())
+    assert (wrong.causes, right.verdict) == (("sum",), "same up to rounding")
+
+
+def test_model_is_left_as_it_was() -> None:
+    net, sample = small(), small_sample()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    judge(net, sample, {"planted": MISTAKES["training mode"]}, "layer3")
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert not net.training
+    assert all(value.dtype is torch.float32 for value in net.parameters())
+    assert torch.equal(sample.images, small_sample().images)
+
+
+# --- what claims nothing, and what fails --------------------------------------------------------------------
+
+
+def test_another_method_is_not_wrong_and_its_equality_at_the_last_layer_is_told_with_the_reason() -> None:
+    hirescam = replace(scored(lambda logits: logits, elementwise=True), name="hirescam", claims="")
+    pooled = TinyNet(4).eval().requires_grad_(False)
+    early, late = judge(pooled, small_sample(), {"hirescam": hirescam}, "layer3", "layer4")
+    assert (early.verdict, late.verdict) == ("another method", "another method")
+    assert early.words == ""
+    assert late.words.startswith("equals Grad-CAM at this layer: only pooling and a linear layer follow")
+
+
+def test_method_in_pixels_is_another_method() -> None:
+    spec = ExplainerSpec("pixels", lambda m, layers, x, t: {"input": x.sum(1, keepdim=True).expand(-1, 2, -1, -1).clone()}, "tests", "torch", output="input")  # fmt: skip # noqa: E501
+    (one,) = verdicts([Case("pixels", spec, ("input",))], REFERENCE, small(), small_sample(), progress=Silence())
+    assert (one.verdict, one.difference) == ("another method", None)
+
+
+def test_explainer_that_raises_at_one_layer_fails_there_alone() -> None:
+    def picky(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> Maps:
+        if "layer4" in layers:
+            raise ZeroDivisionError("planted")
+        return by_hand(model, layers, images, targets)
+
+    good, bad = judge(small(), small_sample(), {"picky": claiming(picky)}, "layer3", "layer4")
+    assert (good.verdict, bad.verdict) == ("same", "failed")
+    assert bad.words == "ZeroDivisionError: planted"
+
+
+def test_explainer_that_leaves_a_trace_fails_with_its_name() -> None:
+    def careless(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> Maps:
+        model.train()
+        return by_hand(model, layers, images, targets)
+
+    (one,) = judge(small(), small_sample(), {"careless": claiming(careless, "careless")}, "layer3")
+    assert one.verdict == "failed"
+    assert "left training = True" in one.words
+
+
+def test_layer_without_a_map_is_told() -> None:
+    (one,) = judge(small(), small_sample(), {"planted": claiming(by_hand)}, "fc")
+    assert one.verdict == "failed"
+
+
+# --- rounding -----------------------------------------------------------------------------------------------
+
+
+def test_moved_by_rounding_is_fp32_against_its_own_float64_and_no_verdict() -> None:
+    def rough(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> Maps:
+        found = by_hand(model, layers, images, targets)
+        step = 0.25 if images.dtype is torch.float32 else 0.0
+        return {name: maps + step * maps.abs().amax(dim=(2, 3), keepdim=True) for name, maps in found.items()}
+
+    (one,) = judge(small(), small_sample(), {"rough": claiming(rough)}, "layer3")
+    assert one.verdict == "same"
+    assert one.moved == pytest.approx(0.25, rel=1e-3)
+
+
+def test_moved_by_hand() -> None:
+    own = torch.tensor([[[[1.0, -4.0]]], [[[0.0, torch.nan]]]], dtype=torch.float64)
+    fast = torch.tensor([[[[1.5, -4.0]]], [[[9.0, 9.0]]]], dtype=torch.float64)
+    assert moved(fast, own) == 0.125
+    assert moved(fast[1:], own[1:]) is None
+
+
+# --- finished pictures --------------------------------------------------------------------------------------
+
+
+@cache
+def shipped() -> dict[tuple[str, str], Verdict]:
+    """Both libraries' pictures on the real net."""
+    names = ("gradcam_shipped", "captum_shipped")
+    sample = Sample(pictures(2), torch.tensor([[3], [0]]))
+    net = lived("torchvision_resnet18", torch.float32)
+    found = judge(net, sample, {name: explainers[name] for name in names}, "layer3", "layer4", "layer4.1.bn2")
+    return {(one.explainer, one.layer): one for one in found}
+
+
+STEPS = {
+    "gradcam_shipped": ("smallest value subtracted", "scaled again after resizing: smallest value subtracted"),
+    "captum_shipped": (
+        "nearest cell instead of bilinear",
+        "ReLU after resizing instead of before",
+        "scaled after resizing instead of before: divided by the value at 98 % of the cumulative sum",
+    ),
+}
+
+
+@pytest.mark.parametrize("source", [SOURCE])
+@pytest.mark.parametrize("layer", ["layer3", "layer4"])
+@pytest.mark.parametrize("name", list(STEPS))
+def test_finished_pictures_differ_by_these_steps_alone(name: str, layer: str, source: str) -> None:
+    one = shipped()[name, layer]
+    assert (one.verdict, one.causes) == ("other recipe", ())
+    assert len(one.steps) == len(STEPS[name])
+    assert all(step.words.startswith(words) for step, words in zip(one.steps, STEPS[name], strict=True))
+    assert one.difference is not None
+    assert one.difference <= sum(step.difference for step in one.steps) + 1e-6
+    assert one.difference > (0.3 if name == "captum_shipped" else 0.01)
+
+
+@pytest.mark.parametrize("source", [SOURCE])
+def test_picture_of_an_overwritten_activation_is_wrong_and_keeps_its_recipe(source: str) -> None:
+    wrong, right = (shipped()[name, "layer4.1.bn2"] for name in STEPS)
+    assert (wrong.verdict, wrong.causes) == ("wrong", ("overwritten",))
+    assert [step.words[:26] for step in wrong.steps] == ["smallest value subtracted ", "scaled again after resizin"]
+    assert right.verdict == "other recipe"
+
+
+def test_picture_by_our_own_recipe_is_same_up_to_rounding() -> None:
+    from bench.postprocess import postprocess
+
+    def ours(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> Maps:
+        return {name: postprocess(maps, 32) for name, maps in by_hand(model, layers, images, targets).items()}
+
+    (one,) = judge(small(), small_sample(), {"ours": claiming(ours, output="picture")}, "layer3")
+    assert one.verdict == "same up to rounding"
+
+
+# --- maps that carry nothing --------------------------------------------------------------------------------
+
+
+def test_grid_of_one_cell_shows_that_the_min_shift_makes_nothing_of_it() -> None:
+    net = TinyNet(4).eval().requires_grad_(False)
+    with torch.no_grad():
+        net.fc.weight.abs_()  # every map positive
+        net.layer4[1].bias.fill_(1)
+    images = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    sample = Sample(images, small_sample().targets)
+    assert (explainers["gradcam_shipped"].explain(net, ["layer4"], images, sample.targets)["layer4"] == 0).all()
+    raw, picture = judge(net, sample, {name: explainers[name] for name in ("gradcam", "gradcam_shipped")}, "layer4")
+    assert (raw.verdict in ("same", "same up to rounding"), raw.constant, raw.maps) == (True, 8, 8)
+    assert (picture.verdict, picture.difference) == ("other recipe", 1.0)
+    assert picture.steps[0].difference == 1.0
+    assert "smallest value subtracted" in picture.steps[0].words
+    assert "8 of 8 constant" in picture.words
+
+
+def test_maps_without_a_positive_value_are_counted_and_no_error_of_the_explainer() -> None:
+    net = TinyNet(4).eval().requires_grad_(False)
+    with torch.no_grad():
+        net.fc.weight.copy_(-net.fc.weight.abs())
+    names = ("captum", "gradcam_shipped", "captum_shipped")
+    found = judge(net, small_sample(), {name: explainers[name] for name in names}, "layer4")
+    assert {one.verdict for one in found} <= {"same", "same up to rounding"}
+    assert all(one.dead == 8 for one in found)
+    assert all("8 of 8 without a positive value" in one.words for one in found)
+
+
+def test_reference_by_hand_and_planted_copy_agree() -> None:
+    net, sample = small().double(), small_sample()
+    truth = gradcam_by_hand(net, "layer3", sample.images.double(), sample.targets, at_once=4)
+    assert (by_hand(net, ("layer3",), sample.images.double(), sample.targets)["layer3"] - truth).abs().max() <= 1e-12
+
+
+def test_verdict_words_are_those_of_the_table() -> None:
+    assert set(VERDICTS) == {"same", "same up to rounding", "other recipe", "another method", "wrong", "failed"}

@@ -1,0 +1,311 @@
+"""Every method is its formula: against slow references, cases solved by hand, and the traps that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import reference_methods as plain
+import torch
+from pictures import pictures
+from test_registered import Block, Small
+from torch import Tensor, nn
+
+from bench.contracts import ExplainerSpec, ModelSpec
+from bench.registry import discover
+from bench.weights import build_seeded
+
+explainers = discover("explainer", ExplainerSpec)
+models = discover("model", ModelSpec)
+TARGETS = torch.tensor([[0, 1], [1, 3]])
+EXACT, CASTS = 1e-12, 1e-6  # of the largest value; the second where a library goes through float32
+LAYERS = ("layer1", "layer2", "layer2.relu", "layer2.bn2")  # the last is written over by `out += x`
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        small = Small()
+        small(pictures(32))
+        return small.double().eval()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return pictures(2)[:, :, ::2, ::2].double().contiguous()
+
+
+def largest_error(found: Tensor, truth: Tensor) -> float:
+    """Of all maps, each relative to its own largest value; dead maps must be dead."""
+    top = truth.abs().amax((2, 3))
+    assert (found.abs().amax((2, 3))[top == 0] == 0).all()
+    return float(((found - truth).abs().amax((2, 3)) / top)[top > 0].max())
+
+
+# --- pytorch-grad-cam's -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [
+        ("gradcam++", plain.gradcam_plus_plus),
+        ("hirescam", plain.hirescam),
+        ("xgradcam", plain.xgradcam),
+        ("layercam", plain.layercam),
+    ],
+)
+def test_cams_of_a_gradient_are_their_formula(
+    name: str, formula: Callable[..., plain.Floats], layer: str, net: nn.Module, images: Tensor
+) -> None:
+    truth = plain.for_all(images, TARGETS, lambda x, target: formula(*plain.grid_and_slope(net, layer, x, target)))
+    found = explainers[name].explain(net, [layer], images, TARGETS)[layer]
+    assert largest_error(found, truth) <= EXACT
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_eigencam_is_the_first_principal_component_of_the_activations(
+    layer: str, net: nn.Module, images: Tensor
+) -> None:
+    truth = plain.for_all(images, TARGETS, lambda x, _: plain.eigencam(plain.grid_and_slope(net, layer, x, 0)[0]))
+    found = explainers["eigencam"].explain(net, [layer], images, TARGETS)[layer]
+    assert largest_error(found, truth) <= CASTS
+
+
+def test_eigencam_rises_with_the_activations_whatever_sign_the_library_finds(
+    net: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytorch_grad_cam import eigen_cam
+
+    expected = explainers["eigencam"].explain(net, ["layer2"], images, TARGETS)["layer2"]
+    project = eigen_cam.get_2d_projection
+    monkeypatch.setattr(eigen_cam, "get_2d_projection", lambda grids: -project(grids))
+    turned = explainers["eigencam"].explain(net, ["layer2"], images, TARGETS)["layer2"]
+    assert torch.equal(turned, expected)
+    mean = torch.as_tensor(plain.grid_and_slope(net, "layer2", images[0], 0)[0]).mean(0)
+    assert torch.corrcoef(torch.stack([expected[0, 0].flatten(), mean.flatten()]))[0, 1] > 0
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_scorecam_weighs_channels_by_the_softmax_of_the_logits_seen_through_them(
+    layer: str, net: nn.Module, images: Tensor
+) -> None:
+    def one(image: Tensor, target: int) -> plain.Floats:
+        return plain.scorecam(net, plain.grid_and_slope(net, layer, image, target)[0], image, target)
+
+    found = explainers["scorecam"].explain(net, [layer], images, TARGETS)[layer]
+    assert largest_error(found, plain.for_all(images, TARGETS, one)) <= CASTS
+
+
+def ablation_by_hand(net: nn.Module, layer: str, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, T, h, w) twice: the maps, and what they may be off because a weight goes through float32.
+
+    The library takes the difference of two logits in float32, and divides it by one: u (2 + 3 |weight|) at the most.
+    """
+
+    def one(image: Tensor, target: int) -> Tensor:
+        grid, _ = plain.grid_and_slope(net, layer, image, target)
+        weights = plain.ablation_weights(net, layer, len(grid), image, target=target)
+        room = [2.0**-24 * (2 + 3 * abs(weight)) for weight in weights]
+        maps = plain.ablationcam(weights, grid), plain.ablationcam(room, abs(grid))
+        return torch.stack([torch.as_tensor(each) for each in maps])
+
+    truth, room = plain.for_all(images, targets, one).unbind(2)
+    assert (truth.abs().amax((2, 3)) > 100 * room.amax((2, 3))).all()  # or nothing would be tested
+    return truth, room
+
+
+@pytest.mark.parametrize("layer", ["layer1", "layer2", "layer2.bn2", "layer2.conv1"])
+def test_ablationcam_weighs_channels_by_the_drop_over_the_size_of_the_logit(
+    layer: str, net: nn.Module, images: Tensor
+) -> None:
+    found = explainers["ablationcam"].explain(net, [layer], images, TARGETS)[layer]
+    truth, room = ablation_by_hand(net, layer, images, TARGETS)
+    assert ((found - truth).abs() <= room).all()
+
+
+def test_ablationcam_of_a_negative_logit_is_not_turned_round_as_the_library_turns_it(
+    net: nn.Module, images: Tensor
+) -> None:
+    from bench.explainers.masking import RawAblationCAM
+
+    with torch.no_grad():
+        net.fc.bias -= net(images).amax() + 0.1  # the same drops, all logits below zero
+    truth, room = ablation_by_hand(net, "layer2", images, TARGETS)
+    found = explainers["ablationcam"].explain(net, ["layer2"], images, TARGETS)["layer2"]
+    assert ((found - truth).abs() <= room).all()
+    ours = RawAblationCAM.get_cam_weights
+    try:
+        RawAblationCAM.get_cam_weights = RawAblationCAM.__mro__[2].get_cam_weights
+        shipped = explainers["ablationcam"].explain(net, ["layer2"], images, TARGETS)["layer2"]
+    finally:
+        RawAblationCAM.get_cam_weights = ours
+    assert ((shipped + truth).abs() <= room).all()
+
+
+def test_the_librarys_ablation_where_activations_are_negative_depends_on_its_batch(
+    net: nn.Module, images: Tensor
+) -> None:
+    """What the adapter's zero is for."""
+    from pytorch_grad_cam import AblationCAM
+    from pytorch_grad_cam.ablation_layer import AblationLayer
+
+    def weights(size: int) -> Tensor:
+        cam = AblationCAM(net, [net.down], ablation_layer=AblationLayer(), batch_size=size)
+        grid = torch.as_tensor(plain.grid_and_slope(net, "down", images[0], 1)[0])[None]
+        return torch.as_tensor(
+            cam.get_cam_weights(images[:1], net.down, [lambda logits: logits[1]], grid.numpy(), None)
+        )
+
+    assert not torch.allclose(weights(4), weights(1), rtol=0.5)
+
+
+@pytest.mark.parametrize("name", ["scorecam", "ablationcam"])
+def test_a_second_target_costs_no_forward_pass(name: str, net: nn.Module, images: Tensor) -> None:
+    seen = []
+    handle = net.fc.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    explainers[name].explain(net, ["layer2"], images, TARGETS[:, :1])
+    alone = sum(seen)
+    seen.clear()
+    explainers[name].explain(net, ["layer2"], images, TARGETS)
+    handle.remove()
+    assert sum(seen) == alone >= 4 * len(images)
+
+
+# --- Captum's ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "formula", "tolerance"),
+    [
+        ("saliency", plain.saliency, EXACT),
+        ("input_x_gradient", plain.input_x_gradient, EXACT),
+        ("integrated_gradients", plain.integrated_gradients, CASTS),
+        ("occlusion", plain.occlusion, CASTS),
+    ],
+)
+def test_input_methods_are_their_formula(
+    name: str, formula: Callable[..., Tensor], tolerance: float, net: nn.Module, images: Tensor
+) -> None:
+    truth = plain.for_all(images, TARGETS, lambda image, target: formula(net, image, target))
+    found = explainers[name].explain(net, ["input"], images, TARGETS)["input"]
+    assert largest_error(found, truth) <= tolerance
+
+
+@pytest.mark.parametrize("name", ["input_x_gradient", "integrated_gradients", "deeplift", "gradient_shap"])
+def test_of_a_linear_net_all_contributions_are_weight_times_input(name: str, images: Tensor) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4)).double()
+    parts = net[1].weight[TARGETS].detach() * images.flatten(1)[:, None]  # (N, T, 3 * 16 * 16)
+    truth = parts.unflatten(2, (3, 16, 16)).sum(2)
+    found = explainers[name].explain(net, ["input"], images, TARGETS)["input"]
+    # The noise of GradientSHAP moves the input by a tenth, the mean of 20 draws by 0.022.
+    assert largest_error(found, truth) <= (0.2 if name == "gradient_shap" else CASTS)
+
+
+def test_deeplift_through_one_relu_is_the_case_solved_by_hand() -> None:
+    """logit = 5 relu(2 a - 1) over one pixel: from 0 to 5 as a goes from 0 to 1, where the gradient would say 10."""
+    net = nn.Sequential(nn.Conv2d(3, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(1, 1, bias=False)).double()
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([2.0, 0.0, 0.0]).view(1, 3, 1, 1))
+        net[0].bias.fill_(-1)
+        net[3].weight.fill_(5)
+    image = torch.tensor([1.0, 7.0, -3.0], dtype=torch.float64).view(1, 3, 1, 1)
+    target = torch.tensor([[0]])
+    assert explainers["deeplift"].explain(net, ["input"], image, target)["input"].item() == pytest.approx(5, abs=1e-12)
+    gradient = explainers["input_x_gradient"].explain(net, ["input"], image, target)["input"].item()
+    assert gradient == pytest.approx(10, abs=1e-12)
+
+
+def test_deeplift_adds_up_to_the_difference_of_the_logits_with_reused_and_functional_relus(
+    net: nn.Module, images: Tensor
+) -> None:
+    """The rescale rule promises it only if no ReLU is missed."""
+    found = explainers["deeplift"].explain(net, ["input"], images, TARGETS)["input"].sum((2, 3))
+    with torch.no_grad():
+        truth = (net(images) - net(torch.zeros_like(images))).gather(1, TARGETS)
+    assert torch.allclose(found, truth, rtol=0, atol=1e-9)
+
+
+def test_plain_deeplift_fails_on_a_relu_that_runs_twice(images: Tensor) -> None:
+    from captum.attr import DeepLift
+
+    block = nn.Sequential(nn.Conv2d(3, 4, 1), Block(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double().eval()
+    with pytest.raises((RuntimeError, AssertionError)), pytest.warns(UserWarning):
+        DeepLift(block).attribute(images, target=0)
+    assert explainers["deeplift"].explain(block, ["input"], images, TARGETS)["input"].isfinite().all()
+
+
+def same_weights() -> tuple[nn.Module, nn.Module]:
+    """torchvision's net, whose blocks use one ReLU twice, and timm's, which has act1 and act2: equal logits."""
+    first = build_seeded(models["torchvision_resnet18"], 10, 7)
+    with torch.no_grad():
+        first(pictures(16))
+    second = models["timm_resnet18"].build(10)
+    second.load_state_dict(first.state_dict())
+    return first.double().eval(), second.double().eval()
+
+
+@pytest.mark.filterwarnings("ignore:Setting", "ignore:Input Tensor")
+def test_reused_relus_give_the_maps_that_plain_captum_gives_where_each_is_used_once() -> None:
+    from captum.attr import DeepLift, GuidedGradCam
+
+    reused, separate = same_weights()
+    images, target = pictures(1).double(), torch.tensor([[3]])
+    truth = {
+        "deeplift": DeepLift(separate).attribute(images, target=3),
+        "guided_gradcam": GuidedGradCam(separate, separate.layer3).attribute(images, target=3),
+    }
+    for name, maps in truth.items():
+        layer = "input" if name == "deeplift" else "layer3"
+        for net in (reused, separate):
+            found = explainers[name].explain(net, [layer], images, target)[layer]
+            assert largest_error(found, maps.detach().sum(1, keepdim=True)) <= EXACT, name
+
+
+@pytest.mark.filterwarnings("ignore:Setting", "ignore:Input Tensor")
+def test_guided_backprop_guides_relus_that_are_functions_which_plain_captum_does_not_see(
+    net: nn.Module, images: Tensor
+) -> None:
+    from captum.attr import GuidedGradCam
+
+    class Modular(Small):
+        """The same net with a module for its first ReLU."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.relu(self.layer1(x))
+            return self.fc(self.layer2(self.down(x)).mean(dim=(2, 3)))
+
+    modular = Modular().double().eval()
+    modular.load_state_dict(net.state_dict())
+    modular.relu = nn.ReLU()
+    target = torch.tensor([[1], [1]])
+    found = explainers["guided_gradcam"].explain(net, ["layer2"], images, target)["layer2"]
+    right, wrong = (GuidedGradCam(each, each.layer2).attribute(images, target=1).detach() for each in (modular, net))
+    assert largest_error(found, right.sum(1, keepdim=True)) <= EXACT
+    assert largest_error(found, wrong.sum(1, keepdim=True)) > 0.1
+
+
+def test_gradient_shap_depends_on_torchs_generator_alone(net: nn.Module, images: Tensor) -> None:
+    import numpy as np
+
+    def maps(seed: int, numpys: int) -> Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            np.random.seed(numpys)  # noqa: NPY002
+            return explainers["gradient_shap"].explain(net, ["input"], images, TARGETS)["input"]
+
+    kept = np.random.get_state()  # noqa: NPY002
+    try:
+        assert torch.equal(maps(0, 0), maps(0, 1))
+        assert not torch.equal(maps(0, 0), maps(1, 0))
+    finally:
+        np.random.set_state(kept)  # noqa: NPY002
+
+
+def test_gradient_shap_nears_integrated_gradients_as_the_mean_of_many(net: nn.Module, images: Tensor) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        many = [explainers["gradient_shap"].explain(net, ["input"], images, TARGETS)["input"] for _ in range(12)]
+    truth = explainers["integrated_gradients"].explain(net, ["input"], images, TARGETS)["input"]
+    assert largest_error(torch.stack(many).mean(0), truth) < 0.1 < largest_error(many[0], truth)

@@ -1,0 +1,370 @@
+"""Scores of one layer from maps and answers: cases solved by hand, slow references, planted mistakes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from bench.agreeing import likeness
+from bench.answers import Answers, answers_path, read_answers, write_answers
+from bench.asking import baselines_of, centre_maps, wanted_sets
+from bench.baselines import centre_map, random_map
+from bench.cellorders import cell_grid, every_cell
+from bench.errors import StoreError
+from bench.scores import ExplainerScores, Gain, Likeness
+from bench.scoring import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
+from bench.stats import rank_matrix
+from bench.views import Estimate
+
+GRID, CELLS, COUNT = (4, 4), 16, 30
+IDS = np.arange(100, 100 + COUNT)
+PREDICTED, TRUE = np.zeros(COUNT, dtype=np.int64), np.ones(COUNT, dtype=np.int64)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+WORTH = rng(5).normal(size=(COUNT, CELLS, 3)).round(3)  # what each cell adds to each logit, when it is to be seen
+
+
+def logits_of(image: int, covered: int) -> np.ndarray:
+    """A model that adds up what the visible cells are worth, so every score can be said in advance."""
+    seen = [cell for cell in range(CELLS) if not covered >> cell & 1]
+    return np.array([0.2, 0.0, -9.0]) + WORTH[image, seen].sum(axis=0)
+
+
+def explainer(name: str, predicted: np.ndarray, true: np.ndarray, ok: np.ndarray | None = None) -> Ranked:
+    good = np.ones(COUNT, dtype=bool) if ok is None else ok
+    maps = Maps(name, predicted.reshape(-1, *GRID), good, true.reshape(-1, *GRID), np.ones(COUNT, dtype=bool))
+    return ranked(maps, IDS, GRID)
+
+
+TRUTH = explainer("truth", WORTH[:, :, 0], WORTH[:, :, 1])
+REVERSED = explainer("reversed", -WORTH[:, :, 0], -WORTH[:, :, 1])
+BLIND = explainer("blind", *rng(1).normal(size=(2, COUNT, CELLS)))
+
+
+def ground(*every: Ranked) -> Ground:
+    rows, draws = baselines_of(IDS, GRID, GRID)
+    ids, sets = wanted_sets(IDS, [*every, *rows, *draws], CELLS)
+    logits = [logits_of(image - 100, covered) for image, covered in zip(ids.tolist(), sets.tolist(), strict=True)]
+    answers = Answers(ids, sets, np.array(logits).astype(np.float32))
+    return Ground(ids=IDS, predicted=PREDICTED, true=TRUE, grid=GRID, answers=answers, random=draws, centre=rows[1])
+
+
+def scores(one: Ranked, *earlier: Ranked) -> ExplainerScores:
+    return explainer_scores("layer4", one, ground=ground(one, *earlier), earlier=earlier, generator=rng())
+
+
+def probability(logits: np.ndarray, cls: int) -> float:
+    return float(math.exp(logits[cls]) / sum(math.exp(each) for each in logits))
+
+
+# --- the ground truth ---------------------------------------------------------------------------------------
+
+
+def test_a_map_that_equals_the_truth_has_correlation_1_and_its_reverse_minus_1() -> None:
+    for one, wanted in ((TRUTH, 1.0), (REVERSED, -1.0)):
+        found = scores(one)
+        for each in (found.logit, found.margin):
+            assert each.value is not None and each.null is not None
+            assert each.value.value == pytest.approx(wanted) and abs(each.null.value) < 0.1
+    assert scores(TRUTH).logit.verdict == "above" and scores(REVERSED).logit.verdict == "below"
+
+
+@pytest.mark.parametrize("what", ["logit", "margin"])
+def test_the_correlation_with_the_truth_is_scipys_image_by_image(what: str) -> None:
+    found: Likeness = getattr(scores(BLIND), what)
+    maps = BLIND.predicted if what == "logit" else BLIND.difference
+    truth = WORTH[:, :, 0] if what == "logit" else WORTH[:, :, 0] - WORTH[:, :, 1]
+    slow = [spearmanr(one.ravel(), other).statistic for one, other in zip(maps, truth, strict=True)]
+    assert found.value is not None
+    assert found.value.value == pytest.approx(np.mean(slow), abs=1e-6)
+    assert found.verdict == "no evidence"
+
+
+# --- curves -------------------------------------------------------------------------------------------------
+
+
+def areas_by_hand(one: Ranked, image: int) -> tuple[float, float]:
+    """Deletion and insertion, each a walk of its own from the first to the last cell of a plain sort."""
+    order = sorted(range(CELLS), key=lambda cell: -one.predicted[image].ravel()[cell])
+    deletion, insertion = [], []
+    for count in range(CELLS + 1):
+        deletion.append(probability(logits_of(image, sum(1 << cell for cell in order[:count])), 0))
+        insertion.append(probability(logits_of(image, sum(1 << cell for cell in order[count:])), 0))
+    return tuple((sum(curve) - (curve[0] + curve[-1]) / 2) / CELLS for curve in (deletion, insertion))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("one", [TRUTH, BLIND], ids=["truth", "blind"])
+def test_areas_are_those_of_two_separate_walks(one: Ranked) -> None:
+    deletion, insertion = ground(one).areas(one)
+    for image in range(0, COUNT, 7):
+        assert (deletion[image], insertion[image]) == pytest.approx(areas_by_hand(one, image), abs=1e-6)
+
+
+def test_gains_are_counted_against_the_mean_of_random_orders_and_the_centre() -> None:
+    rows, draws = baselines_of(IDS, GRID, GRID)
+    found, centre = scores(TRUTH), rows[1]
+    own, others = ground(TRUTH).areas(TRUTH), [ground(each).areas(each) for each in draws]
+    random = np.mean(others, axis=0)
+    assert means(found.deletion) == pytest.approx(
+        ((random[0] - own[0]).mean(), (ground(centre).areas(centre)[0] - own[0]).mean())
+    )
+    assert means(found.insertion) == pytest.approx(
+        ((own[1] - random[1]).mean(), (own[1] - ground(centre).areas(centre)[1]).mean())
+    )
+
+
+def means(gain: Gain) -> tuple[float, float]:
+    assert gain.over_random is not None and gain.over_centre is not None
+    return gain.over_random.value, gain.over_centre.value
+
+
+def test_the_best_order_of_an_additive_model_gains_and_the_worst_loses() -> None:
+    best, worst = scores(TRUTH), scores(REVERSED)
+    for gain in (best.deletion, best.insertion):
+        assert gain.over_random is not None and gain.over_random.low > 0.05
+    for gain in (worst.deletion, worst.insertion):
+        assert gain.over_random is not None and gain.over_random.high < -0.05
+
+
+def test_a_random_map_gains_nothing_over_random_maps_and_the_centre_nothing_over_itself() -> None:
+    (random, centre), _ = baselines_of(IDS, GRID, GRID)
+    row = scores(random)
+    assert row.deletion.over_random is not None and row.insertion.over_random is not None
+    assert row.deletion.over_random.low < 0 < row.deletion.over_random.high
+    assert scores(centre).deletion.over_centre == scores(centre).insertion.over_centre == Estimate(0.0, 0.0, 0.0)
+    assert row.contrast is None and row.health is None
+
+
+# --- flips --------------------------------------------------------------------------------------------------
+
+
+def test_flips_are_those_of_plain_counting() -> None:
+    (_, _), draws = baselines_of(IDS, GRID, GRID)
+    for cells, found in zip((2, 4), scores(TRUTH).flips, strict=True):
+        turned = []
+        for one in (TRUTH, *draws):
+            tops = [np.argsort(-each.ravel())[:cells] for each in one.difference]
+            logits = [logits_of(n, sum(1 << int(cell) for cell in top)) for n, top in enumerate(tops)]
+            turned.append([int(each.argmax() == 1) for each in logits])
+        own, random = np.array(turned[0]), np.mean(turned[1:], axis=0)
+        assert found.cells == cells and found.turned is not None
+        assert found.random is not None and found.gain is not None
+        assert found.turned.value == own.mean() > random.mean()
+        assert (found.random.value, found.gain.value) == pytest.approx((random.mean(), (own - random).mean()))
+
+
+# --- maps that say nothing ----------------------------------------------------------------------------------
+
+
+def test_a_planted_dead_map_is_in_no_mean() -> None:
+    ok = np.arange(COUNT) != 3
+    spoiled = WORTH[:, :, 0].copy()
+    spoiled[3] = -spoiled[3] - 100
+    found, whole = scores(explainer("x", spoiled, WORTH[:, :, 1], ok)), scores(TRUTH)
+    assert found.images == found.logit.images == found.margin.images == COUNT - 1
+    assert found.logit.value is not None and found.logit.value.value == pytest.approx(1)
+    assert whole.images == COUNT
+    own, _ = ground(TRUTH).areas(TRUTH)
+    random = ground(TRUTH).random_areas[0]
+    assert means(found.deletion)[0] == pytest.approx((random - own)[ok].mean())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_difference_that_is_not_finite_or_the_same_everywhere_is_not_ranked(value: float) -> None:
+    true = WORTH[:, :, 1].copy()
+    true[3, 5] = value
+    true[4] = WORTH[4, :, 0]
+    found = scores(explainer("x", WORTH[:, :, 0], true))
+    assert (found.images, found.logit.images, found.margin.images) == (COUNT, COUNT, COUNT - 2)
+
+
+def test_where_no_map_is_ok_nothing_is_claimed() -> None:
+    found = scores(explainer("x", WORTH[:, :, 0], WORTH[:, :, 1], np.zeros(COUNT, dtype=bool)))
+    assert found.images == 0 and found.logit == Likeness(None, None, 0)
+    assert found.deletion == found.insertion == Gain(None, None)
+    assert found.flips[0].turned is None and found.logit.verdict == "no evidence"
+
+
+# --- equal orders -------------------------------------------------------------------------------------------
+
+
+def test_equal_orders_ask_the_model_nothing_new() -> None:
+    same = explainer("same", 3 * WORTH[:, :, 0], 3 * WORTH[:, :, 1])
+    one, both = ground(TRUTH).answers, wanted_sets(IDS, [TRUTH, same], CELLS)
+    assert len(one.missing(*both)[0]) == 0
+    assert len(one.missing(*wanted_sets(IDS, [BLIND], CELLS))[0]) > 0
+    found = scores(same, BLIND, TRUTH)
+    assert (found.alike, found.alike_images) == ("truth", COUNT)
+    assert scores(BLIND, TRUTH).alike == ""
+
+
+def test_what_is_wanted_is_sixteen_steps_both_ways_and_the_flips() -> None:
+    ids, sets = wanted_sets(IDS[:1], [], CELLS)
+    assert len(ids) == CELLS + 2
+    one = dataclasses.replace(TRUTH, ids=IDS[:1], **{
+        name: getattr(TRUTH, name)[:1] for name in ("predicted", "difference", "ok", "clear")
+    })  # fmt: skip
+    more = set(wanted_sets(IDS[:1], [one], CELLS)[1].tolist()) - set(sets.tolist())
+    # 15 inner points of each curve, of which the first cell alone is known; two flips; all but those that coincide
+    assert len(more) <= 15 + 15 - 1 + 2 and len(more) >= 15 + 15 - 2
+
+
+# --- agreement ----------------------------------------------------------------------------------------------
+
+
+def test_likeness_is_the_mean_over_images_beside_the_mean_over_all_other_pairs() -> None:
+    first, second = rng(1).normal(size=(2, 12, 4, 4))
+    matrix = rank_matrix(first, second)
+    found = likeness([matrix], rng())
+    own = [spearmanr(first[n].ravel(), second[n].ravel()).statistic for n in range(12)]
+    other = [spearmanr(first[n].ravel(), second[m].ravel()).statistic for n in range(12) for m in range(12) if n != m]
+    assert found.value is not None and found.null is not None
+    assert (found.value.value, found.null.value) == pytest.approx((np.mean(own), np.mean(other)))
+
+
+def test_the_null_is_what_permuted_images_reach_on_average() -> None:
+    first, second = rng(1).normal(size=(2, 40, 4, 4)) + 2 * centre_map(4, 4)
+    generator, reached = rng(2), []
+    for _ in range(200):
+        order = generator.permutation(40)
+        reached += np.diagonal(rank_matrix(first, second[order]))[order != np.arange(40)].tolist()
+    found = likeness([rank_matrix(first, second)], rng())
+    assert found.null is not None and found.null.value == pytest.approx(np.mean(reached), abs=0.01)
+    assert found.null.value > 0.2  # shared centres alone
+
+
+def test_both_classes_of_an_image_count_as_one_image() -> None:
+    first, second = rng(1).normal(size=(2, 20, 4, 4))
+    matrix = rank_matrix(first, second)
+    once, twice = likeness([matrix], rng()), likeness([matrix, matrix], rng())
+    assert once == twice  # twice as many maps of the same images make no interval narrower
+
+
+def test_an_image_without_a_map_is_left_out_of_value_and_null() -> None:
+    matrix = rank_matrix(*rng(1).normal(size=(2, 12, 4, 4)))
+    holed = matrix.copy()
+    holed[2, :] = np.nan
+    found = likeness([holed], rng())
+    assert found.images == 11 and found.value is not None
+    assert found.value.value == pytest.approx(np.delete(np.diagonal(matrix), 2).mean())
+
+
+def test_centre_biased_maps_of_unrelated_images_agree_without_evidence() -> None:
+    first, second = (rng(seed).normal(size=(COUNT, CELLS)) * 0.2 + centre_map(4, 4).ravel() * 3 for seed in (1, 2))
+    one, other = explainer("one", first, first), explainer("other", second, second)
+    found = agreement_of("layer4", one, other, rng())
+    assert found.spearman.value is not None and found.spearman.value.value > 0.7
+    assert found.spearman.verdict == found.overlap.verdict == "no evidence"
+    noisy = explainer("noisy", first + rng(3).normal(size=first.shape) * 0.05, first)
+    assert agreement_of("layer4", one, noisy, rng()).spearman.verdict == "above"
+
+
+def test_equal_maps_overlap_wholly_and_a_dead_one_has_no_say() -> None:
+    same = explainer("same", WORTH[:, :, 0], WORTH[:, :, 1], np.arange(COUNT) > 0)
+    found = agreement_of("layer4", TRUTH, same, rng())
+    assert found.spearman.value is not None and found.overlap.value is not None
+    assert (found.spearman.value.value, found.overlap.value.value) == pytest.approx((1, 1))
+    both = agreement_of("layer4", TRUTH, explainer("x", np.ones((COUNT, CELLS)), np.ones((COUNT, CELLS))), rng())
+    assert both.spearman.images == 0
+
+
+def test_explainers_meet_each_other_and_the_baselines_but_baselines_not_each_other() -> None:
+    (random, centre), _ = baselines_of(IDS, GRID, GRID)
+    names = [(a.maps.name, b.maps.name) for a, b in pairs_of([TRUTH, BLIND, random, centre])]
+    assert names == [
+        ("truth", "blind"), ("truth", "random"), ("truth", "centre"), ("blind", "random"), ("blind", "centre"),
+    ]  # fmt: skip
+
+
+def test_maps_of_two_sizes_meet_on_the_cells() -> None:
+    fine = np.repeat(np.repeat(TRUTH.predicted, 8, axis=1), 8, axis=2)
+    maps = Maps("fine", fine, TRUTH.ok, fine, TRUTH.ok)
+    found = agreement_of("layer4", explainer("t", *[WORTH[:, :, 0]] * 2), ranked(maps, IDS, GRID), rng())
+    assert found.spearman.value is not None and found.spearman.value.value == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("value", "null", "verdict"),
+    [((0.5, 0.6), (0.1, 0.49), "above"), ((0.5, 0.6), (0.1, 0.5), "no evidence"), ((-1, 0), (0.1, 0.2), "below")],
+)
+def test_intervals_that_touch_are_no_evidence(
+    value: tuple[float, float], null: tuple[float, float], verdict: str
+) -> None:
+    one, other = (Estimate(sum(ends) / 2, *ends) for ends in (value, null))
+    assert Likeness(one, other, 9).verdict == verdict
+    assert Likeness(one, None, 9).verdict == Likeness(None, other, 0).verdict == "no evidence"
+
+
+# --- baselines ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(4, 4), (8, 8), (32, 32)])
+def test_the_centre_falls_off_from_the_middle_to_the_corners_alike(size: tuple[int, int]) -> None:
+    found = centre_map(*size)
+    assert np.array_equal(found, found[::-1]) and np.array_equal(found, found[:, ::-1])
+    assert found.max() == found[size[0] // 2, size[1] // 2] and found.min() == found[0, 0] > 0
+    middle = found[size[0] // 2, size[1] // 2 :]
+    assert (np.diff(middle) < 0).all()
+
+
+def test_a_random_map_belongs_to_its_image_whatever_the_others_are() -> None:
+    few, many = (baselines_of(ids, GRID, GRID) for ids in (IDS[3:4], IDS))
+    assert np.array_equal(few[0][0].predicted[0], many[0][0].predicted[3])
+    draws = [each.order[3].tolist() for each in (many[0][0], *many[1])]
+    assert len({tuple(each) for each in draws}) == len(draws)
+    assert random_map(4, 4, rng()).shape == centre_maps(IDS, GRID).predicted.shape[1:]
+
+
+# --- answers on disk ----------------------------------------------------------------------------------------
+
+
+def some_answers() -> Answers:
+    sets = np.array([0, int(every_cell(64)), 1 << 63, 5], dtype=np.uint64)
+    return Answers(np.array([1, 1, 2, 2]), sets, rng().normal(size=(4, 3)).astype(np.float32))
+
+
+def test_answers_come_back_as_they_were_written(tmp_path: Path) -> None:
+    path, head = answers_path(tmp_path, (8, 8)), {"checkpoint": "c", "grid": [8, 8]}
+    write_answers(path, some_answers(), head)
+    found = read_answers(path, head, 3)
+    wanted = np.array([[1 << 63, 5]], dtype=np.uint64)
+    assert np.array_equal(found.of(np.array([2]), wanted)[0], some_answers().logits[2:])
+    assert len(read_answers(path, {**head, "checkpoint": "another"}, 3).ids) == 0
+    assert len(read_answers(path, head, 4).ids) == 0
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:50], lambda data: b"", lambda data: b"x" * 200])
+def test_a_damaged_file_is_asked_for_again(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    path = answers_path(tmp_path, (8, 8))
+    write_answers(path, some_answers(), {})
+    path.write_bytes(spoil(path.read_bytes()))
+    assert len(read_answers(path, {}, 3).ids) == 0
+
+
+def test_answers_of_a_newer_bench_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = answers_path(tmp_path, (8, 8))
+    monkeypatch.setattr("bench.answers.ANSWERS_SCHEMA", 2)
+    write_answers(path, some_answers(), {})
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="schema 2"):
+        read_answers(path, {}, 3)
+
+
+def test_each_missing_answer_is_named_once() -> None:
+    ids, sets = np.array([1, 1, 3, 3]), np.array([[0, 7], [7, 0], [1, 1], [2, 1]], dtype=np.uint64)
+    found = some_answers().missing(ids, sets)
+    assert list(zip(*(each.tolist() for each in found), strict=True)) == [(1, 7), (3, 1), (3, 2)]
+
+
+def test_the_grid_of_the_test_is_that_of_layer4() -> None:
+    assert cell_grid(4, 4, 32) == GRID
