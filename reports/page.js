@@ -28,8 +28,8 @@ function build() {
   watcher.disconnect();
   measure();
   $("grid").replaceChildren(...items.map(shell));
-  [...$("grid").children].forEach((card, k) => { // the first ones stay, wherever the window is
-    if (k < 2) fill(card); else watcher.observe(card);
+  [...$("grid").children].forEach((card, k) => { // the first one stays, wherever the window is
+    if (k < 1) fill(card); else watcher.observe(card);
   });
   if (focused) $(focused)?.focus({ preventScroll: true });
   $("status").textContent = list.length ? `${grouped(start + 1)}–${grouped(start + items.length)} of ${grouped(list.length)} that match` : "No image matches these filters.";
