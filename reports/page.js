@@ -14,7 +14,6 @@ function change(values) {
     else if (dialog.open && keys.every((key) => ["rows", "of", "mode", "a", "b", "mix"].includes(key))) showImage();
     else build();
   });
-  refresh();
   writeHash();
 }
 
@@ -45,6 +44,7 @@ function build() {
 
 function repaint() {
   legend();
+  refresh();
   document.querySelectorAll("#grid canvas, #one canvas").forEach((element) => painters.get(element)?.());
 }
 
@@ -76,13 +76,6 @@ function legend() {
 
 // --- controls: elements with the name of a value of the state
 
-const COUNTS = {
-  true: () => tally(["true"], (item) => [data.true[item]]),
-  pred: () => tally(["pred"], (item) => all.m.map((run) => data.predicted[run][item])),
-  pair: () => tally(["true", "pred"], pairsOf),
-  wrong: () => tally(["wrong"], (item) => Object.keys(WRONG_IN).filter((key) => WRONG_IN[key](item))),
-  models: () => tally(["models"], (item) => [MODELS.agree(item) ? "agree" : "differ"]),
-};
 const texts0 = new Map(); // what options say without their counts
 
 /** Brings the controls in line with the state; options say how many images each would leave. */
@@ -93,7 +86,7 @@ function refresh() {
       element.setAttribute("aria-pressed", [state[key]].flat().map(String).includes(element.value));
       continue;
     }
-    const counts = COUNTS[key]?.();
+    const counts = VALUES[key] && tally(key);
     for (const option of counts ? element.options : []) {
       if (!texts0.has(option)) texts0.set(option, option.textContent);
       option.textContent = `${texts0.get(option)} (${grouped(counts.get(option.value) || 0)})`;

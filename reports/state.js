@@ -109,15 +109,26 @@ function choose() {
   list.sort((a, b) => keys[a] - keys[b] || data.ids[a] - data.ids[b]);
 }
 
-/** How many images each value of a filter would leave; `values(item)` are those that an image counts for. */
-function tally(names, values) {
-  const others = names.reduce((bits, name) => bits & ~(1 << Object.keys(TESTS).indexOf(name)), 255);
+const VALUES = {
+  true: (item) => [data.true[item]],
+  pred: (item) => all.m.map((run) => data.predicted[run][item]),
+  pair: (item) => all.m.filter((run) => isWrong(item, run)).map((run) => `${data.true[item]},${data.predicted[run][item]}`),
+  wrong: (item) => Object.keys(WRONG_IN).filter((key) => key && WRONG_IN[key](item)),
+  models: (item) => [MODELS.agree(item) ? "agree" : "differ"],
+};
+const valuesOf = {}; // of all images, once
+
+/** How many images each value of a list would leave, beside what the other filters leave. */
+function tally(key) {
+  valuesOf[key] ??= data.ids.map((_, item) => [...new Set(VALUES[key](item).map(String))]);
+  const own = key === "pair" ? ["true", "pred"] : [key];
+  const others = own.reduce((bits, name) => bits & ~(1 << Object.keys(TESTS).indexOf(name)), 255);
   const found = new Map([["", 0]]);
+  const count = (value) => found.set(value, (found.get(value) || 0) + 1);
   failed.forEach((bits, item) => {
     if (bits & others) return;
-    for (const value of new Set(["", ...values(item)])) found.set(String(value), (found.get(String(value)) || 0) + 1);
+    count("");
+    valuesOf[key][item].forEach(count);
   });
   return found;
 }
-
-const pairsOf = (item) => all.m.filter((run) => isWrong(item, run)).map((run) => `${data.true[item]},${data.predicted[run][item]}`);
