@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,34 @@ from bench.explanations import DEFAULT_EXPLAINERS, DEFAULT_LAYERS, affordable, e
 from bench.machine import choose_device
 from bench.pages import read_run
 from bench.registry import one_of
-from bench.rendering import FORMS, INDEX, at_least_one, twin, write_page
+from bench.rendering import FORMS, INDEX, at_least_one, notebook_of, twin, write_page
 from bench.store import find_run, write_bytes
 from bench.trained import open_run
+from bench.views import Page
 from bench.workplace import Workplace
 
 if TYPE_CHECKING:
     from bench.pages import RunData
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What `compare` did: the page, its JSON twin beside it, and its values; a dry run has no values."""
+
+    page: Path
+    values: Page | None
+
+    @property
+    def twin(self) -> Path:
+        """The same values for programs."""
+        return self.page.with_name("page.json")
+
+    def __fspath__(self) -> str:
+        return str(self.page)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return notebook_of(self.values, self.page) if self.values else ""
 
 
 def compare(  # noqa: PLR0913 (one parameter for each option of the command)
@@ -35,7 +57,7 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     device: str = "auto",
     dry_run: bool = False,
     workplace: Workplace | None = None,
-) -> Path:
+) -> Compared:
     """Put runs side by side on the images that any of them got wrong; rows that are missing are computed first.
 
     Args:
@@ -49,7 +71,7 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
 
     Returns:
         The page; its JSON twin lies beside it. After a dry run, which only says what would be done, the folder of
-        all runs.
+        all runs in its place.
     """
     place = workplace or Workplace()
     folders = [find_run(place.runs, name) for name in runs]
@@ -69,14 +91,14 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
             check_layers(trained, wanted.layers)
         ids = affordable(opened, wanted, ids, limit=limit, progress=place.progress)
         if dry_run:
-            return place.runs
+            return Compared(place.runs, None)
         for trained in opened:
             explain_ids(trained, wanted, ids, data=data, place=place)
         loaded = [read_run(folder) for folder in folders]
     page = comparison_page(loaded, ids, created=place.created, max_images=max_images)
     target = out or _next_folder(place.runs / "compare")
     write_bytes(target / "page.json", twin(page).encode())
-    return write_page(page, target / INDEX, form=form, workplace=place)
+    return Compared(write_page(page, target / INDEX, form=form, workplace=place), page)
 
 
 def _wanted(

@@ -121,6 +121,11 @@ def twin(page: Page) -> str:
     return str(_from_reports("render", "page_json")(page))
 
 
+def notebook_of(page: Page, path: Path) -> str:
+    """What a notebook shows of a page that was written to `path`."""
+    return str(_from_reports("notebook", "notebook_html")(page, path.resolve().as_uri()))
+
+
 def markdown_of(run: str, *, workplace: Workplace | None = None) -> str:
     """A run's result, per-class table and confusion table, to paste."""
     return str(_from_reports("markdown", "run_markdown")(page_of(run, workplace=workplace)))

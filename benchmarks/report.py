@@ -24,7 +24,7 @@ from bench.views import Page
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from page_factory import make_page  # noqa: E402 (from the folder of the tests)
+from page_factory import make_page
 
 QUIET = ("background-networking", "component-update", "gpu", "quic", "sync")
 ARGUMENTS = ["--no-sandbox", "--no-first-run", "--enable-precise-memory-info", *(f"--disable-{one}" for one in QUIET)]

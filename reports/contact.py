@@ -32,9 +32,9 @@ class Strip:
     alt: str
 
 
-def contact_strips(page: Page) -> list[Strip]:
-    """The first MOST images of the gallery, each with up to MOST_MAPS maps for what was predicted."""
-    return [_strip(page, item) for item in page.gallery[:MOST]]
+def contact_strips(page: Page, most: int = MOST) -> list[Strip]:
+    """The first `most` images of the gallery, each with up to MOST_MAPS maps for what was predicted."""
+    return [_strip(page, item) for item in page.gallery[:most]]
 
 
 def _strip(page: Page, item: GalleryItem) -> Strip:

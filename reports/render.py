@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from bench.views import Page
@@ -116,24 +116,25 @@ def _html(
     shards: list[Markup] | None,
 ) -> str:
     """The page; `shards` are inside it, or None for a page whose files lie beside it."""
-    return (
-        _environment()
-        .get_template("run.html" if page.kind == "run" else "comparison.html")
-        .render(
-            page=page,
-            view=views.view_of(page),
-            controls=controls_of(page),
-            # Our own files are the only text that is not escaped.
-            style=Markup(_read("style.css")),
-            first=Markup(_first()),
-            script=Markup(script()),
-            sources=sources,
-            asset=asset,
-            data=as_json(index_of(page)),
-            shards=shards,
-            strips=[(strip, asset(f"strip-{strip.id}.webp", strip.image)) for strip in strips],
-        )
+    return template("run.html" if page.kind == "run" else "comparison.html").render(
+        page=page,
+        view=views.view_of(page),
+        controls=controls_of(page),
+        # Our own files are the only text that is not escaped.
+        style=Markup(_read("style.css")),
+        first=Markup(_first()),
+        script=Markup(script()),
+        sources=sources,
+        asset=asset,
+        data=as_json(index_of(page)),
+        shards=shards,
+        strips=[(strip, asset(f"strip-{strip.id}.webp", strip.image)) for strip in strips],
     )
+
+
+def template(name: str) -> Template:
+    """A template of this folder, which escapes whatever it prints."""
+    return _environment().get_template(name)
 
 
 def _first() -> str:

@@ -15,11 +15,14 @@ import pytest
 from page_factory import HOSTILE, estimate, make_page, quantise
 from PIL import Image
 
+from bench.evidence import Judged, Score
 from bench.reports import charts, views, words
 from bench.reports.markdown import run_markdown
+from bench.reports.notebook import notebook_html
 from bench.reports.payload import shard_json, shards_of
 from bench.reports.render import page_json, render_page, script
 from bench.reports.sprites import COLUMNS, sprite_sheet
+from bench.verdicts import Verdict
 from bench.views import EpochPoint, Finding
 
 TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
@@ -78,6 +81,27 @@ def test_hostile_names_are_text_in_the_markup_and_in_the_data(kind: str) -> None
     assert data_of(rendered)["files"] == [HOSTILE[1]] * len(page.gallery)
     assert data_of(rendered)["classes"] == list(HOSTILE)
     assert "<script>alert(1)</script>" in text_of(rendered)
+
+
+def test_verdicts_and_scores_stand_in_the_matrix_with_their_cause_and_a_link_to_the_maps() -> None:
+    page = make_page("comparison")
+    wrong = Verdict(
+        "captum", "layer4", 1, "wrong", words="the sign <is> reversed", instead="use another", difference=0.5
+    )
+    elsewhere = Verdict("own, one", "layer4.1.bn2", 1, "same", difference=0.0, moved=3e-7)
+    scores = (
+        Score(1, "captum", "layer4", 0.42, 0.38, 0.46, 0.1, 24, "above"),
+        Score(1, "random", "layer4", None, None, None, None, 3, "no evidence"),
+    )
+    judged = replace(page, verdicts=(Judged(1, wrong), Judged(1, elsewhere)), scores=scores)
+    shown = render_page(judged)
+    text = text_of(shown)
+    assert "wrong the sign <is> reversed: use another 0.5 from the reference" in text
+    assert "same 0 from the reference, rounding moves 3.0e-7 no maps on this page" in text
+    assert "covering 0.420 (0.380 to 0.460), null 0.100" in text
+    assert '<a href="#x=captum&amp;l=layer4&amp;m=1">' in shown
+    assert '<b class="verdict bad">wrong</b>' in shown
+    assert "verdict" not in render_page(page).split("</style>")[1].split("<script>")[0]
 
 
 def test_finding_links_only_to_places_the_page_has() -> None:
@@ -215,7 +239,7 @@ def test_markdown_tells_the_averages_and_whose_the_tables_are() -> None:
 
 def test_one_epoch_without_validation_is_drawn() -> None:
     rendered = render_page(make_page(epochs=1, validation=False))
-    assert rendered.count('class="drawn light"') == rendered.count('class="drawn dark"') == 2
+    assert rendered.count('class="drawn light"') == rendered.count('class="drawn dark"') == 4
     assert "by epoch, in nats: training ends at" in rendered
 
 
@@ -270,6 +294,20 @@ def test_json_twin_is_valid_json_when_values_are_not_finite() -> None:
     broken = replace(page, runs=(replace(page.runs[0], loss=math.nan),))
     twin = json.loads(page_json(broken), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert twin["runs"][0]["loss"] is None
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_a_notebook_is_shown_sentences_figures_and_pictures_and_names_stay_text(kind: str) -> None:
+    page = make_page(kind, classes=HOSTILE)
+    page = replace(page, title=HOSTILE[1], gallery=tuple(replace(item, file=HOSTILE[0]) for item in page.gallery))
+    shown = notebook_html(page, "file:///somewhere/report.html")
+    assert {match[1] for match in TAG.finditer(shown)} == {"img"}
+    assert shown.count("<img ") == 6
+    assert "style" not in re.sub(r'src="[^"]*"', "", shown)
+    text = text_of(shown)
+    assert HOSTILE[1] in html.unescape(shown)
+    assert all(finding.link in text for finding in page.findings)
+    assert words.percent(page.runs[0].accuracy.value).replace(words.NBSP, " ") in text
 
 
 @pytest.mark.parametrize(

@@ -131,15 +131,15 @@ def compare(
     """One page of many runs, on the images that any of them got wrong."""
     from bench import api
 
-    page = api.compare(
+    done = api.compare(
         *runs, explainer=split_names(explainer) or None, layer=split_names(layer) or None, limit=parse_limit(limit),
         compute=compute, out=out, data=moved, device=device, dry_run=dry_run, workplace=session.place,
         form=form_of(single_file=single_file, folder=folder), max_images=max_images,
     )  # fmt: skip
     if dry_run:
         return Answer({"planned": True}, ())
-    path = str(page.resolve())
-    return Answer({"page": path, "twin": str(page.with_name("page.json").resolve())}, (path,), str(page))
+    path = str(done.page.resolve())
+    return Answer({"page": path, "twin": str(done.twin.resolve())}, (path,), str(done.page))
 
 
 @command(app, "report")
