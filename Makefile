@@ -19,9 +19,9 @@ test: $(STAMPS)/test
 
 # The plug-in goes into a folder of its own, which only these commands see: the tests count what is registered.
 examples: $(STAMPS)/plugins
-	PYTHONPATH=$(STAMPS)/plugins $(BIN)/pip check --disable-pip-version-check
-	PYTHONPATH=$(STAMPS)/plugins $(BIN)/bench verify all
-	PYTHONPATH=$(STAMPS)/plugins $(BIN)/pytest -p no:cacheprovider examples/bench-torchcam
+	PYTHONPATH=$(CURDIR)/$(STAMPS)/plugins $(BIN)/pip check --disable-pip-version-check
+	PYTHONPATH=$(CURDIR)/$(STAMPS)/plugins $(BIN)/bench verify all
+	PYTHONPATH=$(CURDIR)/$(STAMPS)/plugins $(BIN)/pytest -p no:cacheprovider examples/bench-torchcam
 
 lint: $(STAMPS)/lint
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 TARGETS = ("predicted", "true", "both")
 WHICH = ("wrong", "all")
+ALL = "all"  # explainers, layers
+DEFAULT_LAYERS = 2  # the last ones that a model names
 INPUT_LAYER = "input"
 LONG = 15 * 60  # seconds: beyond, a CPU explains LONG_LIMIT images unless told otherwise
 LONG_LIMIT = 500
@@ -31,11 +33,14 @@ class Wanted:
         specs: explainers by the name the user gave.
         layers: dotted module names.
         target: the class they speak for: `predicted`, `true` or `both`.
+        ceilings: of the explainers that `all` brought in, by the name of their spec: the most that a cell of theirs
+            may cost, in forward passes an image and target. One of them that fails is told of and left out.
     """
 
     specs: Mapping[str, ExplainerSpec]
     layers: tuple[str, ...]
     target: str = "both"
+    ceilings: Mapping[str, float] = field(default_factory=dict)
 
 
 def fixed_order(labels: Integers) -> Integers:
@@ -74,6 +79,15 @@ def check_ids(ids: Sequence[int], total: int) -> Integers:
         if not 0 <= each < total:
             raise UsageError(f"no test image {each}", try_=f"ids from 0 to {total - 1}")
     return np.array(sorted(set(ids)), dtype=np.int64)
+
+
+def choose_layers(named: str | Sequence[str] | None, runs: Sequence[Trained]) -> tuple[str, ...]:
+    """The layers a user named; `all` is every one that all models name, and None the last two of the first model."""
+    if not named:
+        return runs[0].spec.layers[-DEFAULT_LAYERS:]
+    names = (named,) if isinstance(named, str) else tuple(named)
+    common = [layer for layer in runs[0].spec.layers if all(layer in trained.spec.layers for trained in runs)]
+    return tuple(dict.fromkeys(layer for name in names for layer in (common if name == ALL else [name])))
 
 
 def check_layers(trained: Trained, layers: Sequence[str]) -> None:

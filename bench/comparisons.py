@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bench.choosing import Wanted, check_layers
+from bench.choosing import ALL, INPUT_LAYER, Wanted, check_layers, choose_layers
 from bench.comparing import check_comparable, comparison_page, wrong_in_any
 from bench.errors import UsageError
-from bench.explanations import DEFAULT_EXPLAINERS, DEFAULT_LAYERS, affordable, explain_ids, find_explainers
+from bench.explanations import DEFAULT_EXPLAINERS, affordable, ceilings, explain_ids, find_explainers, say_costs
 from bench.machine import choose_device
 from bench.pages import read_run
 from bench.registry import one_of
@@ -19,9 +18,6 @@ from bench.store import find_run, write_bytes
 from bench.trained import open_run
 from bench.views import Page
 from bench.workplace import Workplace
-
-if TYPE_CHECKING:
-    from bench.pages import RunData
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,7 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     explainer: Sequence[str] | None = None,
     layer: Sequence[str] | None = None,
     limit: int | str | None = None,
+    slow: bool = False,
     compute: bool = True,
     out: Path | None = None,
     form: str = "auto",
@@ -62,8 +59,9 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
 
     Args:
         runs: names, `latest` or paths.
-        explainer, layer: by default all that the runs were explained with.
+        explainer, layer: by default all that the runs were explained with; `all` as in `explain`.
         limit: the first N of those images in the fixed order; None takes all, but 500 where a CPU would need long.
+        slow: `all` explainers takes in what costs over 200 forward passes an image and class.
         compute: False shows missing rows as missing.
         out: folder of the page; by default runs/compare/<n>.
         form: `single` for one file, `folder` for several; `auto` takes one file up to 10 MB.
@@ -85,10 +83,16 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     check_comparable(loaded)
     ids = wrong_in_any(loaded, limit if isinstance(limit, int) else None)
     if compute:
-        wanted = _wanted(loaded, explainer, layer, place)
         opened = [open_run(folder, place.models, choose_device(device)) for folder in folders]
+        cells = [cell for data_of in loaded for cell in data_of.cells]
+        layers = choose_layers(layer or sorted({cell.layer for cell in cells} - {INPUT_LAYER}), opened)
+        names = explainer or sorted({cell.explainer for cell in cells}) or DEFAULT_EXPLAINERS
+        specs = find_explainers(names, place)
+        # What was not named is what happens to be there: no reason to make the dear cells of other runs and layers.
+        wanted = Wanted(specs, layers, ceilings=ceilings(explainer or ALL, specs, slow=slow))
         for trained in opened:
             check_layers(trained, wanted.layers)
+        say_costs(wanted, place.progress)
         ids = affordable(opened, wanted, ids, limit=limit, progress=place.progress)
         if dry_run:
             return Compared(place.runs, None)
@@ -99,18 +103,6 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     target = out or _next_folder(place.runs / "compare")
     write_bytes(target / "page.json", twin(page).encode())
     return Compared(write_page(page, target / INDEX, form=form, workplace=place), page)
-
-
-def _wanted(
-    runs: Sequence[RunData], explainer: Sequence[str] | None, layer: Sequence[str] | None, place: Workplace
-) -> Wanted:
-    """The maps asked for, else all that any of the runs has, else the defaults."""
-    cells = [cell for data in runs for cell in data.cells]
-    names = explainer or sorted({cell.explainer for cell in cells}) or DEFAULT_EXPLAINERS
-    layers = layer or sorted({cell.layer for cell in cells})
-    if not layers:
-        layers = place.models[runs[0].record.model].layers[-DEFAULT_LAYERS:]
-    return Wanted(find_explainers(names, place), tuple(layers))
 
 
 def _next_folder(parent: Path) -> Path:

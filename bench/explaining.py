@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from bench.cells import (
     write_samples,
 )
 from bench.contracts import Cell
-from bench.errors import ContractError
+from bench.errors import BenchError, ContractError
 from bench.evaluation import prepare
 from bench.guard import guarded, in_eval_mode, statuses
 from bench.machine import describe_device, versions
@@ -75,20 +75,23 @@ def explain_run(
         timing: id of this call's timings, such as 20261121T025200Z.
 
     Raises:
-        ContractError: an explainer broke its contract, or its model is not the one that made the predictions.
+        ContractError: an explainer broke its contract, or its model is not the one that made the predictions. One
+            that `all` brought in is only left out, unless that leaves nothing.
     """
     predictions = read_predictions(trained.folder)
     _keep_samples(trained, data, predictions, ids)
+    meters, failed = [], _Failed(wanted, progress)
     with in_eval_mode(trained.model):
-        meters = [
-            (job, _Work(trained, job, timing).compute(data, predictions, progress))
-            for job in plan(trained, wanted, ids)
-        ]
+        for job in plan(trained, wanted, ids):
+            for work in failed.rest(_Work(trained, job, timing), data, predictions):
+                meters.append((work.job, work.compute(data, predictions, progress)))
     if meters:
         _write_timing(trained, timing, meters)
-    return [
-        _result(trained, name, grid, meters) for name, spec in wanted.specs.items() for grid in grids_of(spec, wanted)
-    ]
+    cells = [(name, grid) for name, spec in wanted.specs.items() for grid in grids_of(spec, wanted)]
+    results = [_result(trained, *cell, meters) for cell in cells if cell not in failed.errors]
+    if not results:
+        failed.raise_first()
+    return results
 
 
 def _result(trained: Trained, name: str, grid: str, meters: Sequence[tuple[Job, Meter]]) -> CellResult:
@@ -112,35 +115,42 @@ class _Work:
         """Explain images batch by batch; what is done is saved every minute and at the end, even of a failure."""
         job, device = self.job, next(self.trained.model.parameters()).device
         meter, parts, saved = Meter(device), [], time.monotonic()
-        first = data.test.images[torch.from_numpy(job.ids[:1])].to(device)
-        self._batch(first, job.ids[:1], job.targets[:1], predictions, Meter(device))  # imports and allocations, untimed
         try:
             with progress.track(f"{job.name} {','.join(job.layers)}", len(job.ids)) as task:
                 for chosen in _batches(len(job.ids), 1 if job.spec.stochastic else job.spec.max_batch):
                     ids = job.ids[chosen]
-                    images = data.test.images[torch.from_numpy(ids)].to(device)
-                    parts.append(self._batch(images, ids, job.targets[chosen], predictions, meter))
+                    parts.append(self._batch(ids, job.targets[chosen], data, predictions=predictions, meter=meter))
                     if time.monotonic() - saved > SAVE_EVERY:
                         self._save(parts)
                         parts, saved = [], time.monotonic()
-                    task.advance(len(images), f"{meter.rate or 0:.1f} images/s")
+                    task.advance(len(ids), f"{meter.rate or 0:.1f} images/s")
         finally:
             if parts:
                 self._save(parts)
         return meter
 
-    def _batch(
-        self, images: Tensor, ids: Integers, targets: Integers, predictions: Predictions, meter: Meter
-    ) -> dict[str, Any]:
-        inputs = prepare(images, self.trained.statistics)
+    def inputs(self, ids: Integers, data: Dataset, predictions: Predictions) -> tuple[Tensor, np.ndarray[Any, Any]]:
+        """Images as the model takes them, and its logits, once it is clear that it is the same model."""
+        device = next(self.trained.model.parameters()).device
+        inputs = prepare(data.test.images[torch.from_numpy(ids)].to(device), self.trained.statistics)
         with torch.no_grad():
             logits = self.trained.model(inputs).float().cpu().numpy()
         check_same_model(logits, predictions.logits[ids], self.trained)
-        wanted = torch.from_numpy(targets).to(images.device)
+        return inputs, logits
+
+    def maps(self, inputs: Tensor, ids: Integers, targets: Integers, *, meter: Meter) -> dict[str, Tensor]:
+        """{layer: (N, T, h, w)}, guarded, and from the image's own seed where the explainer draws."""
+        wanted = torch.from_numpy(targets).to(inputs.device)
         with meter.lap(len(ids)), torch.random.fork_rng(enabled=self.job.spec.stochastic):
             if self.job.spec.stochastic:
                 torch.manual_seed(_seed(self.trained.checkpoint, self.job.name, int(ids[0])))
-            raw = guarded(self.job.spec, self.trained.model, self.job.layers, inputs, wanted)
+            return guarded(self.job.spec, self.trained.model, self.job.layers, inputs, wanted)
+
+    def _batch(
+        self, ids: Integers, targets: Integers, data: Dataset, *, predictions: Predictions, meter: Meter
+    ) -> dict[str, Any]:
+        inputs, logits = self.inputs(ids, data, predictions)
+        raw = self.maps(inputs, ids, targets, meter=meter)
         return {
             "ids": ids,
             "targets": targets,
@@ -175,6 +185,42 @@ class _Work:
             )
             path = cell_path(self.trained.folder, name, layer)
             write_cell(path, merge_cells(usable_cell(self.trained, name, spec, layer), new))
+
+
+class _Failed:
+    """What of `all` cannot be done with this model; an explainer that was named ends the whole when it fails."""
+
+    def __init__(self, wanted: Wanted, progress: Progress) -> None:
+        self.wanted, self.progress = wanted, progress
+        self.errors: dict[tuple[str, str], Exception] = {}
+
+    def rest(self, work: _Work, data: Dataset, predictions: Predictions) -> list[_Work]:
+        """The work, once one image went through it (imports and allocations, untimed); or its layers that can be."""
+        job = work.job
+        inputs, _ = work.inputs(job.ids[:1], data, predictions)
+        try:
+            work.maps(inputs, job.ids[:1], job.targets[:1], meter=Meter(inputs.device))
+        except Exception as error:
+            if job.spec.name not in self.wanted.ceilings:
+                raise
+            if len(job.layers) > 1:
+                alone = [replace(work, job=replace(job, layers=(layer,))) for layer in job.layers]
+                return [each for one in alone for each in self.rest(one, data, predictions)]
+            self.errors[job.name, job.layers[0]] = error
+            self.progress.warn(f"{job.name} is left out at {job.layers[0]}: {_reason(error)}")
+            return []
+        return [work]
+
+    def raise_first(self) -> None:
+        """When nothing is left, the first failure is the answer."""
+        for error in self.errors.values():
+            raise error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, BenchError):
+        return error.message
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _batches(total: int, size: int) -> Iterator[slice]:

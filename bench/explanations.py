@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.choosing import LONG, LONG_LIMIT, TARGETS, WHICH, Wanted, check_ids, check_layers, choose_ids
+from bench.choosing import (
+    ALL,
+    LONG,
+    LONG_LIMIT,
+    TARGETS,
+    WHICH,
+    Wanted,
+    check_ids,
+    check_layers,
+    choose_ids,
+    choose_layers,
+)
 from bench.comparing import run_page
 from bench.data import load_dataset
 from bench.errors import DataError, MissingError, StoreError, UsageError
 from bench.explaining import CellResult, explain_run
 from bench.machine import choose_device
 from bench.pages import read_run
-from bench.planning import plan
+from bench.planning import grids_of, plan, possible_grids
 from bench.registry import one_of, settled
 from bench.rendering import is_done, notebook_of, report
 from bench.starting import duration
@@ -27,9 +39,7 @@ if TYPE_CHECKING:
     from bench.trained import Trained
 
 DEFAULT_EXPLAINERS = ("gradcam", "captum")
-DEFAULT_LAYERS = 2  # the last ones that a model names
-LAYER_OF_COST = "layer3"
-CHEAP = 200.0  # forward passes: `all` leaves out explainers that cost more
+CHEAP = 200.0  # forward passes an image and class: `all` leaves out cells that cost more
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ def explain(  # noqa: PLR0913 (one parameter for each option of the command)
     ids: Sequence[int] | None = None,
     target: str = "both",
     limit: int | str | None = None,
+    slow: bool = False,
     data: str | None = None,
     device: str = "auto",
     dry_run: bool = False,
@@ -64,13 +75,15 @@ def explain(  # noqa: PLR0913 (one parameter for each option of the command)
 
     Args:
         run: name, `latest` or path of a run.
-        explainer: registered names or path/to/file.py:attribute; `all` for every one of moderate cost; None for
-            gradcam and captum.
-        layer: dotted module names; None for the last two that the model names, layer3 and layer4 in a ResNet18.
+        explainer: registered names or path/to/file.py:attribute; None for gradcam and captum. `all` is every one
+            that works for the model, at the layers where it costs no more than 200 forward passes an image and class.
+        layer: dotted module names; `all` for those that the model names; None for the last two of them, layer3 and
+            layer4 in a ResNet18. Methods that answer in pixels do so once, whatever the layers.
         which: `wrong` or `all` test images.
         ids: test ids instead of `which`.
         target: the class maps speak for: `predicted`, `true` or `both`.
         limit: the first N of one fixed order; None takes all, but 500 on a CPU that would need over 15 minutes.
+        slow: `all` takes in what costs more, too. What was named is never left out.
 
     Returns:
         What was written; rows that were there are not computed again.
@@ -81,9 +94,10 @@ def explain(  # noqa: PLR0913 (one parameter for each option of the command)
     one_of("--target", target, TARGETS)
     specs = find_explainers(explainer or DEFAULT_EXPLAINERS, place)
     trained = open_run(folder, place.models, where)
-    layers = (layer,) if isinstance(layer, str) else tuple(layer or trained.spec.layers[-DEFAULT_LAYERS:])
-    wanted = Wanted(specs, layers, target)
+    layers = choose_layers(layer, [trained])
     check_layers(trained, layers)
+    wanted = Wanted(specs, layers, target, ceilings(explainer, specs, slow=slow))
+    say_costs(wanted, place.progress)
     predictions = read_predictions(folder)
     if ids is not None:
         chosen = check_ids(ids, len(predictions.ids))
@@ -97,19 +111,41 @@ def explain(  # noqa: PLR0913 (one parameter for each option of the command)
 
 
 def find_explainers(names: str | Sequence[str], place: Workplace) -> dict[str, ExplainerSpec]:
-    """Explainers by name; `all` means every registered one that loads and costs under 200 forward passes."""
+    """Explainers by name; `all` means every registered one that loads, beside those that are named."""
     wanted = (names,) if isinstance(names, str) else tuple(names)
     if not wanted:
         raise UsageError("no explainer named", try_="--explainer captum")
-    if "all" not in wanted:
-        return {settled(name): place.explainers[name] for name in wanted}
-    found = {}
-    for name in place.explainers:
+    found = {settled(name): place.explainers[name] for name in wanted if name != ALL}
+    for name in place.explainers if ALL in wanted else ():
         try:
             found[name] = place.explainers[name]
         except MissingError as error:  # a broken plug-in hurts only its own name
             place.progress.warn(error.message)
-    return {name: spec for name, spec in found.items() if spec.cost(LAYER_OF_COST) < CHEAP}
+    return found
+
+
+def ceilings(
+    names: str | Sequence[str] | None, specs: Mapping[str, ExplainerSpec], *, slow: bool = False
+) -> dict[str, float]:
+    """Of the explainers that only `all` brought in: what a cell may cost, in forward passes an image and class."""
+    named = {names} if isinstance(names, str) else set(names or ())
+    if ALL not in named:
+        return {}
+    return {spec.name: inf if slow else CHEAP for name, spec in specs.items() if name not in set(map(settled, named))}
+
+
+def say_costs(wanted: Wanted, progress: Progress) -> None:
+    """One line for each explainer that is left out somewhere for its cost, or is dear and was named."""
+    for name, spec in wanted.specs.items():
+        dear = [grid for grid in possible_grids(spec, wanted) if spec.cost(grid) > CHEAP]
+        if not dear:
+            continue
+        costs = " and ".join(f"{spec.cost(grid):,.0f} at {grid}" for grid in dear)
+        words = f"{name} costs {costs}, in forward passes an image and class"
+        if set(dear) & set(grids_of(spec, wanted)):
+            progress.say(words)
+        else:
+            progress.say(f"left out: {words}; --slow or --explainer {name} takes it in")
 
 
 def affordable(

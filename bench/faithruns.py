@@ -13,14 +13,14 @@ import numpy as np
 from bench.asking import ask, baselines_of, known_answers, layer_sizes, maps_of, wanted_sets
 from bench.cellorders import STEPS, cell_grid
 from bench.cells import row_keys
-from bench.choosing import Wanted, check_layers, choose_ids
+from bench.choosing import Wanted, check_layers, choose_ids, choose_layers
 from bench.explaining import explain_run
-from bench.explanations import DEFAULT_LAYERS, data_of_run, find_explainers, forward_rate
+from bench.explanations import ceilings, data_of_run, find_explainers, forward_rate, say_costs
 from bench.machine import choose_device, describe_device, versions
 from bench.planning import grids_of, plan, usable_cell
 from bench.sanityruns import sanity_passes, sanity_scores
 from bench.scores import SCORES_SCHEMA, Cost, ExplainerScores, FaithfulnessScores
-from bench.scoring import FLIP_SHARES, Ground, Ranked, agreement_of, explainer_scores, pairs_of, ranked
+from bench.scoring import FLIP_SHARES, Ground, Ranked, agreement_of, explainer_scores, kept, pairs_of, ranked
 from bench.starting import duration
 from bench.store import find_run, write_json
 from bench.trained import open_run, read_predictions
@@ -28,7 +28,7 @@ from bench.workplace import Workplace
 
 if TYPE_CHECKING:
     from bench.answers import Answers
-    from bench.contracts import Dataset, Integers, Progress
+    from bench.contracts import Dataset, Floats, Integers, Progress
     from bench.trained import Trained
 
 FAITHFUL_EXPLAINERS = ("gradcam", "captum", "reference")
@@ -92,7 +92,8 @@ def faithfulness(  # noqa: PLR0913 (one parameter for each option of the command
 
     Args:
         run: name, `latest` or path of a run.
-        explainer: registered names or path/to/file.py:attribute; None for gradcam, captum and reference.
+        explainer: registered names or path/to/file.py:attribute; None for gradcam, captum and reference; `all` for
+            every one that works for the model and costs no more than 200 forward passes an image and class.
         layer: dotted module names; None for the last two that the model names, layer3 and layer4 in a ResNet18.
         limit: the first N errors of the fixed order; None for all.
         sanity: how many of them are explained again with scrambled weights; 0 leaves that out.
@@ -105,9 +106,9 @@ def faithfulness(  # noqa: PLR0913 (one parameter for each option of the command
     folder = find_run(place.runs, run)
     specs = find_explainers(explainer or FAITHFUL_EXPLAINERS, place)
     trained = open_run(folder, place.models, choose_device(device))
-    layers = (layer,) if isinstance(layer, str) else tuple(layer or trained.spec.layers[-DEFAULT_LAYERS:])
-    check_layers(trained, layers)
-    wanted = Wanted(specs, layers, "both")
+    wanted = Wanted(specs, choose_layers(layer, [trained]), "both", ceilings(explainer, specs))
+    check_layers(trained, wanted.layers)
+    say_costs(wanted, place.progress)
     predictions = read_predictions(folder)
     ids = choose_ids(predictions, "wrong", limit)
     sample = Sample(ids, predictions.predicted[ids], predictions.labels[ids])
@@ -118,10 +119,11 @@ def faithfulness(  # noqa: PLR0913 (one parameter for each option of the command
         return empty
     dataset = data_of_run(trained.record, data, place)
     explain_run(trained, dataset, wanted, ids, timing=place.timing, progress=place.progress)
-    found = _scored(trained, dataset, wanted, sample, empty=empty, progress=place.progress)
+    layers = look(trained, wanted, sample)
+    found = _scored(trained, dataset, layers, sample, empty=empty, progress=place.progress)
     scrambled = sanity_scores(
-        trained, dataset, wanted, ids[:sanity], sample.predicted[:sanity],
-        seed=SEED, progress=place.progress,
+        trained, dataset, _trained_maps(layers, sanity), specs=specs, ids=ids[:sanity],
+        predicted=sample.predicted[:sanity], seed=SEED, progress=place.progress,
     )  # fmt: skip
     found = dataclasses.replace(found, sanity=tuple(scrambled))
     write_json(scores_path(folder), dataclasses.asdict(found))
@@ -216,10 +218,15 @@ def _wanted(layers: Sequence[Layer], sample: Sample) -> dict[tuple[int, int], tu
 
 
 def _scored(
-    trained: Trained, data: Dataset, wanted: Wanted, sample: Sample, *, empty: FaithfulnessScores, progress: Progress
+    trained: Trained,
+    data: Dataset,
+    layers: Sequence[Layer],
+    sample: Sample,
+    *,
+    empty: FaithfulnessScores,
+    progress: Progress,
 ) -> FaithfulnessScores:
     """All tables but the sanity check's."""
-    layers = look(trained, wanted, sample)
     answers, new, seconds, count = {}, 0, 0.0, 0
     for grid, sets in _wanted(layers, sample).items():
         answers[grid], meter = ask(trained, data, sets, grid=grid, progress=progress)
@@ -251,3 +258,12 @@ def _rows(layer: Layer, sample: Sample, answers: Answers) -> list[ExplainerScore
         )
         for place, one in enumerate(layer.rows)
     ]
+
+
+def _trained_maps(layers: Sequence[Layer], count: int) -> dict[tuple[str, str], Floats]:
+    """Of each explainer and layer the first maps for the predicted class, NaN where one is not `ok`."""
+    return {
+        (one.maps.name, layer.name): kept(one.maps.predicted, one.maps.predicted_ok)[:count]
+        for layer in layers
+        for one in layer.explainers
+    }

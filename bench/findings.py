@@ -9,6 +9,7 @@ from bench.views import Agreement, Badge, Finding, PairTest, RunView
 
 SIGNIFICANT = 0.05
 SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32
+MANY_PAIRS = 6  # of four explainers: more of them are not told one by one
 COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 
 
@@ -99,15 +100,26 @@ def _weakest_class(view: RunView) -> tuple[Finding, ...]:
 
 
 def agreement_findings(agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
-    """One sentence for each pair of explainers, over all runs and layers."""
+    """A sentence for each pair of explainers, over all runs and layers; of many, for those that give one map."""
     pairs: dict[tuple[str, str], list[Agreement]] = {}
     for each in agreements:
         pairs.setdefault((each.first, each.second), []).append(each)
-    return tuple(_pair_sentence(first, second, group) for (first, second), group in pairs.items())
+    if len(pairs) <= MANY_PAIRS:
+        return tuple(_pair_sentence(first, second, group) for (first, second), group in pairs.items())
+    same = {pair: group for pair, group in pairs.items() if _largest(group) <= SAME_UP_TO_ROUNDING}
+    rest = [each for pair, group in pairs.items() if pair not in same for each in group]
+    words = f"{len(pairs) - len(same)} {'other ' if same else ''}pairs of explainers "
+    evidence = f"{sum(each.rows for each in rest):,} pairs of maps"
+    told = tuple(_pair_sentence(first, second, group) for (first, second), group in same.items())
+    return (*told, Finding(words, "compute different maps", "explainers", "", evidence)) if rest else told
+
+
+def _largest(group: Sequence[Agreement]) -> float:
+    return max(each.largest for each in group)
 
 
 def _pair_sentence(first: str, second: str, group: Sequence[Agreement]) -> Finding:
-    largest, rows = max(each.largest for each in group), sum(each.rows for each in group)
+    largest, rows = _largest(group), sum(each.rows for each in group)
     before = f"{second} and {first} " if second < first else f"{first} and {second} "
     size = f"{largest:.2g}" if largest >= 0.01 else f"{largest:.1e}"
     evidence = f"largest raw difference {size} of a map’s largest value, {rows:,} pairs of maps"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.errors import StoreError
 from bench.evidence import Judged, Score
@@ -12,14 +14,21 @@ from bench.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores
 from bench.store import read_value
 from bench.verdictfile import read_judgement
 
+if TYPE_CHECKING:
+    from bench.contracts import Cell
+
 SCORES = Path("judge") / "faithfulness.json"
 
 
-def judged_of(run: int, folder: Path, checkpoint: str) -> tuple[Judged, ...]:
-    """The verdicts on the weights with this sha256; nothing where there are none."""
+def judged_of(run: int, folder: Path, checkpoint: str, cells: Sequence[Cell]) -> tuple[Judged, ...]:
+    """The verdicts on the weights with this sha256, by layer; a cell made by another revision is not judged."""
     found = read_judgement(folder, checkpoint)
-    verdicts = found.verdicts if found else ()
-    return tuple(Judged(run, replace(one, explainer=short(one.explainer))) for one in verdicts)
+    revisions = {(cell.explainer, cell.layer): cell.revision for cell in cells}
+    return tuple(
+        Judged(run, replace(one, explainer=short(one.explainer)))
+        for one in sorted(found.verdicts if found else (), key=lambda one: one.layer)
+        if revisions.get((one.explainer, one.layer), one.revision) == one.revision
+    )
 
 
 def scores_of(run: int, folder: Path, checkpoint: str) -> tuple[Score, ...]:

@@ -18,6 +18,7 @@ from bench.explanations import data_of_run, find_explainers
 from bench.judging import Case, Sample, verdicts
 from bench.machine import choose_device, describe_device, versions
 from bench.registry import settled
+from bench.rendering import report
 from bench.store import find_run
 from bench.trained import open_run, read_predictions
 from bench.verdictfile import verdicts_path, write_judgement
@@ -60,7 +61,7 @@ def judge(
         limit: images of the sample, for each its predicted and its true class.
 
     Returns:
-        The verdicts; runs/NAME/judge/verdicts.json has them too.
+        The verdicts; runs/NAME/judge/verdicts.json has them too, and the run's page is rendered with them.
 
     Raises:
         UsageError: a name that cannot be meant, or no cell to judge.
@@ -86,6 +87,7 @@ def judge(
         verdicts=found,
     )
     write_judgement(trained.folder, new)
+    report(run, workplace=place)
     return Judged(trained.folder, new, verdicts_path(trained.folder))
 
 

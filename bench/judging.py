@@ -181,10 +181,10 @@ def _of_another_method(blank: Verdict, spec: ExplainerSpec, own: Tensor, maps: T
     if own.shape != maps.shape:
         return replace(blank, verdict="another method")
     kept = {GRADCAM: maps.flatten(0, 1).numpy(), spec.name: own.flatten(0, 1).numpy()}
-    words = ""
-    if len(equal_groups(kept)) == 1:
-        why = reason_of((GRADCAM, spec.name), (GRADCAM,), tuple(maps.shape[2:]))
-        words = f"equals Grad-CAM at this layer: {why}"
+    if len(equal_groups(kept)) > 1:  # how far apart two methods are means nothing: each has its own unit
+        return replace(blank, verdict="another method")
+    why = reason_of((GRADCAM, spec.name), (GRADCAM,), tuple(maps.shape[2:]))
+    words = f"equals Grad-CAM at this layer: {why}"
     return replace(blank, verdict="another method", words=words, difference=_largest(own, maps))
 
 

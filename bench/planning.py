@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,20 +51,28 @@ def plan(trained: Trained, wanted: Wanted, ids: Integers) -> list[Job]:
 def _jobs(
     trained: Trained, name: str, spec: ExplainerSpec, wanted: Wanted, ids: Integers, targets: Integers
 ) -> list[Job]:
-    groups: dict[bytes, list[str]] = {}
+    groups: dict[tuple[bytes, str], list[str]] = {}
     for grid in grids_of(spec, wanted):
         there = row_keys(usable_cell(trained, name, spec, grid))
         pairs = zip(ids.tolist(), targets.tolist(), strict=True)
         lacking = [any((each, one) not in there for one in row) for each, row in pairs]
         if any(lacking):
-            groups.setdefault(bytes(lacking), []).append(grid)
-    masks = {key: np.frombuffer(key, dtype=bool) for key in groups}
+            groups.setdefault((bytes(lacking), "" if spec.joint else grid), []).append(grid)
+    masks = {key: np.frombuffer(key[0], dtype=bool) for key in groups}
     return [Job(name, spec, tuple(members), ids[masks[key]], targets[masks[key]]) for key, members in groups.items()]
 
 
 def grids_of(spec: ExplainerSpec, wanted: Wanted) -> tuple[str, ...]:
-    """The layers an explainer answers for; an input method has but one."""
-    return (INPUT_LAYER,) if spec.output == "input" else wanted.layers
+    """The layers an explainer answers for, but those that are too dear for what `all` brought in."""
+    ceiling = wanted.ceilings.get(spec.name, inf)
+    return tuple(grid for grid in possible_grids(spec, wanted) if spec.cost(grid) <= ceiling)
+
+
+def possible_grids(spec: ExplainerSpec, wanted: Wanted) -> tuple[str, ...]:
+    """The layers an explainer could answer for; an input method has but one, which no other explainer has."""
+    if spec.output == "input":
+        return (INPUT_LAYER,)
+    return tuple(layer for layer in wanted.layers if layer != INPUT_LAYER or spec.name not in wanted.ceilings)
 
 
 def usable_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str) -> Cell | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from bench.errors import StoreError
 from bench.evaluation import prepare
 from bench.guard import statuses
 from bench.machine import versions
-from bench.planning import grids_of, usable_cell
+from bench.planning import grids_of
 from bench.sanity import scrambled_maps, stages_of
 from bench.scores import SanityScores
 from bench.scoring import kept
@@ -40,83 +40,60 @@ Cells = dict[tuple[str, str], "Floats"]
 def sanity_scores(
     trained: Trained,
     data: Dataset,
-    wanted: Wanted,
+    before: Cells,
+    *,
+    specs: Mapping[str, ExplainerSpec],
     ids: Integers,
     predicted: Integers,
-    *,
     seed: int,
     progress: Progress,
 ) -> list[SanityScores]:
     """How alike the maps for the predicted class are before and after each stage is scrambled.
 
     Args:
-        ids: (N,) test ids; the trained model's maps of them must be there. None of them gives no scores.
+        before: of each explainer and layer the trained model's maps (N, h, w), NaN where one is not `ok`.
+        ids: (N,) test ids; none of them gives no scores.
         predicted: (N,) the class that the trained model predicts.
         seed: of the bootstrap, the same for each line, so that equal maps have equal intervals.
     """
     if len(ids) == 0:
         return []
     stages = list(stages_of(trained.model, trained.spec.layers))
-    cells = _cells(trained, data, wanted, ids, predicted, progress=progress)
+    missing = _missing(trained, specs, list(before), ids)
+    if missing:
+        _make(trained, data, missing, ids, predicted, progress=progress)
     found = []
-    for (name, layer), raw in cells.items():
-        before = _trained_maps(trained, name, wanted.specs[name], layer, ids, predicted)
+    for (name, layer), trained_maps in before.items():
+        raw = _read(trained, name, specs[name], layer, ids)
+        assert raw is not None  # written above
         for stage, maps in zip(stages, raw, strict=True):
             after = kept(maps, statuses(maps) == STATUSES.index("ok"))
-            alike = likeness([rank_matrix(after, before)], np.random.default_rng(seed))
+            alike = likeness([rank_matrix(after, trained_maps)], np.random.default_rng(seed))
             found.append(SanityScores(name, layer, stage, alike))
-    return found
-
-
-def _trained_maps(
-    trained: Trained, name: str, spec: ExplainerSpec, layer: str, ids: Integers, predicted: Integers
-) -> Floats:
-    """(N, h, w) maps of the trained model, NaN where one is not `ok`."""
-    cell = usable_cell(trained, name, spec, layer)
-    if cell is None:
-        raise StoreError(f"the maps of {name} at {layer} are gone", try_=f"bench explain --explainer {name}")
-    rows = {key: row for row, key in enumerate(zip(cell.ids.tolist(), cell.classes.tolist(), strict=True))}
-    places = np.array([rows[key] for key in zip(ids.tolist(), predicted.tolist(), strict=True)], dtype=np.int64)
-    return kept(cell.raw[places], cell.status[places] == STATUSES.index("ok"))
-
-
-def _cells(
-    trained: Trained, data: Dataset, wanted: Wanted, ids: Integers, predicted: Integers, *, progress: Progress
-) -> Cells:
-    """(S, N, h, w) maps of every explainer and layer after each stage; those on disk are not made again."""
-    known = {
-        (name, layer): _read(trained, name, spec, layer, ids)
-        for name, spec in wanted.specs.items()
-        for layer in grids_of(spec, wanted)
-    }
-    missing = _missing(trained, wanted, ids)
-    if missing:
-        made = _made(trained, data, missing, ids, predicted, progress=progress)
-        for (name, layer), raw in made.items():
-            _write(trained, name, wanted.specs[name], layer, ids, raw)
-        known |= made
-    return {key: raw for key, raw in known.items() if raw is not None}
-
-
-def _missing(trained: Trained, wanted: Wanted, ids: Integers) -> dict[str, tuple[ExplainerSpec, list[str]]]:
-    """Explainers with the layers whose maps are not on disk."""
-    found: dict[str, tuple[ExplainerSpec, list[str]]] = {}
-    for name, spec in wanted.specs.items():
-        for layer in grids_of(spec, wanted):
-            if _read(trained, name, spec, layer, ids) is None:
-                found.setdefault(name, (spec, []))[1].append(layer)
     return found
 
 
 def sanity_passes(trained: Trained, wanted: Wanted, ids: Integers) -> float:
     """What the maps that are not on disk cost in forward passes, the statistics of batch norms included."""
-    missing = _missing(trained, wanted, ids) if len(ids) else {}
+    cells = [(name, layer) for name, spec in wanted.specs.items() for layer in grids_of(spec, wanted)]
+    missing = _missing(trained, wanted.specs, cells, ids) if len(ids) else {}
     explaining = sum((max if spec.joint else sum)(map(spec.cost, layers)) for spec, layers in missing.values())
     stages = len(stages_of(trained.model, trained.spec.layers))
     return stages * (len(ids) * explaining + MEASURED_ON) if missing else 0.0
 
 
-def _made(
+def _missing(
+    trained: Trained, specs: Mapping[str, ExplainerSpec], cells: Sequence[tuple[str, str]], ids: Integers
+) -> dict[str, tuple[ExplainerSpec, list[str]]]:
+    """Explainers with those of their layers whose maps are not on disk."""
+    found: dict[str, tuple[ExplainerSpec, list[str]]] = {}
+    for name, layer in cells:
+        if _read(trained, name, specs[name], layer, ids) is None:
+            found.setdefault(name, (specs[name], []))[1].append(layer)
+    return found
+
+
+def _make(
     trained: Trained,
     data: Dataset,
     specs: Mapping[str, tuple[ExplainerSpec, list[str]]],
@@ -124,7 +101,8 @@ def _made(
     predicted: Integers,
     *,
     progress: Progress,
-) -> Cells:
+) -> None:
+    """Maps of the scrambled copies, (S, N, h, w) of each cell, to disk."""
     device = next(trained.model.parameters()).device
     images = prepare(data.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
     some = fixed_order(data.train.labels.numpy())[:MEASURED_ON]
@@ -144,7 +122,8 @@ def _made(
             for layer, raw in maps.items():
                 parts.setdefault((name, layer), []).append(raw.numpy())
             task.advance(1, f"{stage}, {name}")
-    return {key: np.stack(every) for key, every in parts.items()}
+    for (name, layer), every in parts.items():
+        _write(trained, name, specs[name][0], layer, ids, np.stack(every))
 
 
 # --- on disk ------------------------------------------------------------------------------------------------
@@ -166,11 +145,11 @@ def _write(trained: Trained, name: str, spec: ExplainerSpec, layer: str, ids: In
 
 
 def _read(trained: Trained, name: str, spec: ExplainerSpec, layer: str, ids: Integers) -> Floats | None:
-    """The maps on disk, where they are of this model, this explainer and these images."""
+    """The maps on disk, where they are of this model, this explainer and these images; more images do no harm."""
     path = sanity_path(trained.folder, name, layer)
     try:
         arrays = read_npz(path, ("head", "ids", "raw"))
     except StoreError:
         return None
-    same = str(arrays["head"]) == _head(trained, spec) and np.array_equal(arrays["ids"], ids)
-    return arrays["raw"] if same else None
+    same = str(arrays["head"]) == _head(trained, spec) and np.array_equal(arrays["ids"][: len(ids)], ids)
+    return arrays["raw"][:, : len(ids)] if same else None

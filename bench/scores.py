@@ -18,20 +18,25 @@ class Likeness:
         value: mean over images, with a 95 % bootstrap interval over images; None below ten images.
         null: the same for maps of different images.
         images: how many images the value is of.
+        verdict: `above` or `below` the null where the two intervals lie apart, else `no evidence`.
     """
 
     value: Estimate | None
     null: Estimate | None
     images: int
+    verdict: str = field(init=False)
 
-    @property
-    def verdict(self) -> str:
-        """`above` or `below` the null where the two intervals lie apart, else `no evidence`."""
-        if self.value is None or self.null is None:
-            return "no evidence"
-        if self.value.low > self.null.high:
-            return "above"
-        return "below" if self.value.high < self.null.low else "no evidence"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verdict", apart(self.value, self.null))
+
+
+def apart(value: Estimate | None, null: Estimate | None) -> str:
+    """On which side of the other an interval lies; `no evidence` where they touch or one is not known."""
+    if value is None or null is None:
+        return "no evidence"
+    if value.low > null.high:
+        return "above"
+    return "below" if value.high < null.low else "no evidence"
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,9 @@ def gain(one: Estimate | None, form: str = "+.3f") -> str:
 
 def beside(one: Likeness | None) -> tuple[str, str, str]:
     """A likeness, that of other images' maps, and what may be said of the two."""
-    if one is None:
+    if one is None or one.value is None:
         return (NOTHING, NOTHING, NOTHING)
-    return figure(one.value), figure(one.null), {"above": "above", "below": "below"}.get(one.verdict, NO_EVIDENCE)
+    return figure(one.value), figure(one.null), one.verdict
 
 
 def percent(one: Estimate | None) -> str:

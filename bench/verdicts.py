@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 VERDICTS_SCHEMA = 1
+SEEN = 5e-4  # on the scale from 0 to 1: a smaller step is not shown
 VERDICTS = ("same", "same up to rounding", "other recipe", "another method", "wrong", "failed")
 Word = Literal["same", "same up to rounding", "other recipe", "another method", "wrong", "failed"]
 
@@ -62,7 +63,7 @@ class Step:
 
     Attributes:
         words: what is done otherwise.
-        difference: the largest difference that this step alone makes to our picture, on the scale from 0 to 1.
+        difference: the largest change of a pixel, on the scale from 0 to 1, when this step joins those before it.
     """
 
     words: str
@@ -81,7 +82,8 @@ class Verdict:
         instead: what to do instead, of a `wrong` or `failed` one.
         steps: what a picture has otherwise than ours, each with its size.
         difference: largest difference to Grad-CAM in float64, of a map's largest value; of a picture largest
-            difference to our picture, on the scale from 0 to 1. None where there is nothing to compare.
+            difference to our picture, on the scale from 0 to 1. None where there is nothing to compare: other methods
+            have units of their own.
         correlation: median rank correlation with Grad-CAM's maps, of a `wrong` one; None where no map has one.
         moved: largest difference between fp32 and the same explainer's float64, of a map's largest value.
         equal_to: explainers that give the same bits in float64 at this layer.
@@ -129,3 +131,12 @@ class Judgement:
     versions: Mapping[str, str]
     ids: tuple[int, ...]
     verdicts: tuple[Verdict, ...] = field(default=())
+
+
+def why(one: Verdict) -> str:
+    """The cause, the steps that make a difference with their sizes, and whose bits are the same."""
+    steps = "; ".join(f"{step.words} ({step.difference:.2f})" for step in one.steps if step.difference >= SEEN)
+    if one.verdict == "wrong":
+        return f"{one.words}. Its recipe besides: {steps}" if steps else one.words
+    equal = f"bit for bit as {', '.join(one.equal_to)}" if one.verdict == "same" else ""
+    return ". ".join(filter(None, (equal, steps, one.words)))

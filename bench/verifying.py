@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.choosing import INPUT_LAYER, check_layers, choose_ids
+from bench.choosing import DEFAULT_LAYERS, INPUT_LAYER, check_layers, choose_ids
 from bench.conformance import CHECKS, outcomes_of
 from bench.errors import MissingError, UsageError
 from bench.evaluation import prepare
-from bench.explanations import DEFAULT_LAYERS, data_of_run
+from bench.explanations import data_of_run
 from bench.outcomes import Outcome
 from bench.registry import did_you_mean
 from bench.smallnet import CLASSES, SMALL, small_images, small_net

@@ -64,15 +64,20 @@ class Count:
             print(f"  {self.label}: {self.done:,} of {self.total:,}, {note}", flush=True)
 
 
-def text_of(found: FaithfulnessScores, record: RunRecord) -> str:
-    """All tables in Markdown, under what they are of."""
+def text_of(found: FaithfulnessScores, record: RunRecord, minutes: float) -> str:
+    """All tables in Markdown, under what they are of.
+
+    Args:
+        minutes: what the whole call took; told where the answers were computed in it.
+    """
     versions = ", ".join(f"{name} {found.versions[name]}" for name in ("torch", "grad-cam", "captum", "scipy")
                          if name in found.versions)  # fmt: skip
     accuracy = record.metrics["accuracy"]
     assert isinstance(accuracy, float)
     parts = [
         f"{found.device}; {versions}. `{found.model}`, recipe `{Path(str(record.config['recipe'])).stem}`, "
-        f"{record.data['name']}, test accuracy {100 * accuracy:.2f} %. {head_words(found)}.",
+        f"{record.data['name']}, test accuracy {100 * accuracy:.2f} %. {head_words(found)}."
+        + (f" The whole call took {minutes:.0f} minutes." if found.new == found.answers else ""),
     ]
     for sheet in sheets(found):
         rows = [list(row) for row in sheet.rows]
@@ -92,11 +97,13 @@ def main() -> None:
     parser.add_argument("--data")
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
+    started = time.monotonic()
     found = faithfulness(
         options.run, explainer=options.explainer, layer=options.layer, limit=options.limit, sanity=options.sanity,
         data=options.data, workplace=Workplace(runs=options.runs_dir, progress=Lines()),
     )  # fmt: skip
-    text = text_of(found, read_record(find_run(options.runs_dir, options.run)))
+    minutes = (time.monotonic() - started) / 60
+    text = text_of(found, read_record(find_run(options.runs_dir, options.run)), minutes)
     print(text)
     if options.write:
         write_between(options.write, "faithfulness", text)

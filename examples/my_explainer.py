@@ -65,7 +65,7 @@ def products(logits: Tensor, grids: dict[str, Tensor], target: Tensor) -> dict[s
 
 
 HIRESCAM = ExplainerSpec(
-    name="hirescam",
+    name="my_hirescam",
     explain=hirescam,
     source="Draelos & Carin 2020, arXiv:2011.08891; docs/add-an-explainer.md",
     backend="torch",

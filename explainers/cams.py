@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts import ExplainerSpec
 
-from .costs import gradcam_cost
+from .costs import eigencam_cost, gradcam_cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,5 +167,5 @@ EIGENCAM = ExplainerSpec(
     source="Muhammad & Yeasin 2020, arXiv:2008.00299; pytorch_grad_cam.EigenCAM",
     backend="grad-cam",
     class_specific=False,
-    cost=gradcam_cost,
+    cost=eigencam_cost,
 )

@@ -110,10 +110,16 @@ function tile(shard, item, [run, x, l, role, target], scale, label = "", draw = 
   return make("figure", { class: "map" }, shown, make("figcaption", {}, [label, top].filter(Boolean).join(" ")));
 }
 
+/** Explainers that have maps at a layer that is shown; methods of pixels and of layers have none in common. */
+function explainersInSight() {
+  const able = state.x.filter((x) => state.l.some((l) => all.m.some((run) => cellAt.has(keyOf(run, x, l)))));
+  return able.length ? able : state.x;
+}
+
 function group(shard, item, run, scale) {
   const element = make("div", { class: "group" }, data.runs.length > 1 ? make("h4", { title: data.runs[run] }, data.runs[run]) : "");
   for (const [role, target] of rolesOf(shard, item, run)) {
-    element.append(saidLine(item, run, role, target), make("div", { class: "row" }, ...state.x.map((x) => make("div", { class: "maps" },
+    element.append(saidLine(item, run, role, target), make("div", { class: "row" }, ...explainersInSight().map((x) => make("div", { class: "maps" },
       state.x.length > 1 ? make("div", { class: "by", title: x }, x) : "",
       ...state.l.map((l) => tile(shard, item, [run, x, l, role, target], scale, state.l.length > 1 ? l : ""))))));
   }

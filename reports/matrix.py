@@ -9,6 +9,7 @@ from bench.evidence import Score
 from bench.verdicts import Verdict
 from bench.views import Agreement, CellView, Page
 
+MANY = 40  # agreements: more of them stand in a table of their own
 TONES = {"same": "good", "same up to rounding": "good", "other recipe": "warn", "wrong": "bad", "failed": "bad"}
 
 
@@ -50,7 +51,8 @@ def matrix_of(page: Page, run: int) -> tuple[MatrixRow, ...]:
     cells = {(cell.explainer, cell.layer): cell for cell in page.cells if cell.run == run}
     verdicts = {(one.verdict.explainer, one.verdict.layer): one.verdict for one in page.verdicts if one.run == run}
     scores = {(one.explainer, one.layer): one for one in page.scores if one.run == run}
-    agreed = {((a.first, a.second), a.layer): a for a in page.agreements if a.run == run}
+    shown = page.agreements if len(page.agreements) <= MANY else ()
+    agreed = {((a.first, a.second), a.layer): a for a in shown if a.run == run}
 
     def spot(name: str, layer: str) -> Spot | None:
         key = name, layer

@@ -15,6 +15,7 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from bench.verdicts import why
 from bench.views import Page
 
 from . import charts, views, words
@@ -158,6 +159,7 @@ def _environment() -> Environment:
     names = ["percent", "points", "count", "rate", "per_second", "small", "p_value", "correlation", "moment", "plural"]
     names += ["quantiles"]
     environment.filters.update({name: getattr(words, name) for name in names})
+    environment.filters["why"] = why
     environment.globals.update(WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, MOST_CLASSES=views.MOST_CLASSES)
     return environment
 

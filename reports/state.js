@@ -8,8 +8,9 @@ const ids = new Map(data.ids.map((id, item) => [id, item]));
 function firstColumns() {
   const alone = data.kind === "run";
   const x = alone ? all.x : all.x.slice(0, 1);
+  const grids = all.l.filter((layer) => layer !== "input");
   const most = alone ? Math.max(1, Math.floor(MOST_COLUMNS / Math.max(1, x.length))) : 1;
-  return { x, l: all.l.slice(-most), m: all.m };
+  return { x, l: (grids.length ? grids : all.l).slice(-most), m: all.m };
 }
 
 const NONE = { true: "", pred: "", wrong: "", models: "", from: 0, to: 100, apart: 0, q: "" }; // no filter

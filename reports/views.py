@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.views import Average, Page
 
 from .charts import Axis, Chart, axis_of, calibration_chart, curve_chart, series_of, timing_chart
-from .matrix import MatrixRow, layers_of, matrix_of
+from .matrix import MANY, MatrixRow, layers_of, matrix_of
 
 MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
 MOST_PAIRS = 8
@@ -47,6 +47,7 @@ class View:
     confused: tuple[Confused, ...]
     most_off_diagonal: int
     matrix: tuple[tuple[MatrixRow, ...], ...]
+    many_pairs: bool
     anchors: frozenset[str]
     pictures: tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -72,6 +73,7 @@ def view_of(page: Page) -> View:
         confused=confused[:MOST_PAIRS],
         most_off_diagonal=max((pair.count for pair in confused), default=0),
         matrix=tuple(matrix_of(page, run) for run in range(len(page.runs))),
+        many_pairs=len(page.agreements) > MANY,
         anchors=_anchors(page),
         pictures=tuple({cell.explainer: cell.steps for cell in page.cells if cell.picture}.items()),
     )
@@ -93,7 +95,8 @@ def _anchors(page: Page) -> frozenset[str]:
     fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "errors", "provenance"}
     own = {"classes", "confusion"} if page.kind == "run" else {"agreement"}
     own |= {"calibration"} if page.kind == "run" and page.runs[0].calibration else set()
-    shown = ({"agreement"} if page.agreements else set()) | ({"pairs"} if page.pairs else set())
+    tables = {"verdicts": page.verdicts, "agreement": page.agreements, "pairs": page.pairs}
+    shown = {name for name, rows in tables.items() if rows}
     return frozenset(fixed | own | shown | {f"i{item.id}" for item in page.gallery})
 
 

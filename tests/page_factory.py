@@ -7,7 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from bench.evidence import CalibrationBin, Difference, Timing
+from bench.evidence import CalibrationBin, Difference, Judged, Timing
+from bench.verdicts import VERDICTS, Step, Verdict
 from bench.views import (
     Agreement,
     Average,
@@ -177,6 +178,7 @@ def make_page(
     )
     pictures = digit_pictures()[:images] if pixels is None else pixels
     gallery = tuple(_item(n, pictures[n], views, cells, len(classes), rng, gaps) for n in range(images))
+    judged = tuple(Judged(cell.run, _verdict(k, cell)) for k, cell in enumerate(cells)) if kind == "run" else ()
     return Page(
         schema=1,
         kind=kind,
@@ -195,6 +197,7 @@ def make_page(
         runs=views,
         cells=cells,
         agreements=_agreements(runs, explainers, layers, images),
+        verdicts=judged,
         pairs=tuple(
             PairTest(a, b, 5, 7, 0.774, Estimate(0.0056, -0.012, 0.023))
             for a in range(runs)
@@ -260,6 +263,18 @@ def _top(k: int, predicted: int, true: int, sure: float, left: float) -> tuple[t
     rest = (1 - sum(known.values())) / max(1, len(others))
     shares = {**known, **dict.fromkeys(others, rest)}
     return tuple(sorted(shares.items(), key=lambda pair: -pair[1])[:10])
+
+
+def _verdict(k: int, cell: CellView) -> Verdict:
+    """Each word in turn; words of an error may be anybody's."""
+    word = VERDICTS[k % len(VERDICTS)]
+    steps = (Step("nearest cell instead of bilinear", 0.47),) if word == "other recipe" else ()
+    words = HOSTILE[k % len(HOSTILE)] if word in ("wrong", "failed") else ""
+    equal = ("reference",) if word == "same" else ()
+    return Verdict(
+        cell.explainer, cell.layer, 1, word, words=words, steps=steps, difference=0.5, moved=1e-6, images=8,
+        equal_to=equal,
+    )  # fmt: skip
 
 
 def _agreements(

@@ -28,7 +28,7 @@ HEAVY = (
     "sklearn",
     "cv2",
 )
-VALUES = [path for path in OF_BENCH if path.stem in ("errors", "contracts", "evidence", "views")]
+VALUES = [path for path in OF_BENCH if path.stem in ("errors", "contracts", "evidence", "verdicts", "views")]
 
 
 def module_level(nodes: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,8 +14,20 @@ from hypothesis import strategies as st
 from run_factory import make_logits
 from tiny import TinyNet
 
-from bench.choosing import check_ids, check_layers, choose_ids, cut, fixed_order, wanted_targets
+from bench.choosing import (
+    Wanted,
+    check_ids,
+    check_layers,
+    choose_ids,
+    choose_layers,
+    cut,
+    fixed_order,
+    wanted_targets,
+)
+from bench.contracts import Explainer, ExplainerSpec, Progress
 from bench.errors import UsageError
+from bench.explanations import ceilings, say_costs
+from bench.planning import grids_of
 from bench.trained import Predictions, Trained
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda labels: np.array(labels, dtype=np.int64))
@@ -144,3 +158,67 @@ def test_targets_are_the_predicted_and_the_true_class_in_this_order(target: str,
     some = predictions([9, 0, 1], [0, 2, 1])
     found = wanted_targets(some, np.array([1, 2]), target)
     assert found.tolist() == columns and found.dtype == np.int64
+
+
+# --- layers, and what is too dear ---------------------------------------------------------------------------
+
+
+def model_with(*layers: str) -> Trained:
+    return cast("Trained", SimpleNamespace(spec=SimpleNamespace(layers=layers)))
+
+
+def test_all_layers_are_those_that_the_model_names_in_its_order_and_none_means_the_last_two() -> None:
+    runs = [model_with("layer1", "layer2", "layer3")]
+    assert choose_layers("all", runs) == choose_layers(["all"], runs) == ("layer1", "layer2", "layer3")
+    assert choose_layers(None, runs) == choose_layers([], runs) == ("layer2", "layer3")
+    assert choose_layers("layer1.0", runs) == ("layer1.0",)
+    assert choose_layers(["layer2", "all", "bn1"], runs) == ("layer2", "layer1", "layer3", "bn1")
+
+
+def test_all_layers_of_several_models_are_those_that_they_share() -> None:
+    assert choose_layers("all", [model_with("stem", "layer1", "layer2"), model_with("layer2", "layer1")]) == (
+        "layer1",
+        "layer2",
+    )
+
+
+COSTS = {"layer1": 60.0, "layer2": 200.0, "layer3": 201.0}
+
+
+def spec(name: str, output: str = "layer") -> ExplainerSpec:
+    return ExplainerSpec(
+        name=name, explain=cast("Explainer", None), source="tests", backend="torch",
+        output=cast("Any", output), cost=lambda layer: COSTS.get(layer, 65.0),
+    )  # fmt: skip
+
+
+def test_what_all_brought_in_is_left_out_cell_by_cell_above_its_ceiling_and_what_was_named_never() -> None:
+    dear, pixels = spec("dear"), spec("pixels", "input")
+    layers = ("layer1", "layer2", "layer3")
+    named = Wanted({"dear": dear, "pixels": pixels}, layers)
+    assert (grids_of(dear, named), grids_of(pixels, named)) == (layers, ("input",))
+    brought = replace(named, ceilings={"dear": 200.0, "pixels": 200.0})
+    assert (grids_of(dear, brought), grids_of(pixels, brought)) == (("layer1", "layer2"), ("input",))
+
+
+def test_a_method_of_layers_that_all_brought_in_is_not_asked_at_the_input() -> None:
+    wanted = Wanted({"cam": spec("cam")}, ("input", "layer1"), ceilings={"cam": 200.0})
+    assert grids_of(wanted.specs["cam"], wanted) == ("layer1",)
+    assert grids_of(wanted.specs["cam"], replace(wanted, ceilings={})) == ("input", "layer1")  # and refuses
+
+
+def test_only_what_all_alone_brought_in_has_a_ceiling() -> None:
+    specs = {"dear": spec("dear"), "other": spec("other")}
+    assert ceilings(["all", "dear"], specs) == {"other": 200.0}
+    assert ceilings("all", specs, slow=True) == {"dear": inf, "other": inf}
+    assert ceilings(["dear", "other"], specs) == ceilings(None, specs) == {}
+
+
+def test_a_dear_cell_is_told_of_whether_it_is_left_out_or_made() -> None:
+    said: list[str] = []
+    progress = cast("Progress", SimpleNamespace(say=said.append))
+    named = Wanted({"dear": spec("dear"), "pixels": spec("pixels", "input")}, ("layer2", "layer3"))
+    say_costs(named, progress)
+    say_costs(replace(named, ceilings={"dear": 200.0}), progress)
+    words = "dear costs 201 at layer3, in forward passes an image and class"
+    assert said == [words, f"left out: {words}; --slow or --explainer dear takes it in"]

@@ -17,6 +17,7 @@ from bench.choosing import Wanted, check_layers, fixed_order
 from bench.contracts import Dataset, ExplainerSpec, Silence
 from bench.errors import ContractError, StoreError, UsageError
 from bench.explaining import explain_run
+from bench.planning import plan
 from bench.registry import discover
 from bench.runlife import Job, begin, complete, recorded
 from bench.store import CHECKPOINT, PREDICTIONS, read_checkpoint, read_npz, read_record, write_checkpoint, write_npz
@@ -223,3 +224,68 @@ def test_every_registered_explainer_runs_end_to_end(run: Path, data: Dataset, na
 def test_the_tiny_net_is_what_the_file_name_loads() -> None:
     assert isinstance(Workplace().models[TINY_FILE].build(4), nn.Module)
     assert type(Workplace().models[TINY_FILE].build(4)).__name__ == TinyNet.__name__
+
+
+# --- everything there is: what fails is left out -----------------------------------------------------------
+
+
+class Heard(Silence):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.words.append(text)
+
+
+def refuses_layer3(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    if "layer3" in layers:
+        raise ContractError("layer 'layer3' has no map")
+    return gradient(model, layers, images, targets)
+
+
+def breaks(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    raise RuntimeError("no such kernel\nand a long story")
+
+
+PICKY = replace(PLAIN, name="picky", explain=refuses_layer3)
+BROKEN = replace(PLAIN, name="broken", explain=breaks)
+
+
+def explain_all(run: Path, data: Dataset, *specs: ExplainerSpec) -> tuple[list[tuple[str, str, int]], list[str]]:
+    """What became of every cell, and what was told, when `all` brought the explainers in."""
+    heard = Heard()
+    ceilings = dict.fromkeys((spec.name for spec in specs), 200.0)
+    wanted = Wanted({spec.name: spec for spec in specs}, ("layer3", "layer4"), "predicted", ceilings)
+    results = explain_run(opened(run), data, wanted, np.array([1, 2]), timing="t", progress=heard)
+    return [(each.explainer, each.layer, each.computed) for each in results], heard.words
+
+
+def test_of_all_explainers_one_that_fails_is_told_with_the_reason_and_the_others_go_on(
+    run: Path, data: Dataset
+) -> None:
+    cells, words = explain_all(run, data, BROKEN, PICKY, PLAIN)
+    assert cells == [("picky", "layer4", 2), ("plain", "layer3", 2), ("plain", "layer4", 2)]
+    assert words == [
+        "broken is left out at layer3: RuntimeError: no such kernel",
+        "broken is left out at layer4: RuntimeError: no such kernel",
+        "picky is left out at layer3: layer 'layer3' has no map",
+    ]
+
+
+def test_where_all_of_all_fail_the_first_failure_is_the_answer(run: Path, data: Dataset) -> None:
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        explain_all(run, data, BROKEN)
+
+
+def test_an_explainer_that_was_named_and_fails_ends_the_whole(run: Path, data: Dataset) -> None:
+    with pytest.raises(ContractError, match="layer 'layer3' has no map"):
+        explain(run, data, [1], spec=PICKY)
+
+
+def test_layers_that_share_no_work_are_asked_for_one_by_one(run: Path, data: Dataset) -> None:
+    explain(run, data, [1, 2], spec=replace(PLAIN, joint=False))
+    assert CALLS == [(("layer3",), 1), (("layer3",), 2), (("layer4",), 1), (("layer4",), 2)]
+    wanted = Wanted({"plain": replace(PLAIN, joint=False, cost=lambda layer: 50.0)}, ("layer3", "layer4"))
+    assert [job.passes for job in plan(opened(run), wanted, np.array([7, 8]))] == [2 * (50 * 2 + 1)] * 2

@@ -110,13 +110,29 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     begin(folder, place, data, {"model": TINY_FILE, "recipe": "quick"}, CPU)
     settings = TrainSettings(replace(QUICK, epochs=1, lr=1e-6), val=0)
     complete(Job(folder, build_seeded(TINY, 4, 0), data, settings, CPU), place)
-    assert len(read_predictions(folder).wrong) > IMAGES
+    assert len(read_predictions(folder).wrong) > IMAGES + 2
     return root
 
 
+@pytest.fixture(scope="module")
+def before(origin: Path) -> tuple[Path, FaithfulnessScores]:
+    """The run after the scores of a first call, and what that call found."""
+    shutil.copytree(origin / "runs", origin / "scored")
+    place = Workplace(runs=origin / "scored", cache=origin / "cache")
+    return origin / "scored", scored(place, "PERFECT", sanity=IMAGES)
+
+
 @pytest.fixture
-def place(origin: Path, tmp_path: Path) -> Workplace:
+def fresh(origin: Path, tmp_path: Path) -> Workplace:
+    """A copy of the run that nobody has scored."""
     shutil.copytree(origin / "runs", tmp_path / "runs")
+    return Workplace(runs=tmp_path / "runs", cache=origin / "cache", progress=Told())
+
+
+@pytest.fixture
+def place(origin: Path, before: tuple[Path, FaithfulnessScores], tmp_path: Path) -> Workplace:
+    """A copy of the run whose scores of PERFECT are there."""
+    shutil.copytree(before[0], tmp_path / "runs")
     return Workplace(runs=tmp_path / "runs", cache=origin / "cache", progress=Told())
 
 
@@ -136,8 +152,10 @@ def row(found: FaithfulnessScores, name: str) -> ExplainerScores:
 # --- scores of maps whose scores are known ------------------------------------------------------------------
 
 
-def test_the_truth_as_a_map_has_correlation_1_and_baselines_are_in_the_table(place: Workplace) -> None:
-    found = scored(place, "PERFECT")
+def test_the_truth_as_a_map_has_correlation_1_and_baselines_are_in_the_table(
+    place: Workplace, before: tuple[Path, FaithfulnessScores]
+) -> None:
+    _, found = before
     assert [each.explainer.rpartition(":")[2] for each in found.rows] == ["PERFECT", "random", "centre"]
     for each in (row(found, "PERFECT").logit, row(found, "PERFECT").margin):
         assert each.value is not None and each.value.value == pytest.approx(1, abs=1e-3)
@@ -164,8 +182,7 @@ def test_planted_dead_maps_are_counted_and_in_no_score(place: Workplace) -> None
 
 
 def test_the_errors_are_the_first_of_the_fixed_order(place: Workplace) -> None:
-    scored(place, "DOUBLE")
-    cell = read_cell(cell_path(place.runs / "tiny-run", named("DOUBLE")[0], "layer4"))
+    cell = read_cell(cell_path(place.runs / "tiny-run", named("PERFECT")[0], "layer4"))
     wanted = choose_ids(read_predictions(place.runs / "tiny-run"), "wrong", IMAGES)
     assert sorted(set(cell.ids.tolist())) == sorted(wanted.tolist())
 
@@ -177,29 +194,31 @@ def stored(place: Workplace) -> int:
     return len(read_npz(answers_path(place.runs / "tiny-run", (8, 8)), ("ids",))["ids"])
 
 
-def test_a_second_call_computes_nothing_and_finds_the_same(place: Workplace) -> None:
-    first, second = scored(place, "PERFECT", sanity=10), scored(place, "PERFECT", sanity=10)
+def test_a_second_call_computes_nothing_and_finds_the_same(
+    place: Workplace, before: tuple[Path, FaithfulnessScores]
+) -> None:
+    first, second = before[1], scored(place, "PERFECT", sanity=IMAGES)
     assert first.new == first.answers == stored(place) and second.new == 0
     assert (second.rows, second.pairs, second.sanity) == (first.rows, first.pairs, first.sanity)
     assert second.cost.seconds == 0
 
 
-def test_an_explainer_with_the_same_order_of_cells_costs_no_answer(place: Workplace) -> None:
-    first = scored(place, "PERFECT")
+def test_an_explainer_with_the_same_order_of_cells_costs_no_answer(
+    place: Workplace, before: tuple[Path, FaithfulnessScores]
+) -> None:
     second = scored(place, "PERFECT", "DOUBLE")
-    assert second.new == 0 and second.answers == first.answers
+    assert second.new == 0 and second.answers == before[1].answers
     double = row(second, "DOUBLE")
     assert double.alike.endswith("PERFECT") and double.alike_images == IMAGES
     assert replace(double, explainer="", alike="", alike_images=0) == replace(row(second, "PERFECT"), explainer="")
 
 
-def test_more_images_keep_what_fewer_had(place: Workplace) -> None:
-    few = scored(place, "DOUBLE", limit=5)
-    many = scored(place, "DOUBLE")
-    assert many.new == many.answers - few.answers > 0
+def test_more_images_keep_what_fewer_had(place: Workplace, before: tuple[Path, FaithfulnessScores]) -> None:
+    many = scored(place, "PERFECT", limit=IMAGES + 2)
+    assert many.new == many.answers - before[1].answers > 0
 
 
-def test_an_interrupted_call_goes_on_where_it_stopped(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = bench.asking.answers_to
 
     def stops(*values: object, **options: object) -> Iterator[np.ndarray]:
@@ -211,41 +230,41 @@ def test_an_interrupted_call_goes_on_where_it_stopped(place: Workplace, monkeypa
 
     monkeypatch.setattr(bench.asking, "answers_to", stops)
     with pytest.raises(KeyboardInterrupt):
-        scored(place, "DOUBLE")
-    kept = stored(place)
+        scored(fresh, "DOUBLE")
+    kept = stored(fresh)
     assert kept == 256
     monkeypatch.undo()
-    found = scored(place, "DOUBLE")
-    assert found.new == found.answers - kept == stored(place) - kept
+    found = scored(fresh, "DOUBLE")
+    assert found.new == found.answers - kept == stored(fresh) - kept
 
 
 def test_the_scores_are_in_a_file_that_any_reader_takes(place: Workplace) -> None:
-    found = scored(place, "DOUBLE", sanity=10)
+    found = scored(place, "PERFECT", sanity=IMAGES)
     value = json.loads(scores_path(place.runs / "tiny-run").read_text(encoding="utf-8"))
     assert value["schema"] == 1 and value["images"] == IMAGES
     assert value["rows"][0]["logit"]["value"]["value"] == pytest.approx(found.rows[0].logit.value.value)  # type: ignore[union-attr]
+    assert value["rows"][0]["logit"]["verdict"] == "above" and value["rows"][1]["contrast"] is None
     assert [each["stage"] for each in value["sanity"]] == ["head", "layer4", "layer3"]
 
 
 # --- what is told -------------------------------------------------------------------------------------------
 
 
-def test_the_cost_is_told_before_and_is_no_less_than_what_is_done(place: Workplace) -> None:
-    planned = scored(place, "DOUBLE", sanity=10, dry_run=True)
-    assert not (place.runs / "tiny-run" / "judge").exists() and not (place.runs / "tiny-run" / "explain").exists()
-    told = place.progress.said  # type: ignore[attr-defined]
+def test_the_cost_is_told_before_and_is_no_less_than_what_is_done(fresh: Workplace) -> None:
+    planned = scored(fresh, "DOUBLE", sanity=IMAGES, dry_run=True)
+    assert not (fresh.runs / "tiny-run" / "judge").exists() and not (fresh.runs / "tiny-run" / "explain").exists()
+    told = fresh.progress.said  # type: ignore[attr-defined]
     assert f"{planned.cost.per_image:,.0f} forward passes each" in told[0] and "about" in told[0]
-    found = scored(place, "DOUBLE", sanity=10)
+    found = scored(fresh, "DOUBLE", sanity=IMAGES)
     assert planned.cost == found.cost
     assert found.new <= planned.cost.forwards <= found.new + 12 * IMAGES
-    assert place.progress.tracked["cover 8x8"] == found.new  # type: ignore[attr-defined]
+    assert fresh.progress.tracked["cover 8x8"] == found.new  # type: ignore[attr-defined]
 
 
-def test_once_maps_are_there_the_cost_is_exact(place: Workplace) -> None:
-    scored(place, "DOUBLE")
+def test_once_maps_are_there_the_cost_is_exact(place: Workplace, before: tuple[Path, FaithfulnessScores]) -> None:
     shutil.rmtree(place.runs / "tiny-run" / "judge")
-    planned = scored(place, "DOUBLE", dry_run=True)
-    assert (planned.cost.explanations, planned.cost.forwards) == (0, scored(place, "DOUBLE").new)
+    planned = scored(place, "PERFECT", dry_run=True)
+    assert (planned.cost.explanations, planned.cost.forwards) == (0, before[1].new)
 
 
 def test_a_run_without_errors_is_a_result(place: Workplace) -> None:
@@ -259,13 +278,12 @@ def test_a_run_without_errors_is_a_result(place: Workplace) -> None:
 
 
 def test_the_model_must_be_the_one_that_made_the_predictions(place: Workplace) -> None:
-    scored(place, "DOUBLE")
     folder = place.runs / "tiny-run"
     shutil.rmtree(folder / "judge")
     arrays = read_npz(folder / PREDICTIONS, ("ids", "labels", "logits"))
     write_npz(folder / PREDICTIONS, {**arrays, "logits": arrays["logits"] * 3})
     with pytest.raises(ContractError, match="gives other logits"):
-        scored(place, "DOUBLE")
+        scored(place, "PERFECT")
 
 
 def test_a_layer_that_is_not_there_is_refused_before_any_work(place: Workplace) -> None:
@@ -299,15 +317,18 @@ def test_an_explainer_that_ignores_the_model_is_found_out_at_every_stage(place: 
         assert each.spearman.verdict == "above"
     contrast = row(found, "UNMOVED").contrast
     assert contrast is not None and contrast.value is not None and contrast.value.value == pytest.approx(1)
+    # Its maps of both classes are one, so there is no difference to rank.
+    assert row(found, "UNMOVED").margin.images == 0 and row(found, "UNMOVED").flips[0].turned is None
 
 
 def test_maps_of_scrambled_weights_are_kept_by_cell(place: Workplace) -> None:
-    first = scored(place, "UNMOVED", sanity=10)
-    assert first.cost.sanity > 0
-    more = scored(place, "UNMOVED", "DOUBLE", sanity=10, dry_run=True)
-    own = scored(place, "UNMOVED", sanity=10)
+    own = scored(place, "PERFECT", sanity=IMAGES, dry_run=True)
+    more = scored(place, "PERFECT", "UNMOVED", sanity=IMAGES, dry_run=True)
     assert own.cost.sanity == 0 < more.cost.sanity
-    assert own.sanity == first.sanity
+    scored(place, "UNMOVED", sanity=IMAGES)
+    assert scored(place, "PERFECT", "UNMOVED", sanity=IMAGES, dry_run=True).cost.sanity == 0
+    assert scored(place, "PERFECT", sanity=IMAGES - 2, dry_run=True).cost.sanity == 0
+    assert scored(place, "PERFECT", sanity=IMAGES + 1, limit=IMAGES + 1, dry_run=True).cost.sanity > 0
 
 
 # --- on the command line ------------------------------------------------------------------------------------

@@ -171,6 +171,16 @@ def test_one_layer_that_differs_makes_the_pair_differ() -> None:
     assert "difference 0.3 of" in found[0].evidence and "20 pairs" in found[0].evidence
 
 
+def test_of_many_pairs_only_those_that_give_one_map_are_told_one_by_one() -> None:
+    others = [agreement(0.4, "gradcam", f"other{n}") for n in range(7)]
+    assert texts(agreement_findings([*others, agreement(0.0)])) == [
+        "captum and gradcam compute the same maps up to rounding",
+        "7 other pairs of explainers compute different maps",
+    ]
+    assert texts(agreement_findings(others)) == ["7 pairs of explainers compute different maps"]
+    assert len(agreement_findings(others[:6])) == 6
+
+
 def test_without_a_pair_of_explainers_nothing_is_said() -> None:
     assert agreement_findings([]) == ()
 

@@ -199,7 +199,7 @@ def test_wrong_maps_are_refused(raw: object, message: str) -> None:
         guarded(giving(raw), small(), ["0"], IMAGES, TARGETS)
 
 
-@pytest.mark.parametrize("output", ["input", "picture"])
+@pytest.mark.parametrize("output", ["input", "pixels", "picture"])
 def test_input_methods_must_answer_in_pixels(output: str) -> None:
     right, wrong = torch.ones(2, 2, 8, 8), torch.ones(2, 2, 4, 4)
     guarded(giving({"input": right}, output=output), small(), ["input"], IMAGES, TARGETS)

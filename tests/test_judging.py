@@ -208,7 +208,7 @@ def test_another_method_is_not_wrong_and_its_equality_at_the_last_layer_is_told_
     pooled = TinyNet(4).eval().requires_grad_(False)
     early, late = judge(pooled, small_sample(), {"hirescam": hirescam}, "layer3", "layer4")
     assert (early.verdict, late.verdict) == ("another method", "another method")
-    assert early.words == ""
+    assert (early.words, early.difference) == ("", None)
     assert late.words.startswith("equals Grad-CAM at this layer: only pooling and a linear layer follow")
 
 
@@ -255,7 +255,8 @@ def test_moved_by_rounding_is_fp32_against_its_own_float64_and_no_verdict() -> N
 
     (one,) = judge(small(), small_sample(), {"rough": claiming(rough)}, "layer3")
     assert one.verdict == "same"
-    assert one.moved == pytest.approx(0.25, rel=1e-3)
+    assert one.moved is not None
+    assert 0.2 < one.moved < 0.3  # rounding itself moves these maps by less than 0.01
 
 
 def test_moved_by_hand() -> None:

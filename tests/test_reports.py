@@ -22,7 +22,7 @@ from bench.reports.notebook import notebook_html
 from bench.reports.payload import shard_json, shards_of
 from bench.reports.render import page_json, render_page, script
 from bench.reports.sprites import COLUMNS, sprite_sheet
-from bench.verdicts import Verdict
+from bench.verdicts import Verdict, why
 from bench.views import EpochPoint, Finding
 
 TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
@@ -96,12 +96,13 @@ def test_verdicts_and_scores_stand_in_the_matrix_with_their_cause_and_a_link_to_
     judged = replace(page, verdicts=(Judged(1, wrong), Judged(1, elsewhere)), scores=scores)
     shown = render_page(judged)
     text = text_of(shown)
-    assert "wrong the sign <is> reversed: use another 0.5 from the reference" in text
-    assert "same 0 from the reference, rounding moves 3.0e-7 no maps on this page" in text
+    assert f"wrong {' '.join(why(wrong).split())}" in text
+    assert "the sign <is> reversed" in text
+    assert "same no maps on this page" in text
     assert "covering 0.420 (0.380 to 0.460), null 0.100" in text
     assert '<a href="#x=captum&amp;l=layer4&amp;m=1">' in shown
     assert '<b class="verdict bad">wrong</b>' in shown
-    assert "verdict" not in render_page(page).split("</style>")[1].split("<script>")[0]
+    assert "verdict" not in render_page(replace(page, verdicts=())).split("</style>")[1].split("<script>")[0]
 
 
 def test_finding_links_only_to_places_the_page_has() -> None:
@@ -154,6 +155,16 @@ def test_finished_pictures_are_named_with_their_steps_and_marked_in_the_data(kin
     assert "own finished picture" not in text_of(render_page(page))
     carried = [cell["picture"] for cell in data_of(made)["cells"]]
     assert carried == [cell.picture for cell in cells]
+
+
+def test_verdicts_of_a_run_stand_in_a_table_with_their_reasons() -> None:
+    page = make_page(images=1)
+    text = text_of(render_page(page))
+    assert "Verdicts" in text
+    for judged in page.verdicts:
+        reason = " ".join((why(judged.verdict) or "–").split())
+        assert f"{judged.verdict.verdict} {reason} 0.5 1.0e-6 8" in text
+    assert "Verdicts" not in text_of(render_page(replace(page, verdicts=())))
 
 
 def test_sprite_sheet_holds_every_picture_without_loss() -> None:
@@ -345,3 +356,10 @@ def test_markdown_keeps_hostile_names_in_their_column() -> None:
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {6}
     assert not re.search(r"<|(?<!\\)\$", "\n".join(lines))
     assert "87." in lines[0] or "9" in lines[0]
+
+
+def test_many_pairs_of_explainers_are_folded_away_and_few_are_not() -> None:
+    page = make_page("run")
+    few, many = (replace(page, agreements=page.agreements[:1] * count) for count in (40, 41))
+    assert "All 41 pairs" in render_page(many)
+    assert "All 40 pairs" not in render_page(few)

@@ -71,8 +71,8 @@ def test_figures_come_with_their_interval() -> None:
     assert percent(HIGH) == "40.0 % (30.0 to 50.0)" and points(HIGH) == "+40.0 (+30.0 to +50.0)"
     assert points(LOW) == "+1.0 (-2.0 to +4.0), no evidence"
     assert beside(CLEAR) == ("0.40 (0.30 to 0.50)", "0.01 (-0.02 to 0.04)", "above")
-    assert beside(CHANCE)[2] == beside(Likeness(None, None, 3))[2] == "no evidence"
-    assert beside(None) == (NOTHING,) * 3
+    assert beside(CHANCE)[2] == "no evidence"
+    assert beside(None) == beside(Likeness(None, None, 3)) == (NOTHING,) * 3
 
 
 def test_every_table_is_as_wide_as_its_head() -> None:
@@ -115,10 +115,12 @@ def test_the_head_says_how_many_of_how_many() -> None:
 
 def test_the_document_holds_every_table_as_markdown_under_hardware_and_versions() -> None:
     record = make_record("cpu", metrics={"accuracy": 0.7931}, config={"recipe": "recipes/cpu.toml"})
-    text = faithfulness.text_of(scores(versions={"torch": "2.14.1"}), record)
+    text = faithfulness.text_of(scores(versions={"torch": "2.14.1"}), record, 12.3)
     assert text.startswith("some CPU; torch 2.14.1. `net`, recipe `cpu`, digits, test accuracy 79.31 %. cpu: 50 of 90")
     assert text.count("\n### ") == 6
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert "| layer4 | gradcam | 50 | 0.40 (0.30 to 0.50) | 0.01 (-0.02 to 0.04) | above |" in "\n".join(lines)[:5000]
+    assert "took" not in text
     for sheet in sheets(scores()):
         assert f"### {sheet.title}\n\n{sheet.note}\n\n| {sheet.heads[0]} |" in text
+    assert "took 12 minutes." in faithfulness.text_of(scores(new=5000, seconds=60.0), record, 12.3)

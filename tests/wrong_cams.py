@@ -160,3 +160,4 @@ MISTAKES = {
     "factor": changed(lambda maps: 2.5 * maps),
     "unknown": changed(of_noise),
 }
+WITH_RELU = MISTAKES["relu"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,12 +15,12 @@ from bench.cli.main import app
 from bench.cli.options import Device, DryRun, Explainers, Layers, Moved, split_names
 from bench.cli.session import Session, command
 from bench.errors import ThresholdError, UsageError
+from bench.verdicts import why
 
 if TYPE_CHECKING:
     from bench.verdicts import Verdict
 
 STYLES = {"wrong": "bold red", "failed": "red", "other recipe": "yellow", "another method": "dim"}
-SEEN = 5e-4  # on the scale from 0 to 1: a smaller step is not shown
 
 
 @command(app, "judge", epilog="bench judge latest --explainer gradcam --layer layer4.1.bn2")
@@ -84,7 +84,7 @@ def _table(run: str, verdicts: Sequence[Verdict]) -> Table:
     table.add_column("why", overflow="fold", ratio=1)
     for head in ("largest difference", "moved by rounding", "images"):
         table.add_column(head, justify="right")
-    for names, one in _rows(verdicts):
+    for names, one in row_list(verdicts):
         style = STYLES.get(one.verdict, "green")
         table.add_row(
             escape(names), escape(one.layer), f"[{style}]{one.verdict}[/]", escape(why(one)), size(one.difference),
@@ -93,26 +93,24 @@ def _table(run: str, verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
-def _rows(verdicts: Sequence[Verdict]) -> list[tuple[str, Verdict]]:
+def row_list(verdicts: Sequence[Verdict]) -> list[tuple[str, Verdict]]:
     """One row each, by layer; methods that equal Grad-CAM at a layer for one reason share a row."""
     from bench.registry import short
 
-    rows: dict[Any, tuple[list[str], Verdict]] = {}
+    rows: dict[Any, list[Verdict]] = {}
     layers = list(dict.fromkeys(one.layer for one in verdicts))
     for place, one in enumerate(sorted(verdicts, key=lambda one: layers.index(one.layer))):
         alike = one.verdict == "another method" and bool(one.words)
         key = (one.layer, one.words) if alike else place
-        rows.setdefault(key, ([], one))[0].append(short(one.explainer))
-    return [(" = ".join(names), one) for names, one in rows.values()]
+        rows.setdefault(key, []).append(one)
+    return [(" = ".join(short(one.explainer) for one in alike), _most_apart(alike)) for alike in rows.values()]
 
 
-def why(one: Verdict) -> str:
-    """The cause, the steps that make a difference with their sizes, and whose bits are the same."""
-    steps = "; ".join(f"{step.words} ({step.difference:.2f})" for step in one.steps if step.difference >= SEEN)
-    if one.verdict == "wrong":
-        return f"{one.words}. Its recipe besides: {steps}" if steps else one.words
-    equal = f"bit for bit as {', '.join(one.equal_to)}" if one.verdict == "same" else ""
-    return ". ".join(filter(None, (equal, steps, one.words)))
+def _most_apart(alike: Sequence[Verdict]) -> Verdict:
+    """The one that is farthest from Grad-CAM stands for all of its row, with the most that rounding moves any."""
+    moved = [one.moved for one in alike if one.moved is not None]
+    farthest = max(alike, key=lambda one: one.difference or 0.0)
+    return replace(farthest, moved=max(moved, default=None))
 
 
 def size(value: float | None) -> str:

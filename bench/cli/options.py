@@ -54,7 +54,8 @@ Explainers = Annotated[
     list[str] | None,
     typer.Option("--explainer", help="Name, FILE.py:NAME, or all. Repeats.", autocompletion=_explainers),
 ]
-Layers = Annotated[list[str] | None, typer.Option("--layer", help="Dotted module name. Repeats.")]
+Layers = Annotated[list[str] | None, typer.Option("--layer", help="Dotted module name, or all. Repeats.")]
+Slow = Annotated[bool, typer.Option("--slow", help="Let all explainers take in what costs over 200 forward passes.")]
 RunNames = Annotated[
     list[str] | None, typer.Option("--run", help="Name, latest, or path. Repeats.", autocompletion=_runs)
 ]

@@ -23,6 +23,7 @@ from bench.cli.options import (
     Open,
     RunNames,
     SingleFile,
+    Slow,
     form_of,
     parse_ids,
     parse_limit,
@@ -72,6 +73,7 @@ def explain(
     ids: Annotated[str | None, typer.Option(help="3,17 or a file of test ids, instead of --which.")] = None,
     target: Annotated[str, typer.Option(help="predicted, true or both.")] = "both",
     limit: Limit = None,
+    slow: Slow = False,
     moved: Moved = None,
     device: Device = "auto",
     dry_run: DryRun = False,
@@ -85,7 +87,7 @@ def explain(
     done = [
         api.explain(
             name, explainer=split_names(explainer) or None, layer=split_names(layer) or None,
-            which=which, ids=parse_ids(ids), target=target, limit=parse_limit(limit), data=moved,
+            which=which, ids=parse_ids(ids), target=target, limit=parse_limit(limit), slow=slow, data=moved,
             device=device, dry_run=dry_run, workplace=place,
         )
         for name in names
@@ -118,6 +120,7 @@ def compare(
     explainer: Explainers = None,
     layer: Layers = None,
     limit: Limit = None,
+    slow: Slow = False,
     compute: Annotated[bool, typer.Option("--compute/--no-compute", help="Make the rows that are missing.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder of the page; else runs/compare/N.")] = None,
     single_file: SingleFile = False,
@@ -133,7 +136,7 @@ def compare(
 
     done = api.compare(
         *runs, explainer=split_names(explainer) or None, layer=split_names(layer) or None, limit=parse_limit(limit),
-        compute=compute, out=out, data=moved, device=device, dry_run=dry_run, workplace=session.place,
+        slow=slow, compute=compute, out=out, data=moved, device=device, dry_run=dry_run, workplace=session.place,
         form=form_of(single_file=single_file, folder=folder), max_images=max_images,
     )  # fmt: skip
     if dry_run:

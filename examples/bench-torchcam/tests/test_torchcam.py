@@ -28,7 +28,9 @@ def test_inside_a_block_it_is_not_grad_cam(conformance: Callable[..., None]) -> 
 def test_judge_names_the_activation_that_was_overwritten(tmp_path: Path) -> None:
     def run(*words: str) -> str:
         command = [sys.executable, "-m", "bench", *words, "--runs-dir", str(tmp_path)]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     run(*TRAIN.split())
     names = ("--explainer", "torchcam", "--layer", "layer4", "--layer", "layer4.1.bn2")

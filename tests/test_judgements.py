@@ -1,0 +1,200 @@
+"""bench judge as a user meets it: what is judged, what is printed, what is kept, how it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+from tiny import RESIDUAL_FILE, tiny_data, write_images
+from typer.testing import CliRunner, Result
+
+from bench.cells import cell_path, read_cell, write_cell
+from bench.cli import judging, looking, training, working
+from bench.cli.judging import row_list, sentence, size
+from bench.cli.main import app
+from bench.rendering import page_of
+from bench.store import read_record
+from bench.verdictfile import read_judgement, verdicts_path, write_judgement
+from bench.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
+from bench.workplace import Workplace
+
+assert judging
+assert looking
+assert training
+assert working
+QUICK = ("--batch-size", "16", "--epochs", "1", "--lr", "0.05", "--val", "0")
+WRONG_FILE = f"{Path(__file__).parent / 'wrong_cams.py'}:WITH_RELU"
+
+
+def call(*words: str, runs: Path) -> Result:
+    return CliRunner().invoke(app, [*words, "--runs-dir", str(runs)], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one run with cells of gradcam at two layers and of captum_shipped at one."""
+    data = write_images(tmp_path_factory.mktemp("pictures"), tiny_data(train=16, test=6))
+    runs = tmp_path_factory.mktemp("runs")
+    for words in (
+        ("train", "--model", RESIDUAL_FILE, "--data", str(data), "--run", "one", *QUICK),
+        ("explain", "--explainer", "gradcam", "--which", "all", "--limit", "6"),
+        ("explain", "--explainer", "captum_shipped", "--layer", "layer3", "--which", "all", "--limit", "4"),
+    ):
+        result = call(*words, runs=runs)
+        assert result.exit_code == 0, result.stderr
+    return runs
+
+
+@pytest.fixture
+def runs(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "runs"))
+
+
+def rows(found: dict) -> set[tuple[str, str]]:
+    return {(one["explainer"].rpartition(":")[2], one["layer"]) for one in found["verdicts"]}
+
+
+def test_without_options_every_cell_of_the_run_is_judged_on_images_that_all_have(runs: Path) -> None:
+    result = call("judge", "--json", runs=runs)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert next(iter(found)) == "schema"
+    assert rows(found) == {("gradcam", "layer3"), ("gradcam", "layer4"), ("captum_shipped", "layer3")}
+    shared = [read_cell(cell_path(runs / "one", name, "layer3")).ids for name in ("gradcam", "captum_shipped")]
+    assert set(found["ids"]) == set(shared[0].tolist()) & set(shared[1].tolist())
+    assert all(one["images"] == 4 for one in found["verdicts"])
+
+
+def test_limit_explainer_and_layer_choose_what_is_judged(runs: Path) -> None:
+    words = ("judge", "one", "--explainer", "captum", "--layer", "layer4", "--limit", "2", "--json")
+    found = json.loads(call(*words, runs=runs).stdout)
+    assert rows(found) == {("captum", "layer4")}
+    assert len(found["ids"]) == 2
+    found = json.loads(call("judge", "--explainer", "captum_shipped", "--limit", "1", "--json", runs=runs).stdout)
+    assert rows(found) == {("captum_shipped", "layer3")}
+    found = json.loads(call("judge", "--layer", "layer4", "--limit", "1", "--json", runs=runs).stdout)
+    assert rows(found) == {("gradcam", "layer4"), ("captum_shipped", "layer4")}
+
+
+def test_a_run_without_cells_is_judged_where_explainers_are_named_and_else_says_what_to_type(runs: Path) -> None:
+    shutil.rmtree(runs / "one" / "explain")
+    result = call("judge", runs=runs)
+    assert result.exit_code == 2
+    assert "bench explain --run one" in result.stderr
+    found = json.loads(call("judge", "--explainer", "captum", "--limit", "1", "--json", runs=runs).stdout)
+    assert rows(found) == {("captum", "layer3"), ("captum", "layer4")}
+
+
+def test_what_is_wrong_is_told_in_a_sentence_and_ends_with_3_only_where_asked(runs: Path) -> None:
+    words = ("judge", "--explainer", WRONG_FILE, "--layer", "layer3", "--limit", "2")
+    result = call(*words, runs=runs)
+    assert result.exit_code == 0
+    told = result.stdout.splitlines()[-2]
+    assert told.startswith("wrong_cams.py:WITH_RELU at layer3 is wrong: ReLU was applied to the raw map. Instead: give")
+    assert told.endswith("Try: bench explain --run one --explainer reference --layer layer3")
+    assert Path(result.stdout.splitlines()[-1]) == verdicts_path(runs / "one").resolve()
+    strict = call(*words, "--strict", runs=runs)
+    assert strict.exit_code == 3
+    assert "1 of 1 are wrong or failed" in strict.stderr
+    right = ("judge", "--explainer", "gradcam", "--layer", "layer3", "--limit", "1", "--strict")
+    assert call(*right, runs=runs).exit_code == 0
+
+
+def test_verdicts_are_kept_beside_those_of_other_calls_and_fit_their_schema(runs: Path) -> None:
+    call("judge", "--explainer", "gradcam", "--layer", "layer3", "--limit", "1", runs=runs)
+    call("judge", "--explainer", "captum", "--layer", "layer3", "--limit", "1", runs=runs)
+    kept = json.loads(verdicts_path(runs / "one").read_text())
+    assert rows(kept) == {("gradcam", "layer3"), ("captum", "layer3")}
+    assert kept["checkpoint"] == read_record(runs / "one").artefacts["checkpoint.safetensors"]
+    assert "torch" in kept["versions"]
+    TypeAdapter(Judgement).validate_python(kept)
+    assert "Judgement" in call("schema", "judge", runs=runs).stdout
+
+
+def test_the_page_of_the_run_shows_the_verdicts_of_its_cells_until_they_are_made_anew(runs: Path) -> None:
+    call("judge", "--limit", "1", runs=runs)
+    page = page_of("one", workplace=Workplace(runs=runs))
+    cells = {("gradcam", "layer3"), ("gradcam", "layer4"), ("captum_shipped", "layer3")}
+    assert {(one.explainer, one.layer) for one in page.verdicts} == cells
+    assert 'id="verdicts"' in (runs / "one" / "report.html").read_text()
+    cell = read_cell(cell_path(runs / "one", "gradcam", "layer3"))
+    write_cell(cell_path(runs / "one", "gradcam", "layer3"), replace(cell, revision=cell.revision + 1))
+    page = page_of("one", workplace=Workplace(runs=runs))
+    assert {(one.explainer, one.layer) for one in page.verdicts} == cells - {("gradcam", "layer3")}
+
+
+def test_a_cell_of_an_explainer_that_is_gone_is_warned_of_and_left_out(runs: Path) -> None:
+    cell = read_cell(cell_path(runs / "one", "gradcam", "layer3"))
+    write_cell(cell_path(runs / "one", "vanished", "layer3"), replace(cell, explainer="vanished"))
+    result = call("judge", "--limit", "1", "--json", runs=runs)
+    assert "'vanished' cannot be judged: no explainer named 'vanished'" in result.stderr
+    assert "vanished" not in {name for name, _ in rows(json.loads(result.stdout))}
+
+
+# --- the file -----------------------------------------------------------------------------------------------
+
+
+def judgement(*verdicts: Verdict, checkpoint: str = "c", torch: str = "2") -> Judgement:
+    return Judgement(VERDICTS_SCHEMA, "one", checkpoint, "now", "CPU", {"torch": torch}, (1,), verdicts)
+
+
+OLD, NEW = Verdict("a", "x", 1, "wrong"), Verdict("b", "x", 1, "same")
+
+
+def test_verdicts_of_other_weights_or_versions_do_not_stand_beside_new_ones(tmp_path: Path) -> None:
+    write_judgement(tmp_path, judgement(OLD))
+    assert write_judgement(tmp_path, judgement(NEW)).verdicts == (OLD, NEW)
+    assert write_judgement(tmp_path, judgement(NEW, torch="3")).verdicts == (NEW,)
+    assert write_judgement(tmp_path, judgement(OLD, checkpoint="d", torch="3")).verdicts == (OLD,)
+    assert read_judgement(tmp_path, "c") is None
+    assert read_judgement(tmp_path, "d") is not None
+
+
+def test_verdict_judged_again_is_replaced(tmp_path: Path) -> None:
+    write_judgement(tmp_path, judgement(OLD))
+    better = replace(OLD, verdict="same")
+    assert write_judgement(tmp_path, judgement(better)).verdicts == (better,)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 1, "run": 3}'])
+def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
+    verdicts_path(tmp_path).parent.mkdir()
+    verdicts_path(tmp_path).write_text(text)
+    assert read_judgement(tmp_path, "c") is None
+    assert write_judgement(tmp_path, judgement(NEW)).verdicts == (NEW,)
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+def test_why_names_steps_with_their_sizes_and_leaves_out_those_without_effect() -> None:
+    steps = (Step("nearest cell", 0.47), Step("ReLU after resizing", 0.0))
+    assert why(Verdict("a", "x", 1, "other recipe", steps=steps)) == "nearest cell (0.47)"
+    wrong = Verdict("a", "x", 1, "wrong", words="overwritten", steps=steps)
+    assert why(wrong) == "overwritten. Its recipe besides: nearest cell (0.47)"
+    assert why(Verdict("a", "x", 1, "same", equal_to=("b", "c"))) == "bit for bit as b, c"
+
+
+def test_methods_that_equal_grad_cam_for_one_reason_share_a_row_with_the_largest_figures() -> None:
+    one = Verdict("hirescam", "x", 1, "another method", words="equal", difference=1e-16, moved=3e-6)
+    two = Verdict("xgradcam", "x", 1, "another method", words="equal", difference=1e-8, moved=2e-6)
+    alone = Verdict("xgradcam", "y", 1, "another method", words="equal")
+    (names, row), (_, other) = row_list([one, alone, two])
+    assert (names, row.difference, row.moved) == ("hirescam = xgradcam", 1e-8, 3e-6)
+    assert other == alone
+
+
+def test_a_failure_is_told_with_its_reason() -> None:
+    failed = Verdict("a", "x", 1, "failed", words="ValueError: no", instead="another layer")
+    assert sentence(failed, "one") == "a at x failed: ValueError: no. Instead: another layer."
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (0.0, "0"), (0.912, "0.91"), (1.3e-16, "1.3e-16"), (2.0, "2")]
+)
+def test_sizes_have_two_digits(value: float | None, text: str) -> None:
+    assert size(value) == text

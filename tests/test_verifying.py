@@ -1,0 +1,258 @@
+"""`bench verify` as users and plug-in authors meet it: names, tables, exit codes, fixtures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import QUICK, TINY, TINY_FILE, tiny_data, write_images
+from typer.testing import CliRunner, Result
+
+from bench.cli import verifying
+from bench.cli.main import app
+from bench.conformance import CHECKS
+from bench.contracts import ExplainerSpec
+from bench.data import load_dataset
+from bench.errors import MissingError, UsageError
+from bench.registry import Entry, Registry, discover
+from bench.runlife import Job, begin, complete
+from bench.training import TrainSettings
+from bench.verifying import threads, verify
+from bench.weights import build_seeded
+from bench.workplace import Workplace
+
+assert verifying
+EXPLAINERS = discover("explainer", ExplainerSpec)
+CHEAP = [name for name in EXPLAINERS if EXPLAINERS[name].cost("layer4") < 30]
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+# Keeps its hooks, changes the mode, min-max scales: three faults, and nothing else wrong.
+BAD = """
+import torch
+
+def explain(model, layers, images, targets):
+    grids, maps = {}, {}
+    for name in layers:
+        def keep(module, inputs, output, name=name):
+            grids[name] = output
+            return output.clone()
+        model.get_submodule(name).register_forward_hook(keep)
+    with torch.enable_grad():
+        logits = model(images.clone().requires_grad_())
+        for name in layers:
+            columns = []
+            for column in targets.unbind(1):
+                total = logits.gather(1, column[:, None]).sum()
+                (slope,) = torch.autograd.grad(total, grids[name], retain_graph=True)
+                columns.append((slope.mean((2, 3), keepdim=True) * grids[name]).sum(1))
+            raw = torch.stack(columns, 1).detach()
+            low, high = raw.amin((2, 3), keepdim=True), raw.amax((2, 3), keepdim=True)
+            maps[name] = (raw - low) / (high - low)
+    model.train()
+    return maps
+
+NUMBER = 3
+def too_few(model, images): ...
+class Explainer: ...
+"""
+
+
+@pytest.fixture(autouse=True)
+def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That memory is counted over 50 batches is tested with the checks."""
+    monkeypatch.setattr("bench.conformance.BATCHES", 4)
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> str:
+    path = tmp_path / "bad.py"
+    path.write_text(BAD)
+    return str(path)
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(app, ["verify", *words], catch_exceptions=False)
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+def test_planted_bad_plug_in_fails_with_three_named_reasons(bad: str) -> None:
+    result = call(f"{bad}:explain", "--json")
+    assert result.exit_code == 3
+    (found,) = json.loads(result.stdout)["explainers"]
+    failed = {check["name"]: check["words"] for check in found["checks"] if check["status"] == "failed"}
+    assert set(failed) == {"hooks", "training-flags", "raw"}
+    assert not found["passed"]
+    for name, words in failed.items():
+        assert f"{name}: {words}" in result.stderr
+    assert "min-max scaled" in failed["raw"]
+    assert "forward hook on layer1" in failed["hooks"]
+    assert "training = True in the model" in failed["training-flags"]
+    assert "error: " in result.stderr and "  try: " in result.stderr
+
+
+def test_honest_plug_in_ends_with_0_and_a_row_for_each_check() -> None:
+    result = call(f"{EXAMPLES}/my_explainer.py:hirescam", "--layer", "layer4", "-q")
+    assert result.exit_code == 0, result.stderr
+    assert [name for name in CHECKS if name not in result.stdout] == []
+    assert result.stdout.splitlines()[-1].startswith("1 of 1 keep the contract: 28 checks in ")
+
+
+def test_crash_fails_by_name_with_its_reason_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "crash.py").write_text("def explain(model, layers, images, targets):\n    raise KeyError('planted')\n")
+    result = call(f"{tmp_path}/crash.py:explain")
+    assert result.exit_code == 3
+    assert "answers: raised KeyError: 'planted'" in result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_several_explainers_share_a_table_with_what_each_cost(bad: str) -> None:
+    result = call(f"captum,{bad}:explain", "--layer", "layer4", "-q")
+    assert result.exit_code == 3
+    assert "captum" in result.stdout and "seconds" in result.stdout
+    assert "hooks" in result.stdout and "1 of 2 keep the contract" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("attribute", "message"),
+    [
+        ("NUMBER", r"is of type int, not ExplainerSpec or a function"),
+        ("Explainer", r"is of type type, not ExplainerSpec or a function"),
+        ("too_few", r"takes \(model, images\), not \(model, layers, images, targets\)"),
+        ("nothing", r"has no 'nothing'"),
+    ],
+)
+def test_what_is_no_explainer_is_refused_in_two_lines(bad: str, attribute: str, message: str) -> None:
+    with pytest.raises(MissingError, match=message) as caught:
+        verify(f"{bad}:{attribute}")
+    assert caught.value.try_
+
+
+def test_nothing_and_unknown_names_are_refused() -> None:
+    with pytest.raises(UsageError, match="no explainer named"):
+        verify(())
+    with pytest.raises(UsageError, match="did you mean 'captum'"):
+        verify("captun")
+
+
+# --- everything registered ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_built_in_passes_every_check(name: str) -> None:
+    """The dear ones (a forward pass a channel or a step) are tried by `make examples`, as `bench verify all`."""
+    (found,) = verify(name, layer=("layer3", "layer4"))
+    assert found.failures == ()
+    assert {one.name for one in found.outcomes} == set(CHECKS)
+
+
+def test_all_means_everything_registered_and_one_that_does_not_load_fails_alone() -> None:
+    entries = {"captum": EXPLAINERS.entries["captum"], "lost": Entry("lost", "no_such_module:X", "", "its-owner")}
+    place = Workplace(explainers=Registry("explainer", entries, ExplainerSpec))
+    good, lost = verify("all", layer="layer4", workplace=place)
+    assert (good.explainer, good.failures) == ("captum", ())
+    assert lost.outcomes[0].name == "loads"
+    assert "'lost' of its-owner does not load: ModuleNotFoundError" in lost.outcomes[0].words
+    with pytest.raises(MissingError):
+        verify("lost", workplace=place)
+
+
+def test_dear_explainers_are_skipped_by_nobody() -> None:
+    seen: list[str] = []
+
+    class Counting(Registry[ExplainerSpec]):
+        def __getitem__(self, name: str) -> ExplainerSpec:
+            seen.append(name)
+            return replace(EXPLAINERS["captum"], cost=lambda layer: 1e6)
+
+    place = Workplace(explainers=Counting("explainer", {"dear": EXPLAINERS.entries["captum"]}, ExplainerSpec))
+    (found,) = verify("all", layer="layer4", workplace=place)
+    assert (found.explainer, found.failures, set(seen)) == ("dear", (), {"dear"})
+
+
+def test_threads_are_as_they_were() -> None:
+    before = torch.get_num_threads()
+    with threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+# --- a run's net --------------------------------------------------------------------------------------------
+
+
+def test_a_runs_model_and_images_are_used_at_its_last_layers(tmp_path: Path, bad: str) -> None:
+    source = write_images(tmp_path / "images", tiny_data(train=8, test=4))
+    place = Workplace(runs=tmp_path / "runs", cache=tmp_path / "cache")
+    data = load_dataset(str(source), cache=place.cache, progress=place.progress)
+    folder = place.runs / "tiny-run"
+    folder.mkdir(parents=True)
+    begin(folder, place, data, {"model": TINY_FILE, "recipe": "quick"}, torch.device("cpu"))
+    net = build_seeded(TINY, 4, 0)
+    complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), torch.device("cpu")), place)
+    (found,) = verify("captum", run="tiny-run", workplace=place)
+    assert (found.layers, found.failures) == (("layer3", "layer4"), ())
+    (found,) = verify(f"{bad}:explain", run="tiny-run", layer="layer3", workplace=place)
+    assert {each.name for each in found.failures} >= {"hooks", "training-flags", "raw"}
+    with pytest.raises(UsageError, match="'layr3' is not a layer"):
+        verify("captum", run="tiny-run", layer="layr3", workplace=place)
+
+
+# --- plain functions ----------------------------------------------------------------------------------------
+
+
+def test_function_becomes_a_spec_that_claims_nothing_and_changes_its_revision_with_the_file(bad: str) -> None:
+    spec = EXPLAINERS[f"{bad}:explain"]
+    assert (spec.name, spec.source, spec.backend, spec.claims, spec.output) == ("explain", bad, "torch", "", "layer")
+    assert EXPLAINERS[f"{bad}:explain"].revision == spec.revision
+    Path(bad).write_text(BAD + "\n# changed")
+    assert EXPLAINERS[f"{bad}:explain"].revision != spec.revision
+    assert 0 < spec.revision < 2**53  # as JSON keeps it
+
+
+def test_partials_of_a_function_are_functions(tmp_path: Path) -> None:
+    (tmp_path / "part.py").write_text(
+        "from functools import partial\n"
+        "def explain(model, layers, images, targets, scale=1):\n    return scale\n"
+        "Doubled = partial(explain, scale=2)\n"
+    )
+    spec = EXPLAINERS[f"{tmp_path}/part.py:Doubled"]
+    assert spec.name == "doubled"
+    assert spec.explain(None, (), None, None) == 2  # type: ignore[arg-type,comparison-overlap]
+
+
+# --- the pytest plug-in -------------------------------------------------------------------------------------
+
+
+def test_fixture_fails_a_test_with_every_reason(conformance: Callable[..., None], bad: str) -> None:
+    with pytest.raises(pytest.fail.Exception) as caught:
+        conformance(f"{bad}:explain", layer="layer4")
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()[1:]] == ["raw", "training-flags", "hooks"]
+
+
+def test_fixture_runs_one_check_and_skips_what_does_not_apply(conformance: Callable[..., None], bad: str) -> None:
+    conformance(f"{bad}:explain", "buffers", layer="layer4")
+    with pytest.raises(pytest.fail.Exception, match="forward hook"):
+        conformance(f"{bad}:explain", "hooks", layer="layer4")
+    with pytest.raises(pytest.skip.Exception, match="does not claim"):
+        conformance(f"{bad}:explain", "reference", layer="layer4")
+
+
+def test_each_check_becomes_a_test_of_its_own_for_an_author(tmp_path: Path) -> None:
+    text = f"def test_mine(conformance, conformance_check):\n    conformance('{EXAMPLES}/my_explainer.py:HIRESCAM', conformance_check, layer='layer4')\n"  # noqa: E501
+    (tmp_path / "test_mine.py").write_text(text)
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "test_mine.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [name for name in CHECKS if f"test_mine[{name}]" not in done.stdout] == []
+
+
+def test_plug_in_of_pytest_loads_no_torch() -> None:
+    code = "import sys, bench.pytest_plugin; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
