@@ -22,6 +22,7 @@ from bench.findings import (
     run_badges,
     run_findings,
     run_title,
+    verdict_findings,
 )
 from bench.judged import judged_of, scores_of
 from bench.pages import (
@@ -129,11 +130,12 @@ def run_page(data: RunData, *, created: str, max_images: int | None = None) -> P
     ids = np.unique(np.concatenate([data.predictions.wrong, *(cell.ids for cell in data.cells)]))
     explained = _explained(fixed_order(data.predictions.labels), [data], ids)
     shared = tuple(agreements(0, data.cells))
+    page = _page("run", [data], [view], explained[:max_images], created, [_asked(data, explained)])
     return replace(
-        _page("run", [data], [view], explained[:max_images], created, [_asked(data, explained)]),
+        page,
         title=run_title(view),
         badges=run_badges(view),
-        findings=run_findings(view, shared),
+        findings=run_findings(view, shared) + verdict_findings(page.verdicts),
         agreements=shared,
         wanted=len(ids),
     )
@@ -147,11 +149,12 @@ def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str, max
     ]
     tests = pair_tests(runs)
     shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
+    page = _page("comparison", runs, views, ids[:max_images], created, [_both(data, ids) for data in runs])
     return replace(
-        _page("comparison", runs, views, ids[:max_images], created, [_both(data, ids) for data in runs]),
+        page,
         title=comparison_title(views, tests, same_settings=same_settings(runs)),
         badges=comparison_badges(views, tests, same_settings=same_settings(runs)),
-        findings=pair_findings(views, tests) + agreement_findings(shared),
+        findings=pair_findings(views, tests) + agreement_findings(shared) + verdict_findings(page.verdicts),
         agreements=shared,
         pairs=tests,
         wanted=len(wrong_in_any(runs, None)),
