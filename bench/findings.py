@@ -122,7 +122,8 @@ def verdict_findings(judged: Sequence[Judged]) -> tuple[Finding, ...]:
     if not judged:
         return ()
     bad = [one.verdict for one in judged if one.verdict.verdict in ("wrong", "failed")]
-    evidence = f"{len(judged)} explainers at layers held against Grad-CAM in float64"
+    entries = "entry" if len(judged) == 1 else "entries"
+    evidence = f"{len(judged)} {entries} of the table of explainers by layer, held against Grad-CAM in float64"
     if not bad:
         return (Finding("", "No explainer was found wrong", "verdicts", " where it was judged", evidence),)
     told = [

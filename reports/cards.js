@@ -66,7 +66,7 @@ function wordsOf(item) {
 /** The line above a row of maps: which class they speak for, and how probable the run found it. */
 function saidLine(item, run, role, target) {
   const predicted = data.predicted[run][item];
-  if (role === "difference") return make("p", { class: "said" }, make("bdi", {}, `${className(target)} − ${className(data.true[item])}`));
+  if (role === "difference") return make("p", { class: "said" }, make("bdi", {}, [...new Set([target, data.true[item]])].map(className).join(" − ")));
   if (target < 0) return make("p", { class: "said" }, "no prediction");
   const share = predicted < 0 ? undefined : target === predicted ? data.probability[run][item] : target === data.true[item] ? data.trueProbability[run][item] : undefined;
   const kind = role !== "predicted" ? "" : isWrong(item, run) ? "wrong" : "right";
@@ -140,12 +140,12 @@ function contents(shard, item) {
   ];
 }
 
-async function fill(card) {
+async function fill(card, wanted = () => true) {
   if (card.childElementCount) return;
   const item = Number(card.dataset.item);
   try {
     const shard = await need(item);
-    if (card.isConnected && !card.childElementCount) card.replaceChildren(...contents(shard, item));
+    if (card.isConnected && !card.childElementCount && wanted()) card.replaceChildren(...contents(shard, item));
   } catch (error) {
     card.replaceChildren(make("p", { class: "note bad" }, `${wordsOf(item)}. ${error.message || "The pictures could not be read."}`));
   }
@@ -154,12 +154,13 @@ async function fill(card) {
 
 const watcher = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
-    if (isIntersecting) fill(target);
+    target.near = isIntersecting;
+    if (isIntersecting) fill(target, () => target.near); // it may have gone before its pictures came
     else if (target.childElementCount && !target.contains(document.activeElement)) {
       target.style.minHeight = `${target.offsetHeight}px`;
       target.replaceChildren();
     }
   }
-}, { rootMargin: "100px" });
+}, { rootMargin: "10px" });
 
 const shell = (item) => make("article", { class: "card", id: `i${data.ids[item]}`, "data-item": item, "aria-label": wordsOf(item), tabindex: -1 });

@@ -224,6 +224,7 @@ function start() {
 }
 
 theme();
+document.querySelectorAll("details > template").forEach((one) => one.parentElement.addEventListener("toggle", () => one.replaceWith(one.content), { once: true }));
 if (data.ids.length) start();
 // Ready is what tests and prints wait for: the first cards have their pictures.
 Promise.resolve(list.length && need(list[0]).catch(() => 0)).then(() => setTimeout(() => { document.documentElement.dataset.ready = "true"; }, 50));

@@ -420,8 +420,8 @@ def test_only_what_is_in_sight_is_in_the_document(opened: Open) -> None:
     tab = opened(make_page(images=200, pixels=pictures)).tab
     for card in (5, 12, 23):
         tab.locator(".card").nth(card).scroll_into_view_if_needed()
-        tab.wait_for_timeout(200)
-        assert tab.locator(".card").nth(card).locator("canvas").count() > 0
+        tab.locator(".card").nth(card).locator("canvas").first.wait_for()
+        tab.wait_for_timeout(300)
         assert tab.evaluate("document.querySelectorAll('*').length") < 1500
 
 
