@@ -220,7 +220,7 @@ function start() {
     const { key } = target.dataset;
     if (key) change({ [key]: typeof DEFAULTS[key] === "number" ? Number(target.value) : target.value });
   });
-  addEventListener("beforeprint", () => document.querySelectorAll(".card").forEach(fill));
+  addEventListener("beforeprint", () => document.querySelectorAll(".card").forEach((card) => fill(card)));
 }
 
 theme();
