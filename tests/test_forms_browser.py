@@ -221,3 +221,17 @@ def test_a_page_is_one_file_until_it_is_too_large(monkeypatch: pytest.MonkeyPatc
     assert large.note.startswith("a folder, since one file would be 0.")
     assert list(render_files(page, "single").files) == [INDEX]
     assert set(render_files(page, "folder").files) == set(large.files)
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_images_without_any_map_are_shown_with_their_probabilities(kind: str, opened: Open) -> None:
+    page = make_page(kind, explainers=(), images=3)
+    shown = opened(page, anchor=f"#img={page.gallery[0].id}")
+    shown.tab.wait_for_selector("#one[open]")
+    assert shown.tab.locator("#one-left .shares").count() == len(page.runs)
+    assert "No maps were computed." in shown.tab.locator("#one").inner_text()
+    shown.tab.keyboard.press("j")
+    shown.tab.keyboard.press("t")
+    shown.tab.keyboard.press("Escape")
+    shown.tab.wait_for_timeout(100)
+    assert shown.complaints == []
