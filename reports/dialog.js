@@ -110,7 +110,7 @@ async function showImage() {
   const draw = (text) => (label, paint, found) => { shown.push({ text, found }); return panel(label, paint, found); };
   $("one-at").textContent = list.includes(item) ? `${grouped(list.indexOf(item) + 1)} of ${grouped(list.length)}` : "not in this selection";
   $("one-title").replaceChildren(headline(item), make("span", { class: "id" }, `#${data.ids[item]}`));
-  $("one-left").replaceChildren(panel(wordsOf(item), (context) => paintPicture(context, shard, item)), make("p", { class: "soft" }, make("bdi", {}, data.files[item])), ...probabilities(shard, item));
+  $("one-left").replaceChildren(panel(wordsOf(item), (context) => paintPicture(context, shard, item)), make("p", { class: "soft" }, make("bdi", {}, data.files[item]), state.scale === "image" ? ` scale: 1 = ${figure(scale)}` : ""), ...probabilities(shard, item));
   $("one-maps").replaceChildren(...rows.flatMap((row) => row.roles.map(([role, target]) => make("tr", {}, make("th", { scope: "row" }, name(row.text), saidLine(item, row.run, role, target)),
     ...all.l.map((l) => make("td", {}, tile(shard, item, [row.run, row.x, l, role, target], scale, "", draw([row.text, l, state.maps === "both" ? role : ""].join(" ")))))))));
   overlay(shard, item, scale);

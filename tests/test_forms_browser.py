@@ -174,6 +174,7 @@ CUT_OFF = """() => [...document.querySelectorAll("dialog[open] *, header *, .fil
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 def test_page_and_dialog_fit_every_width(kind: str, width: int, opened: Open) -> None:
     page = make_page(kind, images=6)
+    page = replace(page, runs=tuple(replace(run, run=f"a_run_with_a_long_name-{run.run}") for run in page.runs))
     tab = opened(page, width=width).tab
     tab.evaluate("document.getElementById('filtering').open = true")
     assert tab.evaluate("document.documentElement.scrollWidth") == width
