@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.api import compare, explain, faithfulness, judge, sweep, train, verify
+    from bench.api import compare, explain, faithfulness, judge, measure, sweep, train, verify
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compare", "explain", "faithfulness", "judge", "sweep", "train", "verify"]
+__all__ = ["__version__", "compare", "explain", "faithfulness", "judge", "measure", "sweep", "train", "verify"]
 
 
 def __getattr__(name: str) -> object:
     """Load a public function on first use, so that `import bench` stays free of torch."""
-    if name in ("train", "sweep", "explain", "faithfulness", "judge", "compare", "verify"):
+    if name in __all__:
         from bench import api
 
         return getattr(api, name)

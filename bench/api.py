@@ -21,6 +21,7 @@ from bench.faithruns import faithfulness
 from bench.judgements import Judged, judge
 from bench.keeping import held
 from bench.machine import choose_device, settled_precision
+from bench.measuring import WHATS, Timed, measure
 from bench.recipefiles import recipe_of
 from bench.recipes import CHANGES, Changes
 from bench.registry import one_of, settled
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
     from bench.evaluation import Scores
 
 __all__ = [
+    "WHATS",
     "Explained",
     "Judged",
     "Sweep",
+    "Timed",
     "Workplace",
     "compare",
     "demonstrate",
@@ -52,6 +55,7 @@ __all__ = [
     "find_learning_rate",
     "judge",
     "markdown_of",
+    "measure",
     "newest_run",
     "page_of",
     "report",
@@ -83,7 +87,8 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     """Train a model, test it once at the end with the last weights, and keep everything in a run folder.
 
     Args:
-        model: a registered name, or path/to/file.py:attribute.
+        model: a registered name, path/to/file.py:attribute, timm:NAME or torchvision:NAME; behind it @64 for
+            pictures of 64x64 and @cifar for the stem of small pictures.
         data: `cifar10`, `digits`, or the path of a folder or archive of train/<class>/* and test/<class>/*.
         recipe: the name of a recipe, or a TOML file of its keys.
         val: share of the training images kept apart for the curves; 0 trains on everything.
@@ -118,7 +123,7 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     )
     model, data = settled(model), settled_source(data)
     spec = place.models[model]
-    dataset = load_dataset(data, cache=place.cache, progress=place.progress, skip_bad=skip_bad)
+    dataset = load_dataset(data, cache=place.cache, progress=place.progress, skip_bad=skip_bad, size=spec.input_size)
     for words in without_effect(chosen, dataset):
         place.progress.warn(words)
     images = len(choose_images(dataset, settings)[0])

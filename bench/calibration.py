@@ -44,3 +44,10 @@ def calibration_error(bins: tuple[CalibrationBin, ...]) -> float | None:
     """
     total = sum(each.total for each in bins)
     return sum(abs(each.correct - each.total * each.confidence) for each in bins) / total if total else None
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities (N, K) of logits (N, K)."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return shares

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.classorder import size_of
 from bench.errors import UsageError
+from bench.grids import default_layers, shapes_of, why_no_grid
 from bench.registry import did_you_mean
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def choose_layers(named: str | Sequence[str] | None, runs: Sequence[Trained]) ->
 
 
 def check_layers(trained: Trained, layers: Sequence[str]) -> None:
-    """UsageError for the first layer that the model does not have, and for none at all."""
+    """UsageError for the first layer that the model does not have or that has no grid, and for none at all."""
     if not layers:
         raise UsageError("no layer named", try_="--layer layer4")
     known = [name for name, _ in trained.model.named_modules() if name]
@@ -99,6 +101,15 @@ def check_layers(trained: Trained, layers: Sequence[str]) -> None:
         if layer not in known and layer != INPUT_LAYER:
             raise UsageError(
                 f"'{layer}' is not a layer of {trained.record.model}{did_you_mean(layer, known)}",
+                try_=f"bench list layers --model {trained.record.model}",
+            )
+    shapes, _ = shapes_of(trained.model, size_of(trained.record))
+    for layer in layers:
+        shape = shapes.get(layer, ())
+        if layer != INPUT_LAYER and (len(shape) != 3 or max(shape[1:]) == 1):
+            others = ", ".join(default_layers(shapes, size_of(trained.record))) or "none at all"
+            raise UsageError(
+                f"{why_no_grid(layer, shape)}; layers of {trained.record.model} with a grid: {others}",
                 try_=f"bench list layers --model {trained.record.model}",
             )
 

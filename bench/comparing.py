@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bench.agreeing import agreements
+from bench.aligning import aligned, not_shared
 from bench.cells import row_keys
 from bench.choosing import cut, fixed_order, wanted_targets
-from bench.errors import DataError
 from bench.findings import (
     agreement_findings,
     comparison_badges,
@@ -36,9 +36,10 @@ from bench.pages import (
 from bench.postprocess import PIPELINE
 from bench.provenance import differences, provenance
 from bench.registry import short
+from bench.speeds import with_speeds
 from bench.stats import mcnemar, paired_difference
 from bench.timings import timings_of
-from bench.views import Estimate, Page, PairTest, RunView
+from bench.views import Badge, Estimate, Page, PairTest, RunView
 
 if TYPE_CHECKING:
     from bench.contracts import Cell, Integers
@@ -47,21 +48,6 @@ if TYPE_CHECKING:
 
 
 UNTOLD = ("seed", "data", "device", "augmentation", "sizes")  # the last for what has few words; seed comes last
-
-
-def check_comparable(runs: Sequence[RunData]) -> None:
-    """The runs were tested on the same images with the same labels; DataError names the first that was not."""
-    first = runs[0]
-    digest = first.record.data.get("digest")
-    for other in runs[1:]:
-        if not digest or other.record.data.get("digest") != digest:
-            raise DataError(
-                f"runs '{first.record.name}' and '{other.record.name}' were made on different data "
-                f"({first.record.data.get('name')} and {other.record.data.get('name')})",
-                try_="bench list runs, and compare runs of one data set",
-            )
-        if not np.array_equal(other.predictions.labels, first.predictions.labels):
-            raise DataError(f"the test labels of '{first.record.name}' and '{other.record.name}' differ")
 
 
 def wrong_in_any(runs: Sequence[RunData], limit: int | None) -> Integers:
@@ -143,6 +129,8 @@ def run_page(data: RunData, *, created: str, max_images: int | None = None) -> P
 
 def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str, max_images: int | None = None) -> Page:
     """The page of several runs on the images `ids`, those that any of them got wrong; its gallery has `max_images`."""
+    notes = tuple(Badge(False, words) for words in not_shared(runs))
+    runs = aligned(runs)
     views = [
         replace(run_view(data, only_wrong=alone), label=label)
         for data, alone, label in zip(runs, only_wrong(runs), labels_of(runs), strict=True)
@@ -150,15 +138,16 @@ def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str, max
     tests = pair_tests(runs)
     shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
     page = _page("comparison", runs, views, ids[:max_images], created, [_both(data, ids) for data in runs])
-    return replace(
+    page = replace(
         page,
         title=comparison_title(views, tests, same_settings=same_settings(runs)),
-        badges=comparison_badges(views, tests, same_settings=same_settings(runs)),
+        badges=comparison_badges(views, tests, same_settings=same_settings(runs)) + notes,
         findings=pair_findings(views, tests) + agreement_findings(shared) + verdict_findings(page.verdicts),
         agreements=shared,
         pairs=tests,
         wanted=len(wrong_in_any(runs, None)),
     )
+    return with_speeds(page, runs)
 
 
 def _explained(order: Integers, runs: Sequence[RunData], ids: Integers) -> Integers:

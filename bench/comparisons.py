@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bench.aligning import check_comparable
 from bench.choosing import ALL, INPUT_LAYER, Wanted, check_layers, choose_layers
-from bench.comparing import check_comparable, comparison_page, wrong_in_any
+from bench.comparing import comparison_page, wrong_in_any
 from bench.errors import UsageError
 from bench.explanations import DEFAULT_EXPLAINERS, affordable, ceilings, explain_ids, find_explainers, say_costs
 from bench.machine import choose_device
 from bench.pages import read_run
 from bench.registry import one_of
 from bench.rendering import FORMS, INDEX, at_least_one, notebook_of, twin, write_page
-from bench.store import find_run, write_bytes
+from bench.store import find_run, next_folder, write_bytes
 from bench.trained import open_run
 from bench.views import Page
 from bench.workplace import Workplace
+
+if TYPE_CHECKING:
+    from bench.pages import RunData
+    from bench.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -85,26 +91,46 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     if compute:
         opened = [open_run(folder, place.models, choose_device(device)) for folder in folders]
         cells = [cell for data_of in loaded for cell in data_of.cells]
-        layers = choose_layers(layer or sorted({cell.layer for cell in cells} - {INPUT_LAYER}), opened)
         names = explainer or sorted({cell.explainer for cell in cells}) or DEFAULT_EXPLAINERS
         specs = find_explainers(names, place)
         # What was not named is what happens to be there: no reason to make the dear cells of other runs and layers.
-        wanted = Wanted(specs, layers, ceilings=ceilings(explainer or ALL, specs, slow=slow))
-        for trained in opened:
-            check_layers(trained, wanted.layers)
-        say_costs(wanted, place.progress)
+        most = ceilings(explainer or ALL, specs, slow=slow)
+        wanted = [Wanted(specs, layers, ceilings=most) for layers in _layers(loaded, opened, layer, place)]
+        for trained, own in zip(opened, wanted, strict=True):
+            check_layers(trained, own.layers)
+        say_costs(wanted[0], place.progress)
         ids = affordable(opened, wanted, ids, limit=limit, progress=place.progress)
         if dry_run:
             return Compared(place.runs, None)
-        for trained in opened:
-            explain_ids(trained, wanted, ids, data=data, place=place)
+        for trained, own in zip(opened, wanted, strict=True):
+            explain_ids(trained, own, ids, data=data, place=place)
         loaded = [read_run(folder) for folder in folders]
     page = comparison_page(loaded, ids, created=place.created, max_images=max_images)
-    target = out or _next_folder(place.runs / "compare")
+    target = out or next_folder(place.runs / "compare")
     write_bytes(target / "page.json", twin(page).encode())
     return Compared(write_page(page, target / INDEX, form=form, workplace=place), page)
 
 
-def _next_folder(parent: Path) -> Path:
-    numbers = [int(each.name) for each in parent.glob("*") if each.name.isdigit()] if parent.is_dir() else []
-    return parent / str(max(numbers, default=0) + 1)
+def _layers(
+    runs: Sequence[RunData], opened: Sequence[Trained], named: Sequence[str] | None, place: Workplace
+) -> list[tuple[str, ...]]:
+    """For each run those of the layers asked for that its model has, else its model's own."""
+    there = sorted({cell.layer for data in runs for cell in data.cells} - {INPUT_LAYER})
+    asked = choose_layers(named or there, opened)
+    own = [_had_by(trained, asked) for trained in opened]
+    if named and asked and not any(own):
+        check_layers(opened[0], asked)
+    for trained, names in zip(opened, own, strict=True):
+        if (named or there) and asked and not names:
+            place.progress.warn(
+                f"run '{trained.record.name}' has none of the layers {', '.join(asked)}: "
+                f"its own {', '.join(choose_layers(None, [trained]))} are shown"
+            )
+    every = ALL if named and ALL in named else None
+    return [names or choose_layers(every, [trained]) for trained, names in zip(opened, own, strict=True)]
+
+
+def _had_by(trained: Trained, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the names that a run's model has."""
+    known = {name for name, _ in trained.model.named_modules() if name} | {INPUT_LAYER}
+    return tuple(name for name in names if name in known)

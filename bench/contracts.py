@@ -111,7 +111,7 @@ class Split:
     """Images of one split; an image's id is its position.
 
     Attributes:
-        images: (N, 3, 32, 32) uint8.
+        images: (N, 3, H, W) uint8, 32x32 unless a model asked for another size.
         labels: (N,) int64.
         names: N file names, "/" between folders; for data without files, "<split>/<class>/<id>".
     """

@@ -25,11 +25,18 @@ BUILTIN: Mapping[str, str] = MappingProxyType(
         "digits": "1,437 + 360 handwritten digits, bundled with scikit-learn: nothing to download, not mirrored",
     }
 )
+SIZE = 32  # pixels an edge, unless a model asks for another
 ARCHIVE_SUFFIX = re.compile(r"(\.tar)?(\.gz|\.tgz|\.xz|\.zip|\.tar)$", re.IGNORECASE)
 
 
 def load_dataset(
-    source: str, *, cache: Path, progress: Progress, skip_bad: bool = False, cifar10_url: str | None = None
+    source: str,
+    *,
+    cache: Path,
+    progress: Progress,
+    skip_bad: bool = False,
+    cifar10_url: str | None = None,
+    size: int = SIZE,
 ) -> Dataset:
     """The data set of a name or a path, decoded; from the cache where it was decoded before.
 
@@ -40,10 +47,11 @@ def load_dataset(
         cache: folder for downloads and decoded images.
         progress: told about downloading and decoding.
         skip_bad: leave out files that cannot be decoded, and say so in the notes.
+        size: pixels an edge that every image is brought to; the identity of the data depends on it.
         cifar10_url: another address of cifar-10-python.tar.gz; the MD5 sums stay torchvision's.
 
     Returns:
-        Splits of (N, 3, 32, 32) uint8 with mean and standard deviation of the training split in 0..1.
+        Splits of (N, 3, size, size) uint8 with mean and standard deviation of the training split in 0..1.
 
     Raises:
         UsageError: a name that is neither known nor a path.
@@ -52,24 +60,25 @@ def load_dataset(
     if source == "digits":
         from bench.digits import read_digits
 
-        return _dataset(_measured(read_digits(), source), name=source, source=source, mirror=False)
+        return _dataset(_measured(read_digits(size), source), name=source, source=source, mirror=False)
     if source == "cifar10":
-        return _load_cifar10(cache, progress=progress, url=cifar10_url)
+        return _load_cifar10(cache, progress=progress, url=cifar10_url, size=size)
     path = _existing(source)
     batches = _batches_in(path)
 
     def make() -> Cached:
         if batches:
             from bench.cifar10 import cifar10, read_batches
+            from bench.images import enlarged
 
-            return _measured(read_batches(cifar10(), batches), source)
+            return _measured(enlarged(read_batches(cifar10(), batches), size), source)
         from bench.images import read_images
 
-        return _measured(read_images(path, progress=progress, skip_bad=skip_bad), source)
+        return _measured(read_images(path, progress=progress, skip_bad=skip_bad, size=size), source)
 
     from bench.datacache import cached
 
-    found = cached(cache / "decoded", batches or path, make, skip_bad=skip_bad, progress=progress)
+    found = cached(_decoded_in(cache, size), batches or path, make, skip_bad=skip_bad, progress=progress)
     return _dataset(found, name=_slug(path), source=source, mirror=True)
 
 
@@ -145,20 +154,26 @@ def _ranks_in_class(labels: Tensor, generator: torch.Generator) -> Tensor:
     return ranks
 
 
-def _load_cifar10(cache: Path, *, progress: Progress, url: str | None) -> Dataset:
+def _load_cifar10(cache: Path, *, progress: Progress, url: str | None, size: int) -> Dataset:
     from bench.cifar10 import cifar10, fetch, read_batches
     from bench.datacache import cached
+    from bench.images import enlarged
 
     kind, root = cifar10(url), cache / "cifar10"
     folder = root / kind.base_folder
 
     def make() -> Cached:
-        return _measured(read_batches(kind, fetch(kind, root, progress=progress)), "cifar10")
+        return _measured(enlarged(read_batches(kind, fetch(kind, root, progress=progress)), size), "cifar10")
 
     if not folder.is_dir():
         fetch(kind, root, progress=progress)
-    found = cached(cache / "decoded", folder, make, skip_bad=False, progress=progress)
+    found = cached(_decoded_in(cache, size), folder, make, skip_bad=False, progress=progress)
     return _dataset(found, name="cifar10", source="cifar10", mirror=True)
+
+
+def _decoded_in(cache: Path, size: int) -> Path:
+    """The folder of decoded images of one size."""
+    return cache / ("decoded" if size == SIZE else f"decoded-{size}")
 
 
 def _existing(source: str) -> Path:

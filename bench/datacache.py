@@ -18,7 +18,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from bench.archives import base_of, entries
 from bench.contracts import Progress
-from bench.images import SIZE, Decoded, Part, Pixels
+from bench.images import Decoded, Part, Pixels
 from bench.layout import SPLITS
 
 SCHEMA = 1  # raised when decoding gives other pixels, so that old entries are made anew
@@ -123,7 +123,8 @@ def _load(entry: Path, facts: str) -> Cached | None:
 
 def _load_part(entry: Path, split: str, about: dict[str, Any]) -> Part:
     images: Pixels = np.load(_pixel_file(entry, split), allow_pickle=False)
-    shape = (len(about["names"]), 3, SIZE, SIZE)
+    edge = images.shape[-1]
+    shape = (len(about["names"]), 3, edge, edge)
     if images.shape != shape or images.dtype != np.uint8 or zlib.crc32(images.data) != about["checksum"]:
         raise ValueError("other pixels than were written")
     return Part(images, np.array(about["labels"], np.int64), tuple(about["names"]))

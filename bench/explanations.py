@@ -20,12 +20,14 @@ from bench.choosing import (
     choose_ids,
     choose_layers,
 )
+from bench.classorder import in_class_order, size_of
 from bench.comparing import run_page
 from bench.data import load_dataset
 from bench.errors import DataError, MissingError, StoreError, UsageError
 from bench.explaining import CellResult, explain_run
 from bench.machine import choose_device
-from bench.pages import read_run
+from bench.modelnames import parse_model
+from bench.pages import classes_of, read_run
 from bench.planning import grids_of, plan, possible_grids
 from bench.registry import one_of, settled
 from bench.rendering import is_done, notebook_of, report
@@ -149,10 +151,16 @@ def say_costs(wanted: Wanted, progress: Progress) -> None:
 
 
 def affordable(
-    runs: Sequence[Trained], wanted: Wanted, ids: Integers, *, limit: int | str | None, progress: Progress
+    runs: Sequence[Trained],
+    wanted: Wanted | Sequence[Wanted],
+    ids: Integers,
+    *,
+    limit: int | str | None,
+    progress: Progress,
 ) -> Integers:
     """Say how long the missing rows will take; on a CPU cut what takes over 15 minutes, unless a limit was given."""
-    jobs = [(trained, job) for trained in runs for job in plan(trained, wanted, ids)]
+    every = [wanted] * len(runs) if isinstance(wanted, Wanted) else wanted
+    jobs = [(trained, job) for trained, one in zip(runs, every, strict=True) for job in plan(trained, one, ids)]
     seconds = sum(job.passes / forward_rate(trained) for trained, job in jobs)
     if not jobs:
         return ids
@@ -193,6 +201,7 @@ def data_of_run(record: RunRecord, source: str | None, place: Workplace) -> Data
         cache=place.cache,
         progress=place.progress,
         skip_bad=bool(record.data.get("notes")),
+        size=size_of(record),
     )
     if dataset.digest != record.data.get("digest"):
         raise DataError(
@@ -200,14 +209,17 @@ def data_of_run(record: RunRecord, source: str | None, place: Workplace) -> Data
             f"{dataset.digest[:12]}, the run's {str(record.data.get('digest'))[:12]}",
             try_="--data with the data set the run was trained on",
         )
-    return dataset
+    return in_class_order(dataset, classes_of(record))
 
 
 def newest_run(model: str, workplace: Workplace) -> str:
     """Name of the run of a model that was started last and finished; StoreError where there is none."""
     done = [name for name in run_names(workplace.runs) if is_done(workplace.runs / name)]
+    wanted = settled(model)  # without a size or a stem it means any
     records = [
-        record for record in (read_record(workplace.runs / name) for name in done) if record.model == settled(model)
+        record
+        for record in (read_record(workplace.runs / name) for name in done)
+        if wanted in (record.model, parse_model(record.model).base)
     ]
     if not records:
         raise StoreError(f"no finished run of model '{model}' in {workplace.runs}", try_=f"bench train --model {model}")

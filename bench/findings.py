@@ -195,7 +195,9 @@ def _difference(runs: Sequence[RunView], pair: PairTest) -> Finding:
     first, second = label(runs, pair.first), label(runs, pair.second)
     gap = pair.difference
     if pair.same_logits:
-        why = "one initialisation, one seed, the same mathematics: these two are one run"
+        adopted = not (runs[pair.first].epochs and runs[pair.second].epochs)
+        how = "the same weights" if adopted else "one initialisation, one seed"
+        why = f"{how}, the same mathematics: these two are one run"
         return Finding(f"{first} and {second} ", "give the same logits", "pairs", ", bit for bit", why)
     interval = f"95 % interval {points(gap.low)} to {points(gap.high)}"
     evidence = f"{points(gap.value)} points, {interval}, exact McNemar {p_words(pair.p_value)}"
@@ -231,7 +233,9 @@ def run_badges(view: RunView) -> tuple[Badge, ...]:
     """What to keep in mind on a run page."""
     badges = [
         Badge(True, f"{view.total:,} test images, nothing selected on them"),
-        Badge(True, "last weights, plain forward"),
+        Badge(True, "last weights, plain forward")
+        if view.epochs
+        else Badge(False, "adopted weights, trained elsewhere"),
     ]
     if "jpeg" in view.data:
         badges.append(Badge(False, "JPEG images: a little below the original pixels"))

@@ -1,4 +1,4 @@
-"""Image files to pixels: decoded in parallel, every one 32x32 RGB, in an order that no file system changes."""
+"""Image files to pixels: decoded in parallel, all of one size and RGB, in an order that no file system changes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Part:
-    """One split: images (N, 3, 32, 32) uint8, labels (N,) int64, N names."""
+    """One split: images (N, 3, size, size) uint8, labels (N,) int64, N names."""
 
     images: Pixels
     labels: npt.NDArray[np.int64]
@@ -76,7 +77,7 @@ class _Tally:
     first_skipped: str = ""
 
 
-def read_images(path: Path, *, progress: Progress, skip_bad: bool = False) -> Decoded:
+def read_images(path: Path, *, progress: Progress, skip_bad: bool = False, size: int = SIZE) -> Decoded:
     """Decode a folder or an archive of `train/<class>/*` and `test/<class>/*`.
 
     Classes are byte-sorted and so are names, whose position is the id: a folder and its archive come out equal.
@@ -85,9 +86,10 @@ def read_images(path: Path, *, progress: Progress, skip_bad: bool = False) -> De
         path: the folder or the archive; read once, front to back, nothing is written.
         progress: told the bytes read and the images decoded.
         skip_bad: leave out files that cannot be decoded, and count them in a note.
+        size: pixels an edge that every image is brought to.
 
     Returns:
-        Images as (N, 3, 32, 32) uint8; other sizes are resized (bilinear, antialiased), other modes become RGB.
+        Images as (N, 3, size, size) uint8; other sizes are resized (bilinear, antialiased), other modes become RGB.
 
     Raises:
         DataError: a file cannot be decoded (named), the archive is corrupt or hostile, a split is empty, there is
@@ -99,7 +101,7 @@ def read_images(path: Path, *, progress: Progress, skip_bad: bool = False) -> De
     kept: dict[str, list[_Picture]] = {split: [] for split in SPLITS}
     with progress.track(f"Reading {path.name} (KiB)", -(-total // 1024)) as task:
         done = 0
-        for picture in _decoded(members):
+        for picture in _decoded(members, size):
             if picture.pixels is None:
                 _skip(picture, path, tally, skip_bad=skip_bad)
             else:
@@ -112,12 +114,12 @@ def read_images(path: Path, *, progress: Progress, skip_bad: bool = False) -> De
                 done = picture.done // 1024
         task.advance(max(0, -(-total // 1024) - done))
     classes = _common_classes(kept, layout)
-    train, test = (_part(kept.pop(split), classes) for split in SPLITS)
-    return Decoded(classes, train, test, _notes(tally, layout), tally.skipped)
+    train, test = (_part(kept.pop(split), classes, size) for split in SPLITS)
+    return Decoded(classes, train, test, _notes(tally, layout, size), tally.skipped)
 
 
-def decode(content: bytes) -> tuple[Pixels, tuple[int, int], str]:
-    """One image file as ((3, 32, 32) uint8, its own (width, height), what its mode was unless RGB).
+def decode(content: bytes, edge: int = SIZE) -> tuple[Pixels, tuple[int, int], str]:
+    """One image file as ((3, edge, edge) uint8, its own (width, height), what its mode was unless RGB).
 
     Raises:
         ValueError: more than MAX_PIXELS.
@@ -130,10 +132,36 @@ def decode(content: bytes) -> tuple[Pixels, tuple[int, int], str]:
         image: Image.Image = ImageOps.exif_transpose(opened) if "exif" in opened.info else opened
         mode = image.mode if "transparency" not in image.info else "RGBA"
         image = _as_rgb(image)
-    if image.size != (SIZE, SIZE):
-        image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    if image.size != (edge, edge):
+        image = image.resize((edge, edge), Image.Resampling.BILINEAR)
     pixels = np.asarray(image).transpose(2, 0, 1)
     return np.ascontiguousarray(pixels), size, "" if mode == "RGB" else mode
+
+
+def enlarged(decoded: Decoded, edge: int) -> Decoded:
+    """A data set that is not read from image files, its images brought to another size, with a note that says so."""
+    if decoded.train.images.shape[2:] == (edge, edge):
+        return decoded
+    train, test = (
+        replace(part, images=np.stack([_resized(each, edge) for each in part.images]))
+        for part in (decoded.train, decoded.test)
+    )
+    was = "x".join(map(str, decoded.train.images.shape[2:]))
+    note = f"all images resized to {edge}x{edge} from {was} (bilinear)"
+    return replace(decoded, train=train, test=test, notes=(*decoded.notes, note))
+
+
+def thumbnail(picture: npt.NDArray[Any]) -> bytes:
+    """(h, w, 3) uint8 as SIZE * SIZE * 3 bytes, which is what a gallery shows of an image of any size."""
+    if picture.shape[:2] == (SIZE, SIZE):
+        return bytes(picture.tobytes())
+    return Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BILINEAR).tobytes()
+
+
+def _resized(pixels: Pixels, edge: int) -> Pixels:
+    """(3, h, w) uint8 to (3, edge, edge)."""
+    image = Image.fromarray(pixels.transpose(1, 2, 0)).resize((edge, edge), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -147,13 +175,13 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _decoded(members: Iterable[Member]) -> Iterator[_Picture]:
+def _decoded(members: Iterable[Member], edge: int) -> Iterator[_Picture]:
     """Pictures in the members' order; few chunks are in flight, so memory does not grow with the archive."""
     workers = min(8, os.cpu_count() or 1)
     waiting: deque[Future[list[_Picture]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         for chunk in _chunks(members):
-            waiting.append(pool.submit(_decode_chunk, chunk))
+            waiting.append(pool.submit(_decode_chunk, chunk, edge))
             if len(waiting) > 2 * workers:
                 yield from waiting.popleft().result()
         while waiting:
@@ -171,14 +199,14 @@ def _chunks(members: Iterable[Member]) -> Iterator[list[Member]]:
     yield chunk
 
 
-def _decode_chunk(chunk: list[Member]) -> list[_Picture]:
-    return [_decode_member(member) for member in chunk]
+def _decode_chunk(chunk: list[Member], edge: int) -> list[_Picture]:
+    return [_decode_member(member, edge) for member in chunk]
 
 
-def _decode_member(member: Member) -> _Picture:
+def _decode_member(member: Member, edge: int) -> _Picture:
     placed = (member.name, member.split, member.label, member.done)
     try:
-        pixels, size, converted = decode(member.read())
+        pixels, size, converted = decode(member.read(), edge)
     except Exception as error:  # Pillow's plug-ins raise about anything on hostile bytes
         return _Picture(*placed, problem=reason_of(error))
     return _Picture(*placed, pixels=pixels, size=size, converted=converted)
@@ -215,10 +243,10 @@ def _common_classes(kept: dict[str, list[_Picture]], layout: Layout) -> tuple[st
     return tuple(sorted(labels["train"], key=str.encode))
 
 
-def _part(pictures: list[_Picture], classes: tuple[str, ...]) -> Part:
+def _part(pictures: list[_Picture], classes: tuple[str, ...], size: int) -> Part:
     pictures.sort(key=lambda picture: picture.name.encode())
     number = {name: index for index, name in enumerate(classes)}
-    images = np.empty((len(pictures), 3, SIZE, SIZE), np.uint8)
+    images = np.empty((len(pictures), 3, size, size), np.uint8)
     for row, picture in zip(images, pictures, strict=True):
         if picture.pixels is not None:
             row[:] = picture.pixels
@@ -226,15 +254,15 @@ def _part(pictures: list[_Picture], classes: tuple[str, ...]) -> Part:
     return Part(images, labels, tuple(picture.name for picture in pictures))
 
 
-def _notes(tally: _Tally, layout: Layout) -> tuple[str, ...]:
+def _notes(tally: _Tally, layout: Layout, edge: int) -> tuple[str, ...]:
     notes = []
-    resized = {size: count for size, count in tally.sizes.items() if size != (SIZE, SIZE)}
+    resized = {size: count for size, count in tally.sizes.items() if size != (edge, edge)}
     if resized:
         width, height = max(resized, key=lambda size: resized[size])
         most = f"{width}x{height}" if len(resized) == 1 else f"{len(resized):,} sizes, most of them {width}x{height}"
         squeezed = ", proportions not kept" if any(width != height for width, height in resized) else ""
         notes.append(
-            f"{sum(resized.values()):,} images resized to {SIZE}x{SIZE} from {most} (bilinear, antialiased{squeezed})"
+            f"{sum(resized.values()):,} images resized to {edge}x{edge} from {most} (bilinear, antialiased{squeezed})"
         )
     converted = {mode: count for mode, count in sorted(tally.converted.items()) if mode}
     if converted:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -66,3 +67,29 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def block(work: Callable[[], object], seconds: float, *, threads: int | None = None) -> tuple[int, list[float]]:
+    """Call again and again for at least so many seconds; torch.utils.benchmark's Timer reads the clock.
+
+    The Timer calls once or more without counting (so nothing that another block left in caches counts here), chooses
+    how many calls stand between two readings so that reading costs nothing, synchronises the device at each
+    reading and keeps Python's garbage collector away.
+
+    Args:
+        threads: of torch; by default as many as it has now, where the Timer's own default would be one.
+
+    Returns:
+        Calls between two readings, and the seconds of each such group in run order.
+    """
+    import torch
+
+    log = logging.getLogger("torch.utils.cpp_extension")
+    level = log.level
+    log.setLevel(logging.ERROR)  # the Timer can time C++, too, and warns where it finds a compiler and no GPU
+    from torch.utils.benchmark import Timer
+
+    log.setLevel(level)
+    timer = Timer("work()", globals={"work": work}, num_threads=threads or torch.get_num_threads())
+    found = timer.blocked_autorange(min_run_time=seconds)
+    return found.number_per_run, list(found.raw_times)

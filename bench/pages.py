@@ -14,11 +14,12 @@ import numpy as np
 
 from bench.agreeing import disagreements
 from bench.averaging import read_averages
-from bench.calibration import calibration_bins, calibration_error
+from bench.calibration import calibration_bins, calibration_error, softmax
 from bench.cells import Samples, read_cell, read_samples, row_keys
 from bench.contracts import STATUSES
 from bench.errors import StoreError
 from bench.evaluation import class_rows
+from bench.images import thumbnail
 from bench.registry import short
 from bench.stats import wilson
 from bench.store import CHECKPOINT, LOG, PREDICTIONS, SAMPLES, read_lines, read_record, sha256
@@ -245,7 +246,7 @@ def gallery(runs: Sequence[RunData], cells: Sequence[tuple[int, Cell]], ids: Seq
             for index, (run, cell) in enumerate(cells)
             for place in rows[index].get(each, ())
         )
-        pixels = samples.pictures[row].tobytes()
+        pixels = thumbnail(samples.pictures[row])
         items.append(GalleryItem(each, samples.names[row], true, pixels, predictions, maps, apart.get(each)))
     return tuple(sorted(items, key=lambda item: -_confidence(item)))
 
@@ -278,20 +279,19 @@ def _role(predictions: Predictions, each: int, target: int) -> Role:
     return "true" if true else "asked"
 
 
-def softmax(logits: Floats) -> Floats:
-    """Probabilities (N, K) of logits (N, K)."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return shares
-
-
 def map_view(index: int, cell: Cell, place: int, role: Role) -> MapView:
     """One raw map, quantised to 256 levels between its own smallest and largest finite value."""
-    raw = cell.raw[place].astype(np.float64)
-    finite = raw[np.isfinite(raw)]
+    low, high, levels = levels_of(cell.raw[place])
+    status = STATUSES[int(cell.status[place])]
+    return MapView(index, role, int(cell.classes[place]), low, high, levels, status)  # type: ignore[arg-type]
+
+
+def levels_of(raw: Floats) -> tuple[float, float, bytes]:
+    """A raw map (h, w) as its smallest and largest finite value and 256 levels between them, row by row."""
+    values = raw.astype(np.float64)
+    finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
     span = high - low
-    shares = (np.nan_to_num(raw, nan=low, posinf=high, neginf=low) - low) / span if span > 0 else np.zeros_like(raw)
-    levels = np.rint(shares * 255).astype(np.uint8)
-    status = STATUSES[int(cell.status[place])]
-    return MapView(index, role, int(cell.classes[place]), low, high, levels.tobytes(), status)  # type: ignore[arg-type]
+    whole = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    shares = (whole - low) / span if span > 0 else np.zeros_like(whole)
+    return low, high, np.rint(shares * 255).astype(np.uint8).tobytes()

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
-from typing import Generic, Literal, TypeVar
+from types import MappingProxyType, ModuleType
+from typing import Any, Generic, Literal, TypeVar
 
-from bench.contracts import ExplainerSpec
+from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import MissingError, UsageError
+from bench.modelnames import parse_model
 from bench.plainfunctions import spec_of_function
 
 Kind = Literal["model", "explainer"]
@@ -43,6 +44,9 @@ class Entry:
     problem: str = ""
 
 
+NOTHING: Mapping[str, Entry] = MappingProxyType({})
+
+
 class Registry(Generic[Value], Mapping[str, Value]):
     """A read-only mapping from names to values that load on first use.
 
@@ -50,10 +54,24 @@ class Registry(Generic[Value], Mapping[str, Value]):
     or MissingError (a plug-in that does not load).
     """
 
-    def __init__(self, kind: Kind, entries: Mapping[str, Entry], value_type: type[Value]) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        entries: Mapping[str, Entry],
+        value_type: type[Value],
+        *,
+        libraries: Mapping[str, Entry] = NOTHING,
+    ) -> None:
+        """A mapping of these entries.
+
+        Args:
+            libraries: code bases any of whose models can be named, as `timm:resnet34`.
+        """
         self.kind = kind
         self.entries = entries
+        self.libraries = libraries
         self._type = value_type
+        self._made: dict[str, object] = {}  # models of libraries, which are built once to look at their layers
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -66,14 +84,41 @@ class Registry(Generic[Value], Mapping[str, Value]):
 
     def __getitem__(self, name: str) -> Value:
         """The value of a registered name, or of `path/to/file.py:attribute` (which runs that file)."""
+        if self._type is ModelSpec:
+            return self._checked(name, self._model(name))
         if is_file_name(name):
             return self._checked(name, self._from_file(name))
         return self._checked(name, _load(self.entry(name)))
+
+    def _model(self, name: str) -> object:
+        """A model by its name, with the size and the stem that the name asks for."""
+        from bench.openmodels import sized, spec_of_value
+
+        wanted = parse_model(name)
+        library, _, model = wanted.base.partition(":")
+        if library in self.libraries:
+            if name not in self._made:
+                make: Any = _load(self.libraries[library])
+                self._made[name] = sized(make(model, size=wanted.size, stem=wanted.stem), wanted.size)
+            return self._made[name]
+        if wanted.stem:
+            raise UsageError(
+                f"--stem {wanted.stem} is for ResNets of {' and '.join(self.libraries)}, not for '{wanted.base}'",
+                try_=f"--model timm:resnet18 --stem {wanted.stem}",
+            )
+        if is_file_name(wanted.base):
+            value = spec_of_value(wanted.base, _load_file(wanted.base))
+        else:
+            value = _load(self.entry(wanted.base))
+        return sized(value, wanted.size) if isinstance(value, ModelSpec) else value
 
     def entry(self, name: str) -> Entry:
         """What is known of a name without loading it."""
         if name in self.entries:
             return self.entries[name]
+        base = parse_model(name).base if self.kind == "model" else name
+        if base in self.entries or base.partition(":")[0] in self.libraries:
+            return self.entries.get(base) or self.libraries[base.partition(":")[0]]
         raise UsageError(
             f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}", try_=f"bench list {self.kind}s"
         )
@@ -88,9 +133,10 @@ class Registry(Generic[Value], Mapping[str, Value]):
 
     def _checked(self, name: str, value: object) -> Value:
         if not isinstance(value, self._type):
-            wanted = self._type.__name__ + (" or a function" if self._takes_functions and is_file_name(name) else "")
+            more = ", a module class, or a function that builds one" if self._type is ModelSpec else ""
+            more = " or a function" if self._takes_functions and is_file_name(name) else more
             raise MissingError(
-                f"{self.kind} '{name}' is of type {type(value).__name__}, not {wanted}",
+                f"{self.kind} '{name}' is of type {type(value).__name__}, not {self._type.__name__}{more}",
                 try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
             )
         return value
@@ -136,12 +182,15 @@ def discover(kind: Kind, value_type: type[Value]) -> Registry[Value]:
     Nothing is imported but the folder's table of strings. A name that two owners register is unusable, and
     asking for it names both; a name that breaks the rules is unusable; neither hurts any other name.
     """
-    table = importlib.import_module(GROUPS[kind]).ENTRIES
-    entries = {name: Entry(name, target, about, "bench") for name, (target, about) in table.items()}
+    folder = importlib.import_module(GROUPS[kind])
+    entries, libraries = (
+        {name: Entry(name, target, about, "bench") for name, (target, about) in table.items()}
+        for table in (folder.ENTRIES, getattr(folder, "LIBRARIES", {}))
+    )
     for point in entry_points(group=GROUPS[kind]):
         owner = point.dist.name if point.dist else "an unknown distribution"
         entries[point.name] = _joined(entries.get(point.name), Entry(point.name, point.value, f"from {owner}", owner))
-    return Registry(kind, entries, value_type)
+    return Registry(kind, entries, value_type, libraries=libraries)
 
 
 def _joined(known: Entry | None, new: Entry) -> Entry:

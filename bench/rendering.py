@@ -10,6 +10,7 @@ from typing import Any
 from bench.comparing import run_page
 from bench.errors import StoreError, UsageError
 from bench.pages import read_run
+from bench.pictureviews import PicturesPage
 from bench.registry import did_you_mean, one_of, short
 from bench.store import REPORT, find_run, read_record, run_names, write_bytes
 from bench.views import Page
@@ -116,7 +117,12 @@ def render(page: Page) -> str:
     return str(_from_reports("render", "render_page")(page))
 
 
-def twin(page: Page) -> str:
+def pictures_page(page: PicturesPage) -> str:
+    """A page of one's own pictures as one HTML file."""
+    return str(_from_reports("pictures", "render_pictures")(page))
+
+
+def twin(page: Page | PicturesPage) -> str:
     """A page as JSON: the same values, for programs."""
     return str(_from_reports("render", "page_json")(page))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.averaging import VIEWS, average_logits
+from bench.classorder import files_of
 from bench.contracts import RunRecord
 from bench.errors import BenchError, GuardRailError
 from bench.evaluation import Scores, predict, score
@@ -81,7 +82,8 @@ def begin(
     about: dict[str, object] = (
         {name: getattr(data, name) for name in ("name", "source", "digest", "mirror")}
         | {name: list(getattr(data, name)) for name in ("classes", "mean", "std", "notes")}
-        | {"train": len(data.train), "test": len(data.test)}
+        | {"train": len(data.train), "test": len(data.test), "size": data.train.images.shape[-1]}
+        | {"files": files_of(data)}
     )
     record = RunRecord(
         schema=RUN_SCHEMA,

@@ -25,9 +25,10 @@ RUN_SCHEMA = 1
 CHECKPOINT_SCHEMA = 1
 NAME_LENGTH = 60
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-RESERVED = {"compare", "latest", "show"}
+RESERVED = {"compare", "latest", "show", "timing"}
 RECORD, LOG, CHECKPOINT = "run.json", "log.jsonl", "checkpoint.safetensors"
 PREDICTIONS, SAMPLES, REPORT = "predictions.npz", "samples.npz", "report.html"
+TIMING = "timing"  # a folder, in that of a run or of all runs
 
 Value = TypeVar("Value")
 
@@ -153,6 +154,12 @@ def _default_name(model: str, data: str, tail: str) -> str:
     room = NAME_LENGTH - len(tail) - 1
     model = model[: max(room - len(data), room // 2)]
     return f"{model}-{data[: room - len(model)]}{tail}"
+
+
+def next_folder(parent: Path) -> Path:
+    """The first number above those that there are, as a folder that is not yet there."""
+    numbers = [int(each.name) for each in parent.glob("*") if each.name.isdigit()] if parent.is_dir() else []
+    return parent / str(max(numbers, default=0) + 1)
 
 
 def find_run(runs: Path, name: str) -> Path:

@@ -44,7 +44,7 @@ def find_learning_rate(  # noqa: PLR0913 (one parameter for each option of the c
     place, where = workplace or Workplace(), choose_device(device)
     chosen = recipe_of(recipe).changed({"batch_size": batch_size, "optimizer": optimizer})
     spec = place.models[settled(model)]
-    dataset = load_dataset(data, cache=place.cache, progress=place.progress)
+    dataset = load_dataset(data, cache=place.cache, progress=place.progress, size=spec.input_size)
     net = initial_model(spec, place.models, classes=len(dataset.classes), seed=seed, init="native")
     settings = TrainSettings(chosen, seed=seed, val=0.0)
     found = find_rate(net, dataset, settings, device=where, progress=place.progress, steps=steps, highest=highest)

@@ -1,4 +1,7 @@
-"""The models, by name: strings only, so that listing them imports nothing."""
+"""The models, by name: strings only, so that listing them imports nothing.
+
+ENTRIES are values, one a name; LIBRARIES are functions that give the value of any model of a code base.
+"""
 
 from __future__ import annotations
 
@@ -9,4 +12,8 @@ ENTRIES = {
         "bench.models.torchvision_resnet18:TORCHVISION_RESNET18",
         "torchvision's resnet18, stem modified for 32x32",
     ),
+}
+LIBRARIES = {
+    "timm": ("bench.models.any_timm:timm_model", "any of its classifiers, by its name there"),
+    "torchvision": ("bench.models.any_torchvision:torchvision_model", "any of its classifiers, by its name there"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bench.errors import MissingError
+from bench.errors import MissingError, UsageError
 
 # The 7x7 stem has another shape here, and the 1000-class head other classes.
 NOT_SHARED = ("conv1.weight", "fc.weight", "fc.bias")
@@ -21,16 +21,43 @@ def small_stem(model: nn.Module) -> None:
     model.maxpool = nn.Identity()
 
 
+def small_stem_of_any(model: nn.Module, name: str) -> None:
+    """The same for any network of the ResNet family: 3x3 stride 1 where the first convolution was, no max-pool.
+
+    A stem of several convolutions keeps them, and its first one gets stride 1.
+
+    Raises:
+        UsageError: the network has no conv1 and maxpool; names it.
+    """
+    stem = getattr(model, "conv1", None)
+    convolutions = (
+        [each for each in stem.modules() if isinstance(each, nn.Conv2d)] if isinstance(stem, nn.Module) else []
+    )
+    if not convolutions or not hasattr(model, "maxpool"):
+        raise UsageError(
+            f"{name} has no conv1 and maxpool of a ResNet, so --stem cifar means nothing to it",
+            try_="--image-size 64 without --stem",
+        )
+    first = convolutions[0]
+    if first is stem:
+        new = nn.Conv2d(first.in_channels, first.out_channels, 3, stride=1, padding=1, bias=first.bias is not None)
+        nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+        model.conv1 = new
+    else:
+        first.stride = (1, 1)
+    model.maxpool = nn.Identity()
+
+
 def shared_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The part of an ImageNet ResNet18 that fits the net with the small stem."""
     return {key: value for key, value in state.items() if key not in NOT_SHARED}
 
 
-def not_fetched(library: str, reason: Exception) -> MissingError:
+def not_fetched(library: str, reason: Exception, model: str = "resnet18") -> MissingError:
     """The error for weights that are neither cached nor reachable."""
     lines = str(reason).splitlines() or [""]
     why = f"{type(reason).__name__}: {lines[0]}".removesuffix(": ")
     return MissingError(
-        f"{library}'s ImageNet weights of resnet18 are not cached here and cannot be fetched ({why})",
+        f"{library}'s ImageNet weights of {model} are not cached here and cannot be fetched ({why})",
         try_="bench train without --pretrained, or --pretrained CHECKPOINT of an earlier run",
     )

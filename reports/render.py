@@ -15,6 +15,7 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from bench.pictureviews import PicturesPage
 from bench.verdicts import why
 from bench.views import Page
 
@@ -71,7 +72,7 @@ def render_files(page: Page, form: Form = "auto") -> Rendered:
     return Rendered(_folder(page, shards, strips), note)
 
 
-def page_json(page: Page) -> str:
+def page_json(page: Page | PicturesPage) -> str:
     """The page as JSON, `schema` first; bytes as base64, numbers that are not finite as null."""
     return json.dumps(_plain(page), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 

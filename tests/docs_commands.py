@@ -77,7 +77,16 @@ def parse(line: Line) -> dict[str, Any]:
 
 def application() -> Any:
     """The command line, with all commands registered."""
-    from bench.cli import judging, looking, training, tuning, verifying, working  # noqa: F401 (they register their commands)
+    from bench.cli import (  # noqa: F401 (they register their commands)
+        adopting,
+        judging,
+        looking,
+        timing,
+        training,
+        tuning,
+        verifying,
+        working,
+    )
     from bench.cli.main import app
 
     return typer.main.get_command(app)
@@ -96,5 +105,12 @@ def check_names(command: Any, found: dict[str, Any]) -> None:
     if found.get("recipe"):
         recipe_of(str(ROOT / found["recipe"]) if is_recipe_file(found["recipe"]) else found["recipe"])
     for parameter in command.params:
-        if parameter.name == "what" and found["what"] not in re.findall(r"\w+", parameter.help):
-            raise ValueError(f"nothing to {command.name} named {found['what']}")
+        known = re.findall(r"\w+", parameter.help or "")
+        for name in names_of(found["what"]) if parameter.name == "what" else ():
+            if name not in known:
+                raise ValueError(f"nothing to {command.name} named {name}")
+
+
+def names_of(value: Any) -> list[str]:
+    """One name, or those of an option that repeats or takes a list with commas."""
+    return ",".join([value] if isinstance(value, str) else value or ()).split(",") if value else []

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 import torch
+from timing_factory import make_timing
 from tiny import TINY, tiny_data
 
+from bench import interleaving
 from bench.contracts import Dataset
 from bench.recipes import RECIPES, Recipe
 from bench.training import TrainSettings, choose_images
@@ -17,6 +22,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
 import ablation  # noqa: E402 (from the folder above)
+import instrument  # noqa: E402
+import speeds  # noqa: E402
 import tables  # noqa: E402
 
 
@@ -107,3 +114,81 @@ def test_a_table_replaces_what_stands_between_its_marks_and_nothing_else(tmp_pat
 @pytest.fixture
 def tiny() -> Dataset:
     return tiny_data()
+
+
+# --- the instrument -----------------------------------------------------------------------------------------
+
+
+def test_a_planted_slowdown_is_that_many_more_equal_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(instrument.torch, "mm", lambda left, right, out: made.append(1))
+    for planted, pieces in ((0.0, 200), (0.1, 220), (0.01, 202)):
+        made.clear()
+        instrument.repeated(round(instrument.UNITS * (1 + planted)), torch.device("cpu"), 4)()
+        assert len(made) == pieces
+
+
+def options(**changes: object) -> argparse.Namespace:
+    return argparse.Namespace(**{"same": 10, "planted": 2, "rounds": 12, "block": 0.0, "edge": 4} | changes)
+
+
+def test_the_kinds_of_trials_take_turns() -> None:
+    planned = instrument.plan(options(same=100, planted=20))
+    assert [planned.count(each) for each in (0.0, 0.1, 0.01)] == [100, 20, 20]
+    first, second = planned[:70], planned[70:]
+    assert [first.count(each) for each in (0.0, 0.1, 0.01)] == [second.count(each) for each in (0.0, 0.1, 0.01)]
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, seconds: float, extra: float) -> None:
+    """Every piece takes so long, and each block a little more or less in turn."""
+    noise = cycle((-extra, extra, 0.0, extra, -extra, 0.0))
+    pieces: list[int] = []
+    monkeypatch.setattr(instrument.torch, "mm", lambda left, right, out: pieces.append(1))
+
+    def take(work: Callable[[], object]) -> tuple[int, list[float]]:
+        pieces.clear()
+        work()
+        return 1, [len(pieces) * seconds * (1 + next(noise))]
+
+    monkeypatch.setattr(instrument, "taker", lambda block: take)
+    monkeypatch.setattr(interleaving, "WARM_UP", 0.0)
+
+
+@pytest.mark.parametrize(("planted", "said"), [(0.0, "no measurable difference"), (0.1, "slower"), (0.01, "slower")])
+def test_a_trial_finds_what_is_planted_and_claims_nothing_else(
+    planted: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock(monkeypatch, 1e-3, 0.001)
+    found = instrument.trial(planted, options(), torch.device("cpu"))
+    assert found.verdict == said
+    assert found.covered
+    assert found.truth == 1 / (1 + planted)
+
+
+def test_a_slowdown_below_the_noise_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock(monkeypatch, 1e-3, 0.05)
+    assert not instrument.trial(0.01, options(), torch.device("cpu")).claimed
+
+
+def test_a_row_counts_claims_and_intervals_that_hold_the_truth() -> None:
+    trials = [
+        instrument.Trial(0.1, 0.91, 0.90, 0.92, "slower", 0.01),
+        instrument.Trial(0.1, 0.95, 0.94, 0.96, "slower", 0.01),
+        instrument.Trial(0.1, 0.95, 0.80, 1.10, "no measurable difference", 0.01),
+        instrument.Trial(0.0, 1.00, 0.90, 1.10, "no measurable difference", 0.01),
+    ]
+    assert instrument.row(0.1, trials) == [
+        "10% slower", "3", "2", "1 of 2", "2 of 3", "0.9500 (0.9091)", "1.00 %",
+    ]  # fmt: skip
+    assert instrument.row(0.0, trials)[:5] == ["nothing (A/A)", "1", "0", "–", "1 of 1"]
+
+
+def test_the_table_of_a_timing_shows_interval_verdict_and_that_the_machine_was_busy() -> None:
+    timing = make_timing(
+        {"a": [0.04] * 12, "b": [0.05, 0.051, 0.049, 0.05] * 3}, notes=("the machine was busy: others took 34% of it",)
+    )
+    text = speeds.figures(timing)
+    assert "Note: the machine was busy" in text
+    assert "| `forward[b]` | 80.0 | 78.4 to 81.6 |" in text
+    assert "0.800× (slower), 0.784 to 0.816" in text
+    assert "Timing T1, some CPU, 2 threads" in text

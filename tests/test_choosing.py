@@ -132,11 +132,16 @@ def test_an_id_outside_the_test_split_is_named_with_the_range(ids: list[int], ba
 
 
 def trained() -> Trained:
-    return cast("Trained", SimpleNamespace(model=TinyNet(4), record=SimpleNamespace(model="tiny")))
+    return cast("Trained", SimpleNamespace(model=TinyNet(4), record=SimpleNamespace(model="tiny", data={})))
 
 
-def test_every_module_and_the_input_are_layers() -> None:
-    check_layers(trained(), ["layer3", "layer4.0", "fc", "input"])
+def test_every_module_with_a_grid_and_the_input_are_layers() -> None:
+    check_layers(trained(), ["layer3", "layer4.0", "input"])
+
+
+def test_a_layer_without_a_grid_is_refused_with_its_shape_and_the_layers_that_have_one() -> None:
+    with pytest.raises(UsageError, match=r"'fc' gives \(N, 4\).*with a grid: layer3, layer4"):
+        check_layers(trained(), ["layer3", "fc"])
 
 
 def test_an_unknown_layer_offers_the_nearest_and_the_list() -> None:

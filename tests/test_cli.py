@@ -15,12 +15,13 @@ import pytest
 from tiny import TINY_FILE, tiny_data, write_images
 from typer.testing import CliRunner, Result
 
-from bench.cli import looking, training, working
+from bench.cli import adopting, looking, training, working
 from bench.cli.main import app
 from bench.cli.options import parse_ids, parse_limit
 from bench.errors import UsageError
 from bench.store import read_record
 
+assert adopting
 assert looking
 assert training
 assert working

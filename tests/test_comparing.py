@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_factory import make_cell, make_record, make_run, make_samples
 
+from bench.aligning import check_comparable
 from bench.choosing import fixed_order
 from bench.comparing import (
-    check_comparable,
     comparison_page,
     labels_of,
     only_wrong,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 from bench import meter as clock
-from bench.meter import Meter, now, synchronise
+from bench.meter import Meter, block, now, synchronise
 
 CPU = torch.device("cpu")
 
@@ -92,3 +93,32 @@ def test_an_apple_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     synchronise(torch.device("mps"))
     synchronise(CPU)
     assert waited == [True]
+
+
+# --- blocks -------------------------------------------------------------------------------------------------
+
+
+def test_a_block_counts_what_was_called_between_readings_and_not_the_call_before() -> None:
+    calls: list[int] = []
+    number, seconds = block(lambda: calls.append(1), 0.0)
+    assert len(calls) > number * len(seconds)
+    assert number >= 1
+    assert all(each > 0 for each in seconds)
+
+
+def test_a_block_lasts_as_long_as_asked() -> None:
+    _, seconds = block(lambda: time.sleep(0.002), 0.02)
+    assert sum(seconds) >= 0.02
+
+
+def test_a_block_works_with_the_threads_that_torch_has() -> None:
+    seen: set[int] = set()
+    had = torch.get_num_threads()
+    torch.set_num_threads(had + 1)
+    try:
+        block(lambda: seen.add(torch.get_num_threads()), 0.0)
+        block(lambda: seen.add(torch.get_num_threads()), 0.0, threads=1)
+        assert torch.get_num_threads() == had + 1
+    finally:
+        torch.set_num_threads(had)
+    assert seen == {had + 1, 1}

@@ -13,11 +13,12 @@ from rich.table import Table
 
 from bench.cli.console import Answer
 from bench.cli.main import app
-from bench.cli.options import Model
+from bench.cli.options import ImageSize, Model, Stem
 from bench.cli.recipewords import recipe_in_words
 from bench.cli.session import Session, command
 from bench.cli.working import class_lines, result_lines, result_value
 from bench.errors import StoreError, UsageError
+from bench.modelnames import with_options
 from bench.registry import Registry, did_you_mean, discover
 from bench.store import check_name, find_run, read_record, run_names
 
@@ -29,12 +30,14 @@ def list_(
     session: Session,
     what: Annotated[str, typer.Argument(help="models, explainers, layers, recipes, data or runs.")] = "",
     model: Model = "cifar_resnet18",
+    stem: Stem = None,
+    image_size: ImageSize = None,
 ) -> Answer:
     """What there is to choose from."""
     lists: dict[str, Callable[[], Rows]] = {
         "models": lambda: _entries(discover("model", object)),
         "explainers": lambda: _entries(discover("explainer", object)),
-        "layers": lambda: _layers(model),
+        "layers": lambda: _layers(session, with_options(model, size=image_size, stem=stem)),
         "recipes": _recipes,
         "data": _data,
         "runs": lambda: _runs(session.runs),
@@ -57,19 +60,19 @@ def _table(rows: Rows) -> Table:
 
 
 def _entries(registry: Registry[object]) -> Rows:
-    return [
-        {"name": one.name, "about": one.problem or one.about, "from": one.owner} for one in registry.entries.values()
-    ]
+    named = [(one.name, one) for one in registry.entries.values()]
+    named += [(f"{one.name}:NAME", one) for one in registry.libraries.values()]
+    return [{"name": name, "about": one.problem or one.about, "from": one.owner} for name, one in named]
 
 
-def _layers(model: str) -> Rows:
-    from bench.contracts import ModelSpec
-    from bench.summary import summarise
+def _layers(session: Session, model: str) -> Rows:
+    from bench.grids import shapes_of
     from bench.weights import build_seeded
 
-    spec = discover("model", ModelSpec)[model]
-    net = build_seeded(spec, 10, 0)
-    maps = {row.name: row.shape for row in summarise(net, spec.input_size).rows if len(row.shape) == 3}
+    spec = session.place.models[model]
+    shapes, _ = shapes_of(build_seeded(spec, 10, 0), spec.input_size)
+    # Of a square image a grid is square: what is not are heads x tokens and the like.
+    maps = {name: shape for name, shape in shapes.items() if len(shape) == 3 and shape[1] == shape[2]}
     return [
         {
             "name": name,
@@ -135,7 +138,7 @@ def show(
     if what == "run":
         return _show_run(session, name or "latest", markdown=markdown)
     if what == "model":
-        return _show_model(name or "cifar_resnet18", classes, everything=all_)
+        return _show_model(session, name or "cifar_resnet18", classes, everything=all_)
     if what in ("data", "augment"):
         return _show_pictures(session, what, name, recipe=recipe, seed=seed, out=out)
     raise UsageError(
@@ -154,12 +157,11 @@ def _show_run(session: Session, name: str, *, markdown: bool) -> Answer:
     return Answer(result_value(folder), (*class_lines(folder), *result_lines(folder), str(folder.resolve())))
 
 
-def _show_model(name: str, classes: int, *, everything: bool) -> Answer:
-    from bench.contracts import ModelSpec
+def _show_model(session: Session, name: str, classes: int, *, everything: bool) -> Answer:
     from bench.summary import format_summary, summarise
     from bench.weights import build_seeded
 
-    spec = discover("model", ModelSpec)[name]
+    spec = session.place.models[name]
     found = summarise(build_seeded(spec, classes, 0), spec.input_size)
     value = {"model": name, "parameters": found.parameters, "macs": found.macs, "source": spec.source}
     return Answer(value, (format_summary(found, all=everything), f"source: {spec.source}"))
@@ -236,17 +238,20 @@ def doctor(session: Session) -> Answer:
 
 
 @command(app, "schema")
-def schema(session: Session, what: Annotated[str, typer.Argument(help="run, page or judge.")] = "run") -> Answer:
+def schema(
+    session: Session, what: Annotated[str, typer.Argument(help="run, page, judge or timing.")] = "run"
+) -> Answer:
     """The JSON schema of a file that bench writes."""
     import json
 
     from pydantic import TypeAdapter
 
     from bench.contracts import RunRecord
+    from bench.timingfile import Timing
     from bench.verdicts import Judgement
     from bench.views import Page
 
-    kinds: dict[str, type] = {"run": RunRecord, "page": Page, "judge": Judgement}
+    kinds: dict[str, type] = {"run": RunRecord, "page": Page, "judge": Judgement, "timing": Timing}
     if what not in kinds:
         raise UsageError(f"no file kind '{what}'{did_you_mean(what, kinds)}", try_="bench schema run")
     found = TypeAdapter(kinds[what]).json_schema()

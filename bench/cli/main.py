@@ -36,6 +36,15 @@ def root(
 
 def main() -> None:
     """Entry point of the console scripts."""
-    from bench.cli import judging, looking, training, tuning, verifying, working  # noqa: F401 (they register their commands)
+    from bench.cli import (  # noqa: F401 (they register their commands)
+        adopting,
+        judging,
+        looking,
+        timing,
+        training,
+        tuning,
+        verifying,
+        working,
+    )
 
     app()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.errors import UsageError
-from bench.registry import discover
+from bench.registry import discover, is_file_name
 from bench.store import run_names
 
 LIMIT_ALL = "all"
@@ -27,18 +28,27 @@ def _runs(incomplete: str) -> list[str]:
 
 
 Model = Annotated[
-    str, typer.Option("--model", help="Registered name, or FILE.py:NAME (runs that file).", autocompletion=_models)
+    str,
+    typer.Option(
+        "--model",
+        help="Registered name, FILE.py:NAME (runs that file), timm:NAME or torchvision:NAME.",
+        autocompletion=_models,
+    ),
 ]
 Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
-        help="Registered name, or FILE.py:NAME (runs that file). Repeats.",
+        help="Registered name, FILE.py:NAME (runs that file), timm:NAME or torchvision:NAME. Repeats.",
         autocompletion=_models,
         show_default="cifar_resnet18",
         metavar="<str>",
     ),
 ]
+Stem = Annotated[
+    str | None, typer.Option("--stem", help="cifar: 3x3 stem without max-pool, for ResNets of timm and torchvision.")
+]
+ImageSize = Annotated[int | None, typer.Option("--image-size", help="Pixels an edge of what the model is given.")]
 Data = Annotated[
     str,
     typer.Option(
@@ -81,6 +91,28 @@ def parse_rates(values: list[str] | None) -> list[float]:
     return found
 
 
+def parse_names(option: str, text: str | None) -> list[str] | None:
+    """Names with commas between them, or a file with one a line."""
+    if text is None:
+        return None
+    path = Path(text)
+    words = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else text.split(",")
+    names = [word.strip() for word in words if word.strip()]
+    if len(names) < 2:
+        raise UsageError(f"{option} '{text}' names fewer than two classes", try_=f"{option} cat,dog or a file of names")
+    return names
+
+
+def parse_values(option: str, text: str | None) -> list[float] | None:
+    """Numbers with commas between them."""
+    if text is None:
+        return None
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} '{text}' is not made of numbers", try_=f"{option} 0.5, or {option} R,G,B") from None
+
+
 def parse_limit(text: str | None) -> int | str | None:
     """A count, `all`, or nothing."""
     if text is None or text == LIMIT_ALL:
@@ -112,3 +144,11 @@ def form_of(*, single_file: bool, folder: bool) -> str:
     if single_file and folder:
         raise UsageError("--single-file and --folder exclude each other", try_="neither: one file up to 10 MB")
     return "single" if single_file else "folder" if folder else "auto"
+
+
+def files_named(values: Mapping[str, object]) -> list[str]:
+    """The Python files that models and explainers are named in, each once: they are run."""
+    given = (values.get(option) for option in ("model", "explainer"))
+    names = [name for each in given if each for name in ([each] if isinstance(each, str) else each)]  # type: ignore[attr-defined]
+    words = [word.strip() for name in names for word in str(name).split(",")]
+    return list(dict.fromkeys(word.rpartition(":")[0] for word in words if is_file_name(word)))

@@ -21,6 +21,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from bench.cli.console import Answer, Teller, complain, show
+from bench.cli.options import files_named
 from bench.errors import BenchError, UsageError
 from bench.registry import did_you_mean
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 PREFIX = "BENCH_"
 OWN_VARIABLES = {"BENCH_CACHE"}
 SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
-PERSONAL = {"moved", "resume"}  # options about one run, which no variable may set for all
+PERSONAL = {"moved", "resume", "weights", "convert", "image"}  # options about one run, which no variable may set
 PANEL = "Everywhere"
 
 
@@ -158,6 +159,8 @@ def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[
         def call(ctx: typer.Context, **values: object) -> None:
             common = {key: values.pop(key) for key in COMMON}
             session = _session(ctx, common)
+            for path in filter(os.path.isfile, files_named(values)):
+                session.teller.say(f"running {path}")
             answer = function(session, **values)
             show(answer, as_json=bool(common["json_"]))
             if answer.failure is not None:

@@ -12,9 +12,11 @@ from rich.table import Table
 
 from bench.cli.console import Answer
 from bench.cli.main import app
-from bench.cli.options import Data, Device, DryRun, Models, Open, SkipBad, parse_rates, split_names
+from bench.cli.options import Data, Device, DryRun, ImageSize, Models, Open, SkipBad, Stem, parse_rates, split_names
 from bench.cli.session import Session, command
 from bench.cli.working import result_lines, result_value
+from bench.errors import UsageError
+from bench.modelnames import with_options
 
 if TYPE_CHECKING:
     from bench.sweeping import Group, Sweep
@@ -31,6 +33,8 @@ def _instead(help: str, *names: str, metavar: str | None = None) -> Any:  # noqa
 def train(
     session: Session,
     model: Models = None,
+    stem: Stem = None,
+    image_size: ImageSize = None,
     data: Data = "cifar10",
     recipe: Annotated[str, typer.Option(help="One of `bench list recipes`, or FILE.toml.")] = "course",
     seed: Annotated[int, typer.Option(help="Of weights, order, augmentation and split.")] = 0,
@@ -85,7 +89,18 @@ def train(
         "bn_momentum": bn_momentum, "lookahead": lookahead, "whiten": whiten, "zero_init": zero_init, "sizes": sizes,
         "flip": flip, "translate": translate, "cutout": cutout, "precision": precision, "workplace": session.place,
     }  # fmt: skip
-    models, optimizers, rates = _each(split_names(model)), _each(split_names(optimizer)), _each(parse_rates(lr))
+    names = [with_options(each, size=image_size, stem=stem) for each in split_names(model) or [DEFAULT]]
+    models, optimizers, rates = (
+        _each(names) if model or names != [DEFAULT] else [],
+        _each(split_names(optimizer)),
+        _each(parse_rates(lr)),
+    )
+    beside = [name for name in ("stem", "image_size") if session.origins.get(name) == "flag"]
+    if resume is not None and beside:
+        raise UsageError(
+            f"--{beside[0].replace('_', '-')} beside --resume: a run goes on with the settings it has",
+            try_=f"bench train --resume {resume}, or a new run without --resume",
+        )
     if resume is not None and session.origins.get("seeds") != "flag":
         seeds = 1  # variables and bench.toml speak of new runs
     if seeds != 1 or max(len(models), len(optimizers), len(rates)) > 1:

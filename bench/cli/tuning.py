@@ -9,14 +9,17 @@ import typer
 
 from bench.cli.console import Answer
 from bench.cli.main import app
-from bench.cli.options import Data, Device, Model
+from bench.cli.options import Data, Device, ImageSize, Model, Stem
 from bench.cli.session import Session, command
+from bench.modelnames import with_options
 
 
 @command(app, "lr-find", epilog="bench lr-find --model cifar_resnet18 --recipe course")
 def lr_find(
     session: Session,
     model: Model = "cifar_resnet18",
+    stem: Stem = None,
+    image_size: ImageSize = None,
     data: Data = "cifar10",
     recipe: Annotated[
         str, typer.Option(help="Whose optimiser and batch size; one of `bench list recipes`.")
@@ -33,8 +36,8 @@ def lr_find(
     from bench import api
 
     found, path = api.find_learning_rate(
-        model, data=data, recipe=recipe, batch_size=batch_size, optimizer=optimizer, steps=steps, highest=highest,
-        seed=seed, device=device, out=out, workplace=session.place,
+        with_options(model, size=image_size, stem=stem), data=data, recipe=recipe, batch_size=batch_size,
+        optimizer=optimizer, steps=steps, highest=highest, seed=seed, device=device, out=out, workplace=session.place,
     )  # fmt: skip
     if found.at_edge:
         session.teller.warn("the suggestion lies at an edge of the curve: try another --highest, or do not use it")

@@ -72,6 +72,12 @@ def explain(
     which: Annotated[str, typer.Option(help="wrong, or all test images.")] = "wrong",
     ids: Annotated[str | None, typer.Option(help="3,17 or a file of test ids, instead of --which.")] = None,
     target: Annotated[str, typer.Option(help="predicted, true or both.")] = "both",
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", help="A picture of your own, on a page of its own. Repeats.")
+    ] = None,
+    class_: Annotated[
+        list[str] | None, typer.Option("--class", help="With --image: explain this class, too. Repeats.")
+    ] = None,
     limit: Limit = None,
     slow: Slow = False,
     moved: Moved = None,
@@ -84,6 +90,11 @@ def explain(
 
     place = session.place
     names = split_names(run) + [api.newest_run(each, place) for each in split_names(model)] or ["latest"]
+    if image or class_:
+        return _explain_pictures(
+            session, names, image or [], explainer=split_names(explainer) or None, layer=split_names(layer) or None,
+            classes=class_ or [], slow=slow, device=device,
+        )  # fmt: skip
     done = [
         api.explain(
             name, explainer=split_names(explainer) or None, layer=split_names(layer) or None,
@@ -99,6 +110,31 @@ def explain(
         {"explainer": cell.explainer, "layer": cell.layer, "rows": cell.rows, "computed": cell.computed,
          "images_per_second": cell.rate} for cell in one.cells]} for one in done]}  # fmt: skip
     return Answer(value, (*lines, *(str(one.report.resolve()) for one in done)), str(done[-1].report))
+
+
+def _explain_pictures(session: Session, names: list[str], images: list[Path], **options: Any) -> Answer:  # noqa: ANN401
+    """Own pictures, of every run that was named."""
+    from bench.picturemaps import explain_pictures
+
+    of_test_images = ("which", "ids", "target", "limit", "moved", "dry_run")
+    wrong = [name for name in of_test_images if session.origins.get(name) == "flag"]
+    if wrong:
+        raise UsageError(
+            f"--{wrong[0].replace('moved', 'data').replace('_', '-')} beside --image: it speaks of test images",
+            try_="bench explain --image cat.png --class dog",
+        )
+
+    done = [explain_pictures(images, name, workplace=session.place, **options) for name in names]
+    lines = [
+        f"{one.file}: {one.top[0][0]} {one.top[0][1]:.1%} ({'; '.join(one.done)})"
+        for each in done
+        for one in each.pictures
+    ]
+    pages = [str(each.page.resolve()) for each in done]
+    value = {"pages": pages, "pictures": [
+        {"file": one.file, "done": list(one.done), "top": [{"class": name, "probability": share}
+         for name, share in one.top]} for each in done for one in each.pictures]}  # fmt: skip
+    return Answer(value, (*lines, *pages), pages[-1])
 
 
 def _cells_table(name: str, cells: Any) -> Table:  # noqa: ANN401

@@ -1,0 +1,103 @@
+"""The tensors of a pickle, without running anything of it.
+
+A checkpoint that pickles whole objects imports and calls what its author wanted when it is read the usual way. Here
+every class and function but those that rebuild a tensor is replaced by one that does nothing, so that no foreign code
+runs, whatever the file says.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# What torch itself writes to rebuild tensors, and nothing that could be told to do anything else.
+KNOWN = {
+    ("collections", "OrderedDict"),
+    ("torch", "Size"),
+    ("torch._utils", "_rebuild_parameter"),
+    ("torch._utils", "_rebuild_tensor"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+}
+PARTS = ("_parameters", "_buffers", "_modules")  # of a pickled module
+
+
+class Inert:
+    """Stands for an object whose class is not run; keeps what the file says of it."""
+
+    def __new__(cls, *values: object, **named: object) -> Inert:
+        """Whatever it is made from is left alone."""
+        return object.__new__(cls)
+
+    def __init__(self, *values: object, **named: object) -> None:
+        self.state: object = None
+
+    def __call__(self, *values: object, **named: object) -> Inert:
+        """What an inert function gives is inert."""
+        return Inert()
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+    def __setitem__(self, key: object, value: object) -> None:
+        """Entries of a dict's kind are not needed."""
+
+    def append(self, value: object) -> None:
+        """Entries of a list's kind are not needed."""
+
+    def extend(self, values: object) -> None:
+        """Entries of a list's kind are not needed."""
+
+
+class InertUnpickler(pickle.Unpickler):
+    """Finds nothing but the rebuilding of tensors."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:  # noqa: ANN401 (whatever a pickle names)
+        """The few functions of torch and dtypes; for all else a class that does nothing."""
+        if (module_name, global_name) in KNOWN:
+            return super().find_class(module_name, global_name)
+        if module_name == "torch" and isinstance(getattr(torch, global_name, None), torch.dtype):
+            return getattr(torch, global_name)
+        return Inert
+
+
+def read_inert(path: Path) -> object:
+    """A checkpoint with every foreign object inert; a pickled module comes as its state dict.
+
+    Raises:
+        Exception: whatever a damaged file makes torch raise.
+    """
+    inert = SimpleNamespace(Unpickler=InertUnpickler, load=lambda file, **named: InertUnpickler(file, **named).load(),
+                            __name__="inert")  # fmt: skip
+    return plain(torch.load(path, map_location="cpu", pickle_module=inert, weights_only=False))
+
+
+def plain(value: object) -> object:
+    """Dicts all the way down, modules among them as state dicts; other inert objects as None."""
+    if isinstance(value, Inert):
+        state = value.state
+        return module_state(state) if isinstance(state, dict) and set(PARTS) <= set(state) else None
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    return value
+
+
+def module_state(state: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
+    """The state dict of a pickled module, from the attributes it was pickled with."""
+    left_out = state.get("_non_persistent_buffers_set")
+    transient = left_out if isinstance(left_out, set) else set()
+    found: dict[str, Tensor] = {}
+    for part in PARTS[:2]:
+        entries = state.get(part)
+        for name, value in (entries if isinstance(entries, dict) else {}).items():
+            if isinstance(value, Tensor) and name not in transient:
+                found[f"{prefix}{name}"] = value.detach()
+    children = state.get("_modules")
+    for name, child in (children if isinstance(children, dict) else {}).items():
+        if isinstance(child, Inert) and isinstance(child.state, dict):
+            found |= module_state(child.state, f"{prefix}{name}.")
+    return found

@@ -1,0 +1,192 @@
+"""Weights trained elsewhere become a run like any other, and what is wrong with them is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import classic_train
+import pytest
+import torch
+from test_cli import call, names_in
+from tiny import QUICK, TINY_FILE, TinyNet, tiny_data, write_images
+
+from bench.cli import adopting
+from bench.contracts import Silence
+from bench.evaluation import predict, score
+from bench.fitting import at_chance, better_fit
+from bench.store import read_checkpoint, read_record
+from bench.trained import read_predictions
+from bench.training import TrainSettings, train_model
+
+assert adopting
+CLASSIC = f"{classic_train.__file__}:narrow"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def classic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the classic script leaves: DataParallel keys in its wrapper."""
+    path = tmp_path_factory.mktemp("classic") / "ckpt.pth"
+    classic_train.main(str(path), 1, 8)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained() -> TinyNet:
+    """Trained on the tiny data, so that what spoils its answers shows."""
+    torch.manual_seed(0)
+    net = TinyNet(4)
+    train_model(net, tiny_data(), TrainSettings(replace(QUICK, epochs=10), val=0.0), device=CPU, progress=Silence())
+    return net
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("pictures"), tiny_data(train=16, test=40))
+
+
+def test_a_classic_checkpoint_is_adopted_explained_and_compared_with_a_run_of_ours(
+    classic: Path, tmp_path: Path
+) -> None:
+    adopted = call("adopt", "--weights", str(classic), "--model", CLASSIC, "--data", "digits", runs=tmp_path)
+    assert adopted.exit_code == 0, adopted.stderr
+    assert "acc " in adopted.stderr and "wrapper names taken off" in adopted.stderr
+    quick = ("--epochs", "1", "--batch-size", "64", "--lr", "0.05", "--val", "0", "--run", "ours")
+    assert call("train", "--model", TINY_FILE, "--data", "digits", *quick, runs=tmp_path).exit_code == 0
+    theirs = next(name for name in names_in(tmp_path) if name != "ours")
+    explained = call("explain", "--run", theirs, "--limit", "8", runs=tmp_path)
+    assert explained.exit_code == 0, explained.stderr
+    compared = call("compare", theirs, "ours", "--limit", "8", "--json", runs=tmp_path)
+    assert compared.exit_code == 0, compared.stderr
+    twin = json.loads(Path(json.loads(compared.stdout)["twin"]).read_text())
+    assert [run["run"] for run in twin["runs"]] == [theirs, "ours"]
+    assert {cell["layer"] for cell in twin["cells"]} == {"layer3", "layer4"}
+    assert all(cell["missing"] == 0 for cell in twin["cells"])
+    page = (tmp_path / theirs / "report.html").read_text()
+    assert "trained elsewhere" in page and "0 epochs" not in page
+
+
+def test_an_adopted_run_holds_the_weights_and_the_answers_of_the_file(
+    trained: TinyNet, pictures: Path, tmp_path: Path
+) -> None:
+    torch.save({"net": {f"module.{key}": value for key, value in trained.state_dict().items()}}, tmp_path / "w.pth")
+    result = call(
+        "adopt", "--weights", str(tmp_path / "w.pth"), "--model", TINY_FILE, "--data", str(pictures), "--mean", "0.25",
+        "--std", "0.2", "--classes", "one,two,three,four", "--run", "mine", runs=tmp_path,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    state, about = read_checkpoint(tmp_path / "mine" / "checkpoint.safetensors")
+    assert all(torch.equal(state[key], value) for key, value in trained.state_dict().items())
+    assert (about["mean"], about["std"]) == ([0.25] * 3, [0.2] * 3)
+    record, data = read_record(tmp_path / "mine"), tiny_data(train=16, test=40)
+    logits, _ = predict(trained, data.test.images, (data.mean, data.std), device=CPU, progress=Silence())
+    assert record.metrics["correct"] == score(logits, data.test.labels).correct
+    assert record.data["classes"] == list(data.classes)
+    by_folder = sorted(range(len(data.test)), key=lambda each: (data.classes[data.test.labels[each]], each))
+    assert torch.allclose(torch.from_numpy(read_predictions(tmp_path / "mine").logits), logits[by_folder], atol=1e-5)
+
+
+def test_the_order_of_the_outputs_is_that_of_classes(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
+    torch.save(trained.state_dict(), tmp_path / "w.pth")
+    shared = ("--weights", str(tmp_path / "w.pth"), "--model", TINY_FILE, "--data", str(pictures), "--mean", "0.25",
+              "--std", "0.2")  # fmt: skip
+    sorted_ones = call("adopt", *shared, "--run", "sorted", runs=tmp_path)
+    named = call("adopt", *shared, "--run", "named", "--classes", "one,two,three,four", runs=tmp_path)
+    assert (sorted_ones.exit_code, named.exit_code) == (0, 0), sorted_ones.stderr + named.stderr
+    right = {name: read_record(tmp_path / name).metrics["accuracy"] for name in ("sorted", "named")}
+    assert right["named"] > right["sorted"]
+    assert read_record(tmp_path / "named").data["classes"] == ["one", "two", "three", "four"]
+    assert call("explain", "--run", "named", "--which", "all", "--limit", "6", runs=tmp_path).exit_code == 0
+    explained = read_predictions(tmp_path / "named")
+    data = tiny_data(train=16, test=40)
+    assert sorted(explained.labels.tolist()) == sorted(data.test.labels.tolist())
+
+
+# --- doubts --------------------------------------------------------------------------------------------------
+
+
+def scrambled(trained: TinyNet, order: list[int]) -> TinyNet:
+    """The net whose output k answers for class order[k]."""
+    net = TinyNet(4)
+    net.load_state_dict(trained.state_dict())
+    net.fc.weight.data, net.fc.bias.data = trained.fc.weight.data[order], trained.fc.bias.data[order]
+    return net
+
+
+def test_another_order_of_the_classes_is_found(trained: TinyNet) -> None:
+    data, order = tiny_data(test=40), [2, 3, 1, 0]
+    found = better_fit(scrambled(trained, order), data, torch.arange(len(data.test)), CPU)
+    assert found is not None and found.order == tuple(order)
+    assert found.right > 0.9 * found.total
+
+
+def test_other_statistics_are_found_by_name(trained: TinyNet) -> None:
+    """The same net, its first layer turned so that it wants pixels in 0..255."""
+    from bench.fitting import COMMON
+
+    mean, std = COMMON["none, pixels in 0..255"]
+    net = TinyNet(4)
+    net.load_state_dict(trained.state_dict())
+    wrong = replace(tiny_data(test=40), mean=(0.95, 0.05, 0.95), std=(0.01, 2.0, 0.01))
+    scale = torch.tensor(std)[None, :, None, None] / 0.2
+    shift = (torch.tensor(mean) - 0.25)[None, :, None, None] / 0.2
+    first = net.layer3[0]
+
+    class Turned(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = first(x * scale + shift)
+            return out
+
+    net.layer3[0] = Turned()
+    found = better_fit(net, wrong, torch.arange(len(wrong.test)), CPU)
+    assert found is not None and (found.name, found.order) == ("none, pixels in 0..255", None)
+
+
+def test_weights_that_fit_raise_no_doubt_and_random_ones_are_at_chance(trained: TinyNet) -> None:
+    data = tiny_data(test=40)
+    assert better_fit(trained, data, torch.arange(len(data.test)), CPU) is None
+    assert better_fit(TinyNet(4), data, torch.arange(len(data.test)), CPU) is None
+    labels = data.test.labels
+    assert at_chance(40, 160, labels) and at_chance(45, 160, labels) and not at_chance(80, 160, labels)
+
+
+def test_guessing_is_warned_of_with_the_options_that_cure_it(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
+    torch.save(scrambled(trained, [2, 3, 1, 0]).state_dict(), tmp_path / "w.pth")
+    words = ("adopt", "--weights", str(tmp_path / "w.pth"), "--model", TINY_FILE, "--data", str(pictures), "--mean",
+             "0.25", "--std", "0.2", "--classes", "one,two,three,four")  # fmt: skip
+    result = call(*words, "--run", "first", runs=tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert "no more than guessing" in result.stderr
+    assert "--classes three,four,two,one" in result.stderr
+    cured = call(*words[:-1], "three,four,two,one", "--run", "cured", runs=tmp_path)
+    assert cured.exit_code == 0
+    assert read_record(tmp_path / "cured").metrics["accuracy"] > 0.9
+
+
+# --- nothing half-written ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--model", "timm:resnet18@cifar"), "do not fit"),
+        (("--model", TINY_FILE, "--classes", "one,two,three"), "class 'four'"),
+        (("--model", TINY_FILE, "--classes", "one,two,three,four,five"), "all 4 outputs"),
+        (("--model", TINY_FILE, "--classes", "one,two,three,four,four"), "names 'four' twice"),
+        (("--model", TINY_FILE, "--classes", "one"), "fewer than two classes"),
+        (("--model", TINY_FILE, "--mean", "0.5,0.5"), "one value or three"),
+        (("--model", TINY_FILE, "--mean", "a"), "not made of numbers"),
+        (("--model", TINY_FILE, "--std", "0"), "above 0"),
+    ],
+)
+def test_what_cannot_be_adopted_leaves_no_run(
+    trained: TinyNet, pictures: Path, tmp_path: Path, more: tuple[str, ...], words: str
+) -> None:
+    torch.save(trained.state_dict(), tmp_path / "w.pth")
+    shared = ("--weights", str(tmp_path / "w.pth"), "--data", str(pictures))
+    result = call("adopt", *shared, *more, runs=tmp_path / "runs")
+    assert result.exit_code in (2, 4), result.stdout
+    assert words in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()

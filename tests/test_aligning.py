@@ -1,0 +1,136 @@
+"""Runs that differ in classes, sizes or layers stand side by side as far as they share anything; the rest is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from foreign_nets import Two
+from run_factory import CLASSES, make_cell, make_run, make_samples
+from test_cli import call
+from tiny import TINY_FILE, TinyNet, tiny_data, write_images
+
+from bench.aligning import aligned, check_comparable, not_shared
+from bench.errors import DataError
+from bench.pages import read_run, softmax
+
+LABELS = [0, 1, 2, 0]
+NETS = Path(__file__).with_name("foreign_nets.py")
+
+
+def data_of(classes: tuple[str, ...], **more: object) -> dict[str, object]:
+    return {"name": "x", "source": "x", "digest": "d" * 64, "classes": list(classes), **more}
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> list:
+    """Two runs on the same four images; the second numbers the classes backwards."""
+    backwards = tuple(reversed(CLASSES))
+    rows = [(0, 1), (0, 2), (3, 0)]
+    make_run(tmp_path, "one", labels=LABELS, predicted=[1, 1, 2, 0], cells=[make_cell(rows)],
+             samples=make_samples([0, 3], [0, 0]), data=data_of(CLASSES))  # fmt: skip
+    make_run(tmp_path, "two", labels=[2 - each for each in LABELS], predicted=[2, 0, 0, 1], cells=[make_cell(rows)],
+             samples=make_samples([0, 3], [2, 2]), data=data_of(backwards))  # fmt: skip
+    return [read_run(tmp_path / name) for name in ("one", "two")]
+
+
+def test_runs_that_number_the_classes_differently_are_comparable_and_matched_by_name(pair: list) -> None:
+    check_comparable(pair)
+    first, second = aligned(pair)
+    assert first.predictions.labels.tolist() == second.predictions.labels.tolist() == LABELS
+    assert second.predictions.predicted.tolist() == [0, 2, 2, 1]
+    assert second.predictions.logits.tolist() == pair[1].predictions.logits[:, ::-1].tolist()
+    assert not_shared(pair) == ("the models number the classes differently: matched by name",)
+
+
+def test_rows_of_cells_follow_their_class_and_stay_sorted(pair: list) -> None:
+    before, after = pair[1].cells[0], aligned(pair)[1].cells[0]
+    assert list(zip(after.ids.tolist(), after.classes.tolist(), strict=True)) == [(0, 0), (0, 1), (3, 2)]
+    by_hand = {(0, 0): 1, (0, 1): 0, (3, 2): 2}  # (id, class by name) -> row of the cell as it was
+    for row, key in enumerate(by_hand):
+        assert np.array_equal(after.raw[row], before.raw[by_hand[key]])
+        assert np.array_equal(after.logits[row], before.logits[by_hand[key]][::-1])
+    assert aligned(pair)[1].samples.labels.tolist() == [0, 0]
+
+
+def test_runs_with_the_same_classes_come_back_as_they_are(pair: list) -> None:
+    assert aligned([pair[0], pair[0]]) == [pair[0], pair[0]]
+    assert not_shared([pair[0], pair[0]]) == ()
+
+
+def test_a_class_that_only_one_model_knows_is_never_the_others_answer(tmp_path: Path, pair: list) -> None:
+    from run_factory import make_logits
+
+    from bench.store import PREDICTIONS, write_npz
+
+    folder = make_run(tmp_path, "wide", labels=LABELS, predicted=[1, 1, 2, 0], data=data_of((*CLASSES, "owl")))
+    logits = np.concatenate([make_logits([1, 1, 2, 0]), [[9], [0], [0], [0]]], axis=1).astype(np.float32)
+    write_npz(folder / PREDICTIONS, {"ids": np.arange(4), "labels": np.array(LABELS), "logits": logits})
+    wide = read_run(folder)
+    check_comparable([pair[0], wide])
+    first, second = aligned([pair[0], wide])
+    assert softmax(first.predictions.logits)[:, 3].tolist() == [0] * 4
+    assert (first.predictions.predicted.tolist(), second.predictions.predicted.tolist()) == ([1, 1, 2, 0], [3, 1, 2, 0])
+    assert "3 classes shared by models of 3 and 4" in not_shared([pair[0], wide])[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "same"), [({"files": "f"}, True), ({"files": "g"}, False), ({"files": ""}, False), ({}, False)]
+)
+def test_pictures_of_another_size_are_the_same_when_their_files_are(
+    tmp_path: Path, more: dict[str, object], same: bool
+) -> None:
+    small = data_of(CLASSES, files="f" if more.get("files") != "" else "", size=32)
+    large = data_of(CLASSES, **more, size=64) | {"digest": "e" * 64}
+    folders = [
+        make_run(tmp_path, name, labels=LABELS, predicted=LABELS, data=data)
+        for name, data in (("a", small), ("b", large))
+    ]
+    runs = [read_run(folder) for folder in folders]
+    if same:
+        check_comparable(runs)
+        assert not_shared(runs) == ("pictures of 32 and 64 pixels an edge",)
+    else:
+        with pytest.raises(DataError, match="made on different data"):
+            check_comparable(runs)
+
+
+def test_models_of_other_classes_sizes_and_layers_stand_on_one_page(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "data", tiny_data(train=4, test=6))
+    torch.manual_seed(0)
+    torch.save(Two(6).state_dict(), tmp_path / "two.pth")
+    torch.save(TinyNet(4).state_dict(), tmp_path / "tiny.pth")
+    shared = ("--data", str(data), "--mean", "0.25", "--std", "0.2")
+    two = call("adopt", "--weights", str(tmp_path / "two.pth"), "--model", f"{NETS}:build", "--image-size", "20",
+               "--classes", "owl,two,one,three,four,eel", *shared, "--run", "two", runs=tmp_path / "runs")  # fmt: skip
+    tiny = call("adopt", "--weights", str(tmp_path / "tiny.pth"), "--model", TINY_FILE, *shared, "--run", "tiny",
+                runs=tmp_path / "runs")  # fmt: skip
+    assert (two.exit_code, tiny.exit_code) == (0, 0), two.stderr + tiny.stderr
+    result = call("compare", "tiny", "two", "--layer", "layer4", "--layer", "a", "--json", runs=tmp_path / "runs")
+    assert result.exit_code == 0, result.stderr
+    twin = json.loads(Path(json.loads(result.stdout)["twin"]).read_text())
+    assert {(cell["run"], cell["layer"]) for cell in twin["cells"]} == {(0, "layer4"), (1, "a")}
+    assert all(cell["missing"] == 0 for cell in twin["cells"])
+    assert twin["classes"] == ["four", "one", "three", "two", "owl", "eel"]
+    words = " | ".join(badge["text"] for badge in twin["badges"] if not badge["ok"])
+    for each in ("4 classes shared by models of 4 and 6", "pictures of 32 and 20 pixels", "layer4 · a"):
+        assert each in words
+    by_name = {item["file"].split("/")[1]: twin["classes"][item["true"]] for item in twin["gallery"]}
+    assert all(folder == name for folder, name in by_name.items())
+
+
+def test_a_run_without_any_of_the_layers_shows_its_own_and_says_so(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "data", tiny_data(train=4, test=4))
+    torch.save(Two(4).state_dict(), tmp_path / "two.pth")
+    torch.save(TinyNet(4).state_dict(), tmp_path / "tiny.pth")
+    for name, model in (("two", f"{NETS}:build"), ("tiny", TINY_FILE)):
+        words = ("--weights", str(tmp_path / f"{name}.pth"), "--model", model, "--data", str(data), "--std", "0.2")
+        assert call("adopt", *words, "--run", name, runs=tmp_path / "runs").exit_code == 0
+    result = call("compare", "tiny", "two", "--layer", "layer4", runs=tmp_path / "runs")
+    assert result.exit_code == 0, result.stderr
+    assert "run 'two' has none of the layers layer4: its own a, b are shown" in result.stderr
+    none = call("compare", "tiny", "two", "--layer", "nowhere", runs=tmp_path / "runs")
+    assert none.exit_code == 2 and "'nowhere' is not a layer" in none.stderr

@@ -1,0 +1,264 @@
+"""Checkpoints of other programs: opened without running them, unwrapped, their keys renamed, poor matches refused."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from classic_train import Net
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bench.contracts import ModelSpec
+from bench.errors import MissingError, StoreError, UsageError
+from bench.foreign import best_match, checked_match, convert_pickle, read_foreign
+from bench.registry import Registry, discover
+
+
+@pytest.fixture(scope="module")
+def models() -> Registry[ModelSpec]:
+    return discover("model", ModelSpec)
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    """Of the classic script's net, with every entry its own values."""
+    torch.manual_seed(0)
+    net = Net()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return dict(net.state_dict())
+
+
+SMALL = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
+
+
+def saved(path: Path, value: object) -> Path:
+    torch.save(value, path)
+    return path
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return list(first) == list(second) and all(torch.equal(first[key], second[key]) for key in first)
+
+
+# --- reading -------------------------------------------------------------------------------------------------
+
+WRAPPED: dict[str, Any] = {
+    "plain": SMALL,
+    "ordered": OrderedDict(SMALL),
+    "state_dict": {"state_dict": SMALL, "epoch": 3},
+    "net": {"net": SMALL, "acc": 93.5, "epoch": 199},
+    "model in a model": {"model": {"state_dict": SMALL}, "lr": 0.1},
+    "another name": {"my_weights": SMALL, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}},
+    "a value beside the tensors": {**SMALL, "b": torch.zeros(1), "epoch": 3},
+}
+
+
+@pytest.mark.parametrize("how", WRAPPED)
+def test_weights_are_found_in_any_of_the_usual_wrappers(tmp_path: Path, how: str) -> None:
+    found = read_foreign(saved(tmp_path / "w.pth", WRAPPED[how])).state
+    assert equal({key: found[key] for key in SMALL}, SMALL)
+
+
+def test_what_the_file_says_beside_its_weights_is_kept(tmp_path: Path) -> None:
+    found = read_foreign(saved(tmp_path / "w.pth", WRAPPED["net"]))
+    assert (found.wrapped, dict(found.said)) == (("net",), {"acc": 93.5, "epoch": 199})
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    save_file(SMALL, tmp_path / "w.safetensors")
+    assert sorted(read_foreign(tmp_path / "w.safetensors").state) == sorted(SMALL)
+
+
+class Trap:
+    """Writes a file when it is unpickled the usual way."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.write_text, (self.path, "run")
+
+
+def truncated(path: Path) -> Path:
+    saved(path, SMALL)
+    path.write_bytes(path.read_bytes()[:-300])
+    return path
+
+
+def empty(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def script(path: Path) -> Path:
+    torch.jit.script(nn.Linear(2, 2)).save(str(path))
+    return path
+
+
+def text(path: Path) -> Path:
+    path.write_text("these are no weights\n")
+    return path
+
+
+DAMAGED = {
+    "truncated": (truncated, "no whole checkpoint"),
+    "text": (text, "no whole checkpoint"),
+    "empty": (empty, "no whole checkpoint"),
+    "missing": (lambda path: path, "no file"),
+    "TorchScript": (script, "TorchScript archive"),
+    "no tensors": (lambda path: saved(path, {"epoch": 3, "lr": 0.1}), "holds no weights: epoch, lr"),
+    "a number": (lambda path: saved(path, 3), "holds no weights: a int"),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_a_file_without_whole_weights_is_refused_by_name(tmp_path: Path, how: str) -> None:
+    make, words = DAMAGED[how]
+    path = make(tmp_path / "w.pth")
+    with pytest.raises(StoreError, match=words) as error:
+        read_foreign(path)
+    assert str(path) in error.value.message and error.value.try_
+
+
+def test_truncated_safetensors_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(SMALL, path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(StoreError, match="no whole safetensors file"):
+        read_foreign(path)
+
+
+# --- full pickles --------------------------------------------------------------------------------------------
+
+
+def full_pickle(path: Path, **more: object) -> tuple[Path, nn.Module]:
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
+    net[1].running_mean.normal_()
+    torch.save({"model": net, **more} if more else net, path)
+    return path, net
+
+
+def test_a_full_pickle_is_refused_with_the_command_that_converts_it(tmp_path: Path) -> None:
+    path, _ = full_pickle(tmp_path / "full.pth")
+    with pytest.raises(StoreError, match=r"pickles more than tensors \(torch\.nn\.modules") as error:
+        read_foreign(path)
+    assert error.value.try_.startswith(f"bench adopt --weights {path} --convert ")
+    assert error.value.try_.split()[5].removesuffix(",").endswith("full-weights.safetensors")
+
+
+@pytest.mark.parametrize("more", [{}, {"args": argparse.Namespace(lr=0.1), "best": object, "epoch": 3}])
+def test_converting_takes_out_the_state_dict_of_a_pickled_module(tmp_path: Path, more: dict[str, object]) -> None:
+    path, net = full_pickle(tmp_path / "full.pth", **more)
+    out = tmp_path / "out.safetensors"
+    wanted = net.state_dict()
+    assert convert_pickle(path, out) == len(wanted)
+    found = load_file(out)
+    assert sorted(found) == sorted(wanted)
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_converting_runs_nothing_of_the_file(tmp_path: Path, legacy: bool) -> None:
+    trap, out = tmp_path / "ran", tmp_path / "out.safetensors"
+    value = {"state_dict": SMALL, "trap": Trap(trap), "more": [Trap(trap)]}
+    torch.save(value, tmp_path / "evil.pth", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(StoreError, match="pickles more than tensors"):
+        read_foreign(tmp_path / "evil.pth")
+    assert convert_pickle(tmp_path / "evil.pth", out) == len(SMALL)
+    assert equal(dict(sorted(load_file(out).items())), dict(sorted(SMALL.items())))
+    assert not trap.exists()
+
+
+def test_the_trap_of_these_tests_would_have_run(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Trap(tmp_path / "ran")))
+    assert (tmp_path / "ran").read_text() == "run"
+
+
+def test_converting_takes_no_file_that_is_there_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    path, _ = full_pickle(tmp_path / "full.pth")
+    (tmp_path / "out.safetensors").write_text("mine")
+    with pytest.raises(UsageError, match="is there already"):
+        convert_pickle(path, tmp_path / "out.safetensors")
+    with pytest.raises(StoreError, match="TorchScript archive"):
+        convert_pickle(script(tmp_path / "s.pt"), tmp_path / "t.safetensors")
+    with pytest.raises(StoreError, match="cannot be read"):
+        convert_pickle(truncated(tmp_path / "t.pth"), tmp_path / "t.safetensors")
+    assert (tmp_path / "out.safetensors").read_text() == "mine"
+    assert not (tmp_path / "t.safetensors").exists()
+
+
+# --- keys ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("cifar_resnet18", ""),
+        ("torchvision_resnet18", ""),
+        ("timm:resnet18@cifar", ""),
+        *(("timm_resnet18", prefix) for prefix in ("module.", "_orig_mod.", "module._orig_mod.", "backbone.")),
+    ],
+)
+def test_the_classic_keys_fit_every_resnet18_and_give_the_classic_logits(
+    models: Registry[ModelSpec], state: dict[str, Tensor], name: str, prefix: str
+) -> None:
+    model = models[name].build(10)
+    match = best_match(model, {prefix + key: value for key, value in state.items()})
+    checked_match(match, name)
+    model.load_state_dict(match.state)
+    classic = Net()
+    classic.load_state_dict(state)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        there, here = classic.eval()(images), model.eval()(images)
+    assert torch.allclose(there, here, rtol=1e-5, atol=1e-5 * float(there.abs().max()))
+
+
+def test_the_keys_of_the_libraries_fit_the_hand_written_net(models: Registry[ModelSpec]) -> None:
+    state = models["timm_resnet18"].build(10).state_dict()
+    match = best_match(models["cifar_resnet18"].build(10), state)
+    assert "downsample is shortcut" in checked_match(match, "cifar_resnet18")[0]
+    assert torch.equal(match.state["linear.weight"], state["fc.weight"])
+    assert torch.equal(match.state["layer2.0.shortcut.1.running_var"], state["layer2.0.downsample.1.running_var"])
+
+
+def test_counters_may_be_missing_and_a_few_entries_unexpected(state: dict[str, Tensor]) -> None:
+    given = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    lines = checked_match(best_match(Net(), {**given, "total_ops": torch.zeros(1)}), "net")
+    assert any("1 unexpected (total_ops); left alone" in line for line in lines)
+    assert any("20 missing" in line and "not needed" in line for line in lines)
+
+
+POOR: dict[str, Any] = {
+    "missing": (lambda state: {key: state[key] for key in state if key != "layer1.0.conv1.weight"}, "1 missing"),
+    "another net": (lambda state: SMALL, "0 of 122 entries do"),
+    "another head": (lambda state: {**state, "linear.weight": torch.zeros(100, 512), "linear.bias": torch.zeros(100)},
+                     r"2 of another shape \(linear.weight \(100, 512\)"),
+    "another stem": (lambda state: {**state, "conv1.weight": torch.zeros(64, 3, 7, 7)}, r"\(64, 3, 7, 7\)"),
+    "many more": (lambda state: {**state, **{f"x{each}": torch.zeros(1) for each in range(20)}}, "20 unexpected"),
+}  # fmt: skip
+ADVICE = {"another head": "all 100 outputs", "another stem": "without --stem cifar"}
+
+
+@pytest.mark.parametrize("how", POOR)
+def test_a_poor_match_is_refused_with_what_differs(state: dict[str, Tensor], how: str) -> None:
+    change, words = POOR[how]
+    with pytest.raises(MissingError, match=words) as error:
+        checked_match(best_match(Net(), change(state)), "net")
+    assert ADVICE.get(how, "--model") in error.value.try_
+
+
+def test_two_keys_that_would_become_one_are_no_renaming() -> None:
+    net = nn.Sequential(OrderedDict(fc=nn.Linear(2, 2)))
+    state = {"fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2), "linear.weight": torch.ones(2, 2)}
+    assert float(best_match(net, state).state["fc.weight"].sum()) == 0

@@ -1,0 +1,113 @@
+"""Who works when: turns, warm-up, rounds. The clock is a list of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from bench.interleaving import agree, by_round, per_call, play, rounds_that_fit, turns, warm_up
+from bench.timingfile import Sample
+
+
+def test_a_round_goes_forwards_and_backwards_and_the_next_one_the_other_way() -> None:
+    assert turns("AB", 1) == ["A", "B", "B", "A"]
+    assert turns("AB", 2) == ["B", "A", "A", "B"]
+    assert turns("ABC", 1) == ["A", "B", "C", "C", "B", "A"]
+    assert turns("ABC", 2) == ["C", "B", "A", "A", "B", "C"]
+
+
+@pytest.mark.parametrize("names", ["A", "AB", "ABC", "ABCDEFG"])
+@pytest.mark.parametrize("number", [1, 2, 7])
+def test_every_arm_has_two_blocks_a_round_at_the_same_mean_place(names: str, number: int) -> None:
+    order = turns(names, number)
+    places = {name: [place for place, each in enumerate(order) if each == name] for name in names}
+    assert {len(each) for each in places.values()} == {2}
+    assert {sum(each) for each in places.values()} == {len(order) - 1}
+
+
+def drifting(costs: Sequence[float], drift: Callable[[int], float]) -> Callable[[object], tuple[int, list[float]]]:
+    """A machine on which everything takes longer and longer; an arm's work tells how much it costs."""
+    count = iter(range(10_000))
+    return lambda work: (1, [costs[work()] + drift(next(count))])  # type: ignore[operator]
+
+
+def test_a_linear_drift_cancels_in_the_difference_of_any_two_arms() -> None:
+    take = drifting([1.0, 1.1, 1.2], lambda place: 0.05 * place)
+    samples = list(play({"A": lambda: 0, "B": lambda: 1, "C": lambda: 2}, 5, take))
+    a, b, c = (by_round(samples, name) for name in "ABC")
+    assert [y - x for x, y in zip(a, b, strict=True)] == pytest.approx([0.1] * 5)
+    assert [y - x for x, y in zip(a, c, strict=True)] == pytest.approx([0.2] * 5)
+
+
+def test_blocks_without_turns_would_show_the_drift_as_a_difference() -> None:
+    take = drifting([1.0, 1.0], lambda place: 0.05 * place)
+    blocks = [take(work)[1][0] for work in [lambda: 0] * 10 + [lambda: 1] * 10]
+    assert sum(blocks[10:]) / sum(blocks[:10]) > 1.3
+
+
+def test_samples_come_in_run_order_with_their_round() -> None:
+    samples = list(play({"A": lambda: 0, "B": lambda: 1}, 2, drifting([1.0, 2.0], lambda place: 0.0)))
+    assert [(each.arm, each.round) for each in samples] == [
+        ("A", 1), ("B", 1), ("B", 1), ("A", 1), ("B", 2), ("A", 2), ("A", 2), ("B", 2),
+    ]  # fmt: skip
+
+
+def test_the_rate_of_a_round_is_the_mean_of_its_blocks_and_a_block_its_median_call() -> None:
+    assert per_call(Sample("A", 1, 10, (1.0, 2.0, 9.0))) == 0.2
+    samples = [Sample("A", 0, 1, (99.0,)), Sample("A", 1, 1, (1.0,)), Sample("B", 1, 1, (7.0,)),
+               Sample("A", 1, 2, (6.0,)), Sample("A", 2, 1, (5.0,))]  # fmt: skip
+    assert by_round(samples, "A") == [2.0, 5.0]
+
+
+# --- warm-up ------------------------------------------------------------------------------------------------
+
+
+def machine(times: Sequence[float]) -> tuple[Callable[[object], tuple[int, list[float]]], Callable[[], float]]:
+    """Blocks that take these seconds, and the clock they pass on."""
+    left: Iterator[float] = iter(times)
+    now = [0.0]
+
+    def take(work: object) -> tuple[int, list[float]]:
+        seconds = next(left)
+        now[0] += seconds
+        return 1, [seconds]
+
+    return take, lambda: now[0]
+
+
+def test_a_warm_up_ends_when_two_blocks_in_succession_agree() -> None:
+    take, clock = machine([3.0, 1.0, 1.5, 1.01, 1.0, 1.0])
+    found = warm_up("A", lambda: None, take, clock=clock)
+    assert found.settled
+    assert [each.seconds[0] for each in found.samples] == [3.0, 1.0, 1.5, 1.01, 1.0]
+    assert {each.round for each in found.samples} == {0}
+    assert found.seconds == 1.0
+
+
+def test_a_warm_up_of_ten_seconds_is_marked_unsettled_and_kept() -> None:
+    take, clock = machine([1.0, 2.0] * 20)
+    found = warm_up("A", lambda: None, take, clock=clock)
+    assert not found.settled
+    assert sum(each.seconds[0] for each in found.samples) == 10.0
+    assert len(found.samples) == 7
+
+
+def test_a_block_longer_than_the_warm_up_is_taken_once() -> None:
+    take, clock = machine([30.0, 30.0])
+    found = warm_up("A", lambda: None, take, clock=clock)
+    assert (found.settled, len(found.samples)) == (False, 1)
+
+
+def test_blocks_agree_within_two_percent() -> None:
+    assert agree(1.0, 1.019)
+    assert agree(1.019, 1.0)
+    assert not agree(1.0, 1.021)
+
+
+@pytest.mark.parametrize(
+    ("budget", "asked", "rounds"),
+    [(100.0, 12, 10), (1000.0, 12, 12), (1.0, 12, 6), (-5.0, 12, 6), (1.0, 3, 3), (65.0, 12, 6)],
+)
+def test_rounds_shrink_to_fit_a_budget_and_never_under_six(budget: float, asked: int, rounds: int) -> None:
+    assert rounds_that_fit(asked, 6, seconds_a_round=10.0, budget=budget) == rounds

@@ -1,0 +1,86 @@
+"""The page of one's own pictures in Chromium: it loads nothing, runs nothing, and can be read by everybody."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from page_factory import HOSTILE
+from PIL import Image
+from test_pages_browser import browser, pytestmark
+
+from bench.pictureviews import PictureMap, PicturesPage, PictureView
+from bench.postprocess import postprocess
+from bench.reports.pictures import OPACITY, SHOWN, render_pictures
+
+assert browser
+assert pytestmark
+
+
+def webp(size: tuple[int, int]) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", size, "teal").save(file, "WEBP")
+    return file.getvalue()
+
+
+def map_of(levels: np.ndarray, **changes: Any) -> PictureMap:
+    facts: dict[str, Any] = {
+        "explainer": "captum", "layer": "layer4", "target": "cat", "finished": False, "height": 2, "width": 2,
+        "low": -1.0, "high": 2.0, "levels": levels.astype(np.uint8).tobytes(), "status": "ok",
+    }  # fmt: skip
+    return PictureMap(**{**facts, **changes})
+
+
+def page_of(*maps: PictureMap, file: str = "cat.png") -> PicturesPage:
+    pixels = np.full((8, 8, 3), 128, dtype=np.uint8).tobytes()
+    one = PictureView(file, 40, 30, ("nothing",), webp((40, 30)), 8, pixels, (("cat", 0.9), ("dog", 0.1)), maps)
+    return PicturesPage(1, "cat.png: cat", "2026-11-21T02:52:00+00:00", "run", "net", (one,), "words", (("a", "b"),))
+
+
+LEVELS = np.array([0, 85, 170, 255])
+
+
+def test_a_map_is_coloured_as_the_one_post_processing_says() -> None:
+    from bench.reports.pictures import _heat
+
+    raw = torch.tensor([[-1.0, 0.0], [1.0, 2.0]], dtype=torch.float64)
+    from matplotlib import colormaps
+
+    assert np.allclose(_heat(map_of(LEVELS)), colormaps["viridis"](postprocess(raw, SHOWN).numpy())[..., :3])
+    assert 0 < OPACITY < 1
+
+
+def test_a_map_without_anything_to_draw_is_words() -> None:
+    text = render_pictures(page_of(map_of(LEVELS * 0, status="dead"), map_of(LEVELS, status="non-finite")))
+    assert "no positive value" in text and "not finite" in text
+
+
+def test_the_same_page_gives_the_same_text() -> None:
+    assert render_pictures(page_of(map_of(LEVELS))) == render_pictures(page_of(map_of(LEVELS)))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_asks_for_nothing_fits_any_width_and_axe_finds_nothing(
+    browser: Any, tmp_path: Path, scheme: str, width: int
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    hostile = page_of(*[map_of(LEVELS, target=name, layer="x" * 80) for name in HOSTILE], file="f" * 300 + HOSTILE[1])
+    (tmp_path / "index.html").write_text(render_pictures(hostile), encoding="utf-8")
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    tab, asked = context.new_page(), []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: asked.append(message.text))
+    tab.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    tab.goto((tmp_path / "index.html").as_uri())
+    assert [each for each in asked if not each.startswith(("file:", "data:"))] == []
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    assert tab.locator("script").count() == 0
+    assert [(one["id"], one["nodes"][0]["html"]) for one in Axe().run(tab).response["violations"]] == []
+    context.close()

@@ -1,0 +1,118 @@
+"""The machine around a timing: that somebody else worked on it is noticed."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from timing_factory import QUIET
+
+from bench import surroundings
+from bench.surroundings import Ticks, busy_words, core_clocks, gpu_state, host, moment, others_share, ticks
+from bench.timingfile import Moment
+
+
+def test_ticks_are_busy_without_idle_and_guests_are_not_counted_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = tmp_path / "stat"
+    #                    user nice system idle iowait irq softirq steal guest guest_nice
+    stat.write_text("cpu  100    0     50  800     50   0       0    10    70          0\ncpu0 1 2 3\n")
+    monkeypatch.setattr(surroundings.os, "sysconf", lambda name: 10)
+    found = ticks(stat)
+    assert found is not None
+    assert (found.busy, found.total) == (16.0, 101.0)
+
+
+def test_without_proc_stat_nothing_is_known(tmp_path: Path) -> None:
+    assert ticks(tmp_path / "none") is None
+    (tmp_path / "odd").write_text("cpu 1 2 3\n")
+    assert ticks(tmp_path / "odd") is None
+
+
+def test_the_share_of_others_is_what_the_cores_did_less_what_this_process_did() -> None:
+    # ten seconds on two cores: 18 s busy, of which 15 are ours
+    assert others_share(Ticks(100, 1000, 50), Ticks(118, 1020, 65)) == pytest.approx(3 / 20)
+    assert others_share(Ticks(0, 0, 0), Ticks(5, 10, 6)) == 0.0  # ticks are coarse
+    assert others_share(None, Ticks(1, 2, 0)) is None
+    assert others_share(Ticks(1, 2, 0), Ticks(1, 2, 0)) is None
+
+
+def test_a_busy_machine_is_noticed_by_what_others_took() -> None:
+    assert busy_words(0.34, QUIET, cores=2) == "the machine was busy: others took 34% of it during the rounds"
+    assert busy_words(0.04, Moment((9.0, 9.0, 9.0), None, None, None), cores=2) == ""  # it was over before the rounds
+
+
+def test_where_that_is_not_known_the_load_before_tells() -> None:
+    assert "load 1.5 on 2 cores" in busy_words(None, Moment((1.5, 0.0, 0.0), None, None, None), cores=2)
+    assert busy_words(None, QUIET, cores=2) == ""
+    assert busy_words(None, Moment(None, None, None, None), cores=2) == ""
+
+
+def test_clocks_are_read_from_every_core(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor : 0\ncpu MHz\t\t: 2600.5\nprocessor : 1\ncpu MHz\t\t: 1200\n")
+    assert core_clocks(info) == (2600.5, 1200.0)
+    info.write_text("nothing")
+    assert core_clocks(info) is None
+
+
+def test_the_host_is_told_apart_and_not_named() -> None:
+    assert len(host()) == 12
+    assert platform.node() == "" or platform.node() not in host()
+    assert host() == host()
+
+
+def test_a_processor_has_no_gpu_state() -> None:
+    assert gpu_state(torch.device("cpu")) is None
+    assert moment(torch.device("cpu")).gpu is None
+
+
+class Driver:
+    """What nvidia-ml-py offers."""
+
+    class NVMLError(Exception):
+        pass
+
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails, self.open = fails, 0
+
+    def nvmlInit(self) -> None:
+        if self.fails:
+            raise self.NVMLError
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:
+        self.open -= 1
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetClockInfo(self, handle: int, which: int) -> int:
+        return 1000 * which
+
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
+        return 345_000
+
+    def nvmlDeviceGetTemperature(self, handle: int, which: int) -> int:
+        return 51
+
+
+def test_a_gpu_tells_clocks_power_and_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    found = gpu_state(torch.device("cuda", 0))
+    assert found == {"clock_mhz": 1000.0, "memory_clock_mhz": 2000.0, "power_w": 345.0, "temperature_c": 51.0}
+    assert driver.open == 0
+
+
+def test_a_driver_that_does_not_answer_or_is_not_there_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Driver(fails=True))
+    assert gpu_state(torch.device("cuda", 0)) is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert gpu_state(torch.device("cuda", 0)) is None

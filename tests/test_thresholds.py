@@ -1,0 +1,96 @@
+"""`--fail-if`: what can be read, what is offered for what cannot, and what is undecided."""
+
+from __future__ import annotations
+
+import pytest
+from timing_factory import make_timing
+
+from bench.errors import UsageError
+from bench.thresholds import Threshold, broken, judge, parse_threshold
+
+NAMES = ("forward[a]", "forward[b]", "explain[a,captum,layer3]", "explain[a,gradcam,layer3]", "forward[my.py:NET]")
+STEADY = {"a": [0.040] * 12, "b": [0.050, 0.051, 0.049, 0.050] * 3}  # 100 and 80 images/s
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("forward[a] < 100", ("forward[a]", "<", 100.0, "")),
+        ("forward[a]>.5e2", ("forward[a]", ">", 50.0, "")),
+        (" forward[a] < 0.9 * forward[b] ", ("forward[a]", "<", 0.9, "forward[b]")),
+        ("forward[a] < forward[b]", ("forward[a]", "<", 1.0, "forward[b]")),
+        ("explain[a, captum, layer3] < 0.9*explain[a, gradcam, layer3]",
+         ("explain[a,captum,layer3]", "<", 0.9, "explain[a,gradcam,layer3]")),
+        ("forward[my.py:NET] > 3", ("forward[my.py:NET]", ">", 3.0, "")),
+    ],
+)  # fmt: skip
+def test_one_comparison_of_a_rate_is_read(text: str, found: tuple[str, str, float, str]) -> None:
+    read = parse_threshold(text, NAMES)
+    assert (read.left, read.sign, read.limit, read.right) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "forward[a]", "forward[a] = 3", "forward[a] <= 3", "3 < forward[a]", "forward[a] < 2 * 3", "forward[a] < -3",
+     "forward[a] < 1 < 2", "forward[a] < 3 forward[b]", "0.9 * forward[a] < forward[b]", "forward[a] < nan",
+     "forward[a] < 1 and forward[b] < 2", "forward[a < 3", "forward < 3"],
+)  # fmt: skip
+def test_anything_else_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError, match="cannot read the threshold") as caught:
+        parse_threshold(text, NAMES)
+    assert "forward[" in caught.value.try_
+
+
+def test_an_arm_that_is_not_timed_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(UsageError, match=r"did you mean 'explain\[a,captum,layer3\]'") as caught:
+        parse_threshold("forward[a] < 2 * explain[a,capum,layer3]", NAMES)
+    assert "forward[b]" in caught.value.try_
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("forward[a] < 110", "holds"),
+        ("forward[a] < 90", "does not hold"),
+        ("forward[a] > 90", "holds"),
+        ("forward[b] < 80", "undecided"),
+        ("forward[b] > 80", "undecided"),
+        ("forward[b] < 0.9 * forward[a]", "holds"),
+        ("forward[b] < 0.7 * forward[a]", "does not hold"),
+        ("forward[b] < 0.8 * forward[a]", "undecided"),
+        ("forward[a] > 1.1 * forward[b]", "holds"),
+        ("forward[a] < forward[b]", "does not hold"),
+    ],
+)
+def test_a_threshold_inside_the_interval_is_undecided(text: str, outcome: str) -> None:
+    timing = make_timing(STEADY)
+    judged = judge(parse_threshold(text, [arm.name for arm in timing.arms]), timing)
+    assert judged.outcome == outcome
+    assert "interval" in judged.words
+
+
+def test_the_interval_is_printed_with_its_figures() -> None:
+    timing = make_timing(STEADY)
+    judged = judge(Threshold("t", "forward[b]", "<", 1.0), timing)
+    assert judged.words == "forward[b] is 80.0 images/s, interval 78.4 to 81.6"
+
+
+def test_five_rounds_decide_nothing() -> None:
+    judged = judge(Threshold("t", "forward[a]", "<", 1e9), make_timing({"a": [0.04] * 5}))
+    assert judged.outcome == "undecided"
+    assert "n too small" in judged.words
+
+
+def test_an_arm_that_is_too_noisy_decides_nothing() -> None:
+    judged = judge(Threshold("t", "forward[a]", "<", 1e9), make_timing({"a": [0.04, 0.08] * 6}))
+    assert judged.outcome == "undecided"
+    assert "spread" in judged.words
+
+
+def test_what_is_undecided_fails_only_when_strict() -> None:
+    timing = make_timing(STEADY)
+    texts = ("forward[a] < 110", "forward[b] < 80", "forward[a] < 90")
+    judged = [judge(parse_threshold(text, [arm.name for arm in timing.arms]), timing) for text in texts]
+    assert [each.threshold.text for each in broken(judged, strict=False)] == ["forward[a] < 110"]
+    assert [each.threshold.text for each in broken(judged, strict=True)] == ["forward[a] < 110", "forward[b] < 80"]

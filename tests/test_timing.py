@@ -1,0 +1,434 @@
+"""`bench time` as a whole, on a small net: what is printed, stored and refused. No test asserts a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+from test_cli import call
+from timing_factory import make_timing, samples_of
+from tiny import RESIDUAL_FILE, TINY_FILE
+
+import bench
+from bench import footprint, interleaving, measuring, timing
+from bench.arms import Arm, Request, Subject, batch_of
+from bench.arms import copy_arm as real_copy
+from bench.cli import timing as commands
+from bench.contracts import Silence
+from bench.counting import Counted
+from bench.errors import UsageError
+from bench.footprint import peak_of_process
+from bench.interleaving import Take, WarmUp, Work, turns
+from bench.results import Facts, arm_timing, baseline_of
+from bench.surroundings import Ticks
+from bench.timing import Settings, Workshop, make_workshop
+from bench.timingfile import newest_timing, read_timing
+
+assert commands  # they register themselves
+SMALL = ("--batch-size", "4", "--rounds", "6", "--layer", "layer4", "--no-memory")
+
+
+def blocks_of(*seconds: float) -> Callable[[float], Take]:
+    """Blocks of one call each, whose clock shows these seconds in turn, whatever the machine is busy with."""
+    shown = cycle(seconds)
+
+    def take(work: Work) -> tuple[int, list[float]]:
+        work()
+        return 1, [next(shown)]
+
+    return lambda least: take
+
+
+@pytest.fixture(autouse=True)
+def even_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block takes 10 ms, and the large copy is a small one."""
+    monkeypatch.setattr(timing, "taker", blocks_of(0.01))
+    monkeypatch.setattr(timing, "copy_arm", lambda device: real_copy(device, mib=1))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+def timed(runs: Path, *words: str) -> dict[str, Any]:
+    result = call("time", *SMALL, *words, "--json", runs=runs)
+    assert result.exit_code == 0, result.stderr
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+# --- what is printed and stored -----------------------------------------------------------------------------
+
+
+def test_the_json_of_a_timing_holds_to_its_schema_and_so_does_the_file(tmp_path: Path) -> None:
+    answer = timed(tmp_path, "--model", TINY_FILE, "--explainer", "captum,gradcam")
+    schema = json.loads(call("schema", "timing").stdout)
+    stored = json.loads(Path(answer["path"]).read_text())
+    for value in (answer, stored):
+        jsonschema.validate(value, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**stored, "arms": [{**stored["arms"][0], "rate": "fast"}]}, schema)
+    assert {key: answer[key] for key in stored} == stored
+    assert read_timing(Path(answer["path"])).id == stored["id"]
+
+
+def test_every_arm_and_limit_has_two_blocks_in_every_round_in_turns(tmp_path: Path) -> None:
+    answer = timed(tmp_path, "--model", f"{TINY_FILE},{RESIDUAL_FILE}", "--what", "forward,train")
+    arms = ["forward[tiny.py:TINY]", "forward[tiny.py:RESIDUAL]", "train[tiny.py:TINY]", "train[tiny.py:RESIDUAL]"]
+    assert [arm["name"] for arm in answer["arms"][:4]] == arms
+    names = [each["arm"] for each in answer["samples"] if each["round"] == 1]
+    order = names[: len(names) // 2]
+    assert set(arms) < set(order)
+    for number in range(1, 7):
+        played = [each["arm"] for each in answer["samples"] if each["round"] == number]
+        assert played == turns(order, number)
+    assert {arm["n"] for arm in answer["arms"]} == {6}
+
+
+def test_warm_up_samples_are_kept_and_an_unsettled_arm_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
+    assert all(arm["settled"] for arm in settled["arms"])
+    assert not any("settle" in note for note in settled["notes"])
+    monkeypatch.setattr(interleaving, "WARM_UP", 0.0)
+    monkeypatch.setattr(timing, "taker", blocks_of(0.01, 0.02, 0.04))
+    answer = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
+    warm = [each["arm"] for each in answer["samples"] if each["round"] == 0]
+    assert sorted(set(warm)) == sorted(arm["name"] for arm in answer["arms"])
+    # no two blocks could agree
+    assert not any(arm["settled"] for arm in answer["arms"])
+    assert any(note.startswith("did not settle") for note in answer["notes"])
+
+
+def test_explainers_are_timed_on_the_baseline_model_as_shipped_and_for_the_same_artefact(tmp_path: Path) -> None:
+    answer = timed(
+        tmp_path, "--model", f"{TINY_FILE},{RESIDUAL_FILE}", "--what", "explain", "--explainer",
+        "gradcam,captum,reference,captum_shipped", "--baseline", "tiny.py:RESIDUAL", "--baseline", "captum",
+    )  # fmt: skip
+    arms = {arm["name"]: arm for arm in answer["arms"]}
+    on = "tiny.py:RESIDUAL"
+    assert [name for name in arms if "[tiny" in name] == [
+        f"explain[{on},gradcam,layer4]", f"shipped[{on},gradcam,layer4]",
+        f"explain[{on},captum,layer4]", f"shipped[{on},captum,layer4]",
+        f"explain[{on},reference,layer4]", f"shipped[{on},reference,layer4]",
+        f"explain[{on},captum_shipped,layer4]",
+    ]  # fmt: skip
+    assert arms[f"explain[{on},captum,layer4]"]["ratio"] is None
+    assert arms[f"explain[{on},gradcam,layer4]"]["ratio"]["baseline"] == f"explain[{on},captum,layer4]"
+    assert arms[f"shipped[{on},gradcam,layer4]"]["ratio"]["baseline"] == f"shipped[{on},captum,layer4]"
+    floor = arms[f"explain[{on},captum,layer4]"]["floor_gflop"]
+    assert 0 < floor <= arms[f"explain[{on},reference,layer4]"]["gflop"] * 1.0001
+    assert floor < arms[f"shipped[{on},gradcam,layer4]"]["gflop"]
+
+
+def test_the_plan_comes_before_anything_is_timed_and_the_path_last(tmp_path: Path) -> None:
+    result = call("time", *SMALL, "--model", TINY_FILE, "--what", "forward", runs=tmp_path)
+    assert result.exit_code == 0, result.stderr
+    plan = result.stderr.splitlines()[0]
+    assert plan.startswith("1 arm in up to 6 rounds forwards and backwards, batch 4")
+    assert ": about " in plan
+    path = Path(result.stdout.splitlines()[-1])
+    assert path.parent == (tmp_path / "timing").resolve()
+    assert "baseline" in result.stdout
+
+
+def test_a_timing_of_one_run_lies_in_its_folder_and_of_several_beside_them(tmp_path: Path) -> None:
+    from tiny import tiny_data, write_images
+
+    data = str(write_images(tmp_path / "data", tiny_data(train=8, test=4)))
+    for run in ("one", "two"):
+        call("train", "--model", TINY_FILE, "--data", data, "--run", run, "--epochs", "1", "--batch-size", "8",
+             "--lr", "0.05", "--val", "0", runs=tmp_path)  # fmt: skip
+    alone = timed(tmp_path, "--run", "one", "--what", "forward")
+    assert Path(alone["path"]).parent == (tmp_path / "one" / "timing").resolve()
+    assert len(alone["models"]["one"]["checkpoint"]) == 64
+    both = timed(tmp_path, "--run", "one,two", "--what", "forward")
+    assert Path(both["path"]).parent == (tmp_path / "timing").resolve()
+    assert [arm["name"] for arm in both["arms"]][:2] == ["forward[one]", "forward[two]"]
+    newest = newest_timing(
+        tmp_path, tmp_path / "one", models={"one": alone["models"]["one"]["checkpoint"], "two": None}
+    )
+    assert newest is not None
+    assert newest.id == both["id"]
+
+
+def test_the_public_function_is_the_one_the_command_line_calls(tmp_path: Path) -> None:
+    place = bench.api.Workplace(runs=tmp_path)  # type: ignore[attr-defined]
+    done = bench.measure(TINY_FILE, what="forward", batch_size=2, rounds=6, memory=False, workplace=place)
+    assert done.timing.arm("forward[tiny.py:TINY]") is not None
+    assert done.path.is_file()
+
+
+# --- thresholds ---------------------------------------------------------------------------------------------
+
+
+def test_a_threshold_that_broke_ends_with_3_and_prints_the_interval(tmp_path: Path) -> None:
+    result = call("time", *SMALL, "--model", TINY_FILE, "--what", "forward", "--fail-if",
+                  "forward[tiny.py:TINY] > 0.001", runs=tmp_path)  # fmt: skip
+    assert result.exit_code == 3
+    assert "holds: forward[tiny.py:TINY] is" in result.stderr
+    assert "interval" in result.stderr
+    assert result.stdout.splitlines()[-1].endswith(".json")
+
+
+@pytest.mark.parametrize(("strict", "code"), [((), 0), (("--strict",), 3)])
+def test_what_five_rounds_cannot_decide_fails_only_when_strict(
+    tmp_path: Path, strict: tuple[str, ...], code: int
+) -> None:
+    result = call("time", "--batch-size", "2", "--rounds", "5", "--no-memory", "--model", TINY_FILE, "--what",
+                  "forward", "--fail-if", "forward[tiny.py:TINY] > 0.001", *strict, runs=tmp_path)  # fmt: skip
+    assert result.exit_code == code
+    assert "undecided" in result.stdout + result.stderr
+    assert "n too small" in result.stdout
+
+
+# --- what is refused before anything is timed ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--fail-if", "forward[tiny.py:TIMY] < 3"), "did you mean 'forward[tiny.py:TINY]'"),
+        (("--fail-if", "fast"), "cannot read the threshold"),
+        (("--what", "forwrd"), "did you mean 'forward'"),
+        (("--baseline", "captun"), "did you mean 'captum'"),
+        (("--budget", "soon"), "--budget soon is no time"),
+        (("--budget", "0"), "--budget 0 is no time"),
+        (("--rounds", "0"), "--rounds 0 is below 1"),
+        (("--batch-size", "0"), "--batch-size 0 is below 1"),
+        (("--layer", "layer44"), "did you mean 'layer4"),
+        (("--explainer", "captun"), "did you mean 'captum'"),
+        (("--model", TINY_FILE), "two models are called 'tiny.py:TINY'"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_timed(
+    words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(self: Workshop) -> None:
+        raise AssertionError("timed")
+
+    monkeypatch.setattr(Workshop, "measure", never)
+    base = ("time", "--model", TINY_FILE, *words)
+    if message.startswith("two models"):
+        copy = tmp_path / "tiny.py"
+        copy.write_text(Path(TINY_FILE.rpartition(":")[0]).read_text())
+        base = ("time", "--model", f"{TINY_FILE},{copy}:TINY")
+    result = call(*base, runs=tmp_path)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "try:" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [((), ("layer3",)), (("all",), ("layer2", "layer3", "layer4")), (("layer4.1", "layer4.1"), ("layer4.1",))],
+)
+def test_layers_are_the_last_but_one_or_all_or_those_named(named: tuple[str, ...], found: tuple[str, ...]) -> None:
+    assert measuring._layers(named, ("layer2", "layer3", "layer4")) == found
+    assert measuring._layers((), ("only",)) == ("only",)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("300", 300), ("90s", 90), ("5m", 300), ("2 min", 120), ("0.5h", 1800), (7, 7)]
+)
+def test_a_budget_is_read_in_seconds_minutes_and_hours(text: str | float, seconds: float) -> None:
+    assert measuring.seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5 mins", "-5m", "m", "5m30s"])
+def test_another_budget_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no time"):
+        measuring.seconds_of(text)
+
+
+# --- the machine --------------------------------------------------------------------------------------------
+
+
+def test_that_the_machine_was_busy_is_said_and_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = iter([Ticks(0, 100, 0), Ticks(10, 110, 4)])
+    monkeypatch.setattr(timing, "ticks", lambda: next(readings))
+    answer = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
+    assert answer["others"] == pytest.approx(0.6)
+    assert answer["notes"][0] == "the machine was busy: others took 60% of it during the rounds"
+
+
+def test_a_quiet_machine_gets_no_such_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = iter([Ticks(0, 100, 0), Ticks(4, 110, 4)])
+    monkeypatch.setattr(timing, "ticks", lambda: next(readings))
+    answer = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
+    assert answer["others"] == 0.0
+    assert not any("busy" in note for note in answer["notes"])
+
+
+def test_the_random_state_of_torch_is_put_back(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    timed(tmp_path, "--model", TINY_FILE, "--what", "train")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+# --- budget and memory, with a clock of numbers -------------------------------------------------------------
+
+
+def shop(settings: Settings, said: list[str]) -> Workshop:
+    class Ears(Silence):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+        warn = say
+
+    net = torch.nn.Identity()
+    arms = {"a": Arm(Request("forward", "a"), lambda: None, None, 1)}
+    return Workshop(torch.device("cpu"), settings, Ears(), arms, {}, {}, {}, {"a": Subject("a", "a", net, 32)},
+                    clock=lambda: 20.0)  # fmt: skip
+
+
+def warm(seconds: float) -> Mapping[str, Any]:
+    return {"a": WarmUp((), True, seconds)}
+
+
+def test_rounds_shrink_to_what_the_budget_leaves_after_the_warm_up() -> None:
+    said: list[str] = []
+    settings = Settings(rounds=12, budget=100.0, memory=False)
+    assert shop(settings, said).fitted(warm(4.0)) == 9  # (100 - 20 s of warm-up - latency) / 8 s a round
+    assert said == ["9 rounds instead of 12, to keep to the budget of 100 s"]
+
+
+def test_six_rounds_are_played_even_over_the_budget_and_that_is_said() -> None:
+    said: list[str] = []
+    assert shop(Settings(rounds=12, budget=30.0, memory=False), said).fitted(warm(4.0)) == 6
+    assert any("go over the budget" in words for words in said)
+
+
+def test_a_fresh_process_tells_its_peak_and_a_larger_batch_a_larger_one() -> None:
+    subject = Subject("tiny", TINY_FILE, torch.nn.Identity(), 32)
+    small = peak_of_process(Request("train", "tiny"), subject, batch_size=1)
+    large = peak_of_process(Request("train", "tiny"), subject, batch_size=4096)
+    assert small is not None
+    assert large is not None
+    assert large - small > 4096 * 3 * 32 * 32 * 4 / 2**20  # at least the batch itself
+
+
+def test_a_process_that_fails_leaves_the_memory_unknown() -> None:
+    subject = Subject("none", "no_such_model", torch.nn.Identity(), 32)
+    assert peak_of_process(Request("forward", "none"), subject, batch_size=1) is None
+    assert footprint.resident_peak() is not None
+
+
+# --- figures ------------------------------------------------------------------------------------------------
+
+
+def test_figures_of_an_arm_are_those_of_its_rounds() -> None:
+    timing = make_timing({"a": [0.04, 0.05, 0.04, 0.08, 0.04, 0.02, 0.04]})
+    arm = timing.arm("forward[a]")
+    assert arm is not None
+    assert (arm.n, arm.rate) == (7, 100.0)  # four images in 0.04 s
+    assert (arm.low, arm.high) == (50.0, 200.0)
+    assert arm.coverage == pytest.approx(1 - 2 / 2**7)
+
+
+def test_a_share_of_the_limit_is_taken_round_by_round() -> None:
+    # the machine is twice as slow in every second round, and so is the arm: the share is the same in all
+    seconds = [0.1, 0.2] * 4
+    product = Arm(Request("product", "fp32"), lambda: None, None, 1000.0, "FLOP")
+    copy = Arm(Request("copy"), lambda: None, None, 500.0, "bytes")
+    own = Arm(Request("forward", "a"), lambda: None, None, 4)
+    samples = samples_of({"forward[a]": seconds, product.name: seconds, copy.name: seconds})
+    found = arm_timing(
+        Facts(own, Counted(flops=250.0, bytes=250.0)), samples, baseline="", batch_size=4, settled=True,
+        limits={product.name: product, copy.name: copy}, mode="",
+    )  # fmt: skip
+    assert found.of_product == pytest.approx(0.25)
+    assert found.of_copy == pytest.approx(0.5)
+    assert found.gflop == pytest.approx(250 / 4 / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("baselines", "model", "explainer"),
+    [((), "a", "gradcam"), (("b",), "b", "gradcam"), (("captum", "b"), "b", "captum"), (("captum",), "a", "captum")],
+)
+def test_models_are_compared_with_a_model_and_explainers_with_an_explainer(
+    baselines: tuple[str, ...], model: str, explainer: str
+) -> None:
+    requests = [Request("forward", "a"), Request("forward", "b"), Request("train", "a"), Request("train", "b")]
+    requests += [
+        Request(what, "a", name, layer)  # type: ignore[arg-type]
+        for name in ("gradcam", "captum")
+        for what in ("explain", "shipped")
+        for layer in ("layer3", "layer4")
+    ]
+    for request in requests:
+        own = request.model if request.what in ("forward", "train") else request.explainer
+        base = model if request.what in ("forward", "train") else explainer
+        found = baseline_of(request, requests, baselines)
+        expected = Request(request.what, base) if not request.layer else Request(request.what, "a", base, request.layer)
+        assert found == ("" if own == base else expected.name)
+
+
+def test_all_arms_are_made_on_one_batch() -> None:
+    from bench.contracts import ModelSpec
+    from bench.registry import discover
+    from bench.weights import build_seeded
+
+    seen: list[int] = []
+    nets = {}
+    for name in (TINY_FILE, RESIDUAL_FILE):
+        net = build_seeded(discover("model", ModelSpec)[name], 4, 0).eval()
+        net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].data_ptr()))
+        nets[name] = Subject(name, name, net, 32)
+    requests = [Request("forward", name) for name in nets]
+    made = make_workshop(requests, nets, {}, device=torch.device("cpu"), settings=Settings(batch_size=3),
+                         progress=Silence())  # fmt: skip
+    seen.clear()
+    for arm in made.arms.values():
+        arm.work()
+    assert len(seen) == 2
+    assert len(set(seen)) == 1
+    assert batch_of(3, 32, torch.device("cpu")).shape == (3, 3, 32, 32)
+
+
+def test_all_explainers_are_those_of_moderate_cost_and_one_that_fails_is_left_out(tmp_path: Path) -> None:
+    plug_in = tmp_path / "own.py"
+    plug_in.write_text(
+        "from bench.contracts import ExplainerSpec\n"
+        "def explain(model, layers, images, targets):\n    raise RuntimeError('not for this model')\n"
+        "BAD = ExplainerSpec(name='bad', explain=explain, source='tests', backend='torch')\n"
+    )
+    from bench.contracts import ExplainerSpec, ModelSpec
+    from bench.registry import Entry, Registry, discover
+    from bench.workplace import Workplace
+
+    chosen = {name: discover("explainer", ExplainerSpec).entries[name] for name in ("captum", "scorecam", "saliency")}
+    entries = {**chosen, "bad": Entry("bad", f"{plug_in}:BAD", "", "tests")}
+
+    class Own(Registry[ExplainerSpec]):
+        def __getitem__(self, name: str) -> ExplainerSpec:
+            return super().__getitem__(f"{plug_in}:BAD" if name == "bad" else name)
+
+    said: list[str] = []
+
+    class Ears(Silence):
+        def warn(self, text: str) -> None:
+            said.append(text)
+
+    place = Workplace(runs=tmp_path / "runs", progress=Ears(), explainers=Own("explainer", entries, ExplainerSpec),
+                      models=discover("model", ModelSpec))  # fmt: skip
+    done = bench.measure(TINY_FILE, what="explain", explainer="all", layer="all", batch_size=2, rounds=6, memory=False,
+                         workplace=place)  # fmt: skip
+    names = {arm.name for arm in done.timing.arms if arm.explainer}
+    on = "tiny.py:TINY"
+    assert f"explain[{on},captum,layer3]" in names
+    assert f"explain[{on},captum,layer4]" in names
+    assert f"explain[{on},saliency,input]" in names
+    assert not any("bad" in name or "scorecam" in name for name in names)
+    assert any(words.startswith(f"explain[{on},bad,layer3] is left out: not for this model") for words in said)
+    with pytest.raises(RuntimeError, match="not for this model"):
+        bench.measure(TINY_FILE, what="explain", explainer="bad", layer="layer4", batch_size=2, workplace=place)

@@ -1,0 +1,128 @@
+"""Timing files: what is stored comes back, the newest is found, and what is not paired is said to be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from timing_factory import make_timing
+
+from bench.errors import StoreError, UsageError
+from bench.store import check_name
+from bench.timingfile import newest_timing, not_paired, read_timing, timing_path, write_timing
+from bench.timingwords import ratio_words, speed_findings, timing_badge
+
+TWO = {"a": [0.04] * 12, "b": [0.05, 0.051, 0.049, 0.05] * 3}
+
+
+def test_a_timing_comes_back_as_it_was_stored_with_every_sample_in_run_order(tmp_path: Path) -> None:
+    timing = make_timing(TWO)
+    path = write_timing(tmp_path, timing)
+    assert path == tmp_path / "timing" / "T1.json"
+    assert read_timing(path) == timing
+    assert [each["arm"] for each in json.loads(path.read_text())["samples"][:5]] == [
+        "forward[a]", "forward[b]", "forward[b]", "forward[a]", "forward[b]",
+    ]  # fmt: skip
+
+
+def test_a_newer_or_damaged_timing_is_refused(tmp_path: Path) -> None:
+    path = write_timing(tmp_path, make_timing(TWO))
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps({**value, "schema": 2}))
+    with pytest.raises(StoreError, match="has schema 2"):
+        read_timing(path)
+    path.write_text(json.dumps({**value, "arms": [{"name": 3}]}))
+    with pytest.raises(StoreError, match="arms"):
+        read_timing(path)
+
+
+def test_no_run_may_be_called_as_the_folder_of_timings() -> None:
+    with pytest.raises(UsageError, match="'timing' cannot be a run's name"):
+        check_name("timing")
+
+
+def test_the_newest_timing_that_knows_the_weights_is_found(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name, folder in (("20260101T", tmp_path), ("20260102T", run), ("20260103T", tmp_path)):
+        write_timing(folder, make_timing(TWO, id=name))
+    write_timing(run, make_timing(TWO, id="20260104T", models={"run": {"model": "net", "checkpoint": "c1"}}))
+    timing_path(run, "20260105T").write_text('{"schema": 1, "what": "explain", "rows": []}')
+    timing_path(run, "20260106T").write_text("{")
+    timing_path(run, "20260107T").write_text('{"schema": 9, "what": "time"}')
+
+    def found(*folders: Path, **models: str | None) -> str | None:
+        timing = newest_timing(*folders, models=models)
+        return timing.id if timing else None
+
+    assert found(run, tmp_path) == "20260104T"
+    assert found(tmp_path) == "20260103T"
+    assert found(run, tmp_path, a=None) == "20260103T"
+    assert found(run, tmp_path, a=None, b=None) == "20260103T"
+    assert found(run, tmp_path, a=None, run=None) is None
+    assert found(run, run="c1") == "20260104T"
+    assert found(run, run="c2") is None
+    assert found(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ()),
+        ({"id": "T2"}, ("not paired: taken at different times",)),
+        ({"host": "other"}, ("not paired: other hosts",)),
+        ({"id": "T2", "threads": 1}, ("not paired: other threads",)),
+        ({"id": "T2", "versions": {"torch": "2.1"}}, ("not paired: other versions",)),
+        ({"id": "T2", "batch_size": 8, "device": "GPU"}, ("not paired: other devices, batch sizes",)),
+    ],
+)
+def test_only_rates_of_one_and_the_same_timing_are_paired(changes: dict[str, object], words: tuple[str, ...]) -> None:
+    assert not_paired(make_timing(TWO), make_timing(TWO, **changes)) == words
+
+
+def test_another_precision_is_not_paired() -> None:
+    first = make_timing(TWO)
+    other = dataclasses.replace(
+        first, id="T2", arms=tuple(dataclasses.replace(arm, precision="bf16") for arm in first.arms)
+    )
+    assert not_paired(first, other) == ("not paired: other precisions",)
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+def test_slower_is_written_as_slower_with_its_interval() -> None:
+    arm = make_timing(TWO).arm("forward[b]")
+    assert arm is not None
+    assert ratio_words(arm.ratio) == "0.800× (slower), 0.784 to 0.816"
+
+
+def test_a_difference_that_is_none_has_no_figure() -> None:
+    timing = make_timing({"a": [0.040, 0.041] * 6, "b": [0.041, 0.040] * 6})
+    (sentence,) = speed_findings(timing, explainers=())
+    assert sentence.link == "no measurable difference"
+    assert "interval 0.976 to 1.025" in sentence.evidence
+    assert "timing T1" in sentence.evidence
+
+
+def test_what_is_spread_too_far_is_struck_out() -> None:
+    arm = make_timing({"a": [0.04] * 12, "b": [0.04, 0.08] * 6}).arm("forward[b]")
+    assert arm is not None
+    assert arm.grade == "unusable"
+    assert ratio_words(arm.ratio) == "struck out: spread over 25 %"
+
+
+def test_five_rounds_have_no_interval_and_no_verdict() -> None:
+    arm = make_timing({"a": [0.04] * 5, "b": [0.08] * 5}).arm("forward[b]")
+    assert arm is not None
+    assert (arm.low, arm.high, arm.coverage) == (None, None, None)
+    assert ratio_words(arm.ratio) == "n too small"
+
+
+def test_a_badge_says_which_timing_and_whether_the_machine_was_busy() -> None:
+    assert timing_badge(None).ok is False
+    assert timing_badge(make_timing(TWO)).text == "speeds paired: timing T1"
+    busy = timing_badge(make_timing(TWO, notes=("the machine was busy: others took 34% of it",)))
+    assert busy.ok is False
+    assert "busy" in busy.text
