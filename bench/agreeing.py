@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,29 @@ def agreement(run: int, first: Cell, second: Cell) -> Agreement | None:
         spearman=median_or_none(rank_correlations(a, b)),
         null=unrelated_correlation(a, b, ids),
     )
+
+
+def disagreements(cells: Sequence[tuple[int, Cell]]) -> dict[int, float]:
+    """How far explainers part on each image: the largest 1 - rank correlation of their maps of the same row.
+
+    Args:
+        cells: (run index, cell); only cells of one run at one layer are compared.
+
+    Returns:
+        0 (same order of cells) to 2 (opposite order) by test id; without those of which nothing can be said.
+    """
+    found: dict[int, float] = {}
+    for index, (run, first) in enumerate(cells):
+        for other, second in cells[index + 1 :]:
+            if run != other or first.layer != second.layer or first.raw.shape[1:] != second.raw.shape[1:]:
+                continue
+            rows = common_rows(first, second)
+            here, there = ([pair[side] for pair in rows] for side in (0, 1))
+            apart = 1 - rank_correlations(first.raw[here], second.raw[there])
+            for each, value in zip(first.ids[here].tolist(), apart.tolist(), strict=True):
+                if not math.isnan(value):  # as it is where a map is constant or not finite
+                    found[each] = max(value, found.get(each, 0.0))
+    return found
 
 
 def _finite(cell: Cell, row: int) -> bool:

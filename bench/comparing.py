@@ -22,7 +22,9 @@ from bench.findings import (
     run_badges,
     run_findings,
     run_title,
+    verdict_findings,
 )
+from bench.judged import judged_of, scores_of
 from bench.pages import (
     PAGE_SCHEMA,
     RunData,
@@ -32,17 +34,15 @@ from bench.pages import (
     run_view,
 )
 from bench.postprocess import PIPELINE
-from bench.provenance import provenance
+from bench.provenance import differences, provenance
 from bench.registry import short
 from bench.speeds import with_speeds
 from bench.stats import mcnemar, paired_difference
-from bench.store import CHECKPOINT
-from bench.verdictfile import read_judgement
+from bench.timings import timings_of
 from bench.views import Badge, Estimate, Page, PairTest, RunView
 
 if TYPE_CHECKING:
     from bench.contracts import Cell, Integers
-    from bench.verdicts import Verdict
 
     Keys = set[tuple[int, int]]
 
@@ -110,34 +110,25 @@ def _setting(key: str, value: object) -> str:
     return f"{key.replace('_', ' ')} {f'{value:g}' if isinstance(value, float) else value}"
 
 
-def run_page(data: RunData, *, created: str) -> Page:
-    """The page of one run: its errors, as far as they were explained."""
+def run_page(data: RunData, *, created: str, max_images: int | None = None) -> Page:
+    """The page of one run: its errors, as far as they were explained, the first `max_images` in the fixed order."""
     view = run_view(data)
     ids = np.unique(np.concatenate([data.predictions.wrong, *(cell.ids for cell in data.cells)]))
     explained = _explained(fixed_order(data.predictions.labels), [data], ids)
     shared = tuple(agreements(0, data.cells))
+    page = _page("run", [data], [view], explained[:max_images], created, [_asked(data, explained)])
     return replace(
-        _page("run", [data], [view], explained, created, [_asked(data, explained)]),
+        page,
         title=run_title(view),
         badges=run_badges(view),
-        findings=run_findings(view, shared),
+        findings=run_findings(view, shared) + verdict_findings(page.verdicts),
         agreements=shared,
         wanted=len(ids),
-        verdicts=_verdicts(data),
     )
 
 
-def _verdicts(data: RunData) -> tuple[Verdict, ...]:
-    """What was judged of the cells that the run has, by layer; a cell made anew by another revision is not judged."""
-    judgement = read_judgement(data.folder, data.record.artefacts.get(CHECKPOINT, ""))
-    there = {(cell.explainer, cell.layer, cell.revision) for cell in data.cells}
-    judged = judgement.verdicts if judgement else ()
-    found = [one for one in judged if (one.explainer, one.layer, one.revision) in there]
-    return tuple(replace(one, explainer=short(one.explainer)) for one in sorted(found, key=lambda one: one.layer))
-
-
-def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str) -> Page:
-    """The page of several runs on the images `ids`, those that any of them got wrong."""
+def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str, max_images: int | None = None) -> Page:
+    """The page of several runs on the images `ids`, those that any of them got wrong; its gallery has `max_images`."""
     notes = tuple(Badge(False, words) for words in not_shared(runs))
     runs = aligned(runs)
     views = [
@@ -146,11 +137,12 @@ def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str) -> 
     ]
     tests = pair_tests(runs)
     shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
+    page = _page("comparison", runs, views, ids[:max_images], created, [_both(data, ids) for data in runs])
     page = replace(
-        _page("comparison", runs, views, ids, created, [_both(data, ids) for data in runs]),
+        page,
         title=comparison_title(views, tests, same_settings=same_settings(runs)),
         badges=comparison_badges(views, tests, same_settings=same_settings(runs)) + notes,
-        findings=pair_findings(views, tests) + agreement_findings(shared),
+        findings=pair_findings(views, tests) + agreement_findings(shared) + verdict_findings(page.verdicts),
         agreements=shared,
         pairs=tests,
         wanted=len(wrong_in_any(runs, None)),
@@ -207,4 +199,14 @@ def _page(
         wanted=len(items),
         pipeline=PIPELINE,
         provenance=tuple(provenance(data.record) for data in runs),
+        timings=tuple(
+            one
+            for index, data in enumerate(runs)
+            for one in timings_of(index, data.folder, views[index].curve, {cell.timing for cell in data.cells})
+        ),
+        differences=differences([data.record for data in runs]),
+        verdicts=tuple(
+            one for at, data in enumerate(runs) for one in judged_of(at, data.folder, views[at].checkpoint, data.cells)
+        ),
+        scores=tuple(one for at, data in enumerate(runs) for one in scores_of(at, data.folder, views[at].checkpoint)),
     )

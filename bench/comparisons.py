@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,36 @@ from bench.errors import UsageError
 from bench.explanations import DEFAULT_EXPLAINERS, affordable, ceilings, explain_ids, find_explainers, say_costs
 from bench.machine import choose_device
 from bench.pages import read_run
-from bench.rendering import render, twin
+from bench.registry import one_of
+from bench.rendering import FORMS, INDEX, at_least_one, notebook_of, twin, write_page
 from bench.store import find_run, next_folder, write_bytes
 from bench.trained import open_run
+from bench.views import Page
 from bench.workplace import Workplace
 
 if TYPE_CHECKING:
     from bench.pages import RunData
     from bench.trained import Trained
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What `compare` did: the page, its JSON twin beside it, and its values; a dry run has no values."""
+
+    page: Path
+    values: Page | None
+
+    @property
+    def twin(self) -> Path:
+        """The same values for programs."""
+        return self.page.with_name("page.json")
+
+    def __fspath__(self) -> str:
+        return str(self.page)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return notebook_of(self.values, self.page) if self.values else ""
 
 
 def compare(  # noqa: PLR0913 (one parameter for each option of the command)
@@ -31,11 +54,13 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     slow: bool = False,
     compute: bool = True,
     out: Path | None = None,
+    form: str = "auto",
+    max_images: int | None = None,
     data: str | None = None,
     device: str = "auto",
     dry_run: bool = False,
     workplace: Workplace | None = None,
-) -> Path:
+) -> Compared:
     """Put runs side by side on the images that any of them got wrong; rows that are missing are computed first.
 
     Args:
@@ -45,10 +70,12 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
         slow: `all` explainers takes in what costs over 200 forward passes an image and class.
         compute: False shows missing rows as missing.
         out: folder of the page; by default runs/compare/<n>.
+        form: `single` for one file, `folder` for several; `auto` takes one file up to 10 MB.
+        max_images: most images of the gallery; the tables are of all.
 
     Returns:
         The page; its JSON twin lies beside it. After a dry run, which only says what would be done, the folder of
-        all runs.
+        all runs in its place.
     """
     place = workplace or Workplace()
     folders = [find_run(place.runs, name) for name in runs]
@@ -56,6 +83,8 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
         raise UsageError("no run named", try_="bench compare RUN RUN")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UsageError("a run is named twice", try_="bench list runs")
+    one_of("the form of a page", form, FORMS)
+    at_least_one(max_images)
     loaded = [read_run(folder) for folder in folders]
     check_comparable(loaded)
     ids = wrong_in_any(loaded, limit if isinstance(limit, int) else None)
@@ -72,15 +101,14 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
         say_costs(wanted[0], place.progress)
         ids = affordable(opened, wanted, ids, limit=limit, progress=place.progress)
         if dry_run:
-            return place.runs
+            return Compared(place.runs, None)
         for trained, own in zip(opened, wanted, strict=True):
             explain_ids(trained, own, ids, data=data, place=place)
         loaded = [read_run(folder) for folder in folders]
-    page = comparison_page(loaded, ids, created=place.created)
+    page = comparison_page(loaded, ids, created=place.created, max_images=max_images)
     target = out or next_folder(place.runs / "compare")
     write_bytes(target / "page.json", twin(page).encode())
-    write_bytes(target / "index.html", render(page).encode())
-    return target / "index.html"
+    return Compared(write_page(page, target / INDEX, form=form, workplace=place), page)
 
 
 def _layers(

@@ -25,7 +25,7 @@ def run_demo(train: Callable[..., Path], *, device: str, place: Workplace) -> tu
     names = [_trained(model, train, device=device, place=place) for model in MODELS]
     for name in names:
         explain(name, device=device, workplace=place)
-    return names, compare(*names, device=device, workplace=place)
+    return names, compare(*names, device=device, workplace=place).page
 
 
 def _trained(model: str, train: Callable[..., Path], *, device: str, place: Workplace) -> str:

@@ -21,15 +21,16 @@ from bench.choosing import (
     choose_layers,
 )
 from bench.classorder import in_class_order, size_of
+from bench.comparing import run_page
 from bench.data import load_dataset
 from bench.errors import DataError, MissingError, StoreError, UsageError
 from bench.explaining import CellResult, explain_run
 from bench.machine import choose_device
 from bench.modelnames import parse_model
-from bench.pages import classes_of
+from bench.pages import classes_of, read_run
 from bench.planning import grids_of, plan, possible_grids
 from bench.registry import one_of, settled
-from bench.rendering import is_done, report
+from bench.rendering import is_done, notebook_of, report
 from bench.starting import duration
 from bench.store import REPORT, find_run, read_record, run_names
 from bench.trained import open_run, read_predictions
@@ -51,6 +52,10 @@ class Explained:
     cells: tuple[CellResult, ...]
     images: int
     report: Path
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the run's errors with their first maps."""
+        return notebook_of(run_page(read_run(self.run), created=""), self.report)
 
 
 def explain(  # noqa: PLR0913 (one parameter for each option of the command)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.evaluation import confused_pairs
+from bench.evidence import Judged
+from bench.verdicts import Verdict, why
 from bench.views import Agreement, Badge, Finding, PairTest, RunView
 
 SIGNIFICANT = 0.05
 SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32
+MOST_WRONG = 3  # verdicts told one by one
 MANY_PAIRS = 6  # of four explainers: more of them are not told one by one
 COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 
@@ -112,6 +115,27 @@ def agreement_findings(agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
     evidence = f"{sum(each.rows for each in rest):,} pairs of maps"
     told = tuple(_pair_sentence(first, second, group) for (first, second), group in same.items())
     return (*told, Finding(words, "compute different maps", "explainers", "", evidence)) if rest else told
+
+
+def verdict_findings(judged: Sequence[Judged]) -> tuple[Finding, ...]:
+    """What the judge found wrong, the first MOST_WRONG one by one; else that it found nothing wrong."""
+    if not judged:
+        return ()
+    bad = [one.verdict for one in judged if one.verdict.verdict in ("wrong", "failed")]
+    entries = "entry" if len(judged) == 1 else "entries"
+    evidence = f"{len(judged)} {entries} of the table of explainers by layer, held against Grad-CAM in float64"
+    if not bad:
+        return (Finding("", "No explainer was found wrong", "verdicts", " where it was judged", evidence),)
+    told = [
+        Finding(f"{one.explainer} at {one.layer} ", _was(one), "verdicts", "", why(one)) for one in bad[:MOST_WRONG]
+    ]
+    if len(bad) > MOST_WRONG:
+        told.append(Finding(f"{len(bad) - MOST_WRONG} more ", "are wrong or failed", "verdicts", "", evidence))
+    return tuple(told)
+
+
+def _was(one: Verdict) -> str:
+    return "gives wrong maps" if one.verdict == "wrong" else "failed"
 
 
 def _largest(group: Sequence[Agreement]) -> float:

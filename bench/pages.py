@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.agreeing import disagreements
 from bench.averaging import read_averages
+from bench.calibration import calibration_bins, calibration_error, softmax
 from bench.cells import Samples, read_cell, read_samples, row_keys
 from bench.contracts import STATUSES
 from bench.errors import StoreError
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from bench.views import Role
 
 PAGE_SCHEMA = 1
+TOP = 10  # classes of an image whose probabilities a page carries
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
     record, metrics, config = data.record, data.record.metrics, data.record.config
     correct, total = int((data.predictions.predicted == data.predictions.labels).sum()), len(data.predictions.labels)
     confusion = confusion_matrix(data.predictions)
+    bins = calibration_bins(softmax(data.predictions.logits), data.predictions.labels)
     return RunView(
         run=record.name,
         model=short(record.model),
@@ -137,6 +141,8 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
         per_class=class_rows(confusion, classes_of(record)),
         confusion=confusion,
         averages=read_averages(metrics, total),
+        calibration=bins,
+        calibration_error=calibration_error(bins),
     )
 
 
@@ -226,6 +232,7 @@ def gallery(runs: Sequence[RunData], cells: Sequence[tuple[int, Cell]], ids: Seq
             for row, each in enumerate(data.samples.ids.tolist()):
                 pictures.setdefault(each, (data.samples, row))
     rows = [_rows_by_id(cell) for _, cell in cells]
+    apart = disagreements(cells)
     probabilities = [softmax(data.predictions.logits) for data in runs]
     items = []
     for each in ids:
@@ -240,7 +247,7 @@ def gallery(runs: Sequence[RunData], cells: Sequence[tuple[int, Cell]], ids: Seq
             for place in rows[index].get(each, ())
         )
         pixels = thumbnail(samples.pictures[row])
-        items.append(GalleryItem(each, samples.names[row], true, pixels, predictions, maps))
+        items.append(GalleryItem(each, samples.names[row], true, pixels, predictions, maps, apart.get(each)))
     return tuple(sorted(items, key=lambda item: -_confidence(item)))
 
 
@@ -259,7 +266,8 @@ def _rows_by_id(cell: Cell) -> dict[int, list[int]]:
 
 def _prediction(probabilities: Floats, true: int) -> Prediction:
     predicted = int(probabilities.argmax())
-    return Prediction(predicted, float(probabilities[predicted]), float(probabilities[true]))
+    top = tuple((int(each), float(probabilities[each])) for each in np.argsort(-probabilities, kind="stable")[:TOP])
+    return Prediction(predicted, float(probabilities[predicted]), float(probabilities[true]), top)
 
 
 def _role(predictions: Predictions, each: int, target: int) -> Role:
@@ -269,13 +277,6 @@ def _role(predictions: Predictions, each: int, target: int) -> Role:
     if predicted:
         return "predicted"
     return "true" if true else "asked"
-
-
-def softmax(logits: Floats) -> Floats:
-    """Probabilities (N, K) of logits (N, K)."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return shares
 
 
 def map_view(index: int, cell: Cell, place: int, role: Role) -> MapView:

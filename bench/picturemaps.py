@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bench.calibration import softmax
 from bench.choosing import Wanted, check_layers, choose_layers
 from bench.classorder import size_of
 from bench.contracts import STATUSES
@@ -19,7 +20,7 @@ from bench.explanations import DEFAULT_EXPLAINERS, ceilings, find_explainers, sa
 from bench.guard import guarded, in_eval_mode, statuses
 from bench.machine import choose_device, describe_device, versions
 from bench.ownpictures import OwnPicture, read_picture
-from bench.pages import levels_of, softmax
+from bench.pages import levels_of
 from bench.pictureviews import PictureMap, PicturesPage, PictureView
 from bench.planning import grids_of
 from bench.postprocess import PIPELINE

@@ -16,21 +16,78 @@ from bench.store import REPORT, find_run, read_record, run_names, write_bytes
 from bench.views import Page
 from bench.workplace import Workplace
 
+INDEX = "index.html"
+MADE_BY = b'<meta name="generator" content="bench">'
 
-def report(*runs: str, workplace: Workplace | None = None) -> list[Path]:
+FORMS = ("auto", "single", "folder")
+
+
+def report(
+    *runs: str, form: str = "auto", max_images: int | None = None, workplace: Workplace | None = None
+) -> list[Path]:
     """Render the pages of runs again from their folders alone. Without names: of all finished runs.
 
+    Args:
+        form: `single` for one file, `folder` for report/index.html and what it needs beside it; `auto` takes one
+            file up to 10 MB.
+        max_images: most images of the gallery; the tables are of all.
+
     Returns:
-        The report.html of each.
+        The report.html of each, or its report/index.html.
     """
     place = workplace or Workplace()
     names = runs or tuple(name for name in run_names(place.runs) if is_done(place.runs / name))
-    pages = []
-    for name in names:
-        folder = find_run(place.runs, name)
-        write_bytes(folder / REPORT, render(page_of(name, workplace=place)).encode())
-        pages.append(folder / REPORT)
-    return pages
+    return [
+        write_page(
+            page_of(name, max_images=max_images, workplace=place),
+            find_run(place.runs, name) / REPORT,
+            form=form,
+            workplace=place,
+        )
+        for name in names
+    ]
+
+
+def write_page(page: Page, target: Path, *, form: str = "auto", workplace: Workplace) -> Path:
+    """Write a page to `target`, or as a folder: beside an index.html, else into a folder named like `target`.
+
+    What an earlier rendering in the other form left is taken away, so that only one page is there.
+
+    Returns:
+        The HTML file to open.
+    """
+    one_of("the form of a page", form, FORMS)
+    rendered = _from_reports("render", "render_files")(page, form)
+    if rendered.note:
+        workplace.progress.say(f"{target}: {rendered.note}")
+    alone = len(rendered.files) == 1
+    folder = target.parent if target.name == INDEX else target.with_suffix("")
+    _clear(folder, keep=set() if alone else set(rendered.files))
+    index = target if alone else folder / INDEX
+    if not alone and index != target:
+        target.unlink(missing_ok=True)
+    for name, content in rendered.files.items():
+        if name != INDEX:
+            write_bytes(folder / name, content)
+    write_bytes(index, rendered.files[INDEX])  # last, so that a page which is there has its files
+    return index
+
+
+def _clear(folder: Path, keep: set[str]) -> None:
+    """Remove what an earlier page in folder form left beside its index, and nothing of anybody else."""
+    index = folder / INDEX
+    if not index.is_file() or MADE_BY not in index.read_bytes()[:4000]:
+        return
+    ours = ("page.js", "style.css", "data-*.js", "images/sheet-*.webp", "images/strip-*.webp", "images/*.svg")
+    left = [path for pattern in ours for path in folder.glob(pattern)]
+    if not keep and folder.name == Path(REPORT).stem:
+        left.append(index)
+    for path in left:
+        if path.relative_to(folder).as_posix() not in keep:
+            path.unlink()
+    for empty in (folder / "images", folder):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
 
 
 def is_done(folder: Path) -> bool:
@@ -41,10 +98,18 @@ def is_done(folder: Path) -> bool:
         return False
 
 
-def page_of(run: str, *, workplace: Workplace | None = None) -> Page:
-    """Everything the page of a run shows, as plain values."""
+def page_of(run: str, *, max_images: int | None = None, workplace: Workplace | None = None) -> Page:
+    """Everything the page of a run shows, as plain values; the first `max_images` of its gallery."""
     place = workplace or Workplace()
-    return run_page(read_run(find_run(place.runs, run)), created=place.created)
+    data = read_run(find_run(place.runs, run))
+    return run_page(data, created=place.created, max_images=at_least_one(max_images))
+
+
+def at_least_one(max_images: int | None) -> int | None:
+    """A number of images as given; UsageError below 1."""
+    if max_images is not None and max_images < 1:
+        raise UsageError(f"--max-images {max_images} shows nothing, must be 1 or more", try_="--max-images 300")
+    return max_images
 
 
 def render(page: Page) -> str:
@@ -60,6 +125,11 @@ def pictures_page(page: PicturesPage) -> str:
 def twin(page: Page | PicturesPage) -> str:
     """A page as JSON: the same values, for programs."""
     return str(_from_reports("render", "page_json")(page))
+
+
+def notebook_of(page: Page, path: Path) -> str:
+    """What a notebook shows of a page that was written to `path`."""
+    return str(_from_reports("notebook", "notebook_html")(page, path.resolve().as_uri()))
 
 
 def markdown_of(run: str, *, workplace: Workplace | None = None) -> str:

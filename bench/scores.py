@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from bench.views import Estimate
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SCORES_SCHEMA = 1
 

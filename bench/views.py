@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.contracts import Status
-from bench.verdicts import Verdict
+from bench.evidence import CalibrationBin, Difference, Judged, Score, Timing
 
 Role = Literal["predicted", "true", "both", "asked"]
 
@@ -91,6 +91,8 @@ class RunView:
         label: what tells it from the other runs of the page, such as `lr 0.1 · seed 0`; empty on a run page.
         train_rate, forward_rate: images a second, None when never measured.
         averages: the accuracy over several views of each image; empty when never measured.
+        calibration: test images by their highest probability.
+        calibration_error: the expected calibration error of these bins, in 0..1.
     """
 
     run: str
@@ -115,6 +117,8 @@ class RunView:
     confusion: tuple[tuple[int, ...], ...]
     averages: tuple[Average, ...] = ()
     label: str = ""
+    calibration: tuple[CalibrationBin, ...] = ()
+    calibration_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -184,11 +188,15 @@ class PairTest:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one run says of one image: class index, its probability, the true class's probability."""
+    """What one run says of one image: class index, its probability, the true class's probability.
+
+    `top` are the most probable classes and their probabilities, the most probable first.
+    """
 
     predicted: int
     probability: float
     true_probability: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -223,6 +231,7 @@ class GalleryItem:
         pixels: 32 * 32 * 3 bytes, RGB, row by row.
         predictions: one per run of the page; None where a run does not know the image.
         maps: of all cells.
+        disagreement: 1 - rank correlation of the two explainers' maps that agree least; None with fewer than two.
     """
 
     id: int
@@ -231,6 +240,7 @@ class GalleryItem:
     pixels: bytes
     predictions: tuple[Prediction | None, ...]
     maps: tuple[MapView, ...]
+    disagreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -242,8 +252,10 @@ class Page:
         title: a finding, not a label.
         pipeline: what happens to a raw map before it is seen, in words.
         provenance: groups of (heading, ((label, value), ...)).
-        verdicts: of a run page, what `bench judge` found of its cells.
         shown, wanted: images in the gallery, and images there are to show.
+        timings: raw rates of training and of explaining.
+        differences: in what the runs of a comparison were made differently.
+        verdicts, scores: of explainers that were judged and scored; empty for none.
     """
 
     schema: int
@@ -262,4 +274,7 @@ class Page:
     wanted: int
     pipeline: str
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-    verdicts: tuple[Verdict, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    verdicts: tuple[Judged, ...] = ()
+    scores: tuple[Score, ...] = ()

@@ -1,55 +1,52 @@
-"""Geometry of the drawings: plain numbers that the templates turn into SVG."""
+"""Drawings as SVG by matplotlib, each once for light and once for dark; and axes for interval bars."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
+from bench.evidence import CalibrationBin, Timing
 from bench.views import EpochPoint, Estimate
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 WIDTH, HEIGHT = 560, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 16, 44
+_FAMILY = "Inter, system-ui, 'Segoe UI', sans-serif"
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A mark at `at` (user units along its axis) and its text."""
+class Theme:
+    """Colours of a drawing: those that the style sheet calls by the same names."""
 
-    at: float
-    text: str
+    ink: str
+    soft: str
+    line: str
+    colours: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Line:
-    """One curve: points in user units and its last value in words."""
-
-    label: str
-    colour: int
-    dashed: bool
-    points: tuple[tuple[float, float], ...]
-    last: str
-
-    @property
-    def path(self) -> str:
-        """The points as SVG wants them."""
-        return " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
+THEMES = {
+    "light": Theme("#1c1e22", "#5b5f66", "#e3e0d9", ("#0a6670", "#a8500c", "#6547ad", "#235ea6", "#9c2f74", "#665c4f")),
+    "dark": Theme("#e9e7e2", "#a6a9ae", "#2f3236", ("#5fc6ce", "#efa566", "#bba6f3", "#82b4ef", "#ec92c7", "#c0b6a7")),
+}
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing of curves over epochs with both axes, and a sentence for those who do not see it."""
+    """One drawing in both themes, with what its lines are and a sentence for those who do not see it."""
 
+    name: str
     title: str
     unit: str
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
-    lines: tuple[Line, ...]
+    light: bytes
+    dark: bytes
+    lines: tuple[tuple[str, int, bool, str], ...]
     summary: str
-    left: float = _LEFT
-    right: float = WIDTH - _RIGHT
-    top: float = _TOP
-    bottom: float = HEIGHT - _BOTTOM
+    height: int = HEIGHT
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,15 @@ def axis_of(estimates: Iterable[Estimate]) -> Axis:
     return Axis(low, high) if high > low else Axis(max(0.0, low - step), min(1.0, high + step))
 
 
+def _nice_step(span: float, parts: int) -> float:
+    raw = span / parts
+    power = 10.0 ** math.floor(math.log10(raw))
+    return float(next(m for m in (1, 2, 5, 10) if m * power >= raw - 1e-12) * power)
+
+
+# --- learning curves ----------------------------------------------------------------------------------------
+
+
 def series_of(curve: Sequence[EpochPoint], quantity: str, *, label: str = "", colour: int = 1) -> list[Series]:
     """Training (dashed) and validation (solid) of `loss` or `accuracy`; a part without values is left out."""
     parts = [("train", "training", True), ("val", "validation", False)]
@@ -95,73 +101,135 @@ def series_of(curve: Sequence[EpochPoint], quantity: str, *, label: str = "", co
     return found
 
 
-def curve_chart(series: Sequence[Series], *, title: str, percent: bool) -> Chart | None:
+@lru_cache(maxsize=64)
+def curve_chart(series: tuple[Series, ...], *, title: str, percent: bool) -> Chart | None:
     """Curves over epochs, or None when there is no value to draw; shares (`percent`) are shown in per cent."""
     if not series:
         return None
+    from matplotlib.ticker import MaxNLocator
+
     factor = 100.0 if percent else 1.0
-    epochs = [epoch for one in series for epoch, _ in one.values]
-    values = [factor * value for one in series for _, value in one.values]
-    first, last = min(epochs), max(epochs)
-    ticks = _ticks(*_bounds(values, percent), limit=100.0 if percent else math.inf)
-    low, high = ticks[0], ticks[-1]
 
-    def place(epoch: float, value: float) -> tuple[float, float]:
-        along = 0.5 if first == last else (epoch - first) / (last - first)
-        up = (value - low) / (high - low)
-        return _LEFT + along * (WIDTH - _RIGHT - _LEFT), HEIGHT - _BOTTOM - up * (HEIGHT - _BOTTOM - _TOP)
+    def draw(axes: Axes, theme: Theme) -> None:
+        for one in series:
+            epochs, values = [x for x, _ in one.values], [factor * y for _, y in one.values]
+            (line,) = axes.plot(epochs, values, color=theme.colours[one.colour - 1], linewidth=1.8, marker="o")
+            line.set_markersize(5 if len(epochs) == 1 else 2.6)
+            if one.dashed:
+                line.set_linestyle((0, (4, 3)))
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylim(*_bounds([factor * y for one in series for _, y in one.values], percent=percent))
 
-    drawn = [tuple(place(epoch, factor * value) for epoch, value in one.values) for one in series]
-    lines = tuple(
-        Line(one.label, one.colour, one.dashed, points, _figure(factor * one.values[-1][1], percent))
-        for one, points in zip(series, drawn, strict=True)
-    )
-    decimals = _decimals(ticks)
-    return Chart(
-        title=title,
-        unit="%" if percent else "nats",
-        x_ticks=tuple(Tick(place(epoch, low)[0], str(epoch)) for epoch in _epoch_ticks(first, last)),
-        y_ticks=tuple(Tick(place(first, value)[1], f"{value:.{decimals}f}") for value in ticks),
-        lines=lines,
-        summary="; ".join(f"{line.label} ends at {line.last}" for line in lines),
-    )
+    told = tuple((s.label, s.colour, s.dashed, _figure(factor * s.values[-1][1], percent)) for s in series)
+    summary = "; ".join(f"{label} ends at {last}" for label, _, _, last in told)
+    return _chart(draw, title, "%" if percent else "nats", told, summary)
 
 
-def _bounds(values: Sequence[float], percent: bool) -> tuple[float, float]:
+def _bounds(values: Sequence[float], *, percent: bool) -> tuple[float, float]:
     """Losses are drawn from 0; shares from their own least value, but never a span so narrow that noise looks large."""
     if not percent:
-        return 0.0, max(values)
+        return 0.0, 1.06 * max(values) or 1.0
     middle = (min(values) + max(values)) / 2
-    return max(0.0, min(*values, middle - 5)), min(100.0, max(*values, middle + 5))
+    return max(0.0, min(*values, middle - 5) - 1), min(101.0, max(*values, middle + 5) + 1)
 
 
 def _figure(value: float, percent: bool) -> str:
     return f"{value:.2f} %" if percent else f"{value:.3f}"
 
 
-def _nice_step(span: float, parts: int) -> float:
-    raw = span / parts
-    power = 10.0 ** math.floor(math.log10(raw))
-    return float(next(m for m in (1, 2, 5, 10) if m * power >= raw - 1e-12) * power)
+# --- calibration and timing ---------------------------------------------------------------------------------
 
 
-def _ticks(low: float, high: float, *, limit: float) -> list[float]:
-    """Round values that enclose low..high, at least two, none above `limit`."""
-    span = high - low
-    step = _nice_step(span if span > 1e-9 else max(abs(high), 1.0) / 5, 4)
-    start, end = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    end = max(end, start + 1)
-    if end * step > limit + 1e-9:
-        end = math.floor(limit / step + 1e-9)
-        start = min(start, end - 1)
-    return [k * step for k in range(start, end + 1)]
+@lru_cache(maxsize=16)
+def calibration_chart(bins: tuple[CalibrationBin, ...]) -> Chart | None:
+    """The share that is right over the mean highest probability of each bin; the diagonal is a calibrated model."""
+    if not bins:
+        return None
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        axes.plot((0, 1), (0, 1), color=theme.soft, linewidth=0.9, linestyle=(0, (1, 2)))
+        for each in bins:
+            axes.plot((each.confidence,) * 2, (each.low, each.high), color=theme.colours[0], linewidth=1.4, alpha=0.6)
+        places, shares = [each.confidence for each in bins], [each.correct / each.total for each in bins]
+        axes.plot(places, shares, color=theme.colours[0], marker="o", markersize=4, linewidth=1.2)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="highest probability, mean of the bin")
+
+    worst = max(bins, key=lambda each: each.total)
+    summary = (
+        f"{len(bins)} bins; of the largest, {worst.total:,} images, {100 * worst.correct / worst.total:.1f} % are "
+        f"right at a mean probability of {worst.confidence:.3f}"
+    )
+    return _chart(draw, "calibration", "share right", (), summary)
 
 
-def _decimals(ticks: Sequence[float]) -> int:
-    return max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
+@lru_cache(maxsize=16)
+def timing_chart(timings: tuple[Timing, ...]) -> Chart | None:
+    """Every rate as a dot, a line for each piece of work; the first is hollow, since it warms up."""
+    if not timings:
+        return None
+    height = 70 + 34 * len(timings)
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        for line, one in enumerate(timings):
+            colour, rest = theme.colours[one.run % 6], one.values[1:]
+            axes.plot(rest, [line] * len(rest), "o", color=colour, alpha=0.65, markersize=4, markeredgewidth=0)
+            axes.plot(one.values[:1], [line], "o", markerfacecolor="none", color=theme.soft, markersize=4)
+            middle = _median(rest or one.values)
+            axes.plot((middle, middle), (line - 0.3, line + 0.3), color=theme.ink, linewidth=1.4)
+        axes.set(ylim=(len(timings) - 0.5, -0.5), yticks=range(len(timings)), xlabel="images a second")
+        axes.set_yticklabels([str(line + 1) for line in range(len(timings))])
+        axes.set_xlim(left=0)
+
+    summary = "; ".join(f"{one.what}: median {_median(one.values[1:] or one.values):.1f}" for one in timings)
+    return _chart(draw, "timing", "images a second", (), summary, height)
 
 
-def _epoch_ticks(first: int, last: int) -> list[int]:
-    step = max(1, round(_nice_step(max(last - first, 1), 6)))
-    inner = [epoch for epoch in range(first, last) if epoch % step == 0 and last - epoch > step / 2]
-    return sorted({first, *(epoch for epoch in inner if epoch - first > step / 2), last})
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+# --- drawing ------------------------------------------------------------------------------------------------
+
+
+def _chart(
+    draw: Callable[[Axes, Theme], None],
+    title: str,
+    unit: str,
+    lines: tuple[tuple[str, int, bool, str], ...],
+    summary: str,
+    height: int = HEIGHT,
+) -> Chart:
+    light, dark = (_svg(draw, theme, height) for theme in THEMES.values())
+    return Chart(title, title, unit, light, dark, lines, summary, height)
+
+
+def _svg(draw: Callable[[Axes, Theme], None], theme: Theme, height: int) -> bytes:
+    """One drawing; the same values give the same bytes."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    settings: Any = {
+        "svg.hashsalt": "bench",
+        "svg.fonttype": "none",
+        "font.size": 12,
+        "font.sans-serif": ["DejaVu Sans"],
+    }
+    with rc_context(settings):
+        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+        FigureCanvasSVG(figure)
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0)
+        draw(axes, theme)
+        axes.grid(axis="both", color=theme.line, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(colors=theme.soft, length=0, labelsize=12)
+        axes.xaxis.label.set_color(theme.soft)
+        file = BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    return file.getvalue().replace(b"'DejaVu Sans'", _FAMILY.encode())

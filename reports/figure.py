@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UsageError
-from bench.postprocess import postprocess
-from bench.views import CellView, GalleryItem, MapView, Page
+from bench.views import GalleryItem, Page
 
+from .overlay import heat
 from .sprites import EDGE
 from .words import one_line
 
@@ -190,20 +190,8 @@ def _map(axes: Axes, page: Page, item: GalleryItem, row: _Row, picture: Picture)
         axes.spines[:].set(color="0.7", linewidth=0.4, linestyle=(0, (3, 2)))
         axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", **_type(4.5, "0.35"))
         return
-    heat = _heat(found, page.cells[row.cell])
-    axes.imshow((1 - _OPACITY) * picture + _OPACITY * heat, interpolation="nearest", vmin=0, vmax=1)
-
-
-def _heat(one: MapView, cell: CellView) -> Picture:
-    """(128, 128, 3) colours of a raw map after the one post-processing, or of a finished picture as it is."""
-    import torch
-    from matplotlib import colormaps
-
-    levels = torch.frombuffer(bytearray(one.levels), dtype=torch.uint8).reshape(cell.height, cell.width)
-    raw = one.low + levels.to(torch.float64) / 255 * (one.high - one.low)
-    heat = postprocess(raw, _PIXELS, scale=1.0 if cell.picture else "map")
-    colours: Picture = colormaps["viridis"](heat.numpy())[..., :3]
-    return colours
+    coloured = heat(found, page.cells[row.cell], _PIXELS)
+    axes.imshow((1 - _OPACITY) * picture + _OPACITY * coloured, interpolation="nearest", vmin=0, vmax=1)
 
 
 def _colour_bar(figure: Figure, width: float, height: float) -> None:

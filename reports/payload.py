@@ -1,83 +1,114 @@
-"""The data that a page's gallery carries: raw maps as packed numbers, coloured only in the browser."""
+"""The data that a page's gallery carries: an index of all images, and shards of pictures and raw maps as numbers."""
 
 from __future__ import annotations
 
 import json
 import math
-from array import array
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
 from bench.contracts import STATUSES
-from bench.views import CellView, MapView, Page
+from bench.views import CellView, GalleryItem, MapView, Page, Prediction
 
-from .sprites import EDGE, sprite_sheet
+from .sprites import COLUMNS, EDGE, sprite_sheet
 from .views import run_labels
 
 ROLES = ("predicted", "true", "both", "asked")
+SHARD = 512  # images a shard: what is read at once when one of them is looked at
+MAPS = {"viridis": "viridis", "cividis": "cividis", "grey": "gray", "diverging": "RdBu_r"}  # ours, matplotlib's
 
 # Nothing in the data may end the script element or start a comment in it, and the two separators are line ends in
 # older scripts.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
-_Row = tuple[int, MapView]  # position in the gallery, map
+_Row = tuple[int, MapView]  # position in the shard, map
 
 
-def gallery_json(page: Page) -> Markup:
-    """Pictures, predictions and raw maps of the gallery as one JSON text that is safe inside a script element."""
-    payload = {
+@dataclass(frozen=True)
+class Shard:
+    """Pictures (a WebP sprite sheet) and raw maps of up to SHARD images, in the order of the gallery."""
+
+    sheet: bytes
+    cells: tuple[dict[str, object], ...]
+    tops: dict[str, object]
+
+
+def index_of(page: Page) -> dict[str, object]:
+    """What filters, sorts and counts need of every image, and what is said of cells as a whole."""
+    items = page.gallery
+    said = [[item.predictions[run] for item in items] for run in range(len(page.runs))]
+    rows = _by_cell(items)
+    return {
         "kind": page.kind,
         "classes": page.classes,
         "runs": run_labels(page),
+        "names": [run.run for run in page.runs],
         "edge": EDGE,
-        **_items(page),
-        "cells": _cells(page),
-        "colours": {"sequential": colour_table("viridis"), "diverging": colour_table("RdBu_r")},
+        "columns": COLUMNS,
+        "perShard": SHARD,
+        "ids": [item.id for item in items],
+        "files": [item.file for item in items],
+        "true": [item.true for item in items],
+        "predicted": [[-1 if p is None else p.predicted for p in run] for run in said],
+        "probability": [_floats(0.0 if p is None else p.probability for p in run) for run in said],
+        "trueProbability": [_floats(0.0 if p is None else p.true_probability for p in run) for run in said],
+        "margin": [_floats(0.0 if p is None else _margin(p) for p in run) for run in said],
+        "disagreement": _floats(math.nan if item.disagreement is None else item.disagreement for item in items),
+        "cells": [_cell_facts(cell, rows.get(index, [])) for index, cell in enumerate(page.cells)],
+        "colours": {ours: colour_table(theirs) for ours, theirs in MAPS.items()},
     }
-    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(text.translate(_ESCAPES))  # every character that means something to HTML is escaped
+
+
+def shards_of(page: Page) -> list[Shard]:
+    """The images of a page in shards."""
+    parts = [page.gallery[start : start + SHARD] for start in range(0, len(page.gallery), SHARD)]
+    return [
+        Shard(sprite_sheet([item.pixels for item in part]), _cells(page, part), _tops(page, part)) for part in parts
+    ]
+
+
+def shard_json(shard: Shard, sheet: str) -> Markup:
+    """A shard as JSON; `sheet` is where its pictures are."""
+    return as_json({"sheet": sheet, "cells": shard.cells, **shard.tops})
+
+
+def as_json(value: object) -> Markup:
+    """JSON that is safe inside a script element: every character that means something to HTML is escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.translate(_ESCAPES))
 
 
 def colour_table(name: str) -> str:
     """256 colours of a matplotlib colour map as base64 of 256 x 3 bytes, RGB."""
     from matplotlib import colormaps
 
-    return b64encode((colormaps[name](range(256), bytes=True)[:, :3]).tobytes()).decode("ascii")
+    return _base64((colormaps[name](range(256), bytes=True)[:, :3]).tobytes())
 
 
-def _items(page: Page) -> dict[str, object]:
-    sheet = sprite_sheet([item.pixels for item in page.gallery])
-    said = [[item.predictions[run] for item in page.gallery] for run in range(len(page.runs))]
-    return {
-        "sheet": sheet.uri,
-        "columns": sheet.columns,
-        "ids": [item.id for item in page.gallery],
-        "files": [item.file for item in page.gallery],
-        "true": [item.true for item in page.gallery],
-        "predicted": [[-1 if p is None else p.predicted for p in run] for run in said],
-        "probability": [[0.0 if p is None else _short(p.probability) for p in run] for run in said],
-        "trueProbability": [[0.0 if p is None else _short(p.true_probability) for p in run] for run in said],
-    }
+def _margin(said: Prediction) -> float:
+    """How far the most probable class is ahead of the next one."""
+    return said.top[0][1] - said.top[1][1] if len(said.top) > 1 else said.probability - said.true_probability
 
 
-def _short(value: float) -> float:
-    return round(value, 4) if math.isfinite(value) else 0.0
+def _tops(page: Page, part: Sequence[GalleryItem]) -> dict[str, object]:
+    """The `most` likeliest classes of each run and image of a shard, and their probabilities in 1/65535."""
+    most = max((len(p.top) for item in part for p in item.predictions if p is not None), default=0)
+    classes, shares = [], []
+    for run in range(len(page.runs)):
+        said = [item.predictions[run] for item in part]
+        tops = [((p.top if p is not None else ()) + ((65535, 0.0),) * most)[:most] for p in said]
+        classes.append(_words(k for top in tops for k, _ in top))
+        shares.append(_words(round(65535 * share) for top in tops for _, share in top))
+    return {"most": most, "topClass": classes, "topShare": shares}
 
 
-def _cells(page: Page) -> list[dict[str, object]]:
-    rows: defaultdict[int, list[_Row]] = defaultdict(list)
-    for position, item in enumerate(page.gallery):
-        for one in item.maps:
-            rows[one.cell].append((position, one))
-    return [_cell(cell, rows[index]) for index, cell in enumerate(page.cells)]
-
-
-def _cell(cell: CellView, rows: Sequence[_Row]) -> dict[str, object]:
-    """One cell as columns of numbers: a JSON object per map would cost more than the map."""
-    blank = bytes(cell.height * cell.width)
+def _cell_facts(cell: CellView, rows: Sequence[_Row]) -> dict[str, object]:
+    """Where a cell belongs, and its largest values: the scales that all its maps share."""
     return {
         "run": cell.run,
         "explainer": cell.explainer,
@@ -85,7 +116,49 @@ def _cell(cell: CellView, rows: Sequence[_Row]) -> dict[str, object]:
         "height": cell.height,
         "width": cell.width,
         "picture": cell.picture,
-        "item": [position for position, _ in rows],
+        "top": max((one.high for _, one in rows), default=0.0),
+        "magnitude": max((max(abs(one.low), abs(one.high)) for _, one in rows), default=0.0),
+        "difference": _largest_difference(rows),
+    }
+
+
+def _largest_difference(rows: Sequence[_Row]) -> float:
+    """The largest |predicted - true| of a cell."""
+    usable = [(place, one) for place, one in rows if one.status != "non-finite"]
+    predicted = {place: one for place, one in usable if one.role == "predicted"}
+    true = {place: one for place, one in usable if one.role == "true"}
+    both = sorted(predicted.keys() & true.keys())
+    if not both:
+        return 0.0
+    gap = _values([predicted[place] for place in both]) - _values([true[place] for place in both])
+    return float(np.abs(gap).max(initial=0.0))
+
+
+def _values(maps: Sequence[MapView]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """(N, cells) raw values."""
+    low, high = (np.array([[getattr(one, end)] for one in maps]) for end in ("low", "high"))
+    levels = np.frombuffer(b"".join(one.levels for one in maps), np.uint8).reshape(len(maps), -1)
+    return np.asarray(low + levels / 255 * (high - low))
+
+
+def _by_cell(part: Sequence[GalleryItem]) -> dict[int, list[_Row]]:
+    rows: defaultdict[int, list[_Row]] = defaultdict(list)
+    for position, item in enumerate(part):
+        for one in item.maps:
+            rows[one.cell].append((position, one))
+    return rows
+
+
+def _cells(page: Page, part: Sequence[GalleryItem]) -> tuple[dict[str, object], ...]:
+    rows = _by_cell(part)
+    return tuple(_cell(cell, rows.get(index, [])) for index, cell in enumerate(page.cells))
+
+
+def _cell(cell: CellView, rows: Sequence[_Row]) -> dict[str, object]:
+    """One cell as columns of numbers: a JSON object per map would cost more than the map."""
+    blank = bytes(cell.height * cell.width)
+    return {
+        "item": _words(position for position, _ in rows),
         "target": [one.target for _, one in rows],
         "role": _base64(bytes(ROLES.index(one.role) for _, one in rows)),
         "status": _base64(bytes(STATUSES.index(one.status) for _, one in rows)),
@@ -97,10 +170,12 @@ def _cell(cell: CellView, rows: Sequence[_Row]) -> dict[str, object]:
 
 def _floats(values: Iterable[float]) -> str:
     """Little-endian float32, the order of every machine a browser runs on."""
-    packed = array("f", values)
-    if array("H", [1]).tobytes() != b"\x01\x00":
-        packed.byteswap()
-    return _base64(packed.tobytes())
+    return _base64(np.fromiter(values, "<f4").tobytes())
+
+
+def _words(values: Iterable[int]) -> str:
+    """Little-endian uint16."""
+    return _base64(np.fromiter(values, "<u2").tobytes())
 
 
 def _base64(data: bytes) -> str:

@@ -1,16 +1,18 @@
-"""Pages: one HTML file that needs no network, and its JSON twin."""
+"""Pages: one HTML file that needs no network or a folder that needs no server, and their JSON twin."""
 
 from __future__ import annotations
 
 import json
 import math
 from base64 import b64encode
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from bench.pictureviews import PicturesPage
@@ -18,9 +20,29 @@ from bench.verdicts import why
 from bench.views import Page
 
 from . import charts, views, words
-from .payload import gallery_json
+from .contact import Strip, contact_strips
+from .controls import controls_of
+from .payload import Shard, as_json, index_of, shard_json, shards_of
 
+Form = Literal["auto", "single", "folder"]
+
+INDEX = "index.html"
+LARGEST = 10_000_000  # bytes of a page in one file, unless one file is asked for
+SCRIPTS = ("colour.js", "elements.js", "data.js", "state.js", "cards.js", "dialog.js", "theme.js", "page.js")
 _FOLDER = Path(__file__).parent
+_MIME = {".webp": "image/webp", ".svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A page as files by name, INDEX among them; one file alone is a page in one file.
+
+    Attributes:
+        note: why it is a folder, where nobody asked for one; else empty.
+    """
+
+    files: dict[str, bytes]
+    note: str = ""
 
 
 def render_page(page: Page) -> str:
@@ -31,25 +53,99 @@ def render_page(page: Page) -> str:
     Raises:
         ValueError: a picture of the gallery has not 32 * 32 * 3 bytes.
     """
-    script = _read("page.js")
-    return (
-        _environment()
-        .get_template("run.html" if page.kind == "run" else "comparison.html")
-        .render(
-            page=page,
-            view=views.view_of(page),
-            # Our own two files are the only text that is not escaped.
-            style=Markup(_read("style.css")),
-            script=Markup(script),
-            script_hash=b64encode(sha256(script.encode()).digest()).decode("ascii"),
-            data=gallery_json(page),
-        )
-    )
+    return _single(page, shards_of(page), contact_strips(page))
+
+
+def render_files(page: Page, form: Form = "auto") -> Rendered:
+    """A page as one file up to LARGEST bytes, else as a folder: index.html, style sheet, script, pictures, data.
+
+    A folder opens from disk as well: its data are scripts, for a page from disk may not fetch.
+    """
+    shards, strips = shards_of(page), contact_strips(page)
+    if form == "folder":
+        return Rendered(_folder(page, shards, strips))
+    whole = _single(page, shards, strips).encode()
+    if form == "single" or len(whole) <= LARGEST:
+        return Rendered({INDEX: whole})
+    size = f"{len(whole) / 1e6:.1f} MB"
+    note = f"a folder, since one file would be {size}, above {LARGEST // 1_000_000} MB; --single-file makes one anyway"
+    return Rendered(_folder(page, shards, strips), note)
 
 
 def page_json(page: Page | PicturesPage) -> str:
     """The page as JSON, `schema` first; bytes as base64, numbers that are not finite as null."""
     return json.dumps(_plain(page), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def script() -> str:
+    """The page's one classic script: its parts in one scope, one after the other, without comments and indents."""
+    lines = (line.strip() for name in SCRIPTS for line in _read(name).splitlines())
+    code = "\n".join(line for line in lines if line and not line.startswith(("//", "/**")))
+    return f'(() => {{\n"use strict";\n{code}\n}})();\n'
+
+
+def _single(page: Page, shards: list[Shard], strips: list[Strip]) -> str:
+    def inside(name: str, content: bytes) -> str:
+        return f"data:{_MIME[Path(name).suffix]};base64,{b64encode(content).decode('ascii')}"
+
+    parts = [shard_json(shard, inside("sheet.webp", shard.sheet)) for shard in shards]
+    sources = {"img": "data:", "style": _hash(_read("style.css")), "script": f"{_hash(_first())} {_hash(script())}"}
+    return _html(page, strips, inside, sources, shards=parts)
+
+
+def _folder(page: Page, shards: list[Shard], strips: list[Strip]) -> dict[str, bytes]:
+    files = {"style.css": _read("style.css").encode(), "page.js": script().encode()}
+
+    def beside(name: str, content: bytes) -> str:
+        files[f"images/{name}"] = content
+        return f"images/{name}"
+
+    for k, shard in enumerate(shards):
+        text = shard_json(shard, beside(f"sheet-{k:03}.webp", shard.sheet))
+        files[f"data-{k:03}.js"] = f"benchShard({k}, {text});\n".encode()
+    # `self` alone is not the folder of a page from disk in every browser; `file:` says that.
+    here = "'self' file:"
+    sources = {"img": f"{here} data:", "style": here, "script": f"{here} {_hash(_first())}"}
+    return {INDEX: _html(page, strips, beside, sources, shards=None).encode(), **files}
+
+
+def _html(
+    page: Page,
+    strips: list[Strip],
+    asset: Callable[[str, bytes], str],
+    sources: dict[str, str],
+    *,
+    shards: list[Markup] | None,
+) -> str:
+    """The page; `shards` are inside it, or None for a page whose files lie beside it."""
+    return template("run.html" if page.kind == "run" else "comparison.html").render(
+        page=page,
+        view=views.view_of(page),
+        controls=controls_of(page),
+        # Our own files are the only text that is not escaped.
+        style=Markup(_read("style.css")),
+        first=Markup(_first()),
+        script=Markup(script()),
+        sources=sources,
+        asset=asset,
+        data=as_json(index_of(page)),
+        shards=shards,
+        strips=[(strip, asset(f"strip-{strip.id}.webp", strip.image)) for strip in strips],
+    )
+
+
+def template(name: str) -> Template:
+    """A template of this folder, which escapes whatever it prints."""
+    return _environment().get_template(name)
+
+
+def _first() -> str:
+    """The script that runs before anything is drawn, so that a dark page does not flash light."""
+    return _read("first.js")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}'"
 
 
 @cache
@@ -61,7 +157,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("percent", "points", "count", "rate", "per_second", "small", "p_value", "correlation", "moment", "plural")
+    names = ["percent", "points", "count", "rate", "per_second", "small", "p_value", "correlation", "moment", "plural"]
+    names += ["quantiles"]
     environment.filters.update({name: getattr(words, name) for name in names})
     environment.filters["why"] = why
     environment.globals.update(WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, MOST_CLASSES=views.MOST_CLASSES)

@@ -1,44 +1,34 @@
-"""All pictures of a gallery as one sprite sheet, so that a page carries one image instead of thousands."""
+"""The pictures of a shard as one sprite sheet, so that a page carries one image instead of hundreds."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image
 
 EDGE = 32  # pixels a side of one picture
-_NARROW = 32  # pictures a row
-_WIDE = 500  # pictures a row of a sheet that would else be higher than WebP allows
-_MOST_ROWS = 16383 // EDGE
+COLUMNS = 32  # pictures a row
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A lossless WebP image of `columns` pictures a row, each EDGE x EDGE, as a data: address; empty for no picture."""
-
-    uri: str
-    columns: int
-
-
-def sprite_sheet(pictures: Sequence[bytes]) -> Sheet:
-    """One sheet of all pictures, row by row.
+def sprite_sheet(pictures: Sequence[bytes]) -> bytes:
+    """One lossless WebP image of all pictures, COLUMNS a row, each EDGE x EDGE.
 
     Args:
-        pictures: N times EDGE * EDGE * 3 bytes, RGB, row by row.
+        pictures: 1 to 16,000 times EDGE * EDGE * 3 bytes, RGB, row by row.
 
     Raises:
         ValueError: a picture has another number of bytes.
     """
-    if not pictures:
-        return Sheet("", _NARROW)
-    columns = _NARROW if len(pictures) <= _NARROW * _MOST_ROWS else _WIDE
-    sheet = Image.new("RGB", (EDGE * min(columns, len(pictures)), EDGE * -(-len(pictures) // columns)))
+    sheet = Image.new("RGB", (EDGE * min(COLUMNS, len(pictures)), EDGE * -(-len(pictures) // COLUMNS)))
     for position, pixels in enumerate(pictures):
-        row, column = divmod(position, columns)
+        row, column = divmod(position, COLUMNS)
         sheet.paste(Image.frombytes("RGB", (EDGE, EDGE), pixels), (EDGE * column, EDGE * row))
+    return webp(sheet, lossless=True)
+
+
+def webp(image: Image.Image, *, lossless: bool) -> bytes:
+    """An image as a WebP file; the same image gives the same bytes."""
     file = BytesIO()
-    sheet.save(file, "WEBP", lossless=True, quality=60, method=4)
-    return Sheet("data:image/webp;base64," + b64encode(file.getvalue()).decode("ascii"), columns)
+    image.save(file, "WEBP", lossless=lossless, quality=60 if lossless else 82, method=4)
+    return file.getvalue()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from bench.views import Agreement, Average, CellView, Page
+from bench.views import Average, Page
 
-from .charts import Axis, Chart, axis_of, curve_chart, series_of
+from .charts import Axis, Chart, axis_of, calibration_chart, curve_chart, series_of, timing_chart
+from .matrix import MANY, MatrixRow, layers_of, matrix_of
 
 MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
 MOST_PAIRS = 8
@@ -21,14 +22,6 @@ class Confused:
     predicted: int
     count: int
     share: float
-
-
-@dataclass(frozen=True)
-class MatrixRow:
-    """One line of the matrix: an explainer or a pair of them, with one entry a layer, None where there is none."""
-
-    name: str
-    cells: tuple[CellView | Agreement | None, ...]
 
 
 @dataclass(frozen=True)
@@ -49,16 +42,19 @@ class View:
     averages: tuple[tuple[Average | None, ...], ...]
     recall_axis: Axis
     charts: tuple[Chart, ...]
+    calibration: Chart | None
+    timing: Chart | None
     confused: tuple[Confused, ...]
     most_off_diagonal: int
     matrix: tuple[tuple[MatrixRow, ...], ...]
+    many_pairs: bool
     anchors: frozenset[str]
     pictures: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def view_of(page: Page) -> View:
     """The derived values of a page."""
-    layers = tuple(dict.fromkeys(cell.layer for cell in page.cells))
+    layers = layers_of(page)
     first = page.runs[0]
     confused = _confused(first.confusion)
     ways = tuple(dict.fromkeys(one.name for run in page.runs for one in run.averages))
@@ -72,9 +68,12 @@ def view_of(page: Page) -> View:
         averages=tuple(_in_columns(run.averages, ways) for run in page.runs),
         recall_axis=axis_of(row.recall for row in first.per_class),
         charts=_charts(page),
+        calibration=calibration_chart(first.calibration) if page.kind == "run" else None,
+        timing=timing_chart(page.timings) if page.kind == "run" else None,
         confused=confused[:MOST_PAIRS],
         most_off_diagonal=max((pair.count for pair in confused), default=0),
-        matrix=tuple(_matrix(page, run, layers) for run in range(len(page.runs))),
+        matrix=tuple(matrix_of(page, run) for run in range(len(page.runs))),
+        many_pairs=len(page.agreements) > MANY,
         anchors=_anchors(page),
         pictures=tuple({cell.explainer: cell.steps for cell in page.cells if cell.picture}.items()),
     )
@@ -95,6 +94,7 @@ def _anchors(page: Page) -> frozenset[str]:
     """The places a finding may link to; another one is shown as plain text."""
     fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "errors", "provenance"}
     own = {"classes", "confusion"} if page.kind == "run" else {"agreement"}
+    own |= {"calibration"} if page.kind == "run" and page.runs[0].calibration else set()
     tables = {"verdicts": page.verdicts, "agreement": page.agreements, "pairs": page.pairs}
     shown = {name for name, rows in tables.items() if rows}
     return frozenset(fixed | own | shown | {f"i{item.id}" for item in page.gallery})
@@ -114,7 +114,7 @@ def _size(page: Page, layer: str) -> str:
     cells = [cell for cell in page.cells if cell.layer == layer]
     grids = [cell for cell in cells if not cell.picture] or cells  # a finished picture says nothing of the layer's grid
     sizes = {f"{cell.height}×{cell.width}" for cell in grids}
-    return sizes.pop() if len(sizes) == 1 else "sizes differ"
+    return sizes.pop() if len(sizes) == 1 else "sizes differ" if sizes else ""
 
 
 def _charts(page: Page) -> tuple[Chart, ...]:
@@ -126,18 +126,5 @@ def _charts(page: Page) -> tuple[Chart, ...]:
             parts = series_of(run.curve, quantity, label=name, colour=k % 6 + 1)
             # Twelve lines on one drawing say nothing: of several runs only the better judge of each is drawn.
             series += parts if not name else parts[-1:]
-        drawn.append(curve_chart(series, title=quantity, percent=quantity == "accuracy"))
+        drawn.append(curve_chart(tuple(series), title=quantity, percent=quantity == "accuracy"))
     return tuple(chart for chart in drawn if chart is not None)
-
-
-def _matrix(page: Page, run: int, layers: tuple[str, ...]) -> tuple[MatrixRow, ...]:
-    cells = {(cell.explainer, cell.layer): cell for cell in page.cells if cell.run == run}
-    agreed = {((a.first, a.second), a.layer): a for a in page.agreements if a.run == run}
-    explainers = dict.fromkeys(explainer for explainer, _ in cells)
-    pairs = dict.fromkeys(pair for pair, _ in agreed)
-    rows = [MatrixRow(name, tuple(cells.get((name, layer)) for layer in layers)) for name in explainers]
-    rows += [
-        MatrixRow(f"{first} against {second}", tuple(agreed.get(((first, second), layer)) for layer in layers))
-        for first, second in pairs
-    ]
-    return tuple(rows)

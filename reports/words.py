@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 NONE = "–"  # what was never measured
 NBSP = "\u00a0"
@@ -69,3 +70,14 @@ def one_line(text: str) -> str:
 def plural(number: int, noun: str, many: str = "") -> str:
     """`1 image`, `2 images`."""
     return f"{number:,} {noun if number == 1 else many or noun + 's'}"
+
+
+def quantiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """The 10th, 50th and 90th percentile, between neighbours in proportion; of all but the first of several values."""
+    ordered = sorted(values[1:] or values)
+    places = [share * (len(ordered) - 1) for share in (0.1, 0.5, 0.9)]
+    low, middle, high = (
+        ordered[int(at)] + (at - int(at)) * (ordered[min(int(at) + 1, len(ordered) - 1)] - ordered[int(at)])
+        for at in places
+    )
+    return low, middle, high

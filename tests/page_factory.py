@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from bench.evidence import CalibrationBin, Difference, Judged, Timing
 from bench.verdicts import VERDICTS, Step, Verdict
 from bench.views import (
     Agreement,
@@ -129,6 +130,8 @@ def make_run(index: int, classes: Sequence[str], rng: np.random.Generator, *, ep
         per_class=rows,
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
         averages=make_averages(correct, total),
+        calibration=tuple(CalibrationBin(20, 2 * k, k / 10, k / 10 - 0.05, k / 10 + 0.05) for k in range(2, 10)),
+        calibration_error=0.012,
     )
 
 
@@ -175,7 +178,7 @@ def make_page(
     )
     pictures = digit_pictures()[:images] if pixels is None else pixels
     gallery = tuple(_item(n, pictures[n], views, cells, len(classes), rng, gaps) for n in range(images))
-    judged = tuple(_verdict(k, cell) for k, cell in enumerate(cells)) if kind == "run" else ()
+    judged = tuple(Judged(cell.run, _verdict(k, cell)) for k, cell in enumerate(cells)) if kind == "run" else ()
     return Page(
         schema=1,
         kind=kind,
@@ -209,6 +212,11 @@ def make_page(
             ("versions", (("torch", "2.14.1"), ("captum", "0.9.0"))),
             ("hashes", (("checkpoint", "ab" * 32), ("data", "cd" * 32))),
         ),
+        timings=(
+            Timing(0, "training", "epoch", (20.0, 29.0, 30.5, 30.0, 29.5)),
+            Timing(0, "gradcam", "batch", (99.0,)),
+        ),
+        differences=(Difference("setting", "epochs", tuple(str(k) for k in range(runs))),) if runs > 1 else (),
     )
 
 
@@ -228,7 +236,9 @@ def _item(
         predicted = true if index and rng.random() < 0.4 else wrong
         sure = 0.4 + 0.59 * float(rng.random())
         left = (1 - sure) * float(rng.random())
-        said.append(Prediction(predicted, sure, sure if predicted == true else left))
+        said.append(
+            Prediction(predicted, sure, sure if predicted == true else left, _top(k, predicted, true, sure, left))
+        )
     if gaps and len(views) > 1 and n % 3 == 0:
         said[-1] = None
     maps = []
@@ -242,7 +252,17 @@ def _item(
         maps += [
             quantise(random_map(rng, cell.height), cell=index, role=role, target=target) for role, target in targets
         ]
-    return GalleryItem(3 * n + 1, f"test/{true}/{n:04d}.png", true, picture.tobytes(), tuple(said), tuple(maps))
+    apart = round(float(rng.random()), 3) if len(maps) > 1 and n % 7 else None
+    return GalleryItem(3 * n + 1, f"test/{true}/{n:04d}.png", true, picture.tobytes(), tuple(said), tuple(maps), apart)
+
+
+def _top(k: int, predicted: int, true: int, sure: float, left: float) -> tuple[tuple[int, float], ...]:
+    """Probabilities that add up to 1, the largest first."""
+    others = [each for each in range(k) if each not in (predicted, true)]
+    known = {predicted: sure} if predicted == true else {predicted: sure, true: left}
+    rest = (1 - sum(known.values())) / max(1, len(others))
+    shares = {**known, **dict.fromkeys(others, rest)}
+    return tuple(sorted(shares.items(), key=lambda pair: -pair[1])[:10])
 
 
 def _verdict(k: int, cell: CellView) -> Verdict:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.evaluation import class_rows
+from bench.evidence import Judged
 from bench.findings import (
     accuracy_words,
     agreement_findings,
@@ -23,8 +24,10 @@ from bench.findings import (
     run_badges,
     run_findings,
     run_title,
+    verdict_findings,
 )
 from bench.stats import mcnemar, paired_difference, wilson
+from bench.verdicts import Verdict
 from bench.views import Agreement, Average, Estimate, Finding, PairTest, RunView
 
 NAMES = ("cat", "dog", "owl")
@@ -349,3 +352,15 @@ def test_where_there_are_averages_a_badge_says_what_is_compared() -> None:
     text_of_badge = "compared by the plain forward"
     assert text_of_badge in [badge.text for badge in comparison_badges(more, (), same_settings=True)]
     assert text_of_badge not in [badge.text for badge in comparison_badges(plain, (), same_settings=True)]
+
+
+def test_what_the_judge_found_wrong_is_told_with_its_cause_and_nothing_wrong_is_told_too() -> None:
+    same = Judged(0, Verdict("captum", "layer4", 1, "same"))
+    wrong = [Judged(0, Verdict("own", f"layer{k}", 1, "wrong", words="the sign is reversed")) for k in range(5)]
+    assert verdict_findings([]) == ()
+    (only,) = verdict_findings([same])
+    assert (only.link, only.evidence[:2]) == ("No explainer was found wrong", "1 ")
+    told = verdict_findings([same, *wrong])
+    assert [one.before for one in told] == ["own at layer0 ", "own at layer1 ", "own at layer2 ", "2 more "]
+    assert told[0].link == "gives wrong maps"
+    assert told[0].evidence == "the sign is reversed"

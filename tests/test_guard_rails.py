@@ -309,8 +309,11 @@ def raw_of(one: MapView, page: Page) -> np.ndarray:
 
 
 def test_pictures_come_to_the_page_the_right_way_round(whole: Whole) -> None:
-    rendered = json.loads(re.search(r'id="data">(.*?)</script>', render(whole.page), re.S)[1])
-    sheet = np.asarray(Image.open(BytesIO(b64decode(rendered["sheet"].split(",")[1]))).convert("RGB"))
+    html = render(whole.page)
+    rendered, shard = (
+        json.loads(re.search(rf'id="{one}">(.*?)</script>', html, re.S)[1]) for one in ("data", "shard0")
+    )
+    sheet = np.asarray(Image.open(BytesIO(b64decode(shard["sheet"].split(",")[1]))).convert("RGB"))
     assert len(whole.page.gallery) == 24
     for place, item in enumerate(whole.page.gallery):
         row, column = divmod(place, rendered["columns"])

@@ -119,12 +119,12 @@ def test_the_page_of_the_run_shows_the_verdicts_of_its_cells_until_they_are_made
     call("judge", "--limit", "1", runs=runs)
     page = page_of("one", workplace=Workplace(runs=runs))
     cells = {("gradcam", "layer3"), ("gradcam", "layer4"), ("captum_shipped", "layer3")}
-    assert {(one.explainer, one.layer) for one in page.verdicts} == cells
+    assert {(one.verdict.explainer, one.verdict.layer) for one in page.verdicts} == cells
     assert 'id="verdicts"' in (runs / "one" / "report.html").read_text()
     cell = read_cell(cell_path(runs / "one", "gradcam", "layer3"))
     write_cell(cell_path(runs / "one", "gradcam", "layer3"), replace(cell, revision=cell.revision + 1))
     page = page_of("one", workplace=Workplace(runs=runs))
-    assert {(one.explainer, one.layer) for one in page.verdicts} == cells - {("gradcam", "layer3")}
+    assert {(one.verdict.explainer, one.verdict.layer) for one in page.verdicts} == cells - {("gradcam", "layer3")}
 
 
 def test_a_cell_of_an_explainer_that_is_gone_is_warned_of_and_left_out(runs: Path) -> None:

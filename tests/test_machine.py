@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from bench import machine
 from bench.errors import UsageError
 from bench.machine import (
     choose_device,
+    code_state,
     cpu_name,
     describe_device,
     environment,
@@ -169,3 +171,26 @@ def test_the_real_library_takes_it_and_goes_on_giving_memory() -> None:
         reuse_memory(torch.device("cpu"))
     blocks = [torch.full((64, 2**18), float(index)) for index in range(3)]  # 64 MiB each
     assert [float(each[-1, -1]) for each in blocks] == [0, 1, 2]
+
+
+def test_the_commit_of_the_code_is_told_with_whether_it_was_changed(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert code_state(tmp_path) == {}
+    git("init", "-q")
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "a.py").write_text("1\n")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    assert code_state(package) == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    (package / "a.py").write_text("2\n")
+    assert code_state(package)["dirty"] is True
+    installed = tmp_path / "site"  # within a repository that knows nothing of it
+    installed.mkdir()
+    (installed / "b.py").write_text("1\n")
+    assert code_state(installed) == {}

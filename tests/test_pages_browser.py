@@ -2,85 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from io import BytesIO
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from browsing import MARKS, Open, browser, opened, pixels_of
 from page_factory import HOSTILE, make_page, quantise
-from PIL import Image
 
 from bench.postprocess import postprocess
-from bench.reports.render import render_page
 from bench.views import Page as Values
 
-playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH"),
-]
-QUIET = ("background-networking", "component-update", "gpu", "quic", "sync")
-ARGUMENTS = ["--no-sandbox", "--no-first-run", *(f"--disable-{one}" for one in QUIET)]
-
-
-@dataclass
-class Opened:
-    """A page in the browser and everything it did that a page should not do."""
-
-    tab: Any
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.tab.on("request", lambda request: self.requests.append(request.url))
-        self.tab.on("console", lambda message: self.complaints.append(message.text))
-        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.tab.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
-
-
-Open = Callable[..., Opened]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, headless=True)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
-    contexts = []
-
-    def open_page(page: Values, *, width: int = 1280, anchor: str = "", **options: Any) -> Opened:
-        file = tmp_path / "report.html"
-        file.write_text(render_page(page), encoding="utf-8")
-        context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce", **options)
-        contexts.append(context)
-        shown = Opened(context.new_page())
-        shown.tab.goto(file.as_uri() + anchor)
-        shown.tab.wait_for_selector("html[data-ready]", state="attached", timeout=10_000)
-        return shown
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def pixels_of(tab: Any, selector: str) -> np.ndarray:
-    """What is on the screen at an element, as (height, width, 3)."""
-    element = tab.locator(selector).first
-    element.scroll_into_view_if_needed()
-    tab.wait_for_timeout(150)  # the picture is painted once it is in sight
-    box = element.bounding_box()
-    return np.asarray(Image.open(BytesIO(tab.screenshot(clip=box))).convert("RGB")).astype(int)
+pytestmark = MARKS
 
 
 def quadrants(pixels: np.ndarray) -> list[np.ndarray]:
@@ -119,6 +52,8 @@ def test_hostile_names_are_shown_and_never_run(kind: str, opened: Open) -> None:
     shown = opened(page)
     for button in ("difference", "true", "both"):
         shown.tab.get_by_role("button", name=button, exact=True).click()
+    shown.tab.evaluate("dispatchEvent(new Event('beforeprint'))")  # fills all cards
+    shown.tab.wait_for_timeout(200)
     text = shown.tab.evaluate("document.body.textContent")
     assert shown.complaints == []
     assert shown.tab.locator("#grid script, #grid img, img[src=x]").count() == 0
@@ -152,7 +87,7 @@ def test_script_scales_maps_as_the_suite_does(size: int, scale: str | float, ope
 
 COLOURS = """() => {
     const { colours } = JSON.parse(document.getElementById("data").textContent);
-    const table = Uint8Array.from(atob(colours.sequential), (c) => c.charCodeAt(0));
+    const table = Uint8Array.from(atob(colours.viridis), (c) => c.charCodeAt(0));
     return Array.from(benchPage.colour(Float32Array.of(0, 0.25, 0.5, 1), table));
 }"""
 
@@ -176,7 +111,7 @@ def test_script_colours_as_the_colour_table_says(opened: Open) -> None:
 def test_picture_and_map_are_the_right_way_up(smooth: bool, opened: Open) -> None:
     tab = opened(hot_top_left()).tab
     if not smooth:
-        tab.get_by_label("smooth").uncheck()
+        tab.get_by_role("button", name="raw", exact=True).click()
     red = [bool(c[0] > 150 and c[1] < 60) for c in quadrants(pixels_of(tab, ".picture canvas"))]
     assert red == [True, False, False, False]
     tab.get_by_label("opacity").fill("100")
@@ -206,8 +141,12 @@ def test_map_without_a_picture_is_named_in_words(opened: Open) -> None:
     constant = quantise(np.ones((4, 4)), role="true")
     page = replace(page, gallery=(replace(page.gallery[0], maps=(dead, constant)),))
     tab = opened(page).tab
-    assert tab.locator(".blank").all_text_contents() == ["no positive value", "same value everywhere"]
+    assert tab.locator("#grid .blank").all_text_contents() == ["all zero after ReLU", "same value everywhere"]
     assert tab.locator(".map canvas").count() == 0
+    tab.get_by_role("button", name="signed", exact=True).click()
+    assert tab.locator("#grid .blank").all_text_contents() == [
+        "same value everywhere"
+    ]  # what is below zero is seen now
 
 
 def test_filters_pager_and_links_bring_the_right_images(opened: Open) -> None:
@@ -215,15 +154,16 @@ def test_filters_pager_and_links_bring_the_right_images(opened: Open) -> None:
     shown = opened(page, anchor=f"#i{page.gallery[50].id}")
     tab = shown.tab
     assert tab.locator(f"#i{page.gallery[50].id}.here").is_visible()
-    assert tab.locator(".card").count() <= 24
+    assert tab.locator(".card").count() <= 48
     wanted = str(page.gallery[0].true)
     tab.get_by_role("combobox", name="true class").select_option(wanted)
     number = sum(item.true == page.gallery[0].true for item in page.gallery)
     assert f"of {number} that match" in tab.locator("#status").text_content()
-    tab.locator("a[data-true]").first.click()
-    assert tab.get_by_role("combobox", name="true class").input_value() == tab.locator(
-        "a[data-true]"
-    ).first.get_attribute("data-true")
+    pair = tab.locator(".pairs a").first
+    pair.click()
+    true = tab.get_by_role("combobox", name="true class").input_value()
+    predicted = tab.get_by_role("combobox", name="taken for").input_value()
+    assert pair.get_attribute("href") == f"#true={true}&pred={predicted}"
 
 
 def test_columns_of_a_comparison_can_be_chosen(opened: Open) -> None:
@@ -242,7 +182,7 @@ def test_shared_scale_divides_by_the_largest_value_of_the_card(opened: Open) -> 
     weak = quantise(np.full((4, 4), 0.25) + np.eye(4) * 0.25, role="true")  # at most half of the other map's largest
     page = replace(page, gallery=(replace(page.gallery[0], maps=(page.gallery[0].maps[0], weak)),))
     tab = opened(page).tab
-    tab.get_by_role("button", name="whole card").click()
+    tab.get_by_role("button", name="each image").click()
     tab.get_by_label("opacity").fill("100")
     assert "1 = 1" in tab.locator(".picture figcaption").text_content()
     box = pixels_of(tab, ".row:last-child .map canvas")
@@ -256,7 +196,7 @@ def test_finished_picture_keeps_its_scale_and_has_no_difference(opened: Open) ->
     tab = opened(replace(page, cells=cells, gallery=(replace(page.gallery[0], maps=(half,)),))).tab
     tab.get_by_label("opacity").fill("100")
     assert pixels_of(tab, ".map canvas")[4, 4][0] < 80  # viridis at one half is teal, at one yellow
-    assert tab.locator(".map figcaption span").first.text_content() == "0 to 1"
+    assert tab.locator(".map figcaption").first.text_content() == "0 to 1"
     tab.get_by_role("button", name="difference", exact=True).click()
     assert tab.locator(".map .blank").first.text_content() == "no raw map"
 
@@ -266,7 +206,7 @@ def test_finished_picture_keeps_its_scale_and_has_no_difference(opened: Open) ->
 def test_axe_finds_no_violation(kind: str, scheme: str, opened: Open) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     tab = opened(make_page(kind, gaps=True, images=4), color_scheme=scheme).tab
-    tab.locator("summary").click()
+    tab.locator("summary").first.click()
     found = axe.Axe().run(tab).response["violations"]
     assert [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found] == []
 

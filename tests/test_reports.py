@@ -15,12 +15,14 @@ import pytest
 from page_factory import HOSTILE, estimate, make_page, quantise
 from PIL import Image
 
+from bench.evidence import Judged, Score
 from bench.reports import charts, views, words
 from bench.reports.markdown import run_markdown
-from bench.reports.payload import gallery_json
-from bench.reports.render import page_json, render_page
-from bench.reports.sprites import sprite_sheet
-from bench.verdicts import why
+from bench.reports.notebook import notebook_html
+from bench.reports.payload import shard_json, shards_of
+from bench.reports.render import page_json, render_page, script
+from bench.reports.sprites import COLUMNS, sprite_sheet
+from bench.verdicts import Verdict, why
 from bench.views import EpochPoint, Finding
 
 TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
@@ -64,11 +66,43 @@ def test_hostile_names_are_text_in_the_markup_and_in_the_data(kind: str) -> None
     )
     rendered = render_page(hostile)
     tags = [match[0] for match in TAG.finditer(rendered)]
-    assert tags == ['<link rel="icon" href="data:,">', '<script type="application/json" id="data">', "<script>"]
-    assert "onclick" not in re.sub(r"&#34;.*?&#34;", "", rendered.split("<script>")[0]).replace('x" onclick', "")
+    ours = ['<link rel="icon" href="data:,">', "<script>", '<script type="application/json" id="data">']
+    pictures = [
+        tag for tag in tags if re.fullmatch(r'<img src="data:image/webp;base64,[^"]*" width="\d+" [^<>]*>', tag)
+    ]
+    assert len(pictures) == len(page.gallery)
+    pictures += [tag for tag in tags if re.match(r'<img class="drawn (light|dark)" src="data:image/svg', tag)]
+    assert [tag for tag in tags if tag not in pictures] == [
+        *ours,
+        '<script type="application/json" id="shard0">',
+        "<script>",
+    ]
+    assert "onclick" not in re.sub(r"&#34;.*?&#34;", "", rendered.split('id="data"')[0]).replace('x" onclick', "")
     assert data_of(rendered)["files"] == [HOSTILE[1]] * len(page.gallery)
     assert data_of(rendered)["classes"] == list(HOSTILE)
     assert "<script>alert(1)</script>" in text_of(rendered)
+
+
+def test_verdicts_and_scores_stand_in_the_matrix_with_their_cause_and_a_link_to_the_maps() -> None:
+    page = make_page("comparison")
+    wrong = Verdict(
+        "captum", "layer4", 1, "wrong", words="the sign <is> reversed", instead="use another", difference=0.5
+    )
+    elsewhere = Verdict("own, one", "layer4.1.bn2", 1, "same", difference=0.0, moved=3e-7)
+    scores = (
+        Score(1, "captum", "layer4", 0.42, 0.38, 0.46, 0.1, 24, "above"),
+        Score(1, "random", "layer4", None, None, None, None, 3, "no evidence"),
+    )
+    judged = replace(page, verdicts=(Judged(1, wrong), Judged(1, elsewhere)), scores=scores)
+    shown = render_page(judged)
+    text = text_of(shown)
+    assert f"wrong {' '.join(why(wrong).split())}" in text
+    assert "the sign <is> reversed" in text
+    assert "same no maps on this page" in text
+    assert "covering 0.420 (0.380 to 0.460), null 0.100" in text
+    assert '<a href="#x=captum&amp;l=layer4&amp;m=1">' in shown
+    assert '<b class="verdict bad">wrong</b>' in shown
+    assert "verdict" not in render_page(replace(page, verdicts=())).split("</style>")[1].split("<script>")[0]
 
 
 def test_finding_links_only_to_places_the_page_has() -> None:
@@ -95,15 +129,15 @@ def test_thousand_noise_pictures_with_eight_maps_each_stay_under_ten_megabytes()
 
 
 def test_script_is_small_enough_to_read() -> None:
-    script = re.search(r"<script>(.*)</script>", render_page(make_page(images=1)), re.S)[1]
-    assert len(script) < 40_000
+    assert len(script().encode()) < 40_000
+    assert script() in render_page(make_page(images=1))
 
 
 def test_raw_maps_travel_within_half_a_level_of_their_range() -> None:
     raw = np.random.default_rng(1).normal(size=(8, 8))
     page = make_page(images=1, explainers=("captum",), layers=(("layer3", 8),))
     item = replace(page.gallery[0], maps=(quantise(raw, role="predicted"),))
-    cell = json.loads(gallery_json(replace(page, gallery=(item,))))["cells"][0]
+    cell = json.loads(shard_json(shards_of(replace(page, gallery=(item,)))[0], ""))["cells"][0]
     low, high = (np.frombuffer(b64decode(cell[end]), "<f4")[0] for end in ("low", "high"))
     levels = np.frombuffer(b64decode(cell["levels"]), np.uint8).reshape(8, 8)
     assert np.abs(low + levels / 255 * (high - low) - raw).max() <= 0.51 / 255 * (raw.max() - raw.min())
@@ -127,18 +161,18 @@ def test_verdicts_of_a_run_stand_in_a_table_with_their_reasons() -> None:
     page = make_page(images=1)
     text = text_of(render_page(page))
     assert "Verdicts" in text
-    for one in page.verdicts:
-        reason = " ".join((why(one) or "–").split())
-        assert f"{one.verdict} {reason} 0.5 1.0e-6 8" in text
+    for judged in page.verdicts:
+        reason = " ".join((why(judged.verdict) or "–").split())
+        assert f"{judged.verdict.verdict} {reason} 0.5 1.0e-6 8" in text
     assert "Verdicts" not in text_of(render_page(replace(page, verdicts=())))
 
 
 def test_sprite_sheet_holds_every_picture_without_loss() -> None:
     pictures = np.random.default_rng(2).integers(0, 256, size=(40, 32, 32, 3), dtype=np.uint8)
     sheet = sprite_sheet([picture.tobytes() for picture in pictures])
-    pixels = np.asarray(Image.open(BytesIO(b64decode(sheet.uri.split(",")[1]))))
+    pixels = np.asarray(Image.open(BytesIO(sheet)))
     for k, picture in enumerate(pictures):
-        row, column = divmod(k, sheet.columns)
+        row, column = divmod(k, COLUMNS)
         assert (pixels[32 * row : 32 * row + 32, 32 * column : 32 * column + 32] == picture).all()
 
 
@@ -216,7 +250,7 @@ def test_markdown_tells_the_averages_and_whose_the_tables_are() -> None:
 
 def test_one_epoch_without_validation_is_drawn() -> None:
     rendered = render_page(make_page(epochs=1, validation=False))
-    assert rendered.count("<polyline") == 2
+    assert rendered.count('class="drawn light"') == rendered.count('class="drawn dark"') == 4
     assert "by epoch, in nats: training ends at" in rendered
 
 
@@ -229,11 +263,14 @@ def test_curve_leaves_out_values_that_are_not_finite() -> None:
     assert charts.series_of(points, "loss")[0].values == ((2, 2.0),)
 
 
-def test_axis_ticks_enclose_the_values() -> None:
-    chart = charts.curve_chart([charts.Series("x", 1, False, ((1, 0.513), (2, 0.987)))], title="accuracy", percent=True)
-    assert [tick.text for tick in chart.y_ticks] == ["40", "60", "80", "100"]
-    ends = chart.y_ticks[0].at, chart.y_ticks[-1].at
-    assert all(ends[1] <= y <= ends[0] for _, y in chart.lines[0].points)
+def test_drawings_are_the_same_bytes_twice_and_differ_between_light_and_dark() -> None:
+    series = (charts.Series("x", 1, False, ((1, 0.513), (2, 0.987))),)
+    one, two = (charts.curve_chart.__wrapped__(series, title="accuracy", percent=True) for _ in range(2))
+    assert (one.light, one.dark) == (two.light, two.dark)
+    assert charts.THEMES["light"].colours[0].encode() in one.light
+    assert charts.THEMES["dark"].colours[0].encode() in one.dark
+    assert one.light != one.dark
+    assert b"http" not in re.sub(rb'(xmlns(:\w+)?|rdf:resource)="[^"]*"|<!DOCTYPE[^>]*>', b"", one.light)
 
 
 def test_accuracy_axis_stays_within_nought_and_one() -> None:
@@ -268,6 +305,20 @@ def test_json_twin_is_valid_json_when_values_are_not_finite() -> None:
     broken = replace(page, runs=(replace(page.runs[0], loss=math.nan),))
     twin = json.loads(page_json(broken), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert twin["runs"][0]["loss"] is None
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_a_notebook_is_shown_sentences_figures_and_pictures_and_names_stay_text(kind: str) -> None:
+    page = make_page(kind, classes=HOSTILE)
+    page = replace(page, title=HOSTILE[1], gallery=tuple(replace(item, file=HOSTILE[0]) for item in page.gallery))
+    shown = notebook_html(page, "file:///somewhere/report.html")
+    assert {match[1] for match in TAG.finditer(shown)} == {"img"}
+    assert shown.count("<img ") == 6
+    assert "style" not in re.sub(r'src="[^"]*"', "", shown)
+    text = text_of(shown)
+    assert HOSTILE[1] in html.unescape(shown)
+    assert all(finding.link in text for finding in page.findings)
+    assert words.percent(page.runs[0].accuracy.value).replace(words.NBSP, " ") in text
 
 
 @pytest.mark.parametrize(

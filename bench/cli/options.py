@@ -134,6 +134,18 @@ def parse_ids(text: str | None) -> list[int] | None:
     return [int(word) for word in words]
 
 
+SingleFile = Annotated[bool, typer.Option("--single-file", help="One file however large; else up to 10 MB.")]
+AsFolder = Annotated[bool, typer.Option("--folder", help="index.html with its files beside it, however small.")]
+MaxImages = Annotated[int | None, typer.Option("--max-images", help="Most images of the gallery; tables cover all.")]
+
+
+def form_of(*, single_file: bool, folder: bool) -> str:
+    """The form of a page that two flags ask for."""
+    if single_file and folder:
+        raise UsageError("--single-file and --folder exclude each other", try_="neither: one file up to 10 MB")
+    return "single" if single_file else "folder" if folder else "auto"
+
+
 def files_named(values: Mapping[str, object]) -> list[str]:
     """The Python files that models and explainers are named in, each once: they are run."""
     given = (values.get(option) for option in ("model", "explainer"))

@@ -12,15 +12,19 @@ from rich.table import Table
 from bench.cli.console import Answer
 from bench.cli.main import app
 from bench.cli.options import (
+    AsFolder,
     Device,
     DryRun,
     Explainers,
     Layers,
     Limit,
+    MaxImages,
     Moved,
     Open,
     RunNames,
+    SingleFile,
     Slow,
+    form_of,
     parse_ids,
     parse_limit,
     split_names,
@@ -155,6 +159,9 @@ def compare(
     slow: Slow = False,
     compute: Annotated[bool, typer.Option("--compute/--no-compute", help="Make the rows that are missing.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder of the page; else runs/compare/N.")] = None,
+    single_file: SingleFile = False,
+    folder: AsFolder = False,
+    max_images: MaxImages = None,
     moved: Moved = None,
     device: Device = "auto",
     dry_run: DryRun = False,
@@ -163,26 +170,32 @@ def compare(
     """One page of many runs, on the images that any of them got wrong."""
     from bench import api
 
-    page = api.compare(
+    done = api.compare(
         *runs, explainer=split_names(explainer) or None, layer=split_names(layer) or None, limit=parse_limit(limit),
         slow=slow, compute=compute, out=out, data=moved, device=device, dry_run=dry_run, workplace=session.place,
+        form=form_of(single_file=single_file, folder=folder), max_images=max_images,
     )  # fmt: skip
     if dry_run:
         return Answer({"planned": True}, ())
-    path = str(page.resolve())
-    return Answer({"page": path, "twin": str(page.with_name("page.json").resolve())}, (path,), str(page))
+    path = str(done.page.resolve())
+    return Answer({"page": path, "twin": str(done.twin.resolve())}, (path,), str(done.page))
 
 
 @command(app, "report")
 def report(
     session: Session,
     runs: Annotated[list[str] | None, typer.Argument(help="Names; none for all finished runs.")] = None,
+    single_file: SingleFile = False,
+    folder: AsFolder = False,
+    max_images: MaxImages = None,
     open_: Open = False,
 ) -> Answer:
     """Render the runs' own pages again; computes nothing."""
     from bench import api
 
-    pages = [str(page.resolve()) for page in api.report(*(runs or ()), workplace=session.place)]
+    form = form_of(single_file=single_file, folder=folder)
+    made = api.report(*(runs or ()), form=form, max_images=max_images, workplace=session.place)
+    pages = [str(page.resolve()) for page in made]
     if not pages:
         raise UsageError(f"no finished run in {session.runs}", try_="bench train --model cifar_resnet18")
     return Answer({"pages": pages}, tuple(pages), pages[-1])

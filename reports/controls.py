@@ -1,0 +1,80 @@
+"""What a gallery can be filtered by and which maps it can show: the choices of its controls."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from bench.views import GalleryItem, Page
+
+from .views import run_labels
+
+MOST_PAIRS = 20
+LEAST_DISAGREEMENT = 0.005  # below, explainers give the same order of cells
+
+Choice = tuple[str, str]  # the value in an address, the words
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Choices of the lists and columns of a gallery; `apart` is the end of its range, 0 where explainers agree."""
+
+    true: tuple[Choice, ...]
+    predicted: tuple[Choice, ...]
+    pairs: tuple[Choice, ...]
+    wrong: tuple[Choice, ...]
+    orders: tuple[Choice, ...]
+    apart: float
+    columns: tuple[tuple[str, str, tuple[Choice, ...]], ...]
+
+
+def controls_of(page: Page) -> Controls:
+    """The choices that the images, runs and cells of a page leave."""
+    labels, several = run_labels(page), len(page.runs) > 1
+    said = {one.predicted for item in page.gallery for one in item.predictions if one is not None}
+    top = max((item.disagreement or 0.0 for item in page.gallery), default=0.0)
+    apart = math.ceil(20 * top) / 20 if top > LEAST_DISAGREEMENT else 0.0
+    columns = (
+        ("x", "explainers", tuple((one, one) for one in dict.fromkeys(cell.explainer for cell in page.cells))),
+        ("l", "layers", tuple((one, one) for one in dict.fromkeys(cell.layer for cell in page.cells))),
+        ("m", "models", tuple((str(k), label) for k, label in enumerate(labels))),
+    )
+    return Controls(
+        true=_classes(page, {item.true for item in page.gallery}),
+        predicted=_classes(page, said),
+        pairs=_pairs(page),
+        wrong=_wrong(labels) if several else (("", "any image"), ("all", "errors"), ("none", "recognised")),
+        orders=_orders(several=several, apart=apart > 0),
+        apart=apart,
+        columns=tuple(one for one in columns if len(one[2]) > 1),
+    )
+
+
+def _classes(page: Page, present: set[int]) -> tuple[Choice, ...]:
+    return (("", "any"), *((str(k), page.classes[k]) for k in sorted(present)))
+
+
+def _pairs(page: Page) -> tuple[Choice, ...]:
+    """The most frequent confusions, each image counted once for each wrong class."""
+    counts = Counter((item.true, k) for item in page.gallery for k in _wrong_classes(item))
+    chosen = sorted(counts, key=lambda pair: (-counts[pair], pair))[:MOST_PAIRS]
+    return (("", "any"), *((f"{t},{p}", f"{page.classes[t]} taken for {page.classes[p]}") for t, p in chosen))
+
+
+def _wrong_classes(item: GalleryItem) -> set[int]:
+    return {one.predicted for one in item.predictions if one is not None} - {item.true}
+
+
+def _wrong(labels: tuple[str, ...]) -> tuple[Choice, ...]:
+    own = [(f"in{k}", label) for k, label in enumerate(labels)]
+    alone = [(f"only{k}", f"only {label}") for k, label in enumerate(labels)]
+    return (("", "any run"), ("all", "every run"), ("none", "no run"), *own, *alone)
+
+
+def _orders(*, several: bool, apart: bool) -> tuple[Choice, ...]:
+    orders = [("sure", "most sure first"), ("unsure", "least sure first"), ("margin", "smallest margin first")]
+    orders += [("loss", "largest loss first")]
+    orders += [("apart", "explainers differ most")] if apart else []
+    orders += [("models", "models differ most")] if several else []
+    return (*orders, ("id", "test id"))

@@ -1,0 +1,83 @@
+"""Pages opened in Chromium, for the tests that look at them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.reports.render import render_files
+from bench.views import Page as Values
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+MARKS = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")]
+QUIET = ("background-networking", "component-update", "gpu", "quic", "sync")
+ARGUMENTS = ["--no-sandbox", "--no-first-run", *(f"--disable-{one}" for one in QUIET)]
+
+
+@dataclass
+class Opened:
+    """A page in the browser and everything it did that a page should not do."""
+
+    tab: Any
+    file: Path
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.on("console", lambda message: self.complaints.append(message.text))
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
+
+
+Open = Callable[..., Opened]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, headless=True)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    contexts = []
+
+    def open_page(
+        page: Values, *, width: int = 1280, anchor: str = "", form: str = "single", ready: bool = True, **options: Any
+    ) -> Opened:
+        folder = tmp_path / str(len(contexts))
+        for name, content in render_files(page, form).files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce", **options)
+        contexts.append(context)
+        shown = Opened(context.new_page(), folder / "index.html")
+        shown.tab.goto(shown.file.as_uri() + anchor)
+        if ready:
+            shown.tab.wait_for_selector("html[data-ready]", state="attached", timeout=20_000)
+        return shown
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def pixels_of(tab: Any, selector: str) -> np.ndarray:
+    """What is on the screen at an element, as (height, width, 3)."""
+    element = tab.locator(selector).first
+    element.scroll_into_view_if_needed()
+    tab.wait_for_timeout(150)  # the picture is painted once it is in sight
+    box = element.bounding_box()
+    return np.asarray(Image.open(BytesIO(tab.screenshot(clip=box))).convert("RGB")).astype(int)

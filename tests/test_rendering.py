@@ -1,0 +1,174 @@
+"""Pages on disk: which form, which files, what an earlier page leaves, how many images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_factory import make_page
+from run_factory import make_cell, make_run, make_samples
+
+from bench.calibration import calibration_bins, calibration_error
+from bench.contracts import Silence
+from bench.errors import UsageError
+from bench.pages import softmax
+from bench.provenance import differences
+from bench.rendering import page_of, report, write_page
+from bench.reports import render
+from bench.store import read_record
+from bench.timings import timings_of
+from bench.trained import read_predictions
+from bench.workplace import Workplace
+
+LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
+
+
+class Teller(Silence):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    cells = [make_cell([(1, 0), (1, 1), (3, 0), (3, 1), (5, 0), (5, 2)])]
+    samples = make_samples([1, 3, 5], labels=[0, 1, 2])
+    make_run(runs, "one", labels=LABELS, predicted=PREDICTED, cells=cells, samples=samples)
+    return Workplace(runs=runs, progress=Teller())
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_has_one_page_whichever_form_it_had_before(place: Workplace) -> None:
+    folder = place.runs / "one"
+    before = files_of(folder)
+    for _ in range(2):
+        assert report("one", form="folder", workplace=place) == [folder / "report" / "index.html"]
+        assert not (folder / "report.html").exists()
+        assert report("one", workplace=place) == [folder / "report.html"]
+        assert files_of(folder) - before == {"report.html"}
+
+
+def test_what_is_not_ours_in_the_folder_of_a_page_stays(tmp_path: Path) -> None:
+    own = {"style.css": b"body {}", "data-mine.js": b"1", "index.html": b"<p>mine</p>"}
+    for name, content in own.items():
+        (tmp_path / name).write_bytes(content)
+    write_page(make_page(images=1), tmp_path / "other.html", workplace=Workplace(progress=Teller()))
+    assert {name: (tmp_path / name).read_bytes() for name in own} == own
+
+
+def test_a_smaller_folder_leaves_no_part_of_a_larger_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.reports.payload.SHARD", 2)
+    place = Workplace(progress=Teller())
+    for images, parts in ((5, 3), (3, 2)):
+        write_page(make_page(images=images), tmp_path / "index.html", form="folder", workplace=place)
+        assert len(list(tmp_path.glob("data-*.js"))) == parts
+        assert len(list((tmp_path / "images").glob("sheet-*.webp"))) == parts
+
+
+def test_why_a_page_became_a_folder_is_said(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "LARGEST", 10_000)
+    assert report("one", workplace=place)[0].name == "index.html"
+    assert "a folder, since one file would be" in place.progress.said[-1]
+    assert "--single-file" in place.progress.said[-1]
+
+
+def test_fewer_images_are_the_first_of_the_fixed_order_and_the_tables_stay(place: Workplace) -> None:
+    whole, two = page_of("one", workplace=place), page_of("one", max_images=2, workplace=place)
+    assert len(whole.gallery) == 3
+    assert (two.shown, two.wanted, whole.wanted) == (2, 3, 3)
+    assert {item.id for item in two.gallery} < {item.id for item in whole.gallery}
+    assert two.cells == whole.cells
+    assert two.runs == whole.runs
+    assert "2 of 3 images" in render.render_page(two)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_image_at_all_is_refused(count: int, place: Workplace) -> None:
+    with pytest.raises(UsageError, match=f"--max-images {count} shows nothing"):
+        report("one", max_images=count, workplace=place)
+
+
+def test_another_form_is_refused(place: Workplace) -> None:
+    with pytest.raises(UsageError, match="folders"):
+        report("one", form="folders", workplace=place)
+
+
+# --- what a page shows beside its tables -------------------------------------------------------------------
+
+
+def test_calibration_bins_are_those_counted_one_by_one(place: Workplace) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    probabilities = softmax(rng.normal(scale=2, size=(500, 4)))
+    labels = rng.integers(0, 4, 500)
+    found = calibration_bins(probabilities, labels, bins=7)
+    slow: dict[int, list[tuple[float, bool]]] = {}
+    for row, label in zip(probabilities.tolist(), labels.tolist(), strict=True):
+        top = max(row)
+        place_of = next(k for k in range(7) if top <= (k + 1) / 7 + 1e-15)
+        slow.setdefault(place_of, []).append((top, row.index(top) == label))
+    expected = [slow[k] for k in sorted(slow)]
+    assert [one.total for one in found] == [len(each) for each in expected]
+    assert [one.correct for one in found] == [sum(right for _, right in each) for each in expected]
+    assert [one.confidence for one in found] == pytest.approx([sum(p for p, _ in e) / len(e) for e in expected])
+    error = sum(abs(sum(r for _, r in e) - sum(p for p, _ in e)) for e in expected) / 500
+    assert calibration_error(found) == pytest.approx(error)
+
+
+def test_a_model_that_is_right_as_often_as_it_says_has_no_calibration_error() -> None:
+    import numpy as np
+
+    probabilities = np.tile([0.75, 0.25], (4, 1))
+    assert calibration_error(calibration_bins(probabilities, np.array([0, 0, 0, 1]))) == pytest.approx(0)
+    assert calibration_error(()) is None
+
+
+def test_timings_are_those_the_cells_name_in_the_order_they_were_taken(place: Workplace) -> None:
+    folder = place.runs / "one"
+    rows = [{"explainer": "captum", "layers": ["layer4"], "samples": [[64, 2.0], [32, 0.5], [1, 0]]}]
+    for name in ("T1", "T2"):
+        (folder / "timing").mkdir(exist_ok=True)
+        (folder / "timing" / f"{name}.json").write_text(json.dumps({"id": name, "rows": rows}))
+    (folder / "timing" / "T3.json").write_text("{")
+    found = timings_of(0, folder, (), {"T1", "T3"})
+    assert [(one.what, one.each, one.values) for one in found] == [("captum at layer4", "batch", (32.0, 64.0))]
+
+
+def test_what_runs_were_made_with_differently_is_named_and_nothing_else(place: Workplace) -> None:
+    record = read_record(place.runs / "one")
+    environment: dict[str, Any] = {
+        **record.environment,
+        "versions": {"torch": "3.0"},
+        "code": {"commit": "ab", "dirty": True},
+    }
+    other = dataclasses.replace(record, config={**record.config, "seed": 7}, environment=environment)
+    assert differences([record, record]) == ()
+    found = {(one.group, one.name): one.values for one in differences([record, other])}
+    assert found[("setting", "seed")] == ("0", "7")
+    assert found[("version", "torch")] == ("2.0", "3.0")
+    assert found[("machine", "code")] == ("no git checkout known", "commit ab, with changes of its own")
+    assert len(found) == 3
+
+
+def test_probabilities_of_a_page_are_the_largest_first_and_those_of_the_run(place: Workplace) -> None:
+    predictions = read_predictions(place.runs / "one")
+    expected = softmax(predictions.logits)
+    for item in page_of("one", workplace=place).gallery:
+        said = item.predictions[0]
+        assert said is not None
+        assert said.top[0] == (said.predicted, said.probability)
+        assert sorted((share for _, share in said.top), reverse=True) == [share for _, share in said.top]
+        assert dict(said.top) == dict(enumerate(expected[item.id].tolist()))
