@@ -82,7 +82,8 @@ def test_auto_takes_cuda_before_mps_before_the_cpu(monkeypatch: pytest.MonkeyPat
 def test_a_device_is_called_what_people_call_it() -> None:
     assert describe_device(torch.device("cuda:1")) == "GPU 1"
     assert describe_device(torch.device("mps")) == f"Apple GPU of {platform.machine()}"
-    assert describe_device(torch.device("cpu")) == f"{cpu_name()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    assert describe_device(torch.device("cpu")) == f"{cpu_name()}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def test_the_processor_has_a_name_even_where_the_system_tells_none(monkeypatch: pytest.MonkeyPatch) -> None:
