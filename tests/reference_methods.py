@@ -171,3 +171,15 @@ def for_all(images: Tensor, targets: Tensor, one: Callable[[Tensor, int], Tensor
         for image, row in zip(images, targets.tolist(), strict=True)
     ]
     return torch.stack(rows)
+
+
+def gradient_shap(net: nn.Module, images: Tensor, targets: Tensor, points: int = 4000, noise: float = 0.1) -> Tensor:
+    """(N, T, H, W): mean of noisy input x gradient somewhere between grey, which is 0, and the noisy input."""
+    maps = []
+    for image, row in zip(images, targets, strict=True):
+        noisy = image + noise * torch.randn(points, *image.shape, dtype=image.dtype)
+        where = (noisy * torch.rand(points, 1, 1, 1, dtype=image.dtype)).requires_grad_()
+        logits = net(where)
+        slopes = [torch.autograd.grad(logits[:, one].sum(), where, retain_graph=True)[0] for one in row.tolist()]
+        maps.append(torch.stack([(slope * noisy).mean(0).sum(0) for slope in slopes]))
+    return torch.stack(maps)

@@ -292,7 +292,7 @@ def test_a_layer_that_is_not_there_is_refused_before_any_work(place: Workplace) 
 
 
 def test_a_layer_without_a_grid_is_refused_with_its_name(place: Workplace) -> None:
-    with pytest.raises(UsageError, match="'fc' gives no grid"):
+    with pytest.raises(UsageError, match=r"'fc' gives \(N, 4\), and a map needs \(N, C, h, w\)"):
         scored(place, "DOUBLE", layer="fc")
 
 

@@ -303,9 +303,9 @@ def test_gradient_shap_depends_on_torchs_generator_alone(net: nn.Module, images:
         np.random.set_state(kept)  # noqa: NPY002
 
 
-def test_gradient_shap_nears_integrated_gradients_as_the_mean_of_many(net: nn.Module, images: Tensor) -> None:
+def test_gradient_shap_nears_the_plain_mean_over_noise_and_the_way_from_grey(net: nn.Module, images: Tensor) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        many = [explainers["gradient_shap"].explain(net, ["input"], images, TARGETS)["input"] for _ in range(12)]
-    truth = explainers["integrated_gradients"].explain(net, ["input"], images, TARGETS)["input"]
+        many = [explainers["gradient_shap"].explain(net, ["input"], images, TARGETS)["input"] for _ in range(64)]
+        truth = plain.gradient_shap(net, images, TARGETS)
     assert largest_error(torch.stack(many).mean(0), truth) < 0.1 < largest_error(many[0], truth)

@@ -132,7 +132,8 @@ def test_explainers_are_timed_on_the_baseline_model_as_shipped_and_for_the_same_
 def test_the_plan_comes_before_anything_is_timed_and_the_path_last(tmp_path: Path) -> None:
     result = call("time", *SMALL, "--model", TINY_FILE, "--what", "forward", runs=tmp_path)
     assert result.exit_code == 0, result.stderr
-    plan = result.stderr.splitlines()[0]
+    first, plan = result.stderr.splitlines()[:2]  # a file's code is run, and that is said
+    assert first.startswith("running ")
     assert plan.startswith("1 arm in up to 6 rounds forwards and backwards, batch 4")
     assert ": about " in plan
     path = Path(result.stdout.splitlines()[-1])
