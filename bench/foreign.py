@@ -99,8 +99,10 @@ def _pickled(path: Path) -> object:
                 f"{path} pickles more than tensors ({named[1]}): to read it would run code of whoever wrote it",
                 try_=f"{shlex.join(command)}  # takes out the tensors, runs nothing",
             ) from reason
+        # torch's own words for a broken pickle advise reading it unsafely.
+        why = "it cannot be unpickled" if isinstance(reason, pickle.UnpicklingError) else _line(reason)
         raise StoreError(
-            f"{path} is no whole checkpoint of PyTorch: {_line(reason)}", try_="a whole copy of it, saved by torch.save"
+            f"{path} is no whole checkpoint of PyTorch: {why}", try_="a whole copy of it, saved by torch.save"
         ) from reason
 
 
