@@ -22,7 +22,7 @@ from bench.registry import did_you_mean
 
 if TYPE_CHECKING:
     from bench.contracts import ExplainerSpec
-    from bench.timingfile import What
+    from bench.timed import What
 
 RECIPE = "course"  # whose optimiser a training step uses
 FEW = 2  # images an explainer is checked on before it is timed

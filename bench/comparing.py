@@ -117,7 +117,7 @@ def run_page(data: RunData, *, created: str, max_images: int | None = None) -> P
     explained = _explained(fixed_order(data.predictions.labels), [data], ids)
     shared = tuple(agreements(0, data.cells))
     page = _page("run", [data], [view], explained[:max_images], created, [_asked(data, explained)])
-    return replace(
+    page = replace(
         page,
         title=run_title(view),
         badges=run_badges(view),
@@ -125,6 +125,7 @@ def run_page(data: RunData, *, created: str, max_images: int | None = None) -> P
         agreements=shared,
         wanted=len(ids),
     )
+    return with_speeds(page, [data])
 
 
 def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str, max_images: int | None = None) -> Page:

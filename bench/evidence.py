@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.timed import ArmTiming
 from bench.verdicts import Verdict
 
 
@@ -25,16 +26,58 @@ class CalibrationBin:
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Rates of one piece of work of a run, in images a second and in the order they were taken.
+class Rates:
+    """Rates of one piece of work of a run, noted while it was done: images a second, in the order they were taken.
 
     `run` indexes Page.runs; each value is of one epoch of training or of one batch of explaining.
+
+    Attributes:
+        id: of the timing that holds the raw samples; empty for training, whose epochs are the run's own log.
     """
 
     run: int
     what: str
     each: str
     values: tuple[float, ...]
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One arm of `bench time` with what its rounds gave, in run order.
+
+    Attributes:
+        runs: of the page, by their index in Page.runs, that are timed by it.
+        rounds, warm_up: units a second, of each round and of each block before the first.
+        ratios: to the arm it is compared with, of each round; empty for a baseline.
+    """
+
+    runs: tuple[int, ...]
+    arm: ArmTiming
+    rounds: tuple[float, ...]
+    warm_up: tuple[float, ...]
+    ratios: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """One timing by `bench time`, as far as it is of a page's runs.
+
+    Attributes:
+        id: of the timing; its file is timing/ID.json beside the runs or in a run's folder.
+        limits: the machine's own, timed in the same rounds.
+    """
+
+    id: str
+    created: str
+    command: str
+    device: str
+    batch_size: int
+    memory_format: str
+    rounds: int
+    notes: tuple[str, ...]
+    arms: tuple[Speed, ...]
+    limits: tuple[ArmTiming, ...]
 
 
 @dataclass(frozen=True)

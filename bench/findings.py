@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.evaluation import confused_pairs
 from bench.evidence import Judged
 from bench.verdicts import Verdict, why
-from bench.views import Agreement, Badge, Finding, PairTest, RunView
+from bench.views import Agreement, Badge, Finding, PairTest, RunView, run_labels
 
 SIGNIFICANT = 0.05
 SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32
@@ -175,11 +175,8 @@ def is_clear(pair: PairTest) -> bool:
 
 
 def label(runs: Sequence[RunView], index: int) -> str:
-    """A run by what tells it from the others; else by its model where that is unambiguous, else by its name."""
-    if runs[index].label:
-        return runs[index].label
-    models = [view.model for view in runs]
-    return runs[index].model if models.count(runs[index].model) == 1 else runs[index].run
+    """A run by what tells it from the others."""
+    return run_labels(runs)[index]
 
 
 def pair_findings(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> tuple[Finding, ...]:

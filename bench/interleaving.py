@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.meter import block
-from bench.timingfile import Sample
+from bench.rates import per_call
+from bench.timed import Sample
 
 AGREE = 0.02  # two blocks that differ by less are settled
 WARM_UP = 10.0  # seconds an arm may take to settle
@@ -30,11 +30,6 @@ class WarmUp:
 def taker(seconds: float = BLOCK, threads: int | None = None) -> Take:
     """How a block is taken: by torch's Timer, for at least so many seconds."""
     return lambda work: block(work, seconds, threads=threads)
-
-
-def per_call(sample: Sample) -> float:
-    """Seconds of one call: the median over the block."""
-    return statistics.median(sample.seconds) / sample.calls
 
 
 def warm_up(name: str, work: Work, take: Take, *, clock: Callable[[], float] = time.perf_counter) -> WarmUp:
@@ -78,15 +73,6 @@ def play(works: Mapping[str, Work], rounds: int, take: Take) -> Iterator[Sample]
 def _taken(take: Take, work: Work) -> tuple[int, tuple[float, ...]]:
     calls, seconds = take(work)
     return calls, tuple(seconds)
-
-
-def by_round(samples: Sequence[Sample], name: str) -> list[float]:
-    """Seconds a call of an arm, round by round: the mean of its blocks in that round. The warm-up is left out."""
-    rounds: dict[int, list[float]] = {}
-    for each in samples:
-        if each.arm == name and each.round > 0:
-            rounds.setdefault(each.round, []).append(per_call(each))
-    return [statistics.fmean(rounds[number]) for number in sorted(rounds)]
 
 
 def rounds_that_fit(asked: int, least: int, *, seconds_a_round: float, budget: float) -> int:

@@ -22,8 +22,9 @@ from bench.starting import duration
 from bench.store import find_run
 from bench.summary import summarise
 from bench.thresholds import Threshold, parse_threshold
+from bench.timed import Timing
 from bench.timing import BATCH_SIZE, BUDGET, PROCESS, ROUNDS, Measured, Settings, make_workshop
-from bench.timingfile import TIMING_SCHEMA, Timing, write_timing
+from bench.timingfile import TIMING_SCHEMA, write_timing
 from bench.training import BACKWARD_COST, EFFICIENCY
 from bench.workplace import Workplace
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from bench.timingfile import Grade, Verdict
+    from bench.timed import Grade, Sample, Verdict
 
 MIN_ROUNDS = 6  # below, no interval of the median reaches 95 %
 LEVEL = 0.95
@@ -84,6 +85,23 @@ def verdict(interval: Interval | None, *grades: Grade) -> Verdict:
     if interval.low > 1:
         return "faster"
     return "slower" if interval.high < 1 else "no measurable difference"
+
+
+# --- samples ------------------------------------------------------------------------------------------------
+
+
+def per_call(sample: Sample) -> float:
+    """Seconds of one call: the median over the block."""
+    return statistics.median(sample.seconds) / sample.calls
+
+
+def by_round(samples: Sequence[Sample], name: str) -> list[float]:
+    """Seconds a call of an arm, round by round: the mean of its blocks in that round. The warm-up is left out."""
+    rounds: dict[int, list[float]] = {}
+    for each in samples:
+        if each.arm == name and each.round > 0:
+            rounds.setdefault(each.round, []).append(per_call(each))
+    return [statistics.fmean(rounds[number]) for number in sorted(rounds)]
 
 
 # --- words --------------------------------------------------------------------------------------------------

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.interleaving import by_round
-from bench.rates import grade, median, median_interval, ratio_interval, spread, tails, verdict
-from bench.timingfile import ArmTiming, Ratio, Sample
+from bench.rates import by_round, grade, median, median_interval, ratio_interval, spread, tails, verdict
+from bench.timed import ArmTiming, Ratio, Sample
 
 if TYPE_CHECKING:
     from bench.arms import Arm, Request

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.timingfile import Moment
+from bench.timed import Moment
 
 if TYPE_CHECKING:
     import torch

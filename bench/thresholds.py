@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bench.errors import UsageError
-from bench.interleaving import by_round
-from bench.rates import Interval, grade, interval_words, median, median_interval, number_words, ratio_interval, spread
+from bench.rates import (
+    Interval,
+    by_round,
+    grade,
+    interval_words,
+    median,
+    median_interval,
+    number_words,
+    ratio_interval,
+    spread,
+)
 from bench.registry import did_you_mean
 
 if TYPE_CHECKING:
-    from bench.timingfile import Sample, Timing
+    from bench.timed import Sample, Timing
 
 EXAMPLE = '"forward[cifar_resnet18] < 100", or "train[a] < 0.9 * train[b]"'
 NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"

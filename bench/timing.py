@@ -13,11 +13,11 @@ import torch
 from bench.arms import MODES, Arm, Request, Subject, batch_of, copy_arm, make_arm, product_arm
 from bench.counting import Counted, counted, floor_flops
 from bench.footprint import peak_of_process, peak_on_device
-from bench.interleaving import BLOCK, Take, WarmUp, per_call, play, rounds_that_fit, taker, warm_up
-from bench.rates import MIN_ROUNDS
+from bench.interleaving import BLOCK, Take, WarmUp, play, rounds_that_fit, taker, warm_up
+from bench.rates import MIN_ROUNDS, per_call
 from bench.results import Facts, arm_timing, baseline_of
 from bench.surroundings import moment, others_share, ticks
-from bench.timingfile import ArmTiming, Moment, Sample
+from bench.timed import ArmTiming, Moment, Sample
 
 if TYPE_CHECKING:
     from bench.contracts import ExplainerSpec, Progress

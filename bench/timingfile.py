@@ -1,4 +1,4 @@
-"""What a timing file holds, and where it lies. Two timings are beside each other only where nothing else differs."""
+"""Where timings lie. Two of them are beside each other only where nothing else differs."""
 
 from __future__ import annotations
 
@@ -6,168 +6,14 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 from bench.errors import StoreError
 from bench.store import TIMING, read_value, write_json
+from bench.timed import Timing
 
 TIMING_SCHEMA = 1
-What = Literal["forward", "train", "explain", "shipped", "product", "copy"]
-Grade = Literal["steady", "noisy", "unusable"]
-Verdict = Literal["faster", "slower", "no measurable difference", "n too small", "struck out"]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One block: an arm's calls one after the other, with the device synchronised before and after each reading.
-
-    Attributes:
-        arm: name of the arm.
-        round: 0 in the warm-up, then from 1.
-        calls: calls between two readings of the clock.
-        seconds: of each such group of calls, in run order.
-    """
-
-    arm: str
-    round: int
-    calls: int
-    seconds: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How many times as fast as the baseline an arm is: the median of the ratios of single rounds.
-
-    Attributes:
-        baseline: name of the arm it is compared with.
-        low, high: interval of the median by order statistics; None where n is too small for one.
-        coverage: how often such an interval holds the median of rounds that are drawn alike and apart.
-        verdict: what may be said; `struck out` where either arm's rates are spread too far.
-    """
-
-    baseline: str
-    value: float
-    low: float | None
-    high: float | None
-    coverage: float | None
-    n: int
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class ArmTiming:
-    """One arm, timed. Rates are `unit` a second: images, or for the machine's limits FLOP or bytes.
-
-    Attributes:
-        name: such as `explain[cifar_resnet18,captum,layer3]`.
-        what: `explain` gives normalised 32x32 float32 maps on the host, `shipped` what the library's user gets;
-            `product` and `copy` are the machine's own limits.
-        model, explainer, layer: empty where they say nothing.
-        mode: gradients and training mode, in words.
-        settled: the warm-up ended because two blocks agreed; False draws its samples in grey.
-        n: rounds; the rate of each is that of its two blocks.
-        rate: median over rounds, with its interval by order statistics (None where n is too small).
-        spread: interquartile range over median.
-        latency_ms: of one image alone, median.
-        memory_mb: peak in MiB; on CUDA what a call allocates beyond the weights and the batch that lie there;
-            on a CPU the resident set of a fresh process, libraries included.
-        gflop: an image, counted by torch.
-        floor_gflop: the least an exact Grad-CAM at this layer can do; None for other work.
-        of_product, of_copy: FLOP/s and bytes/s over the machine's matrix product and copy in the same rounds.
-    """
-
-    name: str
-    what: What
-    model: str
-    explainer: str
-    layer: str
-    mode: str
-    batch_size: int
-    precision: str
-    unit: str
-    settled: bool
-    n: int
-    rate: float
-    low: float | None
-    high: float | None
-    coverage: float | None
-    p10: float
-    p90: float
-    spread: float
-    grade: Grade
-    latency_ms: float | None
-    memory_mb: float | None
-    gflop: float | None
-    floor_gflop: float | None
-    of_product: float | None
-    of_copy: float | None
-    ratio: Ratio | None
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The machine before or after the rounds; None where it does not tell.
-
-    Attributes:
-        load: load averages of 1, 5 and 15 minutes.
-        cpu_mhz: of each core.
-        gpu: clocks in MHz, power in W, temperature in degrees C.
-    """
-
-    load: tuple[float, ...] | None
-    cpu_mhz: tuple[float, ...] | None
-    governor: str | None
-    gpu: Mapping[str, float] | None
-
-
-@dataclass(frozen=True)
-class Timing:
-    """timing/<when>.json: arms that were timed in turns in one process, with every raw sample.
-
-    Attributes:
-        id: when it was taken; the timing id that pages show.
-        host: tells machines apart without naming them.
-        models: what stands behind each model's name: registered name and sha256 of the checkpoint, empty for
-            seeded weights.
-        others: share of the machine that other processes and the hypervisor took during the rounds.
-        samples: raw, in run order.
-        notes: what a reader should know before believing it, such as that the machine was busy.
-    """
-
-    schema: int
-    what: Literal["time"]
-    id: str
-    created: str
-    command: str
-    commit: str
-    host: str
-    system: str
-    device: str
-    device_type: str
-    threads: int
-    versions: Mapping[str, str]
-    models: Mapping[str, Mapping[str, str]]
-    batch_size: int
-    image_size: int
-    memory_format: str
-    rounds: int
-    rounds_asked: int
-    budget_seconds: float
-    block_seconds: float
-    seconds: float
-    before: Moment
-    after: Moment
-    others: float | None
-    arms: tuple[ArmTiming, ...]
-    samples: tuple[Sample, ...]
-    notes: tuple[str, ...]
-
-    def arm(self, name: str) -> ArmTiming | None:
-        """The arm of a name; None where it was not timed."""
-        return next((each for each in self.arms if each.name == name), None)
 
 
 def timing_path(folder: Path, timing: str) -> Path:
@@ -203,12 +49,13 @@ def newest_timing(*folders: Path, models: Mapping[str, str | None] = MappingProx
             continue
         with suppress(StoreError):
             found = read_timing(path)
-            if all(_knows(found, name, checkpoint) for name, checkpoint in models.items()):
+            if all(knows(found, name, checkpoint) for name, checkpoint in models.items()):
                 return found
     return None
 
 
-def _knows(timing: Timing, name: str, checkpoint: str | None) -> bool:
+def knows(timing: Timing, name: str, checkpoint: str | None) -> bool:
+    """Whether a timing has a model of that name, with that checkpoint where it is not None."""
     known = timing.models.get(name)
     return known is not None and checkpoint in (None, known.get("checkpoint"))
 
@@ -221,20 +68,20 @@ def _is_timing(path: Path) -> bool:
     return isinstance(value, dict) and value.get("what") == "time"
 
 
-def not_paired(first: Timing, second: Timing) -> tuple[str, ...]:
+def not_paired(first: Timing, second: Timing) -> str:
     """Why rates of two timings must not be ranked, in words; empty only for one and the same timing.
 
     Even two timings that are alike in everything were taken at different times, so they are not paired either.
     """
     if first.id == second.id and first.host == second.host:
-        return ()
+        return ""
     words = {"host": "hosts", "device": "devices", "threads": "threads", "batch_size": "batch sizes"}
     differ = [plural for name, plural in words.items() if getattr(first, name) != getattr(second, name)]
     if dict(first.versions) != dict(second.versions):
         differ.append("versions")
     if _precisions(first) != _precisions(second):
         differ.append("precisions")
-    return (f"not paired: other {', '.join(differ)}",) if differ else ("not paired: taken at different times",)
+    return f"not paired: other {', '.join(differ)}" if differ else "not paired: taken at different times"
 
 
 def _precisions(timing: Timing) -> set[tuple[str, str]]:

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
-from bench.evidence import Timing
+from bench.evidence import Rates
 from bench.registry import short
 from bench.views import EpochPoint
 
 
-def timings_of(run: int, folder: Path, curve: Sequence[EpochPoint], wanted: Set[str]) -> tuple[Timing, ...]:
+def timings_of(run: int, folder: Path, curve: Sequence[EpochPoint], wanted: Set[str]) -> tuple[Rates, ...]:
     """Training by epoch, then every explainer by batch.
 
     Args:
@@ -23,16 +23,16 @@ def timings_of(run: int, folder: Path, curve: Sequence[EpochPoint], wanted: Set[
         wanted: ids of timings that cells of the page name; others are of maps that were made anew since.
     """
     training = tuple(each.images_per_second for each in curve if 0 < each.images_per_second < math.inf)
-    found = [Timing(run, "training", "epoch", training)] if training else []
+    found = [Rates(run, "training", "epoch", training)] if training else []
     for path in sorted((folder / "timing").glob("*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             timing = json.loads(path.read_text(encoding="utf-8"))
             if timing["id"] in wanted:
-                found += list(_of_rows(run, timing["rows"]))
+                found += list(_of_rows(run, timing["rows"], str(timing["id"])))
     return tuple(found)
 
 
-def _of_rows(run: int, rows: Sequence[dict[str, object]]) -> Iterator[Timing]:
+def _of_rows(run: int, rows: Sequence[dict[str, object]], id_: str) -> Iterator[Rates]:
     """Timings whose samples can be read."""
     for row in rows:
         samples, layers = row["samples"], row["layers"]
@@ -40,4 +40,5 @@ def _of_rows(run: int, rows: Sequence[dict[str, object]]) -> Iterator[Timing]:
             continue
         rates = tuple(float(images) / float(seconds) for images, seconds in samples if seconds > 0)
         if rates:
-            yield Timing(run, f"{short(str(row['explainer']))} at {', '.join(map(str, layers))}", "batch", rates)
+            what = f"{short(str(row['explainer']))} at {', '.join(map(str, layers))}"
+            yield Rates(run, what, "batch", rates, id_)

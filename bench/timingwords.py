@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.rates import number_words
 from bench.views import Badge, Finding
 
 if TYPE_CHECKING:
-    from bench.timingfile import ArmTiming, Ratio, Timing
+    from bench.evidence import Speeds
+    from bench.timed import ArmTiming, Ratio, Timing
 
 TIMES = "\N{MULTIPLICATION SIGN}"
+DOING = {"forward": "answers", "train": "trains", "explain": "explains", "shipped": "explains, as shipped,"}
+WORK = {"forward": "forward pass", "train": "training step", "explain": "same artefact", "shipped": "as shipped"}
 
 
 def ratio_words(ratio: Ratio | None) -> str:
@@ -42,37 +45,43 @@ def timing_badge(timing: Timing | None) -> Badge:
     return Badge(True, f"speeds paired: timing {timing.id}")
 
 
-def speed_findings(timing: Timing, *, explainers: Collection[str]) -> tuple[Finding, ...]:
-    """One sentence for each forward pass and each explainer of a page that is compared with another.
+def speed_findings(speeds: Speeds, *, labels: Sequence[str], explainers: Collection[str]) -> tuple[Finding, ...]:
+    """What a timing says of the runs and the explainers of a page, one sentence a claim; one for all that are alike.
 
     Args:
+        labels: what the page calls each of its runs.
         explainers: those that the page shows; a sentence speaks of two of them, for the same artefact.
     """
-    found = []
-    for arm in timing.arms:
-        base = timing.arm(arm.ratio.baseline) if arm.ratio else None
-        shown = arm.what == "forward" or (arm.what == "explain" and arm.explainer in explainers)
-        if arm.ratio and shown and (base is None or base.what == "forward" or base.explainer in explainers):
-            found.append(_sentence(arm, arm.ratio, timing))
-    return tuple(found)
+    arms = {one.arm.name: one for one in speeds.arms}
+    names = {one.arm.model: " and ".join(labels[index] for index in one.runs) for one in speeds.arms}
+    groups: dict[tuple[str, str, str], list[ArmTiming]] = {}
+    for one in speeds.arms:
+        arm, ratio = one.arm, one.arm.ratio
+        base = arms[ratio.baseline].arm if ratio and ratio.baseline in arms else None
+        if ratio is None or base is None or not {arm.explainer, base.explainer} <= {"", *explainers}:
+            continue
+        if arm.what != "shipped":
+            alone = "" if ratio.verdict == "no measurable difference" else arm.name
+            groups.setdefault((ratio.verdict, base.name, alone), []).append(arm)
+    return tuple(_sentence(group, arms[base].arm, names, speeds.id) for (_, base, _), group in groups.items())
 
 
-def _sentence(arm: ArmTiming, ratio: Ratio, timing: Timing) -> Finding:
-    base = timing.arm(ratio.baseline)
-    before, against = f"{subject(arm)}: ", f" against {subject(base) if base else ratio.baseline}"
-    anchor = "models" if arm.what == "forward" else "explainers"
-    evidence = f"interval {_ends(ratio)}, {ratio.n} paired rounds, timing {timing.id}"
-    if ratio.verdict in ("faster", "slower"):
-        words = f"{number_words(ratio.value, ratio.low, ratio.high)}{TIMES} ({ratio.verdict})"
-        return Finding(before, words, anchor, against, evidence)
-    return Finding(before, ratio_words(ratio), anchor, against, evidence)
-
-
-def subject(arm: ArmTiming) -> str:
-    """An arm as a sentence names it."""
-    if arm.what == "forward":
-        return f"{arm.model}, forward"
-    if arm.what == "train":
-        return f"{arm.model}, training step"
-    how = ", as shipped" if arm.what == "shipped" else ""
-    return f"{arm.explainer} at {arm.layer} of {arm.model}{how}"
+def _sentence(group: Sequence[ArmTiming], base: ArmTiming, names: Mapping[str, str], timing: str) -> Finding:
+    """One sentence of arms that all stand alike to their baseline."""
+    key = "explainer" if base.explainer else "model"
+    first, *others = (names.get(name, name) for name in (getattr(arm, key) for arm in (base, *group)))
+    ratios = [arm.ratio for arm in group if arm.ratio]
+    ends = f"{'intervals' if len(ratios) > 1 else 'interval'} {', '.join(map(_ends, ratios))}"
+    evidence = f"{ends}, {ratios[0].n} paired rounds, timing {timing}"
+    said, does = ratios[0].verdict, DOING[base.what]
+    at = f" at {base.layer}" if base.layer else ""
+    if said in ("faster", "slower"):
+        value = number_words(ratios[0].value, ratios[0].low, ratios[0].high)
+        how = "faster" if said == "faster" else "more slowly"
+        return Finding(
+            f"{others[0]} {does} ", how, "speed", f" than {first}{at}", f"{value}{TIMES} ({said}), {evidence}"
+        )
+    if said == "no measurable difference":
+        before, link, after = "", "No measurable difference in speed", f" between {first} and {' or '.join(others)}{at}"
+        return Finding(before, link, "speed", f"{after}: {WORK[base.what]}", f"ratios to the first, {evidence}")
+    return Finding(f"{' and '.join([first, *others])}{at}: ", ratio_words(ratios[0]), "speed", "", evidence)

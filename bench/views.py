@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.contracts import Status
-from bench.evidence import CalibrationBin, Difference, Judged, Score, Timing
+from bench.evidence import CalibrationBin, Difference, Judged, Rates, Score, Speeds
 
 Role = Literal["predicted", "true", "both", "asked"]
 
@@ -119,6 +121,12 @@ class RunView:
     label: str = ""
     calibration: tuple[CalibrationBin, ...] = ()
     calibration_error: float | None = None
+
+
+def run_labels(runs: Sequence[RunView]) -> tuple[str, ...]:
+    """A short name per run: what tells it from the others, else the model where it is unique, else its own name."""
+    times = Counter(run.model for run in runs)
+    return tuple(run.label or (run.model if times[run.model] == 1 else run.run) for run in runs)
 
 
 @dataclass(frozen=True)
@@ -253,7 +261,8 @@ class Page:
         pipeline: what happens to a raw map before it is seen, in words.
         provenance: groups of (heading, ((label, value), ...)).
         shown, wanted: images in the gallery, and images there are to show.
-        timings: raw rates of training and of explaining.
+        timings: raw rates of training and of explaining, noted while it was done.
+        speeds: what `bench time` found of the runs; where it is more than one timing, they are not paired.
         differences: in what the runs of a comparison were made differently.
         verdicts, scores: of explainers that were judged and scored; empty for none.
     """
@@ -274,7 +283,8 @@ class Page:
     wanted: int
     pipeline: str
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-    timings: tuple[Timing, ...] = ()
+    timings: tuple[Rates, ...] = ()
     differences: tuple[Difference, ...] = ()
     verdicts: tuple[Judged, ...] = ()
     scores: tuple[Score, ...] = ()
+    speeds: tuple[Speeds, ...] = ()

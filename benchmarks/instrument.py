@@ -19,14 +19,15 @@ from pathlib import Path
 
 import torch
 from tables import table, write_between
+from torch import Tensor
 
-from bench.interleaving import by_round, play, taker, warm_up
+from bench.interleaving import play, taker, warm_up
 from bench.machine import choose_device, describe_device, versions
-from bench.rates import median_interval, spread
+from bench.rates import by_round, median_interval, spread
 from bench.results import ratio_to
 from bench.surroundings import others_share, ticks
+from bench.timed import Sample
 from bench.timing import ROUNDS
-from bench.timingfile import Sample
 
 UNITS = 200  # equal pieces of work in the faster arm
 ARMS = ("one", "other")
@@ -63,14 +64,12 @@ class Trial:
         return self.low <= self.truth <= self.high
 
 
-def repeated(units: int, device: torch.device, edge: int) -> Callable[[], object]:
-    """Work of so many equal pieces."""
-    left = torch.randn(edge, edge, generator=torch.Generator().manual_seed(0)).to(device)
-    out = torch.empty_like(left)
+def repeated(units: int, matrix: Tensor, out: Tensor) -> Callable[[], object]:
+    """Work of so many equal pieces, on the same memory for all arms: where matrices lie decides about a per cent."""
 
     def work() -> object:
         for _ in range(units):
-            torch.mm(left, left, out=out)
+            torch.mm(matrix, matrix, out=out)
         return out
 
     return work
@@ -78,10 +77,10 @@ def repeated(units: int, device: torch.device, edge: int) -> Callable[[], object
 
 def trial(planted: float, options: argparse.Namespace, device: torch.device) -> Trial:
     """Time two arms as `bench time` does, and take its verdict."""
-    works = {
-        ARMS[0]: repeated(UNITS, device, options.edge),
-        ARMS[1]: repeated(round(UNITS * (1 + planted)), device, options.edge),
-    }
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(options.edge, options.edge, generator=generator).to(device)
+    memory = matrix, torch.empty_like(matrix)
+    works = {ARMS[0]: repeated(UNITS, *memory), ARMS[1]: repeated(round(UNITS * (1 + planted)), *memory)}
     take = taker(options.block)
     for name, work in works.items():
         warm_up(name, work, take)

@@ -11,7 +11,8 @@ from pathlib import Path
 from tables import table, write_between
 
 from bench.rates import interval_words, number_words
-from bench.timingfile import ArmTiming, Timing, read_timing
+from bench.timed import ArmTiming, Timing
+from bench.timingfile import read_timing
 from bench.timingwords import ratio_words
 
 HEADS = ["what", "images/s", "interval", "p10 to p90", "spread", "against the first", "batch 1, ms", "peak, MB",

@@ -9,7 +9,7 @@ from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from bench.evidence import CalibrationBin, Timing
+from bench.evidence import CalibrationBin
 from bench.views import EpochPoint, Estimate
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def curve_chart(series: tuple[Series, ...], *, title: str, percent: bool) -> Cha
 
     told = tuple((s.label, s.colour, s.dashed, _figure(factor * s.values[-1][1], percent)) for s in series)
     summary = "; ".join(f"{label} ends at {last}" for label, _, _, last in told)
-    return _chart(draw, title, "%" if percent else "nats", told, summary)
+    return drawn(draw, title, "%" if percent else "nats", told, summary)
 
 
 def _bounds(values: Sequence[float], *, percent: bool) -> tuple[float, float]:
@@ -138,7 +138,7 @@ def _figure(value: float, percent: bool) -> str:
     return f"{value:.2f} %" if percent else f"{value:.3f}"
 
 
-# --- calibration and timing ---------------------------------------------------------------------------------
+# --- calibration --------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=16)
@@ -160,41 +160,13 @@ def calibration_chart(bins: tuple[CalibrationBin, ...]) -> Chart | None:
         f"{len(bins)} bins; of the largest, {worst.total:,} images, {100 * worst.correct / worst.total:.1f} % are "
         f"right at a mean probability of {worst.confidence:.3f}"
     )
-    return _chart(draw, "calibration", "share right", (), summary)
-
-
-@lru_cache(maxsize=16)
-def timing_chart(timings: tuple[Timing, ...]) -> Chart | None:
-    """Every rate as a dot, a line for each piece of work; the first is hollow, since it warms up."""
-    if not timings:
-        return None
-    height = 70 + 34 * len(timings)
-
-    def draw(axes: Axes, theme: Theme) -> None:
-        for line, one in enumerate(timings):
-            colour, rest = theme.colours[one.run % 6], one.values[1:]
-            axes.plot(rest, [line] * len(rest), "o", color=colour, alpha=0.65, markersize=4, markeredgewidth=0)
-            axes.plot(one.values[:1], [line], "o", markerfacecolor="none", color=theme.soft, markersize=4)
-            middle = _median(rest or one.values)
-            axes.plot((middle, middle), (line - 0.3, line + 0.3), color=theme.ink, linewidth=1.4)
-        axes.set(ylim=(len(timings) - 0.5, -0.5), yticks=range(len(timings)), xlabel="images a second")
-        axes.set_yticklabels([str(line + 1) for line in range(len(timings))])
-        axes.set_xlim(left=0)
-
-    summary = "; ".join(f"{one.what}: median {_median(one.values[1:] or one.values):.1f}" for one in timings)
-    return _chart(draw, "timing", "images a second", (), summary, height)
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+    return drawn(draw, "calibration", "share right", (), summary)
 
 
 # --- drawing ------------------------------------------------------------------------------------------------
 
 
-def _chart(
+def drawn(
     draw: Callable[[Axes, Theme], None],
     title: str,
     unit: str,
@@ -202,6 +174,7 @@ def _chart(
     summary: str,
     height: int = HEIGHT,
 ) -> Chart:
+    """A drawing in both themes."""
     light, dark = (_svg(draw, theme, height) for theme in THEMES.values())
     return Chart(title, title, unit, light, dark, lines, summary, height)
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from bench.views import GalleryItem, MapView, Page
+from bench.views import GalleryItem, MapView, Page, run_labels
 
 from .overlay import heat
 from .sprites import EDGE, webp
-from .views import run_labels
 
 MOST = 24  # images
 MOST_MAPS = 4  # beside each
@@ -38,7 +37,7 @@ def contact_strips(page: Page, most: int = MOST) -> list[Strip]:
 
 
 def _strip(page: Page, item: GalleryItem) -> Strip:
-    labels, several = run_labels(page), len(page.runs) > 1
+    labels, several = run_labels(page.runs), len(page.runs) > 1
     usable = [one for one in item.maps if one.role in ("predicted", "both")]
     # Of several runs the first explainer at the last layer stands for each; of one run its cells in order.
     chosen = list({page.cells[one.cell].run: one for one in usable}.values()) if several else usable

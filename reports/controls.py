@@ -6,9 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from bench.views import GalleryItem, Page
-
-from .views import run_labels
+from bench.views import GalleryItem, Page, run_labels
 
 MOST_PAIRS = 20
 LEAST_DISAGREEMENT = 0.005  # below, explainers give the same order of cells
@@ -31,7 +29,7 @@ class Controls:
 
 def controls_of(page: Page) -> Controls:
     """The choices that the images, runs and cells of a page leave."""
-    labels, several = run_labels(page), len(page.runs) > 1
+    labels, several = run_labels(page.runs), len(page.runs) > 1
     said = {one.predicted for item in page.gallery for one in item.predictions if one is not None}
     top = max((item.disagreement or 0.0 for item in page.gallery), default=0.0)
     apart = math.ceil(20 * top) / 20 if top > LEAST_DISAGREEMENT else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from bench.evidence import Score
+from bench.evidence import Score, Speed
 from bench.verdicts import Verdict
 from bench.views import Agreement, CellView, Page
 
@@ -20,6 +20,7 @@ class Spot:
     Attributes:
         link: to its maps in the gallery; empty where there are none.
         tone: class of the verdict's word.
+        speed: its rate by `bench time`, for the same artefact from all; the cell's own was noted in passing.
     """
 
     cell: CellView | None
@@ -27,6 +28,7 @@ class Spot:
     score: Score | None
     link: str
     tone: str
+    speed: Speed | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ def matrix_of(page: Page, run: int) -> tuple[MatrixRow, ...]:
     cells = {(cell.explainer, cell.layer): cell for cell in page.cells if cell.run == run}
     verdicts = {(one.verdict.explainer, one.verdict.layer): one.verdict for one in page.verdicts if one.run == run}
     scores = {(one.explainer, one.layer): one for one in page.scores if one.run == run}
+    speeds = {
+        (one.arm.explainer, one.arm.layer): one
+        for timing in page.speeds
+        for one in timing.arms
+        if one.arm.what == "explain" and run in one.runs
+    }
     shown = page.agreements if len(page.agreements) <= MANY else ()
     agreed = {((a.first, a.second), a.layer): a for a in shown if a.run == run}
 
@@ -60,7 +68,8 @@ def matrix_of(page: Page, run: int) -> tuple[MatrixRow, ...]:
             return None
         verdict = verdicts.get(key)
         link = _link(page, run, name, layer) if key in cells else ""
-        return Spot(cells.get(key), verdict, scores.get(key), link, TONES.get(verdict.verdict, "") if verdict else "")
+        tone = TONES.get(verdict.verdict, "") if verdict else ""
+        return Spot(cells.get(key), verdict, scores.get(key), link, tone, speeds.get(key))
 
     names = dict.fromkeys(name for name, _ in [*cells, *verdicts, *scores])
     rows = [MatrixRow(name, tuple(spot(name, layer) for layer in layers)) for name in names]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from bench.views import Page
+from bench.views import Page, run_labels
 
 from .contact import contact_strips
 from .render import template
-from .views import run_labels
 
 MOST = 6  # images
 
@@ -24,4 +23,4 @@ def notebook_html(page: Page, address: str) -> str:
         (strip, f"data:image/webp;base64,{b64encode(strip.image).decode('ascii')}")
         for strip in contact_strips(page, most=MOST)
     ]
-    return template("notebook.html").render(page=page, labels=run_labels(page), strips=strips, address=address)
+    return template("notebook.html").render(page=page, labels=run_labels(page.runs), strips=strips, address=address)

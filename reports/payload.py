@@ -13,10 +13,9 @@ import numpy as np
 from markupsafe import Markup
 
 from bench.contracts import STATUSES
-from bench.views import CellView, GalleryItem, MapView, Page, Prediction
+from bench.views import CellView, GalleryItem, MapView, Page, Prediction, run_labels
 
 from .sprites import COLUMNS, EDGE, sprite_sheet
-from .views import run_labels
 
 ROLES = ("predicted", "true", "both", "asked")
 SHARD = 512  # images a shard: what is read at once when one of them is looked at
@@ -46,7 +45,7 @@ def index_of(page: Page) -> dict[str, object]:
     return {
         "kind": page.kind,
         "classes": page.classes,
-        "runs": run_labels(page),
+        "runs": run_labels(page.runs),
         "names": [run.run for run in page.runs],
         "edge": EDGE,
         "columns": COLUMNS,

@@ -158,7 +158,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     names = ["percent", "points", "count", "rate", "per_second", "small", "p_value", "correlation", "moment", "plural"]
-    names += ["quantiles"]
+    names += ["quantiles", "whole"]
     environment.filters.update({name: getattr(words, name) for name in names})
     environment.filters["why"] = why
     environment.globals.update(WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, MOST_CLASSES=views.MOST_CLASSES)

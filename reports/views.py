@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
-from bench.views import Average, Page
+from bench.views import Average, Page, run_labels
 
-from .charts import Axis, Chart, axis_of, calibration_chart, curve_chart, series_of, timing_chart
+from .charts import Axis, Chart, axis_of, calibration_chart, curve_chart, series_of
 from .matrix import MANY, MatrixRow, layers_of, matrix_of
+from .speedtables import SpeedTable, TimedRun, tables_of, timed_runs
+from .strips import timing_chart
 
 MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
 MOST_PAIRS = 8
@@ -31,6 +32,9 @@ class View:
     Attributes:
         ways: the averages that any run has, by name.
         averages: those of each run in the order of `ways`, None where it has none.
+        speeds: a table for each timing of the page.
+        timed_runs: of each run its arms in them.
+        timed, paired: whether any run is in a timing; whether all are in one and the same.
         pictures: explainers whose columns are a library's finished pictures, each with the library's steps.
     """
 
@@ -50,6 +54,10 @@ class View:
     many_pairs: bool
     anchors: frozenset[str]
     pictures: tuple[tuple[str, tuple[str, ...]], ...]
+    speeds: tuple[SpeedTable, ...]
+    timed_runs: tuple[TimedRun, ...]
+    timed: bool
+    paired: bool
 
 
 def view_of(page: Page) -> View:
@@ -58,9 +66,11 @@ def view_of(page: Page) -> View:
     first = page.runs[0]
     confused = _confused(first.confusion)
     ways = tuple(dict.fromkeys(one.name for run in page.runs for one in run.averages))
+    speeds = tables_of(page)
+    timed = timed_runs(page, speeds)
     drawn = first.averages if page.kind == "run" else ()
     return View(
-        labels=run_labels(page),
+        labels=run_labels(page.runs),
         layers=layers,
         sizes=tuple(_size(page, layer) for layer in layers),
         accuracy_axis=axis_of([run.accuracy for run in page.runs] + [one.accuracy for one in drawn]),
@@ -75,14 +85,12 @@ def view_of(page: Page) -> View:
         matrix=tuple(matrix_of(page, run) for run in range(len(page.runs))),
         many_pairs=len(page.agreements) > MANY,
         anchors=_anchors(page),
+        speeds=speeds,
+        timed_runs=timed,
+        timed=any(one.forward for one in timed),
+        paired=len(speeds) == 1 and all(one.forward for one in timed),
         pictures=tuple({cell.explainer: cell.steps for cell in page.cells if cell.picture}.items()),
     )
-
-
-def run_labels(page: Page) -> tuple[str, ...]:
-    """A short name per run: what tells it from the others, else the model where it is unique, else its own name."""
-    times = Counter(run.model for run in page.runs)
-    return tuple(run.label or (run.model if times[run.model] == 1 else run.run) for run in page.runs)
 
 
 def _in_columns(averages: tuple[Average, ...], ways: tuple[str, ...]) -> tuple[Average | None, ...]:
@@ -95,7 +103,7 @@ def _anchors(page: Page) -> frozenset[str]:
     fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "errors", "provenance"}
     own = {"classes", "confusion"} if page.kind == "run" else {"agreement"}
     own |= {"calibration"} if page.kind == "run" and page.runs[0].calibration else set()
-    tables = {"verdicts": page.verdicts, "agreement": page.agreements, "pairs": page.pairs}
+    tables = {"speed": page.speeds, "verdicts": page.verdicts, "agreement": page.agreements, "pairs": page.pairs}
     shown = {name for name, rows in tables.items() if rows}
     return frozenset(fixed | own | shown | {f"i{item.id}" for item in page.gallery})
 
@@ -118,7 +126,7 @@ def _size(page: Page, layer: str) -> str:
 
 
 def _charts(page: Page) -> tuple[Chart, ...]:
-    names = run_labels(page) if len(page.runs) > 1 else ("",)
+    names = run_labels(page.runs) if len(page.runs) > 1 else ("",)
     drawn = []
     for quantity in ("loss", "accuracy"):
         series = []

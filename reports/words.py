@@ -24,6 +24,11 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
+def whole(value: float | None) -> str:
+    """A figure of which only the whole matters, such as megabytes; an en dash for None."""
+    return NONE if value is None or not math.isfinite(value) else f"{value:,.0f}"
+
+
 def rate(value: float | None) -> str:
     """A rate or a duration with three or four significant digits; an en dash for None."""
     if value is None or not math.isfinite(value):

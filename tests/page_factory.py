@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+from timing_factory import make_speeds
 
-from bench.evidence import CalibrationBin, Difference, Judged, Timing
+from bench.evidence import CalibrationBin, Difference, Judged, Rates
 from bench.verdicts import VERDICTS, Step, Verdict
 from bench.views import (
     Agreement,
@@ -156,6 +157,7 @@ def make_page(
     validation: bool = True,
     pixels: np.ndarray | None = None,
     gaps: bool = False,
+    speeds: bool = True,
     seed: int = 0,
 ) -> Page:
     """A page of `runs` runs with all explainers and layers.
@@ -166,6 +168,7 @@ def make_page(
         images: pictures of the gallery.
         pixels: (images, 32, 32, 3) uint8; digits unless told.
         gaps: leave out some predictions, maps and one whole cell's rows.
+        speeds: the runs are in one timing by `bench time`.
     """
     rng = np.random.default_rng(seed)
     runs = runs or (1 if kind == "run" else 3)
@@ -213,9 +216,10 @@ def make_page(
             ("hashes", (("checkpoint", "ab" * 32), ("data", "cd" * 32))),
         ),
         timings=(
-            Timing(0, "training", "epoch", (20.0, 29.0, 30.5, 30.0, 29.5)),
-            Timing(0, "gradcam", "batch", (99.0,)),
+            Rates(0, "training", "epoch", (20.0, 29.0, 30.5, 30.0, 29.5)),
+            Rates(0, "gradcam", "batch", (99.0,)),
         ),
+        speeds=(make_speeds(runs, explainers, layers[0][0]),) if speeds else (),
         differences=(Difference("setting", "epochs", tuple(str(k) for k in range(runs))),) if runs > 1 else (),
     )
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from bench.interleaving import agree, by_round, per_call, play, rounds_that_fit, turns, warm_up
-from bench.timingfile import Sample
+from bench.interleaving import agree, play, rounds_that_fit, turns, warm_up
+from bench.rates import by_round, per_call
+from bench.timed import Sample
 
 
 def test_a_round_goes_forwards_and_backwards_and_the_next_one_the_other_way() -> None:

@@ -105,6 +105,57 @@ def test_verdicts_and_scores_stand_in_the_matrix_with_their_cause_and_a_link_to_
     assert "verdict" not in render_page(replace(page, verdicts=())).split("</style>")[1].split("<script>")[0]
 
 
+def row_of(page: str, name: str) -> str:
+    """The first line of a table of the page, as text, that begins with a name."""
+    rows = (text_of(row) for row in re.findall(r"<tr.*?</tr>", page, re.S))
+    return next(row for row in rows if re.match(rf"(\d+ )?{name} ", row))
+
+
+def test_speeds_stand_with_interval_ratio_and_timing_id_and_what_noise_forbids_is_struck_out() -> None:
+    page = make_page("comparison", classes=("cat", "dog"))
+    shown = render_page(page)
+    section = shown.split('<h2 id="speed">')[1].split("</section>")[0]
+    told = text_of(section)
+    assert "Timing T1 : some CPU, 2 threads, 12 rounds, batch 4, channels_last. Spread over 10 %: m2." in told
+    arms = {one.arm.name: one.arm for one in page.speeds[0].arms}
+    second, ratio = arms["forward[m1]"], arms["forward[m1]"].ratio
+    assert ratio is not None
+    assert second.low is not None
+    assert ratio.verdict == "slower"
+    assert f"{second.rate:.2f} {second.low:.2f} to" in row_of(section, "timm_resnet18")
+    assert f"{ratio.value:.3f}× (slower)" in row_of(section, "timm_resnet18")
+    assert f"to {views.view_of(page).labels[0]}" in row_of(section, "timm_resnet18")
+    struck = next(row for row in re.findall(r"<tr.*?</tr>", section, re.S) if "spread over" in row)
+    assert re.search(r"<s>[\d.]+×</s><small class=\"bad\">spread over 25 %</small>", struck)
+    assert [row.count('class="grey"') for row in re.findall(r"<tr.*?>", section) if "grey" in row] == [1, 1]
+    assert "unsettled" in section
+    models = shown.split('<h2 id="models">')[1].split("</section>")[0]
+    assert f"{second.rate:.2f}" in row_of(models, "timm_resnet18")
+    assert "812" in row_of(models, "timm_resnet18")
+    assert "timing T1" in text_of(models)
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison"])
+def test_without_a_timing_rates_are_of_passing_and_nothing_is_compared(kind: str) -> None:
+    shown = render_page(make_page(kind, speeds=False))
+    assert 'id="speed"' not in shown
+    assert "in turns" not in text_of(shown).replace("not in turns", "").replace("takes them in turns", "")
+    assert "in passing" in text_of(shown)
+    assert "×</small>" not in shown
+
+
+def test_a_cell_of_the_matrix_shows_the_rate_in_turns_where_there_is_one() -> None:
+    page = make_page("run", explainers=("gradcam", "captum"))
+    shown = {cell.layer for cell in page.cells}
+    rows = [spot for row in views.view_of(page).matrix[0] for spot in row.spots if spot]
+    timed = [(spot.cell.explainer, spot.cell.layer) for spot in rows if spot.speed and spot.cell]
+    layer = page.speeds[0].arms[-1].arm.layer
+    assert timed == [("gradcam", layer), ("captum", layer)]
+    assert len(shown) > 1
+    rate = next(one.arm.rate for one in page.speeds[0].arms if one.arm.what == "explain")
+    assert f"{words.rate(1000 / rate)} ms" in render_page(page)
+
+
 def test_finding_links_only_to_places_the_page_has() -> None:
     page = replace(make_page(), findings=(Finding("", "here", "#errors", "", ""), Finding("", "nowhere", "x", "", "")))
     rendered = render_page(page)
@@ -199,7 +250,7 @@ def test_what_was_never_measured_is_a_dash_and_what_is_missing_is_said() -> None
     page = make_page("comparison", gaps=True)
     cells = (replace(page.cells[0], ms_per_image=None), *page.cells[2:])  # one not timed, one not there
     item = replace(page.gallery[0], maps=())
-    text = text_of(render_page(replace(page, cells=cells, gallery=(item,))))
+    text = text_of(render_page(replace(page, cells=cells, gallery=(item,), speeds=())))
     assert "not timed" in text
     assert "not computed" in text
     assert "2 maps missing" in text
@@ -250,7 +301,7 @@ def test_markdown_tells_the_averages_and_whose_the_tables_are() -> None:
 
 def test_one_epoch_without_validation_is_drawn() -> None:
     rendered = render_page(make_page(epochs=1, validation=False))
-    assert rendered.count('class="drawn light"') == rendered.count('class="drawn dark"') == 4
+    assert rendered.count('class="drawn light"') == rendered.count('class="drawn dark"') == 6
     assert "by epoch, in nats: training ends at" in rendered
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from run_factory import CHECKPOINT_SHA, make_cell, make_run
 from timing_factory import make_timing
 
-from bench.comparing import comparison_page
+from bench.comparing import comparison_page, run_page
 from bench.pages import read_run
+from bench.timed import Sample
 from bench.timingfile import write_timing
 from bench.views import Page
 
@@ -45,16 +47,78 @@ def test_a_paired_timing_of_the_runs_gives_badge_and_sentence_with_interval_and_
     page = page_of(runs)
     assert [badge.text for badge in page.badges if "paired" in badge.text] == ["speeds paired: timing T1"]
     sentence = page.findings[-1]
-    assert sentence.before + sentence.link + sentence.after == ("two, forward: 0.800× (slower) against one, forward")
-    assert sentence.evidence == "interval 0.784 to 0.816, 12 paired rounds, timing T1"
-    assert sentence.anchor == "models"
+    assert sentence.before + sentence.link + sentence.after == "two answers more slowly than one"
+    assert sentence.evidence == "0.800× (slower), interval 0.784 to 0.816, 12 paired rounds, timing T1"
+    assert sentence.anchor == "speed"
+    (speeds,) = page.speeds
+    assert [(one.arm.model, one.runs, round(one.rounds[0])) for one in speeds.arms] == [
+        ("one", (0,), 100),
+        ("two", (1,), 80),
+    ]
+    assert speeds.arms[0].ratios == ()
+    assert speeds.arms[1].ratios == pytest.approx([0.8, 0.04 / 0.051, 0.04 / 0.049, 0.8] * 3)
+
+
+def test_arms_that_do_not_differ_share_one_sentence_that_claims_nothing(runs: Path) -> None:
+    same = {"one": [0.040, 0.041] * 6, "two": [0.041, 0.040] * 6}
+    write_timing(runs, make_timing(same, models=known()))
+    sentence = page_of(runs).findings[-1]
+    assert sentence.link == "No measurable difference in speed"
+    assert sentence.after == " between one and two: forward pass"
+    assert sentence.evidence == "ratios to the first, interval 0.976 to 1.025, 12 paired rounds, timing T1"
+
+
+def test_a_ratio_to_what_the_page_does_not_show_makes_no_sentence(runs: Path) -> None:
+    other = {"other": [0.04] * 12, "one": [0.05] * 12, "two": [0.05] * 12}
+    models = known() | {"other": {"model": "net", "checkpoint": "x"}}
+    write_timing(runs, make_timing(other, models=models))
+    page = page_of(runs)
+    assert not any("timing T1" in finding.evidence for finding in page.findings)
+    assert [one.arm.model for one in page.speeds[0].arms] == ["one", "two"]
+
+
+def test_timings_of_single_runs_are_shown_but_not_paired_and_said_to_be(runs: Path) -> None:
+    for name, host in (("one", "h1"), ("two", "h2")):
+        timing = make_timing({name: [0.04] * 12}, models={name: known()[name]}, id=f"T-{name}", host=host)
+        write_timing(runs / name, timing)
+    page = page_of(runs)
+    assert [one.id for one in page.speeds] == ["T-one", "T-two"]
+    assert [one.arms[0].runs for one in page.speeds] == [(0,), (1,)]
+    (badge,) = [each for each in page.badges if "paired" in each.text]
+    assert (badge.ok, badge.text) == (False, "timings not paired: other hosts")
+    assert not any("paired rounds" in finding.evidence for finding in page.findings)
+
+
+def test_the_page_of_one_run_shows_its_timing_and_says_nothing_of_others(runs: Path) -> None:
+    write_timing(runs, make_timing(SLOWER, models=known()))
+    page = run_page(read_run(runs / "two"), created="now")
+    (speeds,) = page.speeds
+    assert [(one.arm.model, one.runs) for one in speeds.arms] == [("two", (0,))]
+    assert "speeds paired: timing T1" in [badge.text for badge in page.badges]
+    assert not any("T1" in finding.evidence for finding in page.findings)
+
+
+def test_two_runs_of_one_model_share_its_arm(runs: Path) -> None:
+    write_timing(runs, make_timing({"net": [0.04] * 12}))
+    page = page_of(runs)
+    assert [one.runs for one in page.speeds[0].arms] == [(0, 1)]
+
+
+def test_a_busy_warm_up_is_kept_beside_the_rounds(runs: Path) -> None:
+    timing = make_timing(SLOWER, models=known())
+    cold = Sample("forward[one]", 0, 2, (0.2, 0.4))
+    write_timing(runs, dataclasses.replace(timing, samples=(cold, *timing.samples)))
+    first, second = page_of(runs).speeds[0].arms
+    assert (first.warm_up, second.warm_up) == (pytest.approx((4 / 0.15,)), ())
+    assert len(first.rounds) == 12
 
 
 def test_a_timing_of_other_weights_or_of_one_run_alone_says_nothing(runs: Path) -> None:
     write_timing(runs, make_timing(SLOWER, models=known("other")))
     write_timing(runs / "one", make_timing({"one": [0.04] * 12}, models={"one": known()["one"]}))
-    assert not any("paired rounds" in finding.evidence for finding in page_of(runs).findings)
-    assert any(badge.text.startswith("timings not paired") for badge in page_of(runs).badges)
+    page = page_of(runs)
+    assert not any("paired rounds" in finding.evidence for finding in page.findings)
+    assert "timings not paired: timing T1 knows only some of these runs" in [badge.text for badge in page.badges]
 
 
 def test_a_timing_by_the_names_of_the_models_serves_where_there_is_none_of_the_runs(runs: Path) -> None:

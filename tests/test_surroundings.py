@@ -12,7 +12,7 @@ from timing_factory import QUIET
 
 from bench import surroundings
 from bench.surroundings import Ticks, busy_words, core_clocks, gpu_state, host, moment, others_share, ticks
-from bench.timingfile import Moment
+from bench.timed import Moment
 
 
 def test_ticks_are_busy_without_idle_and_guests_are_not_counted_twice(

@@ -247,7 +247,7 @@ def schema(
     from pydantic import TypeAdapter
 
     from bench.contracts import RunRecord
-    from bench.timingfile import Timing
+    from bench.timed import Timing
     from bench.verdicts import Judgement
     from bench.views import Page
 

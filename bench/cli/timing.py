@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.thresholds import Judged
-    from bench.timingfile import ArmTiming, Timing
+    from bench.timed import ArmTiming, Timing
 
 HEADS = ("rate", "interval", "p10 to p90", "n", "spread", "batch 1, ms", "peak MB", "GFLOP", "of limit", "ratio")
 COLOURS = {"steady": "", "noisy": "yellow", "unusable": "red"}
