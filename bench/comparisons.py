@@ -15,8 +15,8 @@ from bench.explanations import DEFAULT_EXPLAINERS, affordable, ceilings, explain
 from bench.machine import choose_device
 from bench.pages import read_run
 from bench.registry import one_of
-from bench.rendering import FORMS, INDEX, at_least_one, notebook_of, twin, write_page
-from bench.store import find_run, next_folder, write_bytes
+from bench.rendering import FORMS, INDEX, TWIN, at_least_one, notebook_of, write_page
+from bench.store import find_run, next_folder
 from bench.trained import open_run
 from bench.views import Page
 from bench.workplace import Workplace
@@ -36,7 +36,7 @@ class Compared:
     @property
     def twin(self) -> Path:
         """The same values for programs."""
-        return self.page.with_name("page.json")
+        return self.page.with_name(TWIN)
 
     def __fspath__(self) -> str:
         return str(self.page)
@@ -107,7 +107,6 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
         loaded = [read_run(folder) for folder in folders]
     page = comparison_page(loaded, ids, created=place.created, max_images=max_images)
     target = out or next_folder(place.runs / "compare")
-    write_bytes(target / "page.json", twin(page).encode())
     return Compared(write_page(page, target / INDEX, form=form, workplace=place), page)
 
 

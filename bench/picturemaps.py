@@ -25,7 +25,7 @@ from bench.pictureviews import PictureMap, PicturesPage, PictureView
 from bench.planning import grids_of
 from bench.postprocess import PIPELINE
 from bench.registry import did_you_mean, short
-from bench.rendering import pictures_page, twin
+from bench.rendering import TWIN, pictures_page, twin
 from bench.store import CHECKPOINT, find_run, next_folder, write_bytes, write_npz
 from bench.trained import open_run
 from bench.workplace import Workplace
@@ -108,7 +108,7 @@ def explain_pictures(  # noqa: PLR0913 (one parameter for each option of the com
     page = _page(trained, own, found, logits.numpy(), targets.numpy(), place)
     target = out or next_folder(folder / "images")
     write_npz(target / "maps.npz", _arrays(own, found, logits.numpy(), targets.numpy()))
-    write_bytes(target / "page.json", twin(page).encode())
+    write_bytes(target / TWIN, twin(page).encode())
     write_bytes(target / "index.html", pictures_page(page).encode())
     return ExplainedPictures(target / "index.html", page.pictures)
 

@@ -17,6 +17,7 @@ from bench.views import Page
 from bench.workplace import Workplace
 
 INDEX = "index.html"
+TWIN = "page.json"
 MADE_BY = b'<meta name="generator" content="bench">'
 
 FORMS = ("auto", "single", "folder")
@@ -51,13 +52,15 @@ def report(
 def write_page(page: Page, target: Path, *, form: str = "auto", workplace: Workplace) -> Path:
     """Write a page to `target`, or as a folder: beside an index.html, else into a folder named like `target`.
 
-    What an earlier rendering in the other form left is taken away, so that only one page is there.
+    Its JSON twin lies beside `target` as page.json. What an earlier rendering in the other form left is taken away, so
+    that only one page is there.
 
     Returns:
         The HTML file to open.
     """
     one_of("the form of a page", form, FORMS)
     rendered = _from_reports("render", "render_files")(page, form)
+    write_bytes(target.with_name(TWIN), twin(page).encode())
     if rendered.note:
         workplace.progress.say(f"{target}: {rendered.note}")
     alone = len(rendered.files) == 1

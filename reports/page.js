@@ -149,12 +149,25 @@ async function reach(item) {
   return card;
 }
 
+const STEPS = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+
+/** Arrows walk over the numbers of a table, Enter follows one; all of them are one stop of the tab key. */
+function walk(from, key) {
+  const [down, right] = STEPS[key];
+  let to = from;
+  do to = from.closest("table").rows[to.parentElement.rowIndex + down]?.cells[to.cellIndex + right]; while (to && !to.dataset.link);
+  if (to) { from.tabIndex = -1; to.tabIndex = 0; to.focus(); }
+}
+
 function keyed(event) {
   const { key, target } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select") || ($("help").open && key !== "?")) return;
   const card = currentCard();
-  if (key.startsWith("Arrow") && !card && !dialog.open) return; // arrows scroll until an image is taken up
-  if (key === "Enter" && target === card) openImage(Number(card.dataset.item));
+  const number = target.closest("[data-link]");
+  if (number && key === "Enter") link(number.dataset.link);
+  else if (number && STEPS[key]) walk(number, key);
+  else if (key.startsWith("Arrow") && !card && !dialog.open) return; // arrows scroll until an image is taken up
+  else if (key === "Enter" && target === card) openImage(Number(card.dataset.item));
   else if (/^[1-9]$/.test(key)) { const one = $("columns").querySelectorAll("button")[key - 1]; if (one) press(one); }
   else if (key.length === 1 || key.startsWith("Arrow")) { if (!ACTIONS[key]) return; ACTIONS[key](); }
   else return;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
@@ -29,6 +30,7 @@ Form = Literal["auto", "single", "folder"]
 INDEX = "index.html"
 LARGEST = 10_000_000  # bytes of a page in one file, unless one file is asked for
 SCRIPTS = ("colour.js", "elements.js", "data.js", "state.js", "cards.js", "dialog.js", "theme.js", "page.js")
+_COMMENT = re.compile(r"([;{},]) // [^\"'`]*$")  # at the end of a line; what a string holds stays
 _FOLDER = Path(__file__).parent
 _MIME = {".webp": "image/webp", ".svg": "image/svg+xml"}
 
@@ -79,7 +81,7 @@ def page_json(page: Page | PicturesPage) -> str:
 
 def script() -> str:
     """The page's one classic script: its parts in one scope, one after the other, without comments and indents."""
-    lines = (line.strip() for name in SCRIPTS for line in _read(name).splitlines())
+    lines = (_COMMENT.sub(r"\1", line).strip() for name in SCRIPTS for line in _read(name).splitlines())
     code = "\n".join(line for line in lines if line and not line.startswith(("//", "/**")))
     return f'(() => {{\n"use strict";\n{code}\n}})();\n'
 

@@ -196,6 +196,30 @@ def test_numbers_of_the_confusion_table_and_entries_of_the_matrix_lead_to_their_
     assert len(shown_ids(tab)) == 24
 
 
+def test_the_confusion_table_is_one_stop_of_the_tab_key_and_walked_by_arrows(opened: Open) -> None:
+    page = make_page(images=24)
+    tab = opened(page).tab
+    confusion = page.runs[0].confusion
+    there = [(a, b) for a, row in enumerate(confusion) for b, number in enumerate(row) if number and a != b]
+    here = "document.activeElement.dataset.link || ''"
+    assert tab.locator(".confusion [tabindex='0']").count() == 1
+    tab.locator(".confusion [tabindex='0']").focus()
+    true, predicted = there[0]
+    assert tab.evaluate(here) == f"#true={true}&pred={predicted}"
+    walked = [("ArrowRight", (true, b)) for a, b in there if a == true and b > predicted]
+    last = walked[-1][1][1]
+    walked += [("ArrowDown", (a, last)) for a, b in there if b == last and a > true]
+    walked += [("ArrowDown", walked[-1][1])]  # there is nothing further down
+    for key, (true, predicted) in walked:
+        tab.keyboard.press(key)
+        assert tab.evaluate(here) == f"#true={true}&pred={predicted}"
+    assert tab.locator(".confusion [tabindex='0']").count() == 1
+    item = next(each for each in page.gallery if each.predictions[0])
+    tab.locator(f"[data-link='#true={item.true}&pred={item.predictions[0].predicted}']").focus()
+    tab.keyboard.press("Enter")
+    assert item.id in shown_ids(tab)
+
+
 # --- keys --------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from page_factory import make_page
+from pydantic import TypeAdapter
 from run_factory import make_cell, make_run, make_samples
 
 from bench.calibration import calibration_bins, calibration_error
@@ -21,6 +22,7 @@ from bench.reports import render
 from bench.store import read_record
 from bench.timings import timings_of
 from bench.trained import read_predictions
+from bench.views import Page
 from bench.workplace import Workplace
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
@@ -57,7 +59,18 @@ def test_a_run_has_one_page_whichever_form_it_had_before(place: Workplace) -> No
         assert report("one", form="folder", workplace=place) == [folder / "report" / "index.html"]
         assert not (folder / "report.html").exists()
         assert report("one", workplace=place) == [folder / "report.html"]
-        assert files_of(folder) - before == {"report.html"}
+        assert files_of(folder) - before == {"report.html", "page.json"}
+
+
+@pytest.mark.parametrize("form", ["single", "folder"])
+def test_the_twin_of_a_run_page_lies_in_its_folder_and_holds_every_image(form: str, place: Workplace) -> None:
+    report("one", form=form, workplace=place)
+    path = place.runs / "one" / "page.json"
+    told = TypeAdapter(Page).validate_json(path.read_bytes())
+    page = page_of("one", workplace=place)
+    assert json.loads(path.read_text()) == json.loads(render.page_json(page))
+    assert [item.id for item in told.gallery] == [item.id for item in page.gallery]
+    assert (told.kind, told.runs[0].run) == ("run", "one")
 
 
 def test_what_is_not_ours_in_the_folder_of_a_page_stays(tmp_path: Path) -> None:
