@@ -218,12 +218,24 @@ def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, sam
     devices = {view.device for view in runs}
     badges.append(Badge(True, "same machine") if len(devices) == 1 else Badge(False, "different machines"))
     badges.append(Badge(False, "timings not paired: taken one after the other"))
+    if all(view.epochs for view in runs):  # of adopted weights nobody knows the seed
+        badges.append(_seeds_badge(runs))
     models = {view.model for view in runs}
     if any(pair.same_logits for pair in pairs):
         badges.append(Badge(False, "two of the runs are one"))
     if any(len({view.seed for view in runs if view.model == model}) == 1 for model in models):
         badges.append(Badge(False, "one seed: no claim about the architecture"))
     return tuple(badges)
+
+
+def _seeds_badge(runs: Sequence[RunView]) -> Badge:
+    """Whether every model was trained with the same seeds."""
+    models = dict.fromkeys(view.model for view in runs)
+    seeds = [sorted(view.seed for view in runs if view.model == model) for model in models]
+    if any(each != seeds[0] for each in seeds):
+        return Badge(False, "different seeds")
+    distinct = sorted(set(seeds[0]))
+    return Badge(True, f"same seed{'s' if len(distinct) > 1 else ''} ({', '.join(map(str, distinct))})")
 
 
 def run_badges(view: RunView) -> tuple[Badge, ...]:

@@ -289,6 +289,27 @@ def test_another_machine_is_said() -> None:
     assert found["different machines"] is False and "same machine" not in found
 
 
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ({"a": (0,), "b": (0,)}, "same seed (0)"),
+        ({"a": (1, 0), "b": (0, 1)}, "same seeds (0, 1)"),
+        ({"a": (0,), "b": (1,)}, "different seeds"),
+        ({"a": (0, 1), "b": (0,)}, "different seeds"),
+    ],
+)
+def test_whether_models_had_the_same_seeds_is_said(seeds: dict[str, tuple[int, ...]], words: str) -> None:
+    found = badges(*(view(model=model, seed=seed) for model, each in seeds.items() for seed in each))
+    assert found[words] is words.startswith("same")
+
+
+def test_of_adopted_weights_no_seed_is_said() -> None:
+    assert not any(
+        "seed" in words and words != "one seed: no claim about the architecture"
+        for words in badges(view(epochs=0), view())
+    )
+
+
 def test_two_runs_that_are_one_are_said() -> None:
     tests = [replace(pair(0, 0), same_logits=True)]
     assert badges(*runs(290, 290), tests=tests)["two of the runs are one"] is False
