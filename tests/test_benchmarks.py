@@ -14,14 +14,18 @@ from timing_factory import make_timing
 from tiny import TINY, tiny_data
 
 from bench import interleaving
-from bench.contracts import Dataset
+from bench.contracts import Dataset, ModelSpec
+from bench.counting import counted
 from bench.recipes import RECIPES, Recipe
+from bench.registry import discover
 from bench.training import TrainSettings, choose_images
+from bench.weights import build_seeded
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
 import ablation  # noqa: E402 (from the folder above)
+import inplace  # noqa: E402
 import instrument  # noqa: E402
 import speeds  # noqa: E402
 import tables  # noqa: E402
@@ -124,7 +128,7 @@ def test_a_planted_slowdown_is_that_many_more_equal_pieces(monkeypatch: pytest.M
     monkeypatch.setattr(instrument.torch, "mm", lambda left, right, out: made.append(1))
     for planted, pieces in ((0.0, 200), (0.1, 220), (0.01, 202)):
         made.clear()
-        instrument.repeated(round(instrument.UNITS * (1 + planted)), torch.device("cpu"), 4)()
+        instrument.repeated(round(instrument.UNITS * (1 + planted)), torch.zeros(4, 4), torch.zeros(4, 4))()
         assert len(made) == pieces
 
 
@@ -192,3 +196,20 @@ def test_the_table_of_a_timing_shows_interval_verdict_and_that_the_machine_was_b
     assert "| `forward[b]` | 80.0 | 78.4 to 81.6 |" in text
     assert "0.800× (slower), 0.784 to 0.816" in text
     assert "Timing T1, some CPU, 2 threads" in text
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_the_net_with_everything_in_place_answers_the_same_and_moves_what_the_libraries_move(images: int) -> None:
+    models = discover("model", ModelSpec)
+    own, timms = (
+        build_seeded(models[name], 10, 0).eval().to(memory_format=torch.channels_last)
+        for name in ("cifar_resnet18", "timm_resnet18")
+    )
+    batch = torch.randn(images, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    changed = inplace.in_place(own)
+    with torch.inference_mode():
+        expected = own(batch)
+        assert torch.equal(changed(batch), expected)
+        assert torch.equal(own(batch), expected)  # the net itself stays as it is
+        bytes_of = [counted(lambda net=net: net(batch)).bytes for net in (own, changed, timms)]  # type: ignore[misc]
+    assert bytes_of[1] == bytes_of[2] < bytes_of[0]
