@@ -1,6 +1,6 @@
 """Write the tables of docs/results.md from the JSON twin of a comparison page.
 
-python benchmarks/results.py runs/compare/1/page.json docs/results.md
+python benchmarks/results.py runs/compare/N/page.json docs/results.md
 """
 
 from __future__ import annotations
@@ -13,33 +13,60 @@ from typing import Any
 from tables import points, table, write_between
 
 WORDS = {"model", "first", "second", "explainer", "layer", "explainers"}
-
-
-def rate(value: float | None) -> str:
-    """A rate, or a dash."""
-    return "–" if value is None else f"{value:.1f}"
+ACCURACY = ["model", "seed", "training images", "epochs", "accuracy", "95 % interval", "errors",
+            "only this one wrong"]  # fmt: skip
+PAIRS = ["first", "second", "only the first wrong", "only the second wrong", "difference, points", "95 % interval",
+         "exact McNemar p"]  # fmt: skip
+CELLS = ["model", "explainer", "layer", "maps", "no positive value"]
+AGREEMENTS = ["model", "layer", "explainers", "maps", "largest difference of raw maps, relative", "rank correlation",
+              "of unrelated maps"]  # fmt: skip
 
 
 def figures(page: dict[str, Any]) -> str:
-    """Accuracy, paired tests, cost of explainers and their agreement."""
-    runs = page["runs"]
-    accuracy = [
+    """Accuracy, paired tests, the state of the maps and how explainers agree; speeds have tables of their own."""
+    hardware = sorted({run["device"] for run in page["runs"]})
+    versions = next(value for _, rows in page["provenance"] for key, value in rows if key == "versions")
+    images = page["runs"][0]["total"]
+    parts = [
+        f"Hardware: {'; '.join(hardware)}. Versions: {versions}. n = {images:,} test images, one seed a model.",
+        "### Accuracy",
+        table(ACCURACY, accuracies(page), WORDS),
+        table(PAIRS, pairs(page), WORDS),
+        "### Explainers",
+        table(CELLS, cells(page), WORDS),
+        table(AGREEMENTS, agreements(page), WORDS),
+    ]
+    return "\n\n".join(parts)
+
+
+def model(page: dict[str, Any], run: int) -> str:
+    """The model of a run, as code."""
+    return f"`{page['runs'][run]['model']}`"
+
+
+def accuracies(page: dict[str, Any]) -> list[list[str]]:
+    """A line for each run."""
+    return [
         [
             f"`{run['model']}`",
+            str(run["seed"]),
             f"{run['train_images']:,}",
             str(run["epochs"]),
             f"{100 * run['accuracy']['value']:.2f} %",
             f"{100 * run['accuracy']['low']:.1f} to {100 * run['accuracy']['high']:.1f}",
             f"{run['total'] - run['correct']:,}",
             str(run["only_wrong"]),
-            rate(run["forward_rate"]),
         ]
-        for run in runs
+        for run in page["runs"]
     ]
-    pairs = [
+
+
+def pairs(page: dict[str, Any]) -> list[list[str]]:
+    """A line for each two runs."""
+    return [
         [
-            f"`{runs[pair['first']]['model']}`",
-            f"`{runs[pair['second']]['model']}`",
+            model(page, pair["first"]),
+            model(page, pair["second"]),
             str(pair["only_first_wrong"]),
             str(pair["only_second_wrong"]),
             points(pair["difference"]["value"]),
@@ -48,20 +75,21 @@ def figures(page: dict[str, Any]) -> str:
         ]
         for pair in page["pairs"]
     ]
-    cells = [
-        [
-            f"`{runs[cell['run']]['model']}`",
-            cell["explainer"],
-            cell["layer"],
-            f"{cell['rows']:,}",
-            rate(cell["ms_per_image"]),
-            str(cell["dead"]),
-        ]
+
+
+def cells(page: dict[str, Any]) -> list[list[str]]:
+    """A line for each explainer at each layer."""
+    return [
+        [model(page, cell["run"]), cell["explainer"], cell["layer"], f"{cell['rows']:,}", str(cell["dead"])]
         for cell in page["cells"]
     ]
-    agreements = [
+
+
+def agreements(page: dict[str, Any]) -> list[list[str]]:
+    """A line for each two explainers at a layer."""
+    return [
         [
-            f"`{runs[one['run']]['model']}`",
+            model(page, one["run"]),
             one["layer"],
             f"{one['first']}, {one['second']}",
             f"{one['rows']:,}",
@@ -71,33 +99,6 @@ def figures(page: dict[str, Any]) -> str:
         ]
         for one in page["agreements"]
     ]
-    hardware = sorted({run["device"] for run in runs})
-    versions = next(value for _, rows in page["provenance"] for key, value in rows if key == "versions")
-    parts = [
-        f"Hardware: {'; '.join(hardware)}. Versions: {versions}. n = {runs[0]['total']:,} test images, one seed.",
-        "### Accuracy",
-        table(
-            ["model", "training images", "epochs", "accuracy", "95 % interval", "errors", "only this one wrong",
-             "forward, images/s"],
-            accuracy,
-            WORDS,
-        ),
-        table(
-            ["first", "second", "only the first wrong", "only the second wrong", "difference, points",
-             "95 % interval", "exact McNemar p"],
-            pairs,
-            WORDS,
-        ),
-        "### Explainers",
-        table(["model", "explainer", "layer", "maps", "ms an image", "no positive value"], cells, WORDS),
-        table(
-            ["model", "layer", "explainers", "maps", "largest difference of raw maps, relative", "rank correlation",
-             "of unrelated maps"],
-            agreements,
-            WORDS,
-        ),
-    ]  # fmt: skip
-    return "\n\n".join(parts)
 
 
 def main() -> None:
