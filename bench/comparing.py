@@ -39,7 +39,7 @@ from bench.registry import short
 from bench.speeds import with_speeds
 from bench.stats import mcnemar, paired_difference
 from bench.timings import timings_of
-from bench.views import Badge, Estimate, Page, PairTest, RunView
+from bench.views import Badge, Estimate, Page, PairTest, RunView, run_labels
 
 if TYPE_CHECKING:
     from bench.contracts import Cell, Integers
@@ -143,7 +143,9 @@ def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str, max
         page,
         title=comparison_title(views, tests, same_settings=same_settings(runs)),
         badges=comparison_badges(views, tests, same_settings=same_settings(runs)) + notes,
-        findings=pair_findings(views, tests) + agreement_findings(shared) + verdict_findings(page.verdicts),
+        findings=pair_findings(views, tests)
+        + agreement_findings(shared)
+        + verdict_findings(page.verdicts, run_labels(views)),
         agreements=shared,
         pairs=tests,
         wanted=len(wrong_in_any(runs, None)),

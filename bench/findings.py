@@ -117,18 +117,29 @@ def agreement_findings(agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
     return (*told, Finding(words, "compute different maps", "explainers", "", evidence)) if rest else told
 
 
-def verdict_findings(judged: Sequence[Judged]) -> tuple[Finding, ...]:
-    """What the judge found wrong, the first MOST_WRONG one by one; else that it found nothing wrong."""
+def verdict_findings(judged: Sequence[Judged], labels: Sequence[str] = ()) -> tuple[Finding, ...]:
+    """What the judge found wrong, the first MOST_WRONG one by one; else that it found nothing wrong.
+
+    Args:
+        labels: of the runs of a page with several; what is wrong in the same way in several of them is said once.
+    """
     if not judged:
         return ()
-    bad = [one.verdict for one in judged if one.verdict.verdict in ("wrong", "failed")]
+    bad: dict[tuple[str, ...], list[Judged]] = {}
+    for each in judged:
+        one = each.verdict
+        if one.verdict in ("wrong", "failed"):
+            bad.setdefault((one.explainer, one.layer, one.verdict, one.words), []).append(each)
     entries = "entry" if len(judged) == 1 else "entries"
     evidence = f"{len(judged)} {entries} of the table of explainers by layer, held against Grad-CAM in float64"
     if not bad:
         return (Finding("", "No explainer was found wrong", "verdicts", " where it was judged", evidence),)
-    told = [
-        Finding(f"{one.explainer} at {one.layer} ", _was(one), "verdicts", "", why(one)) for one in bad[:MOST_WRONG]
-    ]
+    told = []
+    for group in list(bad.values())[:MOST_WRONG]:
+        one, runs = group[0].verdict, " and ".join(labels[each.run] for each in group) if labels else ""
+        cause = one.words if one.verdict == "wrong" and one.words else why(one)
+        place = f"{one.explainer} at {one.layer}" + (f" of {runs}" if runs else "")
+        told.append(Finding(f"{place} ", _was(one), "verdicts", "", cause))
     if len(bad) > MOST_WRONG:
         told.append(Finding(f"{len(bad) - MOST_WRONG} more ", "are wrong or failed", "verdicts", "", evidence))
     return tuple(told)

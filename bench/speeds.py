@@ -84,8 +84,16 @@ def speeds_of(timing: Timing, runs: Sequence[RunData]) -> Speeds:
         memory_format=timing.memory_format,
         rounds=timing.rounds,
         notes=timing.notes,
-        arms=tuple(_speed(arm, timing, labels[arm.model]) for arm in timing.arms if arm.model in labels),
+        arms=tuple(_speed(arm, timing, labels[arm.model]) for arm in _ordered(timing.arms) if arm.model in labels),
         limits=tuple(arm for arm in timing.arms if arm.what in ("product", "copy")),
+    )
+
+
+def _ordered(arms: Sequence[ArmTiming]) -> list[ArmTiming]:
+    """Equal work beside each other: by kind, then by layer, in the order in which they were named."""
+    kinds, layers = ("forward", "train", "explain", "shipped"), list(dict.fromkeys(arm.layer for arm in arms))
+    return sorted(
+        (arm for arm in arms if arm.what in kinds), key=lambda arm: (kinds.index(arm.what), layers.index(arm.layer))
     )
 
 

@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from bench.timed import ArmTiming, Ratio, Timing
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-DOING = {"forward": "answers", "train": "trains", "explain": "explains", "shipped": "explains, as shipped,"}
-WORK = {"forward": "forward pass", "train": "training step", "explain": "same artefact", "shipped": "as shipped"}
+DOING = {  # of one, of several
+    "forward": ("answers", "answer"),
+    "train": ("trains", "train"),
+    "explain": ("explains", "explain"),
+    "shipped": ("explains", "explain"),
+}
+WORK = {
+    "forward": "forward pass",
+    "train": "training step",
+    "explain": "the same artefact",
+    "shipped": "each library’s own artefact",
+}
 
 
 def ratio_words(ratio: Ratio | None) -> str:
@@ -46,42 +56,45 @@ def timing_badge(timing: Timing | None) -> Badge:
 
 
 def speed_findings(speeds: Speeds, *, labels: Sequence[str], explainers: Collection[str]) -> tuple[Finding, ...]:
-    """What a timing says of the runs and the explainers of a page, one sentence a claim; one for all that are alike.
+    """What a timing says of the runs and the explainers of a page; one sentence for all that it says alike.
+
+    Models that stand alike to the baseline share a sentence, and so do layers at which an explainer does.
 
     Args:
         labels: what the page calls each of its runs.
-        explainers: those that the page shows; a sentence speaks of two of them, for the same artefact.
+        explainers: those that the page shows; a sentence speaks of two of them.
     """
-    arms = {one.arm.name: one for one in speeds.arms}
+    arms = {one.arm.name: one.arm for one in speeds.arms}
     names = {one.arm.model: " and ".join(labels[index] for index in one.runs) for one in speeds.arms}
-    groups: dict[tuple[str, str, str], list[ArmTiming]] = {}
-    for one in speeds.arms:
-        arm, ratio = one.arm, one.arm.ratio
-        base = arms[ratio.baseline].arm if ratio and ratio.baseline in arms else None
-        if ratio is None or base is None or not {arm.explainer, base.explainer} <= {"", *explainers}:
+    groups: dict[tuple[str, ...], list[ArmTiming]] = {}
+    for arm in arms.values():
+        base = arms.get(arm.ratio.baseline) if arm.ratio else None
+        if arm.ratio is None or base is None or not {arm.explainer, base.explainer} <= {"", *explainers}:
             continue
-        if arm.what != "shipped":
-            alone = "" if ratio.verdict == "no measurable difference" else arm.name
-            groups.setdefault((ratio.verdict, base.name, alone), []).append(arm)
-    return tuple(_sentence(group, arms[base].arm, names, speeds.id) for (_, base, _), group in groups.items())
+        groups.setdefault((arm.what, arm.ratio.verdict, base.model, base.explainer, arm.explainer), []).append(arm)
+    return tuple(_sentence(group, arms, names) for group in groups.values())
 
 
-def _sentence(group: Sequence[ArmTiming], base: ArmTiming, names: Mapping[str, str], timing: str) -> Finding:
-    """One sentence of arms that all stand alike to their baseline."""
-    key = "explainer" if base.explainer else "model"
-    first, *others = (names.get(name, name) for name in (getattr(arm, key) for arm in (base, *group)))
+def _sentence(group: Sequence[ArmTiming], arms: Mapping[str, ArmTiming], names: Mapping[str, str]) -> Finding:
+    """One sentence of arms that stand alike to their baselines."""
     ratios = [arm.ratio for arm in group if arm.ratio]
-    ends = f"{'intervals' if len(ratios) > 1 else 'interval'} {', '.join(map(_ends, ratios))}"
-    evidence = f"{ends}, {ratios[0].n} paired rounds, timing {timing}"
-    said, does = ratios[0].verdict, DOING[base.what]
-    at = f" at {base.layer}" if base.layer else ""
+    base, said = arms[ratios[0].baseline], ratios[0].verdict
+    first, *others = dict.fromkeys(arm.explainer or names.get(arm.model, arm.model) for arm in (base, *group))
+    layers = dict.fromkeys(arm.layer for arm in group if arm.layer)
+    at = f" at {' and '.join(layers)}" if layers else ""
+    evidence = f"{'; '.join(map(_figures, ratios))}; {ratios[0].n} paired rounds"
+    work = f": {WORK[base.what]}"
     if said in ("faster", "slower"):
-        value = number_words(ratios[0].value, ratios[0].low, ratios[0].high)
+        work = work if base.explainer else ""  # the verb has said it
+        does = DOING[base.what][len(others) > 1]
         how = "faster" if said == "faster" else "more slowly"
-        return Finding(
-            f"{others[0]} {does} ", how, "speed", f" than {first}{at}", f"{value}{TIMES} ({said}), {evidence}"
-        )
-    if said == "no measurable difference":
-        before, link, after = "", "No measurable difference in speed", f" between {first} and {' or '.join(others)}{at}"
-        return Finding(before, link, "speed", f"{after}: {WORK[base.what]}", f"ratios to the first, {evidence}")
-    return Finding(f"{' and '.join([first, *others])}{at}: ", ratio_words(ratios[0]), "speed", "", evidence)
+        return Finding(f"{' and '.join(others)} {does} ", how, "speed", f" than {first}{at}{work}", evidence)
+    link = "No measurable difference in speed" if said == "no measurable difference" else "No claim about speed"
+    return Finding("", link, "speed", f" between {first} and {' or '.join(others)}{at}{work}", evidence)
+
+
+def _figures(ratio: Ratio) -> str:
+    """A ratio with its interval as evidence; the interval alone where there is no direction."""
+    if ratio.verdict == "no measurable difference":
+        return f"ratio {_ends(ratio)}"
+    return ratio_words(ratio)

@@ -1,6 +1,6 @@
 """The sample page of the docs and its pictures, made of finished runs.
 
-python benchmarks/sample.py RUN RUN RUN --runs-dir runs
+python benchmarks/sample.py RUN RUN RUN --runs-dir runs --limit 1000
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ def main() -> None:
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     parser.add_argument("--max-images", type=int, default=300)
+    parser.add_argument("--limit", type=int, help="Images of the tables of maps, as `bench compare --limit` had it.")
     parser.add_argument("--created", default="2026-11-21T12:00:00Z", help="What the page says of when it was made.")
     options = parser.parse_args()
     runs = [read_run(find_run(options.runs_dir, name)) for name in options.runs]
-    ids = wrong_in_any(runs, None)
+    ids = wrong_in_any(runs, options.limit)
     page = without_folders(comparison_page(runs, ids, created=options.created, max_images=options.max_images))
     file = DOCS / "sample.html"
     file.write_text(render_page(page), encoding="utf-8")
@@ -67,7 +68,7 @@ def main() -> None:
     first = next(item for item in page.gallery if len({said.predicted for said in item.predictions if said}) > 1)
     image = f"#maps=predicted&img={first.id}" + ("&rows=models" if len(runs) > 1 else "")
     shots = {
-        "comparison.png": {"anchor": "", "size": (1280, 1040)},
+        "comparison.png": {"anchor": "", "size": (1280, 1290)},
         "one-image.png": {"anchor": image, "size": (1280, 900)},
         "phone.png": {"anchor": "#sort=sure", "size": (390, 1100)},
         "dark.png": {"anchor": "#maps=difference", "size": (1280, 1000), "scheme": "dark"},

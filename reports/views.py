@@ -35,6 +35,7 @@ class View:
         speeds: a table for each timing of the page.
         timed_runs: of each run its arms in them.
         timed, paired: whether any run is in a timing; whether all are in one and the same.
+        trained_apart: whether images and epochs have to be told for each run, for no badge tells them for all.
         pictures: explainers whose columns are a library's finished pictures, each with the library's steps.
     """
 
@@ -58,6 +59,7 @@ class View:
     timed_runs: tuple[TimedRun, ...]
     timed: bool
     paired: bool
+    trained_apart: bool
 
 
 def view_of(page: Page) -> View:
@@ -89,6 +91,7 @@ def view_of(page: Page) -> View:
         timed_runs=timed,
         timed=any(one.forward for one in timed),
         paired=len(speeds) == 1 and all(one.forward for one in timed),
+        trained_apart=not any(badge.ok and badge.text.startswith("same recipe") for badge in page.badges),
         pictures=tuple({cell.explainer: cell.steps for cell in page.cells if cell.picture}.items()),
     )
 

@@ -27,7 +27,7 @@ from bench.findings import (
     verdict_findings,
 )
 from bench.stats import mcnemar, paired_difference, wilson
-from bench.verdicts import Verdict
+from bench.verdicts import Step, Verdict
 from bench.views import Agreement, Average, Estimate, Finding, PairTest, RunView
 
 NAMES = ("cat", "dog", "owl")
@@ -373,6 +373,19 @@ def test_where_there_are_averages_a_badge_says_what_is_compared() -> None:
     text_of_badge = "compared by the plain forward"
     assert text_of_badge in [badge.text for badge in comparison_badges(more, (), same_settings=True)]
     assert text_of_badge not in [badge.text for badge in comparison_badges(plain, (), same_settings=True)]
+
+
+def test_what_is_wrong_alike_in_several_runs_is_told_once_with_their_names_and_its_cause_alone() -> None:
+    step = Step("smallest value subtracted", 0.3)
+    wrong = [
+        Judged(run, Verdict("own", "layer4", 1, "wrong", words="the sign is reversed", steps=(step,))) for run in (0, 2)
+    ]
+    other = Judged(1, Verdict("own", "layer4", 1, "wrong", words="another class"))
+    told = verdict_findings([*wrong, other], ("a", "b", "c"))
+    assert [(one.before, one.evidence) for one in told] == [
+        ("own at layer4 of a and c ", "the sign is reversed"),
+        ("own at layer4 of b ", "another class"),
+    ]
 
 
 def test_what_the_judge_found_wrong_is_told_with_its_cause_and_nothing_wrong_is_told_too() -> None:

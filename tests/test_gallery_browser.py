@@ -333,6 +333,15 @@ def test_one_image_shows_every_layer_of_every_explainer_with_largest_values_and_
     assert f"{item.predictions[0].probability:.3f}" in rows[0]
 
 
+def test_one_image_has_no_column_for_a_layer_that_was_only_judged(opened: Open) -> None:
+    page = make_page(images=2)
+    judged = replace(page.verdicts[0], verdict=replace(page.verdicts[0].verdict, layer="layer4.1.bn2"))
+    tab = opened(replace(page, verdicts=(*page.verdicts, judged)), anchor=f"#img={page.gallery[0].id}").tab
+    assert "layer4.1.bn2" in tab.locator(".matrix thead").inner_text()
+    heads = tab.locator(".panels thead th").all_inner_texts()
+    assert heads == list(dict.fromkeys(cell.layer for cell in page.cells))
+
+
 def test_the_command_of_an_image_can_be_typed(opened: Open) -> None:
     page = make_page("comparison", images=2)
     tab = opened(page, anchor=f"#img={page.gallery[0].id}").tab

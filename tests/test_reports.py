@@ -124,7 +124,7 @@ def test_speeds_stand_with_interval_ratio_and_timing_id_and_what_noise_forbids_i
     assert ratio.verdict == "slower"
     assert f"{second.rate:.2f} {second.low:.2f} to" in row_of(section, "timm_resnet18")
     assert f"{ratio.value:.3f}× (slower)" in row_of(section, "timm_resnet18")
-    assert f"to {views.view_of(page).labels[0]}" in row_of(section, "timm_resnet18")
+    assert f"of {views.view_of(page).labels[0]}" in row_of(section, "timm_resnet18")
     struck = next(row for row in re.findall(r"<tr.*?</tr>", section, re.S) if "spread over" in row)
     assert re.search(r"<s>[\d.]+×</s><small class=\"bad\">spread over 25 %</small>", struck)
     assert [row.count('class="grey"') for row in re.findall(r"<tr.*?>", section) if "grey" in row] == [1, 1]

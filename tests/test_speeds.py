@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from run_factory import CHECKPOINT_SHA, make_cell, make_run
-from timing_factory import make_timing
+from timing_factory import make_speeds, make_timing
 
 from bench.comparing import comparison_page, run_page
 from bench.pages import read_run
-from bench.timed import Sample
+from bench.timed import ArmTiming, Sample
 from bench.timingfile import write_timing
+from bench.timingwords import speed_findings
 from bench.views import Page
 
 SLOWER = {"one": [0.04] * 12, "two": [0.05, 0.051, 0.049, 0.05] * 3}
@@ -48,7 +49,7 @@ def test_a_paired_timing_of_the_runs_gives_badge_and_sentence_with_interval_and_
     assert [badge.text for badge in page.badges if "paired" in badge.text] == ["speeds paired: timing T1"]
     sentence = page.findings[-1]
     assert sentence.before + sentence.link + sentence.after == "two answers more slowly than one"
-    assert sentence.evidence == "0.800× (slower), interval 0.784 to 0.816, 12 paired rounds, timing T1"
+    assert sentence.evidence == "0.800× (slower), 0.784 to 0.816; 12 paired rounds"
     assert sentence.anchor == "speed"
     (speeds,) = page.speeds
     assert [(one.arm.model, one.runs, round(one.rounds[0])) for one in speeds.arms] == [
@@ -65,7 +66,58 @@ def test_arms_that_do_not_differ_share_one_sentence_that_claims_nothing(runs: Pa
     sentence = page_of(runs).findings[-1]
     assert sentence.link == "No measurable difference in speed"
     assert sentence.after == " between one and two: forward pass"
-    assert sentence.evidence == "ratios to the first, interval 0.976 to 1.025, 12 paired rounds, timing T1"
+    assert sentence.evidence == "ratio 0.976 to 1.025; 12 paired rounds"
+
+
+def test_what_stands_alike_to_the_baseline_shares_a_sentence() -> None:
+    speeds = make_speeds(2, ("gradcam", "captum", "reference"))
+    third = dataclasses.replace(
+        speeds.arms[1], runs=(2,), arm=dataclasses.replace(speeds.arms[1].arm, name="forward[m2]", model="m2")
+    )
+    deeper = [
+        dataclasses.replace(one, arm=moved(one.arm, "layer4"))
+        for one in speeds.arms
+        if one.arm.what in ("explain", "shipped")
+    ]
+    whole = dataclasses.replace(speeds, arms=(*speeds.arms, third, *deeper))
+    told = speed_findings(whole, labels=("a", "b", "c"), explainers=("gradcam", "captum"))
+    assert [one.before + one.link + one.after for one in told] == [
+        "b and c answer more slowly than a",
+        "b trains more slowly than a",
+        "captum explains more slowly than gradcam at layer3 and layer4: the same artefact",
+        "captum explains more slowly than gradcam at layer3 and layer4: each library’s own artefact",
+    ]
+    ratio = speeds.arms[1].arm.ratio
+    assert ratio is not None
+    assert told[0].evidence.count(f"{ratio.value:.3f}× (slower)") == 2
+
+
+def moved(arm: ArmTiming, layer: str) -> ArmTiming:
+    """The arm, and what it is compared with, at another layer."""
+    ratio = arm.ratio and dataclasses.replace(arm.ratio, baseline=arm.ratio.baseline.replace("layer3", layer))
+    return dataclasses.replace(arm, name=arm.name.replace("layer3", layer), layer=layer, ratio=ratio)
+
+
+def test_what_noise_forbids_is_no_claim() -> None:
+    told = speed_findings(make_speeds(3), labels=("a", "b", "c"), explainers=())
+    assert "No claim about speed between a and c: forward pass" in [one.link + one.after for one in told]
+    assert any(one.evidence.startswith("struck out: spread over 25 %") for one in told)
+
+
+def test_equal_work_stands_beside_each_other(runs: Path) -> None:
+    timing = make_timing({"one": [0.04] * 12, "two": [0.05] * 12}, models=known())
+    arm = timing.arms[0]
+    mixed = [("shipped", "layer4"), ("explain", "layer4"), ("explain", "layer3"), ("train", ""), ("shipped", "layer3")]
+    more = tuple(
+        dataclasses.replace(arm, name=f"{what}{layer}", what=what, layer=layer, ratio=None)  # type: ignore[arg-type]
+        for what, layer in mixed
+    )
+    write_timing(runs, dataclasses.replace(timing, arms=(*more, *timing.arms)))
+    shown = [(one.arm.what, one.arm.layer) for one in page_of(runs).speeds[0].arms]
+    assert shown == [
+        ("forward", ""), ("forward", ""), ("train", ""), ("explain", "layer4"), ("explain", "layer3"),
+        ("shipped", "layer4"), ("shipped", "layer3"),
+    ]  # fmt: skip
 
 
 def test_a_ratio_to_what_the_page_does_not_show_makes_no_sentence(runs: Path) -> None:
@@ -73,7 +125,7 @@ def test_a_ratio_to_what_the_page_does_not_show_makes_no_sentence(runs: Path) ->
     models = known() | {"other": {"model": "net", "checkpoint": "x"}}
     write_timing(runs, make_timing(other, models=models))
     page = page_of(runs)
-    assert not any("timing T1" in finding.evidence for finding in page.findings)
+    assert not any(finding.anchor == "speed" for finding in page.findings)
     assert [one.arm.model for one in page.speeds[0].arms] == ["one", "two"]
 
 
@@ -95,7 +147,7 @@ def test_the_page_of_one_run_shows_its_timing_and_says_nothing_of_others(runs: P
     (speeds,) = page.speeds
     assert [(one.arm.model, one.runs) for one in speeds.arms] == [("two", (0,))]
     assert "speeds paired: timing T1" in [badge.text for badge in page.badges]
-    assert not any("T1" in finding.evidence for finding in page.findings)
+    assert not any(finding.anchor == "speed" for finding in page.findings)
 
 
 def test_two_runs_of_one_model_share_its_arm(runs: Path) -> None:
