@@ -5,10 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.api import adopt, compare, explain, faithfulness, judge, measure, sweep, train, verify
+    from bench.api import (
+        adopt,
+        compare,
+        explain,
+        explain_pictures,
+        faithfulness,
+        judge,
+        measure,
+        sweep,
+        train,
+        verify,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "adopt", "compare", "explain", "faithfulness", "judge", "measure", "sweep", "train", "verify"]
+__all__ = [
+    "__version__",
+    "adopt",
+    "compare",
+    "explain",
+    "explain_pictures",
+    "faithfulness",
+    "judge",
+    "measure",
+    "sweep",
+    "train",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,44 +1,25 @@
 """The public steps: names in, a run folder or a page out.
 
-`bench.train`, `bench.explain` and `bench.compare` live here, and the command line calls these very functions.
+`bench.train`, `bench.explain` and `bench.compare` are these, and the command line calls these very functions.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
-
-from bench.adopting import adopt
-from bench.comparisons import compare
-from bench.continuing import find_unfinished, refuse_beside, reopen
-from bench.data import load_dataset, settled_source
-from bench.demonstration import run_demo
-from bench.errors import UsageError
-from bench.explanations import Explained, data_of_run, explain, newest_run
-from bench.faithruns import faithfulness
-from bench.judgements import Judged, judge
-from bench.keeping import held
-from bench.machine import choose_device, settled_precision
-from bench.measuring import WHATS, Timed, measure
-from bench.recipefiles import recipe_of
-from bench.recipes import CHANGES, Changes
-from bench.registry import one_of, settled
-from bench.rendering import export_figure, markdown_of, page_of, report
-from bench.runlife import Job, begin, complete, evaluate_into
-from bench.starting import initial_model, load_pretrained, say_how_long, without_effect
-from bench.store import create_run, find_run, write_bytes
-from bench.sweeping import Combination, Sweep, combinations, commands, grouped, refuse_taken, run_trials, trials
-from bench.trained import open_run
-from bench.training import TrainSettings, choose_images
-from bench.tuning import find_learning_rate
-from bench.verifying import verify
+from bench.pages.rendering import export_figure, markdown_of, page_of, report
+from bench.steps.adopting import adopt
+from bench.steps.comparisons import compare
+from bench.steps.demonstration import demonstrate
+from bench.steps.explanations import Explained, explain, newest_run
+from bench.steps.faithruns import faithfulness
+from bench.steps.judgements import Judged, judge
+from bench.steps.measuring import WHATS, Timed, measure
+from bench.steps.picturemaps import explain_pictures
+from bench.steps.sweeping import Sweep
+from bench.steps.sweeps import sweep
+from bench.steps.trainings import evaluate, train
+from bench.steps.tuning import find_learning_rate
+from bench.steps.verifying import verify
 from bench.workplace import Workplace
-
-if TYPE_CHECKING:
-    from bench.evaluation import Scores
 
 __all__ = [
     "WHATS",
@@ -52,6 +33,7 @@ __all__ = [
     "demonstrate",
     "evaluate",
     "explain",
+    "explain_pictures",
     "export_figure",
     "faithfulness",
     "find_learning_rate",
@@ -65,235 +47,3 @@ __all__ = [
     "train",
     "verify",
 ]
-
-
-def train(  # noqa: PLR0913 (one parameter for each option of the command)
-    model: str = "cifar_resnet18",
-    *,
-    data: str = "cifar10",
-    recipe: str = "course",
-    seed: int = 0,
-    val: float = 0.1,
-    limit: int | None = None,
-    init: str = "native",
-    pretrained: str | None = None,
-    device: str = "auto",
-    run: str | None = None,
-    resume: str | None = None,
-    compile: bool = False,
-    skip_bad: bool = False,
-    dry_run: bool = False,
-    workplace: Workplace | None = None,
-    **changes: Unpack[Changes],
-) -> Path:
-    """Train a model, test it once at the end with the last weights, and keep everything in a run folder.
-
-    Args:
-        model: a registered name, path/to/file.py:attribute, timm:NAME or torchvision:NAME; behind it @64 for
-            pictures of 64x64 and @cifar for the stem of small pictures.
-        data: `cifar10`, `digits`, or the path of a folder or archive of train/<class>/* and test/<class>/*.
-        recipe: the name of a recipe, or a TOML file of its keys.
-        val: share of the training images kept apart for the curves; 0 trains on everything.
-        limit: train on a class-balanced subset of this many images.
-        init: `native`, or `shared` for the one initialisation that all models of the family can start from.
-        pretrained: `imagenet`, or a run or checkpoint to start from.
-        run: name of the run folder; by default <model>-<data>-s<seed>-<n>.
-        resume: an unfinished run, or `latest` for the newest one; it goes on with its own settings, and of the other
-            options only `data` may be given, for a data set that was moved.
-        compile: train through torch.compile; what that takes is reported apart.
-        changes: values in place of the recipe's, such as `epochs=5, lr=0.2`; None keeps the recipe's.
-
-    Returns:
-        The run folder; after a dry run, which only says what would be done, the folder of all runs.
-
-    Raises:
-        UsageError: a name or value that cannot be meant.
-        DataError: the data cannot be used.
-        GuardRailError: the numbers cannot be those of a training that works.
-        RunError: another process trains in the run folder, or it cannot be written.
-    """
-    options = {name: value for name, value in locals().items() if name != "changes"}  # before others have a name
-    if resume is not None:
-        return _resume(resume, {**options, **changes}, workplace or Workplace())
-    one_of("--init", init, ("native", "shared"))
-    place = workplace or Workplace()
-    where = choose_device(device)
-    chosen = recipe_of(recipe).changed(changes)
-    chosen = replace(chosen, precision=settled_precision(chosen.precision, where))  # a run is resumed as it was begun
-    settings = TrainSettings(
-        chosen, seed=seed, val=val, limit=limit, warm_start=pretrained is not None, compile=compile
-    )
-    model, data = settled(model), settled_source(data)
-    spec = place.models[model]
-    dataset = load_dataset(data, cache=place.cache, progress=place.progress, skip_bad=skip_bad, size=spec.input_size)
-    for words in without_effect(chosen, dataset):
-        place.progress.warn(words)
-    images = len(choose_images(dataset, settings)[0])
-    net = initial_model(spec, place.models, classes=len(dataset.classes), seed=seed, init=init)
-    if pretrained is not None:
-        kept = load_pretrained(net, pretrained, spec, place.models, place.runs)
-        place.progress.say(f"started from {pretrained}; left as initialised: {', '.join(kept) or 'nothing'}")
-    say_how_long(net, spec, images, chosen, where, place.progress)
-    if dry_run:
-        return place.runs
-    folder = create_run(place.runs, model=_slug(model), data=dataset.name, seed=seed, name=run)
-    config = _config(settings, model=model, data=data, init=init, pretrained=pretrained, device=device)
-    with held(folder):
-        told = replace(place, origins=_origins(place.origins))
-        begin(folder, told, dataset, config, where, from_recipe=set(chosen.values()))
-        complete(Job(folder, net, dataset, settings, where), place)
-    return _presented(folder, place)
-
-
-def _config(settings: TrainSettings, **named: str | None) -> dict[str, object]:
-    """What a run's record stores, so that the run can be trained again from it alone."""
-    recipe = settings.recipe
-    own = {name: getattr(settings, name) for name in ("seed", "val", "limit", "compile")}
-    return {"recipe": recipe.name, **recipe.values(), **own, **named}
-
-
-def _origins(origins: Mapping[str, str]) -> Mapping[str, str]:
-    """Where each setting came from; what a batch goes through is one setting, and several options speak of it."""
-    spoken = {origins[name] for name in ("flip", "translate", "cutout") if name in origins}
-    strongest = next((origin for origin in ("flag", "env", "file") if origin in spoken), None)
-    return {**origins, "augmentation": strongest} if strongest else origins
-
-
-def _resume(run: str, options: Mapping[str, object], place: Workplace) -> Path:
-    """Go on with an unfinished run; `options` are all values that `train` was called with."""
-    defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
-    moved = refuse_beside(options, {**defaults, **dict.fromkeys(CHANGES)}, place.origins)
-    folder = find_unfinished(place.runs, run)
-    place = replace(place, runs=folder.parent)  # a path may lead elsewhere
-    with held(folder):
-        complete(reopen(folder, moved, place), place)
-    return _presented(folder, place)
-
-
-def _presented(folder: Path, place: Workplace) -> Path:
-    """The folder of a run that is done, as the latest one and with its page."""
-    write_bytes(place.runs / "latest", folder.name.encode())
-    report(folder.name, workplace=place)
-    return folder
-
-
-def sweep(
-    model: str | Sequence[str] = "cifar_resnet18",
-    *,
-    seeds: int = 1,
-    seed: int = 0,
-    optimizer: str | Sequence[str] | None = None,
-    lr: float | Sequence[float] | None = None,
-    run: str | None = None,
-    workplace: Workplace | None = None,
-    **options: Any,  # noqa: ANN401 (those of `train`)
-) -> Sweep:
-    """Train every model with every optimiser at every peak rate, from several seeds, as runs of `train`.
-
-    Args:
-        model, optimizer, lr: one value or several; equal ones count once.
-        seeds: how many runs of each combination, with consecutive seeds from `seed`.
-        run: name of the run, of several run-1, run-2, ...
-        options: all others of `train`, the same for every run.
-
-    Returns:
-        Mean, deviation and interval of each combination; what a guard rail stopped is in it, too.
-
-    Raises:
-        UsageError: a name or value that cannot be meant, or `resume`; before anything is trained.
-    """
-    if seeds < 1:
-        raise UsageError(f"--seeds {seeds} trains nothing, must be 1 or more", try_="--seeds 5")
-    if options.get("resume") is not None:
-        raise UsageError(
-            "several runs beside --resume: one run goes on with the settings it has",
-            try_=f"bench train --resume {options['resume']}, and the others in a call of their own",
-        )
-    place = workplace or Workplace()
-    every = combinations([settled(each) for each in _several(model)], _several(optimizer), _several(lr))
-    values = {one: _values(one, options, place) for one in every}
-    planned = trials(every, seed=seed, seeds=seeds, run=run)
-    refuse_taken(planned, place.runs)
-    if "seeds" in place.origins:  # a seed that was counted was given as the count was
-        place = replace(place, origins={"seed": place.origins["seeds"], **place.origins})
-    shared = _not_default(options, place)
-    if options.get("dry_run"):
-        for one in every:
-            first = next(trial for trial in planned if trial.combination == one)
-            run_trials(train, [first], options, place, lambda missing: commands(missing, shared))
-            place.progress.say(f"that is one run of {seeds}")
-        return Sweep()
-    done = run_trials(train, planned, options, place, lambda missing: commands(missing, shared))
-    return Sweep(grouped(done, values.__getitem__))
-
-
-def _several(value: Any) -> list[Any]:  # noqa: ANN401 (whatever a combination is made of)
-    if value is None:
-        return []
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-
-
-def _values(one: Combination, options: Mapping[str, Any], place: Workplace) -> tuple[str, float]:
-    """Optimiser and peak rate of a combination; whatever is wrong with it or its model comes to light here."""
-    place.models[one.model]
-    own = inspect.signature(train).parameters
-    changes: Any = {name: value for name, value in options.items() if name not in own}
-    changes |= {"optimizer": one.optimizer, "lr": one.lr}
-    recipe = recipe_of(options.get("recipe", "course")).changed(changes)
-    return recipe.optimizer, recipe.lr
-
-
-def _not_default(options: Mapping[str, Any], place: Workplace) -> dict[str, Any]:
-    """What has to be typed so that another call means the same."""
-    defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
-    given = {
-        name: value
-        for name, value in options.items()
-        if value != defaults.get(name) or (place.origins.get(name) == "flag" and value is not None)
-    }
-    return given | ({} if place.runs == Path("runs") else {"runs_dir": str(place.runs)})
-
-
-def _slug(model: str) -> str:
-    """A name that may stand in a folder's name."""
-    name = model.rpartition(":")[2] if ":" in model else model
-    return "".join(each if each.isalnum() or each == "_" else "-" for each in name).strip("-_") or "model"
-
-
-def evaluate(
-    run: str = "latest",
-    *,
-    data: str | None = None,
-    average: bool = True,
-    device: str = "auto",
-    workplace: Workplace | None = None,
-) -> Scores:
-    """Test a run's checkpoint again and write its predictions.npz.
-
-    Args:
-        average: also count what is right by the mean logits of mirrored and shifted views, and write that into the
-            run's metrics; else what stands there stays.
-
-    Returns:
-        The scores of the plain forward.
-    """
-    place = workplace or Workplace()
-    folder = find_run(place.runs, run)
-    trained = open_run(folder, place.models, choose_device(device))
-    dataset = data_of_run(trained.record, data, place)
-    scores = evaluate_into(
-        folder,
-        trained.model,
-        dataset,
-        trained.statistics,
-        device=choose_device(device),
-        progress=place.progress,
-        average=average,
-    )
-    report(run, workplace=place)
-    return scores
-
-
-def demonstrate(*, device: str = "auto", workplace: Workplace | None = None) -> tuple[list[str], Path]:
-    """The whole line on handwritten digits, offline; gives the names of the runs and the comparison page."""
-    return run_demo(train, device=device, place=workplace or Workplace())

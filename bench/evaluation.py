@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from bench.augment import normalise
+from bench.data.augment import normalise
 from bench.errors import UsageError
 from bench.meter import Meter
 from bench.stats import wilson
-from bench.views import ClassRow
+from bench.values.views import ClassRow
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from bench.trying import Trial
+    from bench.verifying.trying import Trial
 
 Conformance = Callable[..., None]
 
@@ -26,8 +26,8 @@ def conformance() -> Conformance:
     trials: dict[tuple[str, tuple[str, ...]], Trial] = {}
 
     def conforms(explainer: str, check: str | None = None, *, layer: str | Sequence[str] = ()) -> None:
-        from bench.conformance import CHECKS, outcome_of
-        from bench.verifying import small_trial
+        from bench.steps.verifying import small_trial
+        from bench.verifying.conformance import CHECKS, outcome_of
 
         layers = (layer,) if isinstance(layer, str) else tuple(layer)
         key = (explainer, layers)
@@ -46,6 +46,6 @@ def conformance() -> Conformance:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `conformance_check` runs once for each check, under its name."""
     if "conformance_check" in metafunc.fixturenames:
-        from bench.conformance import CHECKS
+        from bench.verifying.conformance import CHECKS
 
         metafunc.parametrize("conformance_check", list(CHECKS))

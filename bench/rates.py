@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from bench.timed import Grade, Sample, Verdict
+    from bench.values.timed import Grade, Sample, Verdict
 
 MIN_ROUNDS = 6  # below, no interval of the median reaches 95 %
 LEVEL = 0.95

@@ -67,7 +67,7 @@ class Recipe:
             weight decay is divided by it.
         label_smoothing: share of a label's weight that is spread over all classes while training.
         bn_momentum: share of a new batch in the running statistics of batch norms.
-        lookahead: steps between two looks of the slow weights (see `bench.ingredients.Lookahead`); 0 for none.
+        lookahead: steps between two looks of the slow weights (see `bench.training.ingredients.Lookahead`); 0 for none.
         whiten: start the first convolution from the eigenvectors of the training images' patches.
         zero_init: start every residual branch at 0, by the scale of its last batch norm.
         sizes: pairs (edge in pixels, share of the epochs) that come first, in this order, on images made smaller;

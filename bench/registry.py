@@ -16,8 +16,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import MissingError, UsageError
-from bench.modelnames import parse_model
-from bench.plainfunctions import spec_of_function
+from bench.plugins.modelnames import parse_model
+from bench.plugins.plainfunctions import spec_of_function
 
 Kind = Literal["model", "explainer"]
 Value = TypeVar("Value")
@@ -92,7 +92,7 @@ class Registry(Generic[Value], Mapping[str, Value]):
 
     def _model(self, name: str) -> object:
         """A model by its name, with the size and the stem that the name asks for."""
-        from bench.openmodels import sized, spec_of_value
+        from bench.plugins.openmodels import sized, spec_of_value
 
         wanted = parse_model(name)
         library, _, model = wanted.base.partition(":")

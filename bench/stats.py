@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.views import Estimate
+from bench.values.views import Estimate
 
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers

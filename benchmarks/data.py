@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from bench.augment import augment, fill_colour, normalise
 from bench.contracts import Augmentation, Silence
-from bench.data import load_dataset
+from bench.data.augment import augment, fill_colour, normalise
+from bench.data.sets import load_dataset
 from bench.machine import choose_device, describe_device
 
 

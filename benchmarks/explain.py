@@ -26,15 +26,15 @@ from tables import table, write_between
 from torch import Tensor, nn
 
 from bench.contracts import RESNET_LAYERS, Dataset, ExplainerSpec, ModelSpec, Silence
-from bench.data import load_dataset
+from bench.data.sets import load_dataset
 from bench.evaluation import prepare
 from bench.machine import choose_device, describe_device, versions
 from bench.meter import now
+from bench.nets.trained import open_run
+from bench.nets.weights import build_seeded
 from bench.postprocess import postprocess
 from bench.registry import discover
 from bench.store import find_run
-from bench.trained import open_run
-from bench.weights import build_seeded
 from bench.workplace import default_cache
 
 if TYPE_CHECKING:

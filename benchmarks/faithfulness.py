@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from tables import table, write_between
 
-from bench.faithruns import FAITHFUL_EXPLAINERS, faithfulness
-from bench.scorewords import WORD_HEADS, head_words, sheets
+from bench.scoring.words import WORD_HEADS, head_words, sheets
+from bench.steps.faithruns import FAITHFUL_EXPLAINERS, faithfulness
 from bench.store import find_run, read_record
 from bench.workplace import Workplace
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.contracts import RunRecord
-    from bench.scores import FaithfulnessScores
+    from bench.values.scores import FaithfulnessScores
 
 
 EVERY = 30.0  # seconds between two lines

@@ -18,13 +18,13 @@ import torch
 from tables import table, write_between
 from torch import Tensor, nn
 
-from bench.arms import batch_of
-from bench.interleaving import play, taker, warm_up
-from bench.lineup import find_subjects
 from bench.machine import choose_device, describe_device, reuse_memory, versions
 from bench.rates import by_round, interval_words, median, median_interval, number_words, ratio_interval, verdict
-from bench.surroundings import others_share, ticks
-from bench.timed import Sample
+from bench.timing.arms import batch_of
+from bench.timing.interleaving import play, taker, warm_up
+from bench.timing.lineup import find_subjects
+from bench.timing.surroundings import others_share, ticks
+from bench.values.timed import Sample
 from bench.workplace import Workplace
 
 MODELS = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18")

@@ -21,13 +21,13 @@ import torch
 from tables import table, write_between
 from torch import Tensor
 
-from bench.interleaving import play, taker, warm_up
 from bench.machine import choose_device, describe_device, versions
 from bench.rates import by_round, median_interval, spread
-from bench.results import ratio_to
-from bench.surroundings import others_share, ticks
-from bench.timed import Sample
-from bench.timing import ROUNDS
+from bench.timing.interleaving import play, taker, warm_up
+from bench.timing.results import ratio_to
+from bench.timing.surroundings import others_share, ticks
+from bench.timing.workshop import ROUNDS
+from bench.values.timed import Sample
 
 UNITS = 200  # equal pieces of work in the faster arm
 ARMS = ("one", "other")

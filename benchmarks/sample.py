@@ -11,11 +11,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from bench.comparing import comparison_page, wrong_in_any
-from bench.pages import read_run
+from bench.pages.comparing import comparison_page, wrong_in_any
+from bench.pages.reading import read_run
 from bench.reports.render import render_page
 from bench.store import find_run
-from bench.views import Page
+from bench.values.views import Page
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

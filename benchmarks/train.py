@@ -26,15 +26,15 @@ from tables import table, write_between
 from torch import Tensor, nn
 
 from bench.contracts import Dataset, ModelSpec, Silence
-from bench.data import load_dataset
-from bench.keeping import FileKeeper
+from bench.data.sets import load_dataset
 from bench.machine import choose_device, describe_device, product_rate, settled_precision, versions
 from bench.meter import synchronise
+from bench.nets.summary import summarise
+from bench.nets.weights import build_seeded
 from bench.recipes import Recipe, find_recipe
 from bench.registry import discover
-from bench.summary import summarise
-from bench.training import TrainSettings, train_model
-from bench.weights import build_seeded
+from bench.training.keeping import FileKeeper
+from bench.training.loop import TrainSettings, train_model
 from bench.workplace import default_cache
 
 PEER = "peer loop, fp32"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from bench.views import GalleryItem, MapView, Page, run_labels
+from bench.values.views import GalleryItem, MapView, Page, run_labels
 
 from .overlay import heat
 from .sprites import EDGE, webp

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UsageError
-from bench.views import GalleryItem, Page
+from bench.values.views import GalleryItem, Page
 
 from .overlay import heat
 from .sprites import EDGE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.postprocess import postprocess
-from bench.views import CellView, MapView
+from bench.values.views import CellView, MapView
 
 if TYPE_CHECKING:
     import numpy as np

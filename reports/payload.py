@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bench.contracts import STATUSES
-from bench.views import CellView, GalleryItem, MapView, Page, Prediction, run_labels
+from bench.values.views import CellView, GalleryItem, MapView, Page, Prediction, run_labels
 
 from .sprites import COLUMNS, EDGE, sprite_sheet
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 from PIL import Image
 
-from bench.pictureviews import PictureMap, PicturesPage, PictureView
 from bench.postprocess import postprocess
+from bench.values.pictureviews import PictureMap, PicturesPage, PictureView
 
 from .render import _environment, _read
 

@@ -16,9 +16,9 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from bench.pictureviews import PicturesPage
-from bench.verdicts import why
-from bench.views import Page
+from bench.values.pictureviews import PicturesPage
+from bench.values.verdicts import why
+from bench.values.views import Page
 
 from . import charts, views, words
 from .contact import Strip, contact_strips

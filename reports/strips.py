@@ -7,7 +7,7 @@ from functools import lru_cache
 from statistics import median
 from typing import TYPE_CHECKING
 
-from bench.evidence import Rates, Speed
+from bench.values.evidence import Rates, Speed
 
 from .charts import Chart, Theme, drawn
 

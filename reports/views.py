@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.views import Average, Page, run_labels
+from bench.values.views import Average, Page, run_labels
 
 from .charts import Axis, Chart, axis_of, calibration_chart, curve_chart, series_of
 from .matrix import MANY, MatrixRow, layers_of, matrix_of

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from bench.reports.render import render_files
-from bench.views import Page as Values
+from bench.values.views import Page as Values
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

@@ -19,9 +19,10 @@ from typing import Any
 
 import torch
 
-import bench.explaining
-import bench.rendering  # noqa: F401 (imported before the forks, so that a child starts at once)
-from bench import api, keeping, store
+import bench.explaining.loop
+import bench.pages.rendering  # noqa: F401 (imported before the forks, so that a child starts at once)
+from bench import api, store
+from bench.training import keeping
 from bench.workplace import Workplace
 
 SLOW = 0.02  # seconds that a write takes, planted, so that many kills fall inside one

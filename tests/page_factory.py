@@ -8,9 +8,9 @@ from functools import cache
 import numpy as np
 from timing_factory import make_speeds
 
-from bench.evidence import CalibrationBin, Difference, Judged, Rates
-from bench.verdicts import VERDICTS, Step, Verdict
-from bench.views import (
+from bench.values.evidence import CalibrationBin, Difference, Judged, Rates
+from bench.values.verdicts import VERDICTS, Step, Verdict
+from bench.values.views import (
     Agreement,
     Average,
     Badge,

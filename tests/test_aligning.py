@@ -13,9 +13,9 @@ from run_factory import CLASSES, make_cell, make_run, make_samples
 from test_cli import call
 from tiny import TINY_FILE, TinyNet, tiny_data, write_images
 
-from bench.aligning import aligned, check_comparable, not_shared
 from bench.errors import DataError
-from bench.pages import read_run, softmax
+from bench.pages.aligning import aligned, check_comparable, not_shared
+from bench.pages.reading import read_run, softmax
 
 LABELS = [0, 1, 2, 0]
 NETS = Path(__file__).with_name("foreign_nets.py")

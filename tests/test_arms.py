@@ -10,13 +10,13 @@ import torch
 from tiny import TINY, TINY_FILE
 from torch import Tensor, nn
 
-from bench.arms import Request, Subject, batch_of, copy_arm, explain_work, make_arm, product_arm, train_work
 from bench.contracts import ExplainerSpec
 from bench.errors import ContractError, UsageError
-from bench.guard import in_eval_mode
+from bench.explaining.guard import in_eval_mode
+from bench.nets.weights import build_seeded
 from bench.postprocess import postprocess
 from bench.registry import discover
-from bench.weights import build_seeded
+from bench.timing.arms import Request, Subject, batch_of, copy_arm, explain_work, make_arm, product_arm, train_work
 
 CPU = torch.device("cpu")
 SPECS = discover("explainer", ExplainerSpec)

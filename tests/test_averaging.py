@@ -9,12 +9,12 @@ import torch
 from tiny import TINY, tiny_data
 from torch import Tensor, nn
 
-from bench import averaging
-from bench.averaging import FIGURES, VIEWS, WORDS, average_logits, averages_of, figure_names, read_averages, view
 from bench.contracts import Silence
 from bench.evaluation import predict
+from bench.nets import averaging
+from bench.nets.averaging import FIGURES, VIEWS, WORDS, average_logits, averages_of, figure_names, read_averages, view
+from bench.nets.weights import build_seeded
 from bench.stats import wilson
-from bench.weights import build_seeded
 
 CPU = torch.device("cpu")
 STATISTICS = ((0.25, 0.3, 0.35), (0.2, 0.25, 0.3))

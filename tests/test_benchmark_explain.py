@@ -12,8 +12,8 @@ from pictures import pictures
 from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, ModelSpec
+from bench.nets.weights import build_seeded
 from bench.registry import discover
-from bench.weights import build_seeded
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))

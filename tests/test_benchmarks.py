@@ -13,13 +13,13 @@ import torch
 from timing_factory import make_timing
 from tiny import TINY, tiny_data
 
-from bench import interleaving
 from bench.contracts import Dataset, ModelSpec
-from bench.counting import counted
+from bench.nets.weights import build_seeded
 from bench.recipes import RECIPES, Recipe
 from bench.registry import discover
-from bench.training import TrainSettings, choose_images
-from bench.weights import build_seeded
+from bench.timing import interleaving
+from bench.timing.counting import counted
+from bench.training.loop import TrainSettings, choose_images
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(FOLDER))

@@ -15,12 +15,12 @@ from test_cli import call
 from tiny import TinyNet, tiny_data, write_images
 
 from bench.contracts import ExplainerSpec
+from bench.data.ownpictures import read_picture
 from bench.evaluation import prepare
-from bench.guard import guarded
-from bench.ownpictures import read_picture
+from bench.explaining.guard import guarded
+from bench.nets.trained import open_run
 from bench.registry import discover
 from bench.store import read_npz
-from bench.trained import open_run
 from bench.workplace import Workplace
 
 NETS = Path(__file__).with_name("foreign_nets.py")

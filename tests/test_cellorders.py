@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.cellorders import (
+from bench.errors import UsageError
+from bench.explaining.cellorders import (
     as_masks,
     bits,
     cell_grid,
@@ -19,7 +20,6 @@ from bench.cellorders import (
     orders,
     pooled,
 )
-from bench.errors import UsageError
 
 
 def rng(seed: int = 0) -> np.random.Generator:

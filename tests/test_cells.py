@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_factory import make_cell, make_samples
 
-from bench.cells import (
+from bench.contracts import Cell
+from bench.errors import StoreError
+from bench.explaining.cells import (
     ROW_FIELDS,
     cell_path,
     merge_cells,
@@ -25,8 +27,6 @@ from bench.cells import (
     write_cell,
     write_samples,
 )
-from bench.contracts import Cell
-from bench.errors import StoreError
 from bench.store import SAMPLES, read_npz, write_npz
 
 Rows = list[tuple[int, int]]

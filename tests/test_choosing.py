@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from run_factory import make_logits
 from tiny import TinyNet
 
-from bench.choosing import (
+from bench.contracts import Explainer, ExplainerSpec, Progress
+from bench.errors import UsageError
+from bench.explaining.choosing import (
     Wanted,
     check_ids,
     check_layers,
@@ -24,11 +26,9 @@ from bench.choosing import (
     fixed_order,
     wanted_targets,
 )
-from bench.contracts import Explainer, ExplainerSpec, Progress
-from bench.errors import UsageError
-from bench.explanations import ceilings, say_costs
-from bench.planning import grids_of
-from bench.trained import Predictions, Trained
+from bench.explaining.planning import grids_of
+from bench.nets.trained import Predictions, Trained
+from bench.steps.explanations import ceilings, say_costs
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda labels: np.array(labels, dtype=np.int64))
 

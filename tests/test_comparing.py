@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_factory import make_cell, make_record, make_run, make_samples
 
-from bench.aligning import check_comparable
-from bench.choosing import fixed_order
-from bench.comparing import (
+from bench.errors import DataError, UsageError
+from bench.explaining.choosing import fixed_order
+from bench.pages.aligning import check_comparable
+from bench.pages.comparing import (
     comparison_page,
     labels_of,
     only_wrong,
@@ -24,8 +25,7 @@ from bench.comparing import (
     same_settings,
     wrong_in_any,
 )
-from bench.errors import DataError, UsageError
-from bench.pages import RunData, read_run
+from bench.pages.reading import RunData, read_run
 from bench.stats import mcnemar, paired_difference
 
 LABELS = (0, 0, 1, 1, 2, 2)

@@ -11,11 +11,11 @@ import torch
 from tiny import BUSY, RESIDUAL, tiny_data
 from torch import Tensor, nn
 
-from bench.compiling import compiled
 from bench.contracts import Silence
 from bench.errors import UsageError
-from bench.training import Speed, TrainSettings, train_model
-from bench.weights import build_seeded
+from bench.nets.weights import build_seeded
+from bench.training.compiling import compiled
+from bench.training.loop import Speed, TrainSettings, train_model
 
 CPU = torch.device("cpu")
 SHAPES = [(16, 3, 16, 16), (16, 3, 32, 32)]

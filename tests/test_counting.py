@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.contracts import ModelSpec
-from bench.counting import counted, floor_flops
+from bench.nets.weights import build_seeded
 from bench.registry import discover
-from bench.weights import build_seeded
+from bench.timing.counting import counted, floor_flops
 
 GMAC = 2e9
 

@@ -21,12 +21,12 @@ import torch
 from image_factory import encoded, files, folder_of, picture, png, tar_of, zip_of
 from torchvision.datasets import CIFAR10
 
-import bench.cifar10
-import bench.data
-import bench.datacache
-import bench.images
+import bench.data.cache
+import bench.data.cifar10
+import bench.data.images
+import bench.data.sets
 from bench.contracts import Dataset, Silence
-from bench.data import BUILTIN, limit_balanced, load_dataset, split_validation
+from bench.data.sets import BUILTIN, limit_balanced, load_dataset, split_validation
 from bench.errors import DataError, UsageError
 
 
@@ -61,13 +61,13 @@ def cache(tmp_path: Path) -> Path:
 def decoding(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The paths that were decoded instead of read from the cache."""
     paths: list[Path] = []
-    read = bench.images.read_images
+    read = bench.data.images.read_images
 
-    def counted(path: Path, **options: object) -> bench.images.Decoded:
+    def counted(path: Path, **options: object) -> bench.data.images.Decoded:
         paths.append(path)
         return read(path, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(bench.images, "read_images", counted)
+    monkeypatch.setattr(bench.data.images, "read_images", counted)
     return paths
 
 
@@ -137,7 +137,7 @@ def test_the_name_is_a_slug_of_the_file(tmp_path: Path, cache: Path, file: str, 
 
 def test_every_builtin_has_its_line_and_listing_them_needs_no_torch() -> None:
     assert set(BUILTIN) == {"cifar10", "digits"}
-    code = "import sys, bench.data; sys.exit(bool({'torch', 'numpy', 'sklearn', 'PIL'} & set(sys.modules)))"
+    code = "import sys, bench.data.sets; sys.exit(bool({'torch', 'numpy', 'sklearn', 'PIL'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -200,11 +200,11 @@ def test_pictures_of_one_colour_are_refused(tmp_path: Path, cache: Path) -> None
 
 
 def test_fewer_images_than_classes_are_refused() -> None:
-    from bench.data import _check
+    from bench.data.sets import _check
 
-    part = bench.images.Part(np.zeros((2, 3, 32, 32), np.uint8), np.array([0, 1]), ("a", "b"))
+    part = bench.data.images.Part(np.zeros((2, 3, 32, 32), np.uint8), np.array([0, 1]), ("a", "b"))
     with pytest.raises(DataError, match="2 images in train for 3 classes"):
-        _check(bench.images.Decoded(("a", "b", "c"), part, part), "set")
+        _check(bench.data.images.Decoded(("a", "b", "c"), part, part), "set")
 
 
 # --- the cache ---------------------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ def test_a_write_that_fails_is_a_warning_and_leaves_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bench.datacache.np, "save", full)
+    monkeypatch.setattr(bench.data.cache.np, "save", full)
     progress = Listening()
     found = load_dataset(str(tar_of(tmp_path / "a.tar", files())), cache=cache, progress=progress)
     assert len(found.train) == 6
@@ -421,7 +421,7 @@ def server(tmp_path: Path, small_cifar10: type[CIFAR10], monkeypatch: pytest.Mon
 
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(
-        bench.cifar10, "cifar10", lambda url=None: type("At", (small_cifar10,), {"url": url} if url else {})
+        bench.data.cifar10, "cifar10", lambda url=None: type("At", (small_cifar10,), {"url": url} if url else {})
     )
 
     class Calm(http.server.ThreadingHTTPServer):
@@ -484,16 +484,16 @@ def test_a_missing_file_on_the_server_is_one_clear_error(cache: Path, server: st
 
 
 def test_an_archive_of_another_md5_is_refused(cache: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = bench.cifar10.cifar10(server)
-    monkeypatch.setattr(bench.cifar10, "cifar10", lambda url=None: type("Other", (kind,), {"tgz_md5": "0" * 32}))
+    kind = bench.data.cifar10.cifar10(server)
+    monkeypatch.setattr(bench.data.cifar10, "cifar10", lambda url=None: type("Other", (kind,), {"tgz_md5": "0" * 32}))
     assert "MD5" in assert_refused_and_clean(cache, server)
 
 
 def test_cifar10_keeps_the_sums_of_torchvision() -> None:
-    kind = bench.cifar10.cifar10("http://127.0.0.1/x")
+    kind = bench.data.cifar10.cifar10("http://127.0.0.1/x")
     assert kind.url == "http://127.0.0.1/x"
     assert kind.tgz_md5 == CIFAR10.tgz_md5 and kind.train_list == CIFAR10.train_list
-    assert bench.cifar10.cifar10() is CIFAR10
+    assert bench.data.cifar10.cifar10() is CIFAR10
 
 
 @pytest.mark.parametrize("named", ["set", "set/cifar-10-batches-py"])
@@ -597,7 +597,7 @@ FIRST_READING = """
 import sys
 from pathlib import Path
 from bench.contracts import Silence
-from bench.data import load_dataset
+from bench.data.sets import load_dataset
 
 load_dataset(sys.argv[1], cache=Path(sys.argv[2]), progress=Silence())
 memory = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
@@ -654,6 +654,6 @@ def test_the_cache_decodes_and_hashes_nothing(real: Real, monkeypatch: pytest.Mo
     def planted(*rest: object, **named: object) -> None:
         raise AssertionError("the cache was not used")
 
-    monkeypatch.setattr(bench.data, "_measured", planted)
-    monkeypatch.setattr(bench.data, "_digest", planted)
+    monkeypatch.setattr(bench.data.sets, "_measured", planted)
+    monkeypatch.setattr(bench.data.sets, "_digest", planted)
     assert load(real.path, real.cache).digest == real.dataset.digest

@@ -9,7 +9,8 @@ import pytest
 from tiny import QUICK, TINY_FILE
 
 import bench.api
-import bench.demonstration
+import bench.steps.demonstration
+import bench.steps.trainings
 from bench.store import read_record
 from bench.workplace import Workplace
 
@@ -17,9 +18,9 @@ from bench.workplace import Workplace
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo with small nets and a short recipe; what it does with them is the same."""
-    monkeypatch.setattr(bench.demonstration, "MODELS", (TINY_FILE,))
-    monkeypatch.setattr(bench.demonstration, "name_of", lambda model: "demo-tiny")
-    monkeypatch.setattr(bench.api, "recipe_of", lambda name: replace(QUICK, epochs=1))
+    monkeypatch.setattr(bench.steps.demonstration, "MODELS", (TINY_FILE,))
+    monkeypatch.setattr(bench.steps.demonstration, "name_of", lambda model: "demo-tiny")
+    monkeypatch.setattr(bench.steps.trainings, "recipe_of", lambda name: replace(QUICK, epochs=1))
 
 
 @pytest.mark.usefixtures("small")

@@ -14,7 +14,7 @@ from docs_commands import DOCS, ROOT, Line, bench_lines, fenced, make_targets, p
 from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, ModelSpec
-from bench.guard import guarded
+from bench.explaining.guard import guarded
 from bench.registry import NAME, discover
 
 LINES = sorted(

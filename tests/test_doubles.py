@@ -11,13 +11,13 @@ from reference_cam import gradcam_by_hand
 from tiny import TINY
 from torch import Tensor, nn
 
-from bench import doubles
 from bench.contracts import ExplainerSpec
-from bench.doubles import double_copy, home_of_float64, in_float64
 from bench.errors import ContractError
+from bench.explaining import doubles
+from bench.explaining.doubles import double_copy, home_of_float64, in_float64
+from bench.explaining.watching import watch
+from bench.nets.weights import build_seeded
 from bench.registry import discover
-from bench.watching import watch
-from bench.weights import build_seeded
 
 TARGETS = torch.tensor([[0, 1], [2, 3]])
 

@@ -12,7 +12,7 @@ from bench import evaluation
 from bench.contracts import Silence
 from bench.errors import UsageError
 from bench.evaluation import broken_threshold, class_rows, confused_pairs, predict, score
-from bench.weights import build_seeded
+from bench.nets.weights import build_seeded
 
 CPU = torch.device("cpu")
 STATISTICS = ((0.25, 0.25, 0.25), (0.2, 0.2, 0.2))

@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import Explainer, ExplainerSpec, ModelSpec
 from bench.errors import ContractError, UsageError
-from bench.guard import guarded
+from bench.explaining.guard import guarded
+from bench.nets.weights import build_seeded
 from bench.registry import discover
-from bench.weights import build_seeded
 
 explainers = discover("explainer", ExplainerSpec)
 models = discover("model", ModelSpec)

@@ -12,18 +12,18 @@ import torch
 from tiny import QUICK, TINY, TINY_FILE, TinyNet, tiny_data
 from torch import Tensor, nn
 
-from bench.cells import cell_path, read_cell, read_samples
-from bench.choosing import Wanted, check_layers, fixed_order
 from bench.contracts import Dataset, ExplainerSpec, Silence
 from bench.errors import ContractError, StoreError, UsageError
-from bench.explaining import explain_run
-from bench.planning import plan
+from bench.explaining.cells import cell_path, read_cell, read_samples
+from bench.explaining.choosing import Wanted, check_layers, fixed_order
+from bench.explaining.loop import explain_run
+from bench.explaining.planning import plan
+from bench.nets.trained import Trained, open_run, read_predictions
+from bench.nets.weights import build_seeded
 from bench.registry import discover
-from bench.runlife import Job, begin, complete, recorded
 from bench.store import CHECKPOINT, PREDICTIONS, read_checkpoint, read_npz, read_record, write_checkpoint, write_npz
-from bench.trained import Trained, open_run, read_predictions
-from bench.training import TrainSettings
-from bench.weights import build_seeded
+from bench.training.loop import TrainSettings
+from bench.training.runlife import Job, begin, complete, recorded
 from bench.workplace import Workplace
 
 CPU = torch.device("cpu")

@@ -16,22 +16,22 @@ from tiny import QUICK, TINY, TINY_FILE, tiny_data, write_images
 from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
-import bench.asking
-from bench.answers import answers_path
-from bench.baselines import centre_map
-from bench.cells import cell_path, read_cell
-from bench.choosing import choose_ids
+import bench.scoring.asking
 from bench.cli.main import app
 from bench.contracts import ExplainerSpec, Silence
-from bench.data import load_dataset
+from bench.data.sets import load_dataset
 from bench.errors import ContractError, UsageError
-from bench.faithruns import faithfulness, scores_path
-from bench.runlife import Job, begin, complete
-from bench.scores import ExplainerScores, FaithfulnessScores
+from bench.explaining.cells import cell_path, read_cell
+from bench.explaining.choosing import choose_ids
+from bench.nets.trained import read_predictions
+from bench.nets.weights import build_seeded
+from bench.scoring.answers import answers_path
+from bench.scoring.baselines import centre_map
+from bench.steps.faithruns import faithfulness, scores_path
 from bench.store import PREDICTIONS, read_npz, write_npz
-from bench.trained import read_predictions
-from bench.training import TrainSettings
-from bench.weights import build_seeded
+from bench.training.loop import TrainSettings
+from bench.training.runlife import Job, begin, complete
+from bench.values.scores import ExplainerScores, FaithfulnessScores
 from bench.workplace import Workplace
 
 CPU = torch.device("cpu")
@@ -219,7 +219,7 @@ def test_more_images_keep_what_fewer_had(place: Workplace, before: tuple[Path, F
 
 
 def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = bench.asking.answers_to
+    asked = bench.scoring.asking.answers_to
 
     def stops(*values: object, **options: object) -> Iterator[np.ndarray]:
         if options["grid"] == (2, 2):  # the check that the model is the right one
@@ -228,7 +228,7 @@ def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workplace, monkeypa
         yield next(asked(*values, **options))  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench.asking, "answers_to", stops)
+    monkeypatch.setattr(bench.scoring.asking, "answers_to", stops)
     with pytest.raises(KeyboardInterrupt):
         scored(fresh, "DOUBLE")
     kept = stored(fresh)

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.evaluation import class_rows
-from bench.evidence import Judged
-from bench.findings import (
+from bench.pages.findings import (
     accuracy_words,
     agreement_findings,
     comparison_badges,
@@ -27,8 +26,9 @@ from bench.findings import (
     verdict_findings,
 )
 from bench.stats import mcnemar, paired_difference, wilson
-from bench.verdicts import Step, Verdict
-from bench.views import Agreement, Average, Estimate, Finding, PairTest, RunView
+from bench.values.evidence import Judged
+from bench.values.verdicts import Step, Verdict
+from bench.values.views import Agreement, Average, Estimate, Finding, PairTest, RunView
 
 NAMES = ("cat", "dog", "owl")
 Confusion = tuple[tuple[int, ...], ...]

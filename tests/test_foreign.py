@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
 from bench.errors import MissingError, StoreError, UsageError
-from bench.foreign import best_match, checked_match, convert_pickle, read_foreign
+from bench.nets.foreign import best_match, checked_match, convert_pickle, read_foreign
 from bench.registry import Registry, discover
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from bench.bits import alike, copied, fingerprints, unlike
 from bench.contracts import STATUSES, ExplainerSpec
 from bench.errors import ContractError
-from bench.guard import guarded, statuses
-from bench.watching import watch
+from bench.explaining.bits import alike, copied, fingerprints, unlike
+from bench.explaining.guard import guarded, statuses
+from bench.explaining.watching import watch
 
 IMAGES = torch.rand(2, 3, 8, 8)
 TARGETS = torch.tensor([[0, 1], [1, 0]])

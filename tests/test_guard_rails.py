@@ -31,25 +31,24 @@ from tiny import CLASSES, QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_imag
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from bench import api, lrfinding
-from bench.augment import denormalise
-from bench.batches import Batches
-from bench.cells import cell_path, read_cell
-from bench.choosing import Wanted, choose_ids
+from bench import api
 from bench.cli import training, tuning, working
 from bench.cli.main import app
-from bench.comparing import run_page
 from bench.contracts import Augmentation, Dataset, ExplainerSpec, ModelSpec, Silence
-from bench.data import load_dataset
+from bench.data.augment import denormalise
+from bench.data.sets import load_dataset
 from bench.errors import ContractError, StoreError
 from bench.evaluation import prepare
-from bench.explaining import explain_run
-from bench.pages import read_run
+from bench.explaining.cells import cell_path, read_cell
+from bench.explaining.choosing import Wanted, choose_ids
+from bench.explaining.loop import explain_run
+from bench.nets.trained import Trained, open_run, read_predictions
+from bench.nets.weights import build_seeded
+from bench.pages.comparing import run_page
+from bench.pages.reading import read_run
+from bench.pages.rendering import render
 from bench.recipes import ABOUT, RECIPES, Recipe
 from bench.registry import discover
-from bench.rendering import render
-from bench.runlife import Job, begin, complete
-from bench.starting import without_effect
 from bench.store import (
     CHECKPOINT,
     LOG,
@@ -61,10 +60,12 @@ from bench.store import (
     write_npz,
     write_record,
 )
-from bench.trained import Trained, open_run, read_predictions
-from bench.training import TrainSettings, train_model
-from bench.views import EpochPoint, GalleryItem, MapView, Page
-from bench.weights import build_seeded
+from bench.training import lrfinding
+from bench.training.batches import Batches
+from bench.training.loop import TrainSettings, train_model
+from bench.training.runlife import Job, begin, complete
+from bench.training.starting import without_effect
+from bench.values.views import EpochPoint, GalleryItem, MapView, Page
 from bench.workplace import Workplace
 
 assert training and tuning and working

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.guard import statuses
-from bench.health import amplification, health, tied_share
+from bench.explaining.guard import statuses
+from bench.scoring.health import amplification, health, tied_share
 
 
 def test_maps_that_say_nothing_are_counted_and_in_no_mean() -> None:

@@ -18,10 +18,10 @@ import pytest
 from image_factory import encoded, files, folder_of, picture, png, tar_of, zip_of
 from PIL import Image
 
-from bench import layout
 from bench.contracts import Silence
+from bench.data import layout
+from bench.data.images import Decoded, decode, read_images
 from bench.errors import DataError
-from bench.images import Decoded, decode, read_images
 
 ARCHIVES = ("a.tar", "a.tar.gz", "a.tgz", "a.tar.xz", "a.zip")
 
@@ -398,7 +398,7 @@ def test_progress_reaches_its_total(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF"])
 def test_every_format_is_read_in_a_fresh_process(kind: str) -> None:
-    code = "import sys; from bench.images import decode; decode(sys.stdin.buffer.read())"
+    code = "import sys; from bench.data.images import decode; decode(sys.stdin.buffer.read())"
     content = encoded(picture(3), kind)
     assert subprocess.run([sys.executable, "-c", code], input=content, check=False).returncode == 0
 

@@ -10,10 +10,13 @@ import torch
 from tiny import BUSY, QUICK, RESIDUAL, TINY, TinyNet, TinyResNet, images_of
 from torch import Tensor, nn
 
-from bench.augment import normalise
 from bench.contracts import ModelSpec
+from bench.data.augment import normalise
 from bench.errors import StoreError, UsageError
-from bench.ingredients import (
+from bench.nets.weights import build_seeded
+from bench.recipes import RECIPES, Recipe
+from bench.registry import discover
+from bench.training.ingredients import (
     PATCH_IMAGES,
     Lookahead,
     initialise,
@@ -25,9 +28,6 @@ from bench.ingredients import (
     whiten_stem,
     zero_residuals,
 )
-from bench.recipes import RECIPES, Recipe
-from bench.registry import discover
-from bench.weights import build_seeded
 
 MODELS = discover("model", ModelSpec)
 STATISTICS = ((0.25, 0.3, 0.35), (0.2, 0.25, 0.3))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from bench.interleaving import agree, play, rounds_that_fit, turns, warm_up
 from bench.rates import by_round, per_call
-from bench.timed import Sample
+from bench.timing.interleaving import agree, play, rounds_that_fit, turns, warm_up
+from bench.values.timed import Sample
 
 
 def test_a_round_goes_forwards_and_backwards_and_the_next_one_the_other_way() -> None:

@@ -12,14 +12,14 @@ from pydantic import TypeAdapter
 from tiny import RESIDUAL_FILE, tiny_data, write_images
 from typer.testing import CliRunner, Result
 
-from bench.cells import cell_path, read_cell, write_cell
 from bench.cli import judging, looking, training, working
 from bench.cli.judging import row_list, sentence, size
 from bench.cli.main import app
-from bench.rendering import page_of
+from bench.explaining.cells import cell_path, read_cell, write_cell
+from bench.judging.files import read_judgement, verdicts_path, write_judgement
+from bench.pages.rendering import page_of
 from bench.store import read_record
-from bench.verdictfile import read_judgement, verdicts_path, write_judgement
-from bench.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
+from bench.values.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
 from bench.workplace import Workplace
 
 assert judging

@@ -11,14 +11,14 @@ import pytest
 import torch
 from test_cli import call
 
-from bench.choosing import check_layers
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import UsageError
-from bench.guard import guarded
+from bench.explaining.choosing import check_layers
+from bench.explaining.guard import guarded
+from bench.nets.trained import Trained
+from bench.nets.weights import build_seeded
 from bench.registry import discover
 from bench.store import read_record
-from bench.trained import Trained
-from bench.weights import build_seeded
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from test_registered import Block, Small
 from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, ModelSpec
+from bench.nets.weights import build_seeded
 from bench.registry import discover
-from bench.weights import build_seeded
 
 explainers = discover("explainer", ExplainerSpec)
 models = discover("model", ModelSpec)

@@ -12,9 +12,9 @@ from torch import nn
 from bench.cli.options import files_named
 from bench.contracts import ModelSpec
 from bench.errors import BenchError, ContractError, MissingError, UsageError
-from bench.grids import default_layers, grids_in, shapes_of, why_no_grid
-from bench.modelnames import parse_model, with_options
-from bench.openmodels import as_model
+from bench.plugins.grids import default_layers, grids_in, shapes_of, why_no_grid
+from bench.plugins.modelnames import parse_model, with_options
+from bench.plugins.openmodels import as_model
 from bench.registry import Registry, discover
 
 FILE = str(Path(__file__).with_name("foreign_nets.py"))

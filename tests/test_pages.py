@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_factory import CHECKPOINT_SHA, CLASSES, make_cell, make_record, make_run, make_samples, status
 
-from bench.agreeing import agreement, agreements, common_rows
-from bench.cells import write_samples
 from bench.contracts import Cell
 from bench.errors import StoreError
-from bench.pages import (
+from bench.explaining.cells import write_samples
+from bench.nets.trained import Predictions
+from bench.pages.provenance import provenance
+from bench.pages.reading import (
     cell_view,
     confusion_matrix,
     gallery,
@@ -30,11 +31,10 @@ from bench.pages import (
     run_view,
     softmax,
 )
-from bench.provenance import provenance
+from bench.scoring.agreeing import agreement, agreements, common_rows
 from bench.stats import largest_relative_difference, wilson
 from bench.store import LOG, write_json, write_record
-from bench.trained import Predictions
-from bench.views import Average, EpochPoint
+from bench.values.views import Average, EpochPoint
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
 

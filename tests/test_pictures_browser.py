@@ -13,9 +13,9 @@ from page_factory import HOSTILE
 from PIL import Image
 from test_pages_browser import browser, pytestmark
 
-from bench.pictureviews import PictureMap, PicturesPage, PictureView
 from bench.postprocess import postprocess
 from bench.reports.pictures import OPACITY, SHOWN, render_pictures
+from bench.values.pictureviews import PictureMap, PicturesPage, PictureView
 
 assert browser
 assert pytestmark

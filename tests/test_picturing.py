@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.picturing import (
+from bench.judging.picturing import (
     KNOWN,
     OURS,
     RESIZES,

@@ -21,10 +21,10 @@ from bench.cli.main import app
 from bench.contracts import Augmentation
 from bench.errors import MissingError, UsageError
 from bench.machine import settled_precision
-from bench.pages import read_run, run_view
-from bench.recipefiles import INNER, OUTER, line_of, recipe_of
+from bench.pages.reading import read_run, run_view
 from bench.recipes import RECIPES, Recipe
 from bench.store import read_record
+from bench.training.recipefiles import INNER, OUTER, line_of, recipe_of
 
 assert looking
 assert training

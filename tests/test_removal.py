@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.cellorders import bits, every_cell
-from bench.occluding import BATCH, answers_to, covered
-from bench.removal import area, count_of, logit_drops, margin_drops, probabilities, turned
+from bench.explaining.cellorders import bits, every_cell
+from bench.scoring.occluding import BATCH, answers_to, covered
+from bench.scoring.removal import area, count_of, logit_drops, margin_drops, probabilities, turned
 
 
 class CellNet(nn.Module):

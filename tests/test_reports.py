@@ -15,15 +15,15 @@ import pytest
 from page_factory import HOSTILE, estimate, make_page, quantise
 from PIL import Image
 
-from bench.evidence import Judged, Score
 from bench.reports import charts, views, words
 from bench.reports.markdown import run_markdown
 from bench.reports.notebook import notebook_html
 from bench.reports.payload import shard_json, shards_of
 from bench.reports.render import page_json, render_page, script
 from bench.reports.sprites import COLUMNS, sprite_sheet
-from bench.verdicts import Verdict, why
-from bench.views import EpochPoint, Finding
+from bench.values.evidence import Judged, Score
+from bench.values.verdicts import Verdict, why
+from bench.values.views import EpochPoint, Finding
 
 TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
 

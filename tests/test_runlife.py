@@ -12,13 +12,13 @@ from run_factory import make_record
 from tiny import TINY, tiny_data
 from torch import nn
 
-from bench import runlife
 from bench.contracts import Dataset, Silence
 from bench.evaluation import predict
-from bench.pages import gallery, read_run, run_view
-from bench.runlife import evaluate_into
+from bench.nets.weights import build_seeded
+from bench.pages.reading import gallery, read_run, run_view
 from bench.store import PREDICTIONS, read_record, write_record
-from bench.weights import build_seeded
+from bench.training import runlife
+from bench.training.runlife import evaluate_into
 
 CPU = torch.device("cpu")
 

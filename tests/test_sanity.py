@@ -11,9 +11,9 @@ from tiny import RESIDUAL
 from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, ModelSpec
+from bench.nets.weights import build_seeded
 from bench.registry import discover
-from bench.sanity import explained, scrambled, scrambled_maps, stages_of
-from bench.weights import build_seeded
+from bench.scoring.sanity import explained, scrambled, scrambled_maps, stages_of
 
 LAYERS = RESIDUAL.layers
 

@@ -9,7 +9,8 @@ import pytest
 from run_factory import make_record
 
 from bench.contracts import RESNET_LAYERS
-from bench.scores import (
+from bench.scoring.words import NOTHING, beside, figure, gain, head_words, percent, points, sheets
+from bench.values.scores import (
     Cost,
     ExplainerScores,
     FaithfulnessScores,
@@ -20,8 +21,7 @@ from bench.scores import (
     PairScores,
     SanityScores,
 )
-from bench.scorewords import NOTHING, beside, figure, gain, head_words, percent, points, sheets
-from bench.views import Estimate
+from bench.values.views import Estimate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 

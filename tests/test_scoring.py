@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from bench.agreeing import likeness
-from bench.answers import Answers, answers_path, read_answers, write_answers
-from bench.asking import baselines_of, centre_maps, wanted_sets
-from bench.baselines import centre_map, random_map
-from bench.cellorders import cell_grid, every_cell
 from bench.errors import StoreError
-from bench.scores import ExplainerScores, Gain, Likeness
-from bench.scoring import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
+from bench.explaining.cellorders import cell_grid, every_cell
+from bench.scoring.agreeing import likeness
+from bench.scoring.answers import Answers, answers_path, read_answers, write_answers
+from bench.scoring.asking import baselines_of, centre_maps, wanted_sets
+from bench.scoring.baselines import centre_map, random_map
+from bench.scoring.by_layer import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
 from bench.stats import rank_matrix
-from bench.views import Estimate
+from bench.values.scores import ExplainerScores, Gain, Likeness
+from bench.values.views import Estimate
 
 GRID, CELLS, COUNT = (4, 4), 16, 30
 IDS = np.arange(100, 100 + COUNT)
@@ -353,7 +353,7 @@ def test_a_damaged_file_is_asked_for_again(tmp_path: Path, spoil: Callable[[byte
 
 def test_answers_of_a_newer_bench_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = answers_path(tmp_path, (8, 8))
-    monkeypatch.setattr("bench.answers.ANSWERS_SCHEMA", 2)
+    monkeypatch.setattr("bench.scoring.answers.ANSWERS_SCHEMA", 2)
     write_answers(path, some_answers(), {})
     monkeypatch.undo()
     with pytest.raises(StoreError, match="schema 2"):

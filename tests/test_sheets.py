@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.augment import augment, fill_colour
 from bench.contracts import Augmentation, Dataset, Split
+from bench.data.augment import augment, fill_colour
+from bench.data.sheets import augment_sheet, class_sheet, describe, printable, seen_by_model
 from bench.errors import UsageError
-from bench.sheets import augment_sheet, class_sheet, describe, printable, seen_by_model
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 from bench.errors import ContractError, UsageError
-from bench.guard import guarded
+from bench.explaining.guard import guarded
 from bench.registry import discover
 
 explainers = discover("explainer", ExplainerSpec)

@@ -13,11 +13,11 @@ from PIL import Image
 from run_factory import make_record
 from tiny import tiny_data, write_images
 
-from bench.classorder import files_of, in_class_order, size_of
 from bench.contracts import ModelSpec, Silence
-from bench.data import load_dataset
+from bench.data.classorder import files_of, in_class_order, size_of
+from bench.data.images import enlarged, thumbnail
+from bench.data.sets import load_dataset
 from bench.errors import DataError, MissingError
-from bench.images import enlarged, thumbnail
 from bench.registry import discover
 
 
@@ -58,7 +58,7 @@ def test_digits_are_enlarged_once_from_their_own_pixels(tmp_path: Path) -> None:
 
 
 def test_images_that_come_without_files_are_resized_with_a_note() -> None:
-    from bench.images import Decoded, Part
+    from bench.data.images import Decoded, Part
 
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
     part = Part(images, np.zeros(3, np.int64), ("a", "b", "c"))

@@ -10,16 +10,16 @@ import torch
 from tiny import QUICK, TINY, TINY_FILE, tiny_data
 
 from bench.contracts import Augmentation, ModelSpec, Silence
-from bench.data import load_dataset
+from bench.data.sets import load_dataset
 from bench.errors import StoreError, UsageError
+from bench.nets.weights import build_seeded
 from bench.recipes import Recipe, find_recipe
 from bench.registry import discover
-from bench.runlife import Job, begin, complete
-from bench.starting import duration, initial_model, load_pretrained, say_how_long
 from bench.store import read_record
-from bench.training import TrainSettings, train_model
-from bench.views import EpochPoint
-from bench.weights import build_seeded
+from bench.training.loop import TrainSettings, train_model
+from bench.training.runlife import Job, begin, complete
+from bench.training.starting import duration, initial_model, load_pretrained, say_how_long
+from bench.values.views import EpochPoint
 from bench.workplace import Workplace
 
 CPU = torch.device("cpu")

@@ -43,7 +43,7 @@ from bench.store import (
     write_npz,
     write_record,
 )
-from bench.views import EpochPoint
+from bench.values.views import EpochPoint
 
 
 def record(**changes: Any) -> RunRecord:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from timing_factory import QUIET
 
-from bench import surroundings
-from bench.surroundings import Ticks, busy_words, core_clocks, gpu_state, host, moment, others_share, ticks
-from bench.timed import Moment
+from bench.timing import surroundings
+from bench.timing.surroundings import Ticks, busy_words, core_clocks, gpu_state, host, moment, others_share, ticks
+from bench.values.timed import Moment
 
 
 def test_ticks_are_busy_without_idle_and_guests_are_not_counted_twice(

@@ -18,8 +18,9 @@ from tiny import TINY_FILE, tiny_data, write_images
 import bench
 from bench import api
 from bench.errors import GuardRailError, UsageError
+from bench.steps import sweeps
+from bench.steps.sweeping import Combination, Group, combinations, commands, trials
 from bench.store import read_record, run_names
-from bench.sweeping import Combination, Group, combinations, commands, trials
 from bench.workplace import Workplace
 
 
@@ -50,7 +51,7 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stand]:
     def put(**ends: BaseException) -> Stand:
         found = Stand({int(name[1:]): error for name, error in ends.items()})
         found.__signature__ = own  # type: ignore[attr-defined]
-        monkeypatch.setattr(api, "train", found)
+        monkeypatch.setattr(sweeps, "train", found)
         return found
 
     return put

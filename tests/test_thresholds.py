@@ -6,7 +6,7 @@ import pytest
 from timing_factory import make_timing
 
 from bench.errors import UsageError
-from bench.thresholds import Threshold, broken, judge, parse_threshold
+from bench.timing.thresholds import Threshold, broken, judge, parse_threshold
 
 NAMES = ("forward[a]", "forward[b]", "explain[a,captum,layer3]", "explain[a,gradcam,layer3]", "forward[my.py:NET]")
 STEADY = {"a": [0.040] * 12, "b": [0.050, 0.051, 0.049, 0.050] * 3}  # 100 and 80 images/s

@@ -16,19 +16,21 @@ from timing_factory import make_timing, samples_of
 from tiny import RESIDUAL_FILE, TINY_FILE
 
 import bench
-from bench import footprint, interleaving, measuring, timing
-from bench.arms import Arm, Request, Subject, batch_of
-from bench.arms import copy_arm as real_copy
 from bench.cli import timing as commands
 from bench.contracts import Silence
-from bench.counting import Counted
 from bench.errors import UsageError
-from bench.footprint import peak_of_process
-from bench.interleaving import Take, WarmUp, Work, turns
-from bench.results import Facts, arm_timing, baseline_of
-from bench.surroundings import Ticks
-from bench.timing import Settings, Workshop, make_workshop
-from bench.timingfile import newest_timing, read_timing
+from bench.steps import measuring
+from bench.timing import footprint, interleaving
+from bench.timing import workshop as timing
+from bench.timing.arms import Arm, Request, Subject, batch_of
+from bench.timing.arms import copy_arm as real_copy
+from bench.timing.counting import Counted
+from bench.timing.files import newest_timing, read_timing
+from bench.timing.footprint import peak_of_process
+from bench.timing.interleaving import Take, WarmUp, Work, turns
+from bench.timing.results import Facts, arm_timing, baseline_of
+from bench.timing.surroundings import Ticks
+from bench.timing.workshop import Settings, Workshop, make_workshop
 
 assert commands  # they register themselves
 SMALL = ("--batch-size", "4", "--rounds", "6", "--layer", "layer4", "--no-memory")
@@ -376,8 +378,8 @@ def test_models_are_compared_with_a_model_and_explainers_with_an_explainer(
 
 def test_all_arms_are_made_on_one_batch() -> None:
     from bench.contracts import ModelSpec
+    from bench.nets.weights import build_seeded
     from bench.registry import discover
-    from bench.weights import build_seeded
 
     seen: list[int] = []
     nets = {}

@@ -11,8 +11,8 @@ from timing_factory import make_timing
 
 from bench.errors import StoreError, UsageError
 from bench.store import check_name
-from bench.timingfile import newest_timing, not_paired, read_timing, timing_path, write_timing
-from bench.timingwords import ratio_words, timing_badge
+from bench.timing.files import newest_timing, not_paired, read_timing, timing_path, write_timing
+from bench.timing.words import ratio_words, timing_badge
 
 TWO = {"a": [0.04] * 12, "b": [0.05, 0.051, 0.049, 0.05] * 3}
 

@@ -11,14 +11,14 @@ import torch
 from tiny import BUSY, QUICK, RESIDUAL, TINY, TinyNet, tiny_data
 from torch import Tensor, nn
 
-from bench.augment import augment, fill_colour, normalise
 from bench.contracts import Augmentation, Dataset, Silence
+from bench.data.augment import augment, fill_colour, normalise
 from bench.errors import DataError, UsageError
-from bench.ingredients import initialise
-from bench.resuming import Forgetful, State
-from bench.training import Speed, TrainSettings, choose_images, estimated_seconds, train_model
-from bench.views import EpochPoint
-from bench.weights import build_seeded
+from bench.nets.weights import build_seeded
+from bench.training.ingredients import initialise
+from bench.training.loop import Speed, TrainSettings, choose_images, estimated_seconds, train_model
+from bench.training.resuming import Forgetful, State
+from bench.values.views import EpochPoint
 
 CPU = torch.device("cpu")
 
@@ -236,12 +236,12 @@ def test_two_equal_runs_in_bf16_are_equal_bit_for_bit() -> None:
 
 
 def test_reused_memory_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    import bench.training
+    import bench.training.loop
 
     nets = [build_seeded(RESIDUAL, 4, 0) for _ in range(2)]
     run(nets[0], tiny_data(16), TrainSettings(BUSY, val=0))
     asked: list[torch.device] = []
-    monkeypatch.setattr(bench.training, "reuse_memory", asked.append)
+    monkeypatch.setattr(bench.training.loop, "reuse_memory", asked.append)
     run(nets[1], tiny_data(16), TrainSettings(BUSY, val=0))
     assert asked == [CPU]
     assert all(torch.equal(a, b) for a, b in zip(*(net.state_dict().values() for net in nets), strict=True))

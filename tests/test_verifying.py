@@ -16,15 +16,15 @@ from typer.testing import CliRunner, Result
 
 from bench.cli import verifying
 from bench.cli.main import app
-from bench.conformance import CHECKS
 from bench.contracts import ExplainerSpec
-from bench.data import load_dataset
+from bench.data.sets import load_dataset
 from bench.errors import MissingError, UsageError
+from bench.nets.weights import build_seeded
 from bench.registry import Entry, Registry, discover
-from bench.runlife import Job, begin, complete
-from bench.training import TrainSettings
-from bench.verifying import threads, verify
-from bench.weights import build_seeded
+from bench.steps.verifying import threads, verify
+from bench.training.loop import TrainSettings
+from bench.training.runlife import Job, begin, complete
+from bench.verifying.conformance import CHECKS
 from bench.workplace import Workplace
 
 assert verifying
@@ -66,7 +66,7 @@ class Explainer: ...
 @pytest.fixture(autouse=True)
 def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """That memory is counted over 50 batches is tested with the checks."""
-    monkeypatch.setattr("bench.conformance.BATCHES", 4)
+    monkeypatch.setattr("bench.verifying.conformance.BATCHES", 4)
 
 
 @pytest.fixture

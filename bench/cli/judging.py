@@ -15,10 +15,10 @@ from bench.cli.main import app
 from bench.cli.options import Device, DryRun, Explainers, Layers, Moved, split_names
 from bench.cli.session import Session, command
 from bench.errors import ThresholdError, UsageError
-from bench.verdicts import why
+from bench.values.verdicts import why
 
 if TYPE_CHECKING:
-    from bench.verdicts import Verdict
+    from bench.values.verdicts import Verdict
 
 STYLES = {"wrong": "bold red", "failed": "red", "other recipe": "yellow", "another method": "dim"}
 

@@ -18,7 +18,7 @@ from bench.cli.recipewords import recipe_in_words
 from bench.cli.session import Session, command
 from bench.cli.working import class_lines, result_lines, result_value
 from bench.errors import StoreError, UsageError
-from bench.modelnames import with_options
+from bench.plugins.modelnames import with_options
 from bench.registry import Registry, did_you_mean, discover
 from bench.store import check_name, find_run, read_record, run_names
 
@@ -66,8 +66,8 @@ def _entries(registry: Registry[object]) -> Rows:
 
 
 def _layers(session: Session, model: str) -> Rows:
-    from bench.grids import shapes_of
-    from bench.weights import build_seeded
+    from bench.nets.weights import build_seeded
+    from bench.plugins.grids import shapes_of
 
     spec = session.place.models[model]
     shapes, _ = shapes_of(build_seeded(spec, 10, 0), spec.input_size)
@@ -93,7 +93,7 @@ def _recipes() -> Rows:
 
 
 def _data() -> Rows:
-    from bench.data import BUILTIN
+    from bench.data.sets import BUILTIN
 
     return [{"name": name, "about": about} for name, about in BUILTIN.items()]
 
@@ -158,8 +158,8 @@ def _show_run(session: Session, name: str, *, markdown: bool) -> Answer:
 
 
 def _show_model(session: Session, name: str, classes: int, *, everything: bool) -> Answer:
-    from bench.summary import format_summary, summarise
-    from bench.weights import build_seeded
+    from bench.nets.summary import format_summary, summarise
+    from bench.nets.weights import build_seeded
 
     spec = session.place.models[name]
     found = summarise(build_seeded(spec, classes, 0), spec.input_size)
@@ -174,9 +174,9 @@ def _show_pictures(
 
     import torch
 
-    from bench.data import load_dataset
-    from bench.recipefiles import recipe_of
-    from bench.sheets import augment_sheet, class_sheet, describe
+    from bench.data.sets import load_dataset
+    from bench.data.sheets import augment_sheet, class_sheet, describe
+    from bench.training.recipefiles import recipe_of
 
     place = session.place
     source = name or os.environ.get("BENCH_DATA") or "cifar10"
@@ -247,9 +247,9 @@ def schema(
     from pydantic import TypeAdapter
 
     from bench.contracts import RunRecord
-    from bench.timed import Timing
-    from bench.verdicts import Judgement
-    from bench.views import Page
+    from bench.values.timed import Timing
+    from bench.values.verdicts import Judgement
+    from bench.values.views import Page
 
     kinds: dict[str, type] = {"run": RunRecord, "page": Page, "judge": Judgement, "timing": Timing}
     if what not in kinds:

@@ -18,8 +18,8 @@ from bench.errors import ThresholdError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.thresholds import Judged
-    from bench.timed import ArmTiming, Timing
+    from bench.timing.thresholds import Judged
+    from bench.values.timed import ArmTiming, Timing
 
 HEADS = ("rate", "interval", "p10 to p90", "n", "spread", "batch 1, ms", "peak MB", "GFLOP", "of limit", "ratio")
 COLOURS = {"steady": "", "noisy": "yellow", "unusable": "red"}
@@ -55,7 +55,7 @@ def time_(
 ) -> Answer:
     """Time models and explainers in turns: rates with intervals, paired ratios, the machine's own limit."""
     from bench import api
-    from bench.thresholds import broken, judge
+    from bench.timing.thresholds import broken, judge
 
     done = api.measure(
         split_names(model) or None, run=split_names(run) or None, what=split_names(what) or api.WHATS,
@@ -110,7 +110,7 @@ def _arms(title: str, arms: Sequence[ArmTiming]) -> Table:
 def cells(arm: ArmTiming) -> tuple[str, ...]:
     """The figures of an arm as people read them, in the order of HEADS."""
     from bench.rates import interval_words, number_words
-    from bench.timingwords import ratio_words
+    from bench.timing.words import ratio_words
 
     return (
         number_words(arm.rate, arm.low, arm.high),

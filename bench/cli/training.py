@@ -16,10 +16,10 @@ from bench.cli.options import Data, Device, DryRun, ImageSize, Models, Open, Ski
 from bench.cli.session import Session, command
 from bench.cli.working import result_lines, result_value
 from bench.errors import UsageError
-from bench.modelnames import with_options
+from bench.plugins.modelnames import with_options
 
 if TYPE_CHECKING:
-    from bench.sweeping import Group, Sweep
+    from bench.steps.sweeping import Group, Sweep
 
 DEFAULT = "cifar_resnet18"
 RECIPE = "Instead of the recipe's"

@@ -44,8 +44,8 @@ def evaluate(
 ) -> Answer:
     """Test a run's weights again: accuracy with its interval, classes, most confused pairs."""
     from bench import api
-    from bench.averaging import FIGURES, figure_names, read_averages
     from bench.evaluation import broken_threshold
+    from bench.nets.averaging import FIGURES, figure_names, read_averages
     from bench.store import find_run, read_record
 
     folder = find_run(session.runs, run)
@@ -114,7 +114,7 @@ def explain(
 
 def _explain_pictures(session: Session, names: list[str], images: list[Path], **options: Any) -> Answer:  # noqa: ANN401
     """Own pictures, of every run that was named."""
-    from bench.picturemaps import explain_pictures
+    from bench.steps.picturemaps import explain_pictures
 
     of_test_images = ("which", "ids", "target", "limit", "moved", "dry_run")
     wrong = [name for name in of_test_images if session.origins.get(name) == "flag"]
@@ -249,8 +249,8 @@ def result_value(folder: Path) -> dict[str, object]:
 
 def result_lines(folder: Path) -> tuple[str, ...]:
     """A run's result in one line."""
-    from bench.findings import result_words
-    from bench.pages import read_run, run_view
+    from bench.pages.findings import result_words
+    from bench.pages.reading import read_run, run_view
 
     view = run_view(read_run(folder))
     return (f"{view.run}: {result_words(view)}",)
@@ -259,7 +259,7 @@ def result_lines(folder: Path) -> tuple[str, ...]:
 def class_lines(folder: Path) -> tuple[Any, ...]:
     """A run's per-class table and its most confused pairs."""
     from bench.evaluation import confused_pairs
-    from bench.pages import read_run, run_view
+    from bench.pages.reading import read_run, run_view
 
     view = run_view(read_run(folder))
     table = Table(title=f"classes of {view.run}", title_justify="left")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import bench.smallnet
+import bench.nets.smallnet
 
-SMALL = f"{bench.smallnet.__file__}:SMALL"  # a ResNet18 of width 8: trained in seconds
+SMALL = f"{bench.nets.smallnet.__file__}:SMALL"  # a ResNet18 of width 8: trained in seconds
 TRAIN = f"train --model {SMALL} --data digits --recipe demo --epochs 1 --run short"
 
 

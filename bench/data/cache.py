@@ -1,0 +1,177 @@
+"""Decoded data sets on disk: two .npy files and one JSON a source, checked before they are trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from filelock import BaseFileLock, FileLock, Timeout
+
+from bench.contracts import Progress
+from bench.data.archives import base_of, entries
+from bench.data.images import Decoded, Part, Pixels
+from bench.data.layout import SPLITS
+
+SCHEMA = 1  # raised when decoding gives other pixels, so that old entries are made anew
+
+# What reading a damaged entry can raise; a header may ask for any amount of memory.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Cached:
+    """A decoded data set with what is costly to compute from its pixels."""
+
+    decoded: Decoded
+    digest: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def stamp(path: Path) -> str:
+    """What changes when a source does: size and time of a file; names, sizes and times of the files of a folder.
+
+    Of a folder only what can hold images is looked at: train, test and the classes in them.
+    """
+    if path.is_file():
+        return _facts(path.stat())
+    base = base_of(path)
+    digest = hashlib.sha256()
+    splits = [base / split for split in SPLITS if (base / split).is_dir()]
+    classes = [Path(entry) for split in splits for entry in entries(split) if entry.is_dir()]
+    for folder in (*splits, *classes) if splits else (base,):
+        for entry in entries(folder):
+            digest.update(_line(entry))
+    return digest.hexdigest()
+
+
+def _line(entry: os.DirEntry[str]) -> bytes:
+    try:
+        facts = _facts(entry.stat())
+    except OSError:  # a link to nowhere
+        facts = ""
+    return f"{entry.path}\0{facts}\0".encode("utf-8", "surrogateescape")
+
+
+def _facts(facts: os.stat_result) -> str:
+    return f"{facts.st_size} {facts.st_mtime_ns}"
+
+
+def cached(folder: Path, source: Path, make: Callable[[], Cached], *, skip_bad: bool, progress: Progress) -> Cached:
+    """The entry of `source`, made where it is missing, old or damaged.
+
+    Args:
+        folder: of all entries; a folder that cannot be written is a warning, not an error.
+        source: a file or a folder; one entry is kept for its absolute path.
+        make: decodes the source.
+        skip_bad: whether an entry that left out unreadable files will do.
+        progress: told when another process holds the entry.
+    """
+    source = source.absolute()
+    key = hashlib.sha256(str(source).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    entry = folder / key
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _held(entry.with_suffix(".lock"), source, progress)
+    except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
+        progress.warn(f"{folder} cannot be used as a cache ({error}); the images are decoded at every start")
+        return make()
+    try:
+        facts = stamp(source)
+        found = _load(entry, facts)
+        if found is None or (found.decoded.skipped and not skip_bad):
+            found = make()
+            _store(entry, facts, found, progress)
+        return found
+    finally:
+        lock.release()
+
+
+def _held(path: Path, source: Path, progress: Progress) -> BaseFileLock:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        progress.say(f"another process reads {source.name}; waiting for it")
+        lock.acquire()
+    return lock
+
+
+def _load(entry: Path, facts: str) -> Cached | None:
+    """The entry, or None where it is missing, of another stamp or not what was written."""
+    try:
+        text = entry.with_suffix(".json").read_text()
+        checksum, body = text.split("\n", 1)
+        about = json.loads(body)
+        if int(checksum) != zlib.crc32(body.encode()) or about["stamp"] != facts or about["schema"] != SCHEMA:
+            return None
+        train, test = (_load_part(entry, split, about[split]) for split in ("train", "test"))
+        decoded = Decoded(tuple(about["classes"]), train, test, tuple(about["notes"]), about["skipped"])
+        return Cached(decoded, about["digest"], tuple(about["mean"]), tuple(about["std"]))
+    except UNREADABLE:
+        return None
+
+
+def _load_part(entry: Path, split: str, about: dict[str, Any]) -> Part:
+    images: Pixels = np.load(_pixel_file(entry, split), allow_pickle=False)
+    edge = images.shape[-1]
+    shape = (len(about["names"]), 3, edge, edge)
+    if images.shape != shape or images.dtype != np.uint8 or zlib.crc32(images.data) != about["checksum"]:
+        raise ValueError("other pixels than were written")
+    return Part(images, np.array(about["labels"], np.int64), tuple(about["names"]))
+
+
+def _store(entry: Path, facts: str, made: Cached, progress: Progress) -> None:
+    decoded = made.decoded
+    about: dict[str, Any] = {
+        "schema": SCHEMA,
+        "stamp": facts,
+        "classes": decoded.classes,
+        "notes": decoded.notes,
+        "skipped": decoded.skipped,
+        "digest": made.digest,
+        "mean": made.mean,
+        "std": made.std,
+    }
+    try:
+        for split, part in (("train", decoded.train), ("test", decoded.test)):
+            images = part.images
+            with _replacing(_pixel_file(entry, split)) as file:
+                np.save(file, images, allow_pickle=False)
+            about[split] = {
+                "names": part.names,
+                "labels": part.labels.tolist(),
+                "checksum": zlib.crc32(np.ascontiguousarray(images).data),
+            }
+        body = json.dumps(about)
+        with _replacing(entry.with_suffix(".json")) as file:  # last: without it the pixels are not believed
+            file.write(f"{zlib.crc32(body.encode())}\n{body}".encode())
+    except OSError as error:
+        progress.warn(f"{entry.parent} cannot hold the decoded images ({error}); they are decoded at every start")
+
+
+def _pixel_file(entry: Path, split: str) -> Path:
+    return entry.with_name(f"{entry.name}-{split}.npy")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` when it is complete, and leaves no trace when it is not."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise

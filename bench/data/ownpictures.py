@@ -1,0 +1,101 @@
+"""Pictures of one's own, read for a model: any size and any mode, brought to the model's size once, and said so."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from bench.data.images import FORMATS, MAX_PIXELS, Pixels, decode
+from bench.data.layout import reason_of
+from bench.errors import DataError
+
+PREVIEW = 256  # pixels of the longer edge on a page
+MAX_BYTES = 256 * 2**20
+DROPPED = ("RGBA", "LA", "PA", "La", "RGBa")
+
+
+@dataclass(frozen=True)
+class OwnPicture:
+    """A picture as the model sees it.
+
+    Attributes:
+        pixels: (3, edge, edge) uint8.
+        size: (width, height) of the file.
+        done: what was done to it, in words.
+        preview: the picture reduced for a page, as a WebP file.
+    """
+
+    path: Path
+    pixels: Pixels
+    size: tuple[int, int]
+    done: tuple[str, ...]
+    preview: bytes
+
+
+def read_picture(path: Path, edge: int) -> OwnPicture:
+    """One picture file, resized once to edge x edge.
+
+    Args:
+        path: PNG, JPEG, BMP, GIF, WebP, PPM or TIFF.
+        edge: pixels an edge of what the model takes.
+
+    Raises:
+        DataError: no such file, no picture, one with too many pixels, or one whose pixels have no agreed range.
+    """
+    if not path.is_file():
+        raise DataError(f"no file {path}", try_="--image with the path of a PNG or JPEG file")
+    if path.stat().st_size > MAX_BYTES:
+        raise DataError(f"{path} has {path.stat().st_size:,} bytes, the bound is {MAX_BYTES:,}", try_="a smaller copy")
+    content = path.read_bytes()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is told instead
+            pixels, _, mode = decode(content, edge)
+            size, frames, preview = _preview(content)
+    except Exception as error:  # Pillow's plug-ins raise about anything on hostile bytes
+        kinds = ", ".join(FORMATS)
+        hint = (
+            f"a copy of at most {MAX_PIXELS:,} pixels"
+            if "bound" in str(error) or "exceeds limit" in str(error)
+            else f"one of {kinds}"
+        )
+        raise DataError(f"{path} cannot be read as a picture: {reason_of(error)}", try_=hint) from error
+    return OwnPicture(path, pixels, size, words_of(size, mode, frames, edge), preview)
+
+
+def _preview(content: bytes) -> tuple[tuple[int, int], int, bytes]:
+    """(width, height) as a viewer shows the file, how many frames it has, and its first one reduced."""
+    with Image.open(BytesIO(content), formats=FORMATS) as opened:
+        frames = int(getattr(opened, "n_frames", 1))
+        image = ImageOps.exif_transpose(opened)  # cameras write how they were held
+        size = image.size
+        if image.mode.startswith("I"):
+            image = image.convert("I").point(lambda level: level / 256).convert("L")
+        image = image.convert("RGB")
+        image.thumbnail((PREVIEW, PREVIEW), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    file = BytesIO()
+    image.save(file, "WEBP", quality=85, method=4)
+    return size, frames, file.getvalue()
+
+
+def words_of(size: tuple[int, int], mode: str, frames: int, edge: int) -> tuple[str, ...]:
+    """What was done to a picture, in words."""
+    width, height = size
+    words = []
+    if frames > 1:
+        words.append(f"the first of {frames} frames")
+    if mode in DROPPED:
+        words.append(f"transparency dropped ({mode})")
+    elif mode.startswith("I"):
+        words.append(f"16 bits a pixel scaled to 8 ({mode})")
+    elif mode:
+        words.append(f"converted to RGB from {mode}")
+    if size != (edge, edge):
+        verb = "enlarged" if width < edge and height < edge else "resized"
+        squeezed = ", proportions not kept" if width != height else ""
+        words.append(f"{verb} from {width}x{height} to {edge}x{edge} (bilinear, antialiased{squeezed})")
+    return tuple(words) or ("nothing",)

@@ -1,0 +1,274 @@
+"""Data sets by name or path, decoded once, with the statistics and the identity that travel with a checkpoint."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from bench.contracts import Dataset, Progress, Split
+from bench.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from bench.data.cache import Cached
+    from bench.data.images import Decoded, Part
+
+BUILTIN: Mapping[str, str] = MappingProxyType(
+    {
+        "cifar10": "50,000 + 10,000 photographs of ten classes; downloaded by torchvision (170 MB) where not yet there",
+        "digits": "1,437 + 360 handwritten digits, bundled with scikit-learn: nothing to download, not mirrored",
+    }
+)
+SIZE = 32  # pixels an edge, unless a model asks for another
+ARCHIVE_SUFFIX = re.compile(r"(\.tar)?(\.gz|\.tgz|\.xz|\.zip|\.tar)$", re.IGNORECASE)
+
+
+def load_dataset(
+    source: str,
+    *,
+    cache: Path,
+    progress: Progress,
+    skip_bad: bool = False,
+    cifar10_url: str | None = None,
+    size: int = SIZE,
+) -> Dataset:
+    """The data set of a name or a path, decoded; from the cache where it was decoded before.
+
+    Args:
+        source: `cifar10`, `digits`, or a path: a folder or archive (.tar, .tar.gz, .tgz, .tar.xz, .zip) of
+            `train/<class>/*.png|jpg...` and `test/<class>/*`, or a folder with torchvision's cifar-10-batches-py.
+            A name wins over a path; `./digits` is a folder.
+        cache: folder for downloads and decoded images.
+        progress: told about downloading and decoding.
+        skip_bad: leave out files that cannot be decoded, and say so in the notes.
+        size: pixels an edge that every image is brought to; the identity of the data depends on it.
+        cifar10_url: another address of cifar-10-python.tar.gz; the MD5 sums stay torchvision's.
+
+    Returns:
+        Splits of (N, 3, size, size) uint8 with mean and standard deviation of the training split in 0..1.
+
+    Raises:
+        UsageError: a name that is neither known nor a path.
+        DataError: the source is missing, corrupt or not a data set of at least two classes.
+    """
+    if source == "digits":
+        from bench.data.digits import read_digits
+
+        return _dataset(_measured(read_digits(size), source), name=source, source=source, mirror=False)
+    if source == "cifar10":
+        return _load_cifar10(cache, progress=progress, url=cifar10_url, size=size)
+    path = _existing(source)
+    batches = _batches_in(path)
+
+    def make() -> Cached:
+        if batches:
+            from bench.data.cifar10 import cifar10, read_batches
+            from bench.data.images import enlarged
+
+            return _measured(enlarged(read_batches(cifar10(), batches), size), source)
+        from bench.data.images import read_images
+
+        return _measured(read_images(path, progress=progress, skip_bad=skip_bad, size=size), source)
+
+    from bench.data.cache import cached
+
+    found = cached(_decoded_in(cache, size), batches or path, make, skip_bad=skip_bad, progress=progress)
+    return _dataset(found, name=_slug(path), source=source, mirror=True)
+
+
+def settled_source(source: str) -> str:
+    """A source that means the same from every folder: a path that is there, in full; anything else as it is."""
+    return source if source in BUILTIN or not Path(source).exists() else str(Path(source).resolve())
+
+
+def limit_balanced(labels: Tensor, limit: int, generator: torch.Generator) -> Tensor:
+    """A seeded subset with as many images of each class as possible; the remainder goes to random classes.
+
+    With one state of the generator a smaller subset is part of a larger one. A class that has too few images
+    gives all of them, and the others make up for it.
+
+    Args:
+        labels: (N,) int64, of the training split.
+        limit: images wanted; N or more gives all.
+        generator: on the CPU.
+
+    Returns:
+        (min(limit, N),) int64 indices, ascending.
+
+    Raises:
+        UsageError: fewer images than classes.
+    """
+    import torch
+
+    sizes = labels.bincount()
+    classes = int((sizes > 0).sum())
+    if limit < classes:
+        raise UsageError(
+            f"a limit of {limit} images leaves some of the {classes} classes out", try_=f"--limit {classes}"
+        )
+    order = torch.randperm(len(sizes), generator=generator)
+    ranks = _ranks_in_class(labels, generator)
+    # Deal the images out in rounds, one of each class a round, and stop at the limit.
+    return (ranks * len(sizes) + order[labels]).argsort()[:limit].sort().values
+
+
+def split_validation(labels: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A seeded, stratified split of the training images.
+
+    Args:
+        labels: (N,) int64.
+        share: of each class that goes to validation, from 0 to below 1; 0 keeps everything for training.
+        generator: on the CPU.
+
+    Returns:
+        Training and validation indices, int64, ascending. A class gives at least one image to validation unless
+        it has only one or `share` is 0, and keeps at least one.
+
+    Raises:
+        UsageError: `share` is not in [0, 1).
+    """
+    if not 0 <= share < 1:
+        raise UsageError(f"a validation share of {share} is not in [0, 1)", try_="--val 0.1")
+    sizes = labels.bincount()
+    wanted = (sizes * share).round().long().clamp(min=1 if share else 0)
+    chosen = _ranks_in_class(labels, generator) < wanted.minimum(sizes - 1)[labels]
+    return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
+
+
+def _ranks_in_class(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """(N,) place of each image in a random order of its class's images."""
+    import torch
+
+    shuffled = torch.randperm(len(labels), generator=generator)
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    sizes = labels.bincount()
+    starts = sizes.cumsum(0) - sizes
+    ranks = torch.empty_like(labels)
+    ranks[by_class] = torch.arange(len(labels)) - starts.repeat_interleave(sizes)
+    return ranks
+
+
+def _load_cifar10(cache: Path, *, progress: Progress, url: str | None, size: int) -> Dataset:
+    from bench.data.cache import cached
+    from bench.data.cifar10 import cifar10, fetch, read_batches
+    from bench.data.images import enlarged
+
+    kind, root = cifar10(url), cache / "cifar10"
+    folder = root / kind.base_folder
+
+    def make() -> Cached:
+        return _measured(enlarged(read_batches(kind, fetch(kind, root, progress=progress)), size), "cifar10")
+
+    if not folder.is_dir():
+        fetch(kind, root, progress=progress)
+    found = cached(_decoded_in(cache, size), folder, make, skip_bad=False, progress=progress)
+    return _dataset(found, name="cifar10", source="cifar10", mirror=True)
+
+
+def _decoded_in(cache: Path, size: int) -> Path:
+    """The folder of decoded images of one size."""
+    return cache / ("decoded" if size == SIZE else f"decoded-{size}")
+
+
+def _existing(source: str) -> Path:
+    path = Path(source).expanduser()
+    if source and path.exists():
+        return path
+    if re.fullmatch(r"[A-Za-z0-9_+-]*", source):
+        close = difflib.get_close_matches(source.lower().replace("-", "").replace("_", ""), BUILTIN, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; there are {' and '.join(BUILTIN)}"
+        known = close[0] if close else "digits"
+        raise UsageError(f"there is no data set {source!r}{hint}", try_=f"--data {known}, or --data PATH")
+    raise DataError(f"{source!r} does not exist", try_="--data digits, or the path of a folder or an archive")
+
+
+def _batches_in(path: Path) -> Path | None:
+    for folder in (path, path / "cifar-10-batches-py"):
+        if folder.name == "cifar-10-batches-py" and folder.is_dir():
+            return folder
+    return None
+
+
+def _slug(path: Path) -> str:
+    """At most 30 characters of [a-z0-9-]: `CIFAR10_jpeg.tar.xz` gives `cifar10-jpeg`."""
+    stem = ARCHIVE_SUFFIX.sub("", path.absolute().name)
+    return re.sub(r"[^a-z0-9]+", "-", stem.lower())[:30].strip("-") or "data"
+
+
+def _measured(decoded: Decoded, source: str) -> Cached:
+    """`decoded` with its digest and the statistics of its training split."""
+    from bench.data.cache import Cached
+
+    _check(decoded, source)
+    mean, std = _statistics(decoded.train)
+    if min(std) == 0:
+        raise DataError(f"the training images of {source} have one level only in a channel", try_="other images")
+    return Cached(decoded, _digest(decoded), mean, std)
+
+
+def _check(decoded: Decoded, source: str) -> None:
+    count = len(decoded.classes)
+    if count < 2:
+        raise DataError(
+            f"{source} has {count} class: {', '.join(map(repr, decoded.classes))}",
+            try_="a data set of two classes or more",
+        )
+    for split, part in (("train", decoded.train), ("test", decoded.test)):
+        if len(part.labels) < count:
+            raise DataError(
+                f"{source} has {len(part.labels)} images in {split} for {count} classes", try_="an image of each class"
+            )
+
+
+def _statistics(part: Part) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Exact mean and standard deviation per channel in 0..1, from counts of the 256 levels."""
+    import numpy as np
+
+    counts = np.zeros((3, 256), np.int64)
+    for start in range(0, len(part.images), 4096):  # bincount copies to int64
+        for channel in range(3):
+            counts[channel] += np.bincount(part.images[start : start + 4096, channel].ravel(), minlength=256)
+    levels = np.arange(256) / 255
+    mean = (counts * levels).sum(1) / counts.sum(1)
+    std = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / counts.sum(1))
+    return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
+
+
+def _digest(decoded: Decoded) -> str:
+    """sha256 of classes, labels and pixels, the same on every machine."""
+    import hashlib
+    import json
+
+    digest = hashlib.sha256(json.dumps(decoded.classes).encode())
+    for part in (decoded.train, decoded.test):
+        digest.update(f"{part.images.shape}".encode())
+        digest.update(part.labels.astype("<i8").tobytes())
+        digest.update(part.images.data)
+    return digest.hexdigest()
+
+
+def _dataset(found: Cached, *, name: str, source: str, mirror: bool) -> Dataset:
+    import torch
+
+    train, test = (
+        Split(torch.from_numpy(part.images), torch.from_numpy(part.labels), part.names)
+        for part in (found.decoded.train, found.decoded.test)
+    )
+    return Dataset(
+        name=name,
+        classes=found.decoded.classes,
+        train=train,
+        test=test,
+        mean=found.mean,
+        std=found.std,
+        mirror=mirror,
+        digest=found.digest,
+        source=source,
+        notes=found.decoded.notes,
+    )

@@ -1,0 +1,1 @@
+"""Explainers over the images of a run: which rows, under guard, kept as cells."""

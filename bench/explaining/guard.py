@@ -1,0 +1,116 @@
+"""Around every call of an explainer: the model must come back as it was, and the maps as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from bench.contracts import STATUSES
+from bench.errors import ContractError
+from bench.explaining.watching import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from bench.contracts import ExplainerSpec, Floats, Integers
+
+
+def guarded(
+    spec: ExplainerSpec, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
+) -> dict[str, Tensor]:
+    """What the explainer gives, once it is clear that it left everything as found.
+
+    Args:
+        spec: whose `explain` is called.
+        model: gives logits (N, K).
+        layers: dotted module names, or ("input",).
+        images: (N, 3, H, W).
+        targets: (N, T) int64.
+
+    Returns:
+        {layer: (N, T, h, w)} in the order of `layers`, detached, in the dtype of `images`. Non-finite values stay.
+
+    Raises:
+        ContractError: the explainer changed the model, the images, the targets or a global state, or its maps
+            have the wrong names, shape or dtype; names it and everything it did. What can be put back has been:
+            all but the values of parameters. An error of the explainer itself passes, with the same put back.
+    """
+    checks = watch(model, images, targets, stochastic=spec.stochastic)
+    try:
+        raw = spec.explain(model, layers, images, targets)
+    except BaseException as error:
+        left = [fault for check in checks for fault in check()]
+        error.add_note(f"in explainer {spec.name!r}" + (f", which also {'; '.join(left)}" if left else ""))
+        raise
+    faults = [fault for check in checks for fault in check()]
+    faults += faults_of_maps(spec, raw, layers, images, targets)
+    if faults:
+        raise ContractError(
+            f"explainer {spec.name!r} broke its contract: it {'; '.join(faults)}",
+            try_="bench list explainers, for another one; the contract is Explainer in bench/contracts.py",
+        )
+    return {layer: raw[layer] for layer in layers}
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode for the time of a block, then every module's own flag again: a map of batch statistics is none."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+def statuses(raw: Floats) -> Integers:
+    """How each map came out: non-finite before constant before dead before ok.
+
+    Args:
+        raw: (R, h, w) raw maps. Constant: largest = smallest value. Dead: no positive value.
+
+    Returns:
+        (R,) uint8, index into STATUSES.
+    """
+    low, high = raw.min(axis=(1, 2)), raw.max(axis=(1, 2))
+    found = np.full(len(raw), STATUSES.index("ok"), dtype=np.uint8)
+    found[high <= 0] = STATUSES.index("dead")
+    found[high == low] = STATUSES.index("constant")
+    found[~np.isfinite(raw).all(axis=(1, 2))] = STATUSES.index("non-finite")
+    return found
+
+
+def faults_of_maps(
+    spec: ExplainerSpec, raw: object, layers: Sequence[str], images: Tensor, targets: Tensor
+) -> list[str]:
+    """What is wrong with the maps themselves, in words."""
+    if not isinstance(raw, Mapping) or set(raw) != set(layers):
+        given = sorted(raw) if isinstance(raw, Mapping) else type(raw).__name__
+        return [f"returned {given} for layers {sorted(layers)}"]
+    grid = "h, w" if spec.output == "layer" else f"{images.shape[2]}, {images.shape[3]}"
+    wanted = f"({len(images)}, {targets.shape[1]}, {grid}) {images.dtype}"
+    faults = []
+    for layer, values in raw.items():
+        if not isinstance(values, Tensor):
+            faults.append(f"returned a {type(values).__name__} at {layer}, not a tensor")
+            continue
+        if not fits(values, spec, images, targets):
+            faults.append(f"returned {tuple(values.shape)} {values.dtype} at {layer}, not {wanted}")
+        if values.requires_grad:
+            faults.append(f"returned a map at {layer} that still holds its graph")
+    return faults
+
+
+def fits(values: Tensor, spec: ExplainerSpec, images: Tensor, targets: Tensor) -> bool:
+    """Whether a map has the shape and the dtype that were asked for."""
+    if values.ndim != 4 or values.numel() == 0 or values.dtype != images.dtype:
+        return False
+    grid = values.shape[2:] if spec.output == "layer" else images.shape[2:]
+    return values.shape == (len(images), targets.shape[1], *grid)

@@ -1,0 +1,1 @@
+"""Verdicts: whether maps are what they claim to be, and why not."""

@@ -1,0 +1,262 @@
+"""The sentences of a page: each carries its interval, and none says more than the data do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.evaluation import confused_pairs
+from bench.values.evidence import Judged
+from bench.values.verdicts import Verdict, why
+from bench.values.views import Agreement, Badge, Finding, PairTest, RunView, run_labels
+
+SIGNIFICANT = 0.05
+SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32
+MOST_WRONG = 3  # verdicts told one by one
+MANY_PAIRS = 6  # of four explainers: more of them are not told one by one
+COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as people read it."""
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def points(share: float) -> str:
+    """A signed difference of shares in points, with a real minus sign."""
+    return f"{100 * share:+.1f}".replace("-", "−").replace("−0.0", "0.0").replace("+0.0", "0.0")
+
+
+def p_words(*values: float) -> str:
+    """P-values as people print them."""
+    if len(values) == 1:
+        return "p < 0.001" if values[0] < 0.001 else f"p = {values[0]:.2g}"
+    return "p = " + ", ".join("under 0.001" if value < 0.001 else f"{value:.2g}" for value in values)
+
+
+def accuracy_words(view: RunView) -> str:
+    """Accuracy of the plain forward with its interval."""
+    return f"{percent(view.accuracy.value)}, {_interval_words(view)}"
+
+
+def _interval_words(view: RunView) -> str:
+    return f"95 % interval {100 * view.accuracy.low:.1f} to {100 * view.accuracy.high:.1f}"
+
+
+def result_words(view: RunView) -> str:
+    """The accuracy of the plain forward with its interval, then the averages over several views."""
+    wrong = f"{view.total - view.correct:,} of {view.total:,} test images wrong"
+    averages = (f"; {each.name} {percent(each.accuracy.value, 2)}" for each in view.averages)
+    return f"accuracy {percent(view.accuracy.value, 2)}, {_interval_words(view)}, {wrong}{''.join(averages)}"
+
+
+def run_title(view: RunView) -> str:
+    """The finding of a run page."""
+    errors = view.total - view.correct
+    if errors == 0:
+        return f"{view.model} on {view.data}: all {view.total:,} test images right"
+    subject = f"{view.model} on {view.data}: {percent(view.accuracy.value)} right"
+    (true, predicted, count), *others = _most_frequent(view)
+    if others or count == 1:  # single errors and ties are no habit
+        return f"{subject}, {errors:,} of {view.total:,} wrong"
+    names = [row.name for row in view.per_class]
+    return f"{subject}, {names[true]} most often taken for {names[predicted]}"
+
+
+def _most_frequent(view: RunView) -> list[tuple[int, int, int]]:
+    """The most confused pair, and those as frequent."""
+    pairs = confused_pairs(view.confusion, len(view.confusion) ** 2)
+    return [pair for pair in pairs if pair[2] == pairs[0][2]]
+
+
+def run_findings(view: RunView, agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
+    """What a run page says above the fold."""
+    errors = view.total - view.correct
+    words = f"{errors:,} of {view.total:,} test images {'is' if errors == 1 else 'are'} wrong"
+    found = [Finding("", words, "errors", "", f"accuracy {accuracy_words(view)}")]
+    if errors:
+        found += [_frequent_error(view), *_weakest_class(view)]
+    return (*found, *agreement_findings(agreements))
+
+
+def _frequent_error(view: RunView) -> Finding:
+    (true, predicted, count), *others = _most_frequent(view)
+    name = view.per_class[true].name
+    share = f"{count} of {view.per_class[true].total} images of {name}"
+    before = "One of the most frequent errors: " if others else "The most frequent error: "
+    more = f"; as often: {len(others)} other pair{'s' if len(others) > 1 else ''} of classes" if others else ""
+    return Finding(before, f"{name} taken for {view.per_class[predicted].name}", "confusion", "", share + more)
+
+
+def _weakest_class(view: RunView) -> tuple[Finding, ...]:
+    """The class with the smallest share right; nothing where all are alike."""
+    known = [row for row in view.per_class if row.total]
+    weakest = min(known, key=lambda row: row.recall.value)
+    alike = [row for row in known if row.recall.value == weakest.recall.value]
+    if len(alike) == len(known):
+        return ()
+    recall = weakest.recall
+    interval = f"{percent(recall.value)} right, 95 % interval {100 * recall.low:.0f} to {100 * recall.high:.0f}"
+    before, more = "The weakest class is ", ""
+    if len(alike) > 1:
+        before, more = "One of the weakest classes is ", f"; as weak: {', '.join(row.name for row in alike[1:])}"
+    return (Finding(before, weakest.name, "classes", "", f"{interval}, n = {weakest.total}{more}"),)
+
+
+def agreement_findings(agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
+    """A sentence for each pair of explainers, over all runs and layers; of many, for those that give one map."""
+    pairs: dict[tuple[str, str], list[Agreement]] = {}
+    for each in agreements:
+        pairs.setdefault((each.first, each.second), []).append(each)
+    if len(pairs) <= MANY_PAIRS:
+        return tuple(_pair_sentence(first, second, group) for (first, second), group in pairs.items())
+    same = {pair: group for pair, group in pairs.items() if _largest(group) <= SAME_UP_TO_ROUNDING}
+    rest = [each for pair, group in pairs.items() if pair not in same for each in group]
+    words = f"{len(pairs) - len(same)} {'other ' if same else ''}pairs of explainers "
+    evidence = f"{sum(each.rows for each in rest):,} pairs of maps"
+    told = tuple(_pair_sentence(first, second, group) for (first, second), group in same.items())
+    return (*told, Finding(words, "compute different maps", "explainers", "", evidence)) if rest else told
+
+
+def verdict_findings(judged: Sequence[Judged], labels: Sequence[str] = ()) -> tuple[Finding, ...]:
+    """What the judge found wrong, the first MOST_WRONG one by one; else that it found nothing wrong.
+
+    Args:
+        labels: of the runs of a page with several; what is wrong in the same way in several of them is said once.
+    """
+    if not judged:
+        return ()
+    bad: dict[tuple[str, ...], list[Judged]] = {}
+    for each in judged:
+        one = each.verdict
+        if one.verdict in ("wrong", "failed"):
+            bad.setdefault((one.explainer, one.layer, one.verdict, one.words), []).append(each)
+    entries = "entry" if len(judged) == 1 else "entries"
+    evidence = f"{len(judged)} {entries} of the table of explainers by layer, held against Grad-CAM in float64"
+    if not bad:
+        return (Finding("", "No explainer was found wrong", "verdicts", " where it was judged", evidence),)
+    told = []
+    for group in list(bad.values())[:MOST_WRONG]:
+        one, runs = group[0].verdict, " and ".join(labels[each.run] for each in group) if labels else ""
+        cause = one.words if one.verdict == "wrong" and one.words else why(one)
+        place = f"{one.explainer} at {one.layer}" + (f" of {runs}" if runs else "")
+        told.append(Finding(f"{place} ", _was(one), "verdicts", "", cause))
+    if len(bad) > MOST_WRONG:
+        told.append(Finding(f"{len(bad) - MOST_WRONG} more ", "are wrong or failed", "verdicts", "", evidence))
+    return tuple(told)
+
+
+def _was(one: Verdict) -> str:
+    return "gives wrong maps" if one.verdict == "wrong" else "failed"
+
+
+def _largest(group: Sequence[Agreement]) -> float:
+    return max(each.largest for each in group)
+
+
+def _pair_sentence(first: str, second: str, group: Sequence[Agreement]) -> Finding:
+    largest, rows = _largest(group), sum(each.rows for each in group)
+    before = f"{second} and {first} " if second < first else f"{first} and {second} "
+    size = f"{largest:.2g}" if largest >= 0.01 else f"{largest:.1e}"
+    evidence = f"largest raw difference {size} of a map’s largest value, {rows:,} pairs of maps"
+    if largest <= SAME_UP_TO_ROUNDING:
+        return Finding(before, "compute the same maps", "explainers", " up to rounding", evidence)
+    return Finding(before, "compute different maps", "explainers", "", evidence)
+
+
+def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same_settings: bool) -> str:
+    """The finding of a comparison page."""
+    count = COUNTS[len(runs)] if len(runs) < len(COUNTS) else str(len(runs))
+    subject = f"{count} runs on {runs[0].data}" if len(runs) > 1 else f"{runs[0].model} on {runs[0].data}"
+    clear = [pair for pair in pairs if is_clear(pair)]
+    if not pairs:
+        return f"{subject}: where it is wrong, and what it looked at"
+    if not clear:
+        return f"{subject}: no measurable difference in accuracy"
+    best = max(range(len(runs)), key=lambda index: runs[index].accuracy.value)
+    beaten = {pair.first + pair.second - best for pair in clear if best in (pair.first, pair.second)}
+    if len(beaten) == len(runs) - 1:
+        caution = "" if same_settings else ", but they were trained differently"
+        return f"{subject}: {label(runs, best)} is the most accurate{caution}"
+    return f"{subject}: some differ in accuracy"
+
+
+def is_clear(pair: PairTest) -> bool:
+    """Whether a difference may be claimed: the test and the interval both say so."""
+    return pair.p_value < SIGNIFICANT and not pair.difference.low <= 0 <= pair.difference.high
+
+
+def label(runs: Sequence[RunView], index: int) -> str:
+    """A run by what tells it from the others."""
+    return run_labels(runs)[index]
+
+
+def pair_findings(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> tuple[Finding, ...]:
+    """What the exact McNemar tests say, one sentence a pair; one for all when nothing differs."""
+    if len(pairs) > 1 and not any(is_clear(pair) or pair.same_logits for pair in pairs):
+        evidence = f"exact McNemar {p_words(*(pair.p_value for pair in pairs))}"
+        after = f" between the {len(runs)} runs"
+        return (Finding("", "No measurable accuracy difference", "pairs", after, evidence),)
+    return tuple(_difference(runs, pair) for pair in pairs)
+
+
+def _difference(runs: Sequence[RunView], pair: PairTest) -> Finding:
+    first, second = label(runs, pair.first), label(runs, pair.second)
+    gap = pair.difference
+    if pair.same_logits:
+        adopted = not (runs[pair.first].epochs and runs[pair.second].epochs)
+        how = "the same weights" if adopted else "one initialisation, one seed"
+        why = f"{how}, the same mathematics: these two are one run"
+        return Finding(f"{first} and {second} ", "give the same logits", "pairs", ", bit for bit", why)
+    interval = f"95 % interval {points(gap.low)} to {points(gap.high)}"
+    evidence = f"{points(gap.value)} points, {interval}, exact McNemar {p_words(pair.p_value)}"
+    if not is_clear(pair):
+        return Finding("", "No measurable accuracy difference", "pairs", f" between {first} and {second}", evidence)
+    words = "is right more often than" if gap.value > 0 else "is wrong more often than"
+    return Finding(f"{first} ", words, "pairs", f" {second} on these test images", evidence)
+
+
+def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same_settings: bool) -> tuple[Badge, ...]:
+    """What may be compared and what may not."""
+    badges = [Badge(True, f"same {runs[0].total:,} test images")]
+    if any(view.averages for view in runs):
+        badges.append(Badge(True, "compared by the plain forward"))
+    first = runs[0]
+    recipes = " = ".join(dict.fromkeys(view.recipe for view in runs))  # equal values under several names
+    how = f"{recipes}, {first.epochs} epoch{'s' if first.epochs != 1 else ''}, {first.train_images:,} images"
+    badges.append(
+        Badge(True, f"same recipe ({how})") if same_settings else Badge(False, "trained differently: see provenance")
+    )
+    devices = {view.device for view in runs}
+    badges.append(Badge(True, "same machine") if len(devices) == 1 else Badge(False, "different machines"))
+    badges.append(Badge(False, "timings not paired: taken one after the other"))
+    if all(view.epochs for view in runs):  # of adopted weights nobody knows the seed
+        badges.append(_seeds_badge(runs))
+    models = {view.model for view in runs}
+    if any(pair.same_logits for pair in pairs):
+        badges.append(Badge(False, "two of the runs are one"))
+    if any(len({view.seed for view in runs if view.model == model}) == 1 for model in models):
+        badges.append(Badge(False, "one seed: no claim about the architecture"))
+    return tuple(badges)
+
+
+def _seeds_badge(runs: Sequence[RunView]) -> Badge:
+    """Whether every model was trained with the same seeds."""
+    models = dict.fromkeys(view.model for view in runs)
+    seeds = [sorted(view.seed for view in runs if view.model == model) for model in models]
+    if any(each != seeds[0] for each in seeds):
+        return Badge(False, "different seeds")
+    distinct = sorted(set(seeds[0]))
+    return Badge(True, f"same seed{'s' if len(distinct) > 1 else ''} ({', '.join(map(str, distinct))})")
+
+
+def run_badges(view: RunView) -> tuple[Badge, ...]:
+    """What to keep in mind on a run page."""
+    badges = [
+        Badge(True, f"{view.total:,} test images, nothing selected on them"),
+        Badge(True, "last weights, plain forward")
+        if view.epochs
+        else Badge(False, "adopted weights, trained elsewhere"),
+    ]
+    if "jpeg" in view.data:
+        badges.append(Badge(False, "JPEG images: a little below the original pixels"))
+    return (*badges, Badge(False, "one seed"))

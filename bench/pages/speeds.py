@@ -1,0 +1,121 @@
+"""What a page says of speed: the newest paired timing of its runs, or each run's own, or that there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench.rates import by_round, per_call
+from bench.registry import short
+from bench.store import CHECKPOINT
+from bench.timing.files import knows, newest_timing, not_paired
+from bench.timing.words import speed_findings, timing_badge
+from bench.values.evidence import Speed, Speeds
+from bench.values.views import Badge, run_labels
+
+if TYPE_CHECKING:
+    from bench.pages.reading import RunData
+    from bench.values.timed import ArmTiming, Timing
+    from bench.values.views import Finding, Page
+
+UNPAIRED = "timings not paired"  # how the badge begins that says more where there is a timing
+
+
+def with_speeds(page: Page, runs: Sequence[RunData]) -> Page:
+    """The page with the speeds, badge and sentences of the newest timing that knows all its runs.
+
+    Without one, with the speeds of the newest timing of each run, which are not paired and not compared.
+    """
+    joint = timing_of(runs)
+    found = [joint] if joint else _own(runs)
+    if not found:
+        return page
+    badge = timing_badge(joint) if joint else _apart(found)
+    badges = [badge if each.text.startswith(UNPAIRED) else each for each in page.badges]
+    speeds = tuple(speeds_of(each, runs) for each in found)
+    return replace(
+        page,
+        badges=tuple(badges if badge in badges else [*badges, badge]),
+        findings=page.findings + (_findings(page, speeds[0]) if joint else ()),
+        speeds=speeds,
+    )
+
+
+def _findings(page: Page, speeds: Speeds) -> tuple[Finding, ...]:
+    explainers = {cell.explainer for cell in page.cells}
+    return speed_findings(speeds, labels=run_labels(page.runs), explainers=explainers)
+
+
+def timing_of(runs: Sequence[RunData]) -> Timing | None:
+    """The newest timing in the runs' folders or beside them that knows all of them.
+
+    One by the runs' own names and weights comes first, else one by the names of their models: how fast a net is does
+    not hang on what it learned.
+    """
+    folders = {folder: None for data in runs for folder in (data.folder, data.folder.parent)}
+    own = {data.record.name: data.record.artefacts.get(CHECKPOINT, "") for data in runs}
+    models = {short(data.record.model): None for data in runs}
+    return newest_timing(*folders, models=own) or newest_timing(*folders, models=models)
+
+
+def _own(runs: Sequence[RunData]) -> list[Timing]:
+    """The newest timing of each run that has any, each once."""
+    found = (timing_of([data]) for data in runs)
+    return list({(one.host, one.id): one for one in found if one}.values())
+
+
+def _apart(timings: Sequence[Timing]) -> Badge:
+    if len(timings) == 1:  # of some of the runs
+        return Badge(False, f"{UNPAIRED}: timing {timings[0].id} knows only some of these runs")
+    why = dict.fromkeys(not_paired(timings[0], each) for each in timings[1:])
+    return Badge(False, f"timings {'; '.join(why)}")
+
+
+def speeds_of(timing: Timing, runs: Sequence[RunData]) -> Speeds:
+    """What a page shows of a timing: the arms of its runs, and the machine's own limits."""
+    labels = _labels(timing, runs)
+    return Speeds(
+        id=timing.id,
+        created=timing.created,
+        command=timing.command,
+        device=timing.device,
+        batch_size=timing.batch_size,
+        memory_format=timing.memory_format,
+        rounds=timing.rounds,
+        notes=timing.notes,
+        arms=tuple(_speed(arm, timing, labels[arm.model]) for arm in _ordered(timing.arms) if arm.model in labels),
+        limits=tuple(arm for arm in timing.arms if arm.what in ("product", "copy")),
+    )
+
+
+def _ordered(arms: Sequence[ArmTiming]) -> list[ArmTiming]:
+    """Equal work beside each other: by kind, then by layer, in the order in which they were named."""
+    kinds, layers = ("forward", "train", "explain", "shipped"), list(dict.fromkeys(arm.layer for arm in arms))
+    return sorted(
+        (arm for arm in arms if arm.what in kinds), key=lambda arm: (kinds.index(arm.what), layers.index(arm.layer))
+    )
+
+
+def _labels(timing: Timing, runs: Sequence[RunData]) -> dict[str, tuple[int, ...]]:
+    """The runs that each model of a timing stands for: by a run's own name and weights, else by its model's name."""
+    found: dict[str, tuple[int, ...]] = {}
+    for index, data in enumerate(runs):
+        own, model = data.record.name, short(data.record.model)
+        label = own if knows(timing, own, data.record.artefacts.get(CHECKPOINT, "")) else model
+        if knows(timing, label, None):
+            found[label] = (*found.get(label, ()), index)
+    return found
+
+
+def _speed(arm: ArmTiming, timing: Timing, runs: tuple[int, ...]) -> Speed:
+    seconds = by_round(timing.samples, arm.name)
+    warm_up = [per_call(one) for one in timing.samples if one.arm == arm.name and one.round == 0]
+    others = by_round(timing.samples, arm.ratio.baseline) if arm.ratio else []
+    return Speed(
+        runs=runs,
+        arm=arm,
+        rounds=tuple(arm.batch_size / each for each in seconds),
+        warm_up=tuple(arm.batch_size / each for each in warm_up),
+        ratios=tuple(other / own for own, other in zip(seconds, others, strict=False)),
+    )

@@ -1,0 +1,1 @@
+"""Timings one can believe: arms in turns, with their intervals."""

@@ -1,0 +1,230 @@
+"""What is timed: a forward pass, a training step, an explanation. Each is one call on the same batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.errors import UsageError
+from bench.explaining.choosing import INPUT_LAYER
+from bench.explaining.guard import guarded
+from bench.machine import settled_precision
+from bench.postprocess import postprocess
+from bench.recipes import find_recipe
+from bench.registry import did_you_mean
+from bench.training.ingredients import make_optimizer
+
+if TYPE_CHECKING:
+    from bench.contracts import ExplainerSpec
+    from bench.values.timed import What
+
+RECIPE = "course"  # whose optimiser a training step uses
+FEW = 2  # images an explainer is checked on before it is timed
+MODES = {
+    "forward": "eval mode, no gradients",
+    "train": "training mode: forward, loss, backward, optimiser; no augmentation",
+    "explain": "eval mode, frozen; one class an image; normalised 32x32 float32 maps on the host",
+    "shipped": "eval mode, one class an image; what the library's user gets",
+    "product": "matrix product",
+    "copy": "copy of a large array",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be timed: in eval mode, gradients off, channels last, on its device.
+
+    Attributes:
+        label: how arms name it: the registered name, or the run's.
+        model: registered name or FILE.py:NAME.
+        checkpoint: sha256 of the weights; empty where they come from a seed.
+    """
+
+    label: str
+    model: str
+    net: nn.Module
+    input_size: int
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """An arm by names alone, so that it can be made again in another process.
+
+    Attributes:
+        model: label of the subject.
+        entry: the registered explainer that is called; for `shipped` it may be another one than `explainer`.
+    """
+
+    what: What
+    model: str = ""
+    explainer: str = ""
+    layer: str = ""
+    entry: str = ""
+
+    @property
+    def name(self) -> str:
+        """`forward[cifar_resnet18]`, `explain[cifar_resnet18,captum,layer3]`."""
+        return f"{self.what}[{','.join(each for each in (self.model, self.explainer, self.layer) if each)}]"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An arm ready to work.
+
+    Attributes:
+        work: one call on the whole batch; `single` on its first image.
+        items: what one call handles, in `unit`.
+    """
+
+    request: Request
+    work: Callable[[], object]
+    single: Callable[[], object] | None
+    items: float
+    unit: str = "images"
+    precision: str = "fp32"
+
+    @property
+    def name(self) -> str:
+        """The request's."""
+        return self.request.name
+
+
+def batch_of(size: int, edge: int, device: torch.device) -> Tensor:
+    """(size, 3, edge, edge) float32 drawn from a standard normal with a fixed seed, channels last."""
+    images = torch.randn(size, 3, edge, edge, generator=torch.Generator().manual_seed(0))
+    return images.to(device).contiguous(memory_format=torch.channels_last)
+
+
+def make_arm(request: Request, subject: Subject, images: Tensor, *, specs: Mapping[str, ExplainerSpec]) -> Arm:
+    """The arm of a request on the given batch.
+
+    Args:
+        images: (N, 3, H, W) normalised.
+        specs: explainers by name; the request's entry is looked up here.
+    """
+    if request.entry:
+        check_explainer(specs[request.entry], subject, request.layer, images)
+    precision = settled_precision("auto", images.device) if request.what == "train" else "fp32"
+    return Arm(
+        request,
+        work_of(request, subject.net, images, specs),
+        work_of(request, subject.net, images[:1].contiguous(memory_format=torch.channels_last), specs),
+        len(images),
+        precision=precision,
+    )
+
+
+def work_of(
+    request: Request, net: nn.Module, images: Tensor, specs: Mapping[str, ExplainerSpec]
+) -> Callable[[], object]:
+    """The call that a request means."""
+    if request.what == "forward":
+        return forward_work(net, images)
+    if request.what == "train":
+        return train_work(net, images)
+    finished = request.what == "explain"
+    return explain_work(specs[request.entry], net, request.layer, images=images, finished=finished)
+
+
+def forward_work(net: nn.Module, images: Tensor) -> Callable[[], object]:
+    """Logits of the batch, as `bench evaluate` computes them."""
+
+    def work() -> object:
+        with torch.no_grad():
+            return net(images)
+
+    return work
+
+
+def train_work(net: nn.Module, images: Tensor, precision: str = "auto") -> Callable[[], object]:
+    """One step of `bench train` on a private copy, without augmentation, at the precision that `auto` means.
+
+    The learning rate is 0: the same sums are made, and the net that is timed stays the one that was named.
+    """
+    own = copy.deepcopy(net).train().requires_grad_(True)
+    optimizer = make_optimizer(own, find_recipe(RECIPE), fused=images.device.type == "cuda")
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    with torch.no_grad():
+        classes = net(images[:1]).shape[1]
+    labels = torch.arange(len(images), device=images.device) % classes
+    narrow = settled_precision(precision, images.device) == "bf16"
+
+    def work() -> object:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=narrow):
+            logits = own(images)
+        loss = functional.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss
+
+    return work
+
+
+def explain_work(
+    spec: ExplainerSpec, net: nn.Module, layer: str, *, images: Tensor, finished: bool
+) -> Callable[[], object]:
+    """Maps of the predicted class of every image of the batch, in calls as large as the explainer takes.
+
+    Args:
+        finished: post-processed to the images' size, float32, on the host; else as the explainer gives them.
+    """
+    with torch.no_grad():
+        targets = net(images).argmax(dim=1, keepdim=True)
+    size = 1 if spec.stochastic else spec.max_batch
+    parts = list(zip(torch.split(images, size), torch.split(targets, size), strict=True))
+
+    def work() -> object:
+        return [one_call(spec, net, layer, images=some, targets=wanted, finished=finished) for some, wanted in parts]
+
+    return work
+
+
+def one_call(
+    spec: ExplainerSpec, net: nn.Module, layer: str, *, images: Tensor, targets: Tensor, finished: bool
+) -> Tensor:
+    """(N, 1, h, w) as the explainer gives it, or (N, 1, H, W) finished and on the host."""
+    raw = spec.explain(net, (layer,), images, targets)[layer]
+    if not finished:
+        return raw
+    picture = raw if spec.output == "picture" else postprocess(raw, images.shape[-1])
+    return picture.float().cpu()
+
+
+def check_explainer(spec: ExplainerSpec, subject: Subject, layer: str, images: Tensor) -> None:
+    """UsageError for a layer the model lacks, ContractError for an explainer that breaks its contract."""
+    known = [name for name, _ in subject.net.named_modules() if name]
+    if layer not in known and layer != INPUT_LAYER:
+        raise UsageError(
+            f"'{layer}' is not a layer of {subject.model}{did_you_mean(layer, known)}",
+            try_=f"bench list layers --model {subject.model}",
+        )
+    few = images[: 1 if spec.stochastic else FEW]
+    targets = torch.zeros(len(few), 1, dtype=torch.int64, device=few.device)
+    guarded(spec, subject.net, (layer,), few, targets)
+
+
+# --- the machine's own limits ---------------------------------------------------------------------------------
+
+
+def product_arm(device: torch.device, precision: str) -> Arm:
+    """A large matrix product: `items` FLOP a call."""
+    size, dtype = 8192 if device.type == "cuda" else 1024, torch.bfloat16 if precision == "bf16" else torch.float32
+    left, right = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
+    request = Request("product", model=precision)
+    return Arm(request, lambda: left @ right, None, 2.0 * size**3, "FLOP", precision)
+
+
+def copy_arm(device: torch.device, mib: int = 256) -> Arm:
+    """A copy of an array larger than caches: `items` bytes a call, read and written."""
+    source = torch.ones(mib, 2**20 // 4, device=device)
+    target = torch.empty_like(source)
+    return Arm(Request("copy"), lambda: target.copy_(source), None, 2.0 * source.nbytes, "bytes")

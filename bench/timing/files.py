@@ -1,0 +1,88 @@
+"""Where timings lie. Two of them are beside each other only where nothing else differs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+
+from bench.errors import StoreError
+from bench.store import TIMING, read_value, write_json
+from bench.values.timed import Timing
+
+TIMING_SCHEMA = 1
+
+
+def timing_path(folder: Path, timing: str) -> Path:
+    """The file of a timing, in a run's folder or in the folder of all runs."""
+    return folder / TIMING / f"{timing}.json"
+
+
+def write_timing(folder: Path, timing: Timing) -> Path:
+    """Store a timing; gives its file."""
+    path = timing_path(folder, timing.id)
+    write_json(path, dataclasses.asdict(timing))
+    return path
+
+
+def read_timing(path: Path) -> Timing:
+    """A timing file, validated; StoreError where it is damaged, newer than this bench, or of another kind."""
+    return read_value(path, Timing, TIMING_SCHEMA)
+
+
+def newest_timing(*folders: Path, models: Mapping[str, str | None] = MappingProxyType({})) -> Timing | None:
+    """The newest timing of any of the folders, each a run's or that of all runs; None where there is none.
+
+    The rates that `bench explain` notes in passing lie in the same folders and are none; neither is a damaged file.
+
+    Args:
+        models: only a timing that knows all of these models by their names (registered ones or runs'), and with these
+            checkpoints where they are not None; a page of several runs asks for all of its runs.
+    """
+    every = (path for folder in folders for path in (folder / TIMING).glob("*.json"))
+    paths = sorted(every, key=lambda path: path.name)
+    for path in reversed(paths):
+        if not _is_timing(path):
+            continue
+        with suppress(StoreError):
+            found = read_timing(path)
+            if all(knows(found, name, checkpoint) for name, checkpoint in models.items()):
+                return found
+    return None
+
+
+def knows(timing: Timing, name: str, checkpoint: str | None) -> bool:
+    """Whether a timing has a model of that name, with that checkpoint where it is not None."""
+    known = timing.models.get(name)
+    return known is not None and checkpoint in (None, known.get("checkpoint"))
+
+
+def _is_timing(path: Path) -> bool:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and value.get("what") == "time"
+
+
+def not_paired(first: Timing, second: Timing) -> str:
+    """Why rates of two timings must not be ranked, in words; empty only for one and the same timing.
+
+    Even two timings that are alike in everything were taken at different times, so they are not paired either.
+    """
+    if first.id == second.id and first.host == second.host:
+        return ""
+    words = {"host": "hosts", "device": "devices", "threads": "threads", "batch_size": "batch sizes"}
+    differ = [plural for name, plural in words.items() if getattr(first, name) != getattr(second, name)]
+    if dict(first.versions) != dict(second.versions):
+        differ.append("versions")
+    if _precisions(first) != _precisions(second):
+        differ.append("precisions")
+    return f"not paired: other {', '.join(differ)}" if differ else "not paired: taken at different times"
+
+
+def _precisions(timing: Timing) -> set[tuple[str, str]]:
+    return {(arm.what, arm.precision) for arm in timing.arms}

@@ -1,0 +1,227 @@
+"""The training loop, from top to bottom, with the guard rails that stop a run whose numbers cannot be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bench.contracts import Silence
+from bench.data.sets import limit_balanced, split_validation
+from bench.errors import DataError, UsageError
+from bench.evaluation import predict, score
+from bench.machine import reuse_memory, settled_precision
+from bench.meter import Meter, now
+from bench.training.batches import Batches
+from bench.training.compiling import compiled
+from bench.training.ingredients import Lookahead, initialise, make_optimizer, set_bn_momentum, set_rate
+from bench.training.rails import check_chance, check_first_loss, check_logits, check_loss
+from bench.training.resuming import Forgetful, Keeper, Position, State
+from bench.values.views import EpochPoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.contracts import Dataset, Progress
+    from bench.recipes import Recipe
+    from bench.training.resuming import Tally
+
+NOT_KEPT = Forgetful()
+FULL = 32  # pixels an edge of every picture
+EFFICIENCY = {"fp32": 0.7, "bf16": 0.25}  # share of the matrix-product rate that training reaches
+BACKWARD_COST = 3.0  # a training step costs three forward passes: forward, input gradients, weight gradients
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One training.
+
+    Attributes:
+        recipe: how.
+        seed: of the split, of the order and of the augmentation.
+        val: share of the training images kept apart for the curves.
+        limit: train on a class-balanced subset of this many images; None for all.
+        warm_start: weights were loaded, so the first loss says nothing and no initialisation is changed.
+        compile: train through torch.compile.
+    """
+
+    recipe: Recipe
+    seed: int = 0
+    val: float = 0.1
+    limit: int | None = None
+    warm_start: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that leave nothing to train on."""
+        if not 0 <= self.val < 1:
+            raise UsageError(f"val {self.val} is not a share", try_="--val 0.1, or --val 0 to train on everything")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"limit {self.limit} leaves no image", try_="--limit 10000")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed {self.seed} is out of range", try_="--seed 0")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a training was.
+
+    Attributes:
+        images_per_second: over whole epochs, augmentation included, compilation and validation not.
+        seconds: of all epochs, those before a break included.
+        compile_seconds: what torch.compile took before the first step; None without it.
+    """
+
+    images_per_second: float | None
+    seconds: float
+    compile_seconds: float | None
+
+
+def train_model(
+    model: nn.Module,
+    data: Dataset,
+    settings: TrainSettings,
+    *,
+    device: torch.device,
+    progress: Progress,
+    on_epoch: Callable[[EpochPoint], None] = lambda point: None,
+    start: State | None = None,
+    keeper: Keeper = NOT_KEPT,
+) -> Speed:
+    """Train a model in place; the test split is never looked at.
+
+    Args:
+        model: gives logits (N, K) for (N, 3, H, W).
+        data: whose training split is used.
+        on_epoch: called with the figures of each epoch.
+        start: a state that `keeper` was given before; the training goes on from there as if it had never ended.
+        keeper: is asked between steps, and given the state before the first epoch and after each.
+
+    Returns:
+        How fast it was.
+
+    Raises:
+        GuardRailError: the loss or the accuracy cannot be that of a training that works; says which and why.
+        DataError: fewer images than a batch.
+    """
+    recipe, classes = settings.recipe, len(data.classes)
+    reuse_memory(device)
+    train_ids, val_ids = choose_images(data, settings)
+    images, labels = data.train.images[train_ids].to(device), data.train.labels[train_ids].to(device)
+    steps, batch_size = steps_per_epoch(len(images), recipe.batch_size), recipe.batch_size
+    total, statistics = steps * recipe.epochs, (data.mean, data.std)
+    batches = Batches(images, recipe, mirror=data.mirror, seed=settings.seed, statistics=statistics)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start is None and not settings.warm_start:
+        initialise(model, recipe, images, statistics)
+    set_bn_momentum(model, recipe.bn_momentum)
+    optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")
+    lookahead = Lookahead(model, every=recipe.lookahead, total=total)
+    narrow = settled_precision(recipe.precision, device) == "bf16"
+    forward, compile_seconds = (
+        compiled(model, batches.shapes(), device, narrow=narrow) if settings.compile else (model, None)
+    )
+    share = labels.bincount().max().item() / len(labels)
+    meter, looks = Meter(device), device.type != "cuda"  # to read a value makes a GPU wait
+    position = Position(model, optimizer, lookahead, batches.order, batches.pixels, meter)
+    position.restore(start) if start else keeper.keep(position.capture(0, steps))
+
+    for epoch in range(start.epoch if start else 0, recipe.epochs):
+        model.train()
+        tally = position.begin(start if start and epoch == start.epoch else None)
+        places = batches.shuffled()
+        with progress.track(f"epoch {epoch + 1}/{recipe.epochs}", (steps - tally.step) * batch_size) as task:
+            for step in range(tally.step, steps):
+                rate = set_rate(optimizer, recipe.learning_rate(epoch * steps + step, total))
+                with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+                    logits = forward(batches.inputs(places[step], epoch))
+                if epoch == step == 0:
+                    check_logits(logits.detach(), classes)
+                loss = functional.cross_entropy(
+                    logits.float(), labels[places[step]], label_smoothing=recipe.label_smoothing
+                )
+                if epoch == step == 0:
+                    check_first_loss(loss.item(), classes, warm_start=settings.warm_start)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                lookahead.after(epoch * steps + step + 1)
+                tally.add(plain_loss(loss, logits, labels[places[step]], recipe), logits, labels[places[step]])
+                note = look(loss, tally, (epoch, step), rate) if looks else ""
+                task.advance(batch_size, note)
+                if keeper.due():
+                    keeper.keep(position.capture(epoch, steps, tally))
+        seen, right = tally.seen, int(tally.right)
+        meter.add(seen, now(device) - tally.started)
+        check_loss(tally.loss, epoch, steps)
+        check_chance(right, seen, share, steps_done=(epoch + 1) * steps)
+        val_loss, val_accuracy = validate(model, data, val_ids, device)
+        speed, rate = seen / meter.laps[-1][1], optimizer.param_groups[0]["lr"]
+        on_epoch(EpochPoint(epoch + 1, tally.loss, right / seen, val_loss, val_accuracy, speed, rate))
+        keeper.keep(position.capture(epoch + 1, steps))
+    return Speed(meter.rate, sum(seconds for _, seconds in meter.laps), compile_seconds)
+
+
+# --- the pieces of the loop --------------------------------------------------------------------------------
+
+
+def plain_loss(loss: Tensor, logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """The cross entropy with the labels themselves, so that curves of recipes with and without smoothing compare."""
+    return functional.cross_entropy(logits.detach().float(), labels) if recipe.label_smoothing else loss
+
+
+def look(loss: Tensor, tally: Tally, place: tuple[int, int], rate: float) -> str:
+    """Read the loss of a step, stop at one that cannot be, and say where the epoch stands."""
+    check_loss(loss.item(), *place)
+    return f"loss {tally.loss:.3f}, accuracy {tally.right.item() / tally.seen:.1%}, lr {rate:.3f}"
+
+
+def choose_images(data: Dataset, settings: TrainSettings) -> tuple[Tensor, Tensor]:
+    """Indices into the training split: those to train on and those kept apart, both stratified and seeded."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    labels = data.train.labels
+    chosen = torch.arange(len(labels))
+    if settings.limit is not None and settings.limit < len(labels):
+        chosen = limit_balanced(labels, settings.limit, generator)
+    train, val = split_validation(labels[chosen], settings.val, generator)
+    return chosen[train], chosen[val]
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Whole batches in an epoch; DataError where there is none."""
+    if images < batch_size:
+        raise DataError(
+            f"{images} training images are fewer than a batch of {batch_size}",
+            try_=f"--batch-size {max(2, images // 8)}",
+        )
+    return images // batch_size
+
+
+def validate(model: nn.Module, data: Dataset, ids: Tensor, device: torch.device) -> tuple[float | None, float | None]:
+    """Loss and accuracy on the images kept apart; None for both when there are none."""
+    if len(ids) == 0:
+        return None, None
+    logits, _ = predict(model, data.train.images[ids], (data.mean, data.std), device=device, progress=Silence())
+    scores = score(logits, data.train.labels[ids])
+    check_loss(scores.loss, -1, 0)
+    return scores.loss, scores.accuracy
+
+
+# --- how long it will take ---------------------------------------------------------------------------------
+
+
+def estimated_seconds(flops_per_image: float, images: int, recipe: Recipe, *, rate: float, precision: str) -> float:
+    """What a training will take at the usual share of the device's matrix-product rate.
+
+    Args:
+        flops_per_image: of one forward pass at the images' own size.
+        images: an epoch.
+        rate: floating-point operations a second of a large matrix product in this precision.
+        precision: `fp32` or `bf16`.
+    """
+    epochs = sum(((recipe.edge(epoch) or FULL) / FULL) ** 2 for epoch in range(recipe.epochs))
+    return images * epochs * flops_per_image * BACKWARD_COST / (EFFICIENCY[precision] * rate)

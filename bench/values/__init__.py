@@ -1,0 +1,1 @@
+"""What pages, verdicts, scores and timings hold, as plain values. Standard library only."""

@@ -1,0 +1,1 @@
+"""The conformance kit: whether a plug-in keeps its contract."""
