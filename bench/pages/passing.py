@@ -39,6 +39,6 @@ def _of_rows(run: int, rows: Sequence[dict[str, object]], id_: str) -> Iterator[
         if not isinstance(samples, list) or not isinstance(layers, list):
             continue
         rates = tuple(float(images) / float(seconds) for images, seconds in samples if seconds > 0)
-        if rates:
+        if rates and all(0 < each < math.inf for each in rates):
             what = f"{short(str(row['explainer']))} at {', '.join(map(str, layers))}"
             yield Rates(run, what, "batch", rates, id_)

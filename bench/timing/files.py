@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -29,8 +30,26 @@ def write_timing(folder: Path, timing: Timing) -> Path:
 
 
 def read_timing(path: Path) -> Timing:
-    """A timing file, validated; StoreError where it is damaged, newer than this bench, or of another kind."""
-    return read_value(path, Timing, TIMING_SCHEMA)
+    """A timing file, validated; StoreError where it is damaged, newer than this bench, or of another kind.
+
+    Figures that no clock can give (a rate of 0, a time below 0, what is not finite) are damage, too.
+    """
+    timing = read_value(path, Timing, TIMING_SCHEMA)
+    if wrong := next(_impossible(timing), None):
+        raise StoreError(f"{path}: {wrong}", try_="bench time, for another one")
+    return timing
+
+
+def _impossible(timing: Timing) -> Iterator[str]:
+    """What cannot have been measured, in words."""
+    for one in timing.samples:
+        if one.calls < 1 or not one.seconds or not all(0 < each < math.inf for each in one.seconds):
+            yield f"{one.arm} took {one.seconds} s for {one.calls} calls"
+    for arm in timing.arms:
+        ratio = (arm.ratio.value, arm.ratio.low, arm.ratio.high) if arm.ratio else ()
+        known = [each for each in (arm.rate, arm.low, arm.high, arm.p10, arm.p90, *ratio) if each is not None]
+        if arm.batch_size < 1 or not all(0 < each < math.inf for each in known) or not 0 <= arm.spread < math.inf:
+            yield f"{arm.name} has a rate, an interval, a spread or a ratio that cannot be"
 
 
 def newest_timing(*folders: Path, models: Mapping[str, str | None] = MappingProxyType({})) -> Timing | None:

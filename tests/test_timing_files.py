@@ -38,6 +38,39 @@ def test_a_newer_or_damaged_timing_is_refused(tmp_path: Path) -> None:
         read_timing(path)
 
 
+def damaged(value: dict, arm: dict | None = None, sample: dict | None = None) -> dict:
+    """The file with its first arm and its first sample changed."""
+    first, *arms = value["arms"]
+    one, *samples = value["samples"]
+    return {**value, "arms": [{**first, **(arm or {})}, *arms], "samples": [{**one, **(sample or {})}, *samples]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arm": {"rate": 0.0}},
+        {"arm": {"rate": float("nan")}},
+        {"arm": {"low": -1.0}},
+        {"arm": {"p90": float("inf")}},
+        {"arm": {"spread": -0.1}},
+        {"arm": {"batch_size": 0}},
+        {"arm": {"ratio": {"baseline": "x", "value": 0.0, "low": None, "high": None, "coverage": None, "n": 5,
+                           "verdict": "slower"}}},
+        {"sample": {"seconds": []}},
+        {"sample": {"seconds": [0.0]}},
+        {"sample": {"seconds": [float("nan")]}},
+        {"sample": {"calls": 0}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_figures_that_no_clock_can_give_are_damage(change: dict[str, dict], tmp_path: Path) -> None:
+    path = write_timing(tmp_path, make_timing(TWO))
+    path.write_text(json.dumps(damaged(json.loads(path.read_text()), **change)))
+    with pytest.raises(StoreError, match="forward\\[a\\]"):
+        read_timing(path)
+    assert newest_timing(tmp_path) is None
+
+
 def test_no_run_may_be_called_as_the_folder_of_timings() -> None:
     with pytest.raises(UsageError, match="'timing' cannot be a run's name"):
         check_name("timing")
