@@ -31,7 +31,8 @@ def without_folders(page: Page) -> Page:
 
     told = tuple((heading, tuple((label, bare(value)) for label, value in rows)) for heading, rows in page.provenance)
     differences = tuple(replace(one, values=tuple(map(bare, one.values))) for one in page.differences)
-    return replace(page, provenance=told, differences=differences)
+    speeds = tuple(replace(one, command=bare(one.command)) for one in page.speeds)
+    return replace(page, provenance=told, differences=differences, speeds=speeds)
 
 
 def picture(browser: object, file: Path, target: Path, **options: object) -> None:

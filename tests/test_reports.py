@@ -117,6 +117,7 @@ def test_speeds_stand_with_interval_ratio_and_timing_id_and_what_noise_forbids_i
     section = shown.split('<h2 id="speed">')[1].split("</section>")[0]
     told = text_of(section)
     assert "Timing T1 : some CPU, 2 threads, 12 rounds, batch 4, channels_last. Spread over 10 %: m2." in told
+    assert "Taken 2026-11-21 02:52 UTC by bench time" in told
     arms = {one.arm.name: one.arm for one in page.speeds[0].arms}
     second, ratio = arms["forward[m1]"], arms["forward[m1]"].ratio
     assert ratio is not None
