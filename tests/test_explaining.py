@@ -62,6 +62,13 @@ def opened(run: Path) -> Trained:
     return open_run(run, Workplace().models, CPU)
 
 
+def test_an_opened_run_keeps_memory_from_batch_to_batch(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[torch.device] = []
+    monkeypatch.setattr("bench.nets.trained.reuse_memory", kept.append)
+    open_run(run, Workplace().models, CPU)
+    assert kept == [CPU]
+
+
 def explain(
     run: Path, data: Dataset, ids: list[int], layers: tuple[str, ...] = ("layer3", "layer4"), target: str = "both",
     spec: ExplainerSpec = PLAIN,

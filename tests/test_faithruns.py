@@ -27,6 +27,7 @@ from bench.nets.trained import read_predictions
 from bench.nets.weights import build_seeded
 from bench.scoring.answers import answers_path
 from bench.scoring.baselines import centre_map
+from bench.scoring.occluding import batch_size
 from bench.steps.faithruns import faithfulness, scores_path
 from bench.store import PREDICTIONS, read_npz, write_npz
 from bench.training.loop import TrainSettings
@@ -232,7 +233,7 @@ def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workplace, monkeypa
     with pytest.raises(KeyboardInterrupt):
         scored(fresh, "DOUBLE")
     kept = stored(fresh)
-    assert kept == 256
+    assert kept == batch_size(torch.device("cpu"))
     monkeypatch.undo()
     found = scored(fresh, "DOUBLE")
     assert found.new == found.answers - kept == stored(fresh) - kept

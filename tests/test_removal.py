@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.explaining.cellorders import bits, every_cell
-from bench.scoring.occluding import BATCH, answers_to, covered
+from bench.scoring.occluding import answers_to, batch_size, covered
 from bench.scoring.removal import area, count_of, logit_drops, margin_drops, probabilities, turned
 
 
@@ -62,8 +62,8 @@ def test_covering_sets_the_pixels_of_a_cell_to_the_mean_colour_and_no_other(grid
 def test_answers_are_those_of_single_calls_over_several_batches() -> None:
     net, images = case()
     generator = np.random.default_rng(0)
-    rows = generator.integers(0, 5, size=BATCH + 7)
-    sets = generator.integers(0, 2**16, size=BATCH + 7, dtype=np.uint64)
+    rows = generator.integers(0, 5, size=batch_size(torch.device("cpu")) + 7)
+    sets = generator.integers(0, 2**16, size=batch_size(torch.device("cpu")) + 7, dtype=np.uint64)
     found = np.concatenate(list(answers_to(net, images, rows=rows, sets=sets, grid=GRID)))
     assert found.dtype == np.float32
     for row, number, logits in list(zip(rows.tolist(), sets.tolist(), found, strict=True))[::20]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from bench.errors import StoreError
+from bench.machine import reuse_memory
 from bench.nets.weights import load_weights
 from bench.store import CHECKPOINT, PREDICTIONS, read_checkpoint, read_npz, read_record, sha256
 
@@ -87,6 +88,7 @@ def open_run(folder: Path, models: Mapping[str, ModelSpec], device: torch.device
     spec = models[record.model]
     model = spec.build(len(classes))
     load_weights(model, state)
+    reuse_memory(device)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.eval().requires_grad_(False)
     return Trained(folder, record, spec, model, classes, _statistics(head, folder), found)

@@ -23,7 +23,7 @@ from bench.scoring.answers import Answers, answers_path, read_answers, write_ans
 from bench.scoring.baselines import CENTRE, RANDOM, centre_map, random_map
 from bench.scoring.by_layer import Maps, Ranked, flat, ranked, shared_sets
 from bench.scoring.health import health
-from bench.scoring.occluding import BATCH, answers_to
+from bench.scoring.occluding import answers_to, batch_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,7 +148,7 @@ def ask(
         with progress.track(f"cover {grid[0]}x{grid[1]}", len(ids)) as task:
             batches = answers_to(trained.model, images, rows=rows, sets=sets, grid=grid)
             while done < len(ids):
-                with meter.lap(min(len(ids) - done, BATCH)):
+                with meter.lap(min(len(ids) - done, batch_size(meter.device))):
                     parts.append(next(batches))
                 done += len(parts[-1])
                 task.advance(len(parts[-1]), f"{meter.rate or 0:.0f} images/s")
