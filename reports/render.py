@@ -159,7 +159,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ["percent", "points", "count", "rate", "per_second", "small", "p_value", "correlation", "moment", "plural"]
+    names = ["percent", "points", "count", "rate", "small", "p_value", "correlation", "moment", "plural"]
     names += ["quantiles", "whole"]
     environment.filters.update({name: getattr(words, name) for name in names})
     environment.filters["why"] = why

@@ -37,11 +37,6 @@ def rate(value: float | None) -> str:
     return f"{value:,.{digits}f}"
 
 
-def per_second(milliseconds: float | None) -> str:
-    """Images a second of a call that takes so many milliseconds an image."""
-    return rate(1000 / milliseconds) if milliseconds else NONE
-
-
 def small(value: float | None) -> str:
     """A small positive figure with two significant digits, such as 3.9e-7 or 0.57; an en dash for None."""
     if value is None or not math.isfinite(value):

@@ -382,8 +382,6 @@ def test_a_notebook_is_shown_sentences_figures_and_pictures_and_names_stay_text(
         (words.rate(4120.4), "4,120"),
         (words.rate(29.94), "29.9"),
         (words.rate(math.inf), "–"),
-        (words.per_second(8.0), "125.0"),
-        (words.per_second(None), "–"),
         (words.small(3.9e-7), "3.9e-7"),
         (words.small(0.571), "0.57"),
         (words.small(0), "0"),

@@ -150,6 +150,14 @@ def test_the_page_of_one_run_shows_its_timing_and_says_nothing_of_others(runs: P
     assert not any(finding.anchor == "speed" for finding in page.findings)
 
 
+def test_one_timing_may_know_one_run_by_its_name_and_another_by_its_model(runs: Path) -> None:
+    models = {"one": known()["one"], "net": {"model": "net", "checkpoint": ""}}
+    write_timing(runs, make_timing({"one": [0.04] * 12, "net": [0.05] * 12}, models=models))
+    page = page_of(runs)
+    assert [(one.arm.model, one.runs) for one in page.speeds[0].arms] == [("one", (0,)), ("net", (1,))]
+    assert [badge.text for badge in page.badges if "paired" in badge.text] == ["speeds paired: timing T1"]
+
+
 def test_two_runs_of_one_model_share_its_arm(runs: Path) -> None:
     write_timing(runs, make_timing({"net": [0.04] * 12}))
     page = page_of(runs)

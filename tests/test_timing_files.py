@@ -146,7 +146,6 @@ def test_five_rounds_have_no_interval_and_no_verdict() -> None:
 
 
 def test_a_badge_says_which_timing_and_whether_the_machine_was_busy() -> None:
-    assert timing_badge(None).ok is False
     assert timing_badge(make_timing(TWO)).text == "speeds paired: timing T1"
     busy = timing_badge(make_timing(TWO, notes=("the machine was busy: others took 34% of it",)))
     assert busy.ok is False

@@ -46,10 +46,8 @@ def _ends(ratio: Ratio) -> str:
     return f"{low} to {high}"
 
 
-def timing_badge(timing: Timing | None) -> Badge:
+def timing_badge(timing: Timing) -> Badge:
     """Whether the speeds of a page may be compared."""
-    if timing is None:
-        return Badge(False, "speeds not paired: bench time pairs them")
     if any(note.startswith("the machine was busy") for note in timing.notes):
         return Badge(False, f"speeds paired, timing {timing.id}, but the machine was busy")
     return Badge(True, f"speeds paired: timing {timing.id}")
