@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from bench.contracts import Floats
 
 CENTRE, RANDOM = "centre", "random"
-BASELINES = (RANDOM, CENTRE)
 
 
 def centre_map(height: int, width: int) -> Floats:

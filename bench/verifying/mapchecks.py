@@ -12,7 +12,6 @@ from bench.verifying.outcomes import Found, does_not_apply, failed, passed
 from bench.verifying.trying import Trial
 
 SQUEEZED = 1e-4  # how near its ends a scaled map lies; libraries add up to 1e-7 to what they divide by
-SAME_SIZE = 1e-5  # by how much the sizes of maps that were brought to one size differ, as a share
 
 
 def check_spec(trial: Trial) -> Found:
