@@ -5,21 +5,23 @@
 
 from __future__ import annotations
 
-from bench.pages.rendering import export_figure, markdown_of, page_of, report
-from bench.steps.adopting import adopt
-from bench.steps.comparisons import compare
-from bench.steps.demonstration import demonstrate
-from bench.steps.explanations import Explained, explain, newest_run
-from bench.steps.faithruns import faithfulness
-from bench.steps.judgements import Judged, judge
-from bench.steps.measuring import WHATS, Timed, measure
-from bench.steps.picturemaps import explain_pictures
-from bench.steps.sweeping import Sweep
-from bench.steps.sweeps import sweep
-from bench.steps.trainings import evaluate, train
-from bench.steps.tuning import find_learning_rate
-from bench.steps.verifying import verify
-from bench.workplace import Workplace
+from bench.commands.adopt import adopt
+from bench.commands.compare import compare
+from bench.commands.demo import demonstrate
+from bench.commands.explain import Explained, explain
+from bench.store.runs import newest_run
+from bench.commands.explain_pictures import explain_pictures
+from bench.commands.faithfulness import faithfulness
+from bench.commands.judge import Judged, judge
+from bench.commands.lr_find import find_learning_rate
+from bench.commands.sweep import sweep
+from bench.commands.timing import WHATS, Timed, measure
+from bench.commands.train import train
+from bench.commands.evaluate import evaluate
+from bench.commands.verify import verify
+from bench.pages.write import export_figure, markdown_of, page_of, report
+from bench.commands.sweep import Sweep
+from bench.workspace import Workplace
 
 __all__ = [
     "WHATS",

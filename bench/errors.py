@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from difflib import get_close_matches
+
 
 class BenchError(Exception):
     """An expected failure, shown to the user as two lines and never as a traceback.
@@ -55,3 +58,22 @@ class StoreError(MissingError):
 
 class ContractError(BenchError):
     """A model or an explainer broke its contract; the message names which one and how."""
+
+
+
+
+def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:
+    """Words that offer the nearest known name, to stand behind an error; empty where nothing is near."""
+    lowered = {each.lower(): each for each in known}
+    close = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
+    return f"; did you mean '{lowered[close[0]]}'?" if close else ""
+
+
+
+def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    """UsageError when an option has another value than the known ones."""
+    if value not in known:
+        raise UsageError(
+            f"{option} {value} is not one of {', '.join(known)}{did_you_mean(value, known)}",
+            try_=f"{option} {known[0]}",
+        )

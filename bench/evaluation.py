@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from bench.schema.page import CalibrationBin
+import numpy as np
+
+from bench.data.transforms import Statistics
+from bench.data.transforms import prepare
+
+from bench.schema.page import Average
+
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,18 +18,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from bench.data.augment import normalise
+from bench.clock import Meter
+from bench.data.transforms import normalise
 from bench.errors import UsageError
-from bench.meter import Meter
-from bench.stats import wilson
-from bench.values.views import ClassRow
+from bench.schema.page import ClassRow
+from bench.stats.intervals import wilson
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from bench.contracts import Floats
+    from bench.contracts import Integers
 
-    from bench.contracts import Progress
 
-    Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 BATCH = 250
 
@@ -103,10 +111,6 @@ def forward(model: nn.Module, images: Tensor, statistics: Statistics, device: to
     return logits.float().cpu()
 
 
-def prepare(images: Tensor, statistics: Statistics) -> Tensor:
-    """What the model sees of (N, 3, H, W) uint8: normalised float32, channels last."""
-    mean, std = statistics
-    return normalise(images, mean, std).contiguous(memory_format=torch.channels_last)
 
 
 def class_rows(confusion: tuple[tuple[int, ...], ...], classes: tuple[str, ...]) -> tuple[ClassRow, ...]:
@@ -156,3 +160,82 @@ def broken_threshold(expression: str, metrics: Mapping[str, float]) -> str:
     value = metrics[parts[0]]
     holds = value < limit if parts[1] == "<" else value > limit
     return f"{parts[0]} is {value:.4f}, {parts[1]} {limit:g}" if holds else ""
+
+
+VIEWS = {"mirror": 2, "mirror and shifts": 6, "shifts": 3}  # forward passes an image
+
+WORDS = {"mirror": "mirror average", "mirror and shifts": "mirror and shifts", "shifts": "shifts alone"}
+
+FIGURES = {
+    "mirror average": "accuracy_mirror",
+    "mirror and shifts": "accuracy_shifts",
+    "shifts alone": "accuracy_shifts",
+}
+
+
+
+def averages_of(*, mirror: bool) -> tuple[str, ...]:
+    """The averages that there are of a data set: where mirroring would change the class, shifts alone."""
+    return ("mirror", "mirror and shifts") if mirror else ("shifts",)
+
+
+
+def figure_names(*, mirror: bool) -> tuple[str, ...]:
+    """What a threshold may call them."""
+    return tuple(FIGURES[WORDS[name]] for name in averages_of(mirror=mirror))
+
+
+
+def read_averages(metrics: Mapping[str, object], total: int) -> tuple[Average, ...]:
+    """What a run's metrics say of `total` test images; counts that are missing or cannot be are left out."""
+    rows, found = metrics.get("averages"), []
+    for name, views in VIEWS.items():
+        row = rows.get(name) if isinstance(rows, Mapping) else None
+        correct = row.get("correct") if isinstance(row, Mapping) else None
+        if isinstance(correct, int) and 0 <= correct <= total:
+            found.append(Average(WORDS[name], wilson(correct, total), correct, views))
+    return tuple(found)
+
+
+BINS = 15  # of equal width, as published figures have it
+
+
+
+def calibration_bins(probabilities: Floats, labels: Integers, bins: int = BINS) -> tuple[CalibrationBin, ...]:
+    """Images by their highest probability, in `bins` ranges of equal width over 0..1; empty ones are left out.
+
+    Args:
+        probabilities: (N, K), rows sum to 1.
+        labels: (N,) true classes.
+
+    Source: Guo et al. 2017, arXiv:1706.04599, section 2; a range has its upper end.
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    found = []
+    for each in range(bins):
+        inside = place == each
+        if total := int(inside.sum()):
+            correct = int(right[inside].sum())
+            interval = wilson(correct, total)
+            mean = float(confidence[inside].mean())
+            found.append(CalibrationBin(total, correct, mean, interval.low, interval.high))
+    return tuple(found)
+
+
+
+def calibration_error(bins: tuple[CalibrationBin, ...]) -> float | None:
+    """Expected calibration error: mean |share right - confidence| over images; None without any.
+
+    Source: Guo et al. 2017, arXiv:1706.04599, equation 3.
+    """
+    total = sum(each.total for each in bins)
+    return sum(abs(each.correct - each.total * each.confidence) for each in bins) / total if total else None
+
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities (N, K) of logits (N, K)."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return shares

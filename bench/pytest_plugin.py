@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from bench.verifying.trying import Trial
+    from bench.verifying.trial import Trial
 
 Conformance = Callable[..., None]
 
@@ -26,7 +26,7 @@ def conformance() -> Conformance:
     trials: dict[tuple[str, tuple[str, ...]], Trial] = {}
 
     def conforms(explainer: str, check: str | None = None, *, layer: str | Sequence[str] = ()) -> None:
-        from bench.steps.verifying import small_trial
+        from bench.commands.verify import small_trial
         from bench.verifying.conformance import CHECKS, outcome_of
 
         layers = (layer,) if isinstance(layer, str) else tuple(layer)

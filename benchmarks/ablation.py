@@ -20,15 +20,15 @@ import torch
 from tables import points, table, write_between
 
 from bench.contracts import Dataset, ModelSpec, Silence
-from bench.data.sets import load_dataset
+from bench.data.datasets import load_dataset
 from bench.evaluation import predict
 from bench.machine import choose_device, describe_device, settled_precision, versions
 from bench.nets.weights import build_seeded
-from bench.recipes import Changes, Recipe, find_recipe
-from bench.registry import discover
-from bench.stats import paired_difference, wilson
+from bench.recipes.recipe import Changes, Recipe, find_recipe
+from bench.registry.registry import discover
+from bench.stats.intervals import paired_difference, wilson
 from bench.training.loop import TrainSettings, choose_images, train_model
-from bench.workplace import default_cache
+from bench.workspace import default_cache
 
 WHOLE = "the recipe"
 

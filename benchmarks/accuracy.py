@@ -11,9 +11,9 @@ from typing import Any
 
 from tables import points, table, write_between
 
-from bench.contracts import RunRecord
-from bench.stats import mcnemar, paired_difference, wilson
-from bench.store import PREDICTIONS, find_run, read_npz, read_record
+from bench.schema.run import RunRecord
+from bench.stats.intervals import mcnemar, paired_difference, wilson
+from bench.store.runs import PREDICTIONS, find_run, read_npz, read_record
 
 Row = list[str]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from bench.contracts import Augmentation, Silence
-from bench.data.augment import augment, fill_colour, normalise
-from bench.data.sets import load_dataset
+from bench.data.datasets import load_dataset
+from bench.data.transforms import augment, fill_colour, normalise
 from bench.machine import choose_device, describe_device
 
 

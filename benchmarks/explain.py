@@ -25,17 +25,17 @@ import torch
 from tables import table, write_between
 from torch import Tensor, nn
 
+from bench.clock import now
 from bench.contracts import RESNET_LAYERS, Dataset, ExplainerSpec, ModelSpec, Silence
-from bench.data.sets import load_dataset
-from bench.evaluation import prepare
+from bench.data.datasets import load_dataset
+from bench.data.transforms import prepare
 from bench.machine import choose_device, describe_device, versions
-from bench.meter import now
 from bench.nets.trained import open_run
 from bench.nets.weights import build_seeded
 from bench.postprocess import postprocess
-from bench.registry import discover
-from bench.store import find_run
-from bench.workplace import default_cache
+from bench.registry.registry import discover
+from bench.store.runs import find_run
+from bench.workspace import default_cache
 
 if TYPE_CHECKING:
     from bench.contracts import Floats

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 from tables import table, write_between
 
-from bench.scoring.words import WORD_HEADS, head_words, sheets
-from bench.steps.faithruns import FAITHFUL_EXPLAINERS, faithfulness
-from bench.store import find_run, read_record
-from bench.workplace import Workplace
+from bench.commands.faithfulness import FAITHFUL_EXPLAINERS, faithfulness
+from bench.scoring.tables import WORD_HEADS, head_words, sheets
+from bench.store.runs import find_run, read_record
+from bench.workspace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.contracts import RunRecord
-    from bench.values.scores import FaithfulnessScores
+    from bench.schema.run import RunRecord
+    from bench.schema.scores import FaithfulnessScores
 
 
 EVERY = 30.0  # seconds between two lines

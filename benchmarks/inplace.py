@@ -19,13 +19,13 @@ from tables import table, write_between
 from torch import Tensor, nn
 
 from bench.machine import choose_device, describe_device, reuse_memory, versions
-from bench.rates import by_round, interval_words, median, median_interval, number_words, ratio_interval, verdict
+from bench.schema.timing import Sample
+from bench.stats.rates import by_round, interval_words, median, median_interval, number_words, ratio_interval, verdict
 from bench.timing.arms import batch_of
-from bench.timing.interleaving import play, taker, warm_up
-from bench.timing.lineup import find_subjects
-from bench.timing.surroundings import others_share, ticks
-from bench.values.timed import Sample
-from bench.workplace import Workplace
+from bench.timing.environment import others_share, ticks
+from bench.timing.rounds import play, taker, warm_up
+from bench.timing.suite import find_subjects
+from bench.workspace import Workplace
 
 MODELS = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18")
 OWN = MODELS[0]

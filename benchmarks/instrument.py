@@ -22,12 +22,12 @@ from tables import table, write_between
 from torch import Tensor
 
 from bench.machine import choose_device, describe_device, versions
-from bench.rates import by_round, median_interval, spread
-from bench.timing.interleaving import play, taker, warm_up
+from bench.schema.timing import Sample
+from bench.stats.rates import by_round, median_interval, spread
+from bench.timing.environment import others_share, ticks
 from bench.timing.results import ratio_to
-from bench.timing.surroundings import others_share, ticks
-from bench.timing.workshop import ROUNDS
-from bench.values.timed import Sample
+from bench.timing.rounds import play, taker, warm_up
+from bench.timing.runner import ROUNDS
 
 UNITS = 200  # equal pieces of work in the faster arm
 ARMS = ("one", "other")

@@ -20,7 +20,7 @@ from tables import table
 
 from bench.machine import cpu_name
 from bench.reports.render import render_files
-from bench.values.views import Page
+from bench.schema.page import Page
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 

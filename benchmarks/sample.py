@@ -11,11 +11,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from bench.pages.comparing import comparison_page, wrong_in_any
-from bench.pages.reading import read_run
+from bench.pages.build import comparison_page, wrong_in_any
+from bench.store.run_data import read_run
 from bench.reports.render import render_page
-from bench.store import find_run
-from bench.values.views import Page
+from bench.schema.page import Page
+from bench.store.runs import find_run
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

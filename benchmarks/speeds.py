@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tables import table, write_between
 
-from bench.rates import interval_words, number_words
-from bench.timing.files import read_timing
-from bench.timing.words import ratio_words
-from bench.values.timed import ArmTiming, Timing
+from bench.pages.speed_sentences import ratio_words
+from bench.schema.timing import ArmTiming, Timing
+from bench.stats.rates import interval_words, number_words
+from bench.store.timings import read_timing
 
 HEADS = ["what", "images/s", "interval", "p10 to p90", "spread", "against the first", "batch 1, ms", "peak, MB",
          "GFLOP an image", "of the matrix product", "of the copy"]  # fmt: skip

@@ -25,17 +25,17 @@ import torch
 from tables import table, write_between
 from torch import Tensor, nn
 
+from bench.clock import synchronise
 from bench.contracts import Dataset, ModelSpec, Silence
-from bench.data.sets import load_dataset
+from bench.data.datasets import load_dataset
 from bench.machine import choose_device, describe_device, product_rate, settled_precision, versions
-from bench.meter import synchronise
 from bench.nets.summary import summarise
 from bench.nets.weights import build_seeded
-from bench.recipes import Recipe, find_recipe
-from bench.registry import discover
-from bench.training.keeping import FileKeeper
+from bench.recipes.recipe import Recipe, find_recipe
+from bench.registry.registry import discover
+from bench.training.checkpoint import FileKeeper
 from bench.training.loop import TrainSettings, train_model
-from bench.workplace import default_cache
+from bench.workspace import default_cache
 
 PEER = "peer loop, fp32"
 BACKWARD_COST = 3  # forward, input gradients, weight gradients

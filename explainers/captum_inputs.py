@@ -2,7 +2,7 @@
 
 The baseline, where one is needed, is the data set's mean colour, which normalisation makes 0. Maps have the channels
 summed with their sign, but for `saliency`. Reused and in-place ReLUs, which make Captum's hooks fail or lie, are run
-on a private copy where each call has its own module (explainers/copying.py).
+on a private copy where each call has its own module (explainers/private_copy.py).
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from bench.values.evidence import CalibrationBin
-from bench.values.views import EpochPoint, Estimate
+from bench.schema.page import EpochPoint, Estimate
+from bench.schema.page import CalibrationBin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

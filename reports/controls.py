@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from bench.values.views import GalleryItem, Page, run_labels
+from bench.schema.page import GalleryItem, Page, run_labels
 
 MOST_PAIRS = 20
 LEAST_DISAGREEMENT = 0.005  # below, explainers give the same order of cells

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bench.values.views import Estimate, Page, RunView
+from bench.schema.page import Estimate, Page, RunView
 
 from .words import count, one_line, percent
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from bench.values.evidence import Score, Speed
-from bench.values.verdicts import Verdict
-from bench.values.views import Agreement, CellView, Page
+from bench.schema.page import Agreement, CellView, Page
+from bench.schema.verdicts import Verdict
+from bench.schema.page import Score, Speed
 
 MANY = 40  # agreements: more of them stand in a table of their own
 TONES = {"same": "good", "same up to rounding": "good", "other recipe": "warn", "wrong": "bad", "failed": "bad"}

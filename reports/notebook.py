@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from bench.values.views import Page, run_labels
+from bench.schema.page import Page, run_labels
 
 from .contact import contact_strips
 from .render import template

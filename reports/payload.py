@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from PIL import Image
+from io import BytesIO
+
 import json
 import math
 from base64 import b64encode
@@ -12,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from bench.contracts import STATUSES
-from bench.values.views import CellView, GalleryItem, MapView, Page, Prediction, run_labels
+from bench.schema.run import STATUSES
+from bench.schema.page import CellView, GalleryItem, MapView, Page, Prediction, run_labels
 
 from .sprites import COLUMNS, EDGE, sprite_sheet
 
@@ -179,3 +182,33 @@ def _words(values: Iterable[int]) -> str:
 
 def _base64(data: bytes) -> str:
     return b64encode(data).decode("ascii")
+
+
+EDGE = 32  # pixels a side of one picture
+
+COLUMNS = 32  # pictures a row
+
+
+
+def sprite_sheet(pictures: Sequence[bytes]) -> bytes:
+    """One lossless WebP image of all pictures, COLUMNS a row, each EDGE x EDGE.
+
+    Args:
+        pictures: 1 to 16,000 times EDGE * EDGE * 3 bytes, RGB, row by row.
+
+    Raises:
+        ValueError: a picture has another number of bytes.
+    """
+    sheet = Image.new("RGB", (EDGE * min(COLUMNS, len(pictures)), EDGE * -(-len(pictures) // COLUMNS)))
+    for position, pixels in enumerate(pictures):
+        row, column = divmod(position, COLUMNS)
+        sheet.paste(Image.frombytes("RGB", (EDGE, EDGE), pixels), (EDGE * column, EDGE * row))
+    return webp(sheet, lossless=True)
+
+
+
+def webp(image: Image.Image, *, lossless: bool) -> bytes:
+    """An image as a WebP file; the same image gives the same bytes."""
+    file = BytesIO()
+    image.save(file, "WEBP", lossless=lossless, quality=60 if lossless else 82, method=4)
+    return file.getvalue()

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from bench.postprocess import postprocess
-from bench.values.pictureviews import PictureMap, PicturesPage, PictureView
+from bench.schema.pictures import PictureMap, PicturesPage, PictureView
 
 from .render import _environment, _read
 

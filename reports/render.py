@@ -16,9 +16,9 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from bench.values.pictureviews import PicturesPage
-from bench.values.verdicts import why
-from bench.values.views import Page
+from bench.schema.page import Page
+from bench.schema.pictures import PicturesPage
+from bench.schema.verdicts import why
 
 from . import charts, views, words
 from .contact import Strip, contact_strips

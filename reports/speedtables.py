@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.rates import interval_words, number_words
-from bench.values.evidence import Speed, Speeds
-from bench.values.timed import ArmTiming
-from bench.values.views import Page, run_labels
+from bench.schema.page import Page, run_labels
+from bench.schema.timing import ArmTiming
+from bench.stats.rates import interval_words, number_words
+from bench.schema.page import Speed, Speeds
 
 from .charts import Chart
 from .strips import ratios_chart, rounds_chart

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from bench.reports.render import render_files
-from bench.values.views import Page as Values
+from bench.schema.page import Page as Values
 
 if os.environ.get("CI"):  # there nothing is skipped: without a browser these tests fail
     import playwright.sync_api as playwright_api

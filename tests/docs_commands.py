@@ -11,8 +11,8 @@ from typing import Any
 
 import typer
 
-from bench.registry import discover, is_file_name
-from bench.training.recipefiles import is_recipe_file, recipe_of
+from bench.recipes.files import is_recipe_file, recipe_of
+from bench.registry.registry import discover, is_file_name
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))

@@ -19,11 +19,12 @@ from typing import Any
 
 import torch
 
-import bench.explaining.loop
-import bench.pages.rendering  # noqa: F401 (imported before the forks, so that a child starts at once)
-from bench import api, store
-from bench.training import keeping
-from bench.workplace import Workplace
+import bench.explaining.runner
+import bench.pages.write  # noqa: F401 (imported before the forks, so that a child starts at once)
+from bench import api
+from bench.store import runs as store
+from bench.training import checkpoint as keeping
+from bench.workspace import Workplace
 
 SLOW = 0.02  # seconds that a write takes, planted, so that many kills fall inside one
 

@@ -8,9 +8,7 @@ from functools import cache
 import numpy as np
 from timing_factory import make_speeds
 
-from bench.values.evidence import CalibrationBin, Difference, Judged, Rates
-from bench.values.verdicts import VERDICTS, Step, Verdict
-from bench.values.views import (
+from bench.schema.page import (
     Agreement,
     Average,
     Badge,
@@ -26,6 +24,8 @@ from bench.values.views import (
     Prediction,
     RunView,
 )
+from bench.schema.verdicts import VERDICTS, Step, Verdict
+from bench.schema.page import CalibrationBin, Difference, Judged, Rates
 
 DIGITS = tuple(str(digit) for digit in range(10))
 HOSTILE = (

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.contracts import STATUSES, Cell, RunRecord
-from bench.explaining.cells import Samples, cell_path, write_cell, write_samples
-from bench.store import CHECKPOINT, LOG, PREDICTIONS, append_line, write_npz, write_record
-from bench.values.views import EpochPoint
+from bench.schema.run import STATUSES, Cell, RunRecord
+from bench.schema.page import EpochPoint
+from bench.store.cells import Samples, cell_path, write_cell, write_samples
+from bench.store.runs import CHECKPOINT, LOG, PREDICTIONS, append_line, write_npz, write_record
 
 CLASSES = ("cat", "dog", "<script>alert(1)<")
 CHECKPOINT_SHA = "c" * 64

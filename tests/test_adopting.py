@@ -15,9 +15,9 @@ from tiny import QUICK, TINY_FILE, TinyNet, tiny_data, write_images
 from bench.cli import adopting
 from bench.contracts import Silence
 from bench.evaluation import predict, score
-from bench.nets.fitting import at_chance, better_fit
-from bench.nets.trained import read_predictions
-from bench.store import read_checkpoint, read_record
+from bench.nets.import_doubts import at_chance, better_fit
+from bench.store.predictions import read_predictions
+from bench.store.runs import read_checkpoint, read_record
 from bench.training.loop import TrainSettings, train_model
 
 assert adopting
@@ -124,7 +124,7 @@ def test_another_order_of_the_classes_is_found(trained: TinyNet) -> None:
 
 def test_other_statistics_are_found_by_name(trained: TinyNet) -> None:
     """The same net, its first layer turned so that it wants pixels in 0..255."""
-    from bench.nets.fitting import COMMON
+    from bench.nets.import_doubts import COMMON
 
     mean, std = COMMON["none, pixels in 0..255"]
     net = TinyNet(4)

@@ -14,8 +14,9 @@ from test_cli import call
 from tiny import TINY_FILE, TinyNet, tiny_data, write_images
 
 from bench.errors import DataError
-from bench.pages.aligning import aligned, check_comparable, not_shared
-from bench.pages.reading import read_run, softmax
+from bench.pages.class_alignment import aligned, check_comparable, not_shared
+from bench.pages.run_views import softmax
+from bench.store.run_data import read_run
 
 LABELS = [0, 1, 2, 0]
 NETS = Path(__file__).with_name("foreign_nets.py")
@@ -64,7 +65,7 @@ def test_runs_with_the_same_classes_come_back_as_they_are(pair: list) -> None:
 def test_a_class_that_only_one_model_knows_is_never_the_others_answer(tmp_path: Path, pair: list) -> None:
     from run_factory import make_logits
 
-    from bench.store import PREDICTIONS, write_npz
+    from bench.store.runs import PREDICTIONS, write_npz
 
     folder = make_run(tmp_path, "wide", labels=LABELS, predicted=[1, 1, 2, 0], data=data_of((*CLASSES, "owl")))
     logits = np.concatenate([make_logits([1, 1, 2, 0]), [[9], [0], [0], [0]]], axis=1).astype(np.float32)

@@ -15,7 +15,7 @@ from bench.errors import ContractError, UsageError
 from bench.explaining.guard import in_eval_mode
 from bench.nets.weights import build_seeded
 from bench.postprocess import postprocess
-from bench.registry import discover
+from bench.registry.registry import discover
 from bench.timing.arms import Request, Subject, batch_of, copy_arm, explain_work, make_arm, product_arm, train_work
 
 CPU = torch.device("cpu")

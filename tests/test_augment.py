@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.contracts import Augmentation
-from bench.data.augment import augment, denormalise, fill_colour, normalise
+from bench.data.transforms import augment, denormalise, fill_colour, normalise
 from bench.errors import UsageError
 
 MEAN, STD = (0.49140, 0.48216, 0.44653), (0.24703, 0.24349, 0.26159)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from bench.contracts import Silence
 from bench.evaluation import predict
-from bench.nets import averaging
-from bench.nets.averaging import FIGURES, VIEWS, WORDS, average_logits, averages_of, figure_names, read_averages, view
+from bench.nets import tta as averaging
+from bench.nets.tta import average_logits, view
+from bench.evaluation import FIGURES, VIEWS, WORDS, averages_of, figure_names, read_averages
 from bench.nets.weights import build_seeded
-from bench.stats import wilson
+from bench.stats.intervals import wilson
 
 CPU = torch.device("cpu")
 STATISTICS = ((0.25, 0.3, 0.35), (0.2, 0.25, 0.3))

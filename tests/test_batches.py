@@ -11,9 +11,9 @@ from tiny import BUSY, QUICK
 from torch import Tensor
 
 from bench.contracts import Augmentation
-from bench.data.augment import Turns, normalise
-from bench.recipes import Recipe
-from bench.training.batches import Batches
+from bench.data.transforms import Turns, normalise
+from bench.recipes.recipe import Recipe
+from bench.training.loader import Batches
 
 STATISTICS = ((0.25, 0.3, 0.35), (0.2, 0.25, 0.3))
 TURNING = replace(QUICK, augmentation=Augmentation(0, flip=True, cutout=0, alternate=True))

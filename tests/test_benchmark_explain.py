@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.nets.weights import build_seeded
-from bench.registry import discover
+from bench.registry.registry import discover
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))

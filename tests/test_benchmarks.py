@@ -15,10 +15,10 @@ from tiny import TINY, tiny_data
 
 from bench.contracts import Dataset, ModelSpec
 from bench.nets.weights import build_seeded
-from bench.recipes import RECIPES, Recipe
-from bench.registry import discover
-from bench.timing import interleaving
-from bench.timing.counting import counted
+from bench.recipes.recipe import RECIPES, Recipe
+from bench.registry.registry import discover
+from bench.timing import rounds as interleaving
+from bench.timing.flops import counted
 from bench.training.loop import TrainSettings, choose_images
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"

@@ -15,13 +15,13 @@ from test_cli import call
 from tiny import TinyNet, tiny_data, write_images
 
 from bench.contracts import ExplainerSpec
-from bench.data.ownpictures import read_picture
-from bench.evaluation import prepare
+from bench.data.pictures import read_picture
+from bench.data.transforms import prepare
 from bench.explaining.guard import guarded
 from bench.nets.trained import open_run
-from bench.registry import discover
-from bench.store import read_npz
-from bench.workplace import Workplace
+from bench.registry.registry import discover
+from bench.store.runs import read_npz
+from bench.workspace import Workplace
 
 NETS = Path(__file__).with_name("foreign_nets.py")
 

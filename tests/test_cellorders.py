@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.explaining.cellorders import (
+from bench.scoring.patches import (
     as_masks,
     bits,
     cell_grid,

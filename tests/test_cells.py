@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_factory import make_cell, make_samples
 
-from bench.contracts import Cell
+from bench.schema.run import Cell
 from bench.errors import StoreError
-from bench.explaining.cells import (
+from bench.store.cells import (
     ROW_FIELDS,
     cell_path,
     merge_cells,
@@ -27,7 +27,7 @@ from bench.explaining.cells import (
     write_cell,
     write_samples,
 )
-from bench.store import SAMPLES, read_npz, write_npz
+from bench.store.runs import SAMPLES, read_npz, write_npz
 
 Rows = list[tuple[int, int]]
 ROWS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), unique=True, max_size=12)

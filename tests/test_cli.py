@@ -19,7 +19,7 @@ from bench.cli import adopting, looking, training, working
 from bench.cli.main import app
 from bench.cli.options import parse_ids, parse_limit
 from bench.errors import UsageError
-from bench.store import read_record
+from bench.store.runs import read_record
 
 assert adopting
 assert looking
@@ -171,10 +171,10 @@ def test_all_explainers_and_the_newest_run_of_a_model_can_be_asked_for(copy: Pat
 def test_on_a_cpu_a_long_explanation_is_cut_unless_a_limit_was_given(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import bench.steps.explanations
+    import bench.commands.explain
 
-    monkeypatch.setattr(bench.steps.explanations, "LONG", 0)
-    monkeypatch.setattr(bench.steps.explanations, "LONG_LIMIT", 2)
+    monkeypatch.setattr(bench.commands.explain, "LONG", 0)
+    monkeypatch.setattr(bench.commands.explain, "LONG_LIMIT", 2)
     words = ("explain", "--which", "all", "--explainer", "captum", "--layer", "layer4", "--json")
     cut = call(*words, runs=copy)
     assert json.loads(cut.stdout)["runs"][0]["images"] == 2
@@ -373,7 +373,7 @@ def test_everything_listed_is_listed_in_json_too(runs: Path, what: str) -> None:
 def test_recipes_are_listed_with_schedule_ingredients_source_and_what_was_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from bench import recipes
+    from bench.recipes import recipe as recipes
 
     one = replace(
         recipes.RECIPES["fast20"], name="mine", epochs=7, batch_size=64, lr=0.4, lr_start=0.5, lr_end=0.07, warm_up=0.2,

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from run_factory import make_cell, make_record, make_run, make_samples
 
 from bench.errors import DataError, UsageError
-from bench.explaining.choosing import fixed_order
-from bench.pages.aligning import check_comparable
-from bench.pages.comparing import (
+from bench.store.predictions import fixed_order
+from bench.pages.build import (
     comparison_page,
     labels_of,
     only_wrong,
@@ -25,8 +24,9 @@ from bench.pages.comparing import (
     same_settings,
     wrong_in_any,
 )
-from bench.pages.reading import RunData, read_run
-from bench.stats import mcnemar, paired_difference
+from bench.pages.class_alignment import check_comparable
+from bench.store.run_data import RunData, read_run
+from bench.stats.intervals import mcnemar, paired_difference
 
 LABELS = (0, 0, 1, 1, 2, 2)
 GUESSES = st.lists(st.tuples(*[st.integers(0, 2)] * 4), min_size=1, max_size=30)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.contracts import Silence
 from bench.errors import UsageError
 from bench.nets.weights import build_seeded
-from bench.training.compiling import compiled
+from bench.training.loop import compiled
 from bench.training.loop import Speed, TrainSettings, train_model
 
 CPU = torch.device("cpu")

@@ -10,16 +10,16 @@ from planted import PLANTED, aliasing, each, hirescam, honest, min_max, spec_of
 from reference_cam import gradcam_by_hand
 from torch import Tensor, nn
 
+from bench.commands.verify import small_stage, targets_of
 from bench.contracts import ExplainerSpec
 from bench.errors import UsageError
-from bench.explaining.watching import watch
-from bench.memory import growth, held_bytes
-from bench.nets.smallnet import small_images, small_net
-from bench.registry import discover
-from bench.steps.verifying import small_stage, targets_of
+from bench.explaining.side_effects import watch
+from bench.registry.registry import discover
 from bench.verifying.conformance import CHECKS, outcome_of, outcomes_of
-from bench.verifying.mapchecks import scaling_of
-from bench.verifying.trying import Trial, gap, slow_gradcam
+from bench.verifying.map_checks import scaling_of
+from bench.verifying.process_memory import growth, held_bytes
+from bench.verifying.toy_net import small_images, small_net
+from bench.verifying.trial import Trial, gap, slow_gradcam
 
 explainers = discover("explainer", ExplainerSpec)
 CASES = [(check, *case) for check, cases in PLANTED.items() for case in cases]

@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.contracts import ModelSpec
 from bench.nets.weights import build_seeded
-from bench.registry import discover
-from bench.timing.counting import counted, floor_flops
+from bench.registry.registry import discover
+from bench.timing.flops import counted, floor_flops
 
 GMAC = 2e9
 

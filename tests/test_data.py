@@ -23,10 +23,10 @@ from torchvision.datasets import CIFAR10
 
 import bench.data.cache
 import bench.data.cifar10
+import bench.data.datasets
 import bench.data.images
-import bench.data.sets
 from bench.contracts import Dataset, Silence
-from bench.data.sets import BUILTIN, limit_balanced, load_dataset, split_validation
+from bench.data.datasets import BUILTIN, limit_balanced, load_dataset, split_validation
 from bench.errors import DataError, UsageError
 
 
@@ -137,7 +137,7 @@ def test_the_name_is_a_slug_of_the_file(tmp_path: Path, cache: Path, file: str, 
 
 def test_every_builtin_has_its_line_and_listing_them_needs_no_torch() -> None:
     assert set(BUILTIN) == {"cifar10", "digits"}
-    code = "import sys, bench.data.sets; sys.exit(bool({'torch', 'numpy', 'sklearn', 'PIL'} & set(sys.modules)))"
+    code = "import sys, bench.data.datasets; sys.exit(bool({'torch', 'numpy', 'sklearn', 'PIL'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -200,7 +200,7 @@ def test_pictures_of_one_colour_are_refused(tmp_path: Path, cache: Path) -> None
 
 
 def test_fewer_images_than_classes_are_refused() -> None:
-    from bench.data.sets import _check
+    from bench.data.datasets import _check
 
     part = bench.data.images.Part(np.zeros((2, 3, 32, 32), np.uint8), np.array([0, 1]), ("a", "b"))
     with pytest.raises(DataError, match="2 images in train for 3 classes"):
@@ -597,7 +597,7 @@ FIRST_READING = """
 import sys
 from pathlib import Path
 from bench.contracts import Silence
-from bench.data.sets import load_dataset
+from bench.data.datasets import load_dataset
 
 load_dataset(sys.argv[1], cache=Path(sys.argv[2]), progress=Silence())
 memory = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
@@ -654,6 +654,6 @@ def test_the_cache_decodes_and_hashes_nothing(real: Real, monkeypatch: pytest.Mo
     def planted(*rest: object, **named: object) -> None:
         raise AssertionError("the cache was not used")
 
-    monkeypatch.setattr(bench.data.sets, "_measured", planted)
-    monkeypatch.setattr(bench.data.sets, "_digest", planted)
+    monkeypatch.setattr(bench.data.datasets, "_measured", planted)
+    monkeypatch.setattr(bench.data.datasets, "_digest", planted)
     assert load(real.path, real.cache).digest == real.dataset.digest

@@ -9,18 +9,18 @@ import pytest
 from tiny import QUICK, TINY_FILE
 
 import bench.api
-import bench.steps.demonstration
-import bench.steps.trainings
-from bench.store import read_record
-from bench.workplace import Workplace
+import bench.commands.demo
+import bench.commands.train
+from bench.store.runs import read_record
+from bench.workspace import Workplace
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo with small nets and a short recipe; what it does with them is the same."""
-    monkeypatch.setattr(bench.steps.demonstration, "MODELS", (TINY_FILE,))
-    monkeypatch.setattr(bench.steps.demonstration, "name_of", lambda model: "demo-tiny")
-    monkeypatch.setattr(bench.steps.trainings, "recipe_of", lambda name: replace(QUICK, epochs=1))
+    monkeypatch.setattr(bench.commands.demo, "MODELS", (TINY_FILE,))
+    monkeypatch.setattr(bench.commands.demo, "name_of", lambda model: "demo-tiny")
+    monkeypatch.setattr(bench.commands.train, "recipe_of", lambda name: replace(QUICK, epochs=1))
 
 
 @pytest.mark.usefixtures("small")

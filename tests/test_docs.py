@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.explaining.guard import guarded
-from bench.registry import NAME, discover
+from bench.registry.registry import NAME, discover
 
 LINES = sorted(
     {(path.name, line.text, line.in_fence) for path in DOCS for line in bench_lines(path.read_text(encoding="utf-8"))}

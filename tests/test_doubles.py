@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 from bench.errors import ContractError
-from bench.explaining import doubles
-from bench.explaining.doubles import double_copy, home_of_float64, in_float64
-from bench.explaining.watching import watch
+from bench.explaining import float64 as doubles
+from bench.explaining.float64 import double_copy, home_of_float64, in_float64
+from bench.explaining.side_effects import watch
 from bench.nets.weights import build_seeded
-from bench.registry import discover
+from bench.registry.registry import discover
 
 TARGETS = torch.tensor([[0, 1], [2, 3]])
 

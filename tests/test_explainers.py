@@ -18,7 +18,7 @@ from bench.contracts import Explainer, ExplainerSpec, ModelSpec
 from bench.errors import ContractError, UsageError
 from bench.explaining.guard import guarded
 from bench.nets.weights import build_seeded
-from bench.registry import discover
+from bench.registry.registry import discover
 
 explainers = discover("explainer", ExplainerSpec)
 models = discover("model", ModelSpec)

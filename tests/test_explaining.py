@@ -14,17 +14,27 @@ from torch import Tensor, nn
 
 from bench.contracts import Dataset, ExplainerSpec, Silence
 from bench.errors import ContractError, StoreError, UsageError
-from bench.explaining.cells import cell_path, read_cell, read_samples
-from bench.explaining.choosing import Wanted, check_layers, fixed_order
-from bench.explaining.loop import explain_run
-from bench.explaining.planning import plan
-from bench.nets.trained import Trained, open_run, read_predictions
+from bench.explaining.plan import Wanted, check_layers
+from bench.store.predictions import fixed_order
+from bench.explaining.plan import plan
+from bench.explaining.runner import explain_run
+from bench.nets.trained import Trained, open_run
+from bench.store.predictions import read_predictions
 from bench.nets.weights import build_seeded
-from bench.registry import discover
-from bench.store import CHECKPOINT, PREDICTIONS, read_checkpoint, read_npz, read_record, write_checkpoint, write_npz
+from bench.registry.registry import discover
+from bench.store.cells import cell_path, read_cell, read_samples
+from bench.store.runs import (
+    CHECKPOINT,
+    PREDICTIONS,
+    read_checkpoint,
+    read_npz,
+    read_record,
+    write_checkpoint,
+    write_npz,
+)
 from bench.training.loop import TrainSettings
-from bench.training.runlife import Job, begin, complete, recorded
-from bench.workplace import Workplace
+from bench.training.run import Job, begin, complete, recorded
+from bench.workspace import Workplace
 
 CPU = torch.device("cpu")
 CALLS: list[tuple[tuple[str, ...], int]] = []

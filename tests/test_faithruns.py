@@ -16,24 +16,25 @@ from tiny import QUICK, TINY, TINY_FILE, tiny_data, write_images
 from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
-import bench.scoring.asking
+import bench.scoring.occluded_answers
 from bench.cli.main import app
+from bench.commands.faithfulness import faithfulness
+from bench.store.verdicts import scores_path
 from bench.contracts import ExplainerSpec, Silence
-from bench.data.sets import load_dataset
+from bench.data.datasets import load_dataset
 from bench.errors import ContractError, UsageError
-from bench.explaining.cells import cell_path, read_cell
-from bench.explaining.choosing import choose_ids
-from bench.nets.trained import read_predictions
+from bench.store.predictions import choose_ids
+from bench.store.predictions import read_predictions
 from bench.nets.weights import build_seeded
+from bench.schema.scores import ExplainerScores, FaithfulnessScores
 from bench.scoring.answers import answers_path
-from bench.scoring.baselines import centre_map
-from bench.scoring.occluding import batch_size
-from bench.steps.faithruns import faithfulness, scores_path
-from bench.store import PREDICTIONS, read_npz, write_npz
+from bench.scoring.occluded_answers import centre_map
+from bench.scoring.occlusion import batch_size
+from bench.store.cells import cell_path, read_cell
+from bench.store.runs import PREDICTIONS, read_npz, write_npz
 from bench.training.loop import TrainSettings
-from bench.training.runlife import Job, begin, complete
-from bench.values.scores import ExplainerScores, FaithfulnessScores
-from bench.workplace import Workplace
+from bench.training.run import Job, begin, complete
+from bench.workspace import Workplace
 
 CPU = torch.device("cpu")
 IMAGES = 10
@@ -220,7 +221,7 @@ def test_more_images_keep_what_fewer_had(place: Workplace, before: tuple[Path, F
 
 
 def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = bench.scoring.asking.answers_to
+    asked = bench.scoring.occluded_answers.answers_to
 
     def stops(*values: object, **options: object) -> Iterator[np.ndarray]:
         if options["grid"] == (2, 2):  # the check that the model is the right one
@@ -229,7 +230,7 @@ def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workplace, monkeypa
         yield next(asked(*values, **options))  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench.scoring.asking, "answers_to", stops)
+    monkeypatch.setattr(bench.scoring.occluded_answers, "answers_to", stops)
     with pytest.raises(KeyboardInterrupt):
         scored(fresh, "DOUBLE")
     kept = stored(fresh)

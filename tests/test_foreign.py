@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
 from bench.errors import MissingError, StoreError, UsageError
-from bench.nets.foreign import best_match, checked_match, convert_pickle, read_foreign
-from bench.registry import Registry, discover
+from bench.nets.foreign_weights import best_match, checked_match, convert_pickle, read_foreign
+from bench.registry.registry import Registry, discover
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from docs_commands import Line, parse
 from page_factory import make_page, quantise
 
 from bench.postprocess import postprocess
-from bench.values.views import GalleryItem, Page
+from bench.schema.page import GalleryItem, Page
 
 pytestmark = MARKS
 

@@ -35,21 +35,24 @@ from bench import api
 from bench.cli import training, tuning, working
 from bench.cli.main import app
 from bench.contracts import Augmentation, Dataset, ExplainerSpec, ModelSpec, Silence
-from bench.data.augment import denormalise
-from bench.data.sets import load_dataset
+from bench.data.datasets import load_dataset
+from bench.data.transforms import denormalise
 from bench.errors import ContractError, StoreError
-from bench.evaluation import prepare
-from bench.explaining.cells import cell_path, read_cell
-from bench.explaining.choosing import Wanted, choose_ids
-from bench.explaining.loop import explain_run
-from bench.nets.trained import Trained, open_run, read_predictions
+from bench.data.transforms import prepare
+from bench.explaining.plan import Wanted
+from bench.store.predictions import choose_ids
+from bench.explaining.runner import explain_run
+from bench.nets.trained import Trained, open_run
+from bench.store.predictions import read_predictions
 from bench.nets.weights import build_seeded
-from bench.pages.comparing import run_page
-from bench.pages.reading import read_run
-from bench.pages.rendering import render
-from bench.recipes import ABOUT, RECIPES, Recipe
-from bench.registry import discover
-from bench.store import (
+from bench.pages.build import run_page
+from bench.store.run_data import read_run
+from bench.pages.write import render
+from bench.recipes.recipe import ABOUT, RECIPES, Recipe
+from bench.registry.registry import discover
+from bench.schema.page import EpochPoint, GalleryItem, MapView, Page
+from bench.store.cells import cell_path, read_cell
+from bench.store.runs import (
     CHECKPOINT,
     LOG,
     PREDICTIONS,
@@ -60,13 +63,12 @@ from bench.store import (
     write_npz,
     write_record,
 )
-from bench.training import lrfinding
-from bench.training.batches import Batches
+from bench.training import lr_finder as lrfinding
+from bench.training.init import without_effect
+from bench.training.loader import Batches
 from bench.training.loop import TrainSettings, train_model
-from bench.training.runlife import Job, begin, complete
-from bench.training.starting import without_effect
-from bench.values.views import EpochPoint, GalleryItem, MapView, Page
-from bench.workplace import Workplace
+from bench.training.run import Job, begin, complete
+from bench.workspace import Workplace
 
 assert training and tuning and working
 CPU = torch.device("cpu")

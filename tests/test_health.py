@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.explaining.guard import statuses
-from bench.scoring.health import amplification, health, tied_share
+from bench.scoring.layer_scores import amplification, health, tied_share
 
 
 def test_maps_that_say_nothing_are_counted_and_in_no_mean() -> None:

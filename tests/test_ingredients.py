@@ -11,23 +11,14 @@ from tiny import BUSY, QUICK, RESIDUAL, TINY, TinyNet, TinyResNet, images_of
 from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
-from bench.data.augment import normalise
+from bench.data.transforms import normalise
 from bench.errors import StoreError, UsageError
 from bench.nets.weights import build_seeded
-from bench.recipes import RECIPES, Recipe
-from bench.registry import discover
-from bench.training.ingredients import (
-    PATCH_IMAGES,
-    Lookahead,
-    initialise,
-    make_optimizer,
-    parameter_groups,
-    set_bn_momentum,
-    set_rate,
-    shrink,
-    whiten_stem,
-    zero_residuals,
-)
+from bench.recipes.recipe import RECIPES, Recipe
+from bench.registry.registry import discover
+from bench.training.optim import Lookahead, make_optimizer, parameter_groups, set_bn_momentum, set_rate
+from bench.training.init import PATCH_IMAGES, initialise, whiten_stem, zero_residuals
+from bench.data.transforms import shrink
 
 MODELS = discover("model", ModelSpec)
 STATISTICS = ((0.25, 0.3, 0.35), (0.2, 0.25, 0.3))

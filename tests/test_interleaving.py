@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from bench.rates import by_round, per_call
-from bench.timing.interleaving import agree, play, rounds_that_fit, turns, warm_up
-from bench.values.timed import Sample
+from bench.schema.timing import Sample
+from bench.stats.rates import by_round, per_call
+from bench.timing.rounds import agree, play, rounds_that_fit, turns, warm_up
 
 
 def test_a_round_goes_forwards_and_backwards_and_the_next_one_the_other_way() -> None:

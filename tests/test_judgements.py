@@ -15,12 +15,12 @@ from typer.testing import CliRunner, Result
 from bench.cli import judging, looking, training, working
 from bench.cli.judging import row_list, sentence, size
 from bench.cli.main import app
-from bench.explaining.cells import cell_path, read_cell, write_cell
-from bench.judging.files import read_judgement, verdicts_path, write_judgement
-from bench.pages.rendering import page_of
-from bench.store import read_record
-from bench.values.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
-from bench.workplace import Workplace
+from bench.pages.write import page_of
+from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
+from bench.store.cells import cell_path, read_cell, write_cell
+from bench.store.runs import read_record
+from bench.store.verdicts import read_judgement, verdicts_path, write_judgement
+from bench.workspace import Workplace
 
 assert judging
 assert looking

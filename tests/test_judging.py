@@ -24,9 +24,9 @@ from wrong_cams import (
 )
 
 from bench.contracts import ExplainerSpec, Silence
-from bench.judging.deciding import Case, Sample, is_float32, moved, verdicts
-from bench.registry import discover
-from bench.values.verdicts import CAUSES, VERDICTS, Verdict
+from bench.judging.verdicts import Case, Sample, is_float32, moved, verdicts
+from bench.registry.registry import discover
+from bench.schema.verdicts import CAUSES, VERDICTS, Verdict
 
 OVERWRITTEN = ("layer4.1.bn2", "layer4.1.bn1", "layer4.0.bn2", "layer3.1.bn2", "layer3.1.bn1", "bn1")
 RIGHT = ("layer4", "layer4.1", "layer4.1.conv1", "layer4.1.conv2", "layer4.0.downsample.1")

@@ -13,12 +13,12 @@ from test_cli import call
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import UsageError
-from bench.explaining.choosing import check_layers
+from bench.explaining.plan import check_layers
 from bench.explaining.guard import guarded
 from bench.nets.trained import Trained
 from bench.nets.weights import build_seeded
-from bench.registry import discover
-from bench.store import read_record
+from bench.registry.registry import discover
+from bench.store.runs import read_record
 
 
 @pytest.mark.parametrize(

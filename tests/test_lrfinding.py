@@ -20,7 +20,7 @@ from bench.contracts import Silence
 from bench.errors import UsageError
 from bench.nets.weights import build_seeded
 from bench.training.loop import TrainSettings
-from bench.training.lrfinding import RangeTest, find_rate, suggest
+from bench.training.lr_finder import RangeTest, find_rate, suggest
 
 assert tuning
 CPU = torch.device("cpu")
@@ -56,14 +56,14 @@ def test_a_recipe_that_initialises_is_tested_so_and_the_model_put_back(precision
 
 
 def test_the_model_is_put_back_after_a_failure_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    import bench.training.lrfinding
+    import bench.training.lr_finder
 
     def planted(*rest: object, **named: object) -> None:
         raise RuntimeError("planted")
 
     net = build_seeded(TINY, 4, 0)
     state = copy.deepcopy(net.state_dict())
-    monkeypatch.setattr(bench.training.lrfinding, "_climb", planted)
+    monkeypatch.setattr(bench.training.lr_finder, "_climb", planted)
     with pytest.raises(RuntimeError, match="planted"):
         search(net)
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from bench import meter as clock
-from bench.meter import Meter, block, now, synchronise
+from bench import clock
+from bench.clock import Meter, block, now, synchronise
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.nets.weights import build_seeded
-from bench.registry import discover
+from bench.registry.registry import discover
 
 explainers = discover("explainer", ExplainerSpec)
 models = discover("model", ModelSpec)

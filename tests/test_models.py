@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.contracts import ModelSpec
 from bench.errors import MissingError
 from bench.nets.weights import build_seeded, convert, load_weights
-from bench.registry import discover
+from bench.registry.registry import discover
 
 PARAMETERS = 11_173_962
 EDGES = {"layer1": 32, "layer2": 16, "layer3": 8, "layer4": 4}

@@ -12,10 +12,10 @@ from torch import nn
 from bench.cli.options import files_named
 from bench.contracts import ModelSpec
 from bench.errors import BenchError, ContractError, MissingError, UsageError
-from bench.plugins.grids import default_layers, grids_in, shapes_of, why_no_grid
-from bench.plugins.modelnames import parse_model, with_options
-from bench.plugins.openmodels import as_model
-from bench.registry import Registry, discover
+from bench.registry.layer_shapes import default_layers, grids_in, shapes_of, why_no_grid
+from bench.registry.libraries import as_model
+from bench.registry.model_names import parse_model, with_options
+from bench.registry.registry import Registry, discover
 
 FILE = str(Path(__file__).with_name("foreign_nets.py"))
 

@@ -11,7 +11,7 @@ from browsing import MARKS, Open, browser, opened, pixels_of
 from page_factory import HOSTILE, make_page, quantise
 
 from bench.postprocess import postprocess
-from bench.values.views import Page as Values
+from bench.schema.page import Page as Values
 
 pytestmark = MARKS
 

@@ -15,7 +15,7 @@ from test_pages_browser import browser, pytestmark
 
 from bench.postprocess import postprocess
 from bench.reports.pictures import OPACITY, SHOWN, render_pictures
-from bench.values.pictureviews import PictureMap, PicturesPage, PictureView
+from bench.schema.pictures import PictureMap, PicturesPage, PictureView
 
 assert browser
 assert pytestmark

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.judging.picturing import (
+from bench.judging.picture_steps import (
     KNOWN,
     OURS,
     RESIZES,

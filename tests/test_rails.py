@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from bench.contracts import Dataset, Silence
 from bench.errors import GuardRailError
 from bench.nets.weights import build_seeded
-from bench.recipes import Recipe
+from bench.recipes.recipe import Recipe
+from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss
 from bench.training.loop import TrainSettings, train_model
-from bench.training.rails import check_chance, check_first_loss, check_logits, check_loss
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.rates import (
+from bench.stats.rates import (
     Interval,
     decimals,
     grade,

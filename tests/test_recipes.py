@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from bench.contracts import Augmentation
 from bench.errors import UsageError
-from bench.recipes import RECIPES, Changes, Recipe, find_recipe
+from bench.recipes.recipe import RECIPES, Changes, Recipe, find_recipe
 
 COURSE = RECIPES["course"]
 

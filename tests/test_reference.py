@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import ExplainerSpec, ModelSpec
-from bench.explaining.doubles import in_float64
+from bench.explaining.float64 import in_float64
 from bench.nets.weights import build_seeded
-from bench.registry import discover
+from bench.registry.registry import discover
 
 LEAST = {"layer1": 958_100_000, "layer2": 823_900_000, "layer3": 689_600_000, "layer4": 555_500_000}  # multiplications
 FORWARD = 555_422_720

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 from bench.contracts import ExplainerSpec
 from bench.errors import BenchError, ContractError
 from bench.explaining.guard import guarded
-from bench.registry import discover
+from bench.registry.registry import discover
 
 explainers = discover("explainer", ExplainerSpec)
 NAMES = list(explainers)

@@ -11,7 +11,8 @@ import pytest
 
 from bench.contracts import ModelSpec
 from bench.errors import MissingError, UsageError
-from bench.registry import Registry, did_you_mean, discover, is_file_name, one_of, settled, short
+from bench.registry.registry import Registry, discover, is_file_name, settled, short
+from bench.errors import did_you_mean, one_of
 
 SPEC_FILE = """
 from bench.contracts import ModelSpec
@@ -60,7 +61,7 @@ def test_discovering_and_listing_import_no_backend_and_no_entry() -> None:
     code = (
         "import sys\n"
         "from bench.contracts import ExplainerSpec, ModelSpec\n"
-        "from bench.registry import discover\n"
+        "from bench.registry.registry import discover\n"
         "found = [discover('model', ModelSpec), discover('explainer', ExplainerSpec)]\n"
         "names = [(entry.name, entry.about, entry.owner) for one in found for entry in one.entries.values()]\n"
         "assert len(names) >= 5 and 'captum' in found[1], names\n"

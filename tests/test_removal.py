@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.explaining.cellorders import bits, every_cell
-from bench.scoring.occluding import answers_to, batch_size, covered
-from bench.scoring.removal import area, count_of, logit_drops, margin_drops, probabilities, turned
+from bench.scoring.deletion_insertion import area, count_of, logit_drops, margin_drops, probabilities, turned
+from bench.scoring.occlusion import answers_to, batch_size, covered
+from bench.scoring.patches import bits, every_cell
 
 
 class CellNet(nn.Module):

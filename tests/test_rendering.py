@@ -14,16 +14,16 @@ from run_factory import make_cell, make_run, make_samples
 
 from bench.contracts import Silence
 from bench.errors import UsageError
-from bench.nets.trained import read_predictions
-from bench.pages.calibration import calibration_bins, calibration_error
-from bench.pages.passing import timings_of
+from bench.store.predictions import read_predictions
+from bench.evaluation import calibration_bins, calibration_error
+from bench.store.timings import timings_of
 from bench.pages.provenance import differences
-from bench.pages.reading import softmax
-from bench.pages.rendering import page_of, report, write_page
+from bench.pages.run_views import softmax
+from bench.pages.write import page_of, report, write_page
 from bench.reports import render
-from bench.store import read_record
-from bench.values.views import Page
-from bench.workplace import Workplace
+from bench.schema.page import Page
+from bench.store.runs import read_record
+from bench.workspace import Workplace
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
 

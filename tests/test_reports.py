@@ -15,15 +15,17 @@ import pytest
 from page_factory import HOSTILE, estimate, make_page, quantise
 from PIL import Image
 
-from bench.reports import charts, views, words
+from bench.reports import charts
+from bench.reports import derived as views
+from bench.reports import filters as words
 from bench.reports.markdown import run_markdown
 from bench.reports.notebook import notebook_html
 from bench.reports.payload import shard_json, shards_of
 from bench.reports.render import page_json, render_page, script
-from bench.reports.sprites import COLUMNS, sprite_sheet
-from bench.values.evidence import Judged, Score
-from bench.values.verdicts import Verdict, why
-from bench.values.views import EpochPoint, Finding
+from bench.reports.payload import COLUMNS, sprite_sheet
+from bench.schema.page import EpochPoint, Finding
+from bench.schema.verdicts import Verdict, why
+from bench.schema.page import Judged, Score
 
 TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
 
@@ -166,7 +168,7 @@ def test_finding_links_only_to_places_the_page_has() -> None:
 
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 def test_every_place_a_finding_may_link_to_exists(kind: str) -> None:
-    from bench.reports.views import view_of
+    from bench.reports.derived import view_of
 
     page = make_page(kind)
     rendered = render_page(page)

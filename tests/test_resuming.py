@@ -22,24 +22,25 @@ from tiny import BUSY, QUICK, RESIDUAL, RESIDUAL_FILE, TINY, TINY_FILE, TinyNet,
 from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
-from bench import api, store
+from bench import api
 from bench.cli import training
 from bench.cli.main import app
+from bench.nets.trained import data_of_run
+from bench.commands.resume import find_unfinished, settings_of
 from bench.contracts import Augmentation, Silence
 from bench.errors import BenchError, GuardRailError, RunError, StoreError, UsageError
 from bench.nets.weights import build_seeded
-from bench.recipes import Recipe
-from bench.steps.continuing import find_unfinished, settings_of
-from bench.steps.explanations import data_of_run
-from bench.store import CHECKPOINT, LOG, read_checkpoint, read_lines, read_record
-from bench.training import keeping
-from bench.training.keeping import Resume, fingerprint, held, newest_resume, read_resume, resume_files, write_resume
+from bench.recipes.recipe import Recipe
+from bench.schema.page import EpochPoint
+from bench.store import runs as store
+from bench.store.runs import CHECKPOINT, LOG, read_checkpoint, read_lines, read_record
+from bench.training import checkpoint as keeping
+from bench.training.checkpoint import Resume, fingerprint, held, newest_resume, read_resume, resume_files, write_resume
+from bench.training.init import initial_model
 from bench.training.loop import TrainSettings, train_model
-from bench.training.resuming import State
-from bench.training.starting import initial_model
-from bench.training.stopping import deferred
-from bench.values.views import EpochPoint
-from bench.workplace import Workplace
+from bench.training.checkpoint import State
+from bench.training.run import deferred
+from bench.workspace import Workplace
 
 assert training
 CPU = torch.device("cpu")
@@ -291,13 +292,13 @@ def test_a_resumed_run_equals_the_whole_one(
 def test_a_run_that_was_stopped_while_it_was_tested_is_tested_again(
     place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
-    import bench.training.runlife
+    import bench.training.run
 
     def stopped(*values: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(bench.training.runlife, "evaluate_into", stopped)
+        patched.setattr(bench.training.run, "evaluate_into", stopped)
         with pytest.raises(KeyboardInterrupt):
             api.train(data=str(pictures), run="untested", workplace=place, **OPTIONS)
     folder = place.runs / "untested"

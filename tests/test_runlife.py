@@ -15,10 +15,11 @@ from torch import nn
 from bench.contracts import Dataset, Silence
 from bench.evaluation import predict
 from bench.nets.weights import build_seeded
-from bench.pages.reading import gallery, read_run, run_view
-from bench.store import PREDICTIONS, read_record, write_record
-from bench.training import runlife
-from bench.training.runlife import evaluate_into
+from bench.pages.run_views import gallery, run_view
+from bench.store.run_data import read_run
+from bench.store.runs import PREDICTIONS, read_record, write_record
+from bench.training import run as runlife
+from bench.training.run import evaluate_into
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from pictures import pictures
 from tiny import TinyResNet
 from torch import Tensor, nn
 
-from bench.judging.sameness import CONSTANT_GRADIENT, NO_REASON, ONE_CELL, ONE_FORMULA, equal_groups, reason_of
+from bench.judging.equality import CONSTANT_GRADIENT, NO_REASON, ONE_CELL, ONE_FORMULA, equal_groups, reason_of
 
 MAPS = np.random.default_rng(0).normal(size=(5, 3, 4)).astype(np.float32)
 NOISE = np.random.default_rng(1).uniform(-1, 1, size=MAPS.shape).astype(np.float32)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.nets.weights import build_seeded
-from bench.registry import discover
-from bench.scoring.sanity import explained, scrambled, scrambled_maps, stages_of
+from bench.registry.registry import discover
+from bench.scoring.randomization import explained, scrambled, scrambled_maps, stages_of
 
 LAYERS = RESIDUAL.layers
 

@@ -12,15 +12,15 @@ import pytest
 from scipy.stats import spearmanr
 
 from bench.errors import StoreError
-from bench.explaining.cellorders import cell_grid, every_cell
-from bench.scoring.agreeing import likeness
+from bench.schema.page import Estimate
+from bench.schema.scores import ExplainerScores, Gain, Likeness
 from bench.scoring.answers import Answers, answers_path, read_answers, write_answers
-from bench.scoring.asking import baselines_of, centre_maps, wanted_sets
-from bench.scoring.baselines import centre_map, random_map
-from bench.scoring.by_layer import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
-from bench.stats import rank_matrix
-from bench.values.scores import ExplainerScores, Gain, Likeness
-from bench.values.views import Estimate
+from bench.scoring.occluded_answers import centre_map, random_map
+from bench.scoring.layer_scores import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
+from bench.scoring.occluded_answers import baselines_of, centre_maps, wanted_sets
+from bench.scoring.patches import cell_grid, every_cell
+from bench.stats.agreement import likeness
+from bench.stats.intervals import rank_matrix
 
 GRID, CELLS, COUNT = (4, 4), 16, 30
 IDS = np.arange(100, 100 + COUNT)

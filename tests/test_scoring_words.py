@@ -9,8 +9,8 @@ import pytest
 from run_factory import make_record
 
 from bench.contracts import RESNET_LAYERS
-from bench.scoring.words import NOTHING, beside, figure, gain, head_words, percent, points, sheets
-from bench.values.scores import (
+from bench.schema.page import Estimate
+from bench.schema.scores import (
     Cost,
     ExplainerScores,
     FaithfulnessScores,
@@ -21,7 +21,7 @@ from bench.values.scores import (
     PairScores,
     SanityScores,
 )
-from bench.values.views import Estimate
+from bench.scoring.tables import NOTHING, beside, figure, gain, head_words, percent, points, sheets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 

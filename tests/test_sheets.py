@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from bench.contracts import Augmentation, Dataset, Split
-from bench.data.augment import augment, fill_colour
-from bench.data.sheets import augment_sheet, class_sheet, describe, printable, seen_by_model
+from bench.data.contact_sheets import augment_sheet, class_sheet, describe, printable, seen_by_model
+from bench.data.transforms import augment, fill_colour
 from bench.errors import UsageError
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.contracts import ExplainerSpec
 from bench.errors import ContractError, UsageError
 from bench.explaining.guard import guarded
-from bench.registry import discover
+from bench.registry.registry import discover
 
 explainers = discover("explainer", ExplainerSpec)
 SHIPPED = ("gradcam_shipped", "captum_shipped")

@@ -14,11 +14,12 @@ from run_factory import make_record
 from tiny import tiny_data, write_images
 
 from bench.contracts import ModelSpec, Silence
-from bench.data.classorder import files_of, in_class_order, size_of
+from bench.data.class_order import files_of, in_class_order
+from bench.store.runs import size_of
+from bench.data.datasets import load_dataset
 from bench.data.images import enlarged, thumbnail
-from bench.data.sets import load_dataset
 from bench.errors import DataError, MissingError
-from bench.registry import discover
+from bench.registry.registry import discover
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,18 @@ import torch
 from tiny import QUICK, TINY, TINY_FILE, tiny_data
 
 from bench.contracts import Augmentation, ModelSpec, Silence
-from bench.data.sets import load_dataset
+from bench.data.datasets import load_dataset
 from bench.errors import StoreError, UsageError
 from bench.nets.weights import build_seeded
-from bench.recipes import Recipe, find_recipe
-from bench.registry import discover
-from bench.store import read_record
+from bench.recipes.recipe import Recipe, find_recipe
+from bench.registry.registry import discover
+from bench.schema.page import EpochPoint
+from bench.store.runs import read_record
+from bench.training.init import initial_model, load_pretrained
+from bench.estimates import duration, say_how_long
 from bench.training.loop import TrainSettings, train_model
-from bench.training.runlife import Job, begin, complete
-from bench.training.starting import duration, initial_model, load_pretrained, say_how_long
-from bench.values.views import EpochPoint
-from bench.workplace import Workplace
+from bench.training.run import Job, begin, complete
+from bench.workspace import Workplace
 
 CPU = torch.device("cpu")
 MODELS = discover("model", ModelSpec)

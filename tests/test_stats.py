@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from bench.stats import (
+from bench.stats.intervals import (
     above_chance,
     bootstrap_mean,
     largest_relative_difference,

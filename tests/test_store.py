@@ -19,9 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bench.contracts import RunRecord
+from bench.schema.run import RunRecord
 from bench.errors import BenchError, StoreError, UsageError
-from bench.store import (
+from bench.schema.page import EpochPoint
+from bench.store.runs import (
     NAME_LENGTH,
     RECORD,
     append_line,
@@ -43,7 +44,6 @@ from bench.store import (
     write_npz,
     write_record,
 )
-from bench.values.views import EpochPoint
 
 
 def record(**changes: Any) -> RunRecord:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
 from bench.errors import ContractError
-from bench.explaining.watching import watch
+from bench.explaining.side_effects import watch
 from bench.nets.summary import Summary, format_summary, summarise
-from bench.registry import discover
+from bench.registry.registry import discover
 
 models = discover("model", ModelSpec)
 

@@ -17,11 +17,11 @@ from tiny import TINY_FILE, tiny_data, write_images
 
 import bench
 from bench import api
+from bench.commands import sweep as sweeps
 from bench.errors import GuardRailError, UsageError
-from bench.steps import sweeps
-from bench.steps.sweeping import Combination, Group, combinations, commands, trials
-from bench.store import read_record, run_names
-from bench.workplace import Workplace
+from bench.commands.sweep import Combination, Group, combinations, commands, trials
+from bench.store.runs import read_record, run_names
+from bench.workspace import Workplace
 
 
 @dataclass

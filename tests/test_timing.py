@@ -17,20 +17,21 @@ from tiny import RESIDUAL_FILE, TINY_FILE
 
 import bench
 from bench.cli import timing as commands
+from bench.commands import timing as measuring
 from bench.contracts import Silence
 from bench.errors import UsageError
-from bench.steps import measuring
-from bench.timing import footprint, interleaving
-from bench.timing import workshop as timing
+from bench.store.timings import newest_timing, read_timing
+from bench.timing import peak_memory as footprint
+from bench.timing import rounds as interleaving
+from bench.timing import runner as timing
 from bench.timing.arms import Arm, Request, Subject, batch_of
 from bench.timing.arms import copy_arm as real_copy
-from bench.timing.counting import Counted
-from bench.timing.files import newest_timing, read_timing
-from bench.timing.footprint import peak_of_process
-from bench.timing.interleaving import Take, WarmUp, Work, turns
+from bench.timing.environment import Ticks
+from bench.timing.flops import Counted
+from bench.timing.peak_memory import peak_of_process
 from bench.timing.results import Facts, arm_timing, baseline_of
-from bench.timing.surroundings import Ticks
-from bench.timing.workshop import Settings, Workshop, make_workshop
+from bench.timing.rounds import Take, WarmUp, Work, turns
+from bench.timing.runner import Settings, Workshop, make_workshop
 
 assert commands  # they register themselves
 SMALL = ("--batch-size", "4", "--rounds", "6", "--layer", "layer4", "--no-memory")
@@ -379,7 +380,7 @@ def test_models_are_compared_with_a_model_and_explainers_with_an_explainer(
 def test_all_arms_are_made_on_one_batch() -> None:
     from bench.contracts import ModelSpec
     from bench.nets.weights import build_seeded
-    from bench.registry import discover
+    from bench.registry.registry import discover
 
     seen: list[int] = []
     nets = {}
@@ -406,8 +407,8 @@ def test_all_explainers_are_those_of_moderate_cost_and_one_that_fails_is_left_ou
         "BAD = ExplainerSpec(name='bad', explain=explain, source='tests', backend='torch')\n"
     )
     from bench.contracts import ExplainerSpec, ModelSpec
-    from bench.registry import Entry, Registry, discover
-    from bench.workplace import Workplace
+    from bench.registry.registry import Entry, Registry, discover
+    from bench.workspace import Workplace
 
     chosen = {name: discover("explainer", ExplainerSpec).entries[name] for name in ("captum", "scorecam", "saliency")}
     entries = {**chosen, "bad": Entry("bad", f"{plug_in}:BAD", "", "tests")}

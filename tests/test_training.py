@@ -12,13 +12,14 @@ from tiny import BUSY, QUICK, RESIDUAL, TINY, TinyNet, tiny_data
 from torch import Tensor, nn
 
 from bench.contracts import Augmentation, Dataset, Silence
-from bench.data.augment import augment, fill_colour, normalise
+from bench.data.transforms import augment, fill_colour, normalise
 from bench.errors import DataError, UsageError
 from bench.nets.weights import build_seeded
-from bench.training.ingredients import initialise
-from bench.training.loop import Speed, TrainSettings, choose_images, estimated_seconds, train_model
-from bench.training.resuming import Forgetful, State
-from bench.values.views import EpochPoint
+from bench.schema.page import EpochPoint
+from bench.training.loop import Speed, TrainSettings, choose_images, train_model
+from bench.estimates import estimated_seconds
+from bench.training.init import initialise
+from bench.training.checkpoint import Forgetful, State
 
 CPU = torch.device("cpu")
 

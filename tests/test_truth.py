@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.nets.weights import build_seeded
-from bench.registry import discover
+from bench.registry.registry import discover
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4", "layer4.1.bn2", "layer4.1.conv1")
 TARGETS = torch.tensor([[3, 5], [0, 9], [7, 7]])

@@ -16,16 +16,16 @@ from typer.testing import CliRunner, Result
 
 from bench.cli import verifying
 from bench.cli.main import app
+from bench.commands.verify import threads, verify
 from bench.contracts import ExplainerSpec
-from bench.data.sets import load_dataset
+from bench.data.datasets import load_dataset
 from bench.errors import MissingError, UsageError
 from bench.nets.weights import build_seeded
-from bench.registry import Entry, Registry, discover
-from bench.steps.verifying import threads, verify
+from bench.registry.registry import Entry, Registry, discover
 from bench.training.loop import TrainSettings
-from bench.training.runlife import Job, begin, complete
+from bench.training.run import Job, begin, complete
 from bench.verifying.conformance import CHECKS
-from bench.workplace import Workplace
+from bench.workspace import Workplace
 
 assert verifying
 EXPLAINERS = discover("explainer", ExplainerSpec)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bench.contracts import ModelSpec
 from bench.errors import ContractError, MissingError
 from bench.nets.weights import build_seeded, clean_keys, convert, load_weights, shared_initialisation
-from bench.registry import discover
+from bench.registry.registry import discover
 
 models = discover("model", ModelSpec)
 

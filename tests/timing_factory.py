@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.schema.timing import Moment, Sample, Timing
 from bench.timing.arms import Arm, Request, copy_arm, product_arm
 from bench.timing.results import Facts, arm_timing, baseline_of
-from bench.values.evidence import Speed, Speeds
-from bench.values.timed import Moment, Sample, Timing
+from bench.schema.page import Speed, Speeds
 
 QUIET = Moment((0.1, 0.1, 0.1), (2600.0, 2600.0), None, None)
 
 
 def samples_of(rounds: Mapping[str, Sequence[float]]) -> tuple[Sample, ...]:
     """Two equal blocks an arm and round, in the order in which they would be taken; seconds a call."""
-    from bench.timing.interleaving import turns
+    from bench.timing.rounds import turns
 
     names, count = list(rounds), len(next(iter(rounds.values())))
     return tuple(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Augmentation, Dataset, ModelSpec, Split
-from bench.recipes import Recipe
+from bench.recipes.recipe import Recipe
 
 CLASSES = ("one", "two", "three", "four")
 

@@ -12,7 +12,7 @@ from bench.cli.main import app
 from bench.cli.options import Data, Device, ImageSize, Model, Open, SkipBad, Stem, parse_names, parse_values
 from bench.cli.session import Session, command
 from bench.cli.working import result_lines, result_value
-from bench.plugins.modelnames import with_options
+from bench.registry.model_names import with_options
 
 
 @command(app, "adopt", epilog="bench adopt --weights ckpt.pth --model cifar_resnet18 --data cifar10")
@@ -37,9 +37,9 @@ def adopt(
     open_: Open = False,
 ) -> Answer:
     """Make a run of weights that were trained elsewhere, and test it. Nothing of the file is run."""
-    from bench.nets.foreign import convert_pickle
-    from bench.steps.adopting import adopt as make
-    from bench.store import REPORT
+    from bench.commands.adopt import adopt as make
+    from bench.nets.foreign_weights import convert_pickle
+    from bench.store.runs import REPORT
 
     if convert is not None:
         count, path = convert_pickle(weights, convert), str(convert.resolve())

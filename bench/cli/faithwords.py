@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.cli.session import Session
-    from bench.scoring.words import Sheet
-    from bench.values.scores import FaithfulnessScores
+    from bench.schema.scores import FaithfulnessScores
+    from bench.scoring.tables import Sheet
 
 
 def faithfulness_answer(session: Session, run: str, **options: Any) -> Answer:  # noqa: ANN401 (those of `faithfulness`)
     """`bench judge --faithfulness`: the call and its answer."""
     from bench import api
-    from bench.steps.faithruns import scores_path
-    from bench.store import find_run
+    from bench.store.verdicts import scores_path
+    from bench.store.runs import find_run
 
     found = api.faithfulness(run, workplace=session.place, **options)
     return scores_answer(found, scores_path(find_run(session.runs, run)))
@@ -30,7 +30,7 @@ def faithfulness_answer(session: Session, run: str, **options: Any) -> Answer:  
 
 def scores_answer(found: FaithfulnessScores, path: Path) -> Answer:
     """A table for each kind of score, and where all figures lie; after a dry run what it would take."""
-    from bench.scoring.words import WORD_HEADS, head_words, sheets
+    from bench.scoring.tables import WORD_HEADS, head_words, sheets
 
     value = {key: each for key, each in dataclasses.asdict(found).items() if key != "schema"}
     value["cost"] |= {"forwards_per_image": found.cost.per_image, "seconds": found.cost.seconds}

@@ -15,10 +15,10 @@ from bench.cli.main import app
 from bench.cli.options import Device, DryRun, Explainers, Layers, Moved, split_names
 from bench.cli.session import Session, command
 from bench.errors import ThresholdError, UsageError
-from bench.values.verdicts import why
+from bench.schema.verdicts import why
 
 if TYPE_CHECKING:
-    from bench.values.verdicts import Verdict
+    from bench.schema.verdicts import Verdict
 
 STYLES = {"wrong": "bold red", "failed": "red", "other recipe": "yellow", "another method": "dim"}
 
@@ -68,7 +68,7 @@ def judge(
 
 def sentence(one: Verdict, run: str) -> str:
     """What is wrong, and what to do instead."""
-    from bench.registry import short
+    from bench.registry.registry import short
 
     if one.verdict == "failed":
         return f"{short(one.explainer)} at {one.layer} failed: {one.words}. Instead: {one.instead}."
@@ -95,7 +95,7 @@ def _table(run: str, verdicts: Sequence[Verdict]) -> Table:
 
 def row_list(verdicts: Sequence[Verdict]) -> list[tuple[str, Verdict]]:
     """One row each, by layer; methods that equal Grad-CAM at a layer for one reason share a row."""
-    from bench.registry import short
+    from bench.registry.registry import short
 
     rows: dict[Any, list[Verdict]] = {}
     layers = list(dict.fromkeys(one.layer for one in verdicts))

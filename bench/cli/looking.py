@@ -18,9 +18,10 @@ from bench.cli.recipewords import recipe_in_words
 from bench.cli.session import Session, command
 from bench.cli.working import class_lines, result_lines, result_value
 from bench.errors import StoreError, UsageError
-from bench.plugins.modelnames import with_options
-from bench.registry import Registry, did_you_mean, discover
-from bench.store import check_name, find_run, read_record, run_names
+from bench.registry.model_names import with_options
+from bench.registry.registry import Registry, discover
+from bench.errors import did_you_mean
+from bench.store.runs import check_name, find_run, read_record, run_names
 
 Rows = list[dict[str, object]]
 
@@ -67,7 +68,7 @@ def _entries(registry: Registry[object]) -> Rows:
 
 def _layers(session: Session, model: str) -> Rows:
     from bench.nets.weights import build_seeded
-    from bench.plugins.grids import shapes_of
+    from bench.registry.layer_shapes import shapes_of
 
     spec = session.place.models[model]
     shapes, _ = shapes_of(build_seeded(spec, 10, 0), spec.input_size)
@@ -85,7 +86,7 @@ def _layers(session: Session, model: str) -> Rows:
 
 
 def _recipes() -> Rows:
-    from bench.recipes import RECIPES
+    from bench.recipes.recipe import RECIPES
 
     return [
         {"name": one.name, **one.values(), "source": one.source, "measured": one.measured} for one in RECIPES.values()
@@ -93,7 +94,7 @@ def _recipes() -> Rows:
 
 
 def _data() -> Rows:
-    from bench.data.sets import BUILTIN
+    from bench.data.datasets import BUILTIN
 
     return [{"name": name, "about": about} for name, about in BUILTIN.items()]
 
@@ -174,9 +175,9 @@ def _show_pictures(
 
     import torch
 
-    from bench.data.sets import load_dataset
-    from bench.data.sheets import augment_sheet, class_sheet, describe
-    from bench.training.recipefiles import recipe_of
+    from bench.data.contact_sheets import augment_sheet, class_sheet, describe
+    from bench.data.datasets import load_dataset
+    from bench.recipes.files import recipe_of
 
     place = session.place
     source = name or os.environ.get("BENCH_DATA") or "cifar10"
@@ -246,10 +247,10 @@ def schema(
 
     from pydantic import TypeAdapter
 
-    from bench.contracts import RunRecord
-    from bench.values.timed import Timing
-    from bench.values.verdicts import Judgement
-    from bench.values.views import Page
+    from bench.schema.run import RunRecord
+    from bench.schema.page import Page
+    from bench.schema.timing import Timing
+    from bench.schema.verdicts import Judgement
 
     kinds: dict[str, type] = {"run": RunRecord, "page": Page, "judge": Judgement, "timing": Timing}
     if what not in kinds:

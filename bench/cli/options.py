@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from bench.errors import UsageError
-from bench.registry import discover, is_file_name
-from bench.store import run_names
+from bench.registry.registry import discover, is_file_name
+from bench.store.runs import run_names
 
 LIMIT_ALL = "all"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.recipes import Recipe
+    from bench.recipes.recipe import Recipe
 
 
 def recipe_in_words(row: dict[str, object]) -> dict[str, object]:
     """A few lines beside the name, short enough for 80 columns."""
-    from bench.recipes import RECIPES
+    from bench.recipes.recipe import RECIPES
 
     one = RECIPES[str(row["name"])]
     epochs = f"{one.epochs} epoch{'s' if one.epochs != 1 else ''} of batch {one.batch_size}, {one.optimizer}"

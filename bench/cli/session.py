@@ -23,10 +23,10 @@ from typer.core import TyperGroup
 from bench.cli.console import Answer, Teller, complain, show
 from bench.cli.options import files_named
 from bench.errors import BenchError, UsageError
-from bench.registry import did_you_mean
+from bench.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from bench.workplace import Workplace
+    from bench.workspace import Workplace
 
 PREFIX = "BENCH_"
 OWN_VARIABLES = {"BENCH_CACHE"}
@@ -59,7 +59,7 @@ class Session:
         """Where the steps work."""
         from datetime import UTC, datetime
 
-        from bench.workplace import Workplace, default_cache
+        from bench.workspace import Workplace, default_cache
 
         cache = Path(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
         return Workplace(

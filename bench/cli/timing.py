@@ -18,8 +18,8 @@ from bench.errors import ThresholdError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bench.schema.timing import ArmTiming, Timing
     from bench.timing.thresholds import Judged
-    from bench.values.timed import ArmTiming, Timing
 
 HEADS = ("rate", "interval", "p10 to p90", "n", "spread", "batch 1, ms", "peak MB", "GFLOP", "of limit", "ratio")
 COLOURS = {"steady": "", "noisy": "yellow", "unusable": "red"}
@@ -109,8 +109,8 @@ def _arms(title: str, arms: Sequence[ArmTiming]) -> Table:
 
 def cells(arm: ArmTiming) -> tuple[str, ...]:
     """The figures of an arm as people read them, in the order of HEADS."""
-    from bench.rates import interval_words, number_words
-    from bench.timing.words import ratio_words
+    from bench.pages.speed_sentences import ratio_words
+    from bench.stats.rates import interval_words, number_words
 
     return (
         number_words(arm.rate, arm.low, arm.high),
@@ -133,7 +133,7 @@ def _gflop(arm: ArmTiming) -> str:
 
 
 def _limit(arm: ArmTiming) -> str:
-    from bench.rates import interval_words, number_words
+    from bench.stats.rates import interval_words, number_words
 
     low, high = (None if each is None else each / 1e9 for each in (arm.low, arm.high))
     unit = "GFLOP/s" if arm.unit == "FLOP" else "GB/s"

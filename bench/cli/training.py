@@ -16,10 +16,10 @@ from bench.cli.options import Data, Device, DryRun, ImageSize, Models, Open, Ski
 from bench.cli.session import Session, command
 from bench.cli.working import result_lines, result_value
 from bench.errors import UsageError
-from bench.plugins.modelnames import with_options
+from bench.registry.model_names import with_options
 
 if TYPE_CHECKING:
-    from bench.steps.sweeping import Group, Sweep
+    from bench.commands.sweep import Group, Sweep
 
 DEFAULT = "cifar_resnet18"
 RECIPE = "Instead of the recipe's"
@@ -78,7 +78,7 @@ def train(
 ) -> Answer:
     """Train a model, test it once at the end, and keep everything in a run folder. Or several: see --seeds."""
     from bench import api
-    from bench.store import REPORT
+    from bench.store.runs import REPORT
 
     shared: dict[str, Any] = {
         "data": data, "recipe": recipe, "seed": seed, "val": val, "limit": limit, "init": init,
@@ -145,13 +145,13 @@ def sweep_answer(found: Sweep, runs: Path) -> Answer:
 
 
 def _name(group: Group) -> str:
-    from bench.registry import short
+    from bench.registry.registry import short
 
     return f"{short(group.model)}, {group.optimizer}, lr {group.lr:g}"
 
 
 def _table(found: Sweep) -> Table:
-    from bench.registry import short
+    from bench.registry.registry import short
 
     table = Table(title="accuracy % on the test images, over seeds", title_justify="left", box=None, pad_edge=False)
     table.add_column("model", overflow="fold")

@@ -11,7 +11,7 @@ from bench.cli.console import Answer
 from bench.cli.main import app
 from bench.cli.options import Data, Device, ImageSize, Model, Stem
 from bench.cli.session import Session, command
-from bench.plugins.modelnames import with_options
+from bench.registry.model_names import with_options
 
 
 @command(app, "lr-find", epilog="bench lr-find --model cifar_resnet18 --recipe course")

@@ -15,7 +15,7 @@ from bench.cli.session import Session, command
 from bench.errors import ThresholdError
 
 if TYPE_CHECKING:
-    from bench.steps.verifying import Verified
+    from bench.commands.verify import Verified
 
 COLOURS = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
 

@@ -45,8 +45,8 @@ def evaluate(
     """Test a run's weights again: accuracy with its interval, classes, most confused pairs."""
     from bench import api
     from bench.evaluation import broken_threshold
-    from bench.nets.averaging import FIGURES, figure_names, read_averages
-    from bench.store import find_run, read_record
+    from bench.evaluation import FIGURES, figure_names, read_averages
+    from bench.store.runs import find_run, read_record
 
     folder = find_run(session.runs, run)
     more = figure_names(mirror=bool(read_record(folder).data.get("mirror"))) if average else ()
@@ -114,7 +114,7 @@ def explain(
 
 def _explain_pictures(session: Session, names: list[str], images: list[Path], **options: Any) -> Answer:  # noqa: ANN401
     """Own pictures, of every run that was named."""
-    from bench.steps.picturemaps import explain_pictures
+    from bench.commands.explain_pictures import explain_pictures
 
     of_test_images = ("which", "ids", "target", "limit", "moved", "dry_run")
     wrong = [name for name in of_test_images if session.origins.get(name) == "flag"]
@@ -228,7 +228,7 @@ def export(
 def demo(session: Session, device: Device = "auto", open_: Open = False) -> Answer:
     """Digits, offline, minutes on two cores: train three models, explain their errors, compare them."""
     from bench import api
-    from bench.store import find_run
+    from bench.store.runs import find_run
 
     names, page = api.demonstrate(device=device, workplace=session.place)
     lines = [line for name in names for line in result_lines(find_run(session.runs, name))]
@@ -241,7 +241,7 @@ def demo(session: Session, device: Device = "auto", open_: Open = False) -> Answ
 
 def result_value(folder: Path) -> dict[str, object]:
     """A run's result for `--json`."""
-    from bench.store import read_record
+    from bench.store.runs import read_record
 
     record = read_record(folder)
     return {"run": record.name, "model": record.model, "path": str(folder.resolve()), "metrics": dict(record.metrics)}
@@ -250,7 +250,8 @@ def result_value(folder: Path) -> dict[str, object]:
 def result_lines(folder: Path) -> tuple[str, ...]:
     """A run's result in one line."""
     from bench.pages.findings import result_words
-    from bench.pages.reading import read_run, run_view
+    from bench.pages.run_views import run_view
+    from bench.store.run_data import read_run
 
     view = run_view(read_run(folder))
     return (f"{view.run}: {result_words(view)}",)
@@ -259,7 +260,8 @@ def result_lines(folder: Path) -> tuple[str, ...]:
 def class_lines(folder: Path) -> tuple[Any, ...]:
     """A run's per-class table and its most confused pairs."""
     from bench.evaluation import confused_pairs
-    from bench.pages.reading import read_run, run_view
+    from bench.pages.run_views import run_view
+    from bench.store.run_data import read_run
 
     view = run_view(read_run(folder))
     table = Table(title=f"classes of {view.run}", title_justify="left")

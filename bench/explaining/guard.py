@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from bench.contracts import STATUSES
+from bench.schema.run import STATUSES
 from bench.errors import ContractError
-from bench.explaining.watching import watch
+from bench.explaining.side_effects import watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

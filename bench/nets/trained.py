@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from bench.store.runs import finished_record
+
+from bench.data.class_order import in_class_order
+from bench.store.runs import size_of
+from bench.data.datasets import load_dataset
+from bench.errors import DataError
+from bench.store.runs import classes_of
+from bench.workspace import Workplace
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +22,15 @@ import torch
 from bench.errors import StoreError
 from bench.machine import reuse_memory
 from bench.nets.weights import load_weights
-from bench.store import CHECKPOINT, PREDICTIONS, read_checkpoint, read_npz, read_record, sha256
+from bench.store.runs import CHECKPOINT, PREDICTIONS, read_checkpoint, read_npz, read_record, sha256
 
 if TYPE_CHECKING:
+    from bench.contracts import Dataset
     from torch import nn
 
-    from bench.contracts import Floats, Integers, ModelSpec, RunRecord
-    from bench.evaluation import Statistics
+    from bench.contracts import Floats, Integers, ModelSpec
+    from bench.schema.run import RunRecord
+    from bench.data.transforms import Statistics
 
 
 @dataclass(frozen=True)
@@ -41,30 +52,6 @@ class Trained:
     checkpoint: str
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """Test logits of a run.
-
-    Attributes:
-        ids, labels: (N,) int64.
-        logits: (N, K) float32.
-    """
-
-    ids: Integers
-    labels: Integers
-    logits: Floats
-
-    @property
-    def predicted(self) -> Integers:
-        """(N,) class of the largest logit."""
-        classes: Integers = self.logits.argmax(axis=1)
-        return classes
-
-    @property
-    def wrong(self) -> Integers:
-        """Test ids of the misclassified images, ascending."""
-        ids: Integers = self.ids[self.predicted != self.labels]
-        return ids
 
 
 def open_run(folder: Path, models: Mapping[str, ModelSpec], device: torch.device) -> Trained:
@@ -94,18 +81,6 @@ def open_run(folder: Path, models: Mapping[str, ModelSpec], device: torch.device
     return Trained(folder, record, spec, model, classes, _statistics(head, folder), found)
 
 
-def finished_record(folder: Path) -> RunRecord:
-    """The record of a run that can be explained; StoreError says what the run is instead."""
-    record = read_record(folder)
-    if record.status != "done":
-        raise StoreError(
-            f"run '{record.name}' did not finish: it is '{record.status}'"
-            + (f" ({record.message})" if record.message else ""),
-            try_="bench list runs",
-        )
-    if not (folder / CHECKPOINT).is_file():
-        raise StoreError(f"run '{record.name}' has no {CHECKPOINT}", try_="bench list runs")
-    return record
 
 
 def _statistics(head: Mapping[str, Any], folder: Path) -> Statistics:
@@ -118,19 +93,23 @@ def _statistics(head: Mapping[str, Any], folder: Path) -> Statistics:
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 
-def read_predictions(folder: Path) -> Predictions:
-    """predictions.npz of a run, checked."""
-    arrays = read_npz(folder / PREDICTIONS, ("ids", "labels", "logits"))
-    found = Predictions(**arrays)
-    shaped = found.logits.ndim == 2 and len(found.ids) == len(found.labels) == len(found.logits) > 0
-    if not shaped or found.labels.min() < 0 or found.labels.max() >= found.logits.shape[1]:
-        raise StoreError(
-            f"{folder / PREDICTIONS} is damaged: its arrays do not belong together",
-            try_=f"bench evaluate {folder.name}",
+
+
+
+
+def data_of_run(record: RunRecord, source: str | None, place: Workplace) -> Dataset:
+    """The data set a run was made on, from where it was or from `source`; DataError when it is another one."""
+    dataset = load_dataset(
+        source or str(record.data.get("source")),
+        cache=place.cache,
+        progress=place.progress,
+        skip_bad=bool(record.data.get("notes")),
+        size=size_of(record),
+    )
+    if dataset.digest != record.data.get("digest"):
+        raise DataError(
+            f"{dataset.source} is not the data run '{record.name}' was made on: its sha256 is "
+            f"{dataset.digest[:12]}, the run's {str(record.data.get('digest'))[:12]}",
+            try_="--data with the data set the run was trained on",
         )
-    if not np.array_equal(found.ids, np.arange(len(found.ids))):
-        raise StoreError(
-            f"{folder / PREDICTIONS} is damaged: ids are not 0 to {len(found.ids) - 1}",
-            try_=f"bench evaluate {folder.name}",
-        )
-    return found
+    return in_class_order(dataset, classes_of(record))

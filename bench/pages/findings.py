@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.evaluation import confused_pairs
-from bench.values.evidence import Judged
-from bench.values.verdicts import Verdict, why
-from bench.values.views import Agreement, Badge, Finding, PairTest, RunView, run_labels
+from bench.schema.page import Agreement, Badge, Finding, PairTest, RunView, run_labels
+from bench.schema.verdicts import Verdict, why
+from bench.schema.page import Judged
 
 SIGNIFICANT = 0.05
 SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.rates import by_round, per_call
-from bench.registry import short
-from bench.store import CHECKPOINT
-from bench.timing.files import knows, newest_timing, not_paired
-from bench.timing.words import speed_findings, timing_badge
-from bench.values.evidence import Speed, Speeds
-from bench.values.views import Badge, run_labels
+from bench.pages.speed_sentences import speed_findings, timing_badge
+from bench.registry.registry import short
+from bench.schema.page import Badge, run_labels
+from bench.stats.rates import by_round, per_call
+from bench.store.runs import CHECKPOINT
+from bench.store.timings import knows, newest_timing, not_paired
+from bench.schema.page import Speed, Speeds
 
 if TYPE_CHECKING:
-    from bench.pages.reading import RunData
-    from bench.values.timed import ArmTiming, Timing
-    from bench.values.views import Finding, Page
+    from bench.store.run_data import RunData
+    from bench.schema.page import Finding, Page
+    from bench.schema.timing import ArmTiming, Timing
 
 UNPAIRED = "timings not paired"  # how the badge begins that says more where there is a timing
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import StoreError
-from bench.store import check_schema, read_npz, write_npz
+from bench.store.runs import check_schema, read_npz, write_npz
 
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers

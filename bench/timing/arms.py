@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import UsageError
-from bench.explaining.choosing import INPUT_LAYER
+from bench.explaining.plan import INPUT_LAYER
 from bench.explaining.guard import guarded
 from bench.machine import settled_precision
 from bench.postprocess import postprocess
-from bench.recipes import find_recipe
-from bench.registry import did_you_mean
-from bench.training.ingredients import make_optimizer
+from bench.recipes.recipe import find_recipe
+from bench.errors import did_you_mean
+from bench.training.optim import make_optimizer
 
 if TYPE_CHECKING:
     from bench.contracts import ExplainerSpec
-    from bench.values.timed import What
+    from bench.schema.timing import What
 
 RECIPE = "course"  # whose optimiser a training step uses
 FEW = 2  # images an explainer is checked on before it is timed

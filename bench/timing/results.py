@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.rates import by_round, grade, median, median_interval, ratio_interval, spread, tails, verdict
-from bench.values.timed import ArmTiming, Ratio, Sample
+from bench.schema.timing import ArmTiming, Ratio, Sample
+from bench.stats.rates import by_round, grade, median, median_interval, ratio_interval, spread, tails, verdict
 
 if TYPE_CHECKING:
     from bench.timing.arms import Arm, Request
-    from bench.timing.counting import Counted
+    from bench.timing.flops import Counted
 
 GIGA = 1e9
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bench.errors import UsageError
-from bench.rates import (
+from bench.errors import did_you_mean
+from bench.stats.rates import (
     Interval,
     by_round,
     grade,
@@ -19,10 +20,9 @@ from bench.rates import (
     ratio_interval,
     spread,
 )
-from bench.registry import did_you_mean
 
 if TYPE_CHECKING:
-    from bench.values.timed import Sample, Timing
+    from bench.schema.timing import Sample, Timing
 
 EXAMPLE = '"forward[cifar_resnet18] < 100", or "train[a] < 0.9 * train[b]"'
 NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"

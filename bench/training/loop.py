@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from bench.training.loop import Forward
+from collections.abc import Iterable
+import copy
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,30 +14,27 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bench.clock import Meter, now
 from bench.contracts import Silence
-from bench.data.sets import limit_balanced, split_validation
+from bench.data.datasets import limit_balanced, split_validation
 from bench.errors import DataError, UsageError
 from bench.evaluation import predict, score
 from bench.machine import reuse_memory, settled_precision
-from bench.meter import Meter, now
-from bench.training.batches import Batches
-from bench.training.compiling import compiled
-from bench.training.ingredients import Lookahead, initialise, make_optimizer, set_bn_momentum, set_rate
-from bench.training.rails import check_chance, check_first_loss, check_logits, check_loss
-from bench.training.resuming import Forgetful, Keeper, Position, State
-from bench.values.views import EpochPoint
+from bench.schema.page import EpochPoint
+from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss
+from bench.training.loader import Batches
+from bench.training.optim import Lookahead, make_optimizer, set_bn_momentum, set_rate
+from bench.training.init import initialise
+from bench.training.checkpoint import Forgetful, Keeper, Position, State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.contracts import Dataset, Progress
-    from bench.recipes import Recipe
-    from bench.training.resuming import Tally
+    from bench.recipes.recipe import Recipe
+    from bench.training.checkpoint import Tally
 
 NOT_KEPT = Forgetful()
-FULL = 32  # pixels an edge of every picture
-EFFICIENCY = {"fp32": 0.7, "bf16": 0.25}  # share of the matrix-product rate that training reaches
-BACKWARD_COST = 3.0  # a training step costs three forward passes: forward, input gradients, weight gradients
 
 
 @dataclass(frozen=True)
@@ -214,14 +215,43 @@ def validate(model: nn.Module, data: Dataset, ids: Tensor, device: torch.device)
 # --- how long it will take ---------------------------------------------------------------------------------
 
 
-def estimated_seconds(flops_per_image: float, images: int, recipe: Recipe, *, rate: float, precision: str) -> float:
-    """What a training will take at the usual share of the device's matrix-product rate.
+
+
+
+
+def compiled(
+    model: nn.Module, shapes: Iterable[tuple[int, ...]], device: torch.device, *, narrow: bool
+) -> tuple[Forward, float]:
+    """A compiled forward of a model, ready for training on batches of these shapes, and the seconds that took.
+
+    The model itself stays as it is: weights, running statistics and random states are put back.
 
     Args:
-        flops_per_image: of one forward pass at the images' own size.
-        images: an epoch.
-        rate: floating-point operations a second of a large matrix product in this precision.
-        precision: `fp32` or `bf16`.
+        shapes: (N, C, H, W) of the batches to come.
+        narrow: whether training runs under bf16 autocast.
+
+    Raises:
+        UsageError: this machine cannot compile.
     """
-    epochs = sum(((recipe.edge(epoch) or FULL) / FULL) ** 2 for epoch in range(recipe.epochs))
-    return images * epochs * flops_per_image * BACKWARD_COST / (EFFICIENCY[precision] * rate)
+    state, flags = copy.deepcopy(model.state_dict()), {each: each.training for each in model.modules()}
+    started = now(device)
+    try:
+        forward: Forward = torch.compile(model, dynamic=False)  # refuses by itself where Python is too new
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            model.train()
+            for shape in shapes:
+                batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
+                with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+                    logits = forward(batch)
+                logits.float().sum().backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as reason:  # what the compiler raises
+        words = str(reason).strip().partition("\n")[0]
+        raise UsageError(
+            f"--compile: this machine cannot compile the model: {words:.200}", try_="--no-compile"
+        ) from reason
+    finally:
+        model.load_state_dict(state)
+        model.zero_grad(set_to_none=True)
+        for module, flag in flags.items():
+            module.training = flag
+    return forward, now(device) - started

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import nn
 
-from bench.memory import growth
-from bench.verifying.mapchecks import (
+from bench.verifying.map_checks import (
     check_answers,
     check_detached,
     check_dtype,
@@ -22,7 +21,8 @@ from bench.verifying.mapchecks import (
     check_spec,
 )
 from bench.verifying.outcomes import CAST, EXACT, Found, Outcome, agreed, does_not_apply, failed, passed
-from bench.verifying.trying import CrashError, Trial, gap, moved_generators, put_back, slow_gradcam
+from bench.verifying.process_memory import growth
+from bench.verifying.trial import CrashError, Trial, gap, moved_generators, put_back, slow_gradcam
 
 BATCHES = 50
 LEAK = 50_000  # bytes over all batches: a kilobyte a batch

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bench.verifying.trying import largest_gap
+from bench.verifying.trial import largest_gap
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import bench.nets.smallnet
+import bench.verifying.toy_net
 
-SMALL = f"{bench.nets.smallnet.__file__}:SMALL"  # a ResNet18 of width 8: trained in seconds
+SMALL = f"{bench.verifying.toy_net.__file__}:SMALL"  # a ResNet18 of width 8: trained in seconds
 TRAIN = f"train --model {SMALL} --data digits --recipe demo --epochs 1 --run short"
 
 

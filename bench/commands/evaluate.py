@@ -1,0 +1,52 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from bench.nets.trained import data_of_run
+from bench.machine import choose_device
+from bench.nets.trained import open_run
+from bench.pages.write import report
+from bench.store.runs import find_run
+from bench.training.run import evaluate_into
+from bench.workspace import Workplace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.evaluation import Scores
+
+
+
+
+
+def evaluate(
+    run: str = "latest",
+    *,
+    data: str | None = None,
+    average: bool = True,
+    device: str = "auto",
+    workplace: Workplace | None = None,
+) -> Scores:
+    """Test a run's checkpoint again and write its predictions.npz.
+
+    Args:
+        average: also count what is right by the mean logits of mirrored and shifted views, and write that into the
+            run's metrics; else what stands there stays.
+
+    Returns:
+        The scores of the plain forward.
+    """
+    place = workplace or Workplace()
+    folder = find_run(place.runs, run)
+    trained = open_run(folder, place.models, choose_device(device))
+    dataset = data_of_run(trained.record, data, place)
+    scores = evaluate_into(
+        folder,
+        trained.model,
+        dataset,
+        trained.statistics,
+        device=choose_device(device),
+        progress=place.progress,
+        average=average,
+    )
+    report(run, workplace=place)
+    return scores

@@ -1,0 +1,233 @@
+"""`bench.explain_pictures`: the maps of a run's model for pictures of one's own, with no data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bench.explaining.plan import DEFAULT_EXPLAINERS, ceilings, find_explainers, say_costs
+from bench.schema.run import STATUSES
+from bench.store.runs import size_of
+from bench.data.pictures import OwnPicture, read_picture
+from bench.errors import BenchError, UsageError
+from bench.data.transforms import prepare
+from bench.explaining.plan import Wanted, check_layers, choose_layers
+from bench.explaining.guard import guarded, in_eval_mode, statuses
+from bench.explaining.plan import grids_of
+from bench.machine import choose_device, describe_device, versions
+from bench.nets.trained import open_run
+from bench.evaluation import softmax
+from bench.pages.run_views import levels_of
+from bench.pages.write import TWIN, pictures_page, twin
+from bench.postprocess import PIPELINE
+from bench.registry.registry import short
+from bench.errors import did_you_mean
+from bench.schema.pictures import PictureMap, PicturesPage, PictureView
+from bench.store.runs import CHECKPOINT, find_run, next_folder, write_bytes, write_npz
+from bench.workspace import Workplace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.contracts import ExplainerSpec
+    from bench.nets.trained import Trained
+
+PICTURES_SCHEMA = 1
+TOP = 5  # classes of a picture whose probabilities are shown
+
+
+@dataclass(frozen=True)
+class Found:
+    """Raw maps of one explainer at one layer: raw (N, T, h, w), status (N, T)."""
+
+    explainer: str
+    layer: str
+    finished: bool
+    raw: np.ndarray[Any, Any]
+    status: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class ExplainedPictures:
+    """What `explain_pictures` did: its page, and for each picture its most probable classes."""
+
+    page: Path
+    pictures: tuple[PictureView, ...]
+
+
+def explain_pictures(  # noqa: PLR0913 (one parameter for each option of the command)
+    images: Sequence[Path],
+    run: str = "latest",
+    *,
+    explainer: str | Sequence[str] | None = None,
+    layer: str | Sequence[str] | None = None,
+    classes: Sequence[str] = (),
+    slow: bool = False,
+    out: Path | None = None,
+    device: str = "auto",
+    workplace: Workplace | None = None,
+) -> ExplainedPictures:
+    """Explain what a run's model sees in pictures of one's own, and render a page of their own.
+
+    Args:
+        images: picture files, any size; each is resized once to what the model takes.
+        run: name, `latest` or path of a run.
+        explainer, layer: as in `bench.explain`.
+        classes: names of classes to explain beside the predicted one.
+        slow: as in `bench.explain`.
+        out: folder of the page; by default runs/<run>/images/<n>.
+
+    Returns:
+        The page; maps.npz with the raw maps and page.json lie beside it. Nothing is written before all is computed.
+
+    Raises:
+        DataError: a file is no picture that can be read; names it.
+        UsageError: a class, an explainer or a layer that there is not, or no picture.
+    """
+    place, where = workplace or Workplace(), choose_device(device)
+    if not images:
+        raise UsageError("no picture named", try_="--image cat.png")
+    folder = find_run(place.runs, run)
+    specs = find_explainers(explainer or DEFAULT_EXPLAINERS, place)
+    trained = open_run(folder, place.models, where)
+    wanted = Wanted(specs, choose_layers(layer, [trained]), ceilings=ceilings(explainer, specs, slow=slow))
+    check_layers(trained, wanted.layers)
+    say_costs(wanted, place.progress)
+    asked = [_class_number(name, trained) for name in classes]
+    own = [read_picture(path, size_of(trained.record)) for path in images]
+    inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(where), trained.statistics)
+    with in_eval_mode(trained.model), torch.no_grad():
+        logits = trained.model(inputs).float().cpu()
+        predicted = logits.argmax(dim=1)
+        targets = torch.stack([predicted, *(torch.full_like(predicted, each) for each in asked)], dim=1)
+        found = [one for name in specs for one in _of_explainer(name, trained, wanted, inputs, targets, place)]
+    page = _page(trained, own, found, logits.numpy(), targets.numpy(), place)
+    target = out or next_folder(folder / "images")
+    write_npz(target / "maps.npz", _arrays(own, found, logits.numpy(), targets.numpy()))
+    write_bytes(target / TWIN, twin(page).encode())
+    write_bytes(target / "index.html", pictures_page(page).encode())
+    return ExplainedPictures(target / "index.html", page.pictures)
+
+
+def _class_number(name: str, trained: Trained) -> int:
+    if name not in trained.classes:
+        raise UsageError(
+            f"'{name}' is none of the {len(trained.classes)} classes of run '{trained.record.name}'"
+            f"{did_you_mean(name, trained.classes)}",
+            try_=f"--class {trained.classes[0]}",
+        )
+    return trained.classes.index(name)
+
+
+def _of_explainer(
+    name: str, trained: Trained, wanted: Wanted, inputs: Tensor, targets: Tensor, place: Workplace
+) -> list[Found]:
+    """One explainer at all its layers; one that only `all` brought in and that fails is told of and left out."""
+    spec = wanted.specs[name]
+    grids = grids_of(spec, wanted)
+    calls = [grids] if spec.joint and grids else [(grid,) for grid in grids]
+    try:
+        return [one for call in calls for one in _maps(name, spec, trained, call, inputs, targets)]
+    except BenchError as error:
+        if spec.name not in wanted.ceilings:
+            raise
+        place.progress.warn(f"{name} is left out: {error.message}")
+        return []
+
+
+def _maps(
+    name: str, spec: ExplainerSpec, trained: Trained, grids: tuple[str, ...], inputs: Tensor, targets: Tensor
+) -> list[Found]:
+    """One explainer at these layers, in batches it can take; from one seed a picture where it draws."""
+    size = 1 if spec.stochastic else spec.max_batch
+    parts: dict[str, list[np.ndarray[Any, Any]]] = {grid: [] for grid in grids}
+    for number, (batch, asked) in enumerate(zip(torch.split(inputs, size), torch.split(targets, size), strict=True)):
+        with torch.enable_grad(), torch.random.fork_rng(enabled=spec.stochastic):
+            if spec.stochastic:
+                torch.manual_seed(number)
+            raw = guarded(spec, trained.model, grids, batch, asked.to(batch.device))
+        for grid in grids:
+            parts[grid].append(raw[grid].float().cpu().numpy())
+    found = []
+    for grid in grids:
+        maps = np.concatenate(parts[grid])
+        status = statuses(maps.reshape(-1, *maps.shape[2:])).reshape(maps.shape[:2])
+        found.append(Found(name, grid, spec.output == "picture", maps, status))
+    return found
+
+
+def _page(
+    trained: Trained,
+    own: Sequence[OwnPicture],
+    found: Sequence[Found],
+    logits: np.ndarray[Any, Any],
+    targets: np.ndarray[Any, Any],
+    place: Workplace,
+) -> PicturesPage:
+    shares, names = softmax(logits), trained.classes
+    pictures = []
+    for row, one in enumerate(own):
+        order = np.argsort(-shares[row], kind="stable")[:TOP]
+        columns = [at for at, each in enumerate(targets[row].tolist()) if each not in targets[row, :at].tolist()]
+        pictures.append(
+            PictureView(
+                file=one.path.name,
+                width=one.size[0],
+                height=one.size[1],
+                done=one.done,
+                preview=one.preview,
+                edge=one.pixels.shape[1],
+                pixels=one.pixels.transpose(1, 2, 0).tobytes(),
+                top=tuple((names[each], float(shares[row, each])) for each in order),
+                maps=tuple(_map(each, row, at, names[targets[row, at]]) for each in found for at in columns),
+            )
+        )
+    said = ", ".join(f"{one.file}: {one.top[0][0]}" for one in pictures[:3])
+    return PicturesPage(
+        schema=PICTURES_SCHEMA,
+        title=said + (f" and {len(pictures) - 3} more" if len(pictures) > 3 else ""),
+        created=place.created,
+        run=trained.record.name,
+        model=short(trained.record.model),
+        pictures=tuple(pictures),
+        pipeline=PIPELINE,
+        provenance=(
+            ("command", place.command),
+            ("run", trained.record.name),
+            ("checkpoint sha256", trained.record.artefacts.get(CHECKPOINT, "")),
+            ("normalised with", f"mean {trained.statistics[0]}, std {trained.statistics[1]}"),
+            ("machine", describe_device(next(trained.model.parameters()).device)),
+            ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
+        ),
+    )
+
+
+def _map(found: Found, row: int, column: int, target: str) -> PictureMap:
+    raw = found.raw[row, column]
+    low, high, levels = levels_of(raw)
+    status: Any = STATUSES[int(found.status[row, column])]
+    return PictureMap(
+        short(found.explainer),
+        found.layer,
+        target,
+        found.finished,
+        raw.shape[0],
+        raw.shape[1],
+        low,
+        high,
+        levels,
+        status,
+    )
+
+
+def _arrays(
+    own: Sequence[OwnPicture], found: Sequence[Found], logits: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Raw maps under `explainer layer`, and what they belong to."""
+    arrays = {f"{each.explainer} {each.layer}".replace("/", "_"): each.raw for each in found}
+    return {"names": np.array([one.path.name for one in own]), "logits": logits, "targets": targets, **arrays}

@@ -1,0 +1,280 @@
+"""How far the explanations of a run can be trusted: what that takes, then maps, answers, tables and one file."""
+
+from __future__ import annotations
+
+from bench.store.verdicts import scores_path
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.nets.trained import data_of_run
+from bench.explaining.plan import ceilings, find_explainers, forward_rate, say_costs
+from bench.explaining.plan import Wanted, check_layers, choose_layers
+from bench.store.predictions import choose_ids
+from bench.explaining.plan import grids_of, plan, usable_cell
+from bench.explaining.runner import explain_run
+from bench.machine import choose_device, describe_device, versions
+from bench.nets.trained import open_run
+from bench.store.predictions import read_predictions
+from bench.schema.scores import SCORES_SCHEMA, Cost, ExplainerScores, FaithfulnessScores
+from bench.scoring.layer_scores import (
+    FLIP_SHARES,
+    Ground,
+    Ranked,
+    agreement_of,
+    explainer_scores,
+    kept,
+    pairs_of,
+    ranked,
+)
+from bench.scoring.occluded_answers import ask, baselines_of, known_answers, layer_sizes, maps_of, wanted_sets
+from bench.scoring.patches import STEPS, cell_grid
+from bench.scoring.randomization import sanity_passes, sanity_scores
+from bench.store.cells import row_keys
+from bench.store.runs import find_run, write_json
+from bench.estimates import duration
+from bench.workspace import Workplace
+
+if TYPE_CHECKING:
+    from bench.contracts import Dataset, Floats, Integers, Progress
+    from bench.nets.trained import Trained
+    from bench.scoring.answers import Answers
+
+FAITHFUL_EXPLAINERS = ("gradcam", "captum", "reference")
+SANITY_IMAGES = 50
+SEED = 6006
+OF_ORDER = 2 * STEPS + len(FLIP_SHARES)  # sets of covered cells that an order needs at most
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The errors that are looked at.
+
+    Attributes:
+        ids, predicted, true: (I,) test ids and their two classes.
+    """
+
+    ids: Integers
+    predicted: Integers
+    true: Integers
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The maps of one layer, as far as they are there.
+
+    Attributes:
+        grid: of the cells that are covered.
+        explainers: those whose maps are complete.
+        baselines: `random` and `centre`, in this order.
+        draws: random orders that gains are counted against.
+    """
+
+    name: str
+    grid: tuple[int, int]
+    explainers: tuple[Ranked, ...]
+    baselines: tuple[Ranked, ...]
+    draws: tuple[Ranked, ...]
+
+    @property
+    def rows(self) -> tuple[Ranked, ...]:
+        """All rows of its table."""
+        return (*self.explainers, *self.baselines)
+
+
+def faithfulness(  # noqa: PLR0913 (one parameter for each option of the command)
+    run: str = "latest",
+    *,
+    explainer: str | Sequence[str] | None = None,
+    layer: str | Sequence[str] | None = None,
+    limit: int | None = 200,
+    sanity: int = SANITY_IMAGES,
+    data: str | None = None,
+    device: str = "auto",
+    dry_run: bool = False,
+    workplace: Workplace | None = None,
+) -> FaithfulnessScores:
+    """Hold explanations of the misclassified test images against what happens when parts of the image are covered.
+
+    Says first what it takes. Maps that are missing are made; maps and answers of the model are kept, so a call that
+    was interrupted goes on where it stopped. The scores are written to judge/faithfulness.json in the run's folder.
+
+    Args:
+        run: name, `latest` or path of a run.
+        explainer: registered names or path/to/file.py:attribute; None for gradcam, captum and reference; `all` for
+            every one that works for the model and costs no more than 200 forward passes an image and class.
+        layer: dotted module names; None for the last two that the model names, layer3 and layer4 in a ResNet18.
+        limit: the first N errors of the fixed order; None for all.
+        sanity: how many of them are explained again with scrambled weights; 0 leaves that out.
+        dry_run: only say what it takes.
+
+    Returns:
+        The scores; without any error to look at, or after a dry run, tables without rows.
+    """
+    place = workplace or Workplace()
+    folder = find_run(place.runs, run)
+    specs = find_explainers(explainer or FAITHFUL_EXPLAINERS, place)
+    trained = open_run(folder, place.models, choose_device(device))
+    wanted = Wanted(specs, choose_layers(layer, [trained]), "both", ceilings(explainer, specs))
+    check_layers(trained, wanted.layers)
+    say_costs(wanted, place.progress)
+    predictions = read_predictions(folder)
+    ids = choose_ids(predictions, "wrong", limit)
+    sample = Sample(ids, predictions.predicted[ids], predictions.labels[ids])
+    cost = cost_of(trained, wanted, sample, sanity)
+    empty = _empty(trained, cost, len(predictions.wrong))
+    _say(cost, place.progress)
+    if dry_run or len(ids) == 0:
+        return empty
+    dataset = data_of_run(trained.record, data, place)
+    explain_run(trained, dataset, wanted, ids, timing=place.timing, progress=place.progress)
+    layers = look(trained, wanted, sample)
+    found = _scored(trained, dataset, layers, sample, empty=empty, progress=place.progress)
+    scrambled = sanity_scores(
+        trained, dataset, _trained_maps(layers, sanity), specs=specs, ids=ids[:sanity],
+        predicted=sample.predicted[:sanity], seed=SEED, progress=place.progress,
+    )  # fmt: skip
+    found = dataclasses.replace(found, sanity=tuple(scrambled))
+    write_json(scores_path(folder), dataclasses.asdict(found))
+    return found
+
+
+
+
+def _empty(trained: Trained, cost: Cost, wrong: int) -> FaithfulnessScores:
+    return FaithfulnessScores(
+        schema=SCORES_SCHEMA,
+        run=trained.record.name,
+        checkpoint=trained.checkpoint,
+        model=trained.record.model,
+        device=describe_device(next(trained.model.parameters()).device),
+        versions=versions(),
+        images=cost.images,
+        wrong=wrong,
+        cost=cost,
+    )
+
+
+# --- what it takes ------------------------------------------------------------------------------------------
+
+
+def cost_of(trained: Trained, wanted: Wanted, sample: Sample, sanity: int) -> Cost:
+    """What is still to be computed; exact where all maps are there, and at most that where they are not."""
+    jobs = plan(trained, wanted, sample.ids) if len(sample.ids) else []
+    planned = sum(len(job.layers) for job in jobs)
+    layers = look(trained, wanted, sample) if len(sample.ids) else []
+    covered = sum(len(known_answers(trained, grid).missing(*sets)[0]) for grid, sets in _wanted(layers, sample).items())
+    return Cost(
+        images=len(sample.ids),
+        explanations=sum(job.passes for job in jobs),
+        forwards=covered + planned * len(sample.ids) * OF_ORDER,
+        sanity=sanity_passes(trained, wanted, sample.ids[:sanity]),
+        rate=forward_rate(trained),
+    )
+
+
+def _say(cost: Cost, progress: Progress) -> None:
+    images = f"{cost.images:,} misclassified image{'s' if cost.images != 1 else ''}"
+    if cost.images == 0:
+        progress.say("no errors to look at")
+        return
+    if cost.per_image == 0:
+        progress.say(f"{images}: everything is there, nothing to compute")
+        return
+    progress.say(
+        f"{images}: at most {cost.per_image:,.0f} forward passes each, about {duration(cost.seconds)} at the "
+        f"evaluation's {cost.rate:.0f} images/s"
+    )
+
+
+def look(trained: Trained, wanted: Wanted, sample: Sample) -> list[Layer]:
+    """The maps there are, layer by layer, on the grids on which cells are covered."""
+    names = list(dict.fromkeys(name for spec in wanted.specs.values() for name in grids_of(spec, wanted)))
+    pixels = trained.spec.input_size
+    sizes = layer_sizes(trained.model, names, pixels)
+    keys = {
+        (each, one)
+        for of in (sample.predicted, sample.true)
+        for each, one in zip(sample.ids.tolist(), of.tolist(), strict=True)
+    }
+    found = []
+    for name in names:
+        grid = cell_grid(*sizes[name], pixels)
+        rows, draws = baselines_of(sample.ids, sizes[name], grid)
+        every = []
+        for explainer, spec in wanted.specs.items():
+            cell = usable_cell(trained, explainer, spec, name)
+            if cell is not None and keys <= row_keys(cell):
+                maps = maps_of(cell, explainer, sample.ids, predicted=sample.predicted, true=sample.true)
+                every.append(ranked(maps, sample.ids, grid))
+        found.append(Layer(name, grid, tuple(every), tuple(rows), tuple(draws)))
+    return found
+
+
+def _wanted(layers: Sequence[Layer], sample: Sample) -> dict[tuple[int, int], tuple[Integers, Integers]]:
+    """For each grid all sets of covered cells that its layers need."""
+    found = {}
+    for grid in dict.fromkeys(layer.grid for layer in layers):
+        every = [one for layer in layers if layer.grid == grid for one in (*layer.rows, *layer.draws)]
+        found[grid] = wanted_sets(sample.ids, every, grid[0] * grid[1])
+    return found
+
+
+# --- what it gives ------------------------------------------------------------------------------------------
+
+
+def _scored(
+    trained: Trained,
+    data: Dataset,
+    layers: Sequence[Layer],
+    sample: Sample,
+    *,
+    empty: FaithfulnessScores,
+    progress: Progress,
+) -> FaithfulnessScores:
+    """All tables but the sanity check's."""
+    answers, new, seconds, count = {}, 0, 0.0, 0
+    for grid, sets in _wanted(layers, sample).items():
+        answers[grid], meter = ask(trained, data, sets, grid=grid, progress=progress)
+        new, seconds = new + sum(each for each, _ in meter.laps), seconds + sum(lap for _, lap in meter.laps)
+        count += len(set(zip(sets[0].tolist(), sets[1].tolist(), strict=True)))
+    rows = [row for layer in layers for row in _rows(layer, sample, answers[layer.grid])]
+    pairs = [
+        agreement_of(layer.name, first, second, np.random.default_rng(SEED))
+        for layer in layers
+        for first, second in pairs_of(layer.rows)
+    ]
+    return dataclasses.replace(empty, answers=count, new=new, seconds=seconds, rows=tuple(rows), pairs=tuple(pairs))
+
+
+def _rows(layer: Layer, sample: Sample, answers: Answers) -> list[ExplainerScores]:
+    """The lines of a layer; each begins the same draws anew, so that equal maps have equal intervals."""
+    ground = Ground(
+        ids=sample.ids,
+        predicted=sample.predicted,
+        true=sample.true,
+        grid=layer.grid,
+        answers=answers,
+        random=layer.draws,
+        centre=layer.baselines[1],
+    )
+    return [
+        explainer_scores(
+            layer.name, one, ground=ground, earlier=layer.rows[:place], generator=np.random.default_rng(SEED)
+        )
+        for place, one in enumerate(layer.rows)
+    ]
+
+
+def _trained_maps(layers: Sequence[Layer], count: int) -> dict[tuple[str, str], Floats]:
+    """Of each explainer and layer the first maps for the predicted class, NaN where one is not `ok`."""
+    return {
+        (one.maps.name, layer.name): kept(one.maps.predicted, one.maps.predicted_ok)[:count]
+        for layer in layers
+        for one in layer.explainers
+    }

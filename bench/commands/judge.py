@@ -1,0 +1,199 @@
+"""`bench.judge`: which maps of a run can be trusted. Explains a sample in float64 and says what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from bench.nets.trained import data_of_run
+from bench.explaining.plan import find_explainers
+from bench.errors import MissingError, StoreError, UsageError
+from bench.data.transforms import prepare
+from bench.explaining.plan import INPUT_LAYER, check_layers
+from bench.store.predictions import choose_ids, fixed_order, wanted_targets
+from bench.judging.verdicts import Case, Sample, verdicts
+from bench.machine import choose_device, describe_device, versions
+from bench.nets.trained import open_run
+from bench.store.predictions import read_predictions
+from bench.pages.write import report
+from bench.registry.registry import settled
+from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
+from bench.store.cells import read_cell
+from bench.store.runs import find_run
+from bench.store.verdicts import verdicts_path, write_judgement
+from bench.workspace import Workplace
+
+if TYPE_CHECKING:
+    from bench.contracts import ExplainerSpec, Integers
+    from bench.schema.run import Cell
+    from bench.nets.trained import Trained
+
+IMAGES = 8
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What `judge` found: the verdicts asked for, and the file that keeps them with those of other calls."""
+
+    run: Path
+    judgement: Judgement
+    path: Path
+
+
+def judge(
+    run: str = "latest",
+    *,
+    explainer: str | Sequence[str] | None = None,
+    layer: str | Sequence[str] | None = None,
+    limit: int = IMAGES,
+    data: str | None = None,
+    device: str = "auto",
+    workplace: Workplace | None = None,
+) -> Judged:
+    """Hold explainers of a run against Grad-CAM in float64, name what is wrong and why, and keep the verdicts.
+
+    Args:
+        run: name, `latest` or path of a run.
+        explainer, layer: whom to judge, and where; None for all cells that the run has. An explainer or a layer alone
+            is combined with all layers or explainers of its cells, and where there are none with the run's default.
+        limit: images of the sample, for each its predicted and its true class.
+
+    Returns:
+        The verdicts; runs/NAME/judge/verdicts.json has them too, and the run's page is rendered with them.
+
+    Raises:
+        UsageError: a name that cannot be meant, or no cell to judge.
+        StoreError: the run did not finish or is damaged.
+    """
+    place = workplace or Workplace()
+    if limit < 1:
+        raise UsageError(f"--limit {limit} judges nothing, must be 1 or more", try_=f"--limit {IMAGES}")
+    trained = open_run(find_run(place.runs, run), place.models, choose_device(device))
+    cells = cells_of(trained)
+    cases = cases_of(trained, cells, explainer, layer, place)
+    ids = sample_ids(trained, cells, cases, limit)
+    sample = make_sample(trained, ids, data, place)
+    found = verdicts(cases, _reference(place), trained.model, sample, progress=place.progress)
+    new = Judgement(
+        schema=VERDICTS_SCHEMA,
+        run=trained.record.name,
+        checkpoint=trained.checkpoint,
+        created=place.created,
+        device=describe_device(sample.images.device),
+        versions=versions(),
+        ids=tuple(ids.tolist()),
+        verdicts=found,
+    )
+    write_judgement(trained.folder, new)
+    report(run, workplace=place)
+    return Judged(trained.folder, new, verdicts_path(trained.folder))
+
+
+def _reference(place: Workplace) -> ExplainerSpec | None:
+    """Our own Grad-CAM, where it is registered and loads."""
+    try:
+        return place.explainers[REFERENCE]
+    except (MissingError, UsageError):
+        return None
+
+
+# --- what is judged -----------------------------------------------------------------------------------------
+
+
+def cells_of(trained: Trained) -> list[Cell]:
+    """The cells of the run's own weights; one that cannot be read is left out."""
+    found = []
+    for path in sorted((trained.folder / "explain").glob("*/*.npz")):
+        try:
+            cell = read_cell(path)
+        except StoreError:
+            continue
+        if cell.checkpoint == trained.checkpoint and len(cell.ids):
+            found.append(cell)
+    return found
+
+
+def cases_of(
+    trained: Trained,
+    cells: Sequence[Cell],
+    explainer: str | Sequence[str] | None,
+    layer: str | Sequence[str] | None,
+    place: Workplace,
+) -> list[Case]:
+    """Explainers with their layers: what was asked for, the rest from the cells."""
+    layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
+    if layers:
+        check_layers(trained, layers)
+    specs = find_explainers(explainer, place) if explainer else _specs_of_cells(cells, place)
+    pairs = _pairs(trained, cells, specs, layers)
+    cases = [
+        Case(name, spec, tuple(dict.fromkeys(one for who, one in pairs if who == name))) for name, spec in specs.items()
+    ]
+    cases = [case for case in cases if case.layers]
+    if not cases:
+        name = trained.record.name
+        raise UsageError(f"run '{name}' has no maps to judge", try_=f"bench explain --run {name}")
+    return cases
+
+
+def _specs_of_cells(cells: Sequence[Cell], place: Workplace) -> dict[str, ExplainerSpec]:
+    """The explainers of the cells that can still be loaded; the others are warned of."""
+    found = {}
+    for name in dict.fromkeys(cell.explainer for cell in cells):
+        try:
+            found[name] = place.explainers[settled(name)]
+        except (MissingError, UsageError) as error:
+            place.progress.warn(f"'{name}' cannot be judged: {error.message}")
+    return found
+
+
+def _pairs(
+    trained: Trained, cells: Sequence[Cell], specs: Mapping[str, ExplainerSpec], layers: Sequence[str]
+) -> list[tuple[str, str]]:
+    """(explainer, layer): layers asked for go with every explainer, else each has those of its own cells."""
+    own = [(cell.explainer, cell.layer) for cell in cells]
+    default = tuple(dict.fromkeys(one for _, one in own if one != INPUT_LAYER)) or trained.spec.layers[-2:]
+    pairs = []
+    for name, spec in specs.items():
+        if spec.output == "input":
+            pairs.append((name, INPUT_LAYER))
+            continue
+        mine = [one for who, one in own if who == name]
+        pairs += [(name, one) for one in layers or mine or default]
+    return pairs
+
+
+# --- on which images ----------------------------------------------------------------------------------------
+
+
+def sample_ids(trained: Trained, cells: Sequence[Cell], cases: Sequence[Case], limit: int) -> Integers:
+    """The first images, in the fixed order, that all judged cells have; else of the run's errors; else of all.
+
+    Every explainer sees the same images, so that equal maps can be told.
+    """
+    predictions = read_predictions(trained.folder)
+    order = fixed_order(predictions.labels)
+    judged = {(case.name, layer) for case in cases for layer in case.layers}
+    held = [cell.ids for cell in cells if (cell.explainer, cell.layer) in judged]
+    for ids in held:
+        order = order[np.isin(order, ids)]
+    if not held or len(order) == 0:
+        order = choose_ids(predictions, "wrong", limit)
+    if len(order) == 0:
+        order = choose_ids(predictions, "all", limit)
+    return order[:limit]
+
+
+def make_sample(trained: Trained, ids: Integers, data: str | None, place: Workplace) -> Sample:
+    """The images as the model sees them, each with its predicted and its true class."""
+    dataset = data_of_run(trained.record, data, place)
+    device = next(trained.model.parameters()).device
+    images = prepare(dataset.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
+    targets = wanted_targets(read_predictions(trained.folder), ids, "both")
+    return Sample(images, torch.from_numpy(targets).to(device))

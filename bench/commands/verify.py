@@ -1,0 +1,203 @@
+"""`bench.verify`: the conformance kit over plug-ins, on a small net or on a run's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from bench.nets.trained import data_of_run
+from bench.errors import MissingError, UsageError
+from bench.data.transforms import prepare
+from bench.explaining.plan import DEFAULT_LAYERS, INPUT_LAYER, check_layers
+from bench.store.predictions import choose_ids
+from bench.nets.trained import open_run
+from bench.store.predictions import read_predictions
+from bench.errors import did_you_mean
+from bench.store.runs import find_run
+from bench.verifying.conformance import CHECKS, outcomes_of
+from bench.verifying.outcomes import Outcome
+from bench.verifying.toy_net import CLASSES, SMALL, small_images, small_net
+from bench.verifying.trial import Trial
+from bench.workspace import Workplace
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.contracts import ExplainerSpec
+
+IMAGES = 3
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What explainers are tried on.
+
+    Attributes:
+        model: gives logits (N, classes); in eval mode, frozen, float32.
+        layers: dotted module names.
+        images: (N, 3, H, W) float32, normalised.
+        targets: (N, 2) int64, two classes an image.
+    """
+
+    model: nn.Module
+    layers: tuple[str, ...]
+    images: Tensor
+    targets: Tensor
+    classes: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What the kit found about one explainer.
+
+    Attributes:
+        explainer: the name the user gave.
+        layers: at which it was tried.
+        outcomes: one a check.
+        seconds: what that took.
+    """
+
+    explainer: str
+    layers: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    seconds: float
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        """The checks that failed; none for an explainer that keeps its contract."""
+        return tuple(each for each in self.outcomes if each.status == "failed")
+
+
+def verify(
+    explainer: str | Sequence[str],
+    *,
+    run: str | None = None,
+    layer: str | Sequence[str] | None = None,
+    data: str | None = None,
+    workplace: Workplace | None = None,
+) -> tuple[Verified, ...]:
+    """Try whether explainers keep the contract, on three images, on the CPU.
+
+    Args:
+        explainer: registered names or path/to/file.py:attribute; `all` for every registered one, whatever it costs.
+        run: whose model and images are used; None for a net of width 8 and images made for the purpose.
+        layer: dotted module names; None for layer1 to layer4 of the small net, the last two of a run's model.
+        data: where the run's data set lies now, if it was moved.
+
+    Returns:
+        One for each explainer, in the order asked for. A plug-in that breaks is a result, not an error; with `all`
+        so is one that does not load.
+
+    Raises:
+        UsageError: an explainer, layer or run that is not there.
+        MissingError: an explainer asked for by its name that does not load.
+    """
+    place = workplace or Workplace()
+    names = (explainer,) if isinstance(explainer, str) else tuple(explainer)
+    if not names:
+        raise UsageError("no explainer named", try_="bench verify captum, or bench verify all")
+    everyone = "all" in names
+    wanted = tuple(place.explainers) if everyone else names
+    layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
+    specs = {name: _spec_of(name, place, forgiving=everyone) for name in wanted}
+    stage = small_stage(layers) if run is None else run_stage(run, layers, data, place)
+    with threads(1 if run is None else torch.get_num_threads()):
+        return tuple(_verified(name, spec, stage, place) for name, spec in specs.items())
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads within a block: the small net's layers are too small to be shared out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _spec_of(name: str, place: Workplace, *, forgiving: bool) -> ExplainerSpec | str:
+    """The plug-in, or why it does not load."""
+    try:
+        return place.explainers[name]
+    except MissingError as error:
+        if not forgiving:
+            raise
+        return error.message
+
+
+def _verified(name: str, spec: ExplainerSpec | str, stage: Stage, place: Workplace) -> Verified:
+    if isinstance(spec, str):
+        return Verified(name, (), (Outcome("loads", "failed", spec),), 0.0)
+    started, trial, outcomes = time.monotonic(), trial_of(name, spec, stage, place), []
+    with place.progress.track(f"verify {name}", len(CHECKS)) as task:
+        for outcome in outcomes_of(trial):
+            outcomes.append(outcome)
+            task.advance(note=outcome.name)
+    return Verified(name, trial.layers, tuple(outcomes), time.monotonic() - started)
+
+
+def trial_of(name: str, spec: ExplainerSpec, stage: Stage, place: Workplace) -> Trial:
+    """A plug-in on a stage; an input method at `input`, and the reference held against something else than itself."""
+    layers = (INPUT_LAYER,) if spec.output == "input" else stage.layers
+    known = REFERENCE in place.explainers and name != REFERENCE and bool(spec.claims)
+    reference = place.explainers[REFERENCE].explain if known else None
+    return Trial(
+        name, spec, stage.model, layers, stage.images, stage.targets, classes=stage.classes, reference=reference
+    )
+
+
+def small_trial(name: str, layers: Sequence[str] = (), workplace: Workplace | None = None) -> Trial:
+    """A plug-in on the small net."""
+    place = workplace or Workplace()
+    return trial_of(name, place.explainers[name], small_stage(layers), place)
+
+
+def small_stage(layers: Sequence[str] = ()) -> Stage:
+    """The small net with images made for the purpose; always the same.
+
+    Raises:
+        UsageError: a layer that it does not have.
+    """
+    net, images = small_net(), small_images(IMAGES)
+    known = [name for name, _ in net.named_modules() if name]
+    for layer in layers:
+        if layer not in known:
+            raise UsageError(
+                f"'{layer}' is not a layer of the small net{did_you_mean(layer, known)}",
+                try_="--layer layer4.1.bn2, or --run RUN for another model",
+            )
+    return Stage(net, tuple(layers) or SMALL.layers, images, targets_of(net, images), CLASSES)
+
+
+def run_stage(run: str, layers: Sequence[str], data: str | None, place: Workplace) -> Stage:
+    """A run's model, and the first of the images it got wrong, or of all where it got too few wrong.
+
+    Raises:
+        StoreError: no such run, or it did not finish.
+        UsageError: a layer that its model does not have.
+    """
+    trained = open_run(find_run(place.runs, run), place.models, torch.device("cpu"))
+    chosen = tuple(layers) or trained.spec.layers[-DEFAULT_LAYERS:]
+    check_layers(trained, chosen)
+    predictions = read_predictions(trained.folder)
+    ids = choose_ids(predictions, "wrong", IMAGES)
+    ids = ids if len(ids) == IMAGES else choose_ids(predictions, "all", IMAGES)
+    pictures = data_of_run(trained.record, data, place).test.images[torch.from_numpy(ids)]
+    images = prepare(pictures, trained.statistics)
+    return Stage(trained.model, chosen, images, targets_of(trained.model, images), len(trained.classes))
+
+
+def targets_of(model: nn.Module, images: Tensor) -> Tensor:
+    """(N, 2) the class that each image is taken for, and another one, which differs from image to image."""
+    with torch.no_grad():
+        logits = model(images)
+    classes, first = logits.shape[1], logits.argmax(dim=1)
+    steps = 1 + torch.arange(len(images)) % max(1, classes - 1)
+    return torch.stack([first, (first + steps) % classes], dim=1)

@@ -1,0 +1,271 @@
+"""What has to be computed: the rows that are wanted less the rows that are there."""
+
+from __future__ import annotations
+
+from bench.errors import did_you_mean
+from bench.registry.layer_shapes import default_layers
+from bench.registry.layer_shapes import shapes_of
+from bench.registry.layer_shapes import why_no_grid
+from bench.store.runs import size_of
+from dataclasses import field
+
+from bench.errors import MissingError
+from bench.errors import UsageError
+from bench.estimates import duration
+from bench.registry.registry import settled
+from bench.workspace import Workplace
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.schema.run import Cell
+from bench.errors import StoreError
+from bench.store.predictions import wanted_targets
+from bench.machine import describe_device, versions
+from bench.store.predictions import read_predictions
+from bench.store.cells import CELL_SCHEMA, cell_path, read_cell, row_keys, same_cell
+
+if TYPE_CHECKING:
+    from bench.contracts import Progress
+    from bench.contracts import ExplainerSpec, Integers
+    from bench.nets.trained import Trained
+
+
+@dataclass(frozen=True)
+class Job:
+    """One explainer at the layers that lack rows of the same images, so that one call serves them all.
+
+    Attributes:
+        ids: (N,) test ids.
+        targets: (N, T) classes.
+    """
+
+    name: str
+    spec: ExplainerSpec
+    layers: tuple[str, ...]
+    ids: Integers
+    targets: Integers
+
+    @property
+    def passes(self) -> float:
+        """What it costs in forward passes: the explainer's at its dearest layer, and one for the logits."""
+        dearest = max(self.spec.cost(layer) for layer in self.layers)
+        return len(self.ids) * (dearest * self.targets.shape[1] + 1)
+
+
+def plan(trained: Trained, wanted: Wanted, ids: Integers) -> list[Job]:
+    """What has to be computed so that every wanted row of `ids` is there."""
+    targets = wanted_targets(read_predictions(trained.folder), ids, wanted.target)
+    return [job for name, spec in wanted.specs.items() for job in _jobs(trained, name, spec, wanted, ids, targets)]
+
+
+def _jobs(
+    trained: Trained, name: str, spec: ExplainerSpec, wanted: Wanted, ids: Integers, targets: Integers
+) -> list[Job]:
+    groups: dict[tuple[bytes, str], list[str]] = {}
+    for grid in grids_of(spec, wanted):
+        there = row_keys(usable_cell(trained, name, spec, grid))
+        pairs = zip(ids.tolist(), targets.tolist(), strict=True)
+        lacking = [any((each, one) not in there for one in row) for each, row in pairs]
+        if any(lacking):
+            groups.setdefault((bytes(lacking), "" if spec.joint else grid), []).append(grid)
+    masks = {key: np.frombuffer(key[0], dtype=bool) for key in groups}
+    return [Job(name, spec, tuple(members), ids[masks[key]], targets[masks[key]]) for key, members in groups.items()]
+
+
+def grids_of(spec: ExplainerSpec, wanted: Wanted) -> tuple[str, ...]:
+    """The layers an explainer answers for, but those that are too dear for what `all` brought in."""
+    ceiling = wanted.ceilings.get(spec.name, inf)
+    return tuple(grid for grid in possible_grids(spec, wanted) if spec.cost(grid) <= ceiling)
+
+
+def possible_grids(spec: ExplainerSpec, wanted: Wanted) -> tuple[str, ...]:
+    """The layers an explainer could answer for; an input method has but one, which no other explainer has."""
+    if spec.output == "input":
+        return (INPUT_LAYER,)
+    return tuple(layer for layer in wanted.layers if layer != INPUT_LAYER or spec.name not in wanted.ceilings)
+
+
+def usable_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str) -> Cell | None:
+    """The cell on disk, when its rows may stand beside new ones; one that cannot be read counts as absent."""
+    path = cell_path(trained.folder, name, layer)
+    if not path.exists():
+        return None
+    try:
+        cell = read_cell(path)
+    except StoreError:
+        return None
+    return cell if same_cell(cell, empty_cell(trained, name, spec, layer)) else None
+
+
+def empty_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str, timing: str = "") -> Cell:
+    """A cell with its key and no rows."""
+    nothing = np.zeros(0, dtype=np.int64)
+    device = next(trained.model.parameters()).device
+    return Cell(
+        schema=CELL_SCHEMA,
+        checkpoint=trained.checkpoint,
+        explainer=name,
+        revision=spec.revision,
+        layer=layer,
+        versions=versions(("torch", spec.backend)),
+        device=describe_device(device),
+        dtype="float32",
+        timing=timing,
+        ids=nothing,
+        classes=nothing,
+        raw=np.zeros((0, 1, 1), dtype=np.float32),
+        logits=np.zeros((0, len(trained.classes)), dtype=np.float32),
+        status=nothing.astype(np.uint8),
+        output=spec.output,
+        steps=spec.steps,
+    )
+
+
+DEFAULT_EXPLAINERS = ("gradcam", "captum")
+
+CHEAP = 200.0  # forward passes an image and class: `all` leaves out cells that cost more
+
+
+
+def find_explainers(names: str | Sequence[str], place: Workplace) -> dict[str, ExplainerSpec]:
+    """Explainers by name; `all` means every registered one that loads, beside those that are named."""
+    wanted = (names,) if isinstance(names, str) else tuple(names)
+    if not wanted:
+        raise UsageError("no explainer named", try_="--explainer captum")
+    found = {settled(name): place.explainers[name] for name in wanted if name != ALL}
+    for name in place.explainers if ALL in wanted else ():
+        try:
+            found[name] = place.explainers[name]
+        except MissingError as error:  # a broken plug-in hurts only its own name
+            place.progress.warn(error.message)
+    return found
+
+
+
+def ceilings(
+    names: str | Sequence[str] | None, specs: Mapping[str, ExplainerSpec], *, slow: bool = False
+) -> dict[str, float]:
+    """Of the explainers that only `all` brought in: what a cell may cost, in forward passes an image and class."""
+    named = {names} if isinstance(names, str) else set(names or ())
+    if ALL not in named:
+        return {}
+    return {spec.name: inf if slow else CHEAP for name, spec in specs.items() if name not in set(map(settled, named))}
+
+
+
+def say_costs(wanted: Wanted, progress: Progress) -> None:
+    """One line for each explainer that is left out somewhere for its cost, or is dear and was named."""
+    for name, spec in wanted.specs.items():
+        dear = [grid for grid in possible_grids(spec, wanted) if spec.cost(grid) > CHEAP]
+        if not dear:
+            continue
+        costs = " and ".join(f"{spec.cost(grid):,.0f} at {grid}" for grid in dear)
+        words = f"{name} costs {costs}, in forward passes an image and class"
+        if set(dear) & set(grids_of(spec, wanted)):
+            progress.say(words)
+        else:
+            progress.say(f"left out: {words}; --slow or --explainer {name} takes it in")
+
+
+
+def affordable(
+    runs: Sequence[Trained],
+    wanted: Wanted | Sequence[Wanted],
+    ids: Integers,
+    *,
+    limit: int | str | None,
+    progress: Progress,
+) -> Integers:
+    """Say how long the missing rows will take; on a CPU cut what takes over 15 minutes, unless a limit was given."""
+    every = [wanted] * len(runs) if isinstance(wanted, Wanted) else wanted
+    jobs = [(trained, job) for trained, one in zip(runs, every, strict=True) for job in plan(trained, one, ids)]
+    seconds = sum(job.passes / forward_rate(trained) for trained, job in jobs)
+    if not jobs:
+        return ids
+    images, cells = sum(len(job.ids) for _, job in jobs), sum(len(job.layers) for _, job in jobs)
+    work = f"{cells} cell{'s' if cells > 1 else ''}, {images:,} explanation{'s' if images > 1 else ''} to make"
+    progress.say(f"{work}: about {duration(seconds)}, judged by the evaluation's rate")
+    on_cpu = next(runs[0].model.parameters()).device.type == "cpu"
+    if limit is None and on_cpu and seconds > LONG and len(ids) > LONG_LIMIT:
+        progress.warn(
+            f"over {duration(LONG)} on a CPU: taking {LONG_LIMIT} of {len(ids):,} images, balanced by true class; "
+            "--limit all takes them all"
+        )
+        return ids[:LONG_LIMIT]
+    return ids
+
+
+
+def forward_rate(trained: Trained) -> float:
+    """Images a second of the evaluation; a modest guess where that was never measured."""
+    rate = trained.record.metrics.get("forward_images_per_second")
+    return float(rate) if isinstance(rate, int | float) and rate > 0 else 100.0
+
+
+ALL = "all"  # explainers, layers
+
+DEFAULT_LAYERS = 2  # the last ones that a model names
+
+INPUT_LAYER = "input"
+
+LONG = 15 * 60  # seconds: beyond, a CPU explains LONG_LIMIT images unless told otherwise
+
+LONG_LIMIT = 500
+
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which maps of an image are wanted.
+
+    Attributes:
+        specs: explainers by the name the user gave.
+        layers: dotted module names.
+        target: the class they speak for: `predicted`, `true` or `both`.
+        ceilings: of the explainers that `all` brought in, by the name of their spec: the most that a cell of theirs
+            may cost, in forward passes an image and target. One of them that fails is told of and left out.
+    """
+
+    specs: Mapping[str, ExplainerSpec]
+    layers: tuple[str, ...]
+    target: str = "both"
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+
+
+
+def choose_layers(named: str | Sequence[str] | None, runs: Sequence[Trained]) -> tuple[str, ...]:
+    """The layers a user named; `all` is every one that all models name, and None the last two of the first model."""
+    if not named:
+        return runs[0].spec.layers[-DEFAULT_LAYERS:]
+    names = (named,) if isinstance(named, str) else tuple(named)
+    common = [layer for layer in runs[0].spec.layers if all(layer in trained.spec.layers for trained in runs)]
+    return tuple(dict.fromkeys(layer for name in names for layer in (common if name == ALL else [name])))
+
+
+
+def check_layers(trained: Trained, layers: Sequence[str]) -> None:
+    """UsageError for the first layer that the model does not have or that has no grid, and for none at all."""
+    if not layers:
+        raise UsageError("no layer named", try_="--layer layer4")
+    known = [name for name, _ in trained.model.named_modules() if name]
+    for layer in layers:
+        if layer not in known and layer != INPUT_LAYER:
+            raise UsageError(
+                f"'{layer}' is not a layer of {trained.record.model}{did_you_mean(layer, known)}",
+                try_=f"bench list layers --model {trained.record.model}",
+            )
+    shapes, _ = shapes_of(trained.model, size_of(trained.record))
+    for layer in layers:
+        shape = shapes.get(layer, ())
+        if layer != INPUT_LAYER and (len(shape) != 3 or max(shape[1:]) == 1):
+            others = ", ".join(default_layers(shapes, size_of(trained.record))) or "none at all"
+            raise UsageError(
+                f"{why_no_grid(layer, shape)}; layers of {trained.record.model} with a grid: {others}",
+                try_=f"bench list layers --model {trained.record.model}",
+            )

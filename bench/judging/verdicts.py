@@ -1,0 +1,292 @@
+"""Verdicts: every explainer in float64 against Grad-CAM in float64, so that rounding is never an excuse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bench.schema.run import STATUSES
+from bench.explaining.float64 import double_copy, home_of_float64, in_float64
+from bench.explaining.guard import guarded, statuses
+from bench.judging.diagnosis import Scene, apart, diagnose, plain_maps
+from bench.judging.equality import equal_groups, reason_of
+from bench.judging.picture_steps import OURS, replayed, steps_between
+from bench.schema.verdicts import CAUSES, Step, Verdict
+from bench.stats.intervals import median_or_none, rank_correlations
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.contracts import ExplainerSpec, Progress
+    from bench.judging.diagnosis import Diagnosis
+
+EXACT, CAST = 1e-12, 1e-6  # of a map's largest value: float64 throughout, or through float32 on the way
+GRADCAM = "grad-cam"
+
+Maps = dict[str, Tensor | str]  # by layer; words where the explainer raised
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What explainers are judged on.
+
+    Attributes:
+        images: (N, 3, H, W) float32, normalised, on the model's device.
+        targets: (N, T) int64, there too.
+    """
+
+    images: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Case:
+    """An explainer and what it is asked for; `layers` is ("input",) for an input method."""
+
+    name: str
+    spec: ExplainerSpec
+    layers: tuple[str, ...]
+
+
+def verdicts(
+    cases: Sequence[Case], reference: ExplainerSpec | None, model: nn.Module, sample: Sample, *, progress: Progress
+) -> tuple[Verdict, ...]:
+    """A verdict for every explainer at every layer that it is asked for.
+
+    Args:
+        cases: whom to judge; each is run twice, in float64 and in the model's own precision.
+        reference: an explainer that is Grad-CAM; None for the slow plain one. It is itself held against the slow one.
+        model: in eval mode; left as found.
+    """
+    layers = tuple(dict.fromkeys(layer for case in cases for layer in case.layers if layer != "input"))
+    with progress.track("judge", 1 + len(cases)) as task:
+        truth = Truth.of(reference, model, layers, sample)
+        task.advance(note="the reference")
+        own = {case.name: maps_of(case, model, sample, double=True) for case in cases}
+        found = []
+        for case in cases:
+            quick = maps_of(case, model, sample, double=False)
+            found += [judged(case, layer, own[case.name][layer], truth=truth, quick=quick) for layer in case.layers]
+            task.advance(note=case.name)
+    return tuple(same_bits(one, cases, own, truth) for one in found)
+
+
+# --- maps ---------------------------------------------------------------------------------------------------
+
+
+def maps_of(case: Case, model: nn.Module, sample: Sample, *, double: bool) -> Maps:
+    """The maps (N, T, h, w) of every layer; if all at once fail, each by itself, so that one failure stays alone."""
+    try:
+        return dict(explained(case.spec, model, case.layers, sample=sample, double=double))
+    except Exception as error:
+        if len(case.layers) == 1:
+            return {case.layers[0]: told(error)}
+    parts = [maps_of(replace(case, layers=(layer,)), model, sample, double=double) for layer in case.layers]
+    return {layer: maps for part in parts for layer, maps in part.items()}
+
+
+def explained(
+    spec: ExplainerSpec, model: nn.Module, layers: Sequence[str], *, sample: Sample, double: bool
+) -> dict[str, Tensor]:
+    """One explainer, in its own batch size; a stochastic one draws the same numbers in both precisions."""
+    run, parts = in_float64 if double else guarded, []
+    size = 1 if spec.stochastic else spec.max_batch
+    pairs = zip(torch.split(sample.images, size), torch.split(sample.targets, size), strict=True)
+    for place, (images, targets) in enumerate(pairs):
+        with torch.random.fork_rng(enabled=spec.stochastic):
+            if spec.stochastic:
+                torch.manual_seed(place)
+            parts.append(run(spec, model, layers, images, targets))
+    return {layer: torch.cat([part[layer] for part in parts]).cpu().double() for layer in layers}
+
+
+def told(error: Exception) -> str:
+    """An exception in one line."""
+    words = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {words[0]}"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Grad-CAM in float64, and all that is needed to find out why something else came out.
+
+    Attributes:
+        maps: raw maps of every layer, on the CPU; words where there are none.
+        by: name of the explainer that made them; empty for the slow plain one.
+    """
+
+    maps: Maps
+    model: nn.Module
+    sample: Sample
+    by: str
+
+    @classmethod
+    def of(cls, reference: ExplainerSpec | None, model: nn.Module, layers: tuple[str, ...], sample: Sample) -> Truth:
+        """The maps of the reference, or the slow plain ones where there is none."""
+        home = home_of_float64(sample.images.device)
+        images = sample.images.detach().to(home, copy=True).double()
+        own = Sample(images, sample.targets.to(home, copy=True))
+        bare = cls({}, double_copy(model), own, reference.name if reference else "")
+        if reference is None:
+            return replace(bare, maps={layer: bare.plain(layer) for layer in layers})
+        maps = maps_of(Case(reference.name, reference, layers), model, sample, double=True) if layers else {}
+        return replace(bare, maps=maps)
+
+    def plain(self, layer: str) -> Tensor | str:
+        """The slow plain maps of a layer."""
+        try:
+            return plain_maps(self.scene(layer)).detach().cpu()
+        except Exception as error:
+            return told(error)
+
+    def scene(self, layer: str) -> Scene:
+        """What an explainer of this layer was given."""
+        return Scene(self.model, layer, self.sample.images, self.sample.targets)
+
+
+# --- one verdict --------------------------------------------------------------------------------------------
+
+
+def judged(case: Case, layer: str, own: Tensor | str, *, truth: Truth, quick: Maps) -> Verdict:
+    """The verdict of one explainer at one layer.
+
+    Args:
+        own: its float64 maps (N, T, h, w), or why there are none.
+        quick: its maps in the model's precision, by layer.
+    """
+    count, columns = truth.sample.targets.shape
+    empty = Verdict(case.name, layer, case.spec.revision, "failed", images=count, maps=count * columns)
+    if isinstance(own, str):
+        return replace(empty, words=own, instead="another explainer or another layer")
+    fast = quick[layer]
+    blank = replace(empty, moved=None if isinstance(fast, str) else moved(fast, own))
+    maps = truth.plain(layer) if case.name == truth.by else truth.maps.get(layer, "")
+    if not isinstance(maps, Tensor):
+        if case.spec.claims != GRADCAM:
+            return replace(blank, verdict="another method")
+        return replace(blank, words=f"there is no Grad-CAM here to compare with: {maps}")
+    dead, constant, non_finite = nothing_in(maps)
+    blank = replace(blank, dead=dead, constant=constant, non_finite=non_finite)
+    if case.spec.claims != GRADCAM:
+        return _of_another_method(blank, case.spec, own, maps)
+    return _of_gradcam(blank, case.spec, own, maps, truth=truth)
+
+
+def _of_another_method(blank: Verdict, spec: ExplainerSpec, own: Tensor, maps: Tensor) -> Verdict:
+    """Nothing is claimed; where the map is Grad-CAM's all the same, that is said with the reason."""
+    if own.shape != maps.shape:
+        return replace(blank, verdict="another method")
+    kept = {GRADCAM: maps.flatten(0, 1).numpy(), spec.name: own.flatten(0, 1).numpy()}
+    if len(equal_groups(kept)) > 1:  # how far apart two methods are means nothing: each has its own unit
+        return replace(blank, verdict="another method")
+    why = reason_of((GRADCAM, spec.name), (GRADCAM,), tuple(maps.shape[2:]))
+    words = f"equals Grad-CAM at this layer: {why}"
+    return replace(blank, verdict="another method", words=words, difference=_largest(own, maps))
+
+
+def _of_gradcam(blank: Verdict, spec: ExplainerSpec, own: Tensor, maps: Tensor, *, truth: Truth) -> Verdict:
+    """It claims to be Grad-CAM: the raw map must be, or the picture must come from one that is."""
+    picture = spec.output == "picture"
+    tolerance = CAST if is_float32(own) else EXACT
+    size = (int(own.shape[2]), int(own.shape[3]))
+    due = replayed(maps.flatten(0, 1), OURS, size).reshape(own.shape) if picture else maps
+    gap = _gap(own, due, picture=picture) if own.shape == due.shape else None
+    blank = replace(blank, difference=gap)
+    if gap is not None and gap <= tolerance:
+        return replace(blank, verdict="same up to rounding", words=_carries_nothing(blank))
+    try:
+        why = diagnose(own, maps, truth.scene(blank.layer), tolerance=tolerance, picture=picture)
+    except Exception as error:
+        return replace(blank, verdict="wrong", causes=("unknown",), words=told(error), instead=CAUSES["unknown"][1])
+    blank = replace(blank, steps=_steps(why, maps, size))
+    if not why.causes:
+        return replace(blank, verdict="other recipe", words=_carries_nothing(blank))
+    return _wrong(blank, why, _correlation(own, due))
+
+
+def _wrong(blank: Verdict, why: Diagnosis, correlation: float | None) -> Verdict:
+    words = ", and ".join(CAUSES[key][0] for key in why.causes)
+    return replace(
+        blank,
+        verdict="wrong",
+        causes=why.causes,
+        words=f"{words} ({why.detail})" if why.detail else words,
+        instead="; ".join(dict.fromkeys(CAUSES[key][1] for key in why.causes)),
+        correlation=correlation,
+    )
+
+
+def same_bits(one: Verdict, cases: Sequence[Case], own: Mapping[str, Maps], truth: Truth) -> Verdict:
+    """The verdict with the names of those that give the same bits, which makes of `same up to rounding` `same`."""
+    maps = own[one.explainer][one.layer]
+    others: dict[str, Tensor | str | None] = {
+        case.name: own[case.name].get(one.layer) for case in cases if case.name != one.explainer
+    }
+    if truth.by and truth.by != one.explainer:
+        others.setdefault(truth.by, truth.maps.get(one.layer))
+    equal = tuple(
+        name for name, each in others.items() if isinstance(each, Tensor) and isinstance(maps, Tensor)
+        and each.shape == maps.shape and bool(maps.any()) and torch.equal(each, maps)
+    )  # fmt: skip
+    verdict = "same" if equal and one.verdict == "same up to rounding" else one.verdict
+    return replace(one, equal_to=equal, verdict=verdict)
+
+
+# --- figures ------------------------------------------------------------------------------------------------
+
+
+def is_float32(maps: Tensor) -> bool:
+    """Whether every value could be a float32: then a library cast to it on the way."""
+    return torch.equal(maps.nan_to_num(), maps.nan_to_num().float().double())
+
+
+def moved(fast: Tensor, own: Tensor) -> float | None:
+    """The largest difference between two precisions, of a map's largest value; None where no map is finite in both."""
+    return None if fast.shape != own.shape else _largest(fast, own)
+
+
+def _largest(found: Tensor, due: Tensor) -> float | None:
+    rows = found.isfinite().all(dim=(2, 3)) & due.isfinite().all(dim=(2, 3))
+    return apart(found[rows], due[rows]) if rows.any() else None
+
+
+def _gap(own: Tensor, due: Tensor, *, picture: bool) -> float | None:
+    """How far apart; None where something is not finite in one alone."""
+    finite, wanted = own.isfinite().all(dim=(2, 3)), due.isfinite().all(dim=(2, 3))
+    if not torch.equal(finite, wanted):
+        return None
+    if not finite.any():
+        return 0.0
+    if picture:  # both are on the scale from 0 to 1
+        return float((own[finite] - due[finite]).abs().max())
+    return apart(own[finite], due[finite])
+
+
+def _steps(why: Diagnosis, maps: Tensor, size: tuple[int, int]) -> tuple[Step, ...]:
+    if why.recipe is None or why.maps is None:
+        return ()
+    rows = why.maps.isfinite().all(dim=(2, 3)) & maps.isfinite().all(dim=(2, 3))
+    return steps_between(why.maps[rows], why.recipe, size)
+
+
+def _correlation(own: Tensor, due: Tensor) -> float | None:
+    if own.shape != due.shape:
+        return None
+    return median_or_none(rank_correlations(own.flatten(0, 1).numpy(), due.flatten(0, 1).numpy()))
+
+
+def nothing_in(maps: Tensor) -> tuple[int, ...]:
+    """How many of Grad-CAM's own maps (N, T, h, w) are dead, constant or not finite."""
+    found = statuses(maps.flatten(0, 1).numpy()).tolist()
+    return tuple(found.count(index) for index in range(1, len(STATUSES)))
+
+
+def _carries_nothing(one: Verdict) -> str:
+    """Words for maps that say nothing, be they right or not."""
+    counts = {"without a positive value": one.dead, "constant": one.constant, "not finite": one.non_finite}
+    words = [f"{count} of {one.maps} {what}" for what, count in counts.items() if count]
+    return f"Grad-CAM's own maps: {', '.join(words)}" if words else ""

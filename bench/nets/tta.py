@@ -1,0 +1,92 @@
+"""The test set in several views: logits averaged over mirror images and over shifts by one pixel."""
+
+from __future__ import annotations
+
+from bench.evaluation import averages_of
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from bench.evaluation import BATCH, evaluating, forward
+from bench.schema.page import Average
+from bench.stats.intervals import wilson
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.contracts import Progress
+    from bench.data.transforms import Statistics
+
+STEPS = (0, 1, -1)  # from how many pixels further down and right a view takes each of its own
+
+
+
+
+
+
+def average_logits(
+    model: nn.Module,
+    images: Tensor,
+    plain: Tensor,
+    statistics: Statistics,
+    *,
+    mirror: bool,
+    narrow: bool,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, Tensor]:
+    """Mean logits of each image over its views, in eval mode; training flags are put back.
+
+    An image and its mirror image weigh the same. The unshifted views weigh one half together, those shifted up and
+    left one quarter, those shifted down and right one quarter; what comes in at the border is reflected.
+
+    Args:
+        model: on `device`.
+        images: (N, 3, H, W) uint8.
+        plain: (N, K) float32 of the images as they are, as `predict` gives them; never computed again.
+        statistics: mean and std the model was trained with.
+        mirror: whether a mirrored image is still of its class.
+        narrow: run the other views in bf16, as a training in bf16 did: they are five more passes over the images.
+            The averages are taken in float32 either way.
+
+    Returns:
+        {name: (N, K) float32 on the CPU} for the names of `averages_of`.
+
+    Source: Keller Jordan's airbench, `infer_mirror` and `infer_mirror_translate`.
+    """
+    flips = (False, True) if mirror else (False,)
+    first, *others = [(step, flip) for step in STEPS for flip in flips]
+    logits, label = {first: plain}, "mirrored, shifted" if mirror else "shifted"
+    with evaluating(model), progress.track(label, len(others) * len(images)) as task:
+        for step, flip in others:
+            parts = []
+            for batch in torch.split(images, BATCH):
+                with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+                    seen = view(batch, step, mirrored=flip)
+                    parts.append(forward(model, seen, statistics, device))
+                task.advance(len(batch))
+            logits[step, flip] = torch.cat(parts)
+    unshifted, *shifted = (torch.stack([logits[step, flip] for flip in flips]).mean(dim=0) for step in STEPS)
+    whole = unshifted / 2 + torch.stack(shifted).mean(dim=0) / 2
+    return dict(zip(averages_of(mirror=mirror), (unshifted, whole) if mirror else (whole,), strict=True))
+
+
+def view(images: Tensor, step: int, *, mirrored: bool) -> Tensor:
+    """Images moved up and left by `step` pixels (down and right where it is negative), then mirrored if wanted.
+
+    Args:
+        images: (N, 3, H, W), left as they are.
+    """
+    rows, columns = (_sources(edge, step) for edge in images.shape[2:])
+    moved = images[:, :, rows][:, :, :, columns]
+    return moved.flip(3) if mirrored else moved
+
+
+def _sources(edge: int, step: int) -> Tensor:
+    """(edge,) where each pixel comes from; beyond the border it comes back, and the border pixel stands once."""
+    last = edge - 1
+    return last - (last - (torch.arange(edge) + step).abs()).abs()
+
+

@@ -1,0 +1,211 @@
+"""Several runs on the same test images: what each alone gets wrong, exact paired tests, one Page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from bench.store.predictions import cut, fixed_order, wanted_targets
+from bench.pages.class_alignment import aligned, not_shared
+from bench.pages.evidence import judged_of, scores_of
+from bench.pages.findings import (
+    agreement_findings,
+    comparison_badges,
+    comparison_title,
+    pair_findings,
+    run_badges,
+    run_findings,
+    run_title,
+    verdict_findings,
+)
+from bench.store.timings import timings_of
+from bench.pages.provenance import differences, provenance
+from bench.pages.run_views import PAGE_SCHEMA, cell_view, gallery, run_view
+from bench.store.runs import classes_of
+from bench.store.run_data import RunData
+from bench.pages.speeds import with_speeds
+from bench.postprocess import PIPELINE
+from bench.registry.registry import short
+from bench.schema.page import Badge, Estimate, Page, PairTest, RunView, run_labels
+from bench.stats.agreement import agreements
+from bench.stats.intervals import mcnemar, paired_difference
+from bench.store.cells import row_keys
+
+if TYPE_CHECKING:
+    from bench.contracts import Integers
+    from bench.schema.run import Cell
+
+    Keys = set[tuple[int, int]]
+
+
+UNTOLD = ("seed", "data", "device", "augmentation", "sizes")  # the last for what has few words; seed comes last
+
+
+def wrong_in_any(runs: Sequence[RunData], limit: int | None) -> Integers:
+    """The first `limit` test ids, in the fixed order, that at least one run got wrong."""
+    order = fixed_order(runs[0].predictions.labels)
+    wrong = np.unique(np.concatenate([data.predictions.wrong for data in runs]))
+    return cut(order[np.isin(order, wrong)], limit)
+
+
+def only_wrong(runs: Sequence[RunData]) -> list[int]:
+    """For each run the test images that it alone got wrong."""
+    wrong = np.stack([data.predictions.predicted != data.predictions.labels for data in runs])
+    alone = wrong.sum(axis=0) == 1
+    return [int((row & alone).sum()) for row in wrong]
+
+
+def pair_tests(runs: Sequence[RunData]) -> tuple[PairTest, ...]:
+    """Exact McNemar test of every pair of runs."""
+    wrong = [data.predictions.predicted != data.predictions.labels for data in runs]
+    tests = []
+    for first, second in combinations(range(len(runs)), 2):
+        a, b = int((wrong[first] & ~wrong[second]).sum()), int((~wrong[first] & wrong[second]).sum())
+        difference: Estimate = paired_difference(a, b, len(wrong[first]))
+        same = np.array_equal(runs[first].predictions.logits, runs[second].predictions.logits)
+        tests.append(PairTest(first, second, a, b, mcnemar(a, b), difference, same))
+    return tuple(tests)
+
+
+def same_settings(runs: Sequence[RunData]) -> bool:
+    """Whether the runs differ in nothing but model, seed and where they were made.
+
+    A recipe's name says nothing that its values, which the config holds too, do not say better.
+    """
+    left_out = ("model", "seed", "device", "data", "recipe")
+    settings = [{key: value for key, value in data.record.config.items() if key not in left_out} for data in runs]
+    return all(one == settings[0] for one in settings)
+
+
+def labels_of(runs: Sequence[RunData]) -> tuple[str, ...]:
+    """What tells each run from the others, in as few settings as do; the run's name where no setting does."""
+    settings = [{**data.record.config, "model": short(data.record.model)} for data in runs]
+    first = ("model", "recipe", "optimizer", "lr")
+    keys = (*first, *(key for key in settings[0] if key not in (*first, *UNTOLD)), "seed")
+    chosen: list[str] = []
+    for key in keys:
+        parts = [[str(each.get(one)) for one in chosen] for each in settings]
+        finer = [[*part, str(each.get(key))] for part, each in zip(parts, settings, strict=True)]
+        if len(set(map(tuple, finer))) > len(set(map(tuple, parts))):
+            chosen.append(key)
+    words = [" · ".join(_setting(key, each.get(key)) for key in chosen) for each in settings]
+    return tuple(
+        " · ".join(filter(None, (text, data.record.name))) if words.count(text) > 1 else text or data.record.name
+        for text, data in zip(words, runs, strict=True)
+    )
+
+
+def _setting(key: str, value: object) -> str:
+    if key in ("model", "recipe", "optimizer"):
+        return Path(str(value)).name
+    return f"{key.replace('_', ' ')} {f'{value:g}' if isinstance(value, float) else value}"
+
+
+def run_page(data: RunData, *, created: str, max_images: int | None = None) -> Page:
+    """The page of one run: its errors, as far as they were explained, the first `max_images` in the fixed order."""
+    view = run_view(data)
+    ids = np.unique(np.concatenate([data.predictions.wrong, *(cell.ids for cell in data.cells)]))
+    explained = _explained(fixed_order(data.predictions.labels), [data], ids)
+    shared = tuple(agreements(0, data.cells))
+    page = _page("run", [data], [view], explained[:max_images], created, [_asked(data, explained)])
+    page = replace(
+        page,
+        title=run_title(view),
+        badges=run_badges(view),
+        findings=run_findings(view, shared) + verdict_findings(page.verdicts),
+        agreements=shared,
+        wanted=len(ids),
+    )
+    return with_speeds(page, [data])
+
+
+def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str, max_images: int | None = None) -> Page:
+    """The page of several runs on the images `ids`, those that any of them got wrong; its gallery has `max_images`."""
+    notes = tuple(Badge(False, words) for words in not_shared(runs))
+    runs = aligned(runs)
+    views = [
+        replace(run_view(data, only_wrong=alone), label=label)
+        for data, alone, label in zip(runs, only_wrong(runs), labels_of(runs), strict=True)
+    ]
+    tests = pair_tests(runs)
+    shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
+    page = _page("comparison", runs, views, ids[:max_images], created, [_both(data, ids) for data in runs])
+    page = replace(
+        page,
+        title=comparison_title(views, tests, same_settings=same_settings(runs)),
+        badges=comparison_badges(views, tests, same_settings=same_settings(runs)) + notes,
+        findings=pair_findings(views, tests)
+        + agreement_findings(shared)
+        + verdict_findings(page.verdicts, run_labels(views)),
+        agreements=shared,
+        pairs=tests,
+        wanted=len(wrong_in_any(runs, None)),
+    )
+    return with_speeds(page, runs)
+
+
+def _explained(order: Integers, runs: Sequence[RunData], ids: Integers) -> Integers:
+    """Of `ids` those with a picture, in the fixed order."""
+    pictured = [data.samples.ids for data in runs if data.samples is not None]
+    known = np.concatenate(pictured) if pictured else np.zeros(0, dtype=np.int64)
+    chosen: Integers = order[np.isin(order, ids) & np.isin(order, known)]
+    return chosen
+
+
+def _asked(data: RunData, ids: Integers) -> Keys:
+    """The rows that any explainer of the run was asked for; an image of `ids` without any lacks the predicted one."""
+    asked = {key for cell in data.cells for key in row_keys(cell)}
+    known = {each for each, _ in asked}
+    return asked | {(each, int(data.predictions.predicted[each])) for each in ids.tolist() if each not in known}
+
+
+def _both(data: RunData, ids: Integers) -> Keys:
+    """The rows of the predicted and of the true class of every image."""
+    targets = wanted_targets(data.predictions, ids, "both")
+    return {(each, one) for each, row in zip(ids.tolist(), targets.tolist(), strict=True) for one in row}
+
+
+def _page(
+    kind: Literal["run", "comparison"],
+    runs: Sequence[RunData],
+    views: Sequence[RunView],
+    ids: Integers,
+    created: str,
+    wanted: Sequence[Keys],
+) -> Page:
+    """Everything of a page but what it says; `wanted` are the rows that the cells of each run should hold."""
+    cells: list[tuple[int, Cell]] = [(index, cell) for index, data in enumerate(runs) for cell in data.cells]
+    items = gallery(runs, cells, ids.tolist())
+    return Page(
+        schema=PAGE_SCHEMA,
+        kind=kind,
+        title="",
+        created=created,
+        classes=classes_of(runs[0].record),
+        badges=(),
+        findings=(),
+        runs=tuple(views),
+        cells=tuple(cell_view(index, runs[index], cell, wanted[index]) for index, cell in cells),
+        agreements=(),
+        pairs=(),
+        gallery=items,
+        shown=len(items),
+        wanted=len(items),
+        pipeline=PIPELINE,
+        provenance=tuple(provenance(data.record) for data in runs),
+        timings=tuple(
+            one
+            for index, data in enumerate(runs)
+            for one in timings_of(index, data.folder, views[index].curve, {cell.timing for cell in data.cells})
+        ),
+        differences=differences([data.record for data in runs]),
+        verdicts=tuple(
+            one for at, data in enumerate(runs) for one in judged_of(at, data.folder, views[at].checkpoint, data.cells)
+        ),
+        scores=tuple(one for at, data in enumerate(runs) for one in scores_of(at, data.folder, views[at].checkpoint)),
+    )

@@ -1,0 +1,108 @@
+"""Runs that differ in classes, in picture size or in layers, brought to what they share; what is not shared is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.store.runs import size_of
+from bench.errors import DataError
+from bench.store.predictions import Predictions
+from bench.store.runs import classes_of
+from bench.store.run_data import RunData
+
+if TYPE_CHECKING:
+    from bench.contracts import Floats, Integers
+    from bench.schema.run import Cell, RunRecord
+
+    Classes = tuple[str, ...]
+
+
+def check_comparable(runs: Sequence[RunData]) -> None:
+    """The runs were tested on the same images with the same labels; DataError names the first that was not.
+
+    The images may have been brought to different sizes, and the classes may be numbered differently.
+    """
+    first = runs[0]
+    for other in runs[1:]:
+        if not same_images(first.record, other.record):
+            raise DataError(
+                f"runs '{first.record.name}' and '{other.record.name}' were made on different data "
+                f"({first.record.data.get('name')} and {other.record.data.get('name')})",
+                try_="bench list runs, and compare runs of one data set",
+            )
+        if not np.array_equal(_named_labels(first), _named_labels(other)):
+            raise DataError(f"the test labels of '{first.record.name}' and '{other.record.name}' differ")
+
+
+def same_images(first: RunRecord, second: RunRecord) -> bool:
+    """Whether two runs were tested on the same image files: of one size, or of one name, order and class each."""
+    return any(bool(first.data.get(key)) and first.data.get(key) == second.data.get(key) for key in ("digest", "files"))
+
+
+def _named_labels(data: RunData) -> np.ndarray[tuple[int, ...], np.dtype[np.str_]]:
+    """(N,) the name of each test image's class; its number where the run does not know the names."""
+    classes = classes_of(data.record)
+    known = len(classes) == data.predictions.logits.shape[1]
+    return np.array(classes if known else [str(k) for k in range(data.predictions.logits.shape[1])])[
+        data.predictions.labels
+    ]
+
+
+def aligned(runs: Sequence[RunData]) -> list[RunData]:
+    """The runs with one list of classes: the first run's, then those that only others know.
+
+    A class that a run does not know gets the logit of what it never answers, minus infinity. Runs whose classes are
+    the same come back as they are.
+    """
+    classes = [classes_of(data.record) for data in runs]
+    if all(each == classes[0] for each in classes):
+        return list(runs)
+    union = tuple(dict.fromkeys(name for each in classes for name in each))
+    return [_renumbered(data, own, union) for data, own in zip(runs, classes, strict=True)]
+
+
+def _renumbered(data: RunData, own: Classes, union: Classes) -> RunData:
+    place = np.array([union.index(name) for name in own], dtype=np.int64)
+
+    def spread(logits: Floats) -> Floats:
+        wide = np.full((len(logits), len(union)), -np.inf, dtype=logits.dtype)
+        wide[:, place] = logits
+        return wide
+
+    def cell(one: Cell) -> Cell:
+        order = np.lexsort((place[one.classes], one.ids))
+        rows = {name: getattr(one, name)[order] for name in ("ids", "raw", "status")}
+        return replace(one, classes=place[one.classes][order], logits=spread(one.logits)[order], **rows)
+
+    samples, predictions = data.samples, data.predictions
+    labels: Integers = place[predictions.labels]
+    return replace(
+        data,
+        record=replace(data.record, data={**data.record.data, "classes": list(union)}),
+        predictions=Predictions(predictions.ids, labels, spread(predictions.logits)),
+        cells=tuple(cell(one) for one in data.cells),
+        samples=samples and replace(samples, labels=place[samples.labels], logits=spread(samples.logits)),
+    )
+
+
+def not_shared(runs: Sequence[RunData]) -> tuple[str, ...]:
+    """What a reader must know of runs that differ in classes, picture size or layers; of the runs as they were read."""
+    words = []
+    classes = [classes_of(data.record) for data in runs]
+    shared = set(classes[0]).intersection(*classes)
+    if any(set(each) != shared for each in classes):
+        counts = " and ".join(str(len(each)) for each in classes)
+        words.append(f"{len(shared)} classes shared by models of {counts}: an answer outside them counts as wrong")
+    elif any(each != classes[0] for each in classes):
+        words.append("the models number the classes differently: matched by name")
+    sizes = [size_of(data.record) for data in runs]
+    if len(set(sizes)) > 1:
+        words.append(f"pictures of {' and '.join(str(each) for each in sizes)} pixels an edge")
+    layers = [tuple(dict.fromkeys(cell.layer for cell in data.cells)) for data in runs]
+    if any(set(each) != set(layers[0]) for each in layers):
+        words.append(f"each model's own layers: {' · '.join(', '.join(each) or 'none' for each in layers)}")
+    return tuple(words)

@@ -1,0 +1,285 @@
+"""Training recipes: data, not code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypedDict, get_type_hints
+
+from bench.contracts import Augmentation
+from bench.errors import UsageError
+from bench.errors import did_you_mean, one_of
+
+OPTIMIZERS = ("sgd", "adamw")
+PRECISIONS = ("auto", "fp32", "bf16")
+FLIPS: Mapping[str, tuple[bool, bool]] = {"none": (False, False), "random": (True, False), "alternating": (True, True)}
+HALF = 16  # pixels; every picture is 32x32
+SMALLEST = 8  # pixels; below, the last stages see one pixel
+ABOUT = ("name", "source", "measured")  # what is said about a recipe, not what it does
+
+
+class Changes(TypedDict, total=False):
+    """What a user may say in place of a recipe's values; None keeps the recipe's. See `Recipe` for the meanings."""
+
+    epochs: int | None
+    batch_size: int | None
+    optimizer: str | None
+    lr: float | None
+    lr_start: float | None
+    lr_end: float | None
+    warm_up: float | None
+    momentum: float | None
+    weight_decay: float | None
+    norm_decay: bool | None
+    bias_scale: float | None
+    label_smoothing: float | None
+    bn_momentum: float | None
+    lookahead: int | None
+    whiten: bool | None
+    zero_init: bool | None
+    sizes: str | None
+    flip: str | None
+    translate: int | None
+    cutout: int | None
+    precision: str | None
+
+
+CHANGES = tuple(get_type_hints(Changes))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        name: what users type; of a recipe from a file the whole path.
+        epochs: passes over the training split.
+        batch_size: images a step; an incomplete last batch is left out.
+        source: where the values come from.
+        optimizer: `sgd` (Nesterov) or `adamw`.
+        lr: the peak learning rate.
+        lr_start, lr_end: the first and the last learning rate, as shares of the peak.
+        warm_up: share of all steps until the peak.
+        momentum: of SGD.
+        weight_decay: on all parameters.
+        norm_decay: whether it acts on the scales of batch norms, too.
+        bias_scale: the learning rate of the biases of batch norms and linear layers as a multiple of `lr`; their
+            weight decay is divided by it.
+        label_smoothing: share of a label's weight that is spread over all classes while training.
+        bn_momentum: share of a new batch in the running statistics of batch norms.
+        lookahead: steps between two looks of the slow weights (see `bench.training.optim.Lookahead`); 0 for none.
+        whiten: start the first convolution from the eigenvectors of the training images' patches.
+        zero_init: start every residual branch at 0, by the scale of its last batch norm.
+        sizes: pairs (edge in pixels, share of the epochs) that come first, in this order, on images made smaller;
+            the epochs that remain, and the last in any case, see the images as they are.
+        precision: `fp32`, `bf16` (autocast), or `auto`: bf16 where the device multiplies in it.
+        augmentation: what a training batch goes through.
+        measured: what it gave here, in words.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    lr: float
+    source: str
+    optimizer: str = "sgd"
+    lr_start: float = 0.2
+    lr_end: float = 0.0
+    warm_up: float = 0.2
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    norm_decay: bool = True
+    bias_scale: float = 1.0
+    label_smoothing: float = 0.0
+    bn_momentum: float = 0.1
+    lookahead: int = 0
+    whiten: bool = False
+    zero_init: bool = False
+    sizes: tuple[tuple[int, float], ...] = ()
+    precision: str = "auto"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    measured: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot train anything."""
+        for name, known in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            if value not in known:
+                hint = " or ".join(f"--{name} {each}" for each in known)
+                raise UsageError(f"no {name} '{value}'{did_you_mean(value, known)}", try_=hint)
+        for name, low in (("epochs", 1), ("batch_size", 2), ("lookahead", 0)):
+            if getattr(self, name) < low:
+                raise UsageError(f"{name} is {getattr(self, name)}, must be {low} or more")
+        for name in ("lr", "weight_decay"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UsageError(f"{name} is {getattr(self, name)}, must be 0 or more and finite")
+        for name in ("lr_start", "lr_end", "warm_up"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, must be from 0 to 1")
+        for name in ("momentum", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, must be 0 or more and below 1")
+        if not 0 < self.bn_momentum <= 1:
+            raise UsageError(f"bn_momentum is {self.bn_momentum}, must be above 0 and at most 1")
+        if not 0 < self.bias_scale < float("inf"):
+            raise UsageError(f"bias_scale is {self.bias_scale}, must be above 0 and finite")
+        _check_pictures(self.augmentation, self.sizes)
+
+    def learning_rate(self, step: int, total: int) -> float:
+        """The learning rate of a step: linear from lr_start x lr to lr, then linear to lr_end x lr; never below 0.
+
+        Args:
+            step: 0 to total - 1.
+            total: steps of the whole training.
+        """
+        if not 0 <= step < total:
+            raise ValueError(f"step {step} of {total}")
+        done = step / total
+        if done < self.warm_up:
+            return self.lr * (self.lr_start + (1 - self.lr_start) * done / self.warm_up)
+        return self.lr * (self.lr_end + (1 - self.lr_end) * (1 - done) / (1 - self.warm_up))
+
+    def edge(self, epoch: int) -> int | None:
+        """Pixels an edge of the images of an epoch, from 0; None for as they are."""
+        until = 0.0
+        for edge, share in self.sizes:
+            until += share
+            if (epoch + 1) / self.epochs <= until + 1e-9 and epoch + 1 < self.epochs:  # slack for 0.1 + 0.2
+                return edge
+        return None
+
+    def values(self) -> dict[str, object]:
+        """What a run's config stores of the recipe."""
+        return {key: value for key, value in asdict(self).items() if key not in ABOUT}
+
+    def changed(self, changes: Changes) -> Recipe:
+        """This recipe with some values replaced; None keeps a value.
+
+        Raises:
+            UsageError: no such value, or one that cannot train anything.
+        """
+        given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
+        for key in given:
+            if key not in CHANGES:
+                raise UsageError(f"a recipe has no '{key}'{did_you_mean(key, CHANGES)}", try_="bench train --help")
+        inner: dict[str, Any] = {}
+        if "flip" in given:
+            one_of("--flip", given["flip"], tuple(FLIPS))
+            inner["flip"], inner["alternate"] = FLIPS[given.pop("flip")]
+        inner |= {name: given.pop(key) for key, name in (("translate", "pad"), ("cutout", "cutout")) if key in given}
+        if "sizes" in given:
+            given["sizes"] = parse_sizes(given["sizes"])
+        # What was measured was measured with the recipe's own values.
+        given |= {"measured": ""} if given or inner else {}
+        return replace(self, augmentation=replace(self.augmentation, **inner), **given)
+
+
+def parse_sizes(text: str) -> tuple[tuple[int, float], ...]:
+    """`16:0.5,24:0.25` as pairs of an edge and a share of the epochs; `full` for none."""
+    if text == "full":
+        return ()
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        return tuple((int(edge), float(share)) for edge, share in pairs)
+    except ValueError:
+        raise UsageError(
+            f"--sizes: '{text}' is no list of edge:share", try_="--sizes 16:0.5,24:0.25, or --sizes full"
+        ) from None
+
+
+def _check_pictures(augmentation: Augmentation, sizes: tuple[tuple[int, float], ...]) -> None:
+    for name, edge in (("pad", augmentation.pad), ("cutout", augmentation.cutout)):
+        if not 0 <= edge <= HALF:
+            raise UsageError(f"{name} is {edge}, must be from 0 to {HALF}, half of a picture's edge")
+    for edge, share in sizes:
+        if not SMALLEST <= edge <= 2 * HALF or not 0 < share < 1:
+            raise UsageError(
+                f"sizes holds {edge}:{share}: the edge must be from {SMALLEST} to {2 * HALF}, the share between 0 and 1"
+            )
+    if not sum(share for _, share in sizes) < 1:
+        raise UsageError("sizes leaves no epoch for the images as they are: the shares must sum to less than 1")
+
+
+PLAIN = Recipe(
+    name="plain",
+    epochs=26,
+    batch_size=500,
+    lr=0.2,
+    augmentation=Augmentation(pad=4, cutout=12),
+    source="Jordan 2024, cifar10-zoo: the baseline that makes 94 % with mirror averaging on original pixels",
+)
+FAST20 = Recipe(
+    name="fast20",
+    epochs=20,
+    batch_size=512,
+    lr=0.4,
+    lr_end=0.07,
+    warm_up=0.22,
+    norm_decay=False,
+    bias_scale=64.0,
+    label_smoothing=0.2,
+    bn_momentum=0.4,
+    lookahead=5,
+    whiten=True,
+    zero_init=True,
+    augmentation=Augmentation(pad=2, alternate=True, cutout=0),
+    source="ingredients of Jordan 2024, arXiv:2404.00498, and Page 2019, for this network",
+)
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="course",
+            epochs=20,
+            batch_size=128,
+            lr=0.1,
+            source="the 20-epoch assignment of the EVA and ERA courses, with a schedule that ends at 0",
+            measured="70.4 % with 10,000 JPEG images, cut to 10 epochs: 22 min on two cores in fp32",
+        ),
+        PLAIN,
+        replace(PLAIN, name="plain80", epochs=80, source="Jordan 2024, cifar10-zoo: the same for 96 %"),
+        FAST20,
+        replace(
+            FAST20,
+            name="fast40",
+            epochs=40,
+            lr_end=0.0,
+            warm_up=0.1,
+            label_smoothing=0.1,
+            augmentation=Augmentation(pad=4, alternate=True, cutout=12),
+            source="as fast20, with the augmentation that more epochs want",
+        ),
+        Recipe(
+            name="cpu",
+            epochs=16,
+            batch_size=64,
+            lr=0.04,
+            lr_end=0.07,
+            label_smoothing=0.1,
+            bn_momentum=0.4,
+            lookahead=5,
+            whiten=True,
+            sizes=((16, 0.5), (24, 0.25)),
+            augmentation=Augmentation(pad=2, alternate=True, cutout=0),
+            source="the ingredients of fast20 in small batches, half of the epochs at a quarter of the pixels",
+            measured="79.3 % with 10,000 JPEG images: 22 min on two cores in fp32",
+        ),
+        Recipe(
+            name="demo",
+            epochs=1,
+            batch_size=16,
+            lr=0.02,
+            bn_momentum=0.25,
+            precision="fp32",
+            augmentation=Augmentation(pad=4, flip=False, cutout=0),
+            source="digits in one epoch: many small steps, batch norms that follow quickly",
+        ),
+    )
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of a name; UsageError with the nearest name where there is none."""
+    if name not in RECIPES:
+        raise UsageError(f"no recipe '{name}'{did_you_mean(name, RECIPES)}", try_="bench list recipes")
+    return RECIPES[name]

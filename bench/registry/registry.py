@@ -1,0 +1,237 @@
+"""Names to values: built-ins and plug-ins enter by the same door, and load on first use."""
+
+from __future__ import annotations
+
+from bench.errors import did_you_mean
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any, Generic, Literal, TypeVar
+
+from bench.contracts import ExplainerSpec, ModelSpec
+from bench.errors import MissingError, UsageError
+from bench.registry.model_names import parse_model
+from bench.registry.plain_functions import spec_of_function
+
+Kind = Literal["model", "explainer"]
+Value = TypeVar("Value")
+NAME = re.compile(r"[a-z][a-z0-9_+]*")
+GROUPS: Mapping[str, str] = {"model": "bench.models", "explainer": "bench.explainers"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name.
+
+    Attributes:
+        name: what users type.
+        target: `module:attribute`, or `path/to/file.py:attribute`.
+        about: one line for `bench list`.
+        owner: the distribution that registered it.
+        problem: why it cannot be used; empty when nothing is known against it.
+    """
+
+    name: str
+    target: str
+    about: str
+    owner: str
+    problem: str = ""
+
+
+NOTHING: Mapping[str, Entry] = MappingProxyType({})
+
+
+class Registry(Generic[Value], Mapping[str, Value]):
+    """A read-only mapping from names to values that load on first use.
+
+    Iterating and `entries` import nothing. Indexing imports one module and may raise UsageError (no such name)
+    or MissingError (a plug-in that does not load).
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        entries: Mapping[str, Entry],
+        value_type: type[Value],
+        *,
+        libraries: Mapping[str, Entry] = NOTHING,
+    ) -> None:
+        """A mapping of these entries.
+
+        Args:
+            libraries: code bases any of whose models can be named, as `timm:resnet34`.
+        """
+        self.kind = kind
+        self.entries = entries
+        self.libraries = libraries
+        self._type = value_type
+        self._made: dict[str, object] = {}  # models of libraries, which are built once to look at their layers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def __getitem__(self, name: str) -> Value:
+        """The value of a registered name, or of `path/to/file.py:attribute` (which runs that file)."""
+        if self._type is ModelSpec:
+            return self._checked(name, self._model(name))
+        if is_file_name(name):
+            return self._checked(name, self._from_file(name))
+        return self._checked(name, _load(self.entry(name)))
+
+    def _model(self, name: str) -> object:
+        """A model by its name, with the size and the stem that the name asks for."""
+        from bench.registry.libraries import sized, spec_of_value
+
+        wanted = parse_model(name)
+        library, _, model = wanted.base.partition(":")
+        if library in self.libraries:
+            if name not in self._made:
+                make: Any = _load(self.libraries[library])
+                self._made[name] = sized(make(model, size=wanted.size, stem=wanted.stem), wanted.size)
+            return self._made[name]
+        if wanted.stem:
+            raise UsageError(
+                f"--stem {wanted.stem} is for ResNets of {' and '.join(self.libraries)}, not for '{wanted.base}'",
+                try_=f"--model timm:resnet18 --stem {wanted.stem}",
+            )
+        if is_file_name(wanted.base):
+            value = spec_of_value(wanted.base, _load_file(wanted.base))
+        else:
+            value = _load(self.entry(wanted.base))
+        return sized(value, wanted.size) if isinstance(value, ModelSpec) else value
+
+    def entry(self, name: str) -> Entry:
+        """What is known of a name without loading it."""
+        if name in self.entries:
+            return self.entries[name]
+        base = parse_model(name).base if self.kind == "model" else name
+        if base in self.entries or base.partition(":")[0] in self.libraries:
+            return self.entries.get(base) or self.libraries[base.partition(":")[0]]
+        raise UsageError(
+            f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}", try_=f"bench list {self.kind}s"
+        )
+
+    @property
+    def _takes_functions(self) -> bool:
+        return self._type is ExplainerSpec
+
+    def _from_file(self, name: str) -> object:
+        value = _load_file(name)
+        return spec_of_function(name, value) if self._takes_functions else value
+
+    def _checked(self, name: str, value: object) -> Value:
+        if not isinstance(value, self._type):
+            more = ", a module class, or a function that builds one" if self._type is ModelSpec else ""
+            more = " or a function" if self._takes_functions and is_file_name(name) else more
+            raise MissingError(
+                f"{self.kind} '{name}' is of type {type(value).__name__}, not {self._type.__name__}{more}",
+                try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
+            )
+        return value
+
+
+
+
+
+
+def settled(name: str) -> str:
+    """A name that means the same from every folder: that of a file with its whole path."""
+    if not is_file_name(name):
+        return name
+    path, _, attribute = name.rpartition(":")
+    return f"{Path(path).resolve()}:{attribute}"
+
+
+def short(name: str) -> str:
+    """A name for reading: that of a file without its folders."""
+    return f"{Path(name.rpartition(':')[0]).name}:{name.rpartition(':')[2]}" if is_file_name(name) else name
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name means `path/to/file.py:attribute`."""
+    return ".py:" in name
+
+
+def discover(kind: Kind, value_type: type[Value]) -> Registry[Value]:
+    """All names of one kind: the built-in table first, then the entry points of installed distributions.
+
+    Nothing is imported but the folder's table of strings. A name that two owners register is unusable, and
+    asking for it names both; a name that breaks the rules is unusable; neither hurts any other name.
+    """
+    folder = importlib.import_module(GROUPS[kind])
+    entries, libraries = (
+        {name: Entry(name, target, about, "bench") for name, (target, about) in table.items()}
+        for table in (folder.ENTRIES, getattr(folder, "LIBRARIES", {}))
+    )
+    for point in entry_points(group=GROUPS[kind]):
+        owner = point.dist.name if point.dist else "an unknown distribution"
+        entries[point.name] = _joined(entries.get(point.name), Entry(point.name, point.value, f"from {owner}", owner))
+    return Registry(kind, entries, value_type, libraries=libraries)
+
+
+def _joined(known: Entry | None, new: Entry) -> Entry:
+    if not NAME.fullmatch(new.name):
+        return Entry(new.name, new.target, new.about, new.owner, f"a name must match {NAME.pattern}")
+    if known is None or (known.owner, known.target) == (new.owner, new.target):
+        return new
+    owners = f"{known.owner} and {new.owner}"
+    return Entry(new.name, known.target, known.about, owners, f"registered twice, by {owners}")
+
+
+def _load(entry: Entry) -> object:
+    hint = "bench doctor"
+    if entry.problem:
+        raise MissingError(f"'{entry.name}' cannot be used: {entry.problem}", try_=hint)
+    module, _, attribute = entry.target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (Exception, SystemExit) as reason:  # a plug-in may fail in any way, and must fail alone
+        raise MissingError(
+            f"'{entry.name}' of {entry.owner} does not load: {type(reason).__name__}: {reason}", try_=hint
+        ) from reason
+
+
+def _load_file(name: str) -> object:
+    path_text, _, attribute = name.rpartition(":")
+    path = Path(path_text)
+    if not path.is_file():
+        raise MissingError(f"no file {path_text}", try_="a path to a Python file, then ':' and a name in it")
+    try:
+        module = _run_file(path)
+    except (Exception, SystemExit) as reason:  # the user's own file may fail in any way, or be a script that exits
+        raise MissingError(f"{path_text} does not run: {type(reason).__name__}: {reason}") from reason
+    if not hasattr(module, attribute):
+        public = [each for each in vars(module) if not each.startswith("_")]
+        raise MissingError(
+            f"{path_text} has no '{attribute}'{did_you_mean(attribute, public)}",
+            try_=f"one of: {', '.join(public[:8]) or 'nothing public is in it'}",
+        )
+    return getattr(module, attribute)
+
+
+def _run_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"bench_file_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise MissingError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickling look the module up by name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    return module

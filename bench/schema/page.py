@@ -1,0 +1,412 @@
+"""Everything a page shows, as plain values: what bench.reports renders. Standard library only."""
+
+from __future__ import annotations
+
+from bench.schema.timing import ArmTiming
+from bench.schema.verdicts import Verdict
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.schema.run import Status
+
+Role = Literal["predicted", "true", "both", "asked"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval, in the unit of the figure (accuracies in 0..1)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Badge:
+    """What may be compared. `ok` False means careful."""
+
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One generated sentence: `before` + a link with text `link` to `anchor` + `after`, then `evidence` in soft ink."""
+
+    before: str
+    link: str
+    anchor: str
+    after: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class EpochPoint:
+    """One epoch of a curve; accuracies in 0..1; validation values None without a validation split.
+
+    The losses are mean cross entropies of the labels as they are, in nats, whatever smoothing was trained with.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    images_per_second: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """Test images of one class: how many, how many right (recall), how often it was predicted."""
+
+    name: str
+    correct: int
+    total: int
+    predicted: int
+    recall: Estimate
+
+
+@dataclass(frozen=True)
+class Average:
+    """Test accuracy by the mean logits of several views of each image.
+
+    Attributes:
+        name: which views, in words.
+        views: forward passes an image.
+    """
+
+    name: str
+    accuracy: Estimate
+    correct: int
+    views: int
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run as a page shows it; all figures but `averages` are those of the plain forward.
+
+    Attributes:
+        confusion: confusion[true][predicted] counts on the test set.
+        only_wrong: test images that this run alone got wrong; None on a run page.
+        label: what tells it from the other runs of the page, such as `lr 0.1 · seed 0`; empty on a run page.
+        train_rate, forward_rate: images a second, None when never measured.
+        averages: the accuracy over several views of each image; empty when never measured.
+        calibration: test images by their highest probability.
+        calibration_error: the expected calibration error of these bins, in 0..1.
+    """
+
+    run: str
+    model: str
+    data: str
+    recipe: str
+    seed: int
+    epochs: int
+    train_images: int
+    accuracy: Estimate
+    correct: int
+    total: int
+    loss: float
+    only_wrong: int | None
+    parameters: int
+    train_rate: float | None
+    forward_rate: float | None
+    device: str
+    checkpoint: str
+    curve: tuple[EpochPoint, ...]
+    per_class: tuple[ClassRow, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    averages: tuple[Average, ...] = ()
+    label: str = ""
+    calibration: tuple[CalibrationBin, ...] = ()
+    calibration_error: float | None = None
+
+
+def run_labels(runs: Sequence[RunView]) -> tuple[str, ...]:
+    """A short name per run: what tells it from the others, else the model where it is unique, else its own name."""
+    times = Counter(run.model for run in runs)
+    return tuple(run.label or (run.model if times[run.model] == 1 else run.run) for run in runs)
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One run x explainer x layer of the matrix; `run` indexes Page.runs.
+
+    Attributes:
+        missing: rows that were wanted and are not there.
+        ms_per_image: milliseconds an image for the whole call that made it; None when never measured.
+        layers_per_call, targets_per_call: what that call computed at once.
+        picture: whether it holds a library's finished pictures, which skip the page's own post-processing.
+        steps: how the library made them, in words.
+    """
+
+    run: int
+    explainer: str
+    layer: str
+    height: int
+    width: int
+    rows: int
+    missing: int
+    dead: int
+    constant: int
+    non_finite: int
+    ms_per_image: float | None
+    layers_per_call: int
+    targets_per_call: int
+    picture: bool = False
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two explainers at one layer of one run, over the rows both have.
+
+    Attributes:
+        largest: largest |a - b| over the largest |value| of the same map, over all maps.
+        spearman: median over maps of the rank correlation on the native grid; None when no map has one.
+        null: the same figure for maps of different images (what unrelated maps reach); None when too few.
+    """
+
+    run: int
+    layer: str
+    first: str
+    second: str
+    rows: int
+    largest: float
+    spearman: float | None
+    null: float | None
+
+
+@dataclass(frozen=True)
+class PairTest:
+    """Exact McNemar test of two runs on the same test images; `first` and `second` index Page.runs.
+
+    `same_logits` says that all test logits are equal bit for bit: the runs are one, whatever their names.
+    """
+
+    first: int
+    second: int
+    only_first_wrong: int
+    only_second_wrong: int
+    p_value: float
+    difference: Estimate  # accuracy of first minus second
+    same_logits: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one run says of one image: class index, its probability, the true class's probability.
+
+    `top` are the most probable classes and their probabilities, the most probable first.
+    """
+
+    predicted: int
+    probability: float
+    true_probability: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class MapView:
+    """One raw map, quantised: value = low + level / 255 * (high - low).
+
+    Attributes:
+        cell: index into Page.cells.
+        role: `both` when the predicted class is the true one; `asked` for a class asked for by number.
+        target: class index the map speaks for.
+        low, high: smallest and largest raw value.
+        levels: height * width bytes, row by row.
+    """
+
+    cell: int
+    role: Role
+    target: int
+    low: float
+    high: float
+    levels: bytes
+    status: Status
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One explained image.
+
+    Attributes:
+        id: test id.
+        file: name in the data set, hostile text.
+        true: class index.
+        pixels: 32 * 32 * 3 bytes, RGB, row by row.
+        predictions: one per run of the page; None where a run does not know the image.
+        maps: of all cells.
+        disagreement: 1 - rank correlation of the two explainers' maps that agree least; None with fewer than two.
+    """
+
+    id: int
+    file: str
+    true: int
+    pixels: bytes
+    predictions: tuple[Prediction | None, ...]
+    maps: tuple[MapView, ...]
+    disagreement: float | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything a page shows, as plain values: what bench.reports renders, and the page's JSON twin.
+
+    Attributes:
+        kind: `run` (exactly one run) or `comparison`.
+        title: a finding, not a label.
+        pipeline: what happens to a raw map before it is seen, in words.
+        provenance: groups of (heading, ((label, value), ...)).
+        shown, wanted: images in the gallery, and images there are to show.
+        timings: raw rates of training and of explaining, noted while it was done.
+        speeds: what `bench time` found of the runs; where it is more than one timing, they are not paired.
+        differences: in what the runs of a comparison were made differently.
+        verdicts, scores: of explainers that were judged and scored; empty for none.
+    """
+
+    schema: int
+    kind: Literal["run", "comparison"]
+    title: str
+    created: str
+    classes: tuple[str, ...]
+    badges: tuple[Badge, ...]
+    findings: tuple[Finding, ...]
+    runs: tuple[RunView, ...]
+    cells: tuple[CellView, ...]
+    agreements: tuple[Agreement, ...]
+    pairs: tuple[PairTest, ...]
+    gallery: tuple[GalleryItem, ...]
+    shown: int
+    wanted: int
+    pipeline: str
+    provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    timings: tuple[Rates, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    verdicts: tuple[Judged, ...] = ()
+    scores: tuple[Score, ...] = ()
+    speeds: tuple[Speeds, ...] = ()
+
+
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Test images whose highest probability lies in one range.
+
+    Attributes:
+        total, correct: images, and how many of them are right.
+        confidence: mean of their highest probability.
+        low, high: 95 % Wilson interval of the share that is right.
+    """
+
+    total: int
+    correct: int
+    confidence: float
+    low: float
+    high: float
+
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Rates of one piece of work of a run, noted while it was done: images a second, in the order they were taken.
+
+    `run` indexes Page.runs; each value is of one epoch of training or of one batch of explaining.
+
+    Attributes:
+        id: of the timing that holds the raw samples; empty for training, whose epochs are the run's own log.
+    """
+
+    run: int
+    what: str
+    each: str
+    values: tuple[float, ...]
+    id: str = ""
+
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One arm of `bench time` with what its rounds gave, in run order.
+
+    Attributes:
+        runs: of the page, by their index in Page.runs, that are timed by it.
+        rounds, warm_up: units a second, of each round and of each block before the first.
+        ratios: to the arm it is compared with, of each round; empty for a baseline.
+    """
+
+    runs: tuple[int, ...]
+    arm: ArmTiming
+    rounds: tuple[float, ...]
+    warm_up: tuple[float, ...]
+    ratios: tuple[float, ...]
+
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """One timing by `bench time`, as far as it is of a page's runs.
+
+    Attributes:
+        id: of the timing; its file is timing/ID.json beside the runs or in a run's folder.
+        limits: the machine's own, timed in the same rounds.
+    """
+
+    id: str
+    created: str
+    command: str
+    device: str
+    batch_size: int
+    memory_format: str
+    rounds: int
+    notes: tuple[str, ...]
+    arms: tuple[Speed, ...]
+    limits: tuple[ArmTiming, ...]
+
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One setting, version or part of the machine in which compared runs differ; a value for each run."""
+
+    group: str
+    name: str
+    values: tuple[str, ...]
+
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the judge says of one explainer at one layer of a run; `run` indexes Page.runs."""
+
+    run: int
+    verdict: Verdict
+
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well maps order the cells by what covering them does to the logit: mean rank correlation over images.
+
+    Attributes:
+        run: indexes Page.runs.
+        value, low, high: the mean with its 95 % interval over images; None below ten images.
+        null: what maps of other images reach.
+        images: scored.
+        evidence: `above` or `below` the null where the intervals lie apart, else `no evidence`.
+    """
+
+    run: int
+    explainer: str
+    layer: str
+    value: float | None
+    low: float | None
+    high: float | None
+    null: float | None
+    images: int
+    evidence: str

@@ -1,0 +1,205 @@
+"""Asking the model about covered cells: what has not been answered yet, the loop that asks, and the maps to rank."""
+
+from __future__ import annotations
+
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from bench.clock import Meter
+from bench.schema.run import STATUSES
+from bench.errors import UsageError
+from bench.data.transforms import prepare
+from bench.explaining.plan import INPUT_LAYER
+from bench.explaining.runner import SAVE_EVERY
+from bench.explaining.batches import check_same_model
+from bench.machine import versions
+from bench.store.predictions import read_predictions
+from bench.scoring.answers import Answers, answers_path, read_answers, write_answers
+from bench.scoring.layer_scores import health
+from bench.scoring.layer_scores import Maps, Ranked, flat, ranked, shared_sets
+from bench.scoring.occlusion import answers_to, batch_size
+
+if TYPE_CHECKING:
+    from bench.contracts import Floats
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from bench.contracts import Dataset, Integers, Progress
+    from bench.schema.run import Cell
+    from bench.nets.trained import Trained
+
+DRAWS = 5  # random orders that the mean is of; the row `random` is one more
+RANDOM_SEED = 5005
+
+
+# --- maps ---------------------------------------------------------------------------------------------------
+
+
+def maps_of(cell: Cell, name: str, ids: Integers, *, predicted: Integers, true: Integers) -> Maps:
+    """The maps of a cell for both classes of each image; all must be there.
+
+    Args:
+        ids: (I,) test ids, with the classes (I,) `predicted` and `true`.
+    """
+    rows = {key: row for row, key in enumerate(zip(cell.ids.tolist(), cell.classes.tolist(), strict=True))}
+    places = [
+        np.array([rows[key] for key in zip(ids.tolist(), of.tolist(), strict=True)], dtype=np.int64)
+        for of in (predicted, true)
+    ]
+    good = cell.status == STATUSES.index("ok")
+    every = np.unique(np.concatenate(places))
+    return Maps(
+        name,
+        cell.raw[places[0]],
+        good[places[0]],
+        cell.raw[places[1]],
+        good[places[1]],
+        health(cell.raw[every], cell.status[every]),
+    )
+
+
+def random_maps(ids: Integers, size: tuple[int, int], draw: int) -> Maps:
+    """A random map of each image, of its own whatever other images there are."""
+    maps = [random_map(*size, np.random.default_rng([RANDOM_SEED, int(each), draw])) for each in ids]
+    return Maps(RANDOM, np.array(maps).reshape(-1, *size), np.ones(len(ids), dtype=bool))
+
+
+def centre_maps(ids: Integers, size: tuple[int, int]) -> Maps:
+    """The same Gaussian for every image."""
+    return Maps(CENTRE, np.tile(centre_map(*size), (len(ids), 1, 1)), np.ones(len(ids), dtype=bool))
+
+
+def baselines_of(ids: Integers, size: tuple[int, int], grid: tuple[int, int]) -> tuple[list[Ranked], list[Ranked]]:
+    """The rows `random` and `centre`, and the random orders that gains are counted against."""
+    rows = [ranked(maps, ids, grid) for maps in (random_maps(ids, size, 0), centre_maps(ids, size))]
+    return rows, [ranked(random_maps(ids, size, draw), ids, grid) for draw in range(1, DRAWS + 1)]
+
+
+def layer_sizes(model: nn.Module, layers: Sequence[str], pixels: int) -> dict[str, tuple[int, int]]:
+    """The grid (h, w) of each layer for images of `pixels` an edge; `input` has the image's own.
+
+    Raises:
+        UsageError: a layer gives no grid; names it.
+    """
+    sizes = {name: (pixels, pixels) for name in layers if name == INPUT_LAYER}
+    with ExitStack() as hooks:
+        for name in layers:
+            if name != INPUT_LAYER:
+                handle = model.get_submodule(name).register_forward_hook(partial(_keep_size, sizes, name))
+                hooks.callback(handle.remove)
+        with torch.inference_mode():
+            model(torch.zeros(1, 3, pixels, pixels, device=next(model.parameters()).device))
+    for name in layers:
+        if name not in sizes:
+            raise UsageError(f"layer '{name}' gives no grid, so no cells can be covered", try_="--layer layer3")
+    return sizes
+
+
+def _keep_size(sizes: dict[str, tuple[int, int]], name: str, module: nn.Module, inputs: object, output: object) -> None:
+    """A forward hook that notes how large a layer's output is."""
+    if isinstance(output, torch.Tensor) and output.ndim == 4:
+        sizes[name] = (output.shape[2], output.shape[3])
+
+
+# --- answers ------------------------------------------------------------------------------------------------
+
+
+def wanted_sets(ids: Integers, every: Sequence[Ranked], cells: int) -> tuple[Integers, Integers]:
+    """All sets of covered cells that scores of these maps need, as pairs (M,) ids and (M,) sets."""
+    parts = [shared_sets(ids, cells), *(one.sets() for one in every)]
+    return flat([(these, sets[:, None]) for these, sets in parts])
+
+
+def known_answers(trained: Trained, grid: tuple[int, int]) -> Answers:
+    """What was answered before, by this very model with this torch."""
+    return read_answers(answers_path(trained.folder, grid), _head(trained, grid), len(trained.classes))
+
+
+def _head(trained: Trained, grid: tuple[int, int]) -> dict[str, object]:
+    return {"checkpoint": trained.checkpoint, "versions": versions(("torch",)), "grid": list(grid), "dtype": "float32"}
+
+
+def ask(
+    trained: Trained, data: Dataset, wanted: tuple[Integers, Integers], *, grid: tuple[int, int], progress: Progress
+) -> tuple[Answers, Meter]:
+    """Answers to all sets that are wanted; what is new is saved every minute and at the end, even of a failure.
+
+    Args:
+        wanted: (M,) ids and (M,) sets.
+
+    Raises:
+        ContractError: the model is not the one that made the predictions.
+    """
+    answers, path = known_answers(trained, grid), answers_path(trained.folder, grid)
+    ids, sets = answers.missing(*wanted)
+    meter = Meter(next(trained.model.parameters()).device)
+    if not len(ids):
+        return answers, meter
+    chosen, rows = np.unique(ids, return_inverse=True)
+    images = prepare(data.test.images[torch.from_numpy(chosen)].to(meter.device), trained.statistics)
+    _check(trained, images, chosen)
+    parts, saved, done = [answers.logits], time.monotonic(), 0
+    try:
+        with progress.track(f"cover {grid[0]}x{grid[1]}", len(ids)) as task:
+            batches = answers_to(trained.model, images, rows=rows, sets=sets, grid=grid)
+            while done < len(ids):
+                with meter.lap(min(len(ids) - done, batch_size(meter.device))):
+                    parts.append(next(batches))
+                done += len(parts[-1])
+                task.advance(len(parts[-1]), f"{meter.rate or 0:.0f} images/s")
+                if time.monotonic() - saved > SAVE_EVERY:
+                    _save(path, answers, (ids, sets), parts, _head(trained, grid))
+                    saved = time.monotonic()
+    finally:
+        found = _save(path, answers, (ids, sets), parts, _head(trained, grid))
+    return found, meter
+
+
+def _save(
+    path: Path, old: Answers, new: tuple[Integers, Integers], logits: Sequence[np.ndarray], head: dict[str, object]
+) -> Answers:
+    found = np.concatenate(logits)[len(old.ids) :]
+    answers = old.joined(new[0][: len(found)], new[1][: len(found)], found)
+    write_answers(path, answers, head)
+    return answers
+
+
+def _check(trained: Trained, images: Tensor, ids: Integers) -> None:
+    """The model gives the logits that are stored, for the whole images."""
+    nothing = np.zeros(len(ids), dtype=np.uint64)
+    logits = np.concatenate(
+        list(answers_to(trained.model, images, rows=np.arange(len(ids)), sets=nothing, grid=(2, 2)))
+    )
+    check_same_model(logits, read_predictions(trained.folder).logits[ids], trained)
+
+
+CENTRE, RANDOM = "centre", "random"
+
+
+
+def centre_map(height: int, width: int) -> Floats:
+    """A Gaussian in the middle, its standard deviation a quarter of the edges: objects tend to be there.
+
+    All scores are of ranks, so only the order counts: from the middle outwards.
+
+    Returns:
+        (height, width) in 0..1.
+    """
+    row = (np.arange(height) - (height - 1) / 2) / (height / 4)
+    column = (np.arange(width) - (width - 1) / 2) / (width / 4)
+    gaussian: Floats = np.exp(-(row[:, None] ** 2 + column[None, :] ** 2) / 2)
+    return gaussian
+
+
+
+def random_map(height: int, width: int, generator: np.random.Generator) -> Floats:
+    """Independent normal values, (height, width)."""
+    return generator.standard_normal((height, width))

@@ -1,0 +1,1 @@
+"""Intervals, agreement and rates: numbers in, numbers out."""

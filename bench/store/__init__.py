@@ -1,0 +1,1 @@
+"""Everything a run folder holds: its paths, its readers and its writers."""

@@ -1,0 +1,122 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from bench.errors import UsageError
+from collections.abc import Sequence
+import hashlib
+
+from bench.errors import StoreError
+from bench.store.runs import PREDICTIONS
+from bench.store.runs import read_npz
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.contracts import Floats
+    from bench.contracts import Integers
+
+
+
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Test logits of a run.
+
+    Attributes:
+        ids, labels: (N,) int64.
+        logits: (N, K) float32.
+    """
+
+    ids: Integers
+    labels: Integers
+    logits: Floats
+
+    @property
+    def predicted(self) -> Integers:
+        """(N,) class of the largest logit."""
+        classes: Integers = self.logits.argmax(axis=1)
+        return classes
+
+    @property
+    def wrong(self) -> Integers:
+        """Test ids of the misclassified images, ascending."""
+        ids: Integers = self.ids[self.predicted != self.labels]
+        return ids
+
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """predictions.npz of a run, checked."""
+    arrays = read_npz(folder / PREDICTIONS, ("ids", "labels", "logits"))
+    found = Predictions(**arrays)
+    shaped = found.logits.ndim == 2 and len(found.ids) == len(found.labels) == len(found.logits) > 0
+    if not shaped or found.labels.min() < 0 or found.labels.max() >= found.logits.shape[1]:
+        raise StoreError(
+            f"{folder / PREDICTIONS} is damaged: its arrays do not belong together",
+            try_=f"bench evaluate {folder.name}",
+        )
+    if not np.array_equal(found.ids, np.arange(len(found.ids))):
+        raise StoreError(
+            f"{folder / PREDICTIONS} is damaged: ids are not 0 to {len(found.ids) - 1}",
+            try_=f"bench evaluate {folder.name}",
+        )
+    return found
+
+
+TARGETS = ("predicted", "true", "both")
+
+WHICH = ("wrong", "all")
+
+
+
+def fixed_order(labels: Integers) -> Integers:
+    """All test ids in the one order that every run and every limit uses, balanced by true class.
+
+    Within a class ids are ordered by a hash; then classes take turns. So the first N of any selection nest in
+    the first M of it, and coincide between runs on the same test split.
+    """
+
+    def rank(index: int) -> bytes:
+        return hashlib.sha256(f"bench:{index}".encode()).digest()
+
+    by_class = [sorted(np.flatnonzero(labels == each).tolist(), key=rank) for each in np.unique(labels)]
+    turns = ((turn, place) for place, members in enumerate(by_class) for turn in range(len(members)))
+    return np.array([by_class[place][turn] for turn, place in sorted(turns)], dtype=np.int64)
+
+
+
+def choose_ids(predictions: Predictions, which: str, limit: int | None) -> Integers:
+    """The first `limit` test ids, wrong ones or all, of the fixed order."""
+    order = fixed_order(predictions.labels)
+    if which == "wrong":
+        order = order[np.isin(order, predictions.wrong)]
+    return cut(order, limit)
+
+
+
+def cut(ids: Integers, limit: int | None) -> Integers:
+    """The first `limit` ids, all for None; UsageError for a limit below 1."""
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit is {limit}, must be 1 or more", try_="--limit 300, or --limit all")
+    return ids[:limit]
+
+
+
+def check_ids(ids: Sequence[int], total: int) -> Integers:
+    """Ids a user asked for; UsageError names the first that is not in the test split."""
+    for each in ids:
+        if not 0 <= each < total:
+            raise UsageError(f"no test image {each}", try_=f"ids from 0 to {total - 1}")
+    return np.array(sorted(set(ids)), dtype=np.int64)
+
+
+
+def wanted_targets(predictions: Predictions, ids: Integers, target: str) -> Integers:
+    """(N, T) classes whose maps are wanted: predicted, true, or both in this order."""
+    predicted, true = predictions.predicted[ids], predictions.labels[ids]
+    columns = {"predicted": (predicted,), "true": (true,), "both": (predicted, true)}[target]
+    return np.stack(columns, axis=1).astype(np.int64)

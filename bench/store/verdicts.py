@@ -1,0 +1,44 @@
+"""Verdicts on disk: runs/NAME/judge/verdicts.json, written whole, with those of earlier calls that still hold."""
+
+from __future__ import annotations
+
+from bench.commands.faithfulness import faithfulness
+
+import dataclasses
+from dataclasses import replace
+from pathlib import Path
+
+from bench.errors import StoreError
+from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
+from bench.store.runs import read_value, write_json
+
+
+def verdicts_path(run: Path) -> Path:
+    """Where the verdicts of a run lie."""
+    return run / "judge" / "verdicts.json"
+
+
+def read_judgement(run: Path, checkpoint: str) -> Judgement | None:
+    """The verdicts on a run's own weights; None where there are none, or none that can be read."""
+    try:
+        found = read_value(verdicts_path(run), Judgement, VERDICTS_SCHEMA)
+    except StoreError:  # judging again writes it anew
+        return None
+    return found if found.checkpoint == checkpoint else None
+
+
+def write_judgement(run: Path, new: Judgement) -> Judgement:
+    """Write new verdicts beside those of other explainers and layers by the same versions; gives all of them."""
+    old = read_judgement(run, new.checkpoint)
+    kept = {(one.explainer, one.layer): one for one in old.verdicts} if old and old.versions == new.versions else {}
+    kept |= {(one.explainer, one.layer): one for one in new.verdicts}
+    whole = replace(new, verdicts=tuple(kept[key] for key in sorted(kept)))
+    write_json(verdicts_path(run), dataclasses.asdict(whole))
+    return whole
+
+
+
+
+def scores_path(folder: Path) -> Path:
+    """Where the scores of a run lie."""
+    return folder / "judge" / "faithfulness.json"

@@ -1,0 +1,81 @@
+"""Arms in turns: warm-up, rounds forwards and backwards, one block a turn. What the arms do is none of its business."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.clock import block
+from bench.schema.timing import Sample
+from bench.stats.rates import per_call
+
+AGREE = 0.02  # two blocks that differ by less are settled
+WARM_UP = 10.0  # seconds an arm may take to settle
+BLOCK = 0.2  # seconds a block lasts at least
+
+Work = Callable[[], object]
+Take = Callable[[Work], tuple[int, Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """The warm-up of an arm: its samples, whether two blocks agreed in time, and how long the last block took."""
+
+    samples: tuple[Sample, ...]
+    settled: bool
+    seconds: float
+
+
+def taker(seconds: float = BLOCK, threads: int | None = None) -> Take:
+    """How a block is taken: by torch's Timer, for at least so many seconds."""
+    return lambda work: block(work, seconds, threads=threads)
+
+
+def warm_up(name: str, work: Work, take: Take, *, clock: Callable[[], float] = time.perf_counter) -> WarmUp:
+    """Take blocks until two in succession differ by less than 2 %, or 10 s are over."""
+    started, samples = clock(), list[Sample]()
+    while True:
+        begun = clock()
+        samples.append(Sample(name, 0, *_taken(take, work)))
+        now = clock()
+        if len(samples) > 1 and agree(per_call(samples[-2]), per_call(samples[-1])):
+            return WarmUp(tuple(samples), True, now - begun)
+        if now - started >= WARM_UP:
+            return WarmUp(tuple(samples), False, now - begun)
+
+
+def agree(first: float, second: float) -> bool:
+    """Whether two times differ by less than 2 % of the smaller."""
+    return abs(first - second) < AGREE * min(first, second)
+
+
+def turns(names: Sequence[str], number: int) -> list[str]:
+    """Who works when in a round: forwards and backwards, the next round backwards and forwards (ABBA, BAAB, ...).
+
+    Each arm's two blocks lie around the middle of the round, so a drift that is linear in time cancels in every
+    ratio; where it bends, the next round bends the other way.
+
+    Args:
+        number: of the round, from 1.
+    """
+    there, back = list(names), list(reversed(names))
+    return [*there, *back] if number % 2 else [*back, *there]
+
+
+def play(works: Mapping[str, Work], rounds: int, take: Take) -> Iterator[Sample]:
+    """All blocks of all rounds, in order."""
+    for number in range(1, rounds + 1):
+        for name in turns(list(works), number):
+            yield Sample(name, number, *_taken(take, works[name]))
+
+
+def _taken(take: Take, work: Work) -> tuple[int, tuple[float, ...]]:
+    calls, seconds = take(work)
+    return calls, tuple(seconds)
+
+
+def rounds_that_fit(asked: int, least: int, *, seconds_a_round: float, budget: float) -> int:
+    """Rounds that fit a budget, never more than asked for and never under the least."""
+    fit = int(budget / seconds_a_round) if seconds_a_round > 0 else asked
+    return max(min(asked, fit), min(asked, least))

@@ -1,0 +1,97 @@
+"""Who is timed: models and runs by label, explainers on the baseline model, each arm by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from bench.errors import UsageError
+from bench.explaining.plan import grids_of
+from bench.nets.trained import open_run
+from bench.nets.weights import build_seeded
+from bench.registry.registry import settled, short
+from bench.errors import did_you_mean
+from bench.store.runs import find_run
+from bench.timing.arms import Request, Subject
+
+if TYPE_CHECKING:
+    from bench.contracts import ExplainerSpec
+    from bench.explaining.plan import Wanted
+    from bench.workspace import Workplace
+
+SHIPPED = "_shipped"  # what the registered finished picture of a library is called behind the explainer's name
+CLASSES = 10  # of models with seeded weights
+
+
+def find_subjects(
+    models: Sequence[str], runs: Sequence[str], place: Workplace, device: torch.device
+) -> dict[str, Subject]:
+    """Every model by the label that arms name it with."""
+    names = models or (() if runs else [name for name, one in place.models.entries.items() if one.owner == "bench"])
+    found: list[Subject] = []
+    for name in names:
+        spec = place.models[settled(name)]
+        net = build_seeded(spec, CLASSES, 0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        found.append(Subject(short(name), settled(name), net.eval().requires_grad_(False), spec.input_size))
+    for name in runs:
+        run = open_run(find_run(place.runs, name), place.models, device)
+        found.append(Subject(run.record.name, run.record.model, run.model, run.spec.input_size, run.checkpoint))
+    _check_subjects(found)
+    return {each.label: each for each in found}
+
+
+def _check_subjects(subjects: Sequence[Subject]) -> None:
+    labels = [each.label for each in subjects]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two models are called '{twice}'", try_="one of them, or a copy of the file by another name")
+    odd = next((each for each in subjects if each.input_size != subjects[0].input_size), None)
+    if odd is not None:
+        raise UsageError(
+            f"'{odd.label}' takes images of {odd.input_size} pixels, '{subjects[0].label}' of "
+            f"{subjects[0].input_size}: rates of different images cannot be compared",
+            try_="bench time for each size",
+        )
+
+
+def line_up(
+    kinds: Sequence[str],
+    labels: Sequence[str],
+    base: str,
+    *,
+    wanted: Wanted,
+    place: Workplace,
+) -> tuple[list[Request], dict[str, ExplainerSpec]]:
+    """Every arm by name, and the explainers that they call.
+
+    Args:
+        base: label of the model that explainers are timed on.
+        wanted: explainers and layers; none where `kinds` has no explanations.
+    """
+    found = [Request("forward", label) for label in labels if "forward" in kinds]
+    found += [Request("train", label) for label in labels if "train" in kinds]
+    entries = dict(wanted.specs)
+    for name, spec in wanted.specs.items():
+        for grid in grids_of(spec, wanted):
+            found.append(Request("explain", base, short(name), grid, name))
+            if spec.output == "picture":
+                continue  # it is the library's own artefact already
+            shipped = name + SHIPPED
+            if shipped in place.explainers:
+                entries[shipped] = place.explainers[shipped]
+            found.append(Request("shipped", base, short(name), grid, shipped if shipped in entries else name))
+    return found, entries
+
+
+def check_baselines(
+    baselines: Sequence[str], subjects: Mapping[str, Subject], specs: Mapping[str, ExplainerSpec]
+) -> None:
+    """UsageError for a baseline that is neither a model nor an explainer that is timed."""
+    known = [*subjects, *(short(name) for name in specs)]
+    for name in baselines:
+        if name not in known:
+            raise UsageError(
+                f"--baseline {name} is not timed{did_you_mean(name, known)}", try_=f"one of: {', '.join(known)}"
+            )

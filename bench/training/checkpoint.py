@@ -1,0 +1,422 @@
+"""The files a killed training continues from: written whole, checked before they are read, the newest two kept."""
+
+from __future__ import annotations
+
+from bench.clock import Meter
+from bench.clock import now
+from bench.training.optim import Lookahead
+from collections.abc import Mapping
+from torch import nn
+from typing import Protocol
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from bench.errors import RunError, StoreError
+from bench.machine import versions
+from bench.store.runs import LOG, check_schema, write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from bench.schema.run import RunRecord
+
+RESUME_SCHEMA = 1
+KEPT = 2
+NAME = re.compile(r"resume-(\d+)\.pt")
+HEAD = re.compile(rb"bench resume file, sha256 of the rest: ([0-9a-f]{64})\n")
+LOCK, HOLDER = ".training.lock", ".training.pid"
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What a resume file holds.
+
+    Attributes:
+        run: fingerprint of the run it belongs to.
+        state: where the training stood.
+        log_bytes: how much of log.jsonl was written then.
+        threads, versions: what it ran with; with others the weights may end in other last bits.
+        resumed: how often the run had been continued.
+    """
+
+    run: str
+    state: State
+    log_bytes: int
+    threads: int
+    versions: dict[str, str]
+    resumed: int = 0
+
+
+# --- files -------------------------------------------------------------------------------------------------
+
+
+def resume_files(folder: Path) -> list[Path]:
+    """The resume files of a run, the newest first."""
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def fingerprint(record: RunRecord) -> str:
+    """What tells a run from every other: its settings, its data and when it was begun."""
+    facts = (record.model, record.config, record.created, record.data.get("digest"))
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def write_resume(folder: Path, resume: Resume) -> Path:
+    """Write one resume file and delete all but the newest two, and those of steps that are still to come."""
+    buffer = io.BytesIO()
+    torch.save({"schema": RESUME_SCHEMA, **vars(resume), "state": vars(resume.state)}, buffer)
+    data = buffer.getvalue()
+    head = f"bench resume file, sha256 of the rest: {hashlib.sha256(data).hexdigest()}\n".encode()
+    path = folder / f"resume-{resume.state.done}.pt"
+    write_bytes(path, head + data)
+    there = resume_files(folder)
+    newest = there.index(path)
+    for each in there[:newest] + there[newest + KEPT :]:
+        each.unlink(missing_ok=True)
+    return path
+
+
+def read_resume(path: Path, run: str) -> Resume:
+    """A resume file of the run with this fingerprint; StoreError where it is damaged, edited or of another run."""
+    try:
+        head, _, data = path.read_bytes().partition(b"\n")
+    except OSError as reason:
+        raise StoreError(f"{path} cannot be read: {reason.strerror}") from reason
+    match = HEAD.fullmatch(head + b"\n")
+    if match is None:
+        raise StoreError(f"{path} is not a resume file of bench")
+    if hashlib.sha256(data).hexdigest() != match[1].decode():
+        raise StoreError(f"{path} is damaged or was edited: its checksum does not fit")
+    try:
+        # weights_only: nothing but tensors and plain values, so a file with a right checksum cannot run code either.
+        value: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        check_schema(value, RESUME_SCHEMA, path)
+        resume = Resume(**{key: each for key, each in value.items() if key != "schema"})
+        resume = dataclasses.replace(resume, state=State(**value["state"]))
+    except StoreError:
+        raise
+    except Exception as reason:  # the unpickler raises many kinds
+        words = str(reason).partition("\n")[0]
+        raise StoreError(f"{path} holds what no resume file holds: {words:.200}") from reason
+    if resume.run != run or path.name != f"resume-{resume.state.done}.pt":
+        raise StoreError(f"{path} is of another run or another step, or the run's settings were edited")
+    _check_log(path.parent / LOG, resume.log_bytes)
+    return resume
+
+
+def _check_log(log: Path, wanted: int) -> None:
+    size = log.stat().st_size if log.is_file() else 0
+    if size < wanted:
+        raise StoreError(f"{log} has {size} bytes, and had {wanted} when the resume file was written")
+
+
+def newest_resume(folder: Path, run: str, warn: Callable[[str], None]) -> Resume:
+    """The newest intact resume file of a run; those that are not are named in a warning."""
+    files = resume_files(folder)
+    reasons = []
+    for path in files:
+        try:
+            found = read_resume(path, run)
+        except StoreError as reason:
+            reasons.append(reason.message)
+            continue
+        for words in reasons:
+            warn(f"{words}; continuing from the file before it, {path.name}")
+        return found
+    if not files:
+        raise StoreError(
+            f"run '{folder.name}' has no resume file", try_="bench train with its settings, from the start"
+        )
+    raise StoreError("; ".join(reasons), try_="bench train with its settings, from the start")
+
+
+def cut_log(folder: Path, length: int) -> None:
+    """Take from log.jsonl what was written after the resume file, since those epochs come again."""
+    log = folder / LOG
+    if log.is_file():
+        write_bytes(log, log.read_bytes()[:length])
+
+
+def discard(folder: Path) -> None:
+    """Delete what only an unfinished run needs: resume files, and what killed writes left of any file."""
+    for path in resume_files(folder):
+        path.unlink(missing_ok=True)
+    sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what writes that were killed left behind; only who holds the run may."""
+    for pattern in (".resume-*.pt.*", ".run.json.*", ".log.jsonl.*", ".checkpoint.safetensors.*"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+# --- while it trains ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class FileKeeper:
+    """Keeps states in a run's folder: every so many seconds, and at once when the process is asked to end.
+
+    Attributes:
+        run: the run's fingerprint.
+        every: seconds between two files within an epoch.
+        asked: whether the process was asked to end.
+        stop: ends the training the way it was asked to; called when the state is safe.
+    """
+
+    folder: Path
+    run: str
+    every: float
+    asked: Callable[[], bool]
+    stop: Callable[[], None]
+    resumed: int = 0
+    last: float = dataclasses.field(default_factory=time.monotonic)
+
+    def due(self) -> bool:
+        """Whether it is time, or whether somebody waits for the training to end."""
+        return self.asked() or time.monotonic() - self.last >= self.every
+
+    def keep(self, state: State) -> None:
+        """Write the state, then end if asked to."""
+        log = self.folder / LOG
+        size = log.stat().st_size if log.is_file() else 0
+        threads = torch.get_num_threads()
+        with writing_into(self.folder):
+            write_resume(self.folder, Resume(self.run, state, size, threads, versions(), self.resumed))
+        self.last = time.monotonic()
+        if self.asked():
+            self.stop()
+
+
+@contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """A write that fails, on a full disk say, is an expected failure that leaves the older resume files."""
+    try:
+        yield
+    except OSError as reason:
+        raise RunError(
+            f"{reason.filename or folder} cannot be written: {reason.strerror or reason}; "
+            "what was kept before is intact",
+            try_=f"make room, then {resume_command(folder)}",
+        ) from reason
+
+
+def resume_command(folder: Path) -> str:
+    """What to type to continue a run."""
+    where = [] if folder.parent == Path("runs") else ["--runs-dir", str(folder.parent)]
+    return shlex.join(["bench", "train", "--resume", folder.name, *where])
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Train in this folder as the only process; RunError names the other one.
+
+    The process id lies beside the lock, since on some systems nobody else can read a locked file.
+    """
+    lock, holder = FileLock(folder / LOCK), folder / HOLDER
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        name = holder.read_text(errors="replace").strip()[:20] if holder.is_file() else ""
+        raise RunError(
+            f"run '{folder.name}' is being trained by process {name or 'of unknown id'}",
+            try_=f"wait until it ends, or end it and {resume_command(folder)}",
+        ) from None
+    try:
+        with writing_into(folder):
+            write_bytes(holder, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def unlock_for_good(folder: Path) -> None:
+    """Delete the lock of a run that is done, where the system allows it while it is held."""
+    with suppress(OSError):
+        (folder / LOCK).unlink(missing_ok=True)
+
+
+
+
+@dataclass(frozen=True)
+class State:
+    """A training between two steps, in tensors of the CPU that share no memory with it.
+
+    Attributes:
+        epoch: epochs that are finished.
+        step: steps done of the epoch after those.
+        done: steps done in all.
+        seen, right, loss_sum: the running sums of the unfinished epoch.
+        seconds: what the unfinished epoch took so far.
+        laps: (images, seconds) of the finished epochs.
+        order: state of the generator of the order, before it drew the unfinished epoch's permutation.
+        pixels: state of the generator of the augmentation.
+        ambient: states of PyTorch's own generators, which a model's dropout draws from, by device type.
+        weights, optimizer: their state dicts.
+        slow: the slow weights of the lookahead; empty without one.
+    """
+
+    epoch: int
+    step: int
+    done: int
+    seen: int
+    right: Tensor
+    loss_sum: Tensor
+    seconds: float
+    laps: tuple[tuple[int, float], ...]
+    order: Tensor
+    pixels: Tensor
+    ambient: dict[str, Tensor]
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    slow: dict[str, Tensor]
+
+
+
+class Keeper(Protocol):
+    """Decides when the state of a training is kept, and keeps it."""
+
+    def due(self) -> bool:
+        """Whether the state should be kept between the last step and the next."""
+        ...
+
+    def keep(self, state: State) -> None:
+        """Keep it; whatever this raises ends the training."""
+        ...
+
+
+
+class Forgetful:
+    """A Keeper for trainings that nobody continues."""
+
+    def due(self) -> bool:
+        """Never."""
+        return False
+
+    def keep(self, state: State) -> None:
+        """Nothing to keep."""
+
+
+
+@dataclass
+class Tally:
+    """The running sums of one epoch, on the device that trains: a value is read only when somebody looks."""
+
+    right: Tensor
+    loss_sum: Tensor
+    order: Tensor  # the state the permutation was drawn from
+    started: float
+    step: int = 0
+    seen: int = 0
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count one step's batch."""
+        self.step += 1
+        self.seen += len(labels)
+        self.loss_sum += loss.detach() * len(labels)
+        self.right += (logits.detach().argmax(dim=1) == labels).sum()
+
+    @property
+    def loss(self) -> float:
+        """The mean loss so far."""
+        return self.loss_sum.item() / self.seen
+
+
+
+@dataclass(frozen=True)
+class Position:
+    """The parts of a running training that make up its state."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    lookahead: Lookahead
+    order: torch.Generator
+    pixels: torch.Generator
+    meter: Meter
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return self.meter.device
+
+    def begin(self, start: State | None = None) -> Tally:
+        """The sums of a new epoch, or of the one that `start` left unfinished."""
+        device = self.device
+        if start is None:
+            zero, zeros = torch.zeros((), dtype=torch.int64, device=device), torch.zeros((), device=device)
+            return Tally(zero, zeros, self.order.get_state(), now(device))
+        right, loss_sum = (each.clone().to(device) for each in (start.right, start.loss_sum))
+        return Tally(right, loss_sum, start.order, now(device) - start.seconds, start.step, start.seen)
+
+    def capture(self, epoch: int, steps: int, tally: Tally | None = None) -> State:
+        """The state within an epoch of `steps` steps, or before the epoch where no sums are given."""
+        tally, seconds = (tally, now(self.device) - tally.started) if tally else (self.begin(), 0.0)
+        return State(
+            epoch=epoch,
+            step=tally.step,
+            done=epoch * steps + tally.step,
+            seen=tally.seen,
+            right=_copied(tally.right),
+            loss_sum=_copied(tally.loss_sum),
+            seconds=seconds,
+            laps=tuple(self.meter.laps),
+            order=_copied(tally.order),
+            pixels=_copied(self.pixels.get_state()),
+            ambient=_ambient(self.device),
+            weights=_copied(dict(self.model.state_dict())),
+            optimizer=_copied(self.optimizer.state_dict()),
+            slow=_copied(self.lookahead.slow),
+        )
+
+    def restore(self, state: State) -> None:
+        """Put a state back; StoreError where it is that of another model or device."""
+        try:
+            self.model.load_state_dict(state.weights)
+            self.optimizer.load_state_dict(_copied(state.optimizer))
+            self.lookahead.restore(state.slow)
+            self.order.set_state(state.order)
+            self.pixels.set_state(state.pixels)
+            torch.set_rng_state(state.ambient["cpu"])
+            if self.device.type in state.ambient and self.device.type == "cuda":
+                torch.cuda.set_rng_state(state.ambient["cuda"], self.device)
+        except (RuntimeError, ValueError, KeyError, TypeError) as reason:
+            raise StoreError(f"the state of step {state.done} does not fit this training: {reason}") from reason
+        for images, seconds in state.laps:
+            self.meter.add(images, seconds)
+
+
+
+def _ambient(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401 (state dicts hold anything)
+    """The same with every tensor copied to the CPU, its memory format kept."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copied(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(each) for each in value)
+    return value

@@ -1,0 +1,167 @@
+"""The learning-rate range test: one short training whose rate grows from step to step, then everything put back.
+
+Source: Smith 2015, arXiv:1506.01186, section 3.3; the suggestion is where the smoothed loss falls fastest.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from bench.errors import UsageError
+from bench.machine import settled_precision
+from bench.training.loader import Batches
+from bench.training.loop import choose_images, steps_per_epoch
+from bench.training.optim import make_optimizer, set_bn_momentum, set_rate
+from bench.training.init import initialise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor, nn
+
+    from bench.contracts import Dataset, Progress
+    from bench.training.loop import TrainSettings
+
+LOWEST = 1e-7
+HIGHEST = 10.0
+SMOOTHING = 0.9  # share of the past in the running mean of the loss
+DIVERGED = 4.0  # times the best smoothed loss: nothing is learned beyond
+EDGE = 0.05  # share of the curve at either end in which a suggestion says little
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What a range test found.
+
+    Attributes:
+        rates: learning rates tried, ascending.
+        losses: smoothed cross entropy of each, in nats.
+        suggestion: the rate at which the smoothed loss falls fastest.
+        at_edge: the suggestion lies within 5 % of an end of the curve, so the range was not right for it.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestion: float
+    at_edge: bool
+
+
+def find_rate(
+    model: nn.Module,
+    data: Dataset,
+    settings: TrainSettings,
+    *,
+    device: torch.device,
+    progress: Progress,
+    steps: int = 100,
+    highest: float = HIGHEST,
+) -> RangeTest:
+    """Train with a learning rate that grows from 1e-7 to `highest`, then put the model back bit for bit.
+
+    Args:
+        model: left as found: weights, buffers, training flags, gradients.
+        data: whose training split is used, augmented as the recipe says.
+        settings: the recipe whose optimiser and batch size are tested.
+        steps: how many rates.
+
+    Raises:
+        UsageError: too few steps for a curve.
+    """
+    if steps < 10:
+        raise UsageError(f"{steps} steps make no curve", try_="--steps 100")
+    state = copy.deepcopy(model.state_dict())
+    flags = {module: module.training for module in model.modules()}
+    momenta = {module: module.momentum for module in model.modules() if hasattr(module, "momentum")}
+    model.to(device).train()
+    set_bn_momentum(model, settings.recipe.bn_momentum)
+    try:
+        initialise(model, settings.recipe, data.train.images, (data.mean, data.std))
+        rates, losses = _climb(model, data, settings, device=device, progress=progress, steps=steps, highest=highest)
+    finally:
+        model.load_state_dict(state)
+        model.zero_grad(set_to_none=True)
+        for module, flag in flags.items():
+            module.training = flag
+        for module, momentum in momenta.items():
+            module.momentum = momentum
+    return suggest(rates, losses)
+
+
+def _climb(
+    model: nn.Module,
+    data: Dataset,
+    settings: TrainSettings,
+    *,
+    device: torch.device,
+    progress: Progress,
+    steps: int,
+    highest: float,
+) -> tuple[list[float], list[float]]:
+    """The rates that were tried and the smoothed loss at each; ends early where the loss has blown up."""
+    optimizer = make_optimizer(model, settings.recipe, fused=device.type == "cuda")
+    growth = (highest / LOWEST) ** (1 / (steps - 1))
+    rates: list[float] = []
+    losses: list[float] = []
+    mean, best = 0.0, math.inf
+    batches, recipe = _inputs(data, settings, device), settings.recipe
+    narrow = settled_precision(recipe.precision, device) == "bf16"
+    with progress.track("learning rates", steps) as task:
+        for step in range(steps):
+            rate = set_rate(optimizer, LOWEST * growth**step)
+            inputs, labels = next(batches)
+            with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+                logits = model(inputs)
+            loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss.item()
+            smooth = mean / (1 - SMOOTHING ** (step + 1))  # as if there had been no start at 0
+            if not math.isfinite(smooth) or smooth > DIVERGED * best:
+                break
+            best = min(best, smooth)
+            rates.append(rate)
+            losses.append(smooth)
+            task.advance(1, f"lr {rate:.1e}, loss {smooth:.3f}")
+    return rates, losses
+
+
+def _inputs(data: Dataset, settings: TrainSettings, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches without end, as training draws them, and their labels."""
+    ids, _ = choose_images(data, settings)
+    steps_per_epoch(len(ids), settings.recipe.batch_size)  # refuses less than a batch
+    images, labels = data.train.images[ids].to(device), data.train.labels[ids].to(device)
+    statistics = (data.mean, data.std)
+    batches = Batches(images, settings.recipe, mirror=data.mirror, seed=settings.seed, statistics=statistics)
+    while True:
+        for batch in batches.shuffled():
+            yield batches.inputs(batch, settings.recipe.epochs - 1), labels[batch]
+
+
+def suggest(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
+    """The rate at which the smoothed loss falls fastest over the logarithm of the rate, and whether it is at an edge.
+
+    Args:
+        rates, losses: of the same length.
+
+    Raises:
+        UsageError: the curve is too short, since the loss blew up at once.
+    """
+    if len(rates) < 3:
+        raise UsageError(
+            f"the loss blew up after {len(rates)} steps: no rate can be suggested",
+            try_="a smaller --highest, or bench show data to look at the images",
+        )
+    slopes = [
+        (losses[place + 1] - losses[place - 1]) / math.log(rates[place + 1] / rates[place - 1])
+        for place in range(1, len(rates) - 1)
+    ]
+    place = 1 + min(range(len(slopes)), key=slopes.__getitem__)
+    share = place / (len(rates) - 1)
+    return RangeTest(tuple(rates), tuple(losses), rates[place], not EDGE < share < 1 - EDGE)

@@ -1,0 +1,124 @@
+"""What recipes switch on beside the plain loop: groups of parameters, initialisations, slow weights, smaller images.
+
+Sources: Page 2019, How to Train Your ResNet; Jordan 2024, arXiv:2404.00498 (airbench). Each for its own networks;
+what they are worth for this one stands in docs/results.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bench.data.transforms import normalise
+from bench.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.data.transforms import Statistics
+    from bench.recipes.recipe import Recipe
+
+SLOW = 0.95  # a step of the slow weights at the end of the training keeps this share of them
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe, *, fused: bool) -> torch.optim.Optimizer:
+    """The recipe's optimiser over all parameters that want gradients; a group's "scale" multiplies its rate."""
+    groups = parameter_groups(model, recipe)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+        fused=fused,
+    )
+
+
+def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """The parameters that want gradients, once each: biases of norms and linear layers, scales of norms, the rest.
+
+    A group whose settings are those of the rest is part of the rest.
+    """
+    biases, scales = set(), set()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.Linear) and recipe.bias_scale != 1:
+            biases |= {id(module.bias)}
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not recipe.norm_decay:
+            scales |= {id(module.weight)}
+    wanted = [each for each in model.parameters() if each.requires_grad]
+    decay, scale = recipe.weight_decay, recipe.bias_scale
+    groups: list[dict[str, Any]] = [
+        {"params": [each for each in wanted if id(each) not in biases | scales], "scale": 1.0},
+        {"params": [each for each in wanted if id(each) in biases], "scale": scale, "weight_decay": decay / scale},
+        {"params": [each for each in wanted if id(each) in scales], "scale": 1.0, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
+    """Set the learning rate of all groups, each times its scale; gives back the rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("scale", 1.0)
+    return rate
+
+
+def set_bn_momentum(model: nn.Module, momentum: float) -> None:
+    """Let running statistics follow with this momentum (PyTorch's sense: the share of the new batch)."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = momentum
+
+
+# --- initialisations ---------------------------------------------------------------------------------------
+
+
+
+
+
+
+
+
+# --- while training ----------------------------------------------------------------------------------------
+
+
+
+
+class Lookahead:
+    """Slow weights that follow the trained ones, and to which these return every few steps.
+
+    At step t of T, each time `every` steps are done: slow += (1 - d) (fast - slow), then fast = slow, with
+    d = 0.95^every (t / T)^3. So the slow weights are the fast ones at first and an average over many steps at the
+    end; after the last step the model holds the slow weights. Running statistics of batch norms are averaged too.
+
+    Source: Zhang et al. 2019, arXiv:1907.08610, with the schedule of Jordan 2024, arXiv:2404.00498, section 3.4.
+    """
+
+    def __init__(self, model: nn.Module, *, every: int, total: int) -> None:
+        """Begin at the model's weights; `every` 0 does nothing ever."""
+        self.every, self.total = every, total
+        named = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+        self.fast: Mapping[str, Tensor] = named if every else {}
+        self.slow = {name: value.detach().clone() for name, value in self.fast.items()}
+
+    @torch.no_grad()
+    def after(self, done: int) -> None:
+        """Called after each step with the steps done in all."""
+        if not self.every or (done % self.every and done < self.total):
+            return
+        slow, fast = list(self.slow.values()), list(self.fast.values())
+        if done < self.total:
+            torch._foreach_lerp_(slow, fast, 1 - SLOW**self.every * (done / self.total) ** 3)
+        torch._foreach_copy_(fast, slow)
+
+    def restore(self, slow: Mapping[str, Tensor]) -> None:
+        """Put slow weights back; StoreError where they are of another model."""
+        if set(slow) != set(self.slow):
+            raise StoreError("the slow weights of the state do not fit this training")
+        for name, value in slow.items():
+            self.slow[name].copy_(value)

@@ -1,0 +1,313 @@
+"""The life of a run folder: begun, trained into, evaluated into, and honest about how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from types import FrameType
+from typing import Any
+import signal
+import threading
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.schema.run import RunRecord
+from bench.data.class_order import files_of
+from bench.errors import BenchError, GuardRailError
+from bench.evaluation import Scores, predict, score
+from bench.machine import environment, settled_precision
+from bench.nets.tta import average_logits
+from bench.evaluation import VIEWS
+from bench.schema.page import EpochPoint
+from bench.store.runs import (
+    CHECKPOINT,
+    LOG,
+    PREDICTIONS,
+    RUN_SCHEMA,
+    append_line,
+    read_record,
+    sha256,
+    updated,
+    write_checkpoint,
+    write_npz,
+    write_record,
+)
+from bench.training.checkpoint import (
+    FileKeeper,
+    Resume,
+    discard,
+    fingerprint,
+    resume_command,
+    resume_files,
+    unlock_for_good,
+    writing_into,
+)
+from bench.training.loop import Speed, TrainSettings, choose_images, train_model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from bench.contracts import Dataset, Progress
+    from bench.data.transforms import Statistics
+    from bench.workspace import Workplace
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that a run folder was made for.
+
+    Attributes:
+        start: what it continues from; None begins it.
+    """
+
+    folder: Path
+    net: nn.Module
+    data: Dataset
+    settings: TrainSettings
+    device: torch.device
+    start: Resume | None = None
+
+
+def begin(
+    folder: Path,
+    place: Workplace,
+    data: Dataset,
+    config: Mapping[str, object],
+    device: torch.device,
+    *,
+    from_recipe: Collection[str] = (),
+) -> RunRecord:
+    """Write the first record of a run; `from_recipe` names the settings a recipe gave unless the user did."""
+    about: dict[str, object] = (
+        {name: getattr(data, name) for name in ("name", "source", "digest", "mirror")}
+        | {name: list(getattr(data, name)) for name in ("classes", "mean", "std", "notes")}
+        | {"train": len(data.train), "test": len(data.test), "size": data.train.images.shape[-1]}
+        | {"files": files_of(data)}
+    )
+    record = RunRecord(
+        schema=RUN_SCHEMA,
+        name=folder.name,
+        status="training",
+        created=place.created,
+        command=place.command,
+        model=str(config["model"]),
+        config=dict(config),
+        origins={key: place.origins.get(key, "recipe" if key in from_recipe else "default") for key in config},
+        data=about,
+        environment=environment(device),
+    )
+    write_record(folder, record)
+    return record
+
+
+@contextmanager
+def recorded(folder: Path) -> Iterator[None]:
+    """Whatever ends the block early is written into the run's record, and goes on with the command that resumes."""
+    try:
+        yield
+    except BaseException as error:
+        status = "failed" if isinstance(error, Exception) else "interrupted"
+        message = error.message if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        if resume_files(folder):
+            error.add_note(resume_command(folder))
+        with suppress(OSError):  # on a full disk what ended the block is what matters
+            updated(folder, lambda record: dataclasses.replace(record, status=status, message=message.strip(": ")))
+        raise
+
+
+def complete(job: Job, place: Workplace) -> None:
+    """Train, or go on training, then test once; nothing that only an unfinished run needs is left."""
+    with recorded(job.folder):
+        train_into(job, place)
+        statistics = (job.data.mean, job.data.std)
+        evaluate_into(job.folder, job.net, job.data, statistics, device=job.device, progress=place.progress)
+    discard(job.folder)
+    unlock_for_good(job.folder)
+
+
+def train_into(job: Job, place: Workplace) -> None:
+    """Train, then write the checkpoint, once, and the figures."""
+    folder, epochs = job.folder, job.settings.recipe.epochs
+
+    def on_epoch(point: EpochPoint) -> None:
+        with writing_into(folder):
+            append_line(folder / LOG, dataclasses.asdict(point))
+        place.progress.say(epoch_line(point, epochs))
+
+    speed, resumed = trained(job, place, on_epoch)
+    metrics = {
+        "epochs_run": epochs,
+        "train_images": len(choose_images(job.data, job.settings)[0]),
+        "train_images_per_second": speed.images_per_second,
+        "train_seconds": speed.seconds,
+        "compile_seconds": speed.compile_seconds,
+        "parameters": sum(each.numel() for each in job.net.parameters()),
+        "resumed": resumed,
+    }
+
+    def finish(record: RunRecord) -> RunRecord:
+        about = {name: record.data[name] for name in ("classes", "mean", "std", "mirror")}
+        digest = write_checkpoint(folder / CHECKPOINT, job.net.state_dict(), {"model": record.model, **about})
+        return dataclasses.replace(record, metrics=metrics, artefacts={CHECKPOINT: digest})
+
+    with writing_into(folder):
+        updated(folder, finish)
+
+
+def trained(job: Job, place: Workplace, on_epoch: Callable[[EpochPoint], None]) -> tuple[Speed, int]:
+    """Train with resume files; how fast it was, and how often the run was continued in all."""
+    folder, resumed = job.folder, job.start.resumed + 1 if job.start else 0
+    try:
+        with deferred() as question:
+            run = fingerprint(read_record(folder))
+            keeper = FileKeeper(
+                folder, run, place.save_every, asked=question.asked, stop=question.answer, resumed=resumed
+            )
+            speed = train_model(
+                job.net,
+                job.data,
+                job.settings,
+                device=job.device,
+                progress=place.progress,
+                on_epoch=on_epoch,
+                start=job.start.state if job.start else None,
+                keeper=keeper,
+            )
+    except GuardRailError:  # to continue would only break the same rule again
+        discard(folder)
+        raise
+    return speed, resumed
+
+
+def epoch_line(point: EpochPoint, epochs: int) -> str:
+    """One epoch in words."""
+    val = "" if point.val_accuracy is None else f", val loss {point.val_loss:.3f} accuracy {point.val_accuracy:.1%}"
+    return (
+        f"epoch {point.epoch}/{epochs}: train loss {point.train_loss:.3f} accuracy {point.train_accuracy:.1%}"
+        f"{val}, {point.images_per_second:.1f} images/s"
+    )
+
+
+def evaluate_into(
+    folder: Path,
+    net: nn.Module,
+    data: Dataset,
+    statistics: Statistics,
+    *,
+    device: torch.device,
+    progress: Progress,
+    average: bool = True,
+) -> Scores:
+    """Look at the test split with the weights as they are; the run is done then.
+
+    What is stored, and what everything else is made of, is the plain forward; of the averages over several views only
+    the counts are kept. Their further views run in the precision that the run was trained in.
+
+    Returns:
+        The scores of the plain forward.
+    """
+    images, labels = data.test.images, data.test.labels
+    logits, rate = predict(net, images, statistics, device=device, progress=progress)
+    scores = score(logits, labels)
+    metrics: dict[str, object] = {
+        "accuracy": scores.accuracy,
+        "correct": scores.correct,
+        "total": scores.total,
+        "loss": scores.loss,
+        "forward_images_per_second": rate,
+    }
+    if average:
+        narrow = settled_precision(str(read_record(folder).config.get("precision", "fp32")), device) == "bf16"
+        averaged = average_logits(
+            net, images, logits, statistics, mirror=data.mirror, narrow=narrow, device=device, progress=progress
+        )
+        metrics["averages"] = {name: _average(name, score(each, labels)) for name, each in averaged.items()}
+    arrays = {"ids": np.arange(scores.total), "labels": labels.numpy(), "logits": logits.numpy()}
+    write_npz(folder / PREDICTIONS, arrays)
+    _tested(folder, metrics)
+    return scores
+
+
+def _tested(folder: Path, metrics: Mapping[str, object]) -> None:
+    """Write into a run's record what its test gave, beside the predictions that lie there."""
+    digest = sha256(folder / PREDICTIONS)
+
+    def done(record: RunRecord) -> RunRecord:
+        artefacts = {**record.artefacts, PREDICTIONS: digest}
+        return dataclasses.replace(
+            record, status="done", message="", metrics={**record.metrics, **metrics}, artefacts=artefacts
+        )
+
+    updated(folder, done)
+
+
+def _average(name: str, scores: Scores) -> dict[str, float]:
+    return {"accuracy": scores.accuracy, "correct": scores.correct, "views": VIEWS[name]}
+
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+
+@dataclass
+class Question:
+    """Whether Ctrl-C was pressed or SIGTERM came.
+
+    Attributes:
+        number: the signal that came, None for none.
+        before: what signals did before, by number.
+    """
+
+    number: int | None = None
+    before: dict[int, Any] = field(default_factory=dict)
+
+    def asked(self) -> bool:
+        """Whether somebody asked."""
+        return self.number is not None
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """Note the first signal; who asks again will not wait."""
+        again = self.asked()
+        self.number = number
+        if again:
+            self.answer()
+
+    def give_back(self) -> None:
+        """Let signals do what they did before."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before.clear()
+
+    def answer(self) -> None:
+        """Do now what the signal does when nobody lets it wait."""
+        number, self.number = self.number, None
+        self.give_back()
+        if number is not None:
+            signal.raise_signal(number)
+
+
+
+@contextmanager
+def deferred() -> Iterator[Question]:
+    """Let Ctrl-C and SIGTERM wait for whoever looks at the question; a second one does not wait.
+
+    A signal that is ignored stays ignored. Outside the main thread, where no signal arrives, nothing changes. A signal
+    that nobody answered does its work at the end.
+    """
+    question = Question()
+    if threading.current_thread() is threading.main_thread():
+        for number in NUMBERS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                question.before[number] = signal.signal(number, question.hear)
+    try:
+        yield question
+    finally:
+        question.give_back()
+    question.answer()

@@ -1,0 +1,269 @@
+"""How a plug-in is called while it is tried: as bench calls it, on copies, and whatever it did is put back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.explaining.side_effects import watch, watch_randomness
+from bench.verifying.side_effects import left_behind
+
+if TYPE_CHECKING:
+    from bench.contracts import Explainer, ExplainerSpec
+
+SEED = 20250101
+
+
+class CrashError(Exception):
+    """The plug-in raised, or gave what cannot be read as maps; the message is its reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A plug-in, and what it is tried on.
+
+    Attributes:
+        name: the name the user gave.
+        spec: the plug-in.
+        model: gives logits (N, K); in eval mode, frozen, float32, on the CPU. Never touched: every call gets a copy.
+        layers: what maps are asked for.
+        images: (N, 3, H, W) float32, normalised, N >= 2.
+        targets: (N, 2) int64, two different classes an image, and not the same ones for all images.
+        classes: K.
+        reference: an explainer known to be Grad-CAM; None for the slow one of this module.
+    """
+
+    name: str
+    spec: ExplainerSpec
+    model: nn.Module
+    layers: tuple[str, ...]
+    images: Tensor
+    targets: Tensor
+    classes: int
+    reference: Explainer | None = None
+
+    @property
+    def at_once(self) -> int:
+        """Images a call, as bench would give them."""
+        return 1 if self.spec.stochastic else max(1, min(self.spec.max_batch, len(self.images)))
+
+    @cached_property
+    def maps(self) -> dict[str, Tensor]:
+        """{layer: (N, 2, h, w)} of all images, in float32."""
+        return self.ask(self.images, self.targets)
+
+    @cached_property
+    def doubles(self) -> dict[str, Tensor]:
+        """The same in float64, where two ways to the same map differ by next to nothing.
+
+        In float32 they may differ by a hundredth of the map, where a ReLU near zero falls to the other side.
+        """
+        return self.ask(self.images.double(), self.targets)
+
+    @cached_property
+    def grids(self) -> dict[str, tuple[int, ...]]:
+        """(h, w) of each layer's maps: the last two sizes of its output, or of the images."""
+        pixels: tuple[int, ...] = tuple(self.images.shape[2:])
+        found, model = dict.fromkeys(self.layers, pixels), self.copy()
+        if self.spec.output == "layer":
+            for layer in self.layers:
+                model.get_submodule(layer).register_forward_hook(_noting(found, layer))
+            with torch.no_grad():
+                model(self.images[:1])
+        return found
+
+    @cached_property
+    def crash(self) -> str:
+        """Why the plug-in does not answer at all; empty where it does."""
+        try:
+            return "" if self.maps else "it returned no maps"
+        except CrashError as error:
+            return str(error)
+
+    @cached_property
+    def left(self) -> dict[str, tuple[str, ...]]:
+        """What a call with one image left behind, by kind; after a first call, which may import its library."""
+        if self.crash:
+            raise CrashError(self.crash)
+        images, targets = self.images[:1].clone(), self.targets[:1].clone()
+        try:
+            return left_behind(self.spec, self.copy(), self.layers, images, targets)
+        except (Exception, SystemExit) as error:
+            raise CrashError(
+                f"raised {type(error).__name__} where some parameters are trainable: {first_line(error)}"
+            ) from error
+
+    def ask(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        *,
+        layers: Sequence[str] | None = None,
+        model: nn.Module | None = None,
+        at_once: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Maps of some images, in calls of as many images as bench would give.
+
+        Args:
+            layers: instead of all.
+            model: instead of a fresh copy in the precision of the images.
+            at_once: images a call, instead.
+
+        Raises:
+            CrashError: the plug-in raised, or did not give a tensor for each layer.
+        """
+        net = model if model is not None else self.copy(images.dtype)
+        names = tuple(layers or self.layers)
+        size = at_once or self.at_once
+        parts = []
+        for start in range(0, len(images), size):
+            some, theirs = images[start : start + size], targets[start : start + size]
+            with put_back(net, some, theirs):
+                parts.append(as_maps(self.call(net, names, some, theirs), names))
+        try:
+            return {name: torch.cat([part[name] for part in parts]) for name in names}
+        except RuntimeError as error:
+            raise CrashError(
+                f"its maps of one image and of another do not fit together: {first_line(error)}"
+            ) from error
+
+    def copy(self, dtype: torch.dtype = torch.float32) -> nn.Module:
+        """The model once more, sharing no tensor with it."""
+        return deepcopy(self.model).to(dtype)
+
+    def call(self, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> object:
+        """One call under the seed that bench sets for what is stochastic.
+
+        Raises:
+            CrashError: the plug-in raised.
+        """
+        try:
+            with torch.random.fork_rng(devices=[], enabled=self.spec.stochastic):
+                if self.spec.stochastic:
+                    torch.default_generator.manual_seed(SEED)
+                return self.spec.explain(model, layers, images, targets)
+        except (Exception, SystemExit) as error:  # a plug-in may fail in any way, and must fail by its name
+            raise CrashError(f"raised {type(error).__name__}: {first_line(error)}") from error
+
+
+def _noting(grids: dict[str, tuple[int, ...]], layer: str) -> Callable[..., None]:
+    def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
+        grids[layer] = tuple(output.shape[2:])
+
+    return hook
+
+
+@contextmanager
+def put_back(model: nn.Module, images: Tensor, targets: Tensor) -> Iterator[None]:
+    """Whatever a plug-in does to model, inputs and global states is undone, but for the values of parameters."""
+    checks = watch(model, images, targets, stochastic=True)
+    try:
+        yield
+    finally:
+        for check in checks:
+            check()
+
+
+@contextmanager
+def moved_generators() -> Iterator[None]:
+    """The global generators elsewhere than they were, so that whoever draws from them draws other numbers."""
+    back = watch_randomness(stochastic=True)
+    torch.rand(1), np.random.random(), random.random()  # noqa: NPY002 (those that plug-ins use)
+    try:
+        yield
+    finally:
+        back()
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the rest of it."""
+    return (str(error).strip().splitlines() or ["(no words)"])[0]
+
+
+def as_maps(raw: object, layers: Sequence[str]) -> Mapping[str, Tensor]:
+    """What a plug-in gave, once it is clear that it is one tensor a layer."""
+    if not isinstance(raw, Mapping):
+        raise CrashError(f"returned a {type(raw).__name__}, not {{layer: maps}}")
+    if set(raw) != set(layers):
+        raise CrashError(f"returned {sorted(map(str, raw))} for layers {sorted(layers)}")
+    for layer, values in raw.items():
+        if not isinstance(values, Tensor):
+            raise CrashError(f"returned a {type(values).__name__} at {layer}, not a tensor")
+    return raw
+
+
+# --- what maps are held against -----------------------------------------------------------------------------
+
+
+def gap(found: Tensor, wanted: Tensor) -> float:
+    """The largest difference of two maps over the largest value of that map, over all maps (..., h, w).
+
+    Infinite where the shapes differ, or where one is not finite and the other is something else; zero where both
+    are zero everywhere.
+    """
+    if found.shape != wanted.shape:
+        return float("inf")
+    found, wanted = found.detach(), wanted.detach()
+    same = (found == wanted) | (found.isnan() & wanted.isnan())
+    apart = (found - wanted).abs().nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(same, 0.0)
+    size = torch.maximum(found.abs(), wanted.abs()).nan_to_num(nan=0.0, posinf=0.0)
+    top = size.flatten(-2).amax(-1) if size.ndim > 1 else size
+    most = apart.flatten(-2).amax(-1) if apart.ndim > 1 else apart
+    return float(torch.where(most > 0, most / top, 0.0).max())
+
+
+def largest_gap(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[float, str]:
+    """The largest of all layers, and at which it is."""
+    return max((gap(found[layer], wanted[layer]), layer) for layer in wanted)
+
+
+def slow_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Grad-CAM with nothing clever about it: one forward and one backward pass a layer and target.
+
+    The layer's output is kept as it was the moment it was made: the rest of the net works on a clone.
+
+    Args:
+        model: gives logits (N, K).
+        images: (N, 3, H, W).
+        targets: (N, T) int64.
+
+    Returns:
+        {layer: (N, T, h, w)} raw maps, detached.
+
+    Source: Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2, without the ReLU.
+    """
+    found = {}
+    for layer in layers:
+        columns = [_one_map(model, layer, images, column) for column in targets.unbind(1)]
+        found[layer] = torch.stack(columns, dim=1)
+    return found
+
+
+def _one_map(model: nn.Module, layer: str, images: Tensor, column: Tensor) -> Tensor:
+    kept: list[Tensor] = []
+    handle = model.get_submodule(layer).register_forward_hook(_keeping(kept))
+    try:
+        with torch.enable_grad():
+            logits = model(images.clone().requires_grad_())
+            (slopes,) = torch.autograd.grad(logits.gather(1, column[:, None]).sum(), kept[-1])
+    finally:
+        handle.remove()
+    weights = slopes.mean(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)
+    return (weights * kept[-1].detach()).sum(dim=1)
+
+
+def _keeping(kept: list[Tensor]) -> Callable[..., Tensor]:
+    def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        kept.append(output)
+        return output.clone()
+
+    return hook

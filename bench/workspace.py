@@ -1,0 +1,53 @@
+"""Where a call works, and what the steps cannot know by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.contracts import ExplainerSpec, ModelSpec, Progress, Silence
+from bench.registry.registry import Registry, discover
+
+
+def default_cache() -> Path:
+    """Where downloaded and decoded data sets lie."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("cambench", appauthor=False))
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a call works and how it came about.
+
+    Attributes:
+        runs: folder of the run folders.
+        cache: folder of downloaded and decoded data.
+        started: UTC time of the call.
+        command: the command line to store.
+        origins: where each setting came from (`flag`, `env`, `file`); those not named are defaults.
+        progress: who is told what goes on.
+        save_every: seconds between two resume files of a training within an epoch.
+    """
+
+    runs: Path = Path("runs")
+    cache: Path = field(default_factory=default_cache)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    command: str = ""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Silence)
+    save_every: float = 60.0
+    models: Registry[ModelSpec] = field(default_factory=lambda: discover("model", ModelSpec))
+    explainers: Registry[ExplainerSpec] = field(default_factory=lambda: discover("explainer", ExplainerSpec))
+
+    @property
+    def created(self) -> str:
+        """ISO time of the call."""
+        return self.started.isoformat(timespec="seconds")
+
+    @property
+    def timing(self) -> str:
+        """Id of the timings of the call."""
+        return self.started.strftime("%Y%m%dT%H%M%S%fZ")

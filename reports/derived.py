@@ -1,0 +1,141 @@
+"""What the templates need beyond the page's own values: names to tell runs apart, rankings, the matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.schema.page import Average, Page, run_labels
+
+from .charts import Axis, Chart, axis_of, calibration_chart, curve_chart, series_of
+from .matrix import MANY, MatrixRow, layers_of, matrix_of
+from .speedtables import SpeedTable, TimedRun, tables_of, timed_runs
+from .strips import timing_chart
+
+MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
+MOST_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class Confused:
+    """`count` images of class `true` were taken for class `predicted`; `share` of the class's images."""
+
+    true: int
+    predicted: int
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything derived from a Page that a template prints.
+
+    Attributes:
+        ways: the averages that any run has, by name.
+        averages: those of each run in the order of `ways`, None where it has none.
+        speeds: a table for each timing of the page.
+        timed_runs: of each run its arms in them.
+        timed, paired: whether any run is in a timing; whether all are in one and the same.
+        trained_apart: whether images and epochs have to be told for each run, for no badge tells them for all.
+        pictures: explainers whose columns are a library's finished pictures, each with the library's steps.
+    """
+
+    labels: tuple[str, ...]
+    layers: tuple[str, ...]
+    sizes: tuple[str, ...]
+    accuracy_axis: Axis
+    ways: tuple[str, ...]
+    averages: tuple[tuple[Average | None, ...], ...]
+    recall_axis: Axis
+    charts: tuple[Chart, ...]
+    calibration: Chart | None
+    timing: Chart | None
+    confused: tuple[Confused, ...]
+    most_off_diagonal: int
+    matrix: tuple[tuple[MatrixRow, ...], ...]
+    many_pairs: bool
+    anchors: frozenset[str]
+    pictures: tuple[tuple[str, tuple[str, ...]], ...]
+    speeds: tuple[SpeedTable, ...]
+    timed_runs: tuple[TimedRun, ...]
+    timed: bool
+    paired: bool
+    trained_apart: bool
+
+
+def view_of(page: Page) -> View:
+    """The derived values of a page."""
+    layers = layers_of(page)
+    first = page.runs[0]
+    confused = _confused(first.confusion)
+    ways = tuple(dict.fromkeys(one.name for run in page.runs for one in run.averages))
+    speeds = tables_of(page)
+    timed = timed_runs(page, speeds)
+    drawn = first.averages if page.kind == "run" else ()
+    return View(
+        labels=run_labels(page.runs),
+        layers=layers,
+        sizes=tuple(_size(page, layer) for layer in layers),
+        accuracy_axis=axis_of([run.accuracy for run in page.runs] + [one.accuracy for one in drawn]),
+        ways=ways,
+        averages=tuple(_in_columns(run.averages, ways) for run in page.runs),
+        recall_axis=axis_of(row.recall for row in first.per_class),
+        charts=_charts(page),
+        calibration=calibration_chart(first.calibration) if page.kind == "run" else None,
+        timing=timing_chart(page.timings) if page.kind == "run" else None,
+        confused=confused[:MOST_PAIRS],
+        most_off_diagonal=max((pair.count for pair in confused), default=0),
+        matrix=tuple(matrix_of(page, run) for run in range(len(page.runs))),
+        many_pairs=len(page.agreements) > MANY,
+        anchors=_anchors(page),
+        speeds=speeds,
+        timed_runs=timed,
+        timed=any(one.forward for one in timed),
+        paired=len(speeds) == 1 and all(one.forward for one in timed),
+        trained_apart=not any(badge.ok and badge.text.startswith("same recipe") for badge in page.badges),
+        pictures=tuple({cell.explainer: cell.steps for cell in page.cells if cell.picture}.items()),
+    )
+
+
+def _in_columns(averages: tuple[Average, ...], ways: tuple[str, ...]) -> tuple[Average | None, ...]:
+    known = {one.name: one for one in averages}
+    return tuple(known.get(name) for name in ways)
+
+
+def _anchors(page: Page) -> frozenset[str]:
+    """The places a finding may link to; another one is shown as plain text."""
+    fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "errors", "provenance"}
+    own = {"classes", "confusion"} if page.kind == "run" else {"agreement"}
+    own |= {"calibration"} if page.kind == "run" and page.runs[0].calibration else set()
+    tables = {"speed": page.speeds, "verdicts": page.verdicts, "agreement": page.agreements, "pairs": page.pairs}
+    shown = {name for name, rows in tables.items() if rows}
+    return frozenset(fixed | own | shown | {f"i{item.id}" for item in page.gallery})
+
+
+def _confused(confusion: tuple[tuple[int, ...], ...]) -> tuple[Confused, ...]:
+    found = [
+        Confused(true, predicted, number, number / max(1, sum(row)))
+        for true, row in enumerate(confusion)
+        for predicted, number in enumerate(row)
+        if number and true != predicted
+    ]
+    return tuple(sorted(found, key=lambda pair: (-pair.count, pair.true, pair.predicted)))
+
+
+def _size(page: Page, layer: str) -> str:
+    cells = [cell for cell in page.cells if cell.layer == layer]
+    grids = [cell for cell in cells if not cell.picture] or cells  # a finished picture says nothing of the layer's grid
+    sizes = {f"{cell.height}×{cell.width}" for cell in grids}
+    return sizes.pop() if len(sizes) == 1 else "sizes differ" if sizes else ""
+
+
+def _charts(page: Page) -> tuple[Chart, ...]:
+    names = run_labels(page.runs) if len(page.runs) > 1 else ("",)
+    drawn = []
+    for quantity in ("loss", "accuracy"):
+        series = []
+        for k, (run, name) in enumerate(zip(page.runs, names, strict=True)):
+            parts = series_of(run.curve, quantity, label=name, colour=k % 6 + 1)
+            # Twelve lines on one drawing say nothing: of several runs only the better judge of each is drawn.
+            series += parts if not name else parts[-1:]
+        drawn.append(curve_chart(tuple(series), title=quantity, percent=quantity == "accuracy"))
+    return tuple(chart for chart in drawn if chart is not None)
