@@ -5,7 +5,7 @@ Shapes: N images, T targets an image, K classes, (H, W) pixels, (h, w) a layer's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     Integers = np.ndarray[tuple[int, ...], np.dtype[np.integer]]
 
 RESNET_LAYERS = ("layer1", "layer2", "layer3", "layer4")
-
 
 
 @dataclass(frozen=True)
@@ -164,10 +163,6 @@ class Augmentation:
     flip: bool = True
     cutout: int = 16
     alternate: bool = False
-
-
-
-
 
 
 # --- telling the user what goes on -------------------------------------------------------------------------

@@ -60,14 +60,11 @@ class ContractError(BenchError):
     """A model or an explainer broke its contract; the message names which one and how."""
 
 
-
-
 def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:
     """Words that offer the nearest known name, to stand behind an error; empty where nothing is near."""
     lowered = {each.lower(): each for each in known}
     close = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
     return f"; did you mean '{lowered[close[0]]}'?" if close else ""
-
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from bench.schema.page import CalibrationBin
-import numpy as np
-
-from bench.data.transforms import Statistics
-from bench.data.transforms import prepare
-
-from bench.schema.page import Average
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from bench.clock import Meter
-from bench.data.transforms import normalise
+from bench.data.transforms import Statistics, prepare
 from bench.errors import UsageError
-from bench.schema.page import ClassRow
+from bench.schema.page import Average, CalibrationBin, ClassRow
 from bench.stats.intervals import wilson
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.contracts import Floats
-    from bench.contracts import Integers
+    from torch import Tensor, nn
 
-
+    from bench.contracts import Floats, Integers, Progress
 
 BATCH = 250
+VIEWS = {"mirror": 2, "mirror and shifts": 6, "shifts": 3}  # forward passes an image
+WORDS = {"mirror": "mirror average", "mirror and shifts": "mirror and shifts", "shifts": "shifts alone"}
+FIGURES = {
+    "mirror average": "accuracy_mirror",
+    "mirror and shifts": "accuracy_shifts",
+    "shifts alone": "accuracy_shifts",
+}
+BINS = 15  # of equal width, as published figures have it
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,6 @@ def forward(model: nn.Module, images: Tensor, statistics: Statistics, device: to
     return logits.float().cpu()
 
 
-
-
 def class_rows(confusion: tuple[tuple[int, ...], ...], classes: tuple[str, ...]) -> tuple[ClassRow, ...]:
     """The per-class table: how many of a class there are, how many are right, how often it was predicted."""
     return tuple(
@@ -162,28 +159,14 @@ def broken_threshold(expression: str, metrics: Mapping[str, float]) -> str:
     return f"{parts[0]} is {value:.4f}, {parts[1]} {limit:g}" if holds else ""
 
 
-VIEWS = {"mirror": 2, "mirror and shifts": 6, "shifts": 3}  # forward passes an image
-
-WORDS = {"mirror": "mirror average", "mirror and shifts": "mirror and shifts", "shifts": "shifts alone"}
-
-FIGURES = {
-    "mirror average": "accuracy_mirror",
-    "mirror and shifts": "accuracy_shifts",
-    "shifts alone": "accuracy_shifts",
-}
-
-
-
 def averages_of(*, mirror: bool) -> tuple[str, ...]:
     """The averages that there are of a data set: where mirroring would change the class, shifts alone."""
     return ("mirror", "mirror and shifts") if mirror else ("shifts",)
 
 
-
 def figure_names(*, mirror: bool) -> tuple[str, ...]:
     """What a threshold may call them."""
     return tuple(FIGURES[WORDS[name]] for name in averages_of(mirror=mirror))
-
 
 
 def read_averages(metrics: Mapping[str, object], total: int) -> tuple[Average, ...]:
@@ -195,10 +178,6 @@ def read_averages(metrics: Mapping[str, object], total: int) -> tuple[Average, .
         if isinstance(correct, int) and 0 <= correct <= total:
             found.append(Average(WORDS[name], wilson(correct, total), correct, views))
     return tuple(found)
-
-
-BINS = 15  # of equal width, as published figures have it
-
 
 
 def calibration_bins(probabilities: Floats, labels: Integers, bins: int = BINS) -> tuple[CalibrationBin, ...]:
@@ -223,7 +202,6 @@ def calibration_bins(probabilities: Floats, labels: Integers, bins: int = BINS) 
     return tuple(found)
 
 
-
 def calibration_error(bins: tuple[CalibrationBin, ...]) -> float | None:
     """Expected calibration error: mean |share right - confidence| over images; None without any.
 
@@ -231,7 +209,6 @@ def calibration_error(bins: tuple[CalibrationBin, ...]) -> float | None:
     """
     total = sum(each.total for each in bins)
     return sum(abs(each.correct - each.total * each.confidence) for each in bins) / total if total else None
-
 
 
 def softmax(logits: Floats) -> Floats:

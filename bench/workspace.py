@@ -19,7 +19,7 @@ def default_cache() -> Path:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class Workspace:
     """Where a call works and how it came about.
 
     Attributes:

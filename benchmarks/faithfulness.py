@@ -17,7 +17,7 @@ from tables import table, write_between
 from bench.commands.faithfulness import FAITHFUL_EXPLAINERS, faithfulness
 from bench.scoring.tables import WORD_HEADS, head_words, sheets
 from bench.store.runs import find_run, read_record
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,7 @@ def main() -> None:
     started = time.monotonic()
     found = faithfulness(
         options.run, explainer=options.explainer, layer=options.layer, limit=options.limit, sanity=options.sanity,
-        data=options.data, workplace=Workplace(runs=options.runs_dir, progress=Lines()),
+        data=options.data, workspace=Workspace(runs=options.runs_dir, progress=Lines()),
     )  # fmt: skip
     minutes = (time.monotonic() - started) / 60
     text = text_of(found, read_record(find_run(options.runs_dir, options.run)), minutes)

@@ -25,7 +25,7 @@ from bench.timing.arms import batch_of
 from bench.timing.environment import others_share, ticks
 from bench.timing.rounds import play, taker, warm_up
 from bench.timing.suite import find_subjects
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 MODELS = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18")
 OWN = MODELS[0]
@@ -81,7 +81,7 @@ def figures(options: argparse.Namespace) -> str:
     """The table, with the machine and how busy it was."""
     device = choose_device(options.device)
     reuse_memory(device)
-    subjects = find_subjects(MODELS, (), Workplace(), device)
+    subjects = find_subjects(MODELS, (), Workspace(), device)
     images = batch_of(options.batch_size, 32, device)
     nets = {name: subjects[name].net for name in MODELS}
     nets[CHANGED] = in_place(nets[OWN])

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 
-from .borrowing import borrowed
+from .activations import finished, record
 from .costs import gradcam_cost
-from .recording import finished, record
+from .frozen import borrowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -115,7 +115,7 @@ def deeplift(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
     """
     from captum.attr import DeepLift
 
-    from .copying import with_own_relus
+    from .private_copy import with_own_relus
 
     with pixels(model, layers, images, targets) as request:
         method: Any = DeepLift(with_own_relus(model, images))
@@ -176,8 +176,8 @@ def guided_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targ
     """
     from captum.attr import GuidedGradCam
 
-    from .copying import with_own_relus
-    from .recording import record
+    from .activations import record
+    from .private_copy import with_own_relus
 
     with pixels(model, (INPUT,), images, targets) as request:
         record(model, layers, images[:1], targets[:1])  # refuses, in our words, what has no map

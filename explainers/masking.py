@@ -18,10 +18,10 @@ from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from pytorch_grad_cam.score_cam import ScoreCAM
 from torch import Tensor, nn
 
-from .borrowing import borrowed
-from .copying import private_copy
-from .recording import finished, record
-from .remembering import Remembering
+from .activations import finished, record
+from .frozen import borrowed
+from .memoized import Remembering
+from .private_copy import private_copy
 from .replay import Raw
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bench.contracts import Floats
 
-    from .recording import Recording
+    from .activations import Recording
 
 AT_ONCE = 64  # changed inputs a forward pass
 

@@ -85,8 +85,8 @@ def occlusion(model: nn.Module, layers: Sequence[str], images: Tensor, targets: 
     """
     from captum.attr import Occlusion
 
+    from .memoized import Remembering
     from .pixels import pixels
-    from .remembering import Remembering
 
     patch = (images.shape[1], PATCH, PATCH)
     with pixels(model, layers, images, targets) as request:

@@ -12,9 +12,9 @@ import torch
 
 from bench.errors import ContractError
 
-from .borrowing import borrowed
+from .activations import finished, private
+from .frozen import borrowed
 from .layers import check_logits, check_request, refuse_targets
-from .recording import finished, private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from bench.errors import ContractError
 
-from .recording import private
+from .activations import private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

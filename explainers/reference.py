@@ -10,14 +10,14 @@ from torch.nn import functional
 
 from bench.contracts import ExplainerSpec
 
-from .borrowing import borrowed
+from .activations import finished, graph_of, record
 from .costs import gradcam_cost
-from .recording import finished, graph_of, record
+from .frozen import borrowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .recording import Recording
+    from .activations import Recording
 
 # What pooling and a linear layer leave in a graph, with the clones of the recording; each is linear in the grid.
 AFFINE = {

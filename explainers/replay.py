@@ -21,15 +21,15 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from pytorch_grad_cam.xgrad_cam import XGradCAM
 from torch import Tensor, nn
 
-from .borrowing import borrowed
-from .recording import finished, record
+from .activations import finished, record
+from .frozen import borrowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bench.contracts import Floats
 
-    from .recording import Recording
+    from .activations import Recording
 
 
 class Replay(nn.Module):

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 
-from .borrowing import borrowed
+from .activations import finished, private
 from .costs import WHOLE_NET, gradcam_cost
+from .frozen import borrowed
 from .layers import check_logits, check_request, find_layers
-from .recording import finished, private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,8 +9,7 @@ from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from bench.schema.page import EpochPoint, Estimate
-from bench.schema.page import CalibrationBin
+from bench.schema.page import CalibrationBin, EpochPoint, Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from bench.postprocess import postprocess
-from bench.reports.contact_strips import Picture
-from bench.schema.page import CellView
-
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from bench.schema.page import GalleryItem, MapView, Page, run_labels
+from bench.postprocess import postprocess
+from bench.schema.page import CellView, GalleryItem, MapView, Page, run_labels
 
-from .overlay import heat
-from .sprites import EDGE, webp
+from .payload import EDGE, webp
+
+Picture = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 MOST = 24  # images
 MOST_MAPS = 4  # beside each
@@ -73,8 +72,6 @@ def _sentence(page: Page, item: GalleryItem) -> str:
     best = {one.predicted: one.probability for one in sorted(wrong, key=lambda one: one.probability)}
     taken = ", ".join(f"{page.classes[k]} ({share:.2f})" for k, share in best.items())
     return f"{page.classes[item.true]} {'taken for ' + taken if taken else 'recognised'}"
-
-
 
 
 def heat(one: MapView, cell: CellView, size: int) -> Picture:

@@ -9,7 +9,7 @@ from bench.schema.page import Average, Page, run_labels
 from .charts import Axis, Chart, axis_of, calibration_chart, curve_chart, series_of
 from .matrix import MANY, MatrixRow, layers_of, matrix_of
 from .speedtables import SpeedTable, TimedRun, tables_of, timed_runs
-from .strips import timing_chart
+from .timing_chart import timing_chart
 
 MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
 MOST_PAIRS = 8

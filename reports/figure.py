@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.errors import UsageError
 from bench.schema.page import GalleryItem, Page
 
-from .overlay import heat
-from .sprites import EDGE
-from .words import one_line
+from .contact_strips import heat
+from .filters import one_line
+from .payload import EDGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -219,8 +218,6 @@ def _save(figure: Figure, path: Path) -> None:
     metadata = {"Software": None} if path.suffix.lower() == ".png" else {"CreationDate": None, "Producer": None}
     with rc_context({"pdf.fonttype": 42}):
         figure.savefig(path, dpi=300, metadata=metadata)
-
-
 
 
 def rate_figure(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float, title: str) -> None:

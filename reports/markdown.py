@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bench.schema.page import Estimate, Page, RunView
 
-from .words import count, one_line, percent
+from .filters import count, one_line, percent
 
 # Whatever Markdown or HTML would read as more than a character; names of classes are other people's text.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~<>&$@:])")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from bench.schema.page import Agreement, CellView, Page
+from bench.schema.page import Agreement, CellView, Page, Score, Speed
 from bench.schema.verdicts import Verdict
-from bench.schema.page import Score, Speed
 
 MANY = 40  # agreements: more of them stand in a table of their own
 TONES = {"same": "good", "same up to rounding": "good", "other recipe": "warn", "wrong": "bad", "failed": "bad"}

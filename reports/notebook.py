@@ -6,7 +6,7 @@ from base64 import b64encode
 
 from bench.schema.page import Page, run_labels
 
-from .contact import contact_strips
+from .contact_strips import contact_strips
 from .render import template
 
 MOST = 6  # images

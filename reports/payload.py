@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from PIL import Image
-from io import BytesIO
-
 import json
 import math
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 import numpy as np
 from markupsafe import Markup
+from PIL import Image
 
-from bench.schema.run import STATUSES
 from bench.schema.page import CellView, GalleryItem, MapView, Page, Prediction, run_labels
-
-from .sprites import COLUMNS, EDGE, sprite_sheet
+from bench.schema.run import STATUSES
 
 ROLES = ("predicted", "true", "both", "asked")
 SHARD = 512  # images a shard: what is read at once when one of them is looked at
@@ -29,6 +26,8 @@ MAPS = {"viridis": "viridis", "cividis": "cividis", "grey": "gray", "diverging":
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 _Row = tuple[int, MapView]  # position in the shard, map
+EDGE = 32  # pixels a side of one picture
+COLUMNS = 32  # pictures a row
 
 
 @dataclass(frozen=True)
@@ -184,12 +183,6 @@ def _base64(data: bytes) -> str:
     return b64encode(data).decode("ascii")
 
 
-EDGE = 32  # pixels a side of one picture
-
-COLUMNS = 32  # pictures a row
-
-
-
 def sprite_sheet(pictures: Sequence[bytes]) -> bytes:
     """One lossless WebP image of all pictures, COLUMNS a row, each EDGE x EDGE.
 
@@ -204,7 +197,6 @@ def sprite_sheet(pictures: Sequence[bytes]) -> bytes:
         row, column = divmod(position, COLUMNS)
         sheet.paste(Image.frombytes("RGB", (EDGE, EDGE), pixels), (EDGE * column, EDGE * row))
     return webp(sheet, lossless=True)
-
 
 
 def webp(image: Image.Image, *, lossless: bool) -> bytes:

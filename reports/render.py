@@ -20,8 +20,8 @@ from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
 from bench.schema.verdicts import why
 
-from . import charts, views, words
-from .contact import Strip, contact_strips
+from . import charts, derived, filters
+from .contact_strips import Strip, contact_strips
 from .controls import controls_of
 from .payload import Shard, as_json, index_of, shard_json, shards_of
 
@@ -122,7 +122,7 @@ def _html(
     """The page; `shards` are inside it, or None for a page whose files lie beside it."""
     return template("run.html" if page.kind == "run" else "comparison.html").render(
         page=page,
-        view=views.view_of(page),
+        view=derived.view_of(page),
         controls=controls_of(page),
         # Our own files are the only text that is not escaped.
         style=Markup(_read("style.css")),
@@ -161,9 +161,9 @@ def _environment() -> Environment:
     )
     names = ["percent", "points", "count", "rate", "small", "p_value", "correlation", "moment", "plural"]
     names += ["quantiles", "whole"]
-    environment.filters.update({name: getattr(words, name) for name in names})
+    environment.filters.update({name: getattr(filters, name) for name in names})
     environment.filters["why"] = why
-    environment.globals.update(WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, MOST_CLASSES=views.MOST_CLASSES)
+    environment.globals.update(WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, MOST_CLASSES=derived.MOST_CLASSES)
     return environment
 
 

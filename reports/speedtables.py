@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.schema.page import Page, run_labels
+from bench.schema.page import Page, Speed, Speeds, run_labels
 from bench.schema.timing import ArmTiming
 from bench.stats.rates import interval_words, number_words
-from bench.schema.page import Speed, Speeds
 
 from .charts import Chart
-from .strips import ratios_chart, rounds_chart
+from .timing_chart import ratios_chart, rounds_chart
 
 KINDS = {
     "forward": "forward pass",

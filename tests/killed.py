@@ -24,7 +24,7 @@ import bench.pages.write  # noqa: F401 (imported before the forks, so that a chi
 from bench import api
 from bench.store import runs as store
 from bench.training import checkpoint as keeping
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 SLOW = 0.02  # seconds that a write takes, planted, so that many kills fall inside one
 
@@ -45,7 +45,7 @@ def slow_writes(tell: Callable[[], None]) -> None:
     keeping.write_bytes = slowly
 
 
-def child(options: dict[str, Any], place: Workplace, pipe: int, slow: bool) -> None:
+def child(options: dict[str, Any], place: Workspace, pipe: int, slow: bool) -> None:
     """Train or resume, in a process that may end at any moment."""
     torch.set_num_threads(options.pop("threads"))
 
@@ -63,11 +63,11 @@ def child(options: dict[str, Any], place: Workplace, pipe: int, slow: bool) -> N
             return path
 
         keeping.write_resume = told
-    api.train(**options, workplace=place)
+    api.train(**options, workspace=place)
 
 
 def attempt(
-    options: dict[str, Any], place: Workplace, *, slow: bool, patience: float | None, early: bool = False
+    options: dict[str, Any], place: Workspace, *, slow: bool, patience: float | None, early: bool = False
 ) -> bool:
     """One child; killed so many seconds after its first resume file, or after its start, or never. Whether it ended."""
     reading, writing = os.pipe()
@@ -95,11 +95,11 @@ def attempt(
 def main() -> None:
     """Kill as often as asked, then let the run end; says how often and where the kills fell."""
     asked = json.loads(sys.argv[1])
-    place = Workplace(runs=Path(asked["runs"]), cache=Path(asked["cache"]), save_every=asked["every"])
+    place = Workspace(runs=Path(asked["runs"]), cache=Path(asked["cache"]), save_every=asked["every"])
     chance, slow, folder = random.Random(asked["seed"]), asked["slow"], Path(asked["runs"]) / "killed"
     threads = {"threads": asked["threads"]}
     attempt(
-        {**asked["options"], **threads, "run": "whole"}, Workplace(place.runs, place.cache), slow=False, patience=None
+        {**asked["options"], **threads, "run": "whole"}, Workspace(place.runs, place.cache), slow=False, patience=None
     )
     kills = inside = 0
     options = {**asked["options"], **threads, "run": "killed"}

@@ -12,20 +12,23 @@ from bench.schema.page import (
     Agreement,
     Average,
     Badge,
+    CalibrationBin,
     CellView,
     ClassRow,
+    Difference,
     EpochPoint,
     Estimate,
     Finding,
     GalleryItem,
+    Judged,
     MapView,
     Page,
     PairTest,
     Prediction,
+    Rates,
     RunView,
 )
 from bench.schema.verdicts import VERDICTS, Step, Verdict
-from bench.schema.page import CalibrationBin, Difference, Judged, Rates
 
 DIGITS = tuple(str(digit) for digit in range(10))
 HOSTILE = (

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.schema.run import STATUSES, Cell, RunRecord
 from bench.schema.page import EpochPoint
+from bench.schema.run import STATUSES, Cell, RunRecord
 from bench.store.cells import Samples, cell_path, write_cell, write_samples
 from bench.store.runs import CHECKPOINT, LOG, PREDICTIONS, append_line, write_npz, write_record
 

@@ -10,10 +10,9 @@ from tiny import TINY, tiny_data
 from torch import Tensor, nn
 
 from bench.contracts import Silence
-from bench.evaluation import predict
+from bench.evaluation import FIGURES, VIEWS, WORDS, averages_of, figure_names, predict, read_averages
 from bench.nets import tta as averaging
 from bench.nets.tta import average_logits, view
-from bench.evaluation import FIGURES, VIEWS, WORDS, averages_of, figure_names, read_averages
 from bench.nets.weights import build_seeded
 from bench.stats.intervals import wilson
 

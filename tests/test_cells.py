@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_factory import make_cell, make_samples
 
-from bench.schema.run import Cell
 from bench.errors import StoreError
+from bench.schema.run import Cell
 from bench.store.cells import (
     ROW_FIELDS,
     cell_path,

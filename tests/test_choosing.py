@@ -14,14 +14,11 @@ from hypothesis import strategies as st
 from run_factory import make_logits
 from tiny import TinyNet
 
-from bench.explaining.plan import ceilings, say_costs
 from bench.contracts import Explainer, ExplainerSpec, Progress
 from bench.errors import UsageError
-from bench.explaining.plan import Wanted, check_layers, choose_layers
-from bench.store.predictions import check_ids, choose_ids, cut, fixed_order, wanted_targets
-from bench.explaining.plan import grids_of
+from bench.explaining.plan import Wanted, ceilings, check_layers, choose_layers, grids_of, say_costs
 from bench.nets.trained import Trained
-from bench.store.predictions import Predictions
+from bench.store.predictions import Predictions, check_ids, choose_ids, cut, fixed_order, wanted_targets
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda labels: np.array(labels, dtype=np.int64))
 

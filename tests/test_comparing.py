@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from run_factory import make_cell, make_record, make_run, make_samples
 
 from bench.errors import DataError, UsageError
-from bench.store.predictions import fixed_order
 from bench.pages.build import (
     comparison_page,
     labels_of,
@@ -25,8 +24,9 @@ from bench.pages.build import (
     wrong_in_any,
 )
 from bench.pages.class_alignment import check_comparable
-from bench.store.run_data import RunData, read_run
 from bench.stats.intervals import mcnemar, paired_difference
+from bench.store.predictions import fixed_order
+from bench.store.run_data import RunData, read_run
 
 LABELS = (0, 0, 1, 1, 2, 2)
 GUESSES = st.lists(st.tuples(*[st.integers(0, 2)] * 4), min_size=1, max_size=30)

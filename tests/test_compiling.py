@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from bench.contracts import Silence
 from bench.errors import UsageError
 from bench.nets.weights import build_seeded
-from bench.training.loop import compiled
-from bench.training.loop import Speed, TrainSettings, train_model
+from bench.training.loop import Speed, TrainSettings, compiled, train_model
 
 CPU = torch.device("cpu")
 SHAPES = [(16, 3, 16, 16), (16, 3, 32, 32)]

@@ -12,7 +12,7 @@ import bench.api
 import bench.commands.demo
 import bench.commands.train
 from bench.store.runs import read_record
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_the_second_demo_trains_nothing_and_makes_another_page(tmp_path: Path) -> None:
-    place = Workplace(runs=tmp_path / "runs", cache=tmp_path / "cache")
-    names, page = bench.api.demonstrate(workplace=place)
+    place = Workspace(runs=tmp_path / "runs", cache=tmp_path / "cache")
+    names, page = bench.api.demonstrate(workspace=place)
     before = read_record(place.runs / names[0])
-    again, second = bench.api.demonstrate(workplace=place)
+    again, second = bench.api.demonstrate(workspace=place)
     assert names == again == ["demo-tiny"]
     assert read_record(place.runs / names[0]) == before
     assert (page.parent.name, second.parent.name) == ("1", "2")
@@ -37,7 +37,7 @@ def test_the_second_demo_trains_nothing_and_makes_another_page(tmp_path: Path) -
 
 @pytest.mark.usefixtures("small")
 def test_a_demo_that_was_interrupted_is_left_and_made_beside_it(tmp_path: Path) -> None:
-    place = Workplace(runs=tmp_path / "runs", cache=tmp_path / "cache")
+    place = Workspace(runs=tmp_path / "runs", cache=tmp_path / "cache")
     (place.runs / "demo-tiny").mkdir(parents=True)
-    names, _ = bench.api.demonstrate(workplace=place)
+    names, _ = bench.api.demonstrate(workspace=place)
     assert names == ["TINY-digits-s0-1"]

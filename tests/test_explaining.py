@@ -14,15 +14,13 @@ from torch import Tensor, nn
 
 from bench.contracts import Dataset, ExplainerSpec, Silence
 from bench.errors import ContractError, StoreError, UsageError
-from bench.explaining.plan import Wanted, check_layers
-from bench.store.predictions import fixed_order
-from bench.explaining.plan import plan
+from bench.explaining.plan import Wanted, check_layers, plan
 from bench.explaining.runner import explain_run
 from bench.nets.trained import Trained, open_run
-from bench.store.predictions import read_predictions
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
 from bench.store.cells import cell_path, read_cell, read_samples
+from bench.store.predictions import fixed_order, read_predictions
 from bench.store.runs import (
     CHECKPOINT,
     PREDICTIONS,
@@ -34,7 +32,7 @@ from bench.store.runs import (
 )
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete, recorded
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 CPU = torch.device("cpu")
 CALLS: list[tuple[tuple[str, ...], int]] = []
@@ -60,7 +58,7 @@ def data() -> Dataset:
 def run(tmp_path: Path, data: Dataset) -> Path:
     folder = tmp_path / "tiny-run"
     folder.mkdir()
-    place = Workplace(runs=tmp_path)
+    place = Workspace(runs=tmp_path)
     begin(folder, place, data, {"model": TINY_FILE, "recipe": "quick"}, CPU)
     net = build_seeded(TINY, 4, 0)
     complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU), place)
@@ -69,13 +67,13 @@ def run(tmp_path: Path, data: Dataset) -> Path:
 
 
 def opened(run: Path) -> Trained:
-    return open_run(run, Workplace().models, CPU)
+    return open_run(run, Workspace().models, CPU)
 
 
 def test_an_opened_run_keeps_memory_from_batch_to_batch(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[torch.device] = []
     monkeypatch.setattr("bench.nets.trained.reuse_memory", kept.append)
-    open_run(run, Workplace().models, CPU)
+    open_run(run, Workspace().models, CPU)
     assert kept == [CPU]
 
 
@@ -192,7 +190,7 @@ def test_weights_that_were_swapped_are_refused(run: Path) -> None:
 def test_a_run_that_failed_says_why_and_is_not_explained(tmp_path: Path, data: Dataset) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()
-    begin(folder, Workplace(runs=tmp_path), data, {"model": TINY_FILE}, CPU)
+    begin(folder, Workspace(runs=tmp_path), data, {"model": TINY_FILE}, CPU)
     with pytest.raises(StoreError), recorded(folder):
         raise StoreError("planted reason")
     assert read_record(folder).status == "failed"
@@ -203,7 +201,7 @@ def test_a_run_that_failed_says_why_and_is_not_explained(tmp_path: Path, data: D
 def test_an_interrupted_run_says_so_and_has_no_half_written_file(tmp_path: Path, data: Dataset) -> None:
     folder = tmp_path / "stopped"
     folder.mkdir()
-    begin(folder, Workplace(runs=tmp_path), data, {"model": TINY_FILE}, CPU)
+    begin(folder, Workspace(runs=tmp_path), data, {"model": TINY_FILE}, CPU)
     with pytest.raises(KeyboardInterrupt), recorded(folder):
         raise KeyboardInterrupt
     assert read_record(folder).status == "interrupted"
@@ -239,8 +237,8 @@ def test_every_registered_explainer_runs_end_to_end(run: Path, data: Dataset, na
 
 
 def test_the_tiny_net_is_what_the_file_name_loads() -> None:
-    assert isinstance(Workplace().models[TINY_FILE].build(4), nn.Module)
-    assert type(Workplace().models[TINY_FILE].build(4)).__name__ == TinyNet.__name__
+    assert isinstance(Workspace().models[TINY_FILE].build(4), nn.Module)
+    assert type(Workspace().models[TINY_FILE].build(4)).__name__ == TinyNet.__name__
 
 
 # --- everything there is: what fails is left out -----------------------------------------------------------

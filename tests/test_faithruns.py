@@ -19,22 +19,21 @@ from typer.testing import CliRunner, Result
 import bench.scoring.occluded_answers
 from bench.cli.main import app
 from bench.commands.faithfulness import faithfulness
-from bench.store.verdicts import scores_path
 from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.errors import ContractError, UsageError
-from bench.store.predictions import choose_ids
-from bench.store.predictions import read_predictions
 from bench.nets.weights import build_seeded
 from bench.schema.scores import ExplainerScores, FaithfulnessScores
 from bench.scoring.answers import answers_path
 from bench.scoring.occluded_answers import centre_map
 from bench.scoring.occlusion import batch_size
 from bench.store.cells import cell_path, read_cell
+from bench.store.predictions import choose_ids, read_predictions
 from bench.store.runs import PREDICTIONS, read_npz, write_npz
+from bench.store.verdicts import scores_path
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 CPU = torch.device("cpu")
 IMAGES = 10
@@ -108,7 +107,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = load_dataset(str(images), cache=root / "cache", progress=Silence())
     folder = root / "runs" / "tiny-run"
     folder.mkdir(parents=True)
-    place = Workplace(runs=root / "runs", cache=root / "cache")
+    place = Workspace(runs=root / "runs", cache=root / "cache")
     begin(folder, place, data, {"model": TINY_FILE, "recipe": "quick"}, CPU)
     settings = TrainSettings(replace(QUICK, epochs=1, lr=1e-6), val=0)
     complete(Job(folder, build_seeded(TINY, 4, 0), data, settings, CPU), place)
@@ -120,30 +119,30 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def before(origin: Path) -> tuple[Path, FaithfulnessScores]:
     """The run after the scores of a first call, and what that call found."""
     shutil.copytree(origin / "runs", origin / "scored")
-    place = Workplace(runs=origin / "scored", cache=origin / "cache")
+    place = Workspace(runs=origin / "scored", cache=origin / "cache")
     return origin / "scored", scored(place, "PERFECT", sanity=IMAGES)
 
 
 @pytest.fixture
-def fresh(origin: Path, tmp_path: Path) -> Workplace:
+def fresh(origin: Path, tmp_path: Path) -> Workspace:
     """A copy of the run that nobody has scored."""
     shutil.copytree(origin / "runs", tmp_path / "runs")
-    return Workplace(runs=tmp_path / "runs", cache=origin / "cache", progress=Told())
+    return Workspace(runs=tmp_path / "runs", cache=origin / "cache", progress=Told())
 
 
 @pytest.fixture
-def place(origin: Path, before: tuple[Path, FaithfulnessScores], tmp_path: Path) -> Workplace:
+def place(origin: Path, before: tuple[Path, FaithfulnessScores], tmp_path: Path) -> Workspace:
     """A copy of the run whose scores of PERFECT are there."""
     shutil.copytree(before[0], tmp_path / "runs")
-    return Workplace(runs=tmp_path / "runs", cache=origin / "cache", progress=Told())
+    return Workspace(runs=tmp_path / "runs", cache=origin / "cache", progress=Told())
 
 
 def scored(
-    place: Workplace, *names: str, limit: int | None = IMAGES, sanity: int = 0, **options: object
+    place: Workspace, *names: str, limit: int | None = IMAGES, sanity: int = 0, **options: object
 ) -> FaithfulnessScores:
     return faithfulness(
         "tiny-run", explainer=named(*names), layer=options.pop("layer", "layer4"), limit=limit, sanity=sanity,  # type: ignore[arg-type]
-        workplace=place, **options,  # type: ignore[arg-type]
+        workspace=place, **options,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -155,7 +154,7 @@ def row(found: FaithfulnessScores, name: str) -> ExplainerScores:
 
 
 def test_the_truth_as_a_map_has_correlation_1_and_baselines_are_in_the_table(
-    place: Workplace, before: tuple[Path, FaithfulnessScores]
+    place: Workspace, before: tuple[Path, FaithfulnessScores]
 ) -> None:
     _, found = before
     assert [each.explainer.rpartition(":")[2] for each in found.rows] == ["PERFECT", "random", "centre"]
@@ -166,13 +165,13 @@ def test_the_truth_as_a_map_has_correlation_1_and_baselines_are_in_the_table(
     assert (found.images, found.wrong) == (IMAGES, len(read_predictions(place.runs / "tiny-run").wrong))
 
 
-def test_maps_of_pixels_are_summed_to_cells(place: Workplace) -> None:
+def test_maps_of_pixels_are_summed_to_cells(place: Workspace) -> None:
     found = row(scored(place, "FINE"), "FINE")
     assert (found.layer, found.height, found.width) == ("input", 8, 8)
     assert found.logit.value is not None and found.logit.value.value == pytest.approx(1, abs=1e-3)
 
 
-def test_planted_dead_maps_are_counted_and_in_no_score(place: Workplace) -> None:
+def test_planted_dead_maps_are_counted_and_in_no_score(place: Workspace) -> None:
     found = row(scored(place, "SICK"), "SICK")
     cell = read_cell(cell_path(place.runs / "tiny-run", named("SICK")[0], "layer4"))
     predictions = read_predictions(place.runs / "tiny-run")
@@ -183,7 +182,7 @@ def test_planted_dead_maps_are_counted_and_in_no_score(place: Workplace) -> None
     assert found.logit.value is None  # too few images are left for a mean
 
 
-def test_the_errors_are_the_first_of_the_fixed_order(place: Workplace) -> None:
+def test_the_errors_are_the_first_of_the_fixed_order(place: Workspace) -> None:
     cell = read_cell(cell_path(place.runs / "tiny-run", named("PERFECT")[0], "layer4"))
     wanted = choose_ids(read_predictions(place.runs / "tiny-run"), "wrong", IMAGES)
     assert sorted(set(cell.ids.tolist())) == sorted(wanted.tolist())
@@ -192,12 +191,12 @@ def test_the_errors_are_the_first_of_the_fixed_order(place: Workplace) -> None:
 # --- what is kept -------------------------------------------------------------------------------------------
 
 
-def stored(place: Workplace) -> int:
+def stored(place: Workspace) -> int:
     return len(read_npz(answers_path(place.runs / "tiny-run", (8, 8)), ("ids",))["ids"])
 
 
 def test_a_second_call_computes_nothing_and_finds_the_same(
-    place: Workplace, before: tuple[Path, FaithfulnessScores]
+    place: Workspace, before: tuple[Path, FaithfulnessScores]
 ) -> None:
     first, second = before[1], scored(place, "PERFECT", sanity=IMAGES)
     assert first.new == first.answers == stored(place) and second.new == 0
@@ -206,7 +205,7 @@ def test_a_second_call_computes_nothing_and_finds_the_same(
 
 
 def test_an_explainer_with_the_same_order_of_cells_costs_no_answer(
-    place: Workplace, before: tuple[Path, FaithfulnessScores]
+    place: Workspace, before: tuple[Path, FaithfulnessScores]
 ) -> None:
     second = scored(place, "PERFECT", "DOUBLE")
     assert second.new == 0 and second.answers == before[1].answers
@@ -215,12 +214,12 @@ def test_an_explainer_with_the_same_order_of_cells_costs_no_answer(
     assert replace(double, explainer="", alike="", alike_images=0) == replace(row(second, "PERFECT"), explainer="")
 
 
-def test_more_images_keep_what_fewer_had(place: Workplace, before: tuple[Path, FaithfulnessScores]) -> None:
+def test_more_images_keep_what_fewer_had(place: Workspace, before: tuple[Path, FaithfulnessScores]) -> None:
     many = scored(place, "PERFECT", limit=IMAGES + 2)
     assert many.new == many.answers - before[1].answers > 0
 
 
-def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = bench.scoring.occluded_answers.answers_to
 
     def stops(*values: object, **options: object) -> Iterator[np.ndarray]:
@@ -240,7 +239,7 @@ def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workplace, monkeypa
     assert found.new == found.answers - kept == stored(fresh) - kept
 
 
-def test_the_scores_are_in_a_file_that_any_reader_takes(place: Workplace) -> None:
+def test_the_scores_are_in_a_file_that_any_reader_takes(place: Workspace) -> None:
     found = scored(place, "PERFECT", sanity=IMAGES)
     value = json.loads(scores_path(place.runs / "tiny-run").read_text(encoding="utf-8"))
     assert value["schema"] == 1 and value["images"] == IMAGES
@@ -252,7 +251,7 @@ def test_the_scores_are_in_a_file_that_any_reader_takes(place: Workplace) -> Non
 # --- what is told -------------------------------------------------------------------------------------------
 
 
-def test_the_cost_is_told_before_and_is_no_less_than_what_is_done(fresh: Workplace) -> None:
+def test_the_cost_is_told_before_and_is_no_less_than_what_is_done(fresh: Workspace) -> None:
     planned = scored(fresh, "DOUBLE", sanity=IMAGES, dry_run=True)
     assert not (fresh.runs / "tiny-run" / "judge").exists() and not (fresh.runs / "tiny-run" / "explain").exists()
     told = fresh.progress.said  # type: ignore[attr-defined]
@@ -263,13 +262,13 @@ def test_the_cost_is_told_before_and_is_no_less_than_what_is_done(fresh: Workpla
     assert fresh.progress.tracked["cover 8x8"] == found.new  # type: ignore[attr-defined]
 
 
-def test_once_maps_are_there_the_cost_is_exact(place: Workplace, before: tuple[Path, FaithfulnessScores]) -> None:
+def test_once_maps_are_there_the_cost_is_exact(place: Workspace, before: tuple[Path, FaithfulnessScores]) -> None:
     shutil.rmtree(place.runs / "tiny-run" / "judge")
     planned = scored(place, "PERFECT", dry_run=True)
     assert (planned.cost.explanations, planned.cost.forwards) == (0, before[1].new)
 
 
-def test_a_run_without_errors_is_a_result(place: Workplace) -> None:
+def test_a_run_without_errors_is_a_result(place: Workspace) -> None:
     folder = place.runs / "tiny-run"
     arrays = read_npz(folder / PREDICTIONS, ("ids", "labels", "logits"))
     arrays["labels"] = arrays["logits"].argmax(axis=1)
@@ -279,7 +278,7 @@ def test_a_run_without_errors_is_a_result(place: Workplace) -> None:
     assert place.progress.said == ["no errors to look at"]  # type: ignore[attr-defined]
 
 
-def test_the_model_must_be_the_one_that_made_the_predictions(place: Workplace) -> None:
+def test_the_model_must_be_the_one_that_made_the_predictions(place: Workspace) -> None:
     folder = place.runs / "tiny-run"
     shutil.rmtree(folder / "judge")
     arrays = read_npz(folder / PREDICTIONS, ("ids", "labels", "logits"))
@@ -288,12 +287,12 @@ def test_the_model_must_be_the_one_that_made_the_predictions(place: Workplace) -
         scored(place, "PERFECT")
 
 
-def test_a_layer_that_is_not_there_is_refused_before_any_work(place: Workplace) -> None:
+def test_a_layer_that_is_not_there_is_refused_before_any_work(place: Workspace) -> None:
     with pytest.raises(UsageError, match="layer9"):
         scored(place, "DOUBLE", layer="layer9")
 
 
-def test_a_layer_without_a_grid_is_refused_with_its_name(place: Workplace) -> None:
+def test_a_layer_without_a_grid_is_refused_with_its_name(place: Workspace) -> None:
     with pytest.raises(UsageError, match=r"'fc' gives \(N, 4\), and a map needs \(N, C, h, w\)"):
         scored(place, "DOUBLE", layer="fc")
 
@@ -311,7 +310,7 @@ def middle(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: T
 UNMOVED = ExplainerSpec(name="unmoved", explain=middle, source="tests", backend="torch")
 
 
-def test_an_explainer_that_ignores_the_model_is_found_out_at_every_stage(place: Workplace) -> None:
+def test_an_explainer_that_ignores_the_model_is_found_out_at_every_stage(place: Workspace) -> None:
     found = scored(place, "UNMOVED", sanity=IMAGES)
     assert [each.stage for each in found.sanity] == ["head", "layer4", "layer3"]
     for each in found.sanity:
@@ -323,7 +322,7 @@ def test_an_explainer_that_ignores_the_model_is_found_out_at_every_stage(place: 
     assert row(found, "UNMOVED").margin.images == 0 and row(found, "UNMOVED").flips[0].turned is None
 
 
-def test_maps_of_scrambled_weights_are_kept_by_cell(place: Workplace) -> None:
+def test_maps_of_scrambled_weights_are_kept_by_cell(place: Workspace) -> None:
     own = scored(place, "PERFECT", sanity=IMAGES, dry_run=True)
     more = scored(place, "PERFECT", "UNMOVED", sanity=IMAGES, dry_run=True)
     assert own.cost.sanity == 0 < more.cost.sanity
@@ -336,7 +335,7 @@ def test_maps_of_scrambled_weights_are_kept_by_cell(place: Workplace) -> None:
 # --- on the command line ------------------------------------------------------------------------------------
 
 
-def judged(place: Workplace, *words: str) -> Result:
+def judged(place: Workspace, *words: str) -> Result:
     """`bench judge tiny-run --faithfulness` on the layer of the other tests."""
     from bench.cli import judging  # noqa: F401 (registers the command)
 
@@ -345,7 +344,7 @@ def judged(place: Workplace, *words: str) -> Result:
     return CliRunner().invoke(app, [*command, *where], env={"BENCH_CACHE": str(place.cache)}, catch_exceptions=False)
 
 
-def test_the_command_shows_every_table_and_says_first_what_it_takes(place: Workplace) -> None:
+def test_the_command_shows_every_table_and_says_first_what_it_takes(place: Workspace) -> None:
     done = judged(place)
     assert done.exit_code == 0, done.stderr
     assert "forward passes each" in done.stderr
@@ -356,7 +355,7 @@ def test_the_command_shows_every_table_and_says_first_what_it_takes(place: Workp
     assert "no evidence" in done.stdout and "random" in done.stdout and "centre" in done.stdout
 
 
-def test_the_command_gives_all_figures_as_json_and_nothing_after_a_dry_run(place: Workplace) -> None:
+def test_the_command_gives_all_figures_as_json_and_nothing_after_a_dry_run(place: Workspace) -> None:
     planned = json.loads(judged(place, "--json", "--dry-run").stdout)
     assert planned["rows"] == [] and planned["path"] is None and planned["cost"]["forwards_per_image"] > 0
     value = json.loads(judged(place, "--json").stdout)
@@ -364,7 +363,7 @@ def test_the_command_gives_all_figures_as_json_and_nothing_after_a_dry_run(place
     assert value["rows"] == json.loads(Path(value["path"]).read_text(encoding="utf-8"))["rows"]
 
 
-def test_a_dry_run_without_scores_is_refused(place: Workplace) -> None:
+def test_a_dry_run_without_scores_is_refused(place: Workspace) -> None:
     from bench.cli import judging  # noqa: F401 (registers the command)
 
     done = CliRunner().invoke(app, ["judge", "tiny-run", "--dry-run", "--runs-dir", str(place.runs)])

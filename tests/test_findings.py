@@ -25,10 +25,9 @@ from bench.pages.findings import (
     run_title,
     verdict_findings,
 )
-from bench.schema.page import Agreement, Average, Estimate, Finding, PairTest, RunView
+from bench.schema.page import Agreement, Average, Estimate, Finding, Judged, PairTest, RunView
 from bench.schema.verdicts import Step, Verdict
 from bench.stats.intervals import mcnemar, paired_difference, wilson
-from bench.schema.page import Judged
 
 NAMES = ("cat", "dog", "owl")
 Confusion = tuple[tuple[int, ...], ...]

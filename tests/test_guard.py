@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from bench.contracts import ExplainerSpec
-from bench.schema.run import STATUSES
 from bench.errors import ContractError
-from bench.explaining.side_effects import alike, copied, fingerprints, unlike
 from bench.explaining.guard import guarded, statuses
-from bench.explaining.side_effects import watch
+from bench.explaining.side_effects import alike, copied, fingerprints, unlike, watch
+from bench.schema.run import STATUSES
 
 IMAGES = torch.rand(2, 3, 8, 8)
 TARGETS = torch.tensor([[0, 1], [1, 0]])

@@ -36,22 +36,20 @@ from bench.cli import training, tuning, working
 from bench.cli.main import app
 from bench.contracts import Augmentation, Dataset, ExplainerSpec, ModelSpec, Silence
 from bench.data.datasets import load_dataset
-from bench.data.transforms import denormalise
+from bench.data.transforms import denormalise, prepare
 from bench.errors import ContractError, StoreError
-from bench.data.transforms import prepare
 from bench.explaining.plan import Wanted
-from bench.store.predictions import choose_ids
 from bench.explaining.runner import explain_run
 from bench.nets.trained import Trained, open_run
-from bench.store.predictions import read_predictions
 from bench.nets.weights import build_seeded
 from bench.pages.build import run_page
-from bench.store.run_data import read_run
 from bench.pages.write import render
 from bench.recipes.recipe import ABOUT, RECIPES, Recipe
 from bench.registry.registry import discover
 from bench.schema.page import EpochPoint, GalleryItem, MapView, Page
 from bench.store.cells import cell_path, read_cell
+from bench.store.predictions import choose_ids, read_predictions
+from bench.store.run_data import read_run
 from bench.store.runs import (
     CHECKPOINT,
     LOG,
@@ -68,7 +66,7 @@ from bench.training.init import without_effect
 from bench.training.loader import Batches
 from bench.training.loop import TrainSettings, train_model
 from bench.training.run import Job, begin, complete
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 assert training and tuning and working
 CPU = torch.device("cpu")
@@ -262,7 +260,7 @@ class Whole:
     """A run that went the whole way, and the image files it came from."""
 
     images: Path
-    place: Workplace
+    place: Workspace
     folder: Path
     page: Page
     data: Dataset
@@ -276,13 +274,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Two epochs on images of noise, of which none is its own mirror image; every test image explained by Captum."""
     root = tmp_path_factory.mktemp("whole")
     images = write_images(root / "images", tiny_data(train=16, test=6))
-    place = Workplace(runs=root / "runs", cache=root / "cache")
+    place = Workspace(runs=root / "runs", cache=root / "cache")
     folder = api.train(
-        TINY_FILE, data=str(images), recipe="demo", epochs=2, lr=0.01, seed=3, val=0.25, device="cpu", workplace=place
+        TINY_FILE, data=str(images), recipe="demo", epochs=2, lr=0.01, seed=3, val=0.25, device="cpu", workspace=place
     )
-    api.explain(folder.name, explainer=["captum"], layer=["layer4"], which="all", device="cpu", workplace=place)
+    api.explain(folder.name, explainer=["captum"], layer=["layer4"], which="all", device="cpu", workspace=place)
     data = load_dataset(str(images), cache=place.cache, progress=Silence())
-    return Whole(images, place, folder, api.page_of(folder.name, workplace=place), data)
+    return Whole(images, place, folder, api.page_of(folder.name, workspace=place), data)
 
 
 def picture_of(whole: Whole, item: GalleryItem) -> np.ndarray:
@@ -382,7 +380,7 @@ def test_classes_of_the_page_add_up_to_the_whole_exactly(whole: Whole) -> None:
 
 def test_every_setting_of_a_training_stands_in_its_record(whole: Whole) -> None:
     record = read_record(whole.folder)
-    about_the_call = {"run", "resume", "skip_bad", "dry_run", "workplace", "changes"}
+    about_the_call = {"run", "resume", "skip_bad", "dry_run", "workspace", "changes"}
     wanted = set(inspect.signature(api.train).parameters) - about_the_call
     wanted |= {each.name for each in fields(Recipe)} - set(ABOUT)
     wanted |= {each.name for each in fields(TrainSettings)} - {"warm_start"}  # pretrained says it
@@ -660,7 +658,7 @@ def test_neither_the_gallery_nor_the_training_depends_on_global_generators() -> 
 def test_test_images_are_seen_after_the_last_step_only_and_the_last_weights_are_kept(tmp_path: Path) -> None:
     folder, net, data = tmp_path / "run", build_seeded(TINY, 4, 0), tiny_data(16)
     folder.mkdir()
-    place = Workplace(runs=tmp_path)
+    place = Workspace(runs=tmp_path)
     begin(folder, place, data, {"model": TINY_FILE}, CPU)
     flags: list[bool] = []
     last: dict[str, Tensor] = {}

@@ -11,14 +11,13 @@ from tiny import BUSY, QUICK, RESIDUAL, TINY, TinyNet, TinyResNet, images_of
 from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
-from bench.data.transforms import normalise
+from bench.data.transforms import normalise, shrink
 from bench.errors import StoreError, UsageError
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import RECIPES, Recipe
 from bench.registry.registry import discover
-from bench.training.optim import Lookahead, make_optimizer, parameter_groups, set_bn_momentum, set_rate
 from bench.training.init import PATCH_IMAGES, initialise, whiten_stem, zero_residuals
-from bench.data.transforms import shrink
+from bench.training.optim import Lookahead, make_optimizer, parameter_groups, set_bn_momentum, set_rate
 
 MODELS = discover("model", ModelSpec)
 STATISTICS = ((0.25, 0.3, 0.35), (0.2, 0.25, 0.3))

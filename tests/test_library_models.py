@@ -13,8 +13,8 @@ from test_cli import call
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import UsageError
-from bench.explaining.plan import check_layers
 from bench.explaining.guard import guarded
+from bench.explaining.plan import check_layers
 from bench.nets.trained import Trained
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover

@@ -15,16 +15,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_factory import CHECKPOINT_SHA, CLASSES, make_cell, make_record, make_run, make_samples, status
 
-from bench.schema.run import Cell
 from bench.errors import StoreError
-from bench.store.predictions import Predictions
 from bench.pages.provenance import provenance
-from bench.pages.run_views import cell_view, confusion_matrix, gallery, map_view, mean_loss, read_curve, run_view, softmax
-from bench.store.run_data import read_run
+from bench.pages.run_views import (
+    cell_view,
+    confusion_matrix,
+    gallery,
+    map_view,
+    mean_loss,
+    read_curve,
+    run_view,
+    softmax,
+)
 from bench.schema.page import Average, EpochPoint
+from bench.schema.run import Cell
 from bench.stats.agreement import agreement, agreements, common_rows
 from bench.stats.intervals import largest_relative_difference, wilson
 from bench.store.cells import write_samples
+from bench.store.predictions import Predictions
+from bench.store.run_data import read_run
 from bench.store.runs import LOG, write_json, write_record
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong

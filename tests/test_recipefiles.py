@@ -22,9 +22,9 @@ from bench.contracts import Augmentation
 from bench.errors import MissingError, UsageError
 from bench.machine import settled_precision
 from bench.pages.run_views import run_view
-from bench.store.run_data import read_run
 from bench.recipes.files import INNER, OUTER, line_of, recipe_of
 from bench.recipes.recipe import RECIPES, Recipe
+from bench.store.run_data import read_run
 from bench.store.runs import read_record
 
 assert looking

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.contracts import ModelSpec
-from bench.errors import MissingError, UsageError
+from bench.errors import MissingError, UsageError, did_you_mean, one_of
 from bench.registry.registry import Registry, discover, is_file_name, settled, short
-from bench.errors import did_you_mean, one_of
 
 SPEC_FILE = """
 from bench.contracts import ModelSpec

@@ -14,16 +14,16 @@ from run_factory import make_cell, make_run, make_samples
 
 from bench.contracts import Silence
 from bench.errors import UsageError
-from bench.store.predictions import read_predictions
 from bench.evaluation import calibration_bins, calibration_error
-from bench.store.timings import timings_of
 from bench.pages.provenance import differences
 from bench.pages.run_views import softmax
 from bench.pages.write import page_of, report, write_page
 from bench.reports import render
 from bench.schema.page import Page
+from bench.store.predictions import read_predictions
 from bench.store.runs import read_record
-from bench.workspace import Workplace
+from bench.store.timings import timings_of
+from bench.workspace import Workspace
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
 
@@ -39,35 +39,35 @@ class Teller(Silence):
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workplace:
+def place(tmp_path: Path) -> Workspace:
     runs = tmp_path / "runs"
     runs.mkdir()
     cells = [make_cell([(1, 0), (1, 1), (3, 0), (3, 1), (5, 0), (5, 2)])]
     samples = make_samples([1, 3, 5], labels=[0, 1, 2])
     make_run(runs, "one", labels=LABELS, predicted=PREDICTED, cells=cells, samples=samples)
-    return Workplace(runs=runs, progress=Teller())
+    return Workspace(runs=runs, progress=Teller())
 
 
 def files_of(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_run_has_one_page_whichever_form_it_had_before(place: Workplace) -> None:
+def test_a_run_has_one_page_whichever_form_it_had_before(place: Workspace) -> None:
     folder = place.runs / "one"
     before = files_of(folder)
     for _ in range(2):
-        assert report("one", form="folder", workplace=place) == [folder / "report" / "index.html"]
+        assert report("one", form="folder", workspace=place) == [folder / "report" / "index.html"]
         assert not (folder / "report.html").exists()
-        assert report("one", workplace=place) == [folder / "report.html"]
+        assert report("one", workspace=place) == [folder / "report.html"]
         assert files_of(folder) - before == {"report.html", "page.json"}
 
 
 @pytest.mark.parametrize("form", ["single", "folder"])
-def test_the_twin_of_a_run_page_lies_in_its_folder_and_holds_every_image(form: str, place: Workplace) -> None:
-    report("one", form=form, workplace=place)
+def test_the_twin_of_a_run_page_lies_in_its_folder_and_holds_every_image(form: str, place: Workspace) -> None:
+    report("one", form=form, workspace=place)
     path = place.runs / "one" / "page.json"
     told = TypeAdapter(Page).validate_json(path.read_bytes())
-    page = page_of("one", workplace=place)
+    page = page_of("one", workspace=place)
     assert json.loads(path.read_text()) == json.loads(render.page_json(page))
     assert [item.id for item in told.gallery] == [item.id for item in page.gallery]
     assert (told.kind, told.runs[0].run) == ("run", "one")
@@ -77,28 +77,28 @@ def test_what_is_not_ours_in_the_folder_of_a_page_stays(tmp_path: Path) -> None:
     own = {"style.css": b"body {}", "data-mine.js": b"1", "index.html": b"<p>mine</p>"}
     for name, content in own.items():
         (tmp_path / name).write_bytes(content)
-    write_page(make_page(images=1), tmp_path / "other.html", workplace=Workplace(progress=Teller()))
+    write_page(make_page(images=1), tmp_path / "other.html", workspace=Workspace(progress=Teller()))
     assert {name: (tmp_path / name).read_bytes() for name in own} == own
 
 
 def test_a_smaller_folder_leaves_no_part_of_a_larger_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.reports.payload.SHARD", 2)
-    place = Workplace(progress=Teller())
+    place = Workspace(progress=Teller())
     for images, parts in ((5, 3), (3, 2)):
-        write_page(make_page(images=images), tmp_path / "index.html", form="folder", workplace=place)
+        write_page(make_page(images=images), tmp_path / "index.html", form="folder", workspace=place)
         assert len(list(tmp_path.glob("data-*.js"))) == parts
         assert len(list((tmp_path / "images").glob("sheet-*.webp"))) == parts
 
 
-def test_why_a_page_became_a_folder_is_said(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_a_page_became_a_folder_is_said(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "LARGEST", 10_000)
-    assert report("one", workplace=place)[0].name == "index.html"
+    assert report("one", workspace=place)[0].name == "index.html"
     assert "a folder, since one file would be" in place.progress.said[-1]
     assert "--single-file" in place.progress.said[-1]
 
 
-def test_fewer_images_are_the_first_of_the_fixed_order_and_the_tables_stay(place: Workplace) -> None:
-    whole, two = page_of("one", workplace=place), page_of("one", max_images=2, workplace=place)
+def test_fewer_images_are_the_first_of_the_fixed_order_and_the_tables_stay(place: Workspace) -> None:
+    whole, two = page_of("one", workspace=place), page_of("one", max_images=2, workspace=place)
     assert len(whole.gallery) == 3
     assert (two.shown, two.wanted, whole.wanted) == (2, 3, 3)
     assert {item.id for item in two.gallery} < {item.id for item in whole.gallery}
@@ -108,20 +108,20 @@ def test_fewer_images_are_the_first_of_the_fixed_order_and_the_tables_stay(place
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_no_image_at_all_is_refused(count: int, place: Workplace) -> None:
+def test_no_image_at_all_is_refused(count: int, place: Workspace) -> None:
     with pytest.raises(UsageError, match=f"--max-images {count} shows nothing"):
-        report("one", max_images=count, workplace=place)
+        report("one", max_images=count, workspace=place)
 
 
-def test_another_form_is_refused(place: Workplace) -> None:
+def test_another_form_is_refused(place: Workspace) -> None:
     with pytest.raises(UsageError, match="folders"):
-        report("one", form="folders", workplace=place)
+        report("one", form="folders", workspace=place)
 
 
 # --- what a page shows beside its tables -------------------------------------------------------------------
 
 
-def test_calibration_bins_are_those_counted_one_by_one(place: Workplace) -> None:
+def test_calibration_bins_are_those_counted_one_by_one(place: Workspace) -> None:
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -149,7 +149,7 @@ def test_a_model_that_is_right_as_often_as_it_says_has_no_calibration_error() ->
     assert calibration_error(()) is None
 
 
-def test_timings_are_those_the_cells_name_in_the_order_they_were_taken(place: Workplace) -> None:
+def test_timings_are_those_the_cells_name_in_the_order_they_were_taken(place: Workspace) -> None:
     folder = place.runs / "one"
     rows = [{"explainer": "captum", "layers": ["layer4"], "samples": [[64, 2.0], [32, 0.5], [1, 0]]}]
     for name in ("T1", "T2"):
@@ -160,7 +160,7 @@ def test_timings_are_those_the_cells_name_in_the_order_they_were_taken(place: Wo
     assert [(one.what, one.each, one.values) for one in found] == [("captum at layer4", "batch", (32.0, 64.0))]
 
 
-def test_what_runs_were_made_with_differently_is_named_and_nothing_else(place: Workplace) -> None:
+def test_what_runs_were_made_with_differently_is_named_and_nothing_else(place: Workspace) -> None:
     record = read_record(place.runs / "one")
     environment: dict[str, Any] = {
         **record.environment,
@@ -176,10 +176,10 @@ def test_what_runs_were_made_with_differently_is_named_and_nothing_else(place: W
     assert len(found) == 3
 
 
-def test_probabilities_of_a_page_are_the_largest_first_and_those_of_the_run(place: Workplace) -> None:
+def test_probabilities_of_a_page_are_the_largest_first_and_those_of_the_run(place: Workspace) -> None:
     predictions = read_predictions(place.runs / "one")
     expected = softmax(predictions.logits)
-    for item in page_of("one", workplace=place).gallery:
+    for item in page_of("one", workspace=place).gallery:
         said = item.predictions[0]
         assert said is not None
         assert said.top[0] == (said.predicted, said.probability)

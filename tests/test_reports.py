@@ -15,17 +15,13 @@ import pytest
 from page_factory import HOSTILE, estimate, make_page, quantise
 from PIL import Image
 
-from bench.reports import charts
-from bench.reports import derived as views
-from bench.reports import filters as words
+from bench.reports import charts, derived, filters
 from bench.reports.markdown import run_markdown
 from bench.reports.notebook import notebook_html
-from bench.reports.payload import shard_json, shards_of
+from bench.reports.payload import COLUMNS, shard_json, shards_of, sprite_sheet
 from bench.reports.render import page_json, render_page, script
-from bench.reports.payload import COLUMNS, sprite_sheet
-from bench.schema.page import EpochPoint, Finding
+from bench.schema.page import EpochPoint, Finding, Judged, Score
 from bench.schema.verdicts import Verdict, why
-from bench.schema.page import Judged, Score
 
 TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
 
@@ -127,7 +123,7 @@ def test_speeds_stand_with_interval_ratio_and_timing_id_and_what_noise_forbids_i
     assert ratio.verdict == "slower"
     assert f"{second.rate:.2f} {second.low:.2f} to" in row_of(section, "timm_resnet18")
     assert f"{ratio.value:.3f}× (slower)" in row_of(section, "timm_resnet18")
-    assert f"of {views.view_of(page).labels[0]}" in row_of(section, "timm_resnet18")
+    assert f"of {derived.view_of(page).labels[0]}" in row_of(section, "timm_resnet18")
     struck = next(row for row in re.findall(r"<tr.*?</tr>", section, re.S) if "spread over" in row)
     assert re.search(r"<s>[\d.]+×</s><small class=\"bad\">spread over 25 %</small>", struck)
     assert [row.count('class="grey"') for row in re.findall(r"<tr.*?>", section) if "grey" in row] == [1, 1]
@@ -150,13 +146,13 @@ def test_without_a_timing_rates_are_of_passing_and_nothing_is_compared(kind: str
 def test_a_cell_of_the_matrix_shows_the_rate_in_turns_where_there_is_one() -> None:
     page = make_page("run", explainers=("gradcam", "captum"))
     shown = {cell.layer for cell in page.cells}
-    rows = [spot for row in views.view_of(page).matrix[0] for spot in row.spots if spot]
+    rows = [spot for row in derived.view_of(page).matrix[0] for spot in row.spots if spot]
     timed = [(spot.cell.explainer, spot.cell.layer) for spot in rows if spot.speed and spot.cell]
     layer = page.speeds[0].arms[-1].arm.layer
     assert timed == [("gradcam", layer), ("captum", layer)]
     assert len(shown) > 1
     rate = next(one.arm.rate for one in page.speeds[0].arms if one.arm.what == "explain")
-    assert f"{words.rate(1000 / rate)} ms" in render_page(page)
+    assert f"{filters.rate(1000 / rate)} ms" in render_page(page)
 
 
 def test_finding_links_only_to_places_the_page_has() -> None:
@@ -266,8 +262,8 @@ def test_accuracy_stands_three_ways_with_intervals_and_says_whose_gallery_and_ma
     text = text_of(render_page(page))
     assert "Gallery, predictions and maps, and every other test figure of this page, are the plain forward’s." in text
     for one in page.runs[0].averages:
-        low, high = words.percent(one.accuracy.low), words.percent(one.accuracy.high)
-        interval = f"{words.percent(one.accuracy.value)} {low} to {high}".replace(words.NBSP, " ")
+        low, high = filters.percent(one.accuracy.low), filters.percent(one.accuracy.high)
+        interval = f"{filters.percent(one.accuracy.value)} {low} to {high}".replace(filters.NBSP, " ")
         assert one.name in text
         assert interval in text
 
@@ -292,13 +288,13 @@ def test_one_run_without_averages_has_a_dash_where_others_have_theirs() -> None:
 def test_axis_of_a_comparison_is_that_of_the_plain_accuracies_alone() -> None:
     page = make_page("comparison")
     without = replace(page, runs=tuple(replace(run, averages=()) for run in page.runs))
-    assert views.view_of(page).accuracy_axis == views.view_of(without).accuracy_axis
+    assert derived.view_of(page).accuracy_axis == derived.view_of(without).accuracy_axis
 
 
 def test_markdown_tells_the_averages_and_whose_the_tables_are() -> None:
     page = make_page()
     first = run_markdown(page).splitlines()[0]
-    assert all(f"{one.name} {words.percent(one.accuracy.value)}" in first for one in page.runs[0].averages)
+    assert all(f"{one.name} {filters.percent(one.accuracy.value)}" in first for one in page.runs[0].averages)
     assert first.endswith("The tables are of the plain forward.")
 
 
@@ -372,30 +368,30 @@ def test_a_notebook_is_shown_sentences_figures_and_pictures_and_names_stay_text(
     text = text_of(shown)
     assert HOSTILE[1] in html.unescape(shown)
     assert all(finding.link in text for finding in page.findings)
-    assert words.percent(page.runs[0].accuracy.value).replace(words.NBSP, " ") in text
+    assert filters.percent(page.runs[0].accuracy.value).replace(filters.NBSP, " ") in text
 
 
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        (words.percent(0.9412), "94.12\u00a0%"),
-        (words.percent(None), "–"),
-        (words.points(-0.0056), "−0.56"),
-        (words.rate(4120.4), "4,120"),
-        (words.rate(29.94), "29.9"),
-        (words.rate(math.inf), "–"),
-        (words.small(3.9e-7), "3.9e-7"),
-        (words.small(0.571), "0.57"),
-        (words.small(0), "0"),
-        (words.p_value(0.0001), "<\u00a00.001"),
-        (words.p_value(0.0421), "0.042"),
-        (words.correlation(-0.12), "−0.120"),
-        (words.correlation(None), "–"),
-        (words.moment("2026-11-21T04:15:00Z"), "2026-11-21 04:15 UTC"),
-        (words.moment("yesterday"), "yesterday"),
-        (words.plural(1, "class", "classes"), "1 class"),
-        (words.plural(2, "class", "classes"), "2 classes"),
-        (words.one_line("a\nb\u202ec"), "a b c"),
+        (filters.percent(0.9412), "94.12\u00a0%"),
+        (filters.percent(None), "–"),
+        (filters.points(-0.0056), "−0.56"),
+        (filters.rate(4120.4), "4,120"),
+        (filters.rate(29.94), "29.9"),
+        (filters.rate(math.inf), "–"),
+        (filters.small(3.9e-7), "3.9e-7"),
+        (filters.small(0.571), "0.57"),
+        (filters.small(0), "0"),
+        (filters.p_value(0.0001), "<\u00a00.001"),
+        (filters.p_value(0.0421), "0.042"),
+        (filters.correlation(-0.12), "−0.120"),
+        (filters.correlation(None), "–"),
+        (filters.moment("2026-11-21T04:15:00Z"), "2026-11-21 04:15 UTC"),
+        (filters.moment("yesterday"), "yesterday"),
+        (filters.plural(1, "class", "classes"), "1 class"),
+        (filters.plural(2, "class", "classes"), "2 classes"),
+        (filters.one_line("a\nb\u202ec"), "a b c"),
     ],
 )
 def test_figures_in_words(told: str, expected: str) -> None:

@@ -25,22 +25,30 @@ from typer.testing import CliRunner, Result
 from bench import api
 from bench.cli import training
 from bench.cli.main import app
-from bench.nets.trained import data_of_run
 from bench.commands.resume import find_unfinished, settings_of
 from bench.contracts import Augmentation, Silence
 from bench.errors import BenchError, GuardRailError, RunError, StoreError, UsageError
+from bench.nets.trained import data_of_run
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe
 from bench.schema.page import EpochPoint
 from bench.store import runs as store
 from bench.store.runs import CHECKPOINT, LOG, read_checkpoint, read_lines, read_record
 from bench.training import checkpoint as keeping
-from bench.training.checkpoint import Resume, fingerprint, held, newest_resume, read_resume, resume_files, write_resume
+from bench.training.checkpoint import (
+    Resume,
+    State,
+    fingerprint,
+    held,
+    newest_resume,
+    read_resume,
+    resume_files,
+    write_resume,
+)
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings, train_model
-from bench.training.checkpoint import State
 from bench.training.run import deferred
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 assert training
 CPU = torch.device("cpu")
@@ -222,22 +230,22 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Every step is kept."""
-    return Workplace(tmp_path / "runs", tmp_path_factory.getbasetemp() / "cache", save_every=0, progress=Told())
+    return Workspace(tmp_path / "runs", tmp_path_factory.getbasetemp() / "cache", save_every=0, progress=Told())
 
 
 @pytest.fixture
-def broken_off(place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def broken_off(place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that was interrupted in its second epoch."""
     return break_off(place, pictures, monkeypatch, 10)
 
 
-def break_off(place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> Path:
+def break_off(place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> Path:
     with monkeypatch.context() as patched:
         patched.setattr(keeping, "write_resume", after(steps, KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt) as caught:
-            api.train(data=str(pictures), run="broken", workplace=place, **OPTIONS)
+            api.train(data=str(pictures), run="broken", workspace=place, **OPTIONS)
     assert caught.value.__notes__ == [f"bench train --resume broken --runs-dir {place.runs}"]
     return place.runs / "broken"
 
@@ -255,8 +263,8 @@ def after(count: int, error: BaseException) -> Callable[[Path, Resume], Path]:
 
 
 @pytest.fixture
-def whole(place: Workplace, pictures: Path) -> Path:
-    return api.train(data=str(pictures), run="whole", workplace=place, **OPTIONS)
+def whole(place: Workspace, pictures: Path) -> Path:
+    return api.train(data=str(pictures), run="whole", workspace=place, **OPTIONS)
 
 
 def same_result(one: Path, other: Path) -> bool:
@@ -278,10 +286,10 @@ def test_the_newest_two_files_of_an_unfinished_run_are_kept(broken_off: Path) ->
 
 @pytest.mark.parametrize("steps", [1, 4, 7, 8, 19, 21])
 def test_a_resumed_run_equals_the_whole_one(
-    place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, steps: int
+    place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, steps: int
 ) -> None:
     folder = break_off(place, pictures, monkeypatch, steps)
-    assert api.train(resume="latest", workplace=place) == folder
+    assert api.train(resume="latest", workspace=place) == folder
     assert same_result(folder, whole)
     record = read_record(folder)
     assert (record.status, record.message, record.metrics["resumed"]) == ("done", "", 1)
@@ -290,7 +298,7 @@ def test_a_resumed_run_equals_the_whole_one(
 
 
 def test_a_run_that_was_stopped_while_it_was_tested_is_tested_again(
-    place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+    place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
     import bench.training.run
 
@@ -300,15 +308,15 @@ def test_a_run_that_was_stopped_while_it_was_tested_is_tested_again(
     with monkeypatch.context() as patched:
         patched.setattr(bench.training.run, "evaluate_into", stopped)
         with pytest.raises(KeyboardInterrupt):
-            api.train(data=str(pictures), run="untested", workplace=place, **OPTIONS)
+            api.train(data=str(pictures), run="untested", workspace=place, **OPTIONS)
     folder = place.runs / "untested"
-    assert api.train(resume=str(folder), workplace=Workplace(place.runs / "elsewhere", place.cache)) == folder
+    assert api.train(resume=str(folder), workspace=Workspace(place.runs / "elsewhere", place.cache)) == folder
     assert same_result(folder, whole)
     assert (place.runs / "latest").read_text() == "untested"
 
 
 def test_latest_is_the_unfinished_run_that_was_kept_last(
-    broken_off: Path, place: Workplace, pictures: Path, whole: Path
+    broken_off: Path, place: Workspace, pictures: Path, whole: Path
 ) -> None:
     other = place.runs / "older"
     other.mkdir()
@@ -320,52 +328,52 @@ def test_latest_is_the_unfinished_run_that_was_kept_last(
     assert find_unfinished(place.runs, "latest") == broken_off
 
 
-def test_lines_of_epochs_that_come_again_are_cut(broken_off: Path, place: Workplace, whole: Path) -> None:
+def test_lines_of_epochs_that_come_again_are_cut(broken_off: Path, place: Workspace, whole: Path) -> None:
     store.append_line(broken_off / LOG, {"epoch": 2, "of": "the step after the file"})
     with (broken_off / LOG).open("ab") as file:
         file.write(b'{"epoch": 3, "half a')
-    api.train(resume="broken", workplace=place)
+    api.train(resume="broken", workspace=place)
     assert same_result(broken_off, whole)
 
 
 def test_data_that_was_moved_can_be_named_and_other_data_is_refused(
-    broken_off: Path, place: Workplace, pictures: Path, tmp_path: Path
+    broken_off: Path, place: Workspace, pictures: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(BenchError, match="is not the data"):
-        api.train(resume="broken", data="digits", workplace=place)
+        api.train(resume="broken", data="digits", workspace=place)
     moved = write_images(tmp_path / "moved", tiny_data(train=32, test=8))
-    assert api.train(resume="broken", data=str(moved), workplace=place) == broken_off
+    assert api.train(resume="broken", data=str(moved), workspace=place) == broken_off
 
 
 @pytest.mark.parametrize("given", [{"epochs": 9}, {"seed": 1}, {"run": "other"}, {"device": "cpu"}, {"dry_run": True}])
-def test_options_beside_resume_are_refused_by_name(broken_off: Path, place: Workplace, given: dict[str, Any]) -> None:
+def test_options_beside_resume_are_refused_by_name(broken_off: Path, place: Workspace, given: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="--" + next(iter(given)).replace("_", "-")):
-        api.train(resume="broken", workplace=place, **given)
+        api.train(resume="broken", workspace=place, **given)
     assert resume_files(broken_off)
 
 
-def test_a_run_that_is_done_or_has_no_file_is_refused(whole: Path, place: Workplace) -> None:
+def test_a_run_that_is_done_or_has_no_file_is_refused(whole: Path, place: Workspace) -> None:
     with pytest.raises(UsageError, match="is done"):
-        api.train(resume="whole", workplace=place)
+        api.train(resume="whole", workspace=place)
     with pytest.raises(StoreError, match="no unfinished run"):
-        api.train(resume="latest", workplace=place)
+        api.train(resume="latest", workspace=place)
     store.updated(whole, lambda record: replace(record, status="failed"))
     with pytest.raises(StoreError, match="no resume file"):
-        api.train(resume="whole", workplace=place)
+        api.train(resume="whole", workspace=place)
 
 
-def test_other_threads_or_versions_only_warn(broken_off: Path, place: Workplace) -> None:
+def test_other_threads_or_versions_only_warn(broken_off: Path, place: Workspace) -> None:
     path = resume_files(broken_off)[0]
     found = read_resume(path, fingerprint(read_record(broken_off)))
     write_resume(broken_off, replace(found, threads=999, versions={**found.versions, "torch": "0.1"}))
-    api.train(resume="broken", workplace=place)
+    api.train(resume="broken", workspace=place)
     assert isinstance(place.progress, Told)
     assert ["999 threads" in words and "torch 0.1" in words for words in place.progress.warnings] == [True]
 
 
-def test_a_run_that_broke_a_guard_rail_leaves_nothing_to_continue(place: Workplace, pictures: Path) -> None:
+def test_a_run_that_broke_a_guard_rail_leaves_nothing_to_continue(place: Workspace, pictures: Path) -> None:
     with pytest.raises(GuardRailError):
-        api.train(data=str(pictures), run="wild", workplace=place, **{**OPTIONS, "lr": 1e30})
+        api.train(data=str(pictures), run="wild", workspace=place, **{**OPTIONS, "lr": 1e30})
     assert not resume_files(place.runs / "wild")
     assert read_record(place.runs / "wild").status == "failed"
 
@@ -400,12 +408,12 @@ alternate = true
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_the_stored_settings_train_the_same_weights_again(
-    place: Workplace, pictures: Path, tmp_path: Path, optimizer: str
+    place: Workspace, pictures: Path, tmp_path: Path, optimizer: str
 ) -> None:
     file = tmp_path / "unlike.toml"
     file.write_text(UNLIKE.replace('"adamw"', f'"{optimizer}"'), encoding="utf-8")
     options = {"model": RESIDUAL_FILE, "val": 0.25, "limit": 96, "seed": 7, "device": "cpu"}
-    folder = api.train(data=str(pictures), recipe=str(file), run="first", workplace=place, **options)
+    folder = api.train(data=str(pictures), recipe=str(file), run="first", workspace=place, **options)
     record = read_record(folder)
     settings = settings_of(record)
     if optimizer == "adamw":
@@ -421,8 +429,8 @@ def test_the_stored_settings_train_the_same_weights_again(
     assert [point.train_loss for point in points] == [line["train_loss"] for line in read_lines(folder / LOG)]
 
 
-def test_a_precision_is_stored_as_what_it_meant(place: Workplace, pictures: Path) -> None:
-    folder = api.train(data=str(pictures), run="auto", workplace=place, **OPTIONS)
+def test_a_precision_is_stored_as_what_it_meant(place: Workspace, pictures: Path) -> None:
+    folder = api.train(data=str(pictures), run="auto", workspace=place, **OPTIONS)
     assert settings_of(read_record(folder)).recipe.precision in ("fp32", "bf16")
 
 
@@ -453,10 +461,10 @@ def cut(path: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_left_out_with_its_reason_and_the_one_before_it_used(
-    broken_off: Path, place: Workplace, whole: Path, damage: Callable[[Path], None], reason: str
+    broken_off: Path, place: Workspace, whole: Path, damage: Callable[[Path], None], reason: str
 ) -> None:
     damage(resume_files(broken_off)[0])
-    api.train(resume="broken", workplace=place)
+    api.train(resume="broken", workspace=place)
     assert isinstance(place.progress, Told)
     (words,) = place.progress.warnings
     assert reason in words
@@ -464,12 +472,12 @@ def test_a_damaged_file_is_left_out_with_its_reason_and_the_one_before_it_used(
     assert same_result(broken_off, whole)
 
 
-def test_without_an_intact_file_nothing_is_touched(broken_off: Path, place: Workplace) -> None:
+def test_without_an_intact_file_nothing_is_touched(broken_off: Path, place: Workspace) -> None:
     for path in resume_files(broken_off):
         flip(path)
     before = {path.name: path.read_bytes() for path in broken_off.iterdir() if path.name != "run.json"}
     with pytest.raises(StoreError, match=r"resume-8.*resume-7"):
-        api.train(resume="broken", workplace=place)
+        api.train(resume="broken", workspace=place)
     assert {path.name: path.read_bytes() for path in broken_off.iterdir() if path.name != "run.json"} == before
 
 
@@ -517,7 +525,7 @@ def test_a_planted_pickle_bomb_does_nothing(broken_off: Path, tmp_path: Path) ->
 
 
 def test_a_full_disk_stops_with_a_clear_error_and_intact_files(
-    place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+    place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
     real, room = os.fsync, iter(range(30))
 
@@ -529,12 +537,12 @@ def test_a_full_disk_stops_with_a_clear_error_and_intact_files(
     with monkeypatch.context() as patched:
         patched.setattr(store.os, "fsync", fsync)
         with pytest.raises(RunError, match="No space left") as caught:
-            api.train(data=str(pictures), run="full", workplace=place, **OPTIONS)
+            api.train(data=str(pictures), run="full", workspace=place, **OPTIONS)
     assert "bench train --resume full" in caught.value.try_
     folder = place.runs / "full"
     run = fingerprint(read_record(folder))
     assert [read_resume(path, run).state.done for path in resume_files(folder)]
-    api.train(resume="full", workplace=place)
+    api.train(resume="full", workspace=place)
     assert same_result(folder, whole)
 
 
@@ -544,7 +552,7 @@ def holder(folder: Path, ready: Any, leave: Any) -> None:
         leave.wait(60)
 
 
-def test_a_second_process_on_a_run_is_refused_and_told_of_the_first(broken_off: Path, place: Workplace) -> None:
+def test_a_second_process_on_a_run_is_refused_and_told_of_the_first(broken_off: Path, place: Workspace) -> None:
     context = multiprocessing.get_context("spawn")
     ready, leave = context.Event(), context.Event()
     other = context.Process(target=holder, args=(broken_off, ready, leave))
@@ -553,11 +561,11 @@ def test_a_second_process_on_a_run_is_refused_and_told_of_the_first(broken_off: 
         assert ready.wait(60)
         for _ in range(2):  # the one that was refused does not take the name away
             with pytest.raises(RunError, match=f"is being trained by process {other.pid}"):
-                api.train(resume="broken", workplace=place)
+                api.train(resume="broken", workspace=place)
     finally:
         leave.set()
         other.join(60)
-    assert api.train(resume="broken", workplace=place) == broken_off
+    assert api.train(resume="broken", workspace=place) == broken_off
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -603,7 +611,7 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
 
 
 def test_ctrl_c_within_a_step_keeps_the_state_after_it(
-    place: Workplace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+    place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
     forward, calls = nn.Module.__call__, iter(range(60))
 
@@ -617,12 +625,12 @@ def test_ctrl_c_within_a_step_keeps_the_state_after_it(
         with monkeypatch.context() as patched:
             patched.setattr(nn.Module, "__call__", pressed)
             with pytest.raises(KeyboardInterrupt):
-                api.train(data=str(pictures), run="asked", workplace=replace(place, save_every=1e9), **OPTIONS)
+                api.train(data=str(pictures), run="asked", workspace=replace(place, save_every=1e9), **OPTIONS)
     finally:
         signal.signal(signal.SIGINT, before)
     folder = place.runs / "asked"
     assert read_resume(resume_files(folder)[0], fingerprint(read_record(folder))).state.step > 0
-    api.train(resume="asked", workplace=place)
+    api.train(resume="asked", workspace=place)
     assert same_result(folder, whole)
 
 
@@ -634,7 +642,7 @@ def call(*words: str) -> Result:
 
 
 def test_the_command_line_resumes_and_names_what_may_not_stand_beside(
-    broken_off: Path, place: Workplace, whole: Path
+    broken_off: Path, place: Workspace, whole: Path
 ) -> None:
     runs = ("--runs-dir", str(place.runs))
     refused = call("train", "--resume", "broken", "--lr", "0.1", "--seed", "0", *runs)

@@ -15,9 +15,8 @@ from bench.errors import StoreError
 from bench.schema.page import Estimate
 from bench.schema.scores import ExplainerScores, Gain, Likeness
 from bench.scoring.answers import Answers, answers_path, read_answers, write_answers
-from bench.scoring.occluded_answers import centre_map, random_map
 from bench.scoring.layer_scores import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
-from bench.scoring.occluded_answers import baselines_of, centre_maps, wanted_sets
+from bench.scoring.occluded_answers import baselines_of, centre_map, centre_maps, random_map, wanted_sets
 from bench.scoring.patches import cell_grid, every_cell
 from bench.stats.agreement import likeness
 from bench.stats.intervals import rank_matrix

@@ -15,11 +15,11 @@ from tiny import tiny_data, write_images
 
 from bench.contracts import ModelSpec, Silence
 from bench.data.class_order import files_of, in_class_order
-from bench.store.runs import size_of
 from bench.data.datasets import load_dataset
 from bench.data.images import enlarged, thumbnail
 from bench.errors import DataError, MissingError
 from bench.registry.registry import discover
+from bench.store.runs import size_of
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,17 @@ from tiny import QUICK, TINY, TINY_FILE, tiny_data
 from bench.contracts import Augmentation, ModelSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.errors import StoreError, UsageError
+from bench.estimates import duration, say_how_long
+from bench.nets.summary import summarise
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
 from bench.schema.page import EpochPoint
 from bench.store.runs import read_record
 from bench.training.init import initial_model, load_pretrained
-from bench.estimates import duration, say_how_long
 from bench.training.loop import TrainSettings, train_model
 from bench.training.run import Job, begin, complete
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 CPU = torch.device("cpu")
 MODELS = discover("model", ModelSpec)
@@ -66,7 +67,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "first"
     folder.mkdir()
     data, net = tiny_data(16, 4), build_seeded(TINY, 4, 0)
-    place = Workplace(runs=folder.parent)
+    place = Workspace(runs=folder.parent)
     begin(folder, place, data, {"model": TINY_FILE}, CPU)
     complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU), place)
     return folder
@@ -76,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_starts_from_the_weights_of_a_run(run: Path, how: str) -> None:
     source = {"name": "first", "folder": f"{run}/", "file": str(run / "checkpoint.safetensors")}[how]
     net = build_seeded(TINY, 4, 9)
-    assert load_pretrained(net, source, TINY, Workplace().models, run.parent) == []
+    assert load_pretrained(net, source, TINY, Workspace().models, run.parent) == []
     fresh = build_seeded(TINY, 4, 9)
     assert not torch.equal(net.fc.weight, fresh.fc.weight)
     assert read_record(run).metrics["parameters"] == sum(each.numel() for each in net.parameters())
@@ -84,13 +85,13 @@ def test_training_starts_from_the_weights_of_a_run(run: Path, how: str) -> None:
 
 def test_another_number_of_classes_keeps_the_new_head_and_says_so(run: Path) -> None:
     net = build_seeded(TINY, 7, 9)
-    assert load_pretrained(net, "first", TINY, Workplace().models, run.parent) == ["fc.bias", "fc.weight"]
+    assert load_pretrained(net, "first", TINY, Workspace().models, run.parent) == ["fc.bias", "fc.weight"]
 
 
 def test_weights_of_another_family_are_refused(run: Path) -> None:
     spec = MODELS["torchvision_resnet18"]
     with pytest.raises(UsageError, match="do not fit"):
-        load_pretrained(build_seeded(spec, 10, 0), "first", spec, Workplace().models, run.parent)
+        load_pretrained(build_seeded(spec, 10, 0), "first", spec, Workspace().models, run.parent)
 
 
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -101,8 +102,10 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_long_training_says_what_would_be_shorter() -> None:
     long, short = Listener(), Listener()
     slow = Recipe(name="slow", epochs=2_000_000, batch_size=16, lr=0.1, source="tests")
-    say_how_long(build_seeded(TINY, 4, 0), TINY, 50_000, slow, CPU, long)
-    say_how_long(build_seeded(TINY, 4, 0), TINY, 64, QUICK, CPU, short)
+    flops = 2 * summarise(build_seeded(TINY, 4, 0), TINY.input_size).macs
+    flops = 2 * summarise(build_seeded(TINY, 4, 0), TINY.input_size).macs
+    say_how_long(flops, 50_000, slow, CPU, long)
+    say_how_long(flops, 64, QUICK, CPU, short)
     assert any("shorter: --limit" in line for line in long.lines)
     assert long.lines[-1].startswith("--recipe cpu learns more than")
     assert len(short.lines) == 1

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bench.schema.run import RunRecord
 from bench.errors import BenchError, StoreError, UsageError
 from bench.schema.page import EpochPoint
+from bench.schema.run import RunRecord
 from bench.store.runs import (
     NAME_LENGTH,
     RECORD,

@@ -18,10 +18,10 @@ from tiny import TINY_FILE, tiny_data, write_images
 import bench
 from bench import api
 from bench.commands import sweep as sweeps
-from bench.errors import GuardRailError, UsageError
 from bench.commands.sweep import Combination, Group, combinations, commands, trials
+from bench.errors import GuardRailError, UsageError
 from bench.store.runs import read_record, run_names
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Stand:
     ends: dict[int, BaseException] = field(default_factory=dict)
     calls: list[dict[str, Any]] = field(default_factory=list)
 
-    def __call__(self, model: str = "", *, workplace: Workplace, run: str | None = None, **options: Any) -> Path:
+    def __call__(self, model: str = "", *, workspace: Workspace, run: str | None = None, **options: Any) -> Path:
         self.calls.append({"model": model, "run": run, **options})
         number = len(self.calls)
         if number in self.ends:
@@ -39,7 +39,7 @@ class Stand:
         accuracy = 0.9 + number / 100
         name = run or f"made-{number}"
         metrics = {**make_record(name).metrics, "accuracy": accuracy}
-        return make_run(workplace.runs, name, labels=(0, 1, 2), predicted=(0, 1, 2), metrics=metrics)
+        return make_run(workspace.runs, name, labels=(0, 1, 2), predicted=(0, 1, 2), metrics=metrics)
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stand]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workplace:
-    return Workplace(tmp_path / "runs", tmp_path / "cache")
+def place(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "runs", tmp_path / "cache")
 
 
 # --- which runs there are ----------------------------------------------------------------------------------
@@ -82,9 +82,9 @@ def test_seeds_follow_one_another_and_named_runs_are_numbered() -> None:
     assert [one.run for one in trials(each, seed=0, seeds=1, run=None)] == [None, None]
 
 
-def test_training_is_called_once_for_every_run(stand: Callable[..., Stand], place: Workplace) -> None:
+def test_training_is_called_once_for_every_run(stand: Callable[..., Stand], place: Workspace) -> None:
     made = stand()
-    found = bench.sweep(["cifar_resnet18", "timm_resnet18"], lr=[0.1, 0.2], seeds=2, seed=3, epochs=2, workplace=place)
+    found = bench.sweep(["cifar_resnet18", "timm_resnet18"], lr=[0.1, 0.2], seeds=2, seed=3, epochs=2, workspace=place)
     assert [(one["model"], one["lr"], one["seed"], one["epochs"]) for one in made.calls] == [
         (model, lr, seed, 2) for model in ("cifar_resnet18", "timm_resnet18") for lr in (0.1, 0.2) for seed in (3, 4)
     ]
@@ -95,9 +95,9 @@ def test_training_is_called_once_for_every_run(stand: Callable[..., Stand], plac
 # --- what came of them --------------------------------------------------------------------------------------
 
 
-def test_a_group_says_mean_deviation_and_interval_of_its_runs(stand: Callable[..., Stand], place: Workplace) -> None:
+def test_a_group_says_mean_deviation_and_interval_of_its_runs(stand: Callable[..., Stand], place: Workspace) -> None:
     stand()
-    (group,) = api.sweep(seeds=3, workplace=place).groups
+    (group,) = api.sweep(seeds=3, workspace=place).groups
     assert group.accuracies == pytest.approx((0.91, 0.92, 0.93))
     assert (group.optimizer, group.lr) == ("sgd", 0.1)
     assert group.mean == pytest.approx(0.92)
@@ -117,10 +117,10 @@ def test_an_interval_of_accuracies_stays_within_0_and_1() -> None:
     assert (interval.low, interval.high) == (0.0, 1.0)
 
 
-def test_what_a_guard_rail_stops_is_noted_and_the_others_go_on(stand: Callable[..., Stand], place: Workplace) -> None:
+def test_what_a_guard_rail_stops_is_noted_and_the_others_go_on(stand: Callable[..., Stand], place: Workspace) -> None:
     wild = GuardRailError("the loss is nan")
     made = stand(_2=wild)
-    found = api.sweep(lr=[0.1, 9.0, 0.2], workplace=place)
+    found = api.sweep(lr=[0.1, 9.0, 0.2], workspace=place)
     assert len(made.calls) == 3
     assert [len(group.runs) for group in found.groups] == [1, 0, 1]
     assert found.groups[1].mean is None
@@ -131,13 +131,13 @@ def test_what_a_guard_rail_stops_is_noted_and_the_others_go_on(stand: Callable[.
 
 
 def test_an_interrupted_sweep_says_how_to_go_on_and_what_is_missing(
-    stand: Callable[..., Stand], place: Workplace
+    stand: Callable[..., Stand], place: Workspace
 ) -> None:
     end = KeyboardInterrupt()
     end.add_note("bench train --resume made-2")
     stand(_2=end)
     with pytest.raises(KeyboardInterrupt) as caught:
-        api.sweep(lr=[0.1, 0.2], seeds=3, val=0.0, whiten=False, compile=True, workplace=place)
+        api.sweep(lr=[0.1, 0.2], seeds=3, val=0.0, whiten=False, compile=True, workspace=place)
     end_of_each = f"--val 0.0 --no-whiten --compile --runs-dir {place.runs}"
     assert caught.value.__notes__ == [
         "bench train --resume made-2",
@@ -147,10 +147,10 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_what_is_missing(
     assert run_names(place.runs) == ["made-1"]
 
 
-def test_a_run_that_cannot_be_resumed_is_among_the_missing(stand: Callable[..., Stand], place: Workplace) -> None:
+def test_a_run_that_cannot_be_resumed_is_among_the_missing(stand: Callable[..., Stand], place: Workspace) -> None:
     stand(_1=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt) as caught:
-        api.sweep(seeds=2, workplace=place)
+        api.sweep(seeds=2, workspace=place)
     assert [note.partition(" --runs-dir")[0] for note in caught.value.__notes__] == [
         "bench train --model cifar_resnet18 --seed 0 --seeds 2"
     ]
@@ -179,21 +179,21 @@ def test_what_is_printed_for_missing_runs_can_be_typed() -> None:
     ],
 )
 def test_a_sweep_that_cannot_be_meant_trains_nothing(
-    stand: Callable[..., Stand], place: Workplace, given: dict[str, Any], says: str
+    stand: Callable[..., Stand], place: Workspace, given: dict[str, Any], says: str
 ) -> None:
     made = stand()
     with pytest.raises(UsageError, match=says.replace("?", r"\?")):
-        api.sweep(workplace=place, **given)
+        api.sweep(workspace=place, **given)
     assert made.calls == []
 
 
 def test_a_name_that_is_taken_is_refused_before_anything_is_trained(
-    stand: Callable[..., Stand], place: Workplace
+    stand: Callable[..., Stand], place: Workspace
 ) -> None:
     made = stand()
     (place.runs / "x-2").mkdir(parents=True)
     with pytest.raises(UsageError, match="run 'x-2' is there already"):
-        api.sweep(seeds=3, run="x", workplace=place)
+        api.sweep(seeds=3, run="x", workspace=place)
     assert made.calls == []
 
 
@@ -225,7 +225,7 @@ def test_the_table_fits_80_columns(
     from bench.cli.training import sweep_answer
 
     stand()
-    found = api.sweep("torchvision_resnet18", lr=0.00025, seeds=3, workplace=Workplace(tmp_path))
+    found = api.sweep("torchvision_resnet18", lr=0.00025, seeds=3, workspace=Workspace(tmp_path))
     console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
     console.print(sweep_answer(found, tmp_path).lines[0])
     assert any(
@@ -309,11 +309,11 @@ def test_origins_tell_of_compile_and_of_what_batches_go_through(tmp_path: Path, 
 
 
 def test_python_users_may_name_any_ingredient_and_a_wrong_one_is_told(tmp_path: Path, pictures: Path) -> None:
-    place = Workplace(tmp_path / "runs", tmp_path / "cache")
+    place = Workspace(tmp_path / "runs", tmp_path / "cache")
     folder = bench.train(
-        TINY_FILE, data=str(pictures), val=0.0, epochs=1, batch_size=16, lr=0.05, lookahead=5, workplace=place
+        TINY_FILE, data=str(pictures), val=0.0, epochs=1, batch_size=16, lr=0.05, lookahead=5, workspace=place
     )
     config = read_record(folder).config
     assert (config["lr"], config["lookahead"]) == (0.05, 5)
     with pytest.raises(UsageError, match="a recipe has no 'lrr'; did you mean 'lr'"):
-        bench.train(lrr=0.1, workplace=place)  # type: ignore[call-arg]
+        bench.train(lrr=0.1, workspace=place)  # type: ignore[call-arg]

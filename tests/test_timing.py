@@ -165,8 +165,8 @@ def test_a_timing_of_one_run_lies_in_its_folder_and_of_several_beside_them(tmp_p
 
 
 def test_the_public_function_is_the_one_the_command_line_calls(tmp_path: Path) -> None:
-    place = bench.api.Workplace(runs=tmp_path)  # type: ignore[attr-defined]
-    done = bench.measure(TINY_FILE, what="forward", batch_size=2, rounds=6, memory=False, workplace=place)
+    place = bench.api.Workspace(runs=tmp_path)  # type: ignore[attr-defined]
+    done = bench.measure(TINY_FILE, what="forward", batch_size=2, rounds=6, memory=False, workspace=place)
     assert done.timing.arm("forward[tiny.py:TINY]") is not None
     assert done.path.is_file()
 
@@ -408,7 +408,7 @@ def test_all_explainers_are_those_of_moderate_cost_and_one_that_fails_is_left_ou
     )
     from bench.contracts import ExplainerSpec, ModelSpec
     from bench.registry.registry import Entry, Registry, discover
-    from bench.workspace import Workplace
+    from bench.workspace import Workspace
 
     chosen = {name: discover("explainer", ExplainerSpec).entries[name] for name in ("captum", "scorecam", "saliency")}
     entries = {**chosen, "bad": Entry("bad", f"{plug_in}:BAD", "", "tests")}
@@ -423,10 +423,10 @@ def test_all_explainers_are_those_of_moderate_cost_and_one_that_fails_is_left_ou
         def warn(self, text: str) -> None:
             said.append(text)
 
-    place = Workplace(runs=tmp_path / "runs", progress=Ears(), explainers=Own("explainer", entries, ExplainerSpec),
+    place = Workspace(runs=tmp_path / "runs", progress=Ears(), explainers=Own("explainer", entries, ExplainerSpec),
                       models=discover("model", ModelSpec))  # fmt: skip
     done = bench.measure(TINY_FILE, what="explain", explainer="all", layer="all", batch_size=2, rounds=6, memory=False,
-                         workplace=place)  # fmt: skip
+                         workspace=place)  # fmt: skip
     names = {arm.name for arm in done.timing.arms if arm.explainer}
     on = "tiny.py:TINY"
     assert f"explain[{on},captum,layer3]" in names
@@ -435,4 +435,4 @@ def test_all_explainers_are_those_of_moderate_cost_and_one_that_fails_is_left_ou
     assert not any("bad" in name or "scorecam" in name for name in names)
     assert any(words.startswith(f"explain[{on},bad,layer3] is left out: not for this model") for words in said)
     with pytest.raises(RuntimeError, match="not for this model"):
-        bench.measure(TINY_FILE, what="explain", explainer="bad", layer="layer4", batch_size=2, workplace=place)
+        bench.measure(TINY_FILE, what="explain", explainer="bad", layer="layer4", batch_size=2, workspace=place)

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from bench.contracts import Augmentation, Dataset, Silence
 from bench.data.transforms import augment, fill_colour, normalise
 from bench.errors import DataError, UsageError
+from bench.estimates import estimated_seconds
 from bench.nets.weights import build_seeded
 from bench.schema.page import EpochPoint
-from bench.training.loop import Speed, TrainSettings, choose_images, train_model
-from bench.estimates import estimated_seconds
-from bench.training.init import initialise
 from bench.training.checkpoint import Forgetful, State
+from bench.training.init import initialise
+from bench.training.loop import Speed, TrainSettings, choose_images, train_model
 
 CPU = torch.device("cpu")
 

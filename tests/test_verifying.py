@@ -25,7 +25,7 @@ from bench.registry.registry import Entry, Registry, discover
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete
 from bench.verifying.conformance import CHECKS
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 assert verifying
 EXPLAINERS = discover("explainer", ExplainerSpec)
@@ -155,13 +155,13 @@ def test_built_in_passes_every_check(name: str) -> None:
 
 def test_all_means_everything_registered_and_one_that_does_not_load_fails_alone() -> None:
     entries = {"captum": EXPLAINERS.entries["captum"], "lost": Entry("lost", "no_such_module:X", "", "its-owner")}
-    place = Workplace(explainers=Registry("explainer", entries, ExplainerSpec))
-    good, lost = verify("all", layer="layer4", workplace=place)
+    place = Workspace(explainers=Registry("explainer", entries, ExplainerSpec))
+    good, lost = verify("all", layer="layer4", workspace=place)
     assert (good.explainer, good.failures) == ("captum", ())
     assert lost.outcomes[0].name == "loads"
     assert "'lost' of its-owner does not load: ModuleNotFoundError" in lost.outcomes[0].words
     with pytest.raises(MissingError):
-        verify("lost", workplace=place)
+        verify("lost", workspace=place)
 
 
 def test_dear_explainers_are_skipped_by_nobody() -> None:
@@ -172,8 +172,8 @@ def test_dear_explainers_are_skipped_by_nobody() -> None:
             seen.append(name)
             return replace(EXPLAINERS["captum"], cost=lambda layer: 1e6)
 
-    place = Workplace(explainers=Counting("explainer", {"dear": EXPLAINERS.entries["captum"]}, ExplainerSpec))
-    (found,) = verify("all", layer="layer4", workplace=place)
+    place = Workspace(explainers=Counting("explainer", {"dear": EXPLAINERS.entries["captum"]}, ExplainerSpec))
+    (found,) = verify("all", layer="layer4", workspace=place)
     assert (found.explainer, found.failures, set(seen)) == ("dear", (), {"dear"})
 
 
@@ -189,19 +189,19 @@ def test_threads_are_as_they_were() -> None:
 
 def test_a_runs_model_and_images_are_used_at_its_last_layers(tmp_path: Path, bad: str) -> None:
     source = write_images(tmp_path / "images", tiny_data(train=8, test=4))
-    place = Workplace(runs=tmp_path / "runs", cache=tmp_path / "cache")
+    place = Workspace(runs=tmp_path / "runs", cache=tmp_path / "cache")
     data = load_dataset(str(source), cache=place.cache, progress=place.progress)
     folder = place.runs / "tiny-run"
     folder.mkdir(parents=True)
     begin(folder, place, data, {"model": TINY_FILE, "recipe": "quick"}, torch.device("cpu"))
     net = build_seeded(TINY, 4, 0)
     complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), torch.device("cpu")), place)
-    (found,) = verify("captum", run="tiny-run", workplace=place)
+    (found,) = verify("captum", run="tiny-run", workspace=place)
     assert (found.layers, found.failures) == (("layer3", "layer4"), ())
-    (found,) = verify(f"{bad}:explain", run="tiny-run", layer="layer3", workplace=place)
+    (found,) = verify(f"{bad}:explain", run="tiny-run", layer="layer3", workspace=place)
     assert {each.name for each in found.failures} >= {"hooks", "training-flags", "raw"}
     with pytest.raises(UsageError, match="'layr3' is not a layer"):
-        verify("captum", run="tiny-run", layer="layr3", workplace=place)
+        verify("captum", run="tiny-run", layer="layr3", workspace=place)
 
 
 # --- plain functions ----------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.schema.page import Speed, Speeds
 from bench.schema.timing import Moment, Sample, Timing
 from bench.timing.arms import Arm, Request, copy_arm, product_arm
 from bench.timing.results import Facts, arm_timing, baseline_of
-from bench.schema.page import Speed, Speeds
 
 QUIET = Moment((0.1, 0.1, 0.1), (2600.0, 2600.0), None, None)
 

@@ -47,7 +47,7 @@ def adopt(
     found = make(
         weights, model=with_options(model, size=image_size, stem=stem), data=data,
         classes=parse_names("--classes", classes), mean=parse_values("--mean", mean), std=parse_values("--std", std),
-        run=run, device=device, skip_bad=skip_bad, workplace=session.place,
+        run=run, device=device, skip_bad=skip_bad, workspace=session.place,
     )  # fmt: skip
     lines = (
         *result_lines(found.run),

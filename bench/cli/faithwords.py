@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def faithfulness_answer(session: Session, run: str, **options: Any) -> Answer:  # noqa: ANN401 (those of `faithfulness`)
     """`bench judge --faithfulness`: the call and its answer."""
     from bench import api
-    from bench.store.verdicts import scores_path
     from bench.store.runs import find_run
+    from bench.store.verdicts import scores_path
 
-    found = api.faithfulness(run, workplace=session.place, **options)
+    found = api.faithfulness(run, workspace=session.place, **options)
     return scores_answer(found, scores_path(find_run(session.runs, run)))
 
 

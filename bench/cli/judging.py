@@ -56,7 +56,7 @@ def judge(
         return faithfulness_answer(session, run, limit=limit or 200, sanity=sanity, dry_run=dry_run, **options)
     if dry_run:
         raise UsageError("--dry-run is for scores", try_="bench judge --faithfulness --dry-run")
-    done = api.judge(run, limit=limit or 8, **options, workplace=session.place)
+    done = api.judge(run, limit=limit or 8, **options, workspace=session.place)
     found = done.judgement
     path = str(done.path.resolve())
     bad = [one for one in found.verdicts if one.verdict in ("wrong", "failed")]

@@ -17,10 +17,9 @@ from bench.cli.options import ImageSize, Model, Stem
 from bench.cli.recipewords import recipe_in_words
 from bench.cli.session import Session, command
 from bench.cli.working import class_lines, result_lines, result_value
-from bench.errors import StoreError, UsageError
+from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.model_names import with_options
 from bench.registry.registry import Registry, discover
-from bench.errors import did_you_mean
 from bench.store.runs import check_name, find_run, read_record, run_names
 
 Rows = list[dict[str, object]]
@@ -153,7 +152,7 @@ def _show_run(session: Session, name: str, *, markdown: bool) -> Answer:
 
     folder = find_run(session.runs, name)
     if markdown:
-        text = api.markdown_of(name, workplace=session.place)
+        text = api.markdown_of(name, workspace=session.place)
         return Answer({**result_value(folder), "markdown": text}, (text.rstrip(),))
     return Answer(result_value(folder), (*class_lines(folder), *result_lines(folder), str(folder.resolve())))
 
@@ -247,8 +246,8 @@ def schema(
 
     from pydantic import TypeAdapter
 
-    from bench.schema.run import RunRecord
     from bench.schema.page import Page
+    from bench.schema.run import RunRecord
     from bench.schema.timing import Timing
     from bench.schema.verdicts import Judgement
 

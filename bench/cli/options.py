@@ -13,6 +13,30 @@ from bench.registry.registry import discover, is_file_name
 from bench.store.runs import run_names
 
 LIMIT_ALL = "all"
+Stem = Annotated[
+    str | None, typer.Option("--stem", help="cifar: 3x3 stem without max-pool, for ResNets of timm and torchvision.")
+]
+ImageSize = Annotated[int | None, typer.Option("--image-size", help="Pixels an edge of what the model is given.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="cifar10, digits, or a folder or archive of train/CLASS/* and test/CLASS/*.",
+        show_envvar=True,
+        envvar="BENCH_DATA",
+    ),
+]
+Moved = Annotated[str | None, typer.Option("--data", help="Where the run's data set lies now, if it was moved.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Layers = Annotated[list[str] | None, typer.Option("--layer", help="Dotted module name, or all. Repeats.")]
+Slow = Annotated[bool, typer.Option("--slow", help="Let all explainers take in what costs over 200 forward passes.")]
+Limit = Annotated[str | None, typer.Option("--limit", help="First N images of one fixed order, or all.")]
+Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it takes.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and count them.")]
+SingleFile = Annotated[bool, typer.Option("--single-file", help="One file however large; else up to 10 MB.")]
+AsFolder = Annotated[bool, typer.Option("--folder", help="index.html with its files beside it, however small.")]
+MaxImages = Annotated[int | None, typer.Option("--max-images", help="Most images of the gallery; tables cover all.")]
 
 
 def _models(incomplete: str) -> list[str]:
@@ -45,34 +69,13 @@ Models = Annotated[
         metavar="<str>",
     ),
 ]
-Stem = Annotated[
-    str | None, typer.Option("--stem", help="cifar: 3x3 stem without max-pool, for ResNets of timm and torchvision.")
-]
-ImageSize = Annotated[int | None, typer.Option("--image-size", help="Pixels an edge of what the model is given.")]
-Data = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        help="cifar10, digits, or a folder or archive of train/CLASS/* and test/CLASS/*.",
-        show_envvar=True,
-        envvar="BENCH_DATA",
-    ),
-]
-Moved = Annotated[str | None, typer.Option("--data", help="Where the run's data set lies now, if it was moved.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Explainers = Annotated[
     list[str] | None,
     typer.Option("--explainer", help="Name, FILE.py:NAME, or all. Repeats.", autocompletion=_explainers),
 ]
-Layers = Annotated[list[str] | None, typer.Option("--layer", help="Dotted module name, or all. Repeats.")]
-Slow = Annotated[bool, typer.Option("--slow", help="Let all explainers take in what costs over 200 forward passes.")]
 RunNames = Annotated[
     list[str] | None, typer.Option("--run", help="Name, latest, or path. Repeats.", autocompletion=_runs)
 ]
-Limit = Annotated[str | None, typer.Option("--limit", help="First N images of one fixed order, or all.")]
-Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it takes.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and count them.")]
 
 
 def split_names(values: list[str] | None) -> list[str]:
@@ -132,11 +135,6 @@ def parse_ids(text: str | None) -> list[int] | None:
     if bad is not None or not words:
         raise UsageError(f"--ids: '{bad or text}' is no test id", try_="--ids 3,17 or a file of numbers")
     return [int(word) for word in words]
-
-
-SingleFile = Annotated[bool, typer.Option("--single-file", help="One file however large; else up to 10 MB.")]
-AsFolder = Annotated[bool, typer.Option("--folder", help="index.html with its files beside it, however small.")]
-MaxImages = Annotated[int | None, typer.Option("--max-images", help="Most images of the gallery; tables cover all.")]
 
 
 def form_of(*, single_file: bool, folder: bool) -> str:

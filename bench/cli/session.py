@@ -22,17 +22,22 @@ from typer.core import TyperGroup
 
 from bench.cli.console import Answer, Teller, complain, show
 from bench.cli.options import files_named
-from bench.errors import BenchError, UsageError
-from bench.errors import did_you_mean
+from bench.errors import BenchError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from bench.workspace import Workplace
+    from bench.workspace import Workspace
 
 PREFIX = "BENCH_"
 OWN_VARIABLES = {"BENCH_CACHE"}
 SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
 PERSONAL = {"moved", "resume", "weights", "convert", "image"}  # options about one run, which no variable may set
 PANEL = "Everywhere"
+Runs = Annotated[Path, typer.Option("--runs-dir", help="Folder of the run folders.", rich_help_panel=PANEL)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=PANEL)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and warnings.", rich_help_panel=PANEL)]
+Verbose = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, help="Plain lines; -vv: tracebacks.", rich_help_panel=PANEL)
+]
 
 
 class Terminated(BaseException):
@@ -55,14 +60,14 @@ class Session:
     command: str
 
     @property
-    def place(self) -> Workplace:
+    def place(self) -> Workspace:
         """Where the steps work."""
         from datetime import UTC, datetime
 
-        from bench.workspace import Workplace, default_cache
+        from bench.workspace import Workspace, default_cache
 
         cache = Path(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
-        return Workplace(
+        return Workspace(
             runs=self.runs,
             cache=cache,
             started=datetime.now(UTC),
@@ -129,12 +134,6 @@ def _option(key: str) -> str:
 
 # --- common options -----------------------------------------------------------------------------------------
 
-Runs = Annotated[Path, typer.Option("--runs-dir", help="Folder of the run folders.", rich_help_panel=PANEL)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=PANEL)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and warnings.", rich_help_panel=PANEL)]
-Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Plain lines; -vv: tracebacks.", rich_help_panel=PANEL)
-]
 Config = Annotated[
     Path | None,
     typer.Option(

@@ -61,7 +61,7 @@ def time_(
         split_names(model) or None, run=split_names(run) or None, what=split_names(what) or api.WHATS,
         explainer=split_names(explainer) or None, layer=split_names(layer) or None, batch_size=batch_size,
         rounds=rounds, budget=budget, baseline=split_names(baseline), memory=memory, fail_if=fail_if or (),
-        device=device, workplace=session.place,
+        device=device, workspace=session.place,
     )  # fmt: skip
     for note in done.timing.notes:
         session.teller.warn(note)

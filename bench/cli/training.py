@@ -87,7 +87,7 @@ def train(
         "lr_end": lr_end, "warm_up": warm_up, "momentum": momentum, "weight_decay": weight_decay,
         "norm_decay": norm_decay, "bias_scale": bias_scale, "label_smoothing": label_smoothing,
         "bn_momentum": bn_momentum, "lookahead": lookahead, "whiten": whiten, "zero_init": zero_init, "sizes": sizes,
-        "flip": flip, "translate": translate, "cutout": cutout, "precision": precision, "workplace": session.place,
+        "flip": flip, "translate": translate, "cutout": cutout, "precision": precision, "workspace": session.place,
     }  # fmt: skip
     names = [with_options(each, size=image_size, stem=stem) for each in split_names(model) or [DEFAULT]]
     models, optimizers, rates = (

@@ -37,7 +37,7 @@ def lr_find(
 
     found, path = api.find_learning_rate(
         with_options(model, size=image_size, stem=stem), data=data, recipe=recipe, batch_size=batch_size,
-        optimizer=optimizer, steps=steps, highest=highest, seed=seed, device=device, out=out, workplace=session.place,
+        optimizer=optimizer, steps=steps, highest=highest, seed=seed, device=device, out=out, workspace=session.place,
     )  # fmt: skip
     if found.at_edge:
         session.teller.warn("the suggestion lies at an edge of the curve: try another --highest, or do not use it")

@@ -32,7 +32,7 @@ def verify(
     from bench import api
 
     found = api.verify(
-        split_names(explainer), run=run, layer=split_names(layer) or None, data=moved, workplace=session.place
+        split_names(explainer), run=run, layer=split_names(layer) or None, data=moved, workspace=session.place
     )
     broken = [words for words in map(reasons, found) if words]
     hint = "docs/add-an-explainer.md says what each check asks for"

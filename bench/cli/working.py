@@ -44,15 +44,14 @@ def evaluate(
 ) -> Answer:
     """Test a run's weights again: accuracy with its interval, classes, most confused pairs."""
     from bench import api
-    from bench.evaluation import broken_threshold
-    from bench.evaluation import FIGURES, figure_names, read_averages
+    from bench.evaluation import FIGURES, broken_threshold, figure_names, read_averages
     from bench.store.runs import find_run, read_record
 
     folder = find_run(session.runs, run)
     more = figure_names(mirror=bool(read_record(folder).data.get("mirror"))) if average else ()
     for expression in fail_if or ():  # before any work: can it be read?
         broken_threshold(expression, dict.fromkeys(("accuracy", "loss", *more), 0.0))
-    scores = api.evaluate(run, data=moved, average=average, device=device, workplace=session.place)
+    scores = api.evaluate(run, data=moved, average=average, device=device, workspace=session.place)
     lines = (*class_lines(folder), *result_lines(folder), str(folder.resolve()))
     figures = {"accuracy": scores.accuracy, "loss": scores.loss}
     averages = read_averages(read_record(folder).metrics, scores.total)
@@ -99,7 +98,7 @@ def explain(
         api.explain(
             name, explainer=split_names(explainer) or None, layer=split_names(layer) or None,
             which=which, ids=parse_ids(ids), target=target, limit=parse_limit(limit), slow=slow, data=moved,
-            device=device, dry_run=dry_run, workplace=place,
+            device=device, dry_run=dry_run, workspace=place,
         )
         for name in names
     ]  # fmt: skip
@@ -124,7 +123,7 @@ def _explain_pictures(session: Session, names: list[str], images: list[Path], **
             try_="bench explain --image cat.png --class dog",
         )
 
-    done = [explain_pictures(images, name, workplace=session.place, **options) for name in names]
+    done = [explain_pictures(images, name, workspace=session.place, **options) for name in names]
     lines = [
         f"{one.file}: {one.top[0][0]} {one.top[0][1]:.1%} ({'; '.join(one.done)})"
         for each in done
@@ -172,7 +171,7 @@ def compare(
 
     done = api.compare(
         *runs, explainer=split_names(explainer) or None, layer=split_names(layer) or None, limit=parse_limit(limit),
-        slow=slow, compute=compute, out=out, data=moved, device=device, dry_run=dry_run, workplace=session.place,
+        slow=slow, compute=compute, out=out, data=moved, device=device, dry_run=dry_run, workspace=session.place,
         form=form_of(single_file=single_file, folder=folder), max_images=max_images,
     )  # fmt: skip
     if dry_run:
@@ -194,7 +193,7 @@ def report(
     from bench import api
 
     form = form_of(single_file=single_file, folder=folder)
-    made = api.report(*(runs or ()), form=form, max_images=max_images, workplace=session.place)
+    made = api.report(*(runs or ()), form=form, max_images=max_images, workspace=session.place)
     pages = [str(page.resolve()) for page in made]
     if not pages:
         raise UsageError(f"no finished run in {session.runs}", try_="bench train --model cifar_resnet18")
@@ -218,7 +217,7 @@ def export(
 
     drawn = api.export_figure(
         run, figure, ids=parse_ids(ids), count=count, layer=split_names(layer) or None, explainer=explainer,
-        target=target, captions=captions, workplace=session.place,
+        target=target, captions=captions, workspace=session.place,
     )  # fmt: skip
     path = str(figure.resolve())
     return Answer({"figure": path, "ids": list(drawn)}, (f"{len(drawn)} images", path))
@@ -230,7 +229,7 @@ def demo(session: Session, device: Device = "auto", open_: Open = False) -> Answ
     from bench import api
     from bench.store.runs import find_run
 
-    names, page = api.demonstrate(device=device, workplace=session.place)
+    names, page = api.demonstrate(device=device, workspace=session.place)
     lines = [line for name in names for line in result_lines(find_run(session.runs, name))]
     path = str(page.resolve())
     return Answer({"runs": names, "page": path}, (*lines, path), path)

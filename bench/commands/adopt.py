@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.schema.run import RunRecord
 from bench.data.class_order import in_class_order
 from bench.data.datasets import load_dataset, settled_source
 from bench.errors import MissingError, UsageError
-from bench.store.predictions import fixed_order
 from bench.machine import choose_device
 from bench.nets.foreign_weights import best_match, checked_match, read_foreign
 from bench.nets.import_doubts import TRIED, at_chance, better_fit
@@ -22,9 +20,11 @@ from bench.nets.weights import build_seeded, load_weights
 from bench.pages.write import report
 from bench.registry.layer_shapes import shapes_of
 from bench.registry.registry import settled
+from bench.schema.run import RunRecord
+from bench.store.predictions import fixed_order
 from bench.store.runs import CHECKPOINT, create_run, sha256, updated, write_bytes, write_checkpoint
 from bench.training.run import begin, evaluate_into, recorded
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,7 +55,7 @@ def adopt(  # noqa: PLR0913 (one parameter for each option of the command)
     run: str | None = None,
     device: str = "auto",
     skip_bad: bool = False,
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> Adopted:
     """Make a run of weights that were trained elsewhere, and test it.
 
@@ -75,7 +75,7 @@ def adopt(  # noqa: PLR0913 (one parameter for each option of the command)
         MissingError: the weights cannot be read, or do not fit the model; nothing is written then.
         UsageError: a value that cannot be meant.
     """
-    place, where = workplace or Workplace(), choose_device(device)
+    place, where = workspace or Workspace(), choose_device(device)
     model, data = settled(model), settled_source(data)
     spec, foreign = place.models[model], read_foreign(weights)
     dataset = load_dataset(data, cache=place.cache, progress=place.progress, skip_bad=skip_bad, size=spec.input_size)
@@ -105,7 +105,7 @@ def adopt(  # noqa: PLR0913 (one parameter for each option of the command)
     for line in doubts:
         place.progress.warn(line)
     write_bytes(place.runs / "latest", folder.name.encode())
-    report(folder.name, workplace=place)
+    report(folder.name, workspace=place)
     return Adopted(folder, scores, lines + doubts)
 
 

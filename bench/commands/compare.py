@@ -8,19 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.commands.explain import explain_ids
-from bench.explaining.plan import DEFAULT_EXPLAINERS, affordable, ceilings, find_explainers, say_costs
-from bench.errors import UsageError
-from bench.explaining.plan import ALL, INPUT_LAYER, Wanted, check_layers, choose_layers
+from bench.errors import UsageError, one_of
+from bench.explaining.plan import (
+    ALL,
+    DEFAULT_EXPLAINERS,
+    INPUT_LAYER,
+    Wanted,
+    affordable,
+    ceilings,
+    check_layers,
+    choose_layers,
+    find_explainers,
+    say_costs,
+)
 from bench.machine import choose_device
 from bench.nets.trained import open_run
 from bench.pages.build import comparison_page, wrong_in_any
 from bench.pages.class_alignment import check_comparable
-from bench.store.run_data import read_run
 from bench.pages.write import FORMS, INDEX, TWIN, at_least_one, notebook_of, write_page
-from bench.errors import one_of
 from bench.schema.page import Page
+from bench.store.run_data import read_run
 from bench.store.runs import find_run, next_folder
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.nets.trained import Trained
@@ -60,7 +69,7 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
     data: str | None = None,
     device: str = "auto",
     dry_run: bool = False,
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> Compared:
     """Put runs side by side on the images that any of them got wrong; rows that are missing are computed first.
 
@@ -78,7 +87,7 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
         The page; its JSON twin lies beside it. After a dry run, which only says what would be done, the folder of
         all runs in its place.
     """
-    place = workplace or Workplace()
+    place = workspace or Workspace()
     folders = [find_run(place.runs, name) for name in runs]
     if not folders:
         raise UsageError("no run named", try_="bench compare RUN RUN")
@@ -108,11 +117,11 @@ def compare(  # noqa: PLR0913 (one parameter for each option of the command)
         loaded = [read_run(folder) for folder in folders]
     page = comparison_page(loaded, ids, created=place.created, max_images=max_images)
     target = out or next_folder(place.runs / "compare")
-    return Compared(write_page(page, target / INDEX, form=form, workplace=place), page)
+    return Compared(write_page(page, target / INDEX, form=form, workspace=place), page)
 
 
 def _layers(
-    runs: Sequence[RunData], opened: Sequence[Trained], named: Sequence[str] | None, place: Workplace
+    runs: Sequence[RunData], opened: Sequence[Trained], named: Sequence[str] | None, place: Workspace
 ) -> list[tuple[str, ...]]:
     """For each run those of the layers asked for that its model has, else its model's own."""
     there = sorted({cell.layer for data in runs for cell in data.cells} - {INPUT_LAYER})

@@ -1,21 +1,18 @@
-"""TODO"""
+"""`bench evaluate`: a run's weights tested again."""
 
 from __future__ import annotations
 
-from bench.nets.trained import data_of_run
+from typing import TYPE_CHECKING
+
 from bench.machine import choose_device
-from bench.nets.trained import open_run
+from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import report
 from bench.store.runs import find_run
 from bench.training.run import evaluate_into
-from bench.workspace import Workplace
-from typing import TYPE_CHECKING
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.evaluation import Scores
-
-
-
 
 
 def evaluate(
@@ -24,7 +21,7 @@ def evaluate(
     data: str | None = None,
     average: bool = True,
     device: str = "auto",
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> Scores:
     """Test a run's checkpoint again and write its predictions.npz.
 
@@ -35,7 +32,7 @@ def evaluate(
     Returns:
         The scores of the plain forward.
     """
-    place = workplace or Workplace()
+    place = workspace or Workspace()
     folder = find_run(place.runs, run)
     trained = open_run(folder, place.models, choose_device(device))
     dataset = data_of_run(trained.record, data, place)
@@ -48,5 +45,5 @@ def evaluate(
         progress=place.progress,
         average=average,
     )
-    report(run, workplace=place)
+    report(run, workspace=place)
     return scores

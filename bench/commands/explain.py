@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-from bench.nets.trained import data_of_run
-
-from bench.explaining.plan import DEFAULT_EXPLAINERS
-from bench.explaining.plan import affordable
-from bench.explaining.plan import ceilings
-from bench.explaining.plan import find_explainers
-from bench.explaining.plan import say_costs
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.class_order import in_class_order
-from bench.store.runs import size_of
-from bench.data.datasets import load_dataset
-from bench.errors import DataError, MissingError, StoreError, UsageError
-from bench.explaining.plan import ALL, LONG, LONG_LIMIT, Wanted, check_layers, choose_layers
-from bench.store.predictions import TARGETS, WHICH, check_ids, choose_ids
-from bench.explaining.plan import grids_of, plan, possible_grids
+from bench.errors import one_of
+from bench.explaining.plan import (
+    DEFAULT_EXPLAINERS,
+    Wanted,
+    affordable,
+    ceilings,
+    check_layers,
+    choose_layers,
+    find_explainers,
+    say_costs,
+)
 from bench.explaining.runner import CellResult, explain_run
 from bench.machine import choose_device
-from bench.nets.trained import open_run
-from bench.store.predictions import read_predictions
+from bench.nets.trained import data_of_run, open_run
 from bench.pages.build import run_page
-from bench.store.runs import classes_of
-from bench.store.run_data import read_run
 from bench.pages.write import notebook_of, report
-from bench.store.runs import is_done
-from bench.registry.model_names import parse_model
-from bench.registry.registry import settled
-from bench.errors import one_of
-from bench.store.runs import REPORT, find_run, read_record, run_names
-from bench.estimates import duration
-from bench.workspace import Workplace
+from bench.store.predictions import TARGETS, WHICH, check_ids, choose_ids, read_predictions
+from bench.store.run_data import read_run
+from bench.store.runs import REPORT, find_run
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bench.contracts import Dataset, ExplainerSpec, Integers, Progress
-    from bench.schema.run import RunRecord
+    from bench.contracts import Integers
     from bench.nets.trained import Trained
-
 
 
 @dataclass(frozen=True)
@@ -73,7 +60,7 @@ def explain(  # noqa: PLR0913 (one parameter for each option of the command)
     data: str | None = None,
     device: str = "auto",
     dry_run: bool = False,
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> Explained:
     """Explain the misclassified test images of a run with every explainer at every layer, and render its page.
 
@@ -92,7 +79,7 @@ def explain(  # noqa: PLR0913 (one parameter for each option of the command)
     Returns:
         What was written; rows that were there are not computed again.
     """
-    place = workplace or Workplace()
+    place = workspace or Workspace()
     folder, where = find_run(place.runs, run), choose_device(device)
     one_of("--which", which, WHICH)
     one_of("--target", target, TARGETS)
@@ -111,21 +98,11 @@ def explain(  # noqa: PLR0913 (one parameter for each option of the command)
     if dry_run:
         return Explained(folder, (), len(chosen), folder / REPORT)
     results = explain_ids(trained, wanted, chosen, data=data, place=place)
-    return Explained(folder, tuple(results), len(chosen), report(run, workplace=place)[0])
-
-
-
-
-
-
-
-
-
-
+    return Explained(folder, tuple(results), len(chosen), report(run, workspace=place)[0])
 
 
 def explain_ids(
-    trained: Trained, wanted: Wanted, ids: Integers, *, data: str | None, place: Workplace
+    trained: Trained, wanted: Wanted, ids: Integers, *, data: str | None, place: Workspace
 ) -> list[CellResult]:
     """Make what is missing of the rows of `ids`; no image at all is a result, not a failure."""
     if len(ids) == 0:
@@ -133,7 +110,3 @@ def explain_ids(
         return []
     dataset = data_of_run(trained.record, data, place)
     return explain_run(trained, dataset, wanted, ids, timing=place.timing, progress=place.progress)
-
-
-
-

@@ -10,26 +10,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bench.explaining.plan import DEFAULT_EXPLAINERS, ceilings, find_explainers, say_costs
-from bench.schema.run import STATUSES
-from bench.store.runs import size_of
 from bench.data.pictures import OwnPicture, read_picture
-from bench.errors import BenchError, UsageError
 from bench.data.transforms import prepare
-from bench.explaining.plan import Wanted, check_layers, choose_layers
+from bench.errors import BenchError, UsageError, did_you_mean
+from bench.evaluation import softmax
 from bench.explaining.guard import guarded, in_eval_mode, statuses
-from bench.explaining.plan import grids_of
+from bench.explaining.plan import (
+    DEFAULT_EXPLAINERS,
+    Wanted,
+    ceilings,
+    check_layers,
+    choose_layers,
+    find_explainers,
+    grids_of,
+    say_costs,
+)
 from bench.machine import choose_device, describe_device, versions
 from bench.nets.trained import open_run
-from bench.evaluation import softmax
 from bench.pages.run_views import levels_of
 from bench.pages.write import TWIN, pictures_page, twin
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
-from bench.errors import did_you_mean
 from bench.schema.pictures import PictureMap, PicturesPage, PictureView
-from bench.store.runs import CHECKPOINT, find_run, next_folder, write_bytes, write_npz
-from bench.workspace import Workplace
+from bench.schema.run import STATUSES
+from bench.store.runs import CHECKPOINT, find_run, next_folder, size_of, write_bytes, write_npz
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +75,7 @@ def explain_pictures(  # noqa: PLR0913 (one parameter for each option of the com
     slow: bool = False,
     out: Path | None = None,
     device: str = "auto",
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> ExplainedPictures:
     """Explain what a run's model sees in pictures of one's own, and render a page of their own.
 
@@ -89,7 +94,7 @@ def explain_pictures(  # noqa: PLR0913 (one parameter for each option of the com
         DataError: a file is no picture that can be read; names it.
         UsageError: a class, an explainer or a layer that there is not, or no picture.
     """
-    place, where = workplace or Workplace(), choose_device(device)
+    place, where = workspace or Workspace(), choose_device(device)
     if not images:
         raise UsageError("no picture named", try_="--image cat.png")
     folder = find_run(place.runs, run)
@@ -125,7 +130,7 @@ def _class_number(name: str, trained: Trained) -> int:
 
 
 def _of_explainer(
-    name: str, trained: Trained, wanted: Wanted, inputs: Tensor, targets: Tensor, place: Workplace
+    name: str, trained: Trained, wanted: Wanted, inputs: Tensor, targets: Tensor, place: Workspace
 ) -> list[Found]:
     """One explainer at all its layers; one that only `all` brought in and that fails is told of and left out."""
     spec = wanted.specs[name]
@@ -167,7 +172,7 @@ def _page(
     found: Sequence[Found],
     logits: np.ndarray[Any, Any],
     targets: np.ndarray[Any, Any],
-    place: Workplace,
+    place: Workspace,
 ) -> PicturesPage:
     shares, names = softmax(logits), trained.classes
     pictures = []

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from bench.store.verdicts import scores_path
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.nets.trained import data_of_run
-from bench.explaining.plan import ceilings, find_explainers, forward_rate, say_costs
-from bench.explaining.plan import Wanted, check_layers, choose_layers
-from bench.store.predictions import choose_ids
-from bench.explaining.plan import grids_of, plan, usable_cell
+from bench.estimates import duration
+from bench.explaining.plan import (
+    Wanted,
+    ceilings,
+    check_layers,
+    choose_layers,
+    find_explainers,
+    forward_rate,
+    grids_of,
+    plan,
+    say_costs,
+    usable_cell,
+)
 from bench.explaining.runner import explain_run
 from bench.machine import choose_device, describe_device, versions
-from bench.nets.trained import open_run
-from bench.store.predictions import read_predictions
+from bench.nets.trained import data_of_run, open_run
 from bench.schema.scores import SCORES_SCHEMA, Cost, ExplainerScores, FaithfulnessScores
 from bench.scoring.layer_scores import (
     FLIP_SHARES,
@@ -36,9 +40,10 @@ from bench.scoring.occluded_answers import ask, baselines_of, known_answers, lay
 from bench.scoring.patches import STEPS, cell_grid
 from bench.scoring.randomization import sanity_passes, sanity_scores
 from bench.store.cells import row_keys
+from bench.store.predictions import choose_ids, read_predictions
 from bench.store.runs import find_run, write_json
-from bench.estimates import duration
-from bench.workspace import Workplace
+from bench.store.verdicts import scores_path
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.contracts import Dataset, Floats, Integers, Progress
@@ -97,7 +102,7 @@ def faithfulness(  # noqa: PLR0913 (one parameter for each option of the command
     data: str | None = None,
     device: str = "auto",
     dry_run: bool = False,
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> FaithfulnessScores:
     """Hold explanations of the misclassified test images against what happens when parts of the image are covered.
 
@@ -116,7 +121,7 @@ def faithfulness(  # noqa: PLR0913 (one parameter for each option of the command
     Returns:
         The scores; without any error to look at, or after a dry run, tables without rows.
     """
-    place = workplace or Workplace()
+    place = workspace or Workspace()
     folder = find_run(place.runs, run)
     specs = find_explainers(explainer or FAITHFUL_EXPLAINERS, place)
     trained = open_run(folder, place.models, choose_device(device))
@@ -142,8 +147,6 @@ def faithfulness(  # noqa: PLR0913 (one parameter for each option of the command
     found = dataclasses.replace(found, sanity=tuple(scrambled))
     write_json(scores_path(folder), dataclasses.asdict(found))
     return found
-
-
 
 
 def _empty(trained: Trained, cost: Cost, wrong: int) -> FaithfulnessScores:

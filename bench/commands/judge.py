@@ -10,28 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from bench.nets.trained import data_of_run
-from bench.explaining.plan import find_explainers
-from bench.errors import MissingError, StoreError, UsageError
 from bench.data.transforms import prepare
-from bench.explaining.plan import INPUT_LAYER, check_layers
-from bench.store.predictions import choose_ids, fixed_order, wanted_targets
+from bench.errors import MissingError, StoreError, UsageError
+from bench.explaining.plan import INPUT_LAYER, check_layers, find_explainers
 from bench.judging.verdicts import Case, Sample, verdicts
 from bench.machine import choose_device, describe_device, versions
-from bench.nets.trained import open_run
-from bench.store.predictions import read_predictions
+from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import report
 from bench.registry.registry import settled
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.cells import read_cell
+from bench.store.predictions import choose_ids, fixed_order, read_predictions, wanted_targets
 from bench.store.runs import find_run
 from bench.store.verdicts import verdicts_path, write_judgement
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.contracts import ExplainerSpec, Integers
-    from bench.schema.run import Cell
     from bench.nets.trained import Trained
+    from bench.schema.run import Cell
 
 IMAGES = 8
 REFERENCE = "reference"
@@ -54,7 +51,7 @@ def judge(
     limit: int = IMAGES,
     data: str | None = None,
     device: str = "auto",
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> Judged:
     """Hold explainers of a run against Grad-CAM in float64, name what is wrong and why, and keep the verdicts.
 
@@ -71,7 +68,7 @@ def judge(
         UsageError: a name that cannot be meant, or no cell to judge.
         StoreError: the run did not finish or is damaged.
     """
-    place = workplace or Workplace()
+    place = workspace or Workspace()
     if limit < 1:
         raise UsageError(f"--limit {limit} judges nothing, must be 1 or more", try_=f"--limit {IMAGES}")
     trained = open_run(find_run(place.runs, run), place.models, choose_device(device))
@@ -91,11 +88,11 @@ def judge(
         verdicts=found,
     )
     write_judgement(trained.folder, new)
-    report(run, workplace=place)
+    report(run, workspace=place)
     return Judged(trained.folder, new, verdicts_path(trained.folder))
 
 
-def _reference(place: Workplace) -> ExplainerSpec | None:
+def _reference(place: Workspace) -> ExplainerSpec | None:
     """Our own Grad-CAM, where it is registered and loads."""
     try:
         return place.explainers[REFERENCE]
@@ -124,7 +121,7 @@ def cases_of(
     cells: Sequence[Cell],
     explainer: str | Sequence[str] | None,
     layer: str | Sequence[str] | None,
-    place: Workplace,
+    place: Workspace,
 ) -> list[Case]:
     """Explainers with their layers: what was asked for, the rest from the cells."""
     layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
@@ -142,7 +139,7 @@ def cases_of(
     return cases
 
 
-def _specs_of_cells(cells: Sequence[Cell], place: Workplace) -> dict[str, ExplainerSpec]:
+def _specs_of_cells(cells: Sequence[Cell], place: Workspace) -> dict[str, ExplainerSpec]:
     """The explainers of the cells that can still be loaded; the others are warned of."""
     found = {}
     for name in dict.fromkeys(cell.explainer for cell in cells):
@@ -190,7 +187,7 @@ def sample_ids(trained: Trained, cells: Sequence[Cell], cases: Sequence[Case], l
     return order[:limit]
 
 
-def make_sample(trained: Trained, ids: Integers, data: str | None, place: Workplace) -> Sample:
+def make_sample(trained: Trained, ids: Integers, data: str | None, place: Workspace) -> Sample:
     """The images as the model sees them, each with its predicted and its true class."""
     dataset = data_of_run(trained.record, data, place)
     device = next(trained.model.parameters()).device

@@ -13,7 +13,7 @@ from bench.registry.registry import settled, short
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings
 from bench.training.lr_finder import HIGHEST, LOWEST, RangeTest, find_rate
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 
 def find_learning_rate(  # noqa: PLR0913 (one parameter for each option of the command)
@@ -28,7 +28,7 @@ def find_learning_rate(  # noqa: PLR0913 (one parameter for each option of the c
     seed: int = 0,
     device: str = "auto",
     out: Path | None = None,
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> tuple[RangeTest, Path]:
     """A learning-rate range test of an untrained model; gives what was found and where its curve was drawn.
 
@@ -41,7 +41,7 @@ def find_learning_rate(  # noqa: PLR0913 (one parameter for each option of the c
     """
     if not LOWEST < highest < float("inf"):
         raise UsageError(f"--highest {highest} is not above {LOWEST}", try_="--highest 10")
-    place, where = workplace or Workplace(), choose_device(device)
+    place, where = workspace or Workspace(), choose_device(device)
     chosen = recipe_of(recipe).changed({"batch_size": batch_size, "optimizer": optimizer})
     spec = place.models[settled(model)]
     dataset = load_dataset(data, cache=place.cache, progress=place.progress, size=spec.input_size)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.nets.trained import data_of_run
 from bench.errors import RunError, StoreError, UsageError
 from bench.machine import choose_device, versions
+from bench.nets.trained import data_of_run
 from bench.recipes.recipe import Recipe
 from bench.store.runs import find_run, read_record, run_names, updated
 from bench.training.checkpoint import cut_log, discard, fingerprint, newest_resume, resume_files, sweep
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from bench.schema.run import RunRecord
     from bench.training.checkpoint import Resume
-    from bench.workspace import Workplace
+    from bench.workspace import Workspace
 
-BESIDE = ("resume", "data", "skip_bad", "workplace")  # what may be given together with --resume
+BESIDE = ("resume", "data", "skip_bad", "workspace")  # what may be given together with --resume
 
 
 def refuse_beside(
@@ -69,7 +69,7 @@ def _unfinished(folder: Path) -> bool:
         return False
 
 
-def reopen(folder: Path, moved: str | None, place: Workplace) -> Job:
+def reopen(folder: Path, moved: str | None, place: Workspace) -> Job:
     """Make a training what it was at its newest intact resume file; the folder must be held.
 
     Args:
@@ -122,7 +122,7 @@ def _device(record: RunRecord) -> torch.device:
         ) from reason
 
 
-def _warn_of_changes(start: Resume, place: Workplace) -> None:
+def _warn_of_changes(start: Resume, place: Workspace) -> None:
     """Other threads or versions may change the last bits of the weights, which is worth a line, not a refusal."""
     import torch
 

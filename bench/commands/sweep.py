@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from bench.errors import GuardRailError
-from bench.stats.intervals import mean_interval
-from bench.store.runs import check_name
-from bench.store.runs import read_record
-from collections.abc import Callable
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC
-from datetime import datetime
-from itertools import product
-import shlex
-
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.commands.train import train
-from bench.errors import UsageError
+from bench.errors import GuardRailError, UsageError
 from bench.recipes.files import recipe_of
 from bench.registry.registry import settled
-from bench.workspace import Workplace
-from typing import TYPE_CHECKING
+from bench.stats.intervals import mean_interval
+from bench.store.runs import check_name, read_record
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.schema.page import Estimate
-
 
 
 def sweep(
@@ -40,7 +31,7 @@ def sweep(
     optimizer: str | Sequence[str] | None = None,
     lr: float | Sequence[float] | None = None,
     run: str | None = None,
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
     **options: Any,  # noqa: ANN401 (those of `train`)
 ) -> Sweep:
     """Train every model with every optimiser at every peak rate, from several seeds, as runs of `train`.
@@ -64,7 +55,7 @@ def sweep(
             "several runs beside --resume: one run goes on with the settings it has",
             try_=f"bench train --resume {options['resume']}, and the others in a call of their own",
         )
-    place = workplace or Workplace()
+    place = workspace or Workspace()
     every = combinations([settled(each) for each in _several(model)], _several(optimizer), _several(lr))
     values = {one: _values(one, options, place) for one in every}
     planned = trials(every, seed=seed, seeds=seeds, run=run)
@@ -88,7 +79,7 @@ def _several(value: Any) -> list[Any]:  # noqa: ANN401 (whatever a combination i
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
 
-def _values(one: Combination, options: Mapping[str, Any], place: Workplace) -> tuple[str, float]:
+def _values(one: Combination, options: Mapping[str, Any], place: Workspace) -> tuple[str, float]:
     """Optimiser and peak rate of a combination; whatever is wrong with it or its model comes to light here."""
     place.models[one.model]
     own = inspect.signature(train).parameters
@@ -98,7 +89,7 @@ def _values(one: Combination, options: Mapping[str, Any], place: Workplace) -> t
     return recipe.optimizer, recipe.lr
 
 
-def _not_default(options: Mapping[str, Any], place: Workplace) -> dict[str, Any]:
+def _not_default(options: Mapping[str, Any], place: Workspace) -> dict[str, Any]:
     """What has to be typed so that another call means the same."""
     defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
     given = {
@@ -107,8 +98,6 @@ def _not_default(options: Mapping[str, Any], place: Workplace) -> dict[str, Any]
         if value != defaults.get(name) or (place.origins.get(name) == "flag" and value is not None)
     }
     return given | ({} if place.runs == Path("runs") else {"runs_dir": str(place.runs)})
-
-
 
 
 @dataclass(frozen=True)
@@ -125,7 +114,6 @@ class Combination:
         return vars(self).copy()
 
 
-
 @dataclass(frozen=True)
 class Trial:
     """One training of a sweep; `run` names its folder, None leaves that to the training."""
@@ -135,14 +123,12 @@ class Trial:
     run: str | None
 
 
-
 @dataclass(frozen=True)
 class Failure:
     """A training that a guard rail stopped."""
 
     seed: int
     error: GuardRailError
-
 
 
 @dataclass(frozen=True)
@@ -182,7 +168,6 @@ class Group:
         return found and replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
-
 @dataclass(frozen=True)
 class Sweep:
     """What came of a sweep, one group a combination, in the order they were asked for; after a dry run no groups."""
@@ -200,14 +185,12 @@ class Sweep:
         return next((each.error for group in self.groups for each in group.failures), None)
 
 
-
 def combinations(
     models: Sequence[str], optimizers: Sequence[str] = (), rates: Sequence[float] = ()
 ) -> tuple[Combination, ...]:
     """Every model with every optimiser at every peak rate, each once; nothing given stands for the recipe's value."""
     every = product(models, optimizers or (None,), rates or (None,))
     return tuple(dict.fromkeys(Combination(*each) for each in every))
-
 
 
 def trials(each: Sequence[Combination], *, seed: int, seeds: int, run: str | None) -> tuple[Trial, ...]:
@@ -220,7 +203,6 @@ def trials(each: Sequence[Combination], *, seed: int, seeds: int, run: str | Non
     )
 
 
-
 def refuse_taken(planned: Iterable[Trial], runs: Path) -> None:
     """UsageError when a run of one of the names is there, before any of them is trained."""
     for trial in planned:
@@ -228,12 +210,11 @@ def refuse_taken(planned: Iterable[Trial], runs: Path) -> None:
             raise UsageError(f"run '{trial.run}' is there already", try_=f"another --run NAME, or bench rm {trial.run}")
 
 
-
 def run_trials(
     train: Callable[..., Path],
     planned: Sequence[Trial],
     options: Mapping[str, Any],
-    place: Workplace,
+    place: Workspace,
     command: Callable[[Sequence[Trial]], list[str]],
 ) -> dict[Trial, Path | GuardRailError]:
     """Train one after the other; what a guard rail stops is noted, and the others go on.
@@ -250,7 +231,7 @@ def run_trials(
         try:
             done[trial] = train(
                 **trial.combination.options, **options, seed=trial.seed, run=trial.run,
-                workplace=replace(place, started=datetime.now(UTC)) if index else place,
+                workspace=replace(place, started=datetime.now(UTC)) if index else place,
             )  # fmt: skip
         except GuardRailError as error:
             done[trial] = error
@@ -261,7 +242,6 @@ def run_trials(
                 error.add_note(words)
             raise
     return done
-
 
 
 def grouped(
@@ -279,10 +259,8 @@ def grouped(
     return tuple(groups)
 
 
-
 def _accuracy(run: Path) -> float:
     return float(str(read_record(run).metrics["accuracy"]))
-
 
 
 def in_words(trial: Trial) -> str:
@@ -290,7 +268,6 @@ def in_words(trial: Trial) -> str:
     one = trial.combination
     rate = None if one.lr is None else f"lr {one.lr:g}"
     return ", ".join(filter(None, (one.model, one.optimizer, rate, f"seed {trial.seed}")))
-
 
 
 def commands(missing: Sequence[Trial], options: Mapping[str, Any]) -> list[str]:
@@ -301,7 +278,6 @@ def commands(missing: Sequence[Trial], options: Mapping[str, Any]) -> list[str]:
         many = {"seeds": len(seeds)} if len(seeds) > 1 else {}
         lines.append(typed({**combination.options, "seed": seeds[0], **many, **options}))
     return lines
-
 
 
 def typed(options: Mapping[str, Any]) -> str:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.explaining.plan import ceilings, find_explainers
-from bench.errors import UsageError
-from bench.explaining.plan import ALL, Wanted
+from bench.errors import UsageError, one_of
+from bench.estimates import BACKWARD_COST, EFFICIENCY, duration
+from bench.explaining.plan import ALL, Wanted, ceilings, find_explainers
 from bench.machine import choose_device, describe_device, environment, product_rate, reuse_memory, settled_precision
 from bench.nets.summary import summarise
-from bench.errors import one_of
 from bench.schema.timing import Timing
 from bench.stats.rates import MIN_ROUNDS
 from bench.store.runs import find_run
@@ -24,9 +23,7 @@ from bench.timing.arms import Request, Subject
 from bench.timing.runner import BATCH_SIZE, BUDGET, PROCESS, ROUNDS, Measured, Settings, make_workshop
 from bench.timing.suite import check_baselines, find_subjects, line_up
 from bench.timing.thresholds import Threshold, parse_threshold
-from bench.estimates import duration
-from bench.estimates import BACKWARD_COST, EFFICIENCY
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +59,7 @@ def measure(  # noqa: PLR0913 (one parameter for each option of the command)
     memory: bool = True,
     fail_if: Sequence[str] = (),
     device: str = "auto",
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> Timed:
     """Time models and explainers in turns on one machine, and store every raw sample.
 
@@ -87,7 +84,7 @@ def measure(  # noqa: PLR0913 (one parameter for each option of the command)
         UsageError: a name or value that cannot be meant, before anything is timed.
         ContractError: an explainer that breaks its contract.
     """
-    place, where = workplace or Workplace(), choose_device(device)
+    place, where = workspace or Workspace(), choose_device(device)
     settings = Settings(
         _batch(batch_size), _rounds(rounds), seconds_of(budget), baselines=_names(baseline), memory=memory
     )
@@ -198,7 +195,7 @@ def _timing(
     settings: Settings,
     *,
     device: torch.device,
-    place: Workplace,
+    place: Workspace,
 ) -> Timing:
     facts = environment(device)
     versions = facts["versions"]

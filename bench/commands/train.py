@@ -8,26 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from bench.nets.trained import data_of_run
 from bench.commands.resume import find_unfinished, refuse_beside, reopen
 from bench.data.datasets import load_dataset, settled_source
+from bench.errors import one_of
+from bench.estimates import say_how_long
 from bench.machine import choose_device, settled_precision
-from bench.nets.trained import open_run
+from bench.nets.summary import summarise
 from bench.pages.write import report
 from bench.recipes.files import recipe_of
 from bench.recipes.recipe import CHANGES, Changes
 from bench.registry.registry import settled
-from bench.errors import one_of
-from bench.store.runs import create_run, find_run, write_bytes
+from bench.store.runs import create_run, write_bytes
 from bench.training.checkpoint import held
 from bench.training.init import initial_model, load_pretrained, without_effect
-from bench.estimates import say_how_long
 from bench.training.loop import TrainSettings, choose_images
-from bench.training.run import Job, begin, complete, evaluate_into
-from bench.workspace import Workplace
+from bench.training.run import Job, begin, complete
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bench.evaluation import Scores
+    pass
 
 
 def train(  # noqa: PLR0913 (one parameter for each option of the command)
@@ -46,7 +45,7 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     compile: bool = False,
     skip_bad: bool = False,
     dry_run: bool = False,
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
     **changes: Unpack[Changes],
 ) -> Path:
     """Train a model, test it once at the end with the last weights, and keep everything in a run folder.
@@ -77,9 +76,9 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     """
     options = {name: value for name, value in locals().items() if name != "changes"}  # before others have a name
     if resume is not None:
-        return _resume(resume, {**options, **changes}, workplace or Workplace())
+        return _resume(resume, {**options, **changes}, workspace or Workspace())
     one_of("--init", init, ("native", "shared"))
-    place = workplace or Workplace()
+    place = workspace or Workspace()
     where = choose_device(device)
     chosen = recipe_of(recipe).changed(changes)
     chosen = replace(chosen, precision=settled_precision(chosen.precision, where))  # a run is resumed as it was begun
@@ -96,7 +95,7 @@ def train(  # noqa: PLR0913 (one parameter for each option of the command)
     if pretrained is not None:
         kept = load_pretrained(net, pretrained, spec, place.models, place.runs)
         place.progress.say(f"started from {pretrained}; left as initialised: {', '.join(kept) or 'nothing'}")
-    say_how_long(net, spec, images, chosen, where, place.progress)
+    say_how_long(2 * summarise(net, spec.input_size).macs, images, chosen, where, place.progress)
     if dry_run:
         return place.runs
     folder = create_run(place.runs, model=_slug(model), data=dataset.name, seed=seed, name=run)
@@ -122,7 +121,7 @@ def _origins(origins: Mapping[str, str]) -> Mapping[str, str]:
     return {**origins, "augmentation": strongest} if strongest else origins
 
 
-def _resume(run: str, options: Mapping[str, object], place: Workplace) -> Path:
+def _resume(run: str, options: Mapping[str, object], place: Workspace) -> Path:
     """Go on with an unfinished run; `options` are all values that `train` was called with."""
     defaults = {name: each.default for name, each in inspect.signature(train).parameters.items()}
     moved = refuse_beside(options, {**defaults, **dict.fromkeys(CHANGES)}, place.origins)
@@ -133,10 +132,10 @@ def _resume(run: str, options: Mapping[str, object], place: Workplace) -> Path:
     return _presented(folder, place)
 
 
-def _presented(folder: Path, place: Workplace) -> Path:
+def _presented(folder: Path, place: Workspace) -> Path:
     """The folder of a run that is done, as the latest one and with its page."""
     write_bytes(place.runs / "latest", folder.name.encode())
-    report(folder.name, workplace=place)
+    report(folder.name, workspace=place)
     return folder
 
 
@@ -144,5 +143,3 @@ def _slug(model: str) -> str:
     """A name that may stand in a folder's name."""
     name = model.rpartition(":")[2] if ":" in model else model
     return "".join(each if each.isalnum() or each == "_" else "-" for each in name).strip("-_") or "model"
-
-

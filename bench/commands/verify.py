@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.nets.trained import data_of_run
-from bench.errors import MissingError, UsageError
 from bench.data.transforms import prepare
+from bench.errors import MissingError, UsageError, did_you_mean
 from bench.explaining.plan import DEFAULT_LAYERS, INPUT_LAYER, check_layers
-from bench.store.predictions import choose_ids
-from bench.nets.trained import open_run
-from bench.store.predictions import read_predictions
-from bench.errors import did_you_mean
+from bench.nets.trained import data_of_run, open_run
+from bench.store.predictions import choose_ids, read_predictions
 from bench.store.runs import find_run
 from bench.verifying.conformance import CHECKS, outcomes_of
 from bench.verifying.outcomes import Outcome
 from bench.verifying.toy_net import CLASSES, SMALL, small_images, small_net
 from bench.verifying.trial import Trial
-from bench.workspace import Workplace
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,7 +77,7 @@ def verify(
     run: str | None = None,
     layer: str | Sequence[str] | None = None,
     data: str | None = None,
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> tuple[Verified, ...]:
     """Try whether explainers keep the contract, on three images, on the CPU.
 
@@ -98,7 +95,7 @@ def verify(
         UsageError: an explainer, layer or run that is not there.
         MissingError: an explainer asked for by its name that does not load.
     """
-    place = workplace or Workplace()
+    place = workspace or Workspace()
     names = (explainer,) if isinstance(explainer, str) else tuple(explainer)
     if not names:
         raise UsageError("no explainer named", try_="bench verify captum, or bench verify all")
@@ -122,7 +119,7 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _spec_of(name: str, place: Workplace, *, forgiving: bool) -> ExplainerSpec | str:
+def _spec_of(name: str, place: Workspace, *, forgiving: bool) -> ExplainerSpec | str:
     """The plug-in, or why it does not load."""
     try:
         return place.explainers[name]
@@ -132,7 +129,7 @@ def _spec_of(name: str, place: Workplace, *, forgiving: bool) -> ExplainerSpec |
         return error.message
 
 
-def _verified(name: str, spec: ExplainerSpec | str, stage: Stage, place: Workplace) -> Verified:
+def _verified(name: str, spec: ExplainerSpec | str, stage: Stage, place: Workspace) -> Verified:
     if isinstance(spec, str):
         return Verified(name, (), (Outcome("loads", "failed", spec),), 0.0)
     started, trial, outcomes = time.monotonic(), trial_of(name, spec, stage, place), []
@@ -143,7 +140,7 @@ def _verified(name: str, spec: ExplainerSpec | str, stage: Stage, place: Workpla
     return Verified(name, trial.layers, tuple(outcomes), time.monotonic() - started)
 
 
-def trial_of(name: str, spec: ExplainerSpec, stage: Stage, place: Workplace) -> Trial:
+def trial_of(name: str, spec: ExplainerSpec, stage: Stage, place: Workspace) -> Trial:
     """A plug-in on a stage; an input method at `input`, and the reference held against something else than itself."""
     layers = (INPUT_LAYER,) if spec.output == "input" else stage.layers
     known = REFERENCE in place.explainers and name != REFERENCE and bool(spec.claims)
@@ -153,9 +150,9 @@ def trial_of(name: str, spec: ExplainerSpec, stage: Stage, place: Workplace) -> 
     )
 
 
-def small_trial(name: str, layers: Sequence[str] = (), workplace: Workplace | None = None) -> Trial:
+def small_trial(name: str, layers: Sequence[str] = (), workspace: Workspace | None = None) -> Trial:
     """A plug-in on the small net."""
-    place = workplace or Workplace()
+    place = workspace or Workspace()
     return trial_of(name, place.explainers[name], small_stage(layers), place)
 
 
@@ -176,7 +173,7 @@ def small_stage(layers: Sequence[str] = ()) -> Stage:
     return Stage(net, tuple(layers) or SMALL.layers, images, targets_of(net, images), CLASSES)
 
 
-def run_stage(run: str, layers: Sequence[str], data: str | None, place: Workplace) -> Stage:
+def run_stage(run: str, layers: Sequence[str], data: str | None, place: Workspace) -> Stage:
     """A run's model, and the first of the images it got wrong, or of all where it got too few wrong.
 
     Raises:

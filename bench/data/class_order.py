@@ -8,14 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.data.datasets import SIZE
 from bench.errors import DataError
 
 if TYPE_CHECKING:
     from bench.contracts import Dataset
-    from bench.schema.run import RunRecord
-
-
 
 
 def in_class_order(data: Dataset, classes: Sequence[str]) -> Dataset:

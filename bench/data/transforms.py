@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import torch
-
-
-from torch.nn import functional
-import torch
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
 
 from bench.contracts import Augmentation
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
+
+FULL = 32  # pixels an edge of every picture
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and std of the channels
 
 
 def augment(
@@ -110,8 +109,6 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float], dtype
     Returns:
         (N, 3, H, W) on the device of `images`.
     """
-    import torch
-
     wanted = dtype or torch.float32
     values = images.to(torch.float64 if wanted == torch.float64 else torch.float32)
     for channel, (centre, spread) in enumerate(zip(mean, std, strict=True)):
@@ -130,8 +127,6 @@ def denormalise(values: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
     Returns:
         (N, 3, H, W) uint8; rounded, then clamped to 0..255, never wrapped; 0 where a value is NaN.
     """
-    import torch
-
     pixels = values.detach().to(torch.float64 if values.dtype == torch.float64 else torch.float32, copy=True)
     for channel, (centre, spread) in enumerate(zip(mean, std, strict=True)):
         pixels[:, channel].mul_(255 * spread).add_(255 * centre)
@@ -140,8 +135,6 @@ def denormalise(values: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 
 def fill_colour(mean: Sequence[float]) -> Tensor:
     """The mean colour in pixels, (3,) uint8, for `augment`: what is nearest to 0 in normalised space."""
-    import torch
-
     return (torch.tensor(mean, dtype=torch.float64) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -156,8 +149,6 @@ def _check(augmentation: Augmentation, edge: int) -> None:
 
 def _grid(length: int, images: Tensor) -> Tensor:
     """(N, length): 0, 1, 2, ... for each image."""
-    import torch
-
     return torch.arange(length, device=images.device).expand(len(images), length)
 
 
@@ -179,26 +170,12 @@ def _covers(places: Tensor, centres: Tensor, edge: int) -> Tensor:
     return (places >= first) & (places < first + edge)
 
 
-
-
 def shrink(inputs: Tensor, edge: int | None) -> Tensor:
     """(N, C, H, W) floating images made smaller with antialiasing; as they are where `edge` is None."""
     if edge is None or edge >= min(inputs.shape[2:]):
         return inputs
     small = functional.interpolate(inputs, size=(edge, edge), mode="bilinear", antialias=True, align_corners=False)
     return small.contiguous(memory_format=torch.channels_last)
-
-
-FULL = 32  # pixels an edge of every picture
-
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from bench.contracts import Progress
-
-    Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
-
 
 
 def prepare(images: Tensor, statistics: Statistics) -> Tensor:

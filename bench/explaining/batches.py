@@ -1,31 +1,28 @@
-"""TODO"""
+"""Images in batches through one explainer: how large, from which seed, under the guard."""
 
 from __future__ import annotations
 
-from bench.errors import ContractError
-from collections.abc import Iterator
-from typing import Any
 import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-from typing import TYPE_CHECKING
+
+from bench.errors import ContractError
 
 if TYPE_CHECKING:
     from bench.nets.trained import Trained
 
 
-
 LOGIT_TOLERANCE = 1e-3  # of the largest logit: another batch size or device moves logits by less
-
 
 
 def _batches(total: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, total)) for start in range(0, total, size))
 
 
-
 def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
-
 
 
 def check_same_model(logits: np.ndarray[Any, Any], stored: np.ndarray[Any, Any], trained: Trained) -> None:

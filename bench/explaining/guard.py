@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from bench.schema.run import STATUSES
 from bench.errors import ContractError
 from bench.explaining.side_effects import watch
+from bench.schema.run import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

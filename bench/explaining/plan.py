@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from bench.errors import did_you_mean
-from bench.registry.layer_shapes import default_layers
-from bench.registry.layer_shapes import shapes_of
-from bench.registry.layer_shapes import why_no_grid
-from bench.store.runs import size_of
-from dataclasses import field
-
-from bench.errors import MissingError
-from bench.errors import UsageError
-from bench.estimates import duration
-from bench.registry.registry import settled
-from bench.workspace import Workplace
-from collections.abc import Mapping
-from collections.abc import Sequence
-
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.schema.run import Cell
-from bench.errors import StoreError
-from bench.store.predictions import wanted_targets
+from bench.errors import MissingError, StoreError, UsageError, did_you_mean
+from bench.estimates import duration
 from bench.machine import describe_device, versions
-from bench.store.predictions import read_predictions
+from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
+from bench.registry.registry import settled
+from bench.schema.run import Cell
 from bench.store.cells import CELL_SCHEMA, cell_path, read_cell, row_keys, same_cell
+from bench.store.predictions import read_predictions, wanted_targets
+from bench.store.runs import size_of
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bench.contracts import Progress
-    from bench.contracts import ExplainerSpec, Integers
+    from bench.contracts import ExplainerSpec, Integers, Progress
     from bench.nets.trained import Trained
+
+DEFAULT_EXPLAINERS = ("gradcam", "captum")
+CHEAP = 200.0  # forward passes an image and class: `all` leaves out cells that cost more
+ALL = "all"  # explainers, layers
+DEFAULT_LAYERS = 2  # the last ones that a model names
+INPUT_LAYER = "input"
+LONG = 15 * 60  # seconds: beyond, a CPU explains LONG_LIMIT images unless told otherwise
+LONG_LIMIT = 500
 
 
 @dataclass(frozen=True)
@@ -127,13 +124,7 @@ def empty_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str, tim
     )
 
 
-DEFAULT_EXPLAINERS = ("gradcam", "captum")
-
-CHEAP = 200.0  # forward passes an image and class: `all` leaves out cells that cost more
-
-
-
-def find_explainers(names: str | Sequence[str], place: Workplace) -> dict[str, ExplainerSpec]:
+def find_explainers(names: str | Sequence[str], place: Workspace) -> dict[str, ExplainerSpec]:
     """Explainers by name; `all` means every registered one that loads, beside those that are named."""
     wanted = (names,) if isinstance(names, str) else tuple(names)
     if not wanted:
@@ -147,7 +138,6 @@ def find_explainers(names: str | Sequence[str], place: Workplace) -> dict[str, E
     return found
 
 
-
 def ceilings(
     names: str | Sequence[str] | None, specs: Mapping[str, ExplainerSpec], *, slow: bool = False
 ) -> dict[str, float]:
@@ -156,7 +146,6 @@ def ceilings(
     if ALL not in named:
         return {}
     return {spec.name: inf if slow else CHEAP for name, spec in specs.items() if name not in set(map(settled, named))}
-
 
 
 def say_costs(wanted: Wanted, progress: Progress) -> None:
@@ -171,7 +160,6 @@ def say_costs(wanted: Wanted, progress: Progress) -> None:
             progress.say(words)
         else:
             progress.say(f"left out: {words}; --slow or --explainer {name} takes it in")
-
 
 
 def affordable(
@@ -201,23 +189,10 @@ def affordable(
     return ids
 
 
-
 def forward_rate(trained: Trained) -> float:
     """Images a second of the evaluation; a modest guess where that was never measured."""
     rate = trained.record.metrics.get("forward_images_per_second")
     return float(rate) if isinstance(rate, int | float) and rate > 0 else 100.0
-
-
-ALL = "all"  # explainers, layers
-
-DEFAULT_LAYERS = 2  # the last ones that a model names
-
-INPUT_LAYER = "input"
-
-LONG = 15 * 60  # seconds: beyond, a CPU explains LONG_LIMIT images unless told otherwise
-
-LONG_LIMIT = 500
-
 
 
 @dataclass(frozen=True)
@@ -238,7 +213,6 @@ class Wanted:
     ceilings: Mapping[str, float] = field(default_factory=dict)
 
 
-
 def choose_layers(named: str | Sequence[str] | None, runs: Sequence[Trained]) -> tuple[str, ...]:
     """The layers a user named; `all` is every one that all models name, and None the last two of the first model."""
     if not named:
@@ -246,7 +220,6 @@ def choose_layers(named: str | Sequence[str] | None, runs: Sequence[Trained]) ->
     names = (named,) if isinstance(named, str) else tuple(named)
     common = [layer for layer in runs[0].spec.layers if all(layer in trained.spec.layers for trained in runs)]
     return tuple(dict.fromkeys(layer for name in names for layer in (common if name == ALL else [name])))
-
 
 
 def check_layers(trained: Trained, layers: Sequence[str]) -> None:

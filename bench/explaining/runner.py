@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from bench.explaining.batches import _batches
-from bench.explaining.batches import _seed
-from bench.explaining.batches import check_same_model
-
-import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +12,13 @@ import numpy as np
 import torch
 
 from bench.clock import Meter
-from bench.schema.run import Cell
-from bench.errors import BenchError, ContractError
 from bench.data.transforms import prepare
+from bench.errors import BenchError
+from bench.explaining.batches import _batches, _seed, check_same_model
 from bench.explaining.guard import guarded, in_eval_mode, statuses
 from bench.explaining.plan import Job, empty_cell, grids_of, plan, usable_cell
 from bench.machine import describe_device, versions
-from bench.store.predictions import read_predictions
+from bench.schema.run import Cell
 from bench.store.cells import (
     Samples,
     cell_path,
@@ -32,6 +27,7 @@ from bench.store.cells import (
     write_cell,
     write_samples,
 )
+from bench.store.predictions import read_predictions
 from bench.store.runs import write_json
 
 if TYPE_CHECKING:
@@ -225,12 +221,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, BenchError):
         return error.message
     return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-
-
-
-
 
 
 def _keep_samples(trained: Trained, data: Dataset, predictions: Predictions, ids: Integers) -> None:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHARE = 0.98  # of the cumulative sum: Captum's visualiser leaves two per cent out
+RESIZES = {  # torch's mode, align_corners, words
+    "bilinear": ("bilinear", False, "bilinear between half-pixel centres"),
+    "nearest": ("nearest", None, "nearest cell instead of bilinear"),
+    "aligned": ("bilinear", True, "bilinear with aligned corners instead of half-pixel centres"),
+    "bicubic": ("bicubic", False, "bicubic instead of bilinear"),
+}
 
 
 @dataclass(frozen=True)
@@ -68,14 +74,6 @@ def resized(maps: Tensor, how: str, size: tuple[int, int]) -> Tensor:
         return maps
     mode, aligned, _ = RESIZES[how]
     return interpolate(maps[:, None], size=size, mode=mode, align_corners=aligned)[:, 0]
-
-
-RESIZES = {  # torch's mode, align_corners, words
-    "bilinear": ("bilinear", False, "bilinear between half-pixel centres"),
-    "nearest": ("nearest", None, "nearest cell instead of bilinear"),
-    "aligned": ("bilinear", True, "bilinear with aligned corners instead of half-pixel centres"),
-    "bicubic": ("bicubic", False, "bicubic instead of bilinear"),
-}
 
 
 def _over(maps: Tensor, largest: Tensor) -> Tensor:

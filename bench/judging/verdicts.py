@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.schema.run import STATUSES
 from bench.explaining.float64 import double_copy, home_of_float64, in_float64
 from bench.explaining.guard import guarded, statuses
 from bench.judging.diagnosis import Scene, apart, diagnose, plain_maps
 from bench.judging.equality import equal_groups, reason_of
 from bench.judging.picture_steps import OURS, replayed, steps_between
+from bench.schema.run import STATUSES
 from bench.schema.verdicts import CAUSES, Step, Verdict
 from bench.stats.intervals import median_or_none, rank_correlations
 

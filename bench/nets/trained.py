@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from bench.store.runs import finished_record
-
-from bench.data.class_order import in_class_order
-from bench.store.runs import size_of
-from bench.data.datasets import load_dataset
-from bench.errors import DataError
-from bench.store.runs import classes_of
-from bench.workspace import Workplace
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from bench.errors import StoreError
+from bench.data.class_order import in_class_order
+from bench.data.datasets import load_dataset
+from bench.errors import DataError, StoreError
 from bench.machine import reuse_memory
 from bench.nets.weights import load_weights
-from bench.store.runs import CHECKPOINT, PREDICTIONS, read_checkpoint, read_npz, read_record, sha256
+from bench.store.runs import (
+    CHECKPOINT,
+    classes_of,
+    finished_record,
+    read_checkpoint,
+    sha256,
+    size_of,
+)
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bench.contracts import Dataset
     from torch import nn
 
-    from bench.contracts import Floats, Integers, ModelSpec
-    from bench.schema.run import RunRecord
+    from bench.contracts import Dataset, ModelSpec
     from bench.data.transforms import Statistics
+    from bench.schema.run import RunRecord
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,6 @@ class Trained:
     classes: tuple[str, ...]
     statistics: Statistics
     checkpoint: str
-
-
 
 
 def open_run(folder: Path, models: Mapping[str, ModelSpec], device: torch.device) -> Trained:
@@ -81,8 +78,6 @@ def open_run(folder: Path, models: Mapping[str, ModelSpec], device: torch.device
     return Trained(folder, record, spec, model, classes, _statistics(head, folder), found)
 
 
-
-
 def _statistics(head: Mapping[str, Any], folder: Path) -> Statistics:
     try:
         mean, std = (tuple(float(value) for value in head[name]) for name in ("mean", "std"))
@@ -93,11 +88,7 @@ def _statistics(head: Mapping[str, Any], folder: Path) -> Statistics:
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 
-
-
-
-
-def data_of_run(record: RunRecord, source: str | None, place: Workplace) -> Dataset:
+def data_of_run(record: RunRecord, source: str | None, place: Workspace) -> Dataset:
     """The data set a run was made on, from where it was or from `source`; DataError when it is another one."""
     dataset = load_dataset(
         source or str(record.data.get("source")),

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from bench.evaluation import averages_of
-
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 
-from bench.evaluation import BATCH, evaluating, forward
-from bench.schema.page import Average
-from bench.stats.intervals import wilson
+from bench.evaluation import BATCH, averages_of, evaluating, forward
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,10 +15,6 @@ if TYPE_CHECKING:
     from bench.data.transforms import Statistics
 
 STEPS = (0, 1, -1)  # from how many pixels further down and right a view takes each of its own
-
-
-
-
 
 
 def average_logits(
@@ -88,5 +79,3 @@ def _sources(edge: int, step: int) -> Tensor:
     """(edge,) where each pixel comes from; beyond the border it comes back, and the border pixel stands once."""
     last = edge - 1
     return last - (last - (torch.arange(edge) + step).abs()).abs()
-
-

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bench.store.predictions import cut, fixed_order, wanted_targets
 from bench.pages.class_alignment import aligned, not_shared
 from bench.pages.evidence import judged_of, scores_of
 from bench.pages.findings import (
@@ -23,11 +22,8 @@ from bench.pages.findings import (
     run_title,
     verdict_findings,
 )
-from bench.store.timings import timings_of
 from bench.pages.provenance import differences, provenance
 from bench.pages.run_views import PAGE_SCHEMA, cell_view, gallery, run_view
-from bench.store.runs import classes_of
-from bench.store.run_data import RunData
 from bench.pages.speeds import with_speeds
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
@@ -35,6 +31,10 @@ from bench.schema.page import Badge, Estimate, Page, PairTest, RunView, run_labe
 from bench.stats.agreement import agreements
 from bench.stats.intervals import mcnemar, paired_difference
 from bench.store.cells import row_keys
+from bench.store.predictions import cut, fixed_order, wanted_targets
+from bench.store.run_data import RunData
+from bench.store.runs import classes_of
+from bench.store.timings import timings_of
 
 if TYPE_CHECKING:
     from bench.contracts import Integers

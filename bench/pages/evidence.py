@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from bench.errors import StoreError
 from bench.registry.registry import short
+from bench.schema.page import Judged, Score
 from bench.schema.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores
 from bench.store.runs import read_value
 from bench.store.verdicts import read_judgement
-from bench.schema.page import Judged, Score
 
 if TYPE_CHECKING:
     from bench.schema.run import Cell

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.evaluation import confused_pairs
-from bench.schema.page import Agreement, Badge, Finding, PairTest, RunView, run_labels
+from bench.schema.page import Agreement, Badge, Finding, Judged, PairTest, RunView, run_labels
 from bench.schema.verdicts import Verdict, why
-from bench.schema.page import Judged
 
 SIGNIFICANT = 0.05
 SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32

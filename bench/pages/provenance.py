@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from bench.schema.page import Difference
 from bench.schema.run import RunRecord
 from bench.store.runs import CHECKPOINT
-from bench.schema.page import Difference
 
 
 def provenance(record: RunRecord) -> tuple[str, tuple[tuple[str, str], ...]]:

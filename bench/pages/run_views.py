@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
-from bench.store.runs import classes_of
-
-from bench.store.timings import _int
-from bench.store.timings import _rate
-
-from bench.store.run_data import RunData
-
-import json
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.schema.run import STATUSES
 from bench.data.images import thumbnail
-from bench.errors import StoreError
-from bench.evaluation import class_rows
-from bench.store.predictions import Predictions, read_predictions
-from bench.evaluation import read_averages
-from bench.evaluation import calibration_bins, calibration_error, softmax
+from bench.evaluation import calibration_bins, calibration_error, class_rows, read_averages, softmax
 from bench.registry.registry import short
 from bench.schema.page import CellView, EpochPoint, GalleryItem, MapView, Prediction, RunView
+from bench.schema.run import STATUSES
 from bench.stats.agreement import disagreements
 from bench.stats.intervals import wilson
-from bench.store.cells import Samples, read_cell, read_samples, row_keys
-from bench.store.runs import CHECKPOINT, LOG, PREDICTIONS, SAMPLES, read_lines, read_record, sha256
+from bench.store.cells import Samples, row_keys
+from bench.store.predictions import Predictions
+from bench.store.run_data import RunData
+from bench.store.runs import CHECKPOINT, LOG, classes_of, read_lines
+from bench.store.timings import _int, _rate
 
 if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
-    from bench.schema.run import Cell, RunRecord
+    from bench.contracts import Floats
     from bench.schema.page import Role
+    from bench.schema.run import Cell
 
 PAGE_SCHEMA = 1
 TOP = 10  # classes of an image whose probabilities a page carries
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 # --- one run ------------------------------------------------------------------------------------------------
@@ -90,8 +68,6 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
     )
 
 
-
-
 def confusion_matrix(predictions: Predictions) -> tuple[tuple[int, ...], ...]:
     """confusion[true][predicted] counts."""
     size = predictions.logits.shape[1]
@@ -116,10 +92,6 @@ def read_curve(folder: Path) -> tuple[EpochPoint, ...]:
         with suppress(ValidationError):
             points.append(kind.validate_python(line))
     return tuple(point for point in points if all(math.isfinite(each or 0) for each in vars(point).values()))
-
-
-
-
 
 
 # --- cells --------------------------------------------------------------------------------------------------

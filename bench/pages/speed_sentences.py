@@ -9,8 +9,8 @@ from bench.schema.page import Badge, Finding
 from bench.stats.rates import number_words
 
 if TYPE_CHECKING:
-    from bench.schema.timing import ArmTiming, Ratio, Timing
     from bench.schema.page import Speeds
+    from bench.schema.timing import ArmTiming, Ratio, Timing
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 DOING = {  # of one, of several

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 from bench.pages.speed_sentences import speed_findings, timing_badge
 from bench.registry.registry import short
-from bench.schema.page import Badge, run_labels
+from bench.schema.page import Badge, Speed, Speeds, run_labels
 from bench.stats.rates import by_round, per_call
 from bench.store.runs import CHECKPOINT
 from bench.store.timings import knows, newest_timing, not_paired
-from bench.schema.page import Speed, Speeds
 
 if TYPE_CHECKING:
-    from bench.store.run_data import RunData
     from bench.schema.page import Finding, Page
     from bench.schema.timing import ArmTiming, Timing
+    from bench.store.run_data import RunData
 
 UNPAIRED = "timings not paired"  # how the badge begins that says more where there is a timing
 

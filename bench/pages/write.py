@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from bench.store.runs import is_done
-
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.errors import StoreError, UsageError
+from bench.errors import UsageError, did_you_mean, one_of
 from bench.pages.build import run_page
-from bench.store.run_data import read_run
 from bench.registry.registry import short
-from bench.errors import did_you_mean, one_of
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
-from bench.store.runs import REPORT, find_run, read_record, run_names, write_bytes
-from bench.workspace import Workplace
+from bench.store.run_data import read_run
+from bench.store.runs import REPORT, find_run, is_done, run_names, write_bytes
+from bench.workspace import Workspace
 
 INDEX = "index.html"
 TWIN = "page.json"
@@ -27,7 +24,7 @@ FORMS = ("auto", "single", "folder")
 
 
 def report(
-    *runs: str, form: str = "auto", max_images: int | None = None, workplace: Workplace | None = None
+    *runs: str, form: str = "auto", max_images: int | None = None, workspace: Workspace | None = None
 ) -> list[Path]:
     """Render the pages of runs again from their folders alone. Without names: of all finished runs.
 
@@ -39,20 +36,20 @@ def report(
     Returns:
         The report.html of each, or its report/index.html.
     """
-    place = workplace or Workplace()
+    place = workspace or Workspace()
     names = runs or tuple(name for name in run_names(place.runs) if is_done(place.runs / name))
     return [
         write_page(
-            page_of(name, max_images=max_images, workplace=place),
+            page_of(name, max_images=max_images, workspace=place),
             find_run(place.runs, name) / REPORT,
             form=form,
-            workplace=place,
+            workspace=place,
         )
         for name in names
     ]
 
 
-def write_page(page: Page, target: Path, *, form: str = "auto", workplace: Workplace) -> Path:
+def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Workspace) -> Path:
     """Write a page to `target`, or as a folder: beside an index.html, else into a folder named like `target`.
 
     Its JSON twin lies beside `target` as page.json. What an earlier rendering in the other form left is taken away, so
@@ -65,7 +62,7 @@ def write_page(page: Page, target: Path, *, form: str = "auto", workplace: Workp
     rendered = _from_reports("render", "render_files")(page, form)
     write_bytes(target.with_name(TWIN), twin(page).encode())
     if rendered.note:
-        workplace.progress.say(f"{target}: {rendered.note}")
+        workspace.progress.say(f"{target}: {rendered.note}")
     alone = len(rendered.files) == 1
     folder = target.parent if target.name == INDEX else target.with_suffix("")
     _clear(folder, keep=set() if alone else set(rendered.files))
@@ -96,11 +93,9 @@ def _clear(folder: Path, keep: set[str]) -> None:
             empty.rmdir()
 
 
-
-
-def page_of(run: str, *, max_images: int | None = None, workplace: Workplace | None = None) -> Page:
+def page_of(run: str, *, max_images: int | None = None, workspace: Workspace | None = None) -> Page:
     """Everything the page of a run shows, as plain values; the first `max_images` of its gallery."""
-    place = workplace or Workplace()
+    place = workspace or Workspace()
     data = read_run(find_run(place.runs, run))
     return run_page(data, created=place.created, max_images=at_least_one(max_images))
 
@@ -132,9 +127,9 @@ def notebook_of(page: Page, path: Path) -> str:
     return str(_from_reports("notebook", "notebook_html")(page, path.resolve().as_uri()))
 
 
-def markdown_of(run: str, *, workplace: Workplace | None = None) -> str:
+def markdown_of(run: str, *, workspace: Workspace | None = None) -> str:
     """A run's result, per-class table and confusion table, to paste."""
-    return str(_from_reports("markdown", "run_markdown")(page_of(run, workplace=workplace)))
+    return str(_from_reports("markdown", "run_markdown")(page_of(run, workspace=workspace)))
 
 
 def export_figure(  # noqa: PLR0913 (one parameter for each option of the command)
@@ -147,7 +142,7 @@ def export_figure(  # noqa: PLR0913 (one parameter for each option of the comman
     explainer: str | None = None,
     target: str = "predicted",
     captions: bool = True,
-    workplace: Workplace | None = None,
+    workspace: Workspace | None = None,
 ) -> tuple[int, ...]:
     """Draw misclassified pictures with their maps beneath, as .png or .pdf.
 
@@ -159,7 +154,7 @@ def export_figure(  # noqa: PLR0913 (one parameter for each option of the comman
         The test ids drawn.
     """
     one_of("--target", target, ("predicted", "true", "both"))
-    page = page_of(run, workplace=workplace)
+    page = page_of(run, workspace=workspace)
     explainers = sorted({cell.explainer for cell in page.cells})
     if not explainers:
         raise UsageError(f"run '{run}' has no maps yet", try_=f"bench explain --run {run}")
@@ -185,7 +180,7 @@ def export_figure(  # noqa: PLR0913 (one parameter for each option of the comman
 
 def draw_curve(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float, title: str) -> None:
     """Draw the curve of a learning-rate range test, as .png or .pdf."""
-    _from_reports("curve", "rate_figure")(path, rates, losses, suggestion, title)
+    _from_reports("figure", "rate_figure")(path, rates, losses, suggestion, title)
 
 
 def _from_reports(module: str, name: str) -> Callable[..., Any]:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from bench.contracts import Augmentation
-from bench.errors import MissingError, UsageError
+from bench.errors import MissingError, UsageError, did_you_mean
 from bench.recipes.recipe import Recipe, find_recipe
-from bench.errors import did_you_mean
 
 TABLE = "augmentation"
 LEFT_OUT = ("name", "measured")  # a file's name is its recipe's name, and what it gives nobody has measured

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypedDict, get_type_hints
 
 from bench.contracts import Augmentation
-from bench.errors import UsageError
-from bench.errors import did_you_mean, one_of
+from bench.errors import UsageError, did_you_mean, one_of
 
 OPTIMIZERS = ("sgd", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from bench.errors import did_you_mean
-
 import importlib
 import importlib.util
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Generic, Literal, TypeVar
 
 from bench.contracts import ExplainerSpec, ModelSpec
-from bench.errors import MissingError, UsageError
+from bench.errors import MissingError, UsageError, did_you_mean
 from bench.registry.model_names import parse_model
 from bench.registry.plain_functions import spec_of_function
 
@@ -25,6 +22,7 @@ Kind = Literal["model", "explainer"]
 Value = TypeVar("Value")
 NAME = re.compile(r"[a-z][a-z0-9_+]*")
 GROUPS: Mapping[str, str] = {"model": "bench.models", "explainer": "bench.explainers"}
+NOTHING: Mapping[str, Entry] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,6 @@ class Entry:
     about: str
     owner: str
     problem: str = ""
-
-
-NOTHING: Mapping[str, Entry] = MappingProxyType({})
 
 
 class Registry(Generic[Value], Mapping[str, Value]):
@@ -142,10 +137,6 @@ class Registry(Generic[Value], Mapping[str, Value]):
                 try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
             )
         return value
-
-
-
-
 
 
 def settled(name: str) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from bench.schema.timing import ArmTiming
-from bench.schema.verdicts import Verdict
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.schema.run import Status
+from bench.schema.timing import ArmTiming
+from bench.schema.verdicts import Verdict
 
 Role = Literal["predicted", "true", "both", "asked"]
 
@@ -292,8 +291,6 @@ class Page:
     speeds: tuple[Speeds, ...] = ()
 
 
-
-
 @dataclass(frozen=True)
 class CalibrationBin:
     """Test images whose highest probability lies in one range.
@@ -309,7 +306,6 @@ class CalibrationBin:
     confidence: float
     low: float
     high: float
-
 
 
 @dataclass(frozen=True)
@@ -329,7 +325,6 @@ class Rates:
     id: str = ""
 
 
-
 @dataclass(frozen=True)
 class Speed:
     """One arm of `bench time` with what its rounds gave, in run order.
@@ -345,7 +340,6 @@ class Speed:
     rounds: tuple[float, ...]
     warm_up: tuple[float, ...]
     ratios: tuple[float, ...]
-
 
 
 @dataclass(frozen=True)
@@ -369,7 +363,6 @@ class Speeds:
     limits: tuple[ArmTiming, ...]
 
 
-
 @dataclass(frozen=True)
 class Difference:
     """One setting, version or part of the machine in which compared runs differ; a value for each run."""
@@ -379,14 +372,12 @@ class Difference:
     values: tuple[str, ...]
 
 
-
 @dataclass(frozen=True)
 class Judged:
     """What the judge says of one explainer at one layer of a run; `run` indexes Page.runs."""
 
     run: int
     verdict: Verdict
-
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,18 @@
-"""TODO"""
+"""What run.json and a cell hold."""
 
 from __future__ import annotations
 
-from bench.contracts import Floats
-from bench.contracts import Integers
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
+if TYPE_CHECKING:
+    from bench.contracts import Floats, Integers
 
 # How a raw map came out. A dead map has no positive value, so its ReLU is zero everywhere.
 STATUSES = ("ok", "dead", "constant", "non-finite")
 
 Status = Literal["ok", "dead", "constant", "non-finite"]
-
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,6 @@ class Cell:
     status: Integers
     output: str = "layer"
     steps: tuple[str, ...] = ()
-
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from bench.schema.run import STATUSES
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.schema.run import STATUSES
 from bench.schema.scores import ExplainerScores, Flip, Gain, Health, Likeness, PairScores
 from bench.scoring.deletion_insertion import area, count_of, logit_drops, margin_drops, probabilities, turned
 from bench.scoring.patches import bits, deletion_sets, every_cell, first_cells, insertion_sets, orders, pooled
@@ -271,8 +270,6 @@ def of_class(one: Ranked, role: str, *, native: bool) -> Floats:
     return kept(maps if native else pooled(maps, (height, width)), good)
 
 
-
-
 def health(raw: Floats, status: Integers) -> Health:
     """What is the matter with the maps of a cell.
 
@@ -294,7 +291,6 @@ def health(raw: Floats, status: Integers) -> Health:
     )
 
 
-
 def tied_share(raw: Floats) -> Floats:
     """Share of each map's cells whose value after the ReLU another of its cells has too: (R, h, w) to (R,)."""
     heat = np.sort(np.maximum(raw, 0).reshape(len(raw), -1), axis=1)
@@ -303,7 +299,6 @@ def tied_share(raw: Floats) -> Floats:
     tied = np.concatenate([edge, same], axis=1) | np.concatenate([same, edge], axis=1)
     share: Floats = tied.mean(axis=1)
     return share
-
 
 
 def amplification(raw: Floats) -> Floats:

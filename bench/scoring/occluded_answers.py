@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,31 +12,30 @@ import numpy as np
 import torch
 
 from bench.clock import Meter
-from bench.schema.run import STATUSES
-from bench.errors import UsageError
 from bench.data.transforms import prepare
+from bench.errors import UsageError
+from bench.explaining.batches import check_same_model
 from bench.explaining.plan import INPUT_LAYER
 from bench.explaining.runner import SAVE_EVERY
-from bench.explaining.batches import check_same_model
 from bench.machine import versions
-from bench.store.predictions import read_predictions
+from bench.schema.run import STATUSES
 from bench.scoring.answers import Answers, answers_path, read_answers, write_answers
-from bench.scoring.layer_scores import health
-from bench.scoring.layer_scores import Maps, Ranked, flat, ranked, shared_sets
+from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
 from bench.scoring.occlusion import answers_to, batch_size
+from bench.store.predictions import read_predictions
 
 if TYPE_CHECKING:
-    from bench.contracts import Floats
     from pathlib import Path
 
     from torch import Tensor, nn
 
-    from bench.contracts import Dataset, Integers, Progress
-    from bench.schema.run import Cell
+    from bench.contracts import Dataset, Floats, Integers, Progress
     from bench.nets.trained import Trained
+    from bench.schema.run import Cell
 
 DRAWS = 5  # random orders that the mean is of; the row `random` is one more
 RANDOM_SEED = 5005
+CENTRE, RANDOM = "centre", "random"
 
 
 # --- maps ---------------------------------------------------------------------------------------------------
@@ -181,10 +179,6 @@ def _check(trained: Trained, images: Tensor, ids: Integers) -> None:
     check_same_model(logits, read_predictions(trained.folder).logits[ids], trained)
 
 
-CENTRE, RANDOM = "centre", "random"
-
-
-
 def centre_map(height: int, width: int) -> Floats:
     """A Gaussian in the middle, its standard deviation a quarter of the edges: objects tend to be there.
 
@@ -197,7 +191,6 @@ def centre_map(height: int, width: int) -> Floats:
     column = (np.arange(width) - (width - 1) / 2) / (width / 4)
     gaussian: Floats = np.exp(-(row[:, None] ** 2 + column[None, :] ** 2) / 2)
     return gaussian
-
 
 
 def random_map(height: int, width: int, generator: np.random.Generator) -> Floats:

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from bench.explaining.guard import guarded
-from bench.explaining.guard import in_eval_mode
-from copy import deepcopy
-from torch import Tensor
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench.schema.run import STATUSES
-from bench.errors import StoreError
 from bench.data.transforms import prepare
-from bench.store.predictions import fixed_order
-from bench.explaining.guard import statuses
+from bench.errors import StoreError
+from bench.explaining.guard import guarded, in_eval_mode, statuses
 from bench.explaining.plan import grids_of
 from bench.machine import versions
+from bench.schema.run import STATUSES
 from bench.schema.scores import SanityScores
 from bench.scoring.layer_scores import kept
 from bench.stats.agreement import likeness
 from bench.stats.intervals import rank_matrix
 from bench.store.cells import cell_path
+from bench.store.predictions import fixed_order
 from bench.store.runs import read_npz, write_npz
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     from bench.contracts import Dataset, ExplainerSpec, Floats, Integers, Progress
     from bench.explaining.plan import Wanted
     from bench.nets.trained import Trained
@@ -42,6 +39,7 @@ SANITY_SEED = 7007
 MEASURED_ON = 256  # training images for the statistics of batch norms
 
 Cells = dict[tuple[str, str], "Floats"]
+HEAD, STEM = "head", "stem"
 
 
 def sanity_scores(
@@ -162,10 +160,6 @@ def _read(trained: Trained, name: str, spec: ExplainerSpec, layer: str, ids: Int
     return arrays["raw"][:, : len(ids)] if same else None
 
 
-HEAD, STEM = "head", "stem"
-
-
-
 def stages_of(model: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:
     """The parameters of each stage, from the head down: behind the last layer, each layer, before the first.
 
@@ -186,7 +180,6 @@ def stages_of(model: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:
             place = HEAD
         found[place].append(name)
     return {stage: found[stage] for stage in reversed(found) if found[stage]}
-
 
 
 def scrambled(
@@ -221,13 +214,11 @@ def scrambled(
         yield stage, copy
 
 
-
 def shuffle(parameter: Tensor, generator: torch.Generator) -> None:
     """The same values in other places, in the memory layout it has."""
     values = parameter.detach().reshape(-1)
     places = torch.randperm(len(values), generator=generator).to(values.device)
     parameter.copy_(values[places].reshape(parameter.shape))
-
 
 
 def remeasure(model: nn.Module, changed: set[str], images: Tensor) -> None:
@@ -248,7 +239,6 @@ def remeasure(model: nn.Module, changed: set[str], images: Tensor) -> None:
         model(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-
 
 
 def scrambled_maps(
@@ -276,7 +266,6 @@ def scrambled_maps(
     for stage, copy in scrambled(model, layers, measured_on, generator):
         for name, (spec, wanted) in specs.items():
             yield stage, name, explained(spec, copy, wanted, images, targets)
-
 
 
 def explained(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.schema.run import STATUSES, Cell
 from bench.errors import StoreError
+from bench.schema.run import STATUSES, Cell
 from bench.store.runs import SAMPLES, check_schema, read_npz, write_npz
 
 if TYPE_CHECKING:

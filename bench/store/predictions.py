@@ -1,25 +1,23 @@
-"""TODO"""
+"""Test logits of a run, and which images and classes are taken of them: one fixed order, so that selections nest."""
 
 from __future__ import annotations
 
-from bench.errors import UsageError
-from collections.abc import Sequence
 import hashlib
-
-from bench.errors import StoreError
-from bench.store.runs import PREDICTIONS
-from bench.store.runs import read_npz
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-import numpy as np
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from bench.errors import StoreError, UsageError
+from bench.store.runs import PREDICTIONS, read_npz
+
 if TYPE_CHECKING:
-    from bench.contracts import Floats
-    from bench.contracts import Integers
+    from bench.contracts import Floats, Integers
 
-
-
+TARGETS = ("predicted", "true", "both")
+WHICH = ("wrong", "all")
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,6 @@ class Predictions:
         return ids
 
 
-
 def read_predictions(folder: Path) -> Predictions:
     """predictions.npz of a run, checked."""
     arrays = read_npz(folder / PREDICTIONS, ("ids", "labels", "logits"))
@@ -67,12 +64,6 @@ def read_predictions(folder: Path) -> Predictions:
     return found
 
 
-TARGETS = ("predicted", "true", "both")
-
-WHICH = ("wrong", "all")
-
-
-
 def fixed_order(labels: Integers) -> Integers:
     """All test ids in the one order that every run and every limit uses, balanced by true class.
 
@@ -88,14 +79,12 @@ def fixed_order(labels: Integers) -> Integers:
     return np.array([by_class[place][turn] for turn, place in sorted(turns)], dtype=np.int64)
 
 
-
 def choose_ids(predictions: Predictions, which: str, limit: int | None) -> Integers:
     """The first `limit` test ids, wrong ones or all, of the fixed order."""
     order = fixed_order(predictions.labels)
     if which == "wrong":
         order = order[np.isin(order, predictions.wrong)]
     return cut(order, limit)
-
 
 
 def cut(ids: Integers, limit: int | None) -> Integers:
@@ -105,14 +94,12 @@ def cut(ids: Integers, limit: int | None) -> Integers:
     return ids[:limit]
 
 
-
 def check_ids(ids: Sequence[int], total: int) -> Integers:
     """Ids a user asked for; UsageError names the first that is not in the test split."""
     for each in ids:
         if not 0 <= each < total:
             raise UsageError(f"no test image {each}", try_=f"ids from 0 to {total - 1}")
     return np.array(sorted(set(ids)), dtype=np.int64)
-
 
 
 def wanted_targets(predictions: Predictions, ids: Integers, target: str) -> Integers:

@@ -1,33 +1,21 @@
-"""TODO"""
+"""Everything a page needs of a run's folder, read once and held against each other."""
 
 from __future__ import annotations
 
-from bench.errors import StoreError
-from bench.store.predictions import Predictions
-from bench.store.predictions import read_predictions
-from bench.store.timings import _rates
-from bench.store.runs import classes_of
-from bench.store.cells import Samples
-from bench.store.cells import read_cell
-from bench.store.cells import read_samples
-from bench.store.runs import CHECKPOINT
-from bench.store.runs import PREDICTIONS
-from bench.store.runs import SAMPLES
-from bench.store.runs import read_record
-from bench.store.runs import sha256
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-import json
 from typing import TYPE_CHECKING
+
+from bench.errors import StoreError
+from bench.store.cells import Samples, read_cell, read_samples
+from bench.store.predictions import Predictions, read_predictions
+from bench.store.runs import CHECKPOINT, PREDICTIONS, SAMPLES, classes_of, read_record, sha256
+from bench.store.timings import _rates
 
 if TYPE_CHECKING:
     from bench.contracts import Integers
-    from bench.schema.run import Cell
-    from bench.schema.run import RunRecord
-
-
-
+    from bench.schema.run import Cell, RunRecord
 
 
 @dataclass(frozen=True)
@@ -47,7 +35,6 @@ class RunData:
     rates: Mapping[tuple[str, str, str], tuple[float, int, int]]
 
 
-
 def read_run(folder: Path) -> RunData:
     """Everything a page needs of a run; StoreError where it did not finish, or its predictions are another model's."""
     record = read_record(folder)
@@ -62,7 +49,6 @@ def read_run(folder: Path) -> RunData:
     return data
 
 
-
 def _check_predictions(data: RunData) -> None:
     """The predictions shown are those that the run's own weights made."""
     path, stored = data.folder / PREDICTIONS, data.record.artefacts.get(PREDICTIONS)
@@ -71,7 +57,6 @@ def _check_predictions(data: RunData) -> None:
             f"{path} is not the file this run was tested into: sha256 {found[:12]}, run.json says {stored[:12]}",
             try_=f"bench evaluate {data.folder.name}",
         )
-
 
 
 def _check_classes(data: RunData) -> None:
@@ -90,7 +75,6 @@ def _check_classes(data: RunData) -> None:
                 f"its predictions have {known} classes of {total} test images",
                 try_=f"bench evaluate {data.folder.name}",
             )
-
 
 
 def _largest(ids: Integers) -> int:

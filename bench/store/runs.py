@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-
-from bench.data.datasets import SIZE
-
-
-
-from bench.registry.model_names import parse_model
-from bench.registry.registry import settled
-from bench.workspace import Workplace
-
 import dataclasses
 import hashlib
 import io
@@ -22,9 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from bench.data.datasets import SIZE
+from bench.errors import StoreError, UsageError, did_you_mean
+from bench.registry.model_names import parse_model
+from bench.registry.registry import settled
 from bench.schema.run import RunRecord
-from bench.errors import StoreError, UsageError
-from bench.errors import did_you_mean
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -308,30 +302,24 @@ def updated(folder: Path, change: Callable[[RunRecord], RunRecord]) -> RunRecord
     return record
 
 
-
-
-def newest_run(model: str, workplace: Workplace) -> str:
+def newest_run(model: str, workspace: Workspace) -> str:
     """Name of the run of a model that was started last and finished; StoreError where there is none."""
-    done = [name for name in run_names(workplace.runs) if is_done(workplace.runs / name)]
+    done = [name for name in run_names(workspace.runs) if is_done(workspace.runs / name)]
     wanted = settled(model)  # without a size or a stem it means any
     records = [
         record
-        for record in (read_record(workplace.runs / name) for name in done)
+        for record in (read_record(workspace.runs / name) for name in done)
         if wanted in (record.model, parse_model(record.model).base)
     ]
     if not records:
-        raise StoreError(f"no finished run of model '{model}' in {workplace.runs}", try_=f"bench train --model {model}")
+        raise StoreError(f"no finished run of model '{model}' in {workspace.runs}", try_=f"bench train --model {model}")
     return max(records, key=lambda record: (record.created, record.name)).name
-
-
 
 
 def classes_of(record: RunRecord) -> tuple[str, ...]:
     """The class names of a run."""
     names = record.data.get("classes", ())
     return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
-
-
 
 
 def finished_record(folder: Path) -> RunRecord:
@@ -348,14 +336,10 @@ def finished_record(folder: Path) -> RunRecord:
     return record
 
 
-
-
 def size_of(record: RunRecord) -> int:
     """Pixels an edge of the pictures that a run was made on; runs that do not say so are older than the choice."""
     found = record.data.get("size")
     return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else SIZE
-
-
 
 
 def is_done(folder: Path) -> bool:

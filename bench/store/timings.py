@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from bench.registry.registry import short
-from bench.schema.page import EpochPoint
-from bench.schema.page import Rates
-from collections.abc import Sequence
-from collections.abc import Set
-
-
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
 from bench.errors import StoreError
+from bench.registry.registry import short
+from bench.schema.page import EpochPoint, Rates
 from bench.schema.timing import Timing
 from bench.store.runs import TIMING, read_value, write_json
 
@@ -114,8 +109,6 @@ def _precisions(timing: Timing) -> set[tuple[str, str]]:
     return {(arm.what, arm.precision) for arm in timing.arms}
 
 
-
-
 def _rates(folder: Path) -> dict[tuple[str, str, str], tuple[float, int, int]]:
     """Rates of all timings; one that cannot be read leaves its cells without a rate, which the page shows."""
     rates = {}
@@ -129,16 +122,12 @@ def _rates(folder: Path) -> dict[tuple[str, str, str], tuple[float, int, int]]:
     return {key: value for key, value in rates.items() if value is not None}
 
 
-
 def _int(value: object) -> int:
     return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
-
 def _rate(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None
-
-
 
 
 def timings_of(run: int, folder: Path, curve: Sequence[EpochPoint], wanted: Set[str]) -> tuple[Rates, ...]:
@@ -158,7 +147,6 @@ def timings_of(run: int, folder: Path, curve: Sequence[EpochPoint], wanted: Set[
             if timing["id"] in wanted:
                 found += list(_of_rows(run, timing["rows"], str(timing["id"])))
     return tuple(found)
-
 
 
 def _of_rows(run: int, rows: Sequence[dict[str, object]], id_: str) -> Iterator[Rates]:

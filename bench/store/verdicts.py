@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from bench.commands.faithfulness import faithfulness
-
 import dataclasses
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +33,6 @@ def write_judgement(run: Path, new: Judgement) -> Judgement:
     whole = replace(new, verdicts=tuple(kept[key] for key in sorted(kept)))
     write_json(verdicts_path(run), dataclasses.asdict(whole))
     return whole
-
-
 
 
 def scores_path(folder: Path) -> Path:

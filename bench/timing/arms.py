@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.errors import UsageError
-from bench.explaining.plan import INPUT_LAYER
+from bench.errors import UsageError, did_you_mean
 from bench.explaining.guard import guarded
+from bench.explaining.plan import INPUT_LAYER
 from bench.machine import settled_precision
 from bench.postprocess import postprocess
 from bench.recipes.recipe import find_recipe
-from bench.errors import did_you_mean
 from bench.training.optim import make_optimizer
 
 if TYPE_CHECKING:

@@ -7,26 +7,25 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.errors import UsageError
+from bench.errors import UsageError, did_you_mean
 from bench.explaining.plan import grids_of
 from bench.nets.trained import open_run
 from bench.nets.weights import build_seeded
 from bench.registry.registry import settled, short
-from bench.errors import did_you_mean
 from bench.store.runs import find_run
 from bench.timing.arms import Request, Subject
 
 if TYPE_CHECKING:
     from bench.contracts import ExplainerSpec
     from bench.explaining.plan import Wanted
-    from bench.workspace import Workplace
+    from bench.workspace import Workspace
 
 SHIPPED = "_shipped"  # what the registered finished picture of a library is called behind the explainer's name
 CLASSES = 10  # of models with seeded weights
 
 
 def find_subjects(
-    models: Sequence[str], runs: Sequence[str], place: Workplace, device: torch.device
+    models: Sequence[str], runs: Sequence[str], place: Workspace, device: torch.device
 ) -> dict[str, Subject]:
     """Every model by the label that arms name it with."""
     names = models or (() if runs else [name for name, one in place.models.entries.items() if one.owner == "bench"])
@@ -62,7 +61,7 @@ def line_up(
     base: str,
     *,
     wanted: Wanted,
-    place: Workplace,
+    place: Workspace,
 ) -> tuple[list[Request], dict[str, ExplainerSpec]]:
     """Every arm by name, and the explainers that they call.
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bench.errors import UsageError
-from bench.errors import did_you_mean
+from bench.errors import UsageError, did_you_mean
 from bench.stats.rates import (
     Interval,
     by_round,

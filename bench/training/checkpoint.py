@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from bench.clock import Meter
-from bench.clock import now
-from bench.training.optim import Lookahead
-from collections.abc import Mapping
-from torch import nn
-from typing import Protocol
-
 import dataclasses
 import hashlib
 import io
@@ -17,21 +10,25 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from filelock import FileLock, Timeout
+from torch import nn
 
+from bench.clock import Meter, now
 from bench.errors import RunError, StoreError
 from bench.machine import versions
 from bench.store.runs import LOG, check_schema, write_bytes
+from bench.training.optim import Lookahead
 
 if TYPE_CHECKING:
     from torch import Tensor
+
     from bench.schema.run import RunRecord
 
 RESUME_SCHEMA = 1
@@ -253,8 +250,6 @@ def unlock_for_good(folder: Path) -> None:
         (folder / LOCK).unlink(missing_ok=True)
 
 
-
-
 @dataclass(frozen=True)
 class State:
     """A training between two steps, in tensors of the CPU that share no memory with it.
@@ -289,7 +284,6 @@ class State:
     slow: dict[str, Tensor]
 
 
-
 class Keeper(Protocol):
     """Decides when the state of a training is kept, and keeps it."""
 
@@ -302,7 +296,6 @@ class Keeper(Protocol):
         ...
 
 
-
 class Forgetful:
     """A Keeper for trainings that nobody continues."""
 
@@ -312,7 +305,6 @@ class Forgetful:
 
     def keep(self, state: State) -> None:
         """Nothing to keep."""
-
 
 
 @dataclass
@@ -337,7 +329,6 @@ class Tally:
     def loss(self) -> float:
         """The mean loss so far."""
         return self.loss_sum.item() / self.seen
-
 
 
 @dataclass(frozen=True)
@@ -402,13 +393,11 @@ class Position:
             self.meter.add(images, seconds)
 
 
-
 def _ambient(device: torch.device) -> dict[str, Tensor]:
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
     return states
-
 
 
 def _copied(value: Any) -> Any:  # noqa: ANN401 (state dicts hold anything)

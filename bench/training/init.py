@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from bench.data.transforms import normalise
-from torch import nn
-from typing import Any
-import torch
-
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bench.contracts import ModelSpec, Progress
+import torch
+from torch import nn
+
+from bench.contracts import ModelSpec
+from bench.data.transforms import FULL, normalise
 from bench.errors import UsageError
-from bench.machine import describe_device, product_rate, settled_precision
-from bench.nets.summary import summarise
 from bench.nets.weights import build_seeded, convert, load_weights, shared_initialisation
 from bench.store.runs import CHECKPOINT, find_run, read_checkpoint
-from bench.data.transforms import FULL
-from bench.estimates import estimated_seconds
 
 if TYPE_CHECKING:
-    from bench.data.transforms import Statistics
     import torch
     from torch import Tensor, nn
 
     from bench.contracts import Dataset
+    from bench.data.transforms import Statistics
     from bench.recipes.recipe import Recipe
 
 SHARED_FROM = "cifar_resnet18"  # whose native initialisation `--init shared` hands to all
+PATCH_IMAGES = 5000
+PATCH_NOISE = 5e-4  # added to the eigenvalues: the rarest patterns are noise, and not to be blown up
 
 
 def initial_model(spec: ModelSpec, models: Mapping[str, ModelSpec], *, classes: int, seed: int, init: str) -> nn.Module:
@@ -76,8 +73,6 @@ def _from_checkpoint(source: str, spec: ModelSpec, models: Mapping[str, ModelSpe
     return convert(state, models[str(about.get("model", spec.name))], spec)
 
 
-
-
 def without_effect(recipe: Recipe, data: Dataset) -> list[str]:
     """What a recipe asks for and a training on this data will not do, in words, each with what to type instead."""
     augmentation, found = recipe.augmentation, []
@@ -94,14 +89,6 @@ def without_effect(recipe: Recipe, data: Dataset) -> list[str]:
     return found
 
 
-
-
-PATCH_IMAGES = 5000
-
-PATCH_NOISE = 5e-4  # added to the eigenvalues: the rarest patterns are noise, and not to be blown up
-
-
-
 def initialise(model: nn.Module, recipe: Recipe, images: Tensor, statistics: Statistics) -> None:
     """Change an untrained model in place as the recipe says.
 
@@ -113,7 +100,6 @@ def initialise(model: nn.Module, recipe: Recipe, images: Tensor, statistics: Sta
         whiten_stem(model, images, statistics)
     if recipe.zero_init:
         zero_residuals(model)
-
 
 
 @torch.no_grad()
@@ -148,7 +134,6 @@ def whiten_stem(model: nn.Module, images: Tensor, statistics: Statistics) -> Non
     kernels = filters[:count].reshape(count, stem.in_channels, height, width).to(stem.weight)
     stem.weight[:count] = kernels
     stem.weight[count : 2 * count] = -kernels
-
 
 
 @torch.no_grad()

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.data.transforms import Turns, augment, fill_colour
-from bench.data.transforms import prepare
-from bench.data.transforms import shrink
+from bench.data.transforms import Turns, augment, fill_colour, prepare, shrink
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from bench.training.loop import Forward
-from collections.abc import Iterable
 import copy
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,11 +18,11 @@ from bench.errors import DataError, UsageError
 from bench.evaluation import predict, score
 from bench.machine import reuse_memory, settled_precision
 from bench.schema.page import EpochPoint
+from bench.training.checkpoint import Forgetful, Keeper, Position, State
 from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss
+from bench.training.init import initialise
 from bench.training.loader import Batches
 from bench.training.optim import Lookahead, make_optimizer, set_bn_momentum, set_rate
-from bench.training.init import initialise
-from bench.training.checkpoint import Forgetful, Keeper, Position, State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +30,8 @@ if TYPE_CHECKING:
     from bench.contracts import Dataset, Progress
     from bench.recipes.recipe import Recipe
     from bench.training.checkpoint import Tally
+
+    Forward = Callable[[Tensor], Tensor]
 
 NOT_KEPT = Forgetful()
 
@@ -213,10 +212,6 @@ def validate(model: nn.Module, data: Dataset, ids: Tensor, device: torch.device)
 
 
 # --- how long it will take ---------------------------------------------------------------------------------
-
-
-
-
 
 
 def compiled(

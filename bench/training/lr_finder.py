@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from bench.errors import UsageError
 from bench.machine import settled_precision
+from bench.training.init import initialise
 from bench.training.loader import Batches
 from bench.training.loop import choose_images, steps_per_epoch
 from bench.training.optim import make_optimizer, set_bn_momentum, set_rate
-from bench.training.init import initialise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from bench.data.transforms import normalise
-from bench.errors import StoreError, UsageError
+from bench.errors import StoreError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.data.transforms import Statistics
     from bench.recipes.recipe import Recipe
 
 SLOW = 0.95  # a step of the slow weights at the end of the training keeps this share of them
@@ -78,15 +75,7 @@ def set_bn_momentum(model: nn.Module, momentum: float) -> None:
 # --- initialisations ---------------------------------------------------------------------------------------
 
 
-
-
-
-
-
-
 # --- while training ----------------------------------------------------------------------------------------
-
-
 
 
 class Lookahead:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import field
-from types import FrameType
-from typing import Any
+import dataclasses
 import signal
 import threading
-
-import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.schema.run import RunRecord
 from bench.data.class_order import files_of
 from bench.errors import BenchError, GuardRailError
-from bench.evaluation import Scores, predict, score
+from bench.evaluation import VIEWS, Scores, predict, score
 from bench.machine import environment, settled_precision
 from bench.nets.tta import average_logits
-from bench.evaluation import VIEWS
 from bench.schema.page import EpochPoint
+from bench.schema.run import RunRecord
 from bench.store.runs import (
     CHECKPOINT,
     LOG,
@@ -56,7 +52,9 @@ if TYPE_CHECKING:
 
     from bench.contracts import Dataset, Progress
     from bench.data.transforms import Statistics
-    from bench.workspace import Workplace
+    from bench.workspace import Workspace
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Job:
 
 def begin(
     folder: Path,
-    place: Workplace,
+    place: Workspace,
     data: Dataset,
     config: Mapping[str, object],
     device: torch.device,
@@ -122,7 +120,7 @@ def recorded(folder: Path) -> Iterator[None]:
         raise
 
 
-def complete(job: Job, place: Workplace) -> None:
+def complete(job: Job, place: Workspace) -> None:
     """Train, or go on training, then test once; nothing that only an unfinished run needs is left."""
     with recorded(job.folder):
         train_into(job, place)
@@ -132,7 +130,7 @@ def complete(job: Job, place: Workplace) -> None:
     unlock_for_good(job.folder)
 
 
-def train_into(job: Job, place: Workplace) -> None:
+def train_into(job: Job, place: Workspace) -> None:
     """Train, then write the checkpoint, once, and the figures."""
     folder, epochs = job.folder, job.settings.recipe.epochs
 
@@ -161,7 +159,7 @@ def train_into(job: Job, place: Workplace) -> None:
         updated(folder, finish)
 
 
-def trained(job: Job, place: Workplace, on_epoch: Callable[[EpochPoint], None]) -> tuple[Speed, int]:
+def trained(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None]) -> tuple[Speed, int]:
     """Train with resume files; how fast it was, and how often the run was continued in all."""
     folder, resumed = job.folder, job.start.resumed + 1 if job.start else 0
     try:
@@ -252,10 +250,6 @@ def _average(name: str, scores: Scores) -> dict[str, float]:
     return {"accuracy": scores.accuracy, "correct": scores.correct, "views": VIEWS[name]}
 
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
-
-
-
 @dataclass
 class Question:
     """Whether Ctrl-C was pressed or SIGTERM came.
@@ -291,7 +285,6 @@ class Question:
         self.give_back()
         if number is not None:
             signal.raise_signal(number)
-
 
 
 @contextmanager

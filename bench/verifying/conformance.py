@@ -26,6 +26,10 @@ from bench.verifying.trial import CrashError, Trial, gap, moved_generators, put_
 
 BATCHES = 50
 LEAK = 50_000  # bytes over all batches: a kilobyte a batch
+NO_CLAIM = "it does not claim that its raw maps are Grad-CAM"
+LEFT = ("training-flags", "grad", "requires-grad", "hooks", "buffers", "parameters", "modules", "inputs", "modes")
+ALWAYS = ("spec", "answers")
+OF_VALUES = ("raw", "targets-together", "class-specific")  # these take (N, T, h, w) apart
 
 
 # --- the same question, the same answer ---------------------------------------------------------------------
@@ -155,9 +159,6 @@ def check_memory(trial: Trial) -> Found:
 # --- Grad-CAM -----------------------------------------------------------------------------------------------
 
 
-NO_CLAIM = "it does not claim that its raw maps are Grad-CAM"
-
-
 def claims_raw_gradcam(trial: Trial) -> bool:
     """Whether raw maps must be Grad-CAM's; what a finished picture has to do with it, `bench judge` tells."""
     return trial.spec.claims == "grad-cam" and trial.spec.output == "layer"
@@ -191,7 +192,6 @@ def check_reference(trial: Trial) -> Found:
 
 # --- all of them --------------------------------------------------------------------------------------------
 
-LEFT = ("training-flags", "grad", "requires-grad", "hooks", "buffers", "parameters", "modules", "inputs", "modes")
 CHECKS: Mapping[str, Callable[[Trial], Found]] = {
     "spec": check_spec,
     "answers": check_answers,
@@ -214,8 +214,6 @@ CHECKS: Mapping[str, Callable[[Trial], Found]] = {
     "head-scale": check_head_scale,
     "reference": check_reference,
 }
-ALWAYS = ("spec", "answers")
-OF_VALUES = ("raw", "targets-together", "class-specific")  # these take (N, T, h, w) apart
 
 
 def outcome_of(trial: Trial, name: str) -> Outcome:
