@@ -152,17 +152,16 @@ class Augmentation:
     """What a training batch goes through, in pixel space.
 
     Attributes:
-        pad: pixels of reflected border from which a crop is taken; 0 for none.
-        flip: mirror half of the images, drawn anew each time.
-        alternate: where `flip` is on, mirror a random half in the first epoch and the other half in the next, in turn,
-            so that every image is seen either way in any two epochs.
+        translate: pixels of reflected border from which a crop is taken; 0 for none.
+        flip: `none`; `random`: half of the images are mirrored, drawn anew each time; `alternating`: a random half in
+            the first epoch and the other half in the next, in turn, so that every image is seen either way in any two
+            epochs.
         cutout: edge in pixels of the square filled with the mean colour; 0 for none.
     """
 
-    pad: int = 4
-    flip: bool = True
+    translate: int = 4
+    flip: Literal["none", "random", "alternating"] = "random"
     cutout: int = 16
-    alternate: bool = False
 
 
 # --- telling the user what goes on -------------------------------------------------------------------------

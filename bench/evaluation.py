@@ -15,6 +15,7 @@ from bench.clock import Meter
 from bench.data.transforms import Statistics, prepare
 from bench.errors import UsageError
 from bench.schema.page import Average, CalibrationBin, ClassRow
+from bench.schema.run import Results
 from bench.stats.intervals import wilson
 
 if TYPE_CHECKING:
@@ -169,14 +170,13 @@ def figure_names(*, mirror: bool) -> tuple[str, ...]:
     return tuple(FIGURES[WORDS[name]] for name in averages_of(mirror=mirror))
 
 
-def read_averages(metrics: Mapping[str, object], total: int) -> tuple[Average, ...]:
-    """What a run's metrics say of `total` test images; counts that are missing or cannot be are left out."""
-    rows, found = metrics.get("averages"), []
+def read_averages(results: Results, total: int) -> tuple[Average, ...]:
+    """What a run's results say of `total` test images; counts that are missing or cannot be are left out."""
+    found = []
     for name, views in VIEWS.items():
-        row = rows.get(name) if isinstance(rows, Mapping) else None
-        correct = row.get("correct") if isinstance(row, Mapping) else None
-        if isinstance(correct, int) and 0 <= correct <= total:
-            found.append(Average(WORDS[name], wilson(correct, total), correct, views))
+        row = results.averages.get(name)
+        if row is not None and 0 <= row.correct <= total:
+            found.append(Average(WORDS[name], wilson(row.correct, total), row.correct, views))
     return tuple(found)
 
 

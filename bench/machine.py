@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
+from bench.schema.run import Code, Environment
 
 if TYPE_CHECKING:
     import torch
@@ -80,31 +81,31 @@ def versions(distributions: tuple[str, ...] = DISTRIBUTIONS) -> dict[str, str]:
     return found
 
 
-def environment(device: torch.device) -> dict[str, object]:
+def environment(device: torch.device) -> Environment:
     """What belongs beside every figure: versions, machine, device, threads, precision."""
     import torch
 
-    return {
-        "versions": versions(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpu": cpu_name(),
-        "cores": os.cpu_count() or 0,
-        "threads": torch.get_num_threads(),
-        "device": describe_device(device),
-        "device_type": device.type,
-        "code": code_state(Path(__file__).resolve().parent),
-    }
+    return Environment(
+        versions=versions(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=cpu_name(),
+        cores=os.cpu_count() or 0,
+        threads=torch.get_num_threads(),
+        device=describe_device(device),
+        device_type=device.type,
+        code=code_state(Path(__file__).resolve().parent),
+    )
 
 
-def code_state(folder: Path) -> dict[str, object]:
+def code_state(folder: Path) -> Code:
     """The git commit of a folder and whether its files differ from it; empty where git knows nothing of it."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         tracked = _git(folder, "ls-files", "--error-unmatch", ".")  # a package installed inside another repository
         dirty = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
-        return {}
-    return {"commit": commit, "dirty": dirty} if tracked else {}
+        return Code()
+    return Code(commit, dirty) if tracked else Code()
 
 
 def _git(folder: Path, *arguments: str) -> str:

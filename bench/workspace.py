@@ -1,8 +1,7 @@
-"""Where a call works, and what the steps cannot know by themselves."""
+"""Where a call works, and what the commands cannot know by themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +25,7 @@ class Workspace:
         runs: folder of the run folders.
         cache: folder of downloaded and decoded data.
         started: UTC time of the call.
-        command: the command line to store.
-        origins: where each setting came from (`flag`, `env`, `file`); those not named are defaults.
+        command: the command line to store, as it was typed; empty for a call from Python.
         progress: who is told what goes on.
         save_every: seconds between two resume files of a training within an epoch.
     """
@@ -36,7 +34,6 @@ class Workspace:
     cache: Path = field(default_factory=default_cache)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     command: str = ""
-    origins: Mapping[str, str] = field(default_factory=dict)
     progress: Progress = field(default_factory=Silence)
     save_every: float = 60.0
     models: Registry[ModelSpec] = field(default_factory=lambda: discover("model", ModelSpec))

@@ -15,6 +15,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from tables import points, table, write_between
@@ -24,7 +25,7 @@ from bench.data.datasets import load_dataset
 from bench.evaluation import predict
 from bench.machine import choose_device, describe_device, settled_precision, versions
 from bench.nets.weights import build_seeded
-from bench.recipes.recipe import Changes, Recipe, find_recipe
+from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
 from bench.stats.intervals import paired_difference, wilson
 from bench.training.loop import TrainSettings, choose_images, train_model
@@ -33,9 +34,9 @@ from bench.workspace import default_cache
 WHOLE = "the recipe"
 
 
-def arms_of(recipe: Recipe) -> dict[str, Changes]:
+def arms_of(recipe: Recipe) -> dict[str, Mapping[str, Any]]:
     """The recipe itself, then each ingredient it has left out, and each of the usual other values."""
-    arms: dict[str, Changes] = {WHOLE: {}}
+    arms: dict[str, Mapping[str, Any]] = {WHOLE: {}}
     if recipe.whiten:
         arms["no whitening of the stem"] = {"whiten": False}
     grouped = recipe.bias_scale != 1
@@ -46,10 +47,10 @@ def arms_of(recipe: Recipe) -> dict[str, Changes]:
         arms["no label smoothing"] = {"label_smoothing": 0.0}
     if recipe.lookahead:
         arms["no lookahead"] = {"lookahead": 0, "bn_momentum": 0.1, "lr_end": 0.0}
-    if recipe.augmentation.alternate:
+    if recipe.flip == "alternating":
         arms["random mirroring"] = {"flip": "random"}
     if recipe.sizes:
-        arms["full size from the start"] = {"sizes": "full"}
+        arms["full size from the start"] = {"sizes": ()}
     arms["no zero-init residual" if recipe.zero_init else "zero-init residual"] = {"zero_init": not recipe.zero_init}
     arms["translate 0"] = {"translate": 0}
     arms["translate 4"] = {"translate": 4}
@@ -109,7 +110,7 @@ def row_of(name: str, own: Mapping[int, str], whole: Mapping[int, str]) -> list[
     return [*row, points(statistics.mean(gaps)), f"{points(low)} to {points(high)}"]
 
 
-def in_words(changes: Changes) -> str:
+def in_words(changes: Mapping[str, Any]) -> str:
     """What was changed of the recipe first."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changes.items()) or "its own values"
 
@@ -138,7 +139,7 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def wanted(recipe: Recipe, names: list[str] | None) -> dict[str, Changes]:
+def wanted(recipe: Recipe, names: list[str] | None) -> dict[str, Mapping[str, Any]]:
     """The arms of a recipe, or those of these names; the recipe itself is always one."""
     arms = arms_of(recipe)
     unknown = [name for name in names or () if name not in arms]
@@ -164,7 +165,7 @@ def main() -> None:
     device = choose_device(options.device)
     data = load_dataset(options.data, cache=default_cache(), progress=Silence())
     spec = discover("model", ModelSpec)[options.model]
-    changes: Changes = json.loads(options.change)
+    changes: Mapping[str, Any] = json.loads(options.change)
     recipe = find_recipe(options.recipe).changed({**changes, "epochs": options.epochs})
     arms = wanted(recipe, options.arms)
     what = [options.model, data.digest, options.limit, options.held]

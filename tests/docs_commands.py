@@ -77,17 +77,7 @@ def parse(line: Line) -> dict[str, Any]:
 
 def application() -> Any:
     """The command line, with all commands registered."""
-    from bench.cli import (  # noqa: F401 (they register their commands)
-        adopting,
-        judging,
-        looking,
-        timing,
-        training,
-        tuning,
-        verifying,
-        working,
-    )
-    from bench.cli.main import app
+    from bench.cli.app import app
 
     return typer.main.get_command(app)
 

@@ -13,7 +13,7 @@ from bench.errors import UsageError
 
 MEAN, STD = (0.49140, 0.48216, 0.44653), (0.24703, 0.24349, 0.26159)
 FILL = torch.tensor([125, 123, 114], dtype=torch.uint8)
-NOTHING = Augmentation(pad=0, flip=False, cutout=0)
+NOTHING = Augmentation(translate=0, flip="none", cutout=0)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -61,7 +61,7 @@ def plain(images: Tensor, augmentation: Augmentation, generator: torch.Generator
 def test_a_batch_is_what_the_slow_plain_way_gives(
     pad: int, flip: bool, cutout: int, height: int, width: int, seed: int
 ) -> None:
-    images, augmentation = noise(9, height, width), Augmentation(pad=pad, flip=flip, cutout=cutout)
+    images, augmentation = noise(9, height, width), Augmentation(translate=pad, flip=flip, cutout=cutout)
     fast = augment(images, augmentation, fill=FILL, generator=seeded(seed))
     assert (fast == plain(images, augmentation, seeded(seed))).all()
 
@@ -98,7 +98,7 @@ def test_nothing_to_do_changes_nothing_and_draws_nothing() -> None:
 
 def test_half_are_mirrored() -> None:
     images = noise(1).expand(2000, -1, -1, -1)
-    mirrored = augment(images, Augmentation(pad=0, cutout=0), fill=FILL, generator=seeded())
+    mirrored = augment(images, Augmentation(translate=0, cutout=0), fill=FILL, generator=seeded())
     as_before = (mirrored == images).flatten(1).all(1)
     turned = (mirrored == images.flip(3)).flatten(1).all(1)
     assert (as_before ^ turned).all()
@@ -109,7 +109,7 @@ def test_every_one_of_81_crops_comes_and_no_other() -> None:
     image = torch.arange(1024).view(1, 1, 32, 32)
     image = torch.cat([image % 256, image // 256, image * 0], dim=1).to(torch.uint8)
     images = image.expand(3000, -1, -1, -1)
-    crops = augment(images, Augmentation(flip=False, cutout=0), fill=FILL, generator=seeded())
+    crops = augment(images, Augmentation(flip="none", cutout=0), fill=FILL, generator=seeded())
     centre = crops[:, 0, 16, 16].long() + 256 * crops[:, 1, 16, 16].long()
     offsets = {(int(value) // 32 - 16, int(value) % 32 - 16) for value in centre}
     assert offsets == {(y, x) for y in range(-4, 5) for x in range(-4, 5)}
@@ -117,7 +117,7 @@ def test_every_one_of_81_crops_comes_and_no_other() -> None:
 
 def test_the_border_is_reflected_so_no_new_colour_appears() -> None:
     images = noise(50)
-    crops = augment(images, Augmentation(flip=False, cutout=0), fill=FILL, generator=seeded())
+    crops = augment(images, Augmentation(flip="none", cutout=0), fill=FILL, generator=seeded())
     for image, crop in zip(images, crops, strict=True):
         for channel in range(3):
             assert set(crop[channel].flatten().tolist()) <= set(image[channel].flatten().tolist())
@@ -125,7 +125,7 @@ def test_the_border_is_reflected_so_no_new_colour_appears() -> None:
 
 def test_the_square_may_be_cut_by_the_border_and_lies_anywhere() -> None:
     images = torch.zeros(4000, 3, 32, 32, dtype=torch.uint8)
-    cut = augment(images, Augmentation(pad=0, flip=False), fill=FILL, generator=seeded())
+    cut = augment(images, Augmentation(translate=0, flip="none"), fill=FILL, generator=seeded())
     covered = (cut == FILL.view(1, 3, 1, 1)).all(1)
     assert covered.any(0).all(), "every pixel is covered at times"
     areas = covered.flatten(1).sum(1)
@@ -146,8 +146,8 @@ def test_the_square_has_the_mean_colour_which_is_near_zero_for_the_model() -> No
     [
         (Augmentation(cutout=17), "cutout 17"),
         (Augmentation(cutout=-1), "cutout -1"),
-        (Augmentation(pad=17), "pad 17"),
-        (Augmentation(pad=-4), "pad -4"),
+        (Augmentation(translate=17), "pad 17"),
+        (Augmentation(translate=-4), "pad -4"),
     ],
 )
 def test_more_than_half_of_the_picture_is_refused(augmentation: Augmentation, word: str) -> None:

@@ -10,13 +10,12 @@ import torch
 from tiny import BUSY, QUICK
 from torch import Tensor
 
-from bench.contracts import Augmentation
 from bench.data.transforms import Turns, normalise
 from bench.recipes.recipe import Recipe
 from bench.training.loader import Batches
 
 STATISTICS = ((0.25, 0.3, 0.35), (0.2, 0.25, 0.3))
-TURNING = replace(QUICK, augmentation=Augmentation(0, flip=True, cutout=0, alternate=True))
+TURNING = replace(QUICK, translate=0, flip="alternating", cutout=0)
 
 
 def pictures(count: int) -> Tensor:
@@ -72,8 +71,8 @@ def test_the_seed_decides_the_turns_and_nothing_else_does() -> None:
 
 
 def test_turns_are_no_part_of_the_order_or_of_the_augmentation() -> None:
-    turning = replace(QUICK, augmentation=Augmentation(4, flip=True, cutout=8, alternate=True))
-    flat = replace(QUICK, augmentation=Augmentation(4, flip=False, cutout=8))
+    turning = replace(QUICK, translate=4, flip="alternating", cutout=8)
+    flat = replace(QUICK, translate=4, flip="none", cutout=8)
     one, other = batches(turning), batches(flat)
     assert all(torch.equal(a, b) for a, b in zip(one.shuffled(), other.shuffled(), strict=True))
     one.inputs(torch.arange(8), 0)
@@ -83,16 +82,14 @@ def test_turns_are_no_part_of_the_order_or_of_the_augmentation() -> None:
 
 @pytest.mark.parametrize("alternate", [True, False])
 def test_a_data_set_that_forbids_mirroring_is_not_mirrored(alternate: bool) -> None:
-    found = batches(
-        replace(QUICK, augmentation=Augmentation(0, flip=True, cutout=0, alternate=alternate)), mirror=False
-    )
+    found = batches(replace(QUICK, translate=0, flip="random", cutout=0), mirror=False)
     assert found.turns is None
     for epoch in range(2):
         assert torch.equal(found.inputs(torch.arange(50), epoch), normalise(found.images, *STATISTICS))
 
 
 def test_alternating_without_mirroring_does_nothing() -> None:
-    assert batches(replace(QUICK, augmentation=Augmentation(0, flip=False, cutout=0, alternate=True))).turns is None
+    assert batches(replace(QUICK, translate=0, flip="none", cutout=0)).turns is None
 
 
 def test_turns_of_a_seed_are_half_and_the_same_again() -> None:

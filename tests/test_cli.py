@@ -15,16 +15,11 @@ import pytest
 from tiny import TINY_FILE, tiny_data, write_images
 from typer.testing import CliRunner, Result
 
-from bench.cli import adopting, looking, training, working
-from bench.cli.main import app
-from bench.cli.options import parse_ids, parse_limit
+from bench.cli.app import app
 from bench.errors import UsageError
+from bench.request import read_ids, read_limit
 from bench.store.runs import read_record
 
-assert adopting
-assert looking
-assert training
-assert working
 BENCH = (sys.executable, "-m", "bench")
 QUICK = ("--batch-size", "16", "--epochs", "1", "--lr", "0.05", "--val", "0")
 
@@ -415,11 +410,11 @@ def test_the_doctor_finds_every_name_loadable() -> None:
 
 def test_limits_and_ids_are_read_as_written(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("3\n5, 8\n", encoding="utf-8")
-    assert parse_ids(str(tmp_path / "ids.txt")) == [3, 5, 8]
-    assert [parse_limit(None), parse_limit("all"), parse_limit("300")] == [None, "all", 300]
+    assert read_ids(str(tmp_path / "ids.txt")) == [3, 5, 8]
+    assert [read_limit(None), read_limit("all"), read_limit("300")] == [None, "all", 300]
     for bad in ("0", "-1", "x"):
         with pytest.raises(UsageError):
-            parse_limit(bad)
+            read_limit(bad)
 
 
 # --- as a process -------------------------------------------------------------------------------------------

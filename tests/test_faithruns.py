@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 import bench.scoring.occluded_answers
-from bench.cli.main import app
+from bench.cli.app import app
 from bench.commands.faithfulness import faithfulness
 from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
@@ -337,7 +337,6 @@ def test_maps_of_scrambled_weights_are_kept_by_cell(place: Workspace) -> None:
 
 def judged(place: Workspace, *words: str) -> Result:
     """`bench judge tiny-run --faithfulness` on the layer of the other tests."""
-    from bench.cli import judging  # noqa: F401 (registers the command)
 
     command = ["judge", "tiny-run", "--faithfulness", "--explainer", *named("DOUBLE"), "--layer", "layer4", *words]
     where = ["--runs-dir", str(place.runs), "--limit", str(IMAGES), "--sanity", "0"]
@@ -364,7 +363,6 @@ def test_the_command_gives_all_figures_as_json_and_nothing_after_a_dry_run(place
 
 
 def test_a_dry_run_without_scores_is_refused(place: Workspace) -> None:
-    from bench.cli import judging  # noqa: F401 (registers the command)
 
     done = CliRunner().invoke(app, ["judge", "tiny-run", "--dry-run", "--runs-dir", str(place.runs)])
     assert done.exit_code == 2 and "--faithfulness --dry-run" in done.stderr

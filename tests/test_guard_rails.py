@@ -32,8 +32,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from bench import api
-from bench.cli import training, tuning, working
-from bench.cli.main import app
+from bench.cli.app import app
 from bench.contracts import Augmentation, Dataset, ExplainerSpec, ModelSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.data.transforms import denormalise, prepare
@@ -68,7 +67,6 @@ from bench.training.loop import TrainSettings, train_model
 from bench.training.run import Job, begin, complete
 from bench.workspace import Workspace
 
-assert training and tuning and working
 CPU = torch.device("cpu")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TESTS = Path(__file__).parent
@@ -600,7 +598,7 @@ def test_the_same_image_looks_different_in_two_epochs() -> None:
 def test_what_is_cut_out_of_a_training_batch_is_near_zero_for_the_model() -> None:
     data = replace(tiny_data(16), mean=(0.8, 0.5, 0.2))
     white = replace(data, train=replace(data.train, images=torch.full_like(data.train.images, 255)))
-    inputs = batches_of(white, Augmentation(pad=0, flip=False, cutout=16)).inputs(torch.arange(16), 0)
+    inputs = batches_of(white, Augmentation(translate=0, flip="none", cutout=16)).inputs(torch.arange(16), 0)
     as_white = prepare(white.train.images[:1], (data.mean, data.std))[:, :, :1, :1]
     cut = (inputs != as_white).any(1, keepdim=True).expand_as(inputs)
     assert cut.flatten(1).any(1).all()
@@ -610,7 +608,13 @@ def test_what_is_cut_out_of_a_training_batch_is_near_zero_for_the_model() -> Non
 
 
 @pytest.mark.parametrize(
-    "part", [Augmentation(4, False, 0), Augmentation(0, True, 0), Augmentation(0, False, 16), Augmentation(1, False, 0)]
+    "part",
+    [
+        Augmentation(translate=4, flip="none", cutout=0),
+        Augmentation(translate=0, flip="random", cutout=0),
+        Augmentation(translate=0, flip="none", cutout=16),
+        Augmentation(translate=1, flip="none", cutout=0),
+    ],
 )
 def test_every_part_of_the_augmentation_alone_changes_images(part: Augmentation) -> None:
     data = tiny_data(16)
@@ -622,8 +626,8 @@ def test_every_part_of_the_augmentation_alone_changes_images(part: Augmentation)
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"augmentation": Augmentation(flip=True)}, "flip has no effect: tiny may not be mirrored"),
-        ({"augmentation": Augmentation(flip=False, alternate=True)}, "alternate has no effect"),
+        ({"augmentation": Augmentation(flip="random")}, "flip has no effect: tiny may not be mirrored"),
+        ({"augmentation": Augmentation(flip="none")}, "alternate has no effect"),
         ({"sizes": ((16, 0.4),)}, "size 16:0.4 has no effect: 2 epochs are too few"),
         ({"sizes": ((32, 0.5),)}, "size 32:0.5 has no effect: the images have 32 pixels"),
     ],
@@ -649,7 +653,7 @@ def test_neither_the_gallery_nor_the_training_depends_on_global_generators() -> 
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         net = build_seeded(TINY, 4, 0)
-        settings = TrainSettings(replace(QUICK, augmentation=Augmentation(flip=True)), seed=5)
+        settings = TrainSettings(replace(QUICK, translate=4, flip="random", cutout=16), seed=5)
         train_model(net, replace(tiny_data(16), mirror=True), settings, device=CPU, progress=Silence())
         states.append(net.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
@@ -694,7 +698,7 @@ def test_validation_counts_images_whatever_the_batch(monkeypatch: pytest.MonkeyP
 
 
 def test_the_training_figures_of_an_epoch_are_those_of_its_images() -> None:
-    recipe = replace(QUICK, epochs=1, lr=0.0, augmentation=Augmentation(0, False, 0))
+    recipe = replace(QUICK, epochs=1, lr=0.0, translate=0, flip="none", cutout=0)
     data, net, points = tiny_data(16), build_seeded(TINY, 4, 0), []
     batches = batches_of(data, recipe.augmentation).shuffled()
     loss = right = 0.0

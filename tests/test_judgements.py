@@ -12,9 +12,8 @@ from pydantic import TypeAdapter
 from tiny import RESIDUAL_FILE, tiny_data, write_images
 from typer.testing import CliRunner, Result
 
-from bench.cli import judging, looking, training, working
-from bench.cli.judging import row_list, sentence, size
-from bench.cli.main import app
+from bench.cli.app import app
+from bench.cli.tables import sentence, shared_rows, size
 from bench.pages.write import page_of
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
 from bench.store.cells import cell_path, read_cell, write_cell
@@ -22,10 +21,6 @@ from bench.store.runs import read_record
 from bench.store.verdicts import read_judgement, verdicts_path, write_judgement
 from bench.workspace import Workspace
 
-assert judging
-assert looking
-assert training
-assert working
 QUICK = ("--batch-size", "16", "--epochs", "1", "--lr", "0.05", "--val", "0")
 WRONG_FILE = f"{Path(__file__).parent / 'wrong_cams.py'}:WITH_RELU"
 
@@ -183,7 +178,7 @@ def test_methods_that_equal_grad_cam_for_one_reason_share_a_row_with_the_largest
     one = Verdict("hirescam", "x", 1, "another method", words="equal", difference=1e-16, moved=3e-6)
     two = Verdict("xgradcam", "x", 1, "another method", words="equal", difference=1e-8, moved=2e-6)
     alone = Verdict("xgradcam", "y", 1, "another method", words="equal")
-    (names, row), (_, other) = row_list([one, alone, two])
+    (names, row), (_, other) = shared_rows([one, alone, two])
     assert (names, row.difference, row.moved) == ("hirescam = xgradcam", 1e-8, 3e-6)
     assert other == alone
 

@@ -14,15 +14,13 @@ import torch
 from tiny import BUSY, QUICK, RESIDUAL, TINY, TINY_FILE, tiny_data
 from typer.testing import CliRunner
 
-from bench.cli import tuning
-from bench.cli.main import app
+from bench.cli.app import app
 from bench.contracts import Silence
 from bench.errors import UsageError
 from bench.nets.weights import build_seeded
 from bench.training.loop import TrainSettings
 from bench.training.lr_finder import RangeTest, find_rate, suggest
 
-assert tuning
 CPU = torch.device("cpu")
 
 

@@ -16,20 +16,16 @@ from hypothesis import strategies as st
 from tiny import TINY_FILE, tiny_data, write_images
 from typer.testing import CliRunner, Result
 
-from bench.cli import looking, training, working
-from bench.cli.main import app
+from bench.cli.app import app
 from bench.contracts import Augmentation
 from bench.errors import MissingError, UsageError
 from bench.machine import settled_precision
 from bench.pages.run_views import run_view
-from bench.recipes.files import INNER, OUTER, line_of, recipe_of
+from bench.recipes.files import line_of, recipe_of
 from bench.recipes.recipe import RECIPES, Recipe
 from bench.store.run_data import read_run
 from bench.store.runs import read_record
 
-assert looking
-assert training
-assert working
 COURSE = RECIPES["course"]
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "my_recipe.toml"
 OTHER: dict[str, Any] = {

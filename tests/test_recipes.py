@@ -75,7 +75,7 @@ def test_course_holds_the_values_of_the_20_epoch_course() -> None:
     assert (COURSE.epochs, COURSE.batch_size, COURSE.optimizer, COURSE.lr) == (20, 128, "sgd", 0.1)
     assert (COURSE.momentum, COURSE.weight_decay, COURSE.bn_momentum) == (0.9, 5e-4, 0.1)
     assert (COURSE.lr * COURSE.lr_start, COURSE.warm_up) == (pytest.approx(0.02), 0.2)
-    assert COURSE.augmentation == Augmentation(pad=4, flip=True, cutout=16)
+    assert COURSE.augmentation == Augmentation(translate=4, flip="random", cutout=16)
     assert not (COURSE.whiten or COURSE.zero_init or COURSE.lookahead or COURSE.sizes or COURSE.label_smoothing)
     assert COURSE.norm_decay and COURSE.bias_scale == 1
 
@@ -153,9 +153,9 @@ def test_a_value_that_cannot_train_is_refused_by_name(changes: Changes, words: s
     "changes",
     [
         {"epochs": 1, "batch_size": 2, "lr": 0.0, "weight_decay": 0.0, "lookahead": 0, "label_smoothing": 0.0},
-        {"lr_start": 0.0, "lr_end": 0.0, "warm_up": 0.0, "momentum": 0.0, "augmentation": Augmentation(pad=0)},
+        {"lr_start": 0.0, "lr_end": 0.0, "warm_up": 0.0, "momentum": 0.0, "augmentation": Augmentation(translate=0)},
         {"lr_start": 1.0, "lr_end": 1.0, "warm_up": 1.0, "bn_momentum": 1.0, "augmentation": Augmentation(cutout=16)},
-        {"sizes": ((8, 0.5), (32, 0.49)), "augmentation": Augmentation(pad=16, cutout=0)},
+        {"sizes": ((8, 0.5), (32, 0.49)), "augmentation": Augmentation(translate=16, cutout=0)},
     ],
     ids=str,
 )
@@ -173,11 +173,11 @@ OTHERS: list[tuple[Changes, dict[str, Any]]] = [
     ({"epochs": 3, "optimizer": "adamw"}, {"epochs": 3, "optimizer": "adamw"}),
     ({"norm_decay": False, "whiten": True, "lookahead": 5}, {"norm_decay": False, "whiten": True, "lookahead": 5}),
     ({"lr": 0.0}, {"lr": 0.0}),  # a zero is a value
-    ({"translate": 2}, {"augmentation": Augmentation(pad=2)}),
+    ({"translate": 2}, {"augmentation": Augmentation(translate=2)}),
     ({"cutout": 0}, {"augmentation": Augmentation(cutout=0)}),
-    ({"flip": "none"}, {"augmentation": Augmentation(flip=False)}),
+    ({"flip": "none"}, {"augmentation": Augmentation(flip="none")}),
     ({"flip": "random"}, {"augmentation": Augmentation()}),
-    ({"flip": "alternating"}, {"augmentation": Augmentation(alternate=True)}),
+    ({"flip": "alternating"}, {"augmentation": Augmentation(flip="alternating")}),
     ({"sizes": "16:0.5,24:0.25"}, {"sizes": ((16, 0.5), (24, 0.25))}),
 ]
 

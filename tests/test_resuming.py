@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 from bench import api
-from bench.cli import training
-from bench.cli.main import app
+from bench.cli.app import app
 from bench.commands.resume import find_unfinished, settings_of
 from bench.contracts import Augmentation, Silence
 from bench.errors import BenchError, GuardRailError, RunError, StoreError, UsageError
@@ -50,7 +49,6 @@ from bench.training.loop import TrainSettings, train_model
 from bench.training.run import deferred
 from bench.workspace import Workspace
 
-assert training
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {"model": TINY_FILE, "epochs": 3, "batch_size": 16, "lr": 0.05, "val": 0.25}
 
@@ -420,7 +418,7 @@ def test_the_stored_settings_train_the_same_weights_again(
         plain = Recipe("plain", 20, 128, 0.1, "")
         same = {key for key, value in settings.recipe.values().items() if value == plain.values()[key]}
         assert not same, "values that say nothing, since they are the default"
-        assert settings.recipe.augmentation == Augmentation(pad=2, flip=True, cutout=3, alternate=True)
+        assert settings.recipe.augmentation == Augmentation(translate=2, flip="alternating", cutout=3)
     net = initial_model(RESIDUAL, place.models, classes=4, seed=settings.seed, init=str(record.config["init"]))
     data = data_of_run(record, None, place)
     points: list[EpochPoint] = []

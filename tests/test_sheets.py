@@ -98,7 +98,7 @@ def test_an_augmented_copy_stands_right_of_its_original() -> None:
 
 def test_a_data_set_that_forbids_mirroring_is_not_mirrored() -> None:
     digits = replace(dataset("6", "9"), mirror=False)
-    flip_only = Augmentation(pad=0, cutout=0)
+    flip_only = Augmentation(translate=0, cutout=0)
     nothing = replace(flip_only, flip=False)
     assert augment_sheet(digits, flip_only, seeded()).tobytes() == augment_sheet(digits, nothing, seeded()).tobytes()
 
@@ -117,7 +117,7 @@ def test_more_images_than_there_are_shows_all_once() -> None:
 
 def test_statistics_that_differ_from_the_data_still_come_back() -> None:
     odd = replace(dataset("cat", "dog"), mean=(0.1, 0.9, 0.5), std=(0.01, 0.9, 0.3))
-    nothing = Augmentation(pad=0, flip=False, cutout=0)
+    nothing = Augmentation(translate=0, flip="none", cutout=0)
     originals, seen = seen_by_model(odd, nothing, seeded(), count=8)
     assert torch.equal(originals, seen)
 
@@ -128,6 +128,6 @@ def test_a_refused_augmentation_makes_no_sheet() -> None:
 
 
 def test_an_augmentation_is_told_in_words() -> None:
-    assert describe(Augmentation(pad=0, flip=False, cutout=0)) == "no augmentation"
+    assert describe(Augmentation(translate=0, flip="none", cutout=0)) == "no augmentation"
     told = describe(Augmentation())
     assert "4 reflected pixels" in told and "mirrored" in told and "16 pixels" in told

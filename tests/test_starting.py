@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import QUICK, TINY, TINY_FILE, tiny_data
 
-from bench.contracts import Augmentation, ModelSpec, Silence
+from bench.contracts import ModelSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.errors import StoreError, UsageError
 from bench.estimates import duration, say_how_long
@@ -41,7 +41,7 @@ class Listener(Silence):
 @pytest.mark.slow
 def test_one_shared_initialisation_and_one_seed_give_three_equal_loss_curves(tmp_path: Path) -> None:
     data = load_dataset("digits", cache=tmp_path, progress=Silence())
-    recipe = replace(find_recipe("demo"), epochs=2, augmentation=Augmentation(4, flip=False, cutout=8))
+    recipe = replace(find_recipe("demo"), epochs=2, translate=4, flip="none", cutout=8)
     settings = TrainSettings(recipe, seed=5, val=0, limit=80)
     curves = []
     for name in MODELS:

@@ -222,7 +222,7 @@ def test_the_table_fits_80_columns(
 ) -> None:
     from rich.console import Console
 
-    from bench.cli.training import sweep_answer
+    from bench.cli.tables import sweep_answer
 
     stand()
     found = api.sweep("torchvision_resnet18", lr=0.00025, seeds=3, workspace=Workspace(tmp_path))

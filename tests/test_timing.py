@@ -16,7 +16,6 @@ from timing_factory import make_timing, samples_of
 from tiny import RESIDUAL_FILE, TINY_FILE
 
 import bench
-from bench.cli import timing as commands
 from bench.commands import timing as measuring
 from bench.contracts import Silence
 from bench.errors import UsageError
@@ -33,7 +32,6 @@ from bench.timing.results import Facts, arm_timing, baseline_of
 from bench.timing.rounds import Take, WarmUp, Work, turns
 from bench.timing.runner import Settings, Workshop, make_workshop
 
-assert commands  # they register themselves
 SMALL = ("--batch-size", "4", "--rounds", "6", "--layer", "layer4", "--no-memory")
 
 

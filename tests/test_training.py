@@ -63,7 +63,7 @@ def test_another_seed_is_another_run() -> None:
 
 
 def test_the_loop_equals_a_plain_reference_without_augmentation() -> None:
-    recipe = replace(QUICK, augmentation=Augmentation(0, flip=False, cutout=0))
+    recipe = replace(QUICK, translate=0, flip="none", cutout=0)
     data, net, plain = tiny_data(16), build_seeded(TINY, 4, 0), build_seeded(TINY, 4, 0)
     run(net, data, TrainSettings(recipe, val=0))
 
@@ -169,7 +169,7 @@ def test_every_ingredient_changes_the_training(name: str) -> None:
 
 
 def test_the_loss_of_the_curve_is_that_of_the_labels_and_what_is_trained_on_the_smoothed_one() -> None:
-    nothing = Augmentation(0, flip=False, cutout=0)
+    nothing = Augmentation(translate=0, flip="none", cutout=0)
     recipe = replace(
         QUICK, epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=0.5, lr_start=1.0,
         label_smoothing=0.2, augmentation=nothing,
@@ -288,8 +288,8 @@ def test_a_limit_is_balanced_by_class_and_seeded() -> None:
 
 
 def test_flips_obey_the_data_set() -> None:
-    flipping = replace(QUICK, augmentation=Augmentation(0, flip=True, cutout=0))
-    plain = replace(QUICK, augmentation=Augmentation(0, flip=False, cutout=0))
+    flipping = replace(QUICK, translate=0, flip="random", cutout=0)
+    plain = replace(QUICK, translate=0, flip="none", cutout=0)
     data = tiny_data()  # digits-like: a mirrored image is of another class
     kept, same = (run(build_seeded(TINY, 4, 0), data, TrainSettings(one)) for one in (flipping, plain))
     assert kept[0].train_loss == same[0].train_loss

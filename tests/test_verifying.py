@@ -14,8 +14,7 @@ import torch
 from tiny import QUICK, TINY, TINY_FILE, tiny_data, write_images
 from typer.testing import CliRunner, Result
 
-from bench.cli import verifying
-from bench.cli.main import app
+from bench.cli.app import app
 from bench.commands.verify import threads, verify
 from bench.contracts import ExplainerSpec
 from bench.data.datasets import load_dataset
@@ -27,7 +26,6 @@ from bench.training.run import Job, begin, complete
 from bench.verifying.conformance import CHECKS
 from bench.workspace import Workspace
 
-assert verifying
 EXPLAINERS = discover("explainer", ExplainerSpec)
 CHEAP = [name for name in EXPLAINERS if EXPLAINERS[name].cost("layer4") < 30]
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Augmentation, Dataset, ModelSpec, Split
+from bench.contracts import Dataset, ModelSpec, Split
 from bench.recipes.recipe import Recipe
 
 CLASSES = ("one", "two", "three", "four")
@@ -60,7 +60,9 @@ QUICK = Recipe(
     lr=0.05,
     source="tests",
     precision="fp32",  # the same on every processor
-    augmentation=Augmentation(2, flip=False, cutout=0),
+    flip="none",
+    translate=2,
+    cutout=0,
 )
 BUSY = Recipe(  # all that a recipe can switch on
     name="busy",
@@ -82,7 +84,9 @@ BUSY = Recipe(  # all that a recipe can switch on
     zero_init=True,
     sizes=((16, 0.5), (24, 0.25)),
     precision="fp32",
-    augmentation=Augmentation(pad=2, flip=True, cutout=4, alternate=True),
+    flip="alternating",
+    translate=2,
+    cutout=4,
 )
 TINY_FILE, RESIDUAL_FILE = f"{Path(__file__)}:TINY", f"{Path(__file__)}:RESIDUAL"
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
+from bench.cli.main import main
 
-def main() -> None:
-    """Entry point of the console scripts `bench` and `cambench`."""
-    from bench.cli.main import main as run
-
-    run()
+__all__ = ["main"]

@@ -1,16 +1,22 @@
-"""What a person sees: live bars on a terminal, plain lines elsewhere, results on stdout, all else on stderr."""
+"""What a person sees: live bars on a terminal, plain lines elsewhere, results on stdout, all else on stderr.
+
+Every text goes through `harmless` on its way out: names of classes, files and checkpoints are other people's, and a
+terminal obeys what it is sent.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
+from rich.table import Table
 
 if TYPE_CHECKING:
     from bench.contracts import Task
@@ -18,6 +24,29 @@ if TYPE_CHECKING:
 
 UNFOLDED = 240  # columns
 PLAIN_EVERY = 5.0  # seconds between lines where nobody can see a bar move
+ORDERS = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co")  # Unicode's categories of what is not shown but done
+
+
+def harmless(text: object) -> str:
+    """A text whose control characters can be read and do nothing: colours, cursor moves, other directions of writing.
+
+    Line ends and the joiners inside of words and emoji stay.
+    """
+    return "".join(each if _is_plain(each) else _code(each) for each in str(text))
+
+
+def _is_plain(character: str) -> bool:
+    return character in "\n\u200c\u200d" or unicodedata.category(character) not in ORDERS
+
+
+def _code(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def shown(text: object) -> str:
+    """A text as Rich prints it: harmless, and no markup of Rich's."""
+    return escape(harmless(text))
 
 
 @dataclass(frozen=True)
@@ -37,6 +66,29 @@ class Answer:
     failure: BenchError | None = None
 
 
+def table_of(
+    title: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numbers: Sequence[str] = (),
+    **style: Any,  # noqa: ANN401 (those of Rich)
+) -> Table:
+    """A table of plain texts.
+
+    Args:
+        numbers: the heads of columns that stand to the right.
+        style: of Rich's Table.
+    """
+    table = Table(title=shown(title) if title else None, title_justify="left", **style)
+    for place, head in enumerate(heads):
+        right = head in numbers
+        table.add_column(head, justify="right" if right else "left", overflow="fold", no_wrap=right or place == 0)
+    for row in rows:
+        table.add_row(*map(shown, row))
+    return table
+
+
 @dataclass
 class Teller:
     """The Progress of the command line.
@@ -50,16 +102,15 @@ class Teller:
     errors: Console
     quiet: bool = False
     plain: bool = False
-    _lines: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
         """One line for a reader."""
         if not self.quiet:
-            self.errors.print(escape(text), soft_wrap=True, highlight=False)
+            self.errors.print(shown(text), soft_wrap=True, highlight=False)
 
     def warn(self, text: str) -> None:
         """One line that should not be overlooked."""
-        self.errors.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)
+        self.errors.print(f"[yellow]note:[/] {shown(text)}", soft_wrap=True, highlight=False)
 
     @contextmanager
     def track(self, label: str, total: int) -> Iterator[Task]:
@@ -87,7 +138,7 @@ class _PlainTask:
         if self.console is not None and time.monotonic() - self.last >= PLAIN_EVERY:
             self.last = time.monotonic()
             words = f"  {self.label}: {self.done:,} of {self.total:,}" + (f", {note}" if note else "")
-            self.console.print(escape(words), soft_wrap=True, highlight=False)
+            self.console.print(shown(words), soft_wrap=True, highlight=False)
 
 
 @contextmanager
@@ -102,7 +153,7 @@ def _live(console: Console, label: str, total: int) -> Iterator[Task]:
         TextColumn("{task.fields[speed]}{task.fields[note]}", style="dim"),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        yield _LiveTask(progress, progress.add_task(escape(label), total=total, note="", speed=""))
+        yield _LiveTask(progress, progress.add_task(shown(label), total=total, note="", speed=""))
 
 
 class _LiveTask:
@@ -115,7 +166,7 @@ class _LiveTask:
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Move the bar."""
         self.done += amount
-        changes = {"note": escape(note)} if note else {}
+        changes = {"note": shown(note)} if note else {}
         if "images/s" not in note:
             changes["speed"] = f"{self.done / max(1e-9, time.monotonic() - self.started):.0f} images/s  "
         self.progress.update(self.task, advance=amount, **changes)
@@ -124,20 +175,22 @@ class _LiveTask:
 def show(answer: Answer, *, as_json: bool) -> None:
     """Print an answer on stdout."""
     if as_json:
-        print(json.dumps({"schema": 1, **answer.value}, ensure_ascii=False))
+        # JSON escapes what a terminal would obey below 0x20; what else it obeys is escaped the same way.
+        text = json.dumps({"schema": 1, **answer.value}, ensure_ascii=False)
+        print("".join(each if _is_plain(each) else f"\\u{ord(each):04x}" for each in text))
         return
     out = Console(highlight=False)
     if not out.is_terminal:  # a pipe has no edge at which to fold a table
         out = Console(highlight=False, width=UNFOLDED)
     for line in answer.lines:
         if isinstance(line, str):
-            out.print(escape(line), soft_wrap=True)
+            out.print(shown(line), soft_wrap=True)
         else:
             out.print(line)
 
 
 def complain(errors: Console, message: str, try_: str) -> None:
     """An expected failure: what is wrong, and what to type."""
-    errors.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    errors.print(f"[bold red]error:[/] {shown(message)}", soft_wrap=True, highlight=False)
     if try_:
-        errors.print(f"  [bold]try:[/] {escape(try_)}", soft_wrap=True, highlight=False)
+        errors.print(f"  [bold]try:[/] {shown(try_)}", soft_wrap=True, highlight=False)

@@ -1,42 +1,165 @@
-"""Options that several commands share."""
+"""From the fields of a request to options that Typer understands, and from what was typed back to a request."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import os
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING
 from pathlib import Path
-from typing import Annotated
+from types import NoneType
+from typing import Annotated, Any, get_args
 
 import typer
 
-from bench.errors import UsageError
+from bench.errors import UsageError, did_you_mean
 from bench.registry.registry import discover, is_file_name
+from bench.request import ALL, LATEST, Request, Typed, names
 from bench.store.runs import run_names
 
-LIMIT_ALL = "all"
-Stem = Annotated[
-    str | None, typer.Option("--stem", help="cifar: 3x3 stem without max-pool, for ResNets of timm and torchvision.")
-]
-ImageSize = Annotated[int | None, typer.Option("--image-size", help="Pixels an edge of what the model is given.")]
-Data = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        help="cifar10, digits, or a folder or archive of train/CLASS/* and test/CLASS/*.",
-        show_envvar=True,
-        envvar="BENCH_DATA",
-    ),
-]
-Moved = Annotated[str | None, typer.Option("--data", help="Where the run's data set lies now, if it was moved.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Layers = Annotated[list[str] | None, typer.Option("--layer", help="Dotted module name, or all. Repeats.")]
-Slow = Annotated[bool, typer.Option("--slow", help="Let all explainers take in what costs over 200 forward passes.")]
-Limit = Annotated[str | None, typer.Option("--limit", help="First N images of one fixed order, or all.")]
-Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it takes.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and count them.")]
-SingleFile = Annotated[bool, typer.Option("--single-file", help="One file however large; else up to 10 MB.")]
-AsFolder = Annotated[bool, typer.Option("--folder", help="index.html with its files beside it, however small.")]
-MaxImages = Annotated[int | None, typer.Option("--max-images", help="Most images of the gallery; tables cover all.")]
+PREFIX = "BENCH_"
+SHOWN = ("data",)  # fields whose variable `--help` names
+SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
+BARE = "_bare"  # behind the name of a field that stands without its flag
+Kinds = Mapping[str, type[Request]]
+
+
+# --- fields to parameters -----------------------------------------------------------------------------------
+
+
+def fields_of(kinds: Kinds) -> dict[str, Typed]:
+    """The fields of all requests that one verb can mean, each once."""
+    found: dict[str, Typed] = {}
+    for kind in kinds.values():
+        for each in kind.typed():
+            found.setdefault(each.name, each)
+    return found
+
+
+def parameters(kinds: Kinds) -> list[inspect.Parameter]:
+    """What Typer reads of a verb.
+
+    Args:
+        kinds: the request that a verb means under "", and those it means where the option of that name is given.
+    """
+    found = [each for field in fields_of(kinds).values() for each in _of_field(field)]
+    for name, kind in kinds.items():
+        if name and name not in fields_of(kinds):  # a plain yes or no that chooses
+            words = (kind.__doc__ or "").partition("\n")[0]
+            found.append(_parameter(name, bool, False, typer.Option(f"--{name}", help=words)))
+    return found
+
+
+def _of_field(each: Typed) -> Iterator[inspect.Parameter]:
+    option, hint = each.option, list[str] | None if each.option.many else _word_type(each.hint)
+    default = ... if each.default is MISSING else None if option.many else each.default
+    more: dict[str, Any] = {"help": option.help, "autocompletion": COMPLETIONS.get(option.complete)}
+    if option.flagless:
+        yield _parameter(each.name, hint, default, typer.Argument(**more))
+        return
+    if option.argument:
+        bare = list[str] | None if option.many else str | None
+        label = f"[{each.name.upper()}]" + ("..." if option.many else "")
+        yield _parameter(each.name + BARE, bare, None, typer.Argument(metavar=label, show_default=False, **more))
+        default = None  # whichever of the two was given
+    yield _parameter(each.name, hint | None if default is None else hint, default, typer.Option(
+        *_flags(each),
+        metavar=option.metavar or ("<str>" if option.many else None),
+        rich_help_panel=option.panel,
+        envvar=PREFIX + each.name.strip("_").upper() if option.variable else None,
+        show_envvar=each.name in SHOWN,
+        show_default=_told_default(each),
+        min=option.least,
+        **more,
+    ))  # fmt: skip
+
+
+def _parameter(name: str, hint: Any, default: Any, info: Any) -> inspect.Parameter:  # noqa: ANN401
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    empty = inspect.Parameter.empty
+    return inspect.Parameter(
+        name, keyword, default=empty if default is ... else default, annotation=Annotated[hint, info]
+    )
+
+
+def _flags(each: Typed) -> list[str]:
+    if "/" in each.option.flag or "," in each.option.flag:
+        return each.option.flag.split(",")
+    with_off = bool in (each.hint, *get_args(each.hint)) and each.default is not False
+    return [f"{each.flag}/--no-{each.flag[2:]}" if with_off else each.flag]
+
+
+def _told_default(each: Typed) -> bool | str:
+    """What `--help` says the default is."""
+    if each.option.default:
+        return each.option.default
+    if each.option.many or each.option.argument:
+        words = ",".join(map(str, each.default)) if isinstance(each.default, tuple) else str(each.default)
+        return words if each.default not in ((), None, MISSING) else False
+    return True
+
+
+def _word_type(hint: Any) -> Any:  # noqa: ANN401 (types)
+    """The type that a word on the command line becomes: the simplest of what the field may hold."""
+    parts = [each for each in get_args(hint) or (hint,) if each is not NoneType]
+    plain = next((each for each in (str, Path, bool, int, float) if each in parts), str)
+    return plain | None if NoneType in get_args(hint) else plain
+
+
+# --- words to requests --------------------------------------------------------------------------------------
+
+
+def request_of(ctx: typer.Context, kinds: Kinds, values: Mapping[str, Any]) -> Request:
+    """The request that was typed, with where each value came from."""
+    origins = origins_of(ctx)
+    chosen = next((name for name in kinds if name and values.get(name)), "")
+    kind = kinds[chosen]
+    own = {each.name: each for each in kind.typed()}
+    _refuse_of_others(kinds, chosen, own, origins)
+    given = {name: _value(each, values) for name, each in own.items() if name in origins or name + BARE in origins}
+    where = {name: origins.get(name + BARE, origins.get(name, "")) for name in given}
+    return kind(**given, origins=where)
+
+
+def origins_of(ctx: typer.Context) -> dict[str, str]:
+    """Where each value that is no default came from: `flag`, `env` or `file`."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return {name: SOURCES[source.name] for name, source in sources.items() if source and source.name in SOURCES}
+
+
+def _value(each: Typed, values: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    bare, flagged = values.get(each.name + BARE), values.get(each.name)
+    if each.option.many:
+        return _split([*(bare or ()), *(flagged or ())], commas=each.option.commas)
+    if bare and flagged and bare != flagged:
+        raise UsageError(f"'{bare}' and {each.flag} {flagged} name two", try_="one of them")
+    return flagged if bare is None else bare
+
+
+def _split(words: Sequence[str], *, commas: bool) -> tuple[str, ...]:
+    parts = [part.strip() for word in words for part in (word.split(",") if commas else [word])]
+    return tuple(part for part in parts if part)
+
+
+def _refuse_of_others(kinds: Kinds, chosen: str, own: Mapping[str, Typed], origins: Mapping[str, str]) -> None:
+    """UsageError for an option of another request that the verb can mean; variables and files speak of all of them."""
+    for name, each in fields_of(kinds).items():
+        if name in own or origins.get(name) != "flag":
+            continue
+        if chosen:
+            raise UsageError(f"{each.flag} beside --{chosen} means nothing", try_=kinds[chosen].example)
+        other = next(key for key, kind in kinds.items() if name in {one.name for one in kind.typed()})
+        raise UsageError(f"{each.flag} is for --{other.strip('_')}", try_=kinds[other].example)
+
+
+def files_named(request: Request) -> list[str]:
+    """The Python files that models and explainers are named in, each once: they are run."""
+    given = (word for field in ("model", "explainer") for word in names(getattr(request, field, None)))
+    return list(dict.fromkeys(word.rpartition(":")[0] for word in given if is_file_name(word)))
+
+
+# --- completion ---------------------------------------------------------------------------------------------
 
 
 def _models(incomplete: str) -> list[str]:
@@ -44,109 +167,74 @@ def _models(incomplete: str) -> list[str]:
 
 
 def _explainers(incomplete: str) -> list[str]:
-    return [name for name in ("all", *discover("explainer", object)) if name.startswith(incomplete)]
+    return [name for name in (ALL, *discover("explainer", object)) if name.startswith(incomplete)]
 
 
-def _runs(incomplete: str) -> list[str]:
-    return [name for name in ("latest", *run_names(Path("runs"))) if name.startswith(incomplete)]
+def _runs(ctx: typer.Context, incomplete: str) -> list[str]:
+    runs = ctx.params.get("runs_dir") or os.environ.get("BENCH_RUNS_DIR") or "runs"
+    return [name for name in (LATEST, *run_names(Path(runs))) if name.startswith(incomplete)]
 
 
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        help="Registered name, FILE.py:NAME (runs that file), timm:NAME or torchvision:NAME.",
-        autocompletion=_models,
-    ),
-]
-Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model",
-        help="Registered name, FILE.py:NAME (runs that file), timm:NAME or torchvision:NAME. Repeats.",
-        autocompletion=_models,
-        show_default="cifar_resnet18",
-        metavar="<str>",
-    ),
-]
-Explainers = Annotated[
-    list[str] | None,
-    typer.Option("--explainer", help="Name, FILE.py:NAME, or all. Repeats.", autocompletion=_explainers),
-]
-RunNames = Annotated[
-    list[str] | None, typer.Option("--run", help="Name, latest, or path. Repeats.", autocompletion=_runs)
-]
+COMPLETIONS: Mapping[str, Callable[..., list[str]]] = {"models": _models, "explainers": _explainers, "runs": _runs}
 
 
-def split_names(values: list[str] | None) -> list[str]:
-    """Repeated options, each of which may be a comma-separated list."""
-    return [name.strip() for value in values or () for name in value.split(",") if name.strip()]
+# --- settings from a file -----------------------------------------------------------------------------------
 
 
-def parse_rates(values: list[str] | None) -> list[float]:
-    """Repeated or comma-separated learning rates."""
-    found = []
-    for word in split_names(values):
-        try:
-            found.append(float(word))
-        except ValueError:
-            raise UsageError(f"--lr '{word}' is no number", try_="--lr 0.1, or --lr 0.1,0.2 for two runs") from None
-    return found
-
-
-def parse_names(option: str, text: str | None) -> list[str] | None:
-    """Names with commas between them, or a file with one a line."""
-    if text is None:
-        return None
-    path = Path(text)
-    words = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else text.split(",")
-    names = [word.strip() for word in words if word.strip()]
-    if len(names) < 2:
-        raise UsageError(f"{option} '{text}' names fewer than two classes", try_=f"{option} cat,dog or a file of names")
-    return names
-
-
-def parse_values(option: str, text: str | None) -> list[float] | None:
-    """Numbers with commas between them."""
-    if text is None:
+def read_config(ctx: typer.Context, path: Path | None) -> Path | None:
+    """Let bench.toml give defaults; a key that no option has is an error."""
+    chosen = path or Path("bench.toml")
+    if path is None and not chosen.is_file():
         return None
     try:
-        return [float(word) for word in text.split(",")]
-    except ValueError:
-        raise UsageError(f"{option} '{text}' is not made of numbers", try_=f"{option} 0.5, or {option} R,G,B") from None
+        settings = tomllib.loads(chosen.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as reason:
+        raise UsageError(
+            f"{chosen} cannot be read: {reason}", try_="a TOML file such as: [train] then epochs = 5"
+        ) from reason
+    commands = dict(getattr(ctx.find_root().command, "commands", {}))
+    general = {key: value for key, value in settings.items() if not isinstance(value, dict)}
+    _check_keys(chosen, settings, commands)
+    own = settings.get(ctx.command.name or "", {})
+    known = _settable(ctx.command)
+    given = {_option(key): value for key, value in {**general, **own}.items() if _option(key) in known}
+    ctx.default_map = {str(known[key].name): _as_typed(known[key], value) for key, value in given.items()}
+    return path
 
 
-def parse_limit(text: str | None) -> int | str | None:
-    """A count, `all`, or nothing."""
-    if text is None or text == LIMIT_ALL:
-        return text
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--limit {text} is neither a count nor 'all'", try_="--limit 300")
-    return int(text)
+def _settable(command: Any) -> dict[str, Any]:  # noqa: ANN401 (click's own)
+    """The options of a command by the names of their keys."""
+    return {str(each.name).rstrip("_"): each for each in command.params if each.param_type_name == "option"}
 
 
-def parse_ids(text: str | None) -> list[int] | None:
-    """Test ids from "3,17" or from a file of numbers."""
-    if text is None:
-        return None
-    path = Path(text)
-    words = (path.read_text(encoding="utf-8", errors="replace") if path.is_file() else text).replace(",", " ").split()
-    bad = next((word for word in words if not word.isdecimal()), None)
-    if bad is not None or not words:
-        raise UsageError(f"--ids: '{bad or text}' is no test id", try_="--ids 3,17 or a file of numbers")
-    return [int(word) for word in words]
+def _as_typed(option: Any, value: object) -> object:  # noqa: ANN401 (click's own)
+    """A value from a file as its option takes it: one that repeats may be given one value, lists become words."""
+    if getattr(option, "multiple", False):
+        return [_word(each) for each in (value if isinstance(value, list) else [value])]
+    return ",".join(map(_word, value)) if isinstance(value, list) else value
 
 
-def form_of(*, single_file: bool, folder: bool) -> str:
-    """The form of a page that two flags ask for."""
-    if single_file and folder:
-        raise UsageError("--single-file and --folder exclude each other", try_="neither: one file up to 10 MB")
-    return "single" if single_file else "folder" if folder else "auto"
+def _word(value: object) -> str:
+    return ":".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def files_named(values: Mapping[str, object]) -> list[str]:
-    """The Python files that models and explainers are named in, each once: they are run."""
-    given = (values.get(option) for option in ("model", "explainer"))
-    names = [name for each in given if each for name in ([each] if isinstance(each, str) else each)]  # type: ignore[attr-defined]
-    words = [word.strip() for name in names for word in str(name).split(",")]
-    return list(dict.fromkeys(word.rpartition(":")[0] for word in words if is_file_name(word)))
+def _check_keys(path: Path, settings: Mapping[str, Any], commands: Mapping[str, Any]) -> None:
+    everywhere = {key for command in commands.values() for key in _settable(command)}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            if key not in commands:
+                raise UsageError(f"{path}: no command '{key}'{did_you_mean(key, list(commands))}")
+            for name in value:
+                _check_key(path, name, set(_settable(commands[key])), f"bench {key} --help")
+        else:
+            _check_key(path, key, everywhere, "bench --help")
+
+
+def _check_key(path: Path, key: str, known: set[str], hint: str) -> None:
+    if _option(key) not in known:
+        near = did_you_mean(_option(key), sorted(known)).replace("_", "-")
+        raise UsageError(f"{path}: no setting '{key}'{near}", try_=hint)
+
+
+def _option(key: str) -> str:
+    return key.replace("-", "_")

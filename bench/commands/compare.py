@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.commands.explain import explain_ids
-from bench.errors import UsageError, one_of
+from bench.errors import UsageError
 from bench.explaining.plan import (
     ALL,
     DEFAULT_EXPLAINERS,
@@ -25,14 +25,17 @@ from bench.machine import choose_device
 from bench.nets.trained import open_run
 from bench.pages.build import comparison_page, wrong_in_any
 from bench.pages.class_alignment import check_comparable
-from bench.pages.write import FORMS, INDEX, TWIN, at_least_one, notebook_of, write_page
+from bench.pages.write import INDEX, TWIN, at_least_one, notebook_of, write_page
+from bench.request import names
 from bench.schema.page import Page
 from bench.store.run_data import read_run
 from bench.store.runs import find_run, next_folder
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
+    from bench.contracts import Integers
     from bench.nets.trained import Trained
+    from bench.request import CompareRequest
     from bench.store.run_data import RunData
 
 
@@ -56,72 +59,58 @@ class Compared:
         return notebook_of(self.values, self.page) if self.values else ""
 
 
-def compare(  # noqa: PLR0913 (one parameter for each option of the command)
-    *runs: str,
-    explainer: Sequence[str] | None = None,
-    layer: Sequence[str] | None = None,
-    limit: int | str | None = None,
-    slow: bool = False,
-    compute: bool = True,
-    out: Path | None = None,
-    form: str = "auto",
-    max_images: int | None = None,
-    data: str | None = None,
-    device: str = "auto",
-    dry_run: bool = False,
-    workspace: Workspace | None = None,
-) -> Compared:
+def compare(request: CompareRequest, workspace: Workspace) -> Compared:
     """Put runs side by side on the images that any of them got wrong; rows that are missing are computed first.
 
-    Args:
-        runs: names, `latest` or paths.
-        explainer, layer: by default all that the runs were explained with; `all` as in `explain`.
-        limit: the first N of those images in the fixed order; None takes all, but 500 where a CPU would need long.
-        slow: `all` explainers takes in what costs over 200 forward passes an image and class.
-        compute: False shows missing rows as missing.
-        out: folder of the page; by default runs/compare/<n>.
-        form: `single` for one file, `folder` for several; `auto` takes one file up to 10 MB.
-        max_images: most images of the gallery; the tables are of all.
+    Without names the explainers and layers are all that the runs were explained with. Without a limit a CPU that would
+    need long takes 500 images.
 
     Returns:
         The page; its JSON twin lies beside it. After a dry run, which only says what would be done, the folder of
         all runs in its place.
     """
-    place = workspace or Workspace()
-    folders = [find_run(place.runs, name) for name in runs]
+    folders = [find_run(workspace.runs, name) for name in request.run]
     if not folders:
         raise UsageError("no run named", try_="bench compare RUN RUN")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UsageError("a run is named twice", try_="bench list runs")
-    one_of("the form of a page", form, FORMS)
-    at_least_one(max_images)
+    form = request.form
+    at_least_one(request.max_images)
     loaded = [read_run(folder) for folder in folders]
     check_comparable(loaded)
-    ids = wrong_in_any(loaded, limit if isinstance(limit, int) else None)
-    if compute:
-        opened = [open_run(folder, place.models, choose_device(device)) for folder in folders]
-        cells = [cell for data_of in loaded for cell in data_of.cells]
-        names = explainer or sorted({cell.explainer for cell in cells}) or DEFAULT_EXPLAINERS
-        specs = find_explainers(names, place)
-        # What was not named is what happens to be there: no reason to make the dear cells of other runs and layers.
-        most = ceilings(explainer or ALL, specs, slow=slow)
-        wanted = [Wanted(specs, layers, ceilings=most) for layers in _layers(loaded, opened, layer, place)]
-        for trained, own in zip(opened, wanted, strict=True):
-            check_layers(trained, own.layers)
-        say_costs(wanted[0], place.progress)
-        ids = affordable(opened, wanted, ids, limit=limit, progress=place.progress)
-        if dry_run:
-            return Compared(place.runs, None)
-        for trained, own in zip(opened, wanted, strict=True):
-            explain_ids(trained, own, ids, data=data, place=place)
+    ids = wrong_in_any(loaded, request.limit if isinstance(request.limit, int) else None)
+    if request.compute:
+        ids = _filled(request, workspace, loaded, ids)
+        if request.dry_run:
+            return Compared(workspace.runs, None)
         loaded = [read_run(folder) for folder in folders]
-    page = comparison_page(loaded, ids, created=place.created, max_images=max_images)
-    target = out or next_folder(place.runs / "compare")
-    return Compared(write_page(page, target / INDEX, form=form, workspace=place), page)
+    page = comparison_page(loaded, ids, created=workspace.created, max_images=request.max_images)
+    target = request.out or next_folder(workspace.runs / "compare")
+    return Compared(write_page(page, target / INDEX, form=form, workspace=workspace), page)
+
+
+def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunData], ids: Integers) -> Integers:
+    """Make the rows of these images that are missing, or only say how long that takes; gives the images taken."""
+    device = choose_device(request.device)
+    opened = [open_run(data.folder, workspace.models, device) for data in loaded]
+    there = sorted({cell.explainer for data in loaded for cell in data.cells})
+    asked = names(request.explainer)
+    specs = find_explainers(asked or there or DEFAULT_EXPLAINERS, workspace)
+    # What was not named is what happens to be there: no reason to make the dear cells of other runs and layers.
+    most = ceilings(asked or (ALL,), specs, slow=request.slow)
+    layers_of_runs = _layers(loaded, opened, names(request.layer), workspace)
+    wanted = [Wanted(specs, layers, ceilings=most) for layers in layers_of_runs]
+    for trained, own in zip(opened, wanted, strict=True):
+        check_layers(trained, own.layers)
+    say_costs(wanted[0], workspace.progress)
+    ids = affordable(opened, wanted, ids, limit=request.limit, progress=workspace.progress)
+    for trained, own in zip(opened, wanted, strict=True) if not request.dry_run else ():
+        explain_ids(trained, own, ids, data=request.data, workspace=workspace)
+    return ids
 
 
 def _layers(
-    runs: Sequence[RunData], opened: Sequence[Trained], named: Sequence[str] | None, place: Workspace
+    runs: Sequence[RunData], opened: Sequence[Trained], named: Sequence[str], workspace: Workspace
 ) -> list[tuple[str, ...]]:
     """For each run those of the layers asked for that its model has, else its model's own."""
     there = sorted({cell.layer for data in runs for cell in data.cells} - {INPUT_LAYER})
@@ -129,14 +118,14 @@ def _layers(
     own = [_had_by(trained, asked) for trained in opened]
     if named and asked and not any(own):
         check_layers(opened[0], asked)
-    for trained, names in zip(opened, own, strict=True):
-        if (named or there) and asked and not names:
-            place.progress.warn(
+    for trained, its_own in zip(opened, own, strict=True):
+        if (named or there) and asked and not its_own:
+            workspace.progress.warn(
                 f"run '{trained.record.name}' has none of the layers {', '.join(asked)}: "
                 f"its own {', '.join(choose_layers(None, [trained]))} are shown"
             )
     every = ALL if named and ALL in named else None
-    return [names or choose_layers(every, [trained]) for trained, names in zip(opened, own, strict=True)]
+    return [mine or choose_layers(every, [trained]) for trained, mine in zip(opened, own, strict=True)]
 
 
 def _had_by(trained: Trained, names: Sequence[str]) -> tuple[str, ...]:

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.commands.compare import compare
 from bench.commands.explain import explain
 from bench.commands.train import train
+from bench.request import CompareRequest, DemoRequest, ExplainRequest, TrainRequest
 from bench.store.runs import is_done
 from bench.workspace import Workspace
 
 MODELS = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18")
 
 
-def demonstrate(*, device: str = "auto", workspace: Workspace | None = None) -> tuple[list[str], Path]:
-    """Train the three built-in models, explain their errors, compare them; runs that are there are used again.
+@dataclass(frozen=True)
+class Demonstrated:
+    """What `demo` made: the names of the runs, and the comparison page."""
 
-    Returns:
-        The names of the runs, and the comparison page.
-    """
-    place = workspace or Workspace()
-    names = [_trained(model, device=device, place=place) for model in MODELS]
-    for name in names:
-        explain(name, device=device, workspace=place)
-    return names, compare(*names, device=device, workspace=place).page
+    runs: tuple[str, ...]
+    page: Path
 
 
-def _trained(model: str, *, device: str, place: Workspace) -> str:
+def demo(request: DemoRequest, workspace: Workspace) -> Demonstrated:
+    """Train the three built-in models, explain their errors, compare them; runs that are there are used again."""
+    device = request.device
+    runs = tuple(_trained(model, device, workspace) for model in MODELS)
+    for run in runs:
+        explain(ExplainRequest(run, device=device), workspace)
+    return Demonstrated(runs, compare(CompareRequest(runs, device=device), workspace).page)
+
+
+def _trained(model: str, device: str, workspace: Workspace) -> str:
     """The finished demo run of a model, trained now unless it is there."""
     name = name_of(model)
-    folder = place.runs / name
+    folder = workspace.runs / name
     if is_done(folder):
-        place.progress.say(f"{name} was trained before; bench rm {name} makes it anew")
+        workspace.progress.say(f"{name} was trained before; bench rm {name} makes it anew")
         return name
     free = None if folder.exists() else name  # one that was interrupted stays as it is
-    return train(model, data="digits", recipe="demo", val=0.0, device=device, run=free, workspace=place).name
+    return train(TrainRequest(model, data="digits", recipe="demo", val=0.0, device=device, run=free), workspace).name
 
 
 def name_of(model: str) -> str:

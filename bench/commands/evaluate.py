@@ -4,46 +4,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.evaluation import broken_threshold, figure_names
 from bench.machine import choose_device
 from bench.nets.trained import data_of_run, open_run
-from bench.pages.write import report
-from bench.store.runs import find_run
+from bench.pages.write import write_run_page
+from bench.request import names
+from bench.store.runs import find_run, read_record
 from bench.training.run import evaluate_into
-from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.evaluation import Scores
+    from bench.request import EvaluateRequest
+    from bench.workspace import Workspace
 
 
-def evaluate(
-    run: str = "latest",
-    *,
-    data: str | None = None,
-    average: bool = True,
-    device: str = "auto",
-    workspace: Workspace | None = None,
-) -> Scores:
-    """Test a run's checkpoint again and write its predictions.npz.
-
-    Args:
-        average: also count what is right by the mean logits of mirrored and shifted views, and write that into the
-            run's metrics; else what stands there stays.
+def evaluate(request: EvaluateRequest, workspace: Workspace) -> Scores:
+    """Test a run's checkpoint again and write its predictions.npz and its page.
 
     Returns:
-        The scores of the plain forward.
+        The scores of the plain forward. Those of the averages, where asked for, stand in the run's results.
+
+    Raises:
+        UsageError: a threshold that cannot be read, before any work.
     """
-    place = workspace or Workspace()
-    folder = find_run(place.runs, run)
-    trained = open_run(folder, place.models, choose_device(device))
-    dataset = data_of_run(trained.record, data, place)
+    folder = find_run(workspace.runs, request.run)
+    check_thresholds(request, mirror=read_record(folder).data.mirror)
+    device = choose_device(request.device)
+    trained = open_run(folder, workspace.models, device)
+    dataset = data_of_run(trained.record, request.data, workspace)
     scores = evaluate_into(
         folder,
         trained.model,
         dataset,
         trained.statistics,
-        device=choose_device(device),
-        progress=place.progress,
-        average=average,
+        device=device,
+        progress=workspace.progress,
+        average=request.average,
     )
-    report(run, workspace=place)
+    write_run_page(folder, workspace)
     return scores
+
+
+def check_thresholds(request: EvaluateRequest, *, mirror: bool) -> None:
+    """UsageError for the first threshold that cannot be read."""
+    more = figure_names(mirror=mirror) if request.average else ()
+    for expression in names(request.fail_if):
+        broken_threshold(expression, dict.fromkeys(("accuracy", "loss", *more), 0.0))

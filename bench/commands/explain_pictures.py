@@ -31,6 +31,7 @@ from bench.pages.run_views import levels_of
 from bench.pages.write import TWIN, pictures_page, twin
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
+from bench.request import names, one_run, paths
 from bench.schema.pictures import PictureMap, PicturesPage, PictureView
 from bench.schema.run import STATUSES
 from bench.store.runs import CHECKPOINT, find_run, next_folder, size_of, write_bytes, write_npz
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from bench.contracts import ExplainerSpec
     from bench.nets.trained import Trained
+    from bench.request import ExplainPicturesRequest
 
 PICTURES_SCHEMA = 1
 TOP = 5  # classes of a picture whose probabilities are shown
@@ -65,27 +67,11 @@ class ExplainedPictures:
     pictures: tuple[PictureView, ...]
 
 
-def explain_pictures(  # noqa: PLR0913 (one parameter for each option of the command)
-    images: Sequence[Path],
-    run: str = "latest",
-    *,
-    explainer: str | Sequence[str] | None = None,
-    layer: str | Sequence[str] | None = None,
-    classes: Sequence[str] = (),
-    slow: bool = False,
-    out: Path | None = None,
-    device: str = "auto",
-    workspace: Workspace | None = None,
-) -> ExplainedPictures:
+def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> ExplainedPictures:
     """Explain what a run's model sees in pictures of one's own, and render a page of their own.
 
-    Args:
-        images: picture files, any size; each is resized once to what the model takes.
-        run: name, `latest` or path of a run.
-        explainer, layer: as in `bench.explain`.
-        classes: names of classes to explain beside the predicted one.
-        slow: as in `bench.explain`.
-        out: folder of the page; by default runs/<run>/images/<n>.
+    Each picture is resized once to what the model takes. The explainers and layers are as in `bench.explain`; beside
+    the predicted class the classes named are explained.
 
     Returns:
         The page; maps.npz with the raw maps and page.json lie beside it. Nothing is written before all is computed.
@@ -94,25 +80,26 @@ def explain_pictures(  # noqa: PLR0913 (one parameter for each option of the com
         DataError: a file is no picture that can be read; names it.
         UsageError: a class, an explainer or a layer that there is not, or no picture.
     """
-    place, where = workspace or Workspace(), choose_device(device)
-    if not images:
+    device, asked_for = choose_device(request.device), names(request.explainer)
+    if not request.image:
         raise UsageError("no picture named", try_="--image cat.png")
-    folder = find_run(place.runs, run)
-    specs = find_explainers(explainer or DEFAULT_EXPLAINERS, place)
-    trained = open_run(folder, place.models, where)
-    wanted = Wanted(specs, choose_layers(layer, [trained]), ceilings=ceilings(explainer, specs, slow=slow))
+    folder = find_run(workspace.runs, one_run(request.run))
+    specs = find_explainers(asked_for or DEFAULT_EXPLAINERS, workspace)
+    trained = open_run(folder, workspace.models, device)
+    layers = choose_layers(names(request.layer), [trained])
+    wanted = Wanted(specs, layers, ceilings=ceilings(asked_for, specs, slow=request.slow))
     check_layers(trained, wanted.layers)
-    say_costs(wanted, place.progress)
-    asked = [_class_number(name, trained) for name in classes]
-    own = [read_picture(path, size_of(trained.record)) for path in images]
-    inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(where), trained.statistics)
+    say_costs(wanted, workspace.progress)
+    asked = [_class_number(name, trained) for name in names(request.class_)]
+    own = [read_picture(path, size_of(trained.record)) for path in paths(request.image)]
+    inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(device), trained.statistics)
     with in_eval_mode(trained.model), torch.no_grad():
         logits = trained.model(inputs).float().cpu()
         predicted = logits.argmax(dim=1)
         targets = torch.stack([predicted, *(torch.full_like(predicted, each) for each in asked)], dim=1)
-        found = [one for name in specs for one in _of_explainer(name, trained, wanted, inputs, targets, place)]
-    page = _page(trained, own, found, logits.numpy(), targets.numpy(), place)
-    target = out or next_folder(folder / "images")
+        found = [one for name in specs for one in _of_explainer(name, trained, wanted, inputs, targets, workspace)]
+    page = _page(trained, own, found, logits.numpy(), targets.numpy(), workspace)
+    target = request.out or next_folder(folder / "images")
     write_npz(target / "maps.npz", _arrays(own, found, logits.numpy(), targets.numpy()))
     write_bytes(target / TWIN, twin(page).encode())
     write_bytes(target / "index.html", pictures_page(page).encode())

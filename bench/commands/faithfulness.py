@@ -25,6 +25,7 @@ from bench.explaining.plan import (
 from bench.explaining.runner import explain_run
 from bench.machine import choose_device, describe_device, versions
 from bench.nets.trained import data_of_run, open_run
+from bench.request import names
 from bench.schema.scores import SCORES_SCHEMA, Cost, ExplainerScores, FaithfulnessScores
 from bench.scoring.layer_scores import (
     FLIP_SHARES,
@@ -48,10 +49,11 @@ from bench.workspace import Workspace
 if TYPE_CHECKING:
     from bench.contracts import Dataset, Floats, Integers, Progress
     from bench.nets.trained import Trained
+    from bench.request import FaithfulnessRequest
     from bench.scoring.answers import Answers
 
 FAITHFUL_EXPLAINERS = ("gradcam", "captum", "reference")
-SANITY_IMAGES = 50
+ERRORS = 200  # that are looked at unless a limit is given
 SEED = 6006
 OF_ORDER = 2 * STEPS + len(FLIP_SHARES)  # sets of covered cells that an order needs at most
 
@@ -92,57 +94,38 @@ class Layer:
         return (*self.explainers, *self.baselines)
 
 
-def faithfulness(  # noqa: PLR0913 (one parameter for each option of the command)
-    run: str = "latest",
-    *,
-    explainer: str | Sequence[str] | None = None,
-    layer: str | Sequence[str] | None = None,
-    limit: int | None = 200,
-    sanity: int = SANITY_IMAGES,
-    data: str | None = None,
-    device: str = "auto",
-    dry_run: bool = False,
-    workspace: Workspace | None = None,
-) -> FaithfulnessScores:
+def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> FaithfulnessScores:
     """Hold explanations of the misclassified test images against what happens when parts of the image are covered.
 
     Says first what it takes. Maps that are missing are made; maps and answers of the model are kept, so a call that
     was interrupted goes on where it stopped. The scores are written to judge/faithfulness.json in the run's folder.
-
-    Args:
-        run: name, `latest` or path of a run.
-        explainer: registered names or path/to/file.py:attribute; None for gradcam, captum and reference; `all` for
-            every one that works for the model and costs no more than 200 forward passes an image and class.
-        layer: dotted module names; None for the last two that the model names, layer3 and layer4 in a ResNet18.
-        limit: the first N errors of the fixed order; None for all.
-        sanity: how many of them are explained again with scrambled weights; 0 leaves that out.
-        dry_run: only say what it takes.
+    Without names the explainers are gradcam, captum and reference, the layers the last two that the model names.
 
     Returns:
         The scores; without any error to look at, or after a dry run, tables without rows.
     """
-    place = workspace or Workspace()
-    folder = find_run(place.runs, run)
-    specs = find_explainers(explainer or FAITHFUL_EXPLAINERS, place)
-    trained = open_run(folder, place.models, choose_device(device))
-    wanted = Wanted(specs, choose_layers(layer, [trained]), "both", ceilings(explainer, specs))
+    folder = find_run(workspace.runs, request.run)
+    asked, sanity, progress = names(request.explainer), request.sanity, workspace.progress
+    specs = find_explainers(asked or FAITHFUL_EXPLAINERS, workspace)
+    trained = open_run(folder, workspace.models, choose_device(request.device))
+    wanted = Wanted(specs, choose_layers(names(request.layer), [trained]), "both", ceilings(asked, specs))
     check_layers(trained, wanted.layers)
-    say_costs(wanted, place.progress)
+    say_costs(wanted, progress)
     predictions = read_predictions(folder)
-    ids = choose_ids(predictions, "wrong", limit)
+    ids = choose_ids(predictions, "wrong", ERRORS if request.limit is None else request.limit)
     sample = Sample(ids, predictions.predicted[ids], predictions.labels[ids])
     cost = cost_of(trained, wanted, sample, sanity)
     empty = _empty(trained, cost, len(predictions.wrong))
-    _say(cost, place.progress)
-    if dry_run or len(ids) == 0:
+    _say(cost, progress)
+    if request.dry_run or len(ids) == 0:
         return empty
-    dataset = data_of_run(trained.record, data, place)
-    explain_run(trained, dataset, wanted, ids, timing=place.timing, progress=place.progress)
+    dataset = data_of_run(trained.record, request.data, workspace)
+    explain_run(trained, dataset, wanted, ids, timing=workspace.timing, progress=progress)
     layers = look(trained, wanted, sample)
-    found = _scored(trained, dataset, layers, sample, empty=empty, progress=place.progress)
+    found = _scored(trained, dataset, layers, sample, empty=empty, progress=progress)
     scrambled = sanity_scores(
         trained, dataset, _trained_maps(layers, sanity), specs=specs, ids=ids[:sanity],
-        predicted=sample.predicted[:sanity], seed=SEED, progress=place.progress,
+        predicted=sample.predicted[:sanity], seed=SEED, progress=progress,
     )  # fmt: skip
     found = dataclasses.replace(found, sanity=tuple(scrambled))
     write_json(scores_path(folder), dataclasses.asdict(found))

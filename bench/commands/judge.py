@@ -16,8 +16,9 @@ from bench.explaining.plan import INPUT_LAYER, check_layers, find_explainers
 from bench.judging.verdicts import Case, Sample, verdicts
 from bench.machine import choose_device, describe_device, versions
 from bench.nets.trained import data_of_run, open_run
-from bench.pages.write import report
+from bench.pages.write import write_run_page
 from bench.registry.registry import settled
+from bench.request import names
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.cells import read_cell
 from bench.store.predictions import choose_ids, fixed_order, read_predictions, wanted_targets
@@ -28,6 +29,7 @@ from bench.workspace import Workspace
 if TYPE_CHECKING:
     from bench.contracts import ExplainerSpec, Integers
     from bench.nets.trained import Trained
+    from bench.request import JudgeRequest
     from bench.schema.run import Cell
 
 IMAGES = 8
@@ -43,23 +45,11 @@ class Judged:
     path: Path
 
 
-def judge(
-    run: str = "latest",
-    *,
-    explainer: str | Sequence[str] | None = None,
-    layer: str | Sequence[str] | None = None,
-    limit: int = IMAGES,
-    data: str | None = None,
-    device: str = "auto",
-    workspace: Workspace | None = None,
-) -> Judged:
+def judge(request: JudgeRequest, workspace: Workspace) -> Judged:
     """Hold explainers of a run against Grad-CAM in float64, name what is wrong and why, and keep the verdicts.
 
-    Args:
-        run: name, `latest` or path of a run.
-        explainer, layer: whom to judge, and where; None for all cells that the run has. An explainer or a layer alone
-            is combined with all layers or explainers of its cells, and where there are none with the run's default.
-        limit: images of the sample, for each its predicted and its true class.
+    Without names all cells of the run are judged. An explainer or a layer alone is combined with all layers or
+    explainers of its cells, and where there are none with the run's default.
 
     Returns:
         The verdicts; runs/NAME/judge/verdicts.json has them too, and the run's page is rendered with them.
@@ -68,34 +58,34 @@ def judge(
         UsageError: a name that cannot be meant, or no cell to judge.
         StoreError: the run did not finish or is damaged.
     """
-    place = workspace or Workspace()
+    limit = IMAGES if request.limit is None else request.limit
     if limit < 1:
         raise UsageError(f"--limit {limit} judges nothing, must be 1 or more", try_=f"--limit {IMAGES}")
-    trained = open_run(find_run(place.runs, run), place.models, choose_device(device))
+    trained = open_run(find_run(workspace.runs, request.run), workspace.models, choose_device(request.device))
     cells = cells_of(trained)
-    cases = cases_of(trained, cells, explainer, layer, place)
+    cases = cases_of(trained, cells, request, workspace)
     ids = sample_ids(trained, cells, cases, limit)
-    sample = make_sample(trained, ids, data, place)
-    found = verdicts(cases, _reference(place), trained.model, sample, progress=place.progress)
+    sample = make_sample(trained, ids, request.data, workspace)
+    found = verdicts(cases, _reference(workspace), trained.model, sample, progress=workspace.progress)
     new = Judgement(
         schema=VERDICTS_SCHEMA,
         run=trained.record.name,
         checkpoint=trained.checkpoint,
-        created=place.created,
+        created=workspace.created,
         device=describe_device(sample.images.device),
         versions=versions(),
         ids=tuple(ids.tolist()),
         verdicts=found,
     )
     write_judgement(trained.folder, new)
-    report(run, workspace=place)
+    write_run_page(trained.folder, workspace)
     return Judged(trained.folder, new, verdicts_path(trained.folder))
 
 
-def _reference(place: Workspace) -> ExplainerSpec | None:
+def _reference(workspace: Workspace) -> ExplainerSpec | None:
     """Our own Grad-CAM, where it is registered and loads."""
     try:
-        return place.explainers[REFERENCE]
+        return workspace.explainers[REFERENCE]
     except (MissingError, UsageError):
         return None
 
@@ -119,15 +109,14 @@ def cells_of(trained: Trained) -> list[Cell]:
 def cases_of(
     trained: Trained,
     cells: Sequence[Cell],
-    explainer: str | Sequence[str] | None,
-    layer: str | Sequence[str] | None,
-    place: Workspace,
+    request: JudgeRequest,
+    workspace: Workspace,
 ) -> list[Case]:
     """Explainers with their layers: what was asked for, the rest from the cells."""
-    layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
+    layers, explainers = names(request.layer), names(request.explainer)
     if layers:
         check_layers(trained, layers)
-    specs = find_explainers(explainer, place) if explainer else _specs_of_cells(cells, place)
+    specs = find_explainers(explainers, workspace) if explainers else _specs_of_cells(cells, workspace)
     pairs = _pairs(trained, cells, specs, layers)
     cases = [
         Case(name, spec, tuple(dict.fromkeys(one for who, one in pairs if who == name))) for name, spec in specs.items()
@@ -139,14 +128,14 @@ def cases_of(
     return cases
 
 
-def _specs_of_cells(cells: Sequence[Cell], place: Workspace) -> dict[str, ExplainerSpec]:
+def _specs_of_cells(cells: Sequence[Cell], workspace: Workspace) -> dict[str, ExplainerSpec]:
     """The explainers of the cells that can still be loaded; the others are warned of."""
     found = {}
     for name in dict.fromkeys(cell.explainer for cell in cells):
         try:
-            found[name] = place.explainers[settled(name)]
+            found[name] = workspace.explainers[settled(name)]
         except (MissingError, UsageError) as error:
-            place.progress.warn(f"'{name}' cannot be judged: {error.message}")
+            workspace.progress.warn(f"'{name}' cannot be judged: {error.message}")
     return found
 
 
@@ -187,9 +176,9 @@ def sample_ids(trained: Trained, cells: Sequence[Cell], cases: Sequence[Case], l
     return order[:limit]
 
 
-def make_sample(trained: Trained, ids: Integers, data: str | None, place: Workspace) -> Sample:
+def make_sample(trained: Trained, ids: Integers, data: str | None, workspace: Workspace) -> Sample:
     """The images as the model sees them, each with its predicted and its true class."""
-    dataset = data_of_run(trained.record, data, place)
+    dataset = data_of_run(trained.record, data, workspace)
     device = next(trained.model.parameters()).device
     images = prepare(dataset.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
     targets = wanted_targets(read_predictions(trained.folder), ids, "both")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import RunError, StoreError, UsageError
 from bench.machine import choose_device, versions
 from bench.nets.trained import data_of_run
-from bench.recipes.recipe import Recipe
+from bench.recipes.recipe import SETTINGS, Recipe
+from bench.request import TrainRequest
 from bench.store.runs import find_run, read_record, run_names, updated
 from bench.training.checkpoint import cut_log, discard, fingerprint, newest_resume, resume_files, sweep
 from bench.training.init import initial_model
@@ -24,32 +24,20 @@ if TYPE_CHECKING:
     from bench.training.checkpoint import Resume
     from bench.workspace import Workspace
 
-BESIDE = ("resume", "data", "skip_bad", "workspace")  # what may be given together with --resume
+BESIDE = ("resume", "data", "skip_bad")  # what may be given together with --resume
 
 
-def refuse_beside(
-    options: Mapping[str, object], defaults: Mapping[str, object], origins: Mapping[str, str]
-) -> str | None:
-    """Where the data lies now, if the user said so; UsageError for any other option beside --resume.
-
-    Args:
-        options: all values that the training was called with.
-        defaults: of all options that the training can be called with.
-        origins: where the command line got each from; empty in a call from Python, where a value that is not the
-            default was given. Variables and bench.toml speak of new runs only.
-    """
-    if origins:
-        given = {name for name, origin in origins.items() if origin == "flag" and name in defaults}
-    else:
-        given = {name for name, value in options.items() if value != defaults[name]}
-    wrong = sorted(given - set(BESIDE))
+def refuse_beside(request: TrainRequest) -> str | None:
+    """Where the data lies now, if this call said so; UsageError for any other option that it gives beside --resume."""
+    given = request.given_alone()
+    wrong = sorted(set(given) - set(BESIDE))
     if wrong:
-        names = ", ".join("--" + name.replace("_", "-") for name in wrong)
+        words = ", ".join("--" + name.replace("_", "-") for name in wrong)
         raise UsageError(
-            f"{names} beside --resume: a run goes on with the settings it has",
-            try_=f"bench train --resume {options['resume']}, or a new run without --resume",
+            f"{words} beside --resume: a run goes on with the settings it has",
+            try_=f"bench train --resume {request.resume}, or a new run without --resume",
         )
-    return str(options["data"]) if "data" in given else None
+    return request.data if "data" in given else None
 
 
 def find_unfinished(runs: Path, name: str) -> Path:
@@ -69,7 +57,7 @@ def _unfinished(folder: Path) -> bool:
         return False
 
 
-def reopen(folder: Path, moved: str | None, place: Workspace) -> Job:
+def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:
     """Make a training what it was at its newest intact resume file; the folder must be held.
 
     Args:
@@ -79,50 +67,66 @@ def reopen(folder: Path, moved: str | None, place: Workspace) -> Job:
     if record.status == "done":
         discard(folder)  # a kill after the last step may have left them
         raise UsageError(f"run '{record.name}' is done", try_=f"bench report {record.name}")
-    device, settings = _device(record), settings_of(record)
-    start = newest_resume(folder, fingerprint(record), place.progress.warn)
-    _warn_of_changes(start, place)
-    data = data_of_run(record, moved, place)
-    seed, init = settings.seed, str(record.config["init"])
-    net = initial_model(place.models[record.model], place.models, classes=len(data.classes), seed=seed, init=init)
+    request = _begun_with(record)
+    device, settings = _device(record), settings_of(request)
+    start = newest_resume(folder, fingerprint(record), workspace.progress.warn)
+    _warn_of_changes(start, workspace)
+    data = data_of_run(record, moved, workspace)
+    net = initial_model(
+        workspace.models[record.model],
+        workspace.models,
+        classes=len(data.classes),
+        seed=request.seed,
+        init=request.init,
+    )
     sweep(folder)
     cut_log(folder, start.log_bytes)
-    resumed = {**record.metrics, "resumed": start.resumed + 1}
-    updated(folder, lambda one: dataclasses.replace(one, status="training", message="", metrics=resumed))
+    updated(folder, lambda one: _going_on(one, start.resumed + 1))
     state = start.state
-    place.progress.say(f"continuing {record.name} after {state.done} steps, in epoch {state.epoch + 1}")
+    workspace.progress.say(f"continuing {record.name} after {state.done} steps, in epoch {state.epoch + 1}")
     return Job(folder, net, data, settings, device, start)
 
 
-def settings_of(record: RunRecord) -> TrainSettings:
-    """The settings a run was begun with, from its record."""
-    from pydantic import TypeAdapter, ValidationError
+def _going_on(record: RunRecord, resumed: int) -> RunRecord:
+    return replace(record, status="training", message="", results=replace(record.results, resumed=resumed))
 
-    config: Any = record.config
-    try:
-        recipe = TypeAdapter(Recipe).validate_python({**config, "name": config["recipe"], "source": "the run's record"})
-        warm = config["pretrained"] is not None
-        return TrainSettings(
-            recipe, seed=config["seed"], val=config["val"], limit=config["limit"], warm_start=warm,
-            compile=config["compile"],
-        )  # fmt: skip
-    except (ValidationError, KeyError) as reason:
-        raise StoreError(f"the settings of run '{record.name}' cannot be read: {reason}") from reason
+
+def _begun_with(record: RunRecord) -> TrainRequest:
+    if not isinstance(record.request, TrainRequest):
+        raise UsageError(f"run '{record.name}' was never trained: it was adopted", try_="bench list runs")
+    return record.request
+
+
+def settings_of(request: TrainRequest) -> TrainSettings:
+    """What the loop is told of a request that says everything; StoreError where a value is missing."""
+    values = request.changes()
+    missing = [name for name in SETTINGS if values.get(name) is None]
+    if missing:
+        raise StoreError(f"the settings of the run cannot be read: {', '.join(missing)} missing")
+    recipe = Recipe(name=request.recipe, source="the run's record", **values)
+    return TrainSettings(
+        recipe,
+        seed=request.seed,
+        val=request.val,
+        limit=request.limit,
+        warm_start=request.pretrained is not None,
+        compile=request.compile,
+    )
 
 
 def _device(record: RunRecord) -> torch.device:
     """The device the run was begun on, since another one would round otherwise."""
-    named, kind = str(record.config.get("device")), str(record.environment.get("device_type"))
+    named, kind = record.request.device, record.environment.device_type
     try:
         return choose_device(kind if named == "auto" else named)
     except UsageError as reason:
         raise RunError(
-            f"run '{record.name}' was begun on {record.environment.get('device')}, and {reason.message}",
+            f"run '{record.name}' was begun on {record.environment.device}, and {reason.message}",
             try_="the same command where that device is",
         ) from reason
 
 
-def _warn_of_changes(start: Resume, place: Workspace) -> None:
+def _warn_of_changes(start: Resume, workspace: Workspace) -> None:
     """Other threads or versions may change the last bits of the weights, which is worth a line, not a refusal."""
     import torch
 
@@ -134,7 +138,7 @@ def _warn_of_changes(start: Resume, place: Workspace) -> None:
     if start.threads != torch.get_num_threads():
         changed.append(f"{start.threads} threads, now {torch.get_num_threads()}")
     if changed:
-        place.progress.warn(
+        workspace.progress.warn(
             f"the run was trained with {'; '.join(changed)}: "
             "the weights may end in other last bits than without the break"
         )

@@ -14,13 +14,14 @@ from bench.estimates import BACKWARD_COST, EFFICIENCY, duration
 from bench.explaining.plan import ALL, Wanted, ceilings, find_explainers
 from bench.machine import choose_device, describe_device, environment, product_rate, reuse_memory, settled_precision
 from bench.nets.summary import summarise
+from bench.request import names
 from bench.schema.timing import Timing
 from bench.stats.rates import MIN_ROUNDS
 from bench.store.runs import find_run
 from bench.store.timings import TIMING_SCHEMA, write_timing
 from bench.timing import environment as surroundings
 from bench.timing.arms import Request, Subject
-from bench.timing.runner import BATCH_SIZE, BUDGET, PROCESS, ROUNDS, Measured, Settings, make_workshop
+from bench.timing.runner import BATCH_SIZE, PROCESS, ROUNDS, Measured, Settings, make_workshop
 from bench.timing.suite import check_baselines, find_subjects, line_up
 from bench.timing.thresholds import Threshold, parse_threshold
 from bench.workspace import Workspace
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from bench.contracts import ExplainerSpec
+    from bench.request import TimeRequest
 
 WHATS = ("forward", "train", "explain")
 EXPLAINERS = ("gradcam", "captum", "reference")
@@ -45,37 +47,11 @@ class Timed:
     thresholds: tuple[Threshold, ...]
 
 
-def measure(  # noqa: PLR0913 (one parameter for each option of the command)
-    model: str | Sequence[str] | None = None,
-    *,
-    run: str | Sequence[str] | None = None,
-    what: str | Sequence[str] = WHATS,
-    explainer: str | Sequence[str] | None = None,
-    layer: str | Sequence[str] | None = None,
-    batch_size: int = BATCH_SIZE,
-    rounds: int = ROUNDS,
-    budget: float | str = BUDGET,
-    baseline: str | Sequence[str] = (),
-    memory: bool = True,
-    fail_if: Sequence[str] = (),
-    device: str = "auto",
-    workspace: Workspace | None = None,
-) -> Timed:
+def measure(request: TimeRequest, workspace: Workspace) -> Timed:
     """Time models and explainers in turns on one machine, and store every raw sample.
 
-    Args:
-        model: registered names or path/to/file.py:attribute, with weights from a seed; with neither this nor `run`
-            the models that come with bench.
-        run: names of runs, timed with their weights.
-        what: `forward`, `train` and `explain`.
-        explainer: timed on the baseline model; by default gradcam, captum and reference. `all` for every one of
-            moderate cost; one that fails then is left out with the reason.
-        layer: dotted module names; `all` for those that the baseline model names, by default the last but one.
-        rounds: each gives one figure an arm; fewer where the budget asks for it, never under six.
-        budget: seconds, or words such as `5m`.
-        baseline: a model's and an explainer's name that the others are compared with; by default the first of each.
-        memory: peak memory too, on a CPU by a process of its own for each arm.
-        fail_if: thresholds, read before anything is timed; see `bench.timing.thresholds`.
+    Without models and runs the models that come with bench are timed, without explainers gradcam, captum and reference,
+    on the baseline model, without layers at the last but one that it names.
 
     Returns:
         The timing, stored in the run's folder where one run was timed and no other model, else in that of all runs.
@@ -84,37 +60,38 @@ def measure(  # noqa: PLR0913 (one parameter for each option of the command)
         UsageError: a name or value that cannot be meant, before anything is timed.
         ContractError: an explainer that breaks its contract.
     """
-    place, where = workspace or Workspace(), choose_device(device)
+    device, kinds, progress = choose_device(request.device), names(request.what), workspace.progress
     settings = Settings(
-        _batch(batch_size), _rounds(rounds), seconds_of(budget), baselines=_names(baseline), memory=memory
+        at_least_one("--batch-size", request.batch_size, BATCH_SIZE),
+        at_least_one("--rounds", request.rounds, ROUNDS),
+        seconds_of(request.budget),
+        baselines=names(request.baseline),
+        memory=request.memory,
     )
-    kinds = _names(what)
     for kind in kinds:
         one_of("--what", kind, WHATS)
-    subjects = find_subjects(_names(model), _names(run), place, where)
+    subjects = find_subjects(names(request.model), names(request.run), workspace, device)
     base = next((label for label in subjects if label in settings.baselines), next(iter(subjects)))
-    specs = find_explainers(_names(explainer) or EXPLAINERS, place) if "explain" in kinds else {}
-    optional = ceilings(_names(explainer), specs)
-    wanted = Wanted(specs, _layers(_names(layer), place.models[subjects[base].model].layers), ceilings=optional)
-    requests, entries = line_up(kinds, list(subjects), base, wanted=wanted, place=place)
+    asked = names(request.explainer)
+    specs = find_explainers(asked or EXPLAINERS, workspace) if "explain" in kinds else {}
+    optional = ceilings(asked, specs)
+    known = workspace.models[subjects[base].model].layers
+    wanted = Wanted(specs, _layers(names(request.layer), known), ceilings=optional)
+    requests, entries = line_up(kinds, list(subjects), base, wanted=wanted, place=workspace)
     check_baselines(settings.baselines, subjects, specs)
-    thresholds = tuple(parse_threshold(text, [one.name for one in requests]) for text in fail_if)
-    reuse_memory(where)
-    place.progress.say(_plan(requests, subjects, entries, settings=settings, device=where))
+    thresholds = tuple(parse_threshold(text, [one.name for one in requests]) for text in names(request.fail_if))
+    reuse_memory(device)
+    progress.say(_plan(requests, subjects, entries, settings=settings, device=device))
     shop = make_workshop(
-        requests, subjects, entries, device=where, settings=settings, progress=place.progress, optional=set(optional)
+        requests, subjects, entries, device=device, settings=settings, progress=progress, optional=set(optional)
     )
-    timing = _timing(shop.measure(), subjects, settings, device=where, place=place)
-    folder = find_run(place.runs, _names(run)[0]) if len(subjects) == 1 and _names(run) else place.runs
+    timing = _timing(shop.measure(), subjects, settings, device=device, place=workspace)
+    alone = len(subjects) == 1 and names(request.run)
+    folder = find_run(workspace.runs, names(request.run)[0]) if alone else workspace.runs
     return Timed(timing, write_timing(folder, timing), thresholds)
 
 
 # --- what is meant --------------------------------------------------------------------------------------------
-
-
-def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:
-    """One name or several, each once."""
-    return (value,) if isinstance(value, str) else tuple(dict.fromkeys(value or ()))
 
 
 def _layers(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -126,15 +103,10 @@ def _layers(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for name in chosen for each in (known if name == ALL else (name,))))
 
 
-def _batch(value: int) -> int:
+def at_least_one(flag: str, value: int, usual: int) -> int:
+    """A count as given; UsageError below 1."""
     if value < 1:
-        raise UsageError(f"--batch-size {value} is below 1", try_="--batch-size 64")
-    return value
-
-
-def _rounds(value: int) -> int:
-    if value < 1:
-        raise UsageError(f"--rounds {value} is below 1", try_="--rounds 12")
+        raise UsageError(f"{flag} {value} is below 1", try_=f"{flag} {usual}")
     return value
 
 
@@ -198,7 +170,6 @@ def _timing(
     place: Workspace,
 ) -> Timing:
     facts = environment(device)
-    versions = facts["versions"]
     return Timing(
         schema=TIMING_SCHEMA,
         what="time",
@@ -207,11 +178,11 @@ def _timing(
         command=place.command,
         commit=surroundings.commit(),
         host=surroundings.host(),
-        system=str(facts["system"]),
+        system=facts.system,
         device=describe_device(device),
         device_type=device.type,
-        threads=_whole(facts["threads"]),
-        versions=versions if isinstance(versions, dict) else {},
+        threads=facts.threads,
+        versions=facts.versions,
         models={label: {"model": one.model, "checkpoint": one.checkpoint} for label, one in subjects.items()},
         batch_size=settings.batch_size,
         image_size=next(iter(subjects.values())).input_size,
@@ -228,10 +199,6 @@ def _timing(
         samples=found.samples,
         notes=_notes(found, settings),
     )
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def _notes(found: Measured, settings: Settings) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from bench.data.transforms import prepare
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.explaining.plan import DEFAULT_LAYERS, INPUT_LAYER, check_layers
 from bench.nets.trained import data_of_run, open_run
+from bench.request import ALL, names
 from bench.store.predictions import choose_ids, read_predictions
 from bench.store.runs import find_run
 from bench.verifying.conformance import CHECKS, outcomes_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bench.contracts import ExplainerSpec
+    from bench.request import VerifyRequest
 
 IMAGES = 3
 REFERENCE = "reference"
@@ -71,21 +73,11 @@ class Verified:
         return tuple(each for each in self.outcomes if each.status == "failed")
 
 
-def verify(
-    explainer: str | Sequence[str],
-    *,
-    run: str | None = None,
-    layer: str | Sequence[str] | None = None,
-    data: str | None = None,
-    workspace: Workspace | None = None,
-) -> tuple[Verified, ...]:
+def verify(request: VerifyRequest, workspace: Workspace) -> tuple[Verified, ...]:
     """Try whether explainers keep the contract, on three images, on the CPU.
 
-    Args:
-        explainer: registered names or path/to/file.py:attribute; `all` for every registered one, whatever it costs.
-        run: whose model and images are used; None for a net of width 8 and images made for the purpose.
-        layer: dotted module names; None for layer1 to layer4 of the small net, the last two of a run's model.
-        data: where the run's data set lies now, if it was moved.
+    Without a run they are tried on a net of width 8 and images made for the purpose, at layer1 to layer4; on a run's
+    model at its last two.
 
     Returns:
         One for each explainer, in the order asked for. A plug-in that breaks is a result, not an error; with `all`
@@ -95,17 +87,15 @@ def verify(
         UsageError: an explainer, layer or run that is not there.
         MissingError: an explainer asked for by its name that does not load.
     """
-    place = workspace or Workspace()
-    names = (explainer,) if isinstance(explainer, str) else tuple(explainer)
-    if not names:
+    asked, layers, run = names(request.explainer), names(request.layer), request.run
+    if not asked:
         raise UsageError("no explainer named", try_="bench verify captum, or bench verify all")
-    everyone = "all" in names
-    wanted = tuple(place.explainers) if everyone else names
-    layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
-    specs = {name: _spec_of(name, place, forgiving=everyone) for name in wanted}
-    stage = small_stage(layers) if run is None else run_stage(run, layers, data, place)
+    everyone = ALL in asked
+    wanted = tuple(workspace.explainers) if everyone else asked
+    specs = {name: _spec_of(name, workspace, forgiving=everyone) for name in wanted}
+    stage = small_stage(layers) if run is None else run_stage(run, layers, request.data, workspace)
     with threads(1 if run is None else torch.get_num_threads()):
-        return tuple(_verified(name, spec, stage, place) for name, spec in specs.items())
+        return tuple(_verified(name, spec, stage, workspace) for name, spec in specs.items())
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def augment_sheet(
     Raises:
         UsageError: an augmentation that `augment` refuses.
     """
-    augmentation = replace(augmentation, flip=augmentation.flip and dataset.mirror)
+    augmentation = augmentation if dataset.mirror else replace(augmentation, flip="none")
     originals, seen = seen_by_model(dataset, augmentation, generator, count=count)
     edge = 32 * scale
     pair = 2 * edge + GAP // 2
@@ -115,10 +115,11 @@ def seen_by_model(
 def describe(augmentation: Augmentation) -> str:
     """An augmentation in words."""
     words = []
-    if augmentation.pad:
-        words.append(f"crop from a border of {augmentation.pad} reflected pixels")
-    if augmentation.flip:
-        words.append("half of them mirrored" + (", the other half in the next epoch" if augmentation.alternate else ""))
+    if augmentation.translate:
+        words.append(f"crop from a border of {augmentation.translate} reflected pixels")
+    if augmentation.flip != "none":
+        again = ", the other half in the next epoch" if augmentation.flip == "alternating" else ""
+        words.append("half of them mirrored" + again)
     if augmentation.cutout:
         words.append(f"a square of {augmentation.cutout} pixels in the mean colour")
     return ", ".join(words) or "no augmentation"

@@ -52,18 +52,15 @@ def augment(
     _check(augmentation, min(height, width))
 
     def draw(below: int) -> Tensor:
-        import torch
-
         drawn = torch.randint(below, (count, 1), generator=generator, device=generator.device)
         return drawn.to(images.device, non_blocking=True)
 
     rows, columns = _grid(height, images), _grid(width, images)
     from_rows, from_columns = rows, columns
-    if augmentation.pad:
-        border = augmentation.pad
+    if border := augmentation.translate:
         from_rows = rows + draw(2 * border + 1) - border
         from_columns = columns + draw(2 * border + 1) - border
-    if augmentation.flip:
+    if augmentation.flip != "none":
         mirrored = draw(2) if mirrored is None else mirrored[:, None]
         from_columns = from_columns + mirrored * (from_columns.flip(1) - from_columns)
     changed = _picked(images, _reflected(from_rows, height), _reflected(from_columns, width))
@@ -88,8 +85,6 @@ class Turns:
     @classmethod
     def of(cls, count: int, seed: int, device: torch.device) -> Turns:
         """Those of `count` images, the same for the same seed."""
-        import torch
-
         generator = torch.Generator().manual_seed(seed)
         return cls(torch.randint(2, (count,), generator=generator).to(device))
 
@@ -139,7 +134,7 @@ def fill_colour(mean: Sequence[float]) -> Tensor:
 
 
 def _check(augmentation: Augmentation, edge: int) -> None:
-    for name, value in (("pad", augmentation.pad), ("cutout", augmentation.cutout)):
+    for name, value in (("translate", augmentation.translate), ("cutout", augmentation.cutout)):
         if not 0 <= value <= edge // 2:
             raise UsageError(
                 f"{name} {value} is not between 0 and {edge // 2}, half of a picture of {edge} pixels",

@@ -191,8 +191,8 @@ def affordable(
 
 def forward_rate(trained: Trained) -> float:
     """Images a second of the evaluation; a modest guess where that was never measured."""
-    rate = trained.record.metrics.get("forward_images_per_second")
-    return float(rate) if isinstance(rate, int | float) and rate > 0 else 100.0
+    rate = trained.record.results.forward_images_per_second
+    return rate if rate and rate > 0 else 100.0
 
 
 @dataclass(frozen=True)

@@ -91,16 +91,16 @@ def _statistics(head: Mapping[str, Any], folder: Path) -> Statistics:
 def data_of_run(record: RunRecord, source: str | None, place: Workspace) -> Dataset:
     """The data set a run was made on, from where it was or from `source`; DataError when it is another one."""
     dataset = load_dataset(
-        source or str(record.data.get("source")),
+        source or record.data.source,
         cache=place.cache,
         progress=place.progress,
-        skip_bad=bool(record.data.get("notes")),
+        skip_bad=bool(record.data.notes),
         size=size_of(record),
     )
-    if dataset.digest != record.data.get("digest"):
+    if dataset.digest != record.data.digest:
         raise DataError(
             f"{dataset.source} is not the data run '{record.name}' was made on: its sha256 is "
-            f"{dataset.digest[:12]}, the run's {str(record.data.get('digest'))[:12]}",
+            f"{dataset.digest[:12]}, the run's {record.data.digest[:12]}",
             try_="--data with the data set the run was trained on",
         )
     return in_class_order(dataset, classes_of(record))

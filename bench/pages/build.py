@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     Keys = set[tuple[int, int]]
 
 
-UNTOLD = ("seed", "data", "device", "augmentation", "sizes")  # the last for what has few words; seed comes last
+UNTOLD = ("seed", "data", "device", "sizes")  # the last for what has few words; seed comes last
 
 
 def wrong_in_any(runs: Sequence[RunData], limit: int | None) -> Integers:
@@ -78,13 +78,13 @@ def same_settings(runs: Sequence[RunData]) -> bool:
     A recipe's name says nothing that its values, which the config holds too, do not say better.
     """
     left_out = ("model", "seed", "device", "data", "recipe")
-    settings = [{key: value for key, value in data.record.config.items() if key not in left_out} for data in runs]
+    settings = [{key: value for key, value in data.record.settings.items() if key not in left_out} for data in runs]
     return all(one == settings[0] for one in settings)
 
 
 def labels_of(runs: Sequence[RunData]) -> tuple[str, ...]:
     """What tells each run from the others, in as few settings as do; the run's name where no setting does."""
-    settings = [{**data.record.config, "model": short(data.record.model)} for data in runs]
+    settings = [{**data.record.settings, "model": short(data.record.model)} for data in runs]
     first = ("model", "recipe", "optimizer", "lr")
     keys = (*first, *(key for key in settings[0] if key not in (*first, *UNTOLD)), "seed")
     chosen: list[str] = []

@@ -30,7 +30,7 @@ def check_comparable(runs: Sequence[RunData]) -> None:
         if not same_images(first.record, other.record):
             raise DataError(
                 f"runs '{first.record.name}' and '{other.record.name}' were made on different data "
-                f"({first.record.data.get('name')} and {other.record.data.get('name')})",
+                f"({first.record.data.name} and {other.record.data.name})",
                 try_="bench list runs, and compare runs of one data set",
             )
         if not np.array_equal(_named_labels(first), _named_labels(other)):
@@ -39,7 +39,8 @@ def check_comparable(runs: Sequence[RunData]) -> None:
 
 def same_images(first: RunRecord, second: RunRecord) -> bool:
     """Whether two runs were tested on the same image files: of one size, or of one name, order and class each."""
-    return any(bool(first.data.get(key)) and first.data.get(key) == second.data.get(key) for key in ("digest", "files"))
+    pairs = ((first.data.digest, second.data.digest), (first.data.files, second.data.files))
+    return any(one and one == other for one, other in pairs)
 
 
 def _named_labels(data: RunData) -> np.ndarray[tuple[int, ...], np.dtype[np.str_]]:
@@ -81,7 +82,7 @@ def _renumbered(data: RunData, own: Classes, union: Classes) -> RunData:
     labels: Integers = place[predictions.labels]
     return replace(
         data,
-        record=replace(data.record, data={**data.record.data, "classes": list(union)}),
+        record=replace(data.record, data=replace(data.record.data, classes=tuple(union))),
         predictions=Predictions(predictions.ids, labels, spread(predictions.logits)),
         cells=tuple(cell(one) for one in data.cells),
         samples=samples and replace(samples, labels=place[samples.labels], logits=spread(samples.logits)),

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from bench.schema.page import Difference
-from bench.schema.run import RunRecord
+from bench.schema.run import Code, Environment, RunRecord
 from bench.store.runs import CHECKPOINT
 
 
 def provenance(record: RunRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
     """What it takes to make the run again."""
-    settings = ", ".join(_setting(record, key) for key, value in record.config.items() if value is not None)
-    versions = record.environment.get("versions")
+    origins, given = record.request.origins, record.settings.items()
+    settings = ", ".join(_setting(key, value, origins.get(key, "")) for key, value in given if value not in (None, []))
     rows = (
         ("command", record.command),
         ("config", settings),
         ("started", record.created),
-        ("data", f"{record.data.get('name')} from {record.data.get('source')}"),
-        ("data sha256", str(record.data.get("digest", ""))),
+        ("data", f"{record.data.name} from {record.data.source}"),
+        ("data sha256", record.data.digest),
         ("checkpoint sha256", record.artefacts.get(CHECKPOINT, "")),
-        ("machine", f"{record.environment.get('device')}, {record.environment.get('system')}"),
-        ("code", _code(record.environment)),
-        ("versions", ", ".join(f"{name} {number}" for name, number in _pairs(versions))),
+        ("machine", f"{record.environment.device}, {record.environment.system}"),
+        ("code", _code(record.environment.code)),
+        ("versions", ", ".join(f"{name} {number}" for name, number in record.environment.versions.items())),
     )
     return record.name, rows
 
@@ -31,9 +31,9 @@ def provenance(record: RunRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
 def differences(records: Sequence[RunRecord]) -> tuple[Difference, ...]:
     """Settings, parts of the machine and versions in which runs differ; nothing for one run."""
     groups = (
-        ("setting", [record.config for record in records]),
+        ("setting", [record.settings for record in records]),
         ("machine", [_machine(record.environment) for record in records]),
-        ("version", [dict(_pairs(record.environment.get("versions"))) for record in records]),
+        ("version", [dict(record.environment.versions) for record in records]),
     )
     return tuple(
         Difference(group, key, values)
@@ -43,29 +43,23 @@ def differences(records: Sequence[RunRecord]) -> tuple[Difference, ...]:
     )
 
 
-def _machine(environment: Mapping[str, object]) -> dict[str, object]:
+def _machine(environment: Environment) -> dict[str, object]:
     """Everything of an environment but its versions; the commit and whether it was changed as words."""
-    plain = {key: value for key, value in environment.items() if key not in ("versions", "code")}
-    return {**plain, "code": _code(environment)}
+    plain = {key: value for key, value in vars(environment).items() if key not in ("versions", "code")}
+    return {**plain, "code": _code(environment.code)}
 
 
-def _code(environment: Mapping[str, object]) -> str:
+def _code(code: Code) -> str:
     """The commit the code was at; runs made before that was kept, and installed packages, have none."""
-    code = environment.get("code")
-    if not isinstance(code, dict) or not code.get("commit"):
+    if not code.commit:
         return "no git checkout known"
-    return f"commit {code['commit']}" + (", with changes of its own" if code.get("dirty") else "")
+    return f"commit {code.commit}" + (", with changes of its own" if code.dirty else "")
 
 
-def _setting(record: RunRecord, key: str) -> str:
+def _setting(key: str, value: object, origin: str) -> str:
     """A setting and, where it was not the default's or the recipe's, where it came from."""
-    origin = record.origins.get(key, "")
     source = f" ({origin})" if origin in ("flag", "env", "file") else ""
-    return f"{key} {_plain(record.config[key])}{source}"
-
-
-def _pairs(value: object) -> list[tuple[object, object]]:
-    return list(value.items()) if isinstance(value, dict) else []
+    return f"{key} {_plain(value)}{source}"
 
 
 def _plain(value: object) -> str:

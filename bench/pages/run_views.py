@@ -13,6 +13,7 @@ import numpy as np
 from bench.data.images import thumbnail
 from bench.evaluation import calibration_bins, calibration_error, class_rows, read_averages, softmax
 from bench.registry.registry import short
+from bench.request import TrainRequest
 from bench.schema.page import CellView, EpochPoint, GalleryItem, MapView, Prediction, RunView
 from bench.schema.run import STATUSES
 from bench.stats.agreement import disagreements
@@ -21,7 +22,7 @@ from bench.store.cells import Samples, row_keys
 from bench.store.predictions import Predictions
 from bench.store.run_data import RunData
 from bench.store.runs import CHECKPOINT, LOG, classes_of, read_lines
-from bench.store.timings import _int, _rate
+from bench.store.timings import _rate
 
 if TYPE_CHECKING:
     from bench.contracts import Floats
@@ -37,32 +38,32 @@ TOP = 10  # classes of an image whose probabilities a page carries
 
 def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
     """One run as tables show it."""
-    record, metrics, config = data.record, data.record.metrics, data.record.config
+    record, results, request = data.record, data.record.results, data.record.request
     correct, total = int((data.predictions.predicted == data.predictions.labels).sum()), len(data.predictions.labels)
     confusion = confusion_matrix(data.predictions)
     bins = calibration_bins(softmax(data.predictions.logits), data.predictions.labels)
     return RunView(
         run=record.name,
         model=short(record.model),
-        data=str(record.data.get("name", "")),
-        recipe=Path(str(config.get("recipe", ""))).name,  # of a file no folders
-        seed=_int(config.get("seed")),
-        epochs=_int(config.get("epochs")),
-        train_images=_int(metrics.get("train_images")),
+        data=record.data.name,
+        recipe=Path(record.recipe).name,  # of a file no folders
+        seed=request.seed if isinstance(request, TrainRequest) else 0,
+        epochs=(request.epochs if isinstance(request, TrainRequest) else None) or 0,
+        train_images=results.train_images or 0,
         accuracy=wilson(correct, total),
         correct=correct,
         total=total,
         loss=mean_loss(data.predictions),
         only_wrong=only_wrong,
-        parameters=_int(metrics.get("parameters")),
-        train_rate=_rate(metrics.get("train_images_per_second")),
-        forward_rate=_rate(metrics.get("forward_images_per_second")),
-        device=str(record.environment.get("device", "")),
+        parameters=results.parameters or 0,
+        train_rate=_rate(results.train_images_per_second),
+        forward_rate=_rate(results.forward_images_per_second),
+        device=record.environment.device,
         checkpoint=record.artefacts.get(CHECKPOINT, ""),
         curve=read_curve(data.folder),
         per_class=class_rows(confusion, classes_of(record)),
         confusion=confusion,
-        averages=read_averages(metrics, total),
+        averages=read_averages(results, total),
         calibration=bins,
         calibration_error=calibration_error(bins),
     )

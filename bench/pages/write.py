@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.errors import UsageError, did_you_mean, one_of
+from bench.errors import UsageError, one_of
 from bench.pages.build import run_page
-from bench.registry.registry import short
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
 from bench.store.run_data import read_run
-from bench.store.runs import REPORT, find_run, is_done, run_names, write_bytes
+from bench.store.runs import REPORT, write_bytes
 from bench.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bench.request import ExportRequest
 
 INDEX = "index.html"
 TWIN = "page.json"
@@ -23,10 +25,8 @@ MADE_BY = b'<meta name="generator" content="bench">'
 FORMS = ("auto", "single", "folder")
 
 
-def report(
-    *runs: str, form: str = "auto", max_images: int | None = None, workspace: Workspace | None = None
-) -> list[Path]:
-    """Render the pages of runs again from their folders alone. Without names: of all finished runs.
+def write_run_page(folder: Path, workspace: Workspace, *, form: str = "auto", max_images: int | None = None) -> Path:
+    """Render the page of a run from its folder alone.
 
     Args:
         form: `single` for one file, `folder` for report/index.html and what it needs beside it; `auto` takes one
@@ -34,19 +34,10 @@ def report(
         max_images: most images of the gallery; the tables are of all.
 
     Returns:
-        The report.html of each, or its report/index.html.
+        Its report.html, or its report/index.html.
     """
-    place = workspace or Workspace()
-    names = runs or tuple(name for name in run_names(place.runs) if is_done(place.runs / name))
-    return [
-        write_page(
-            page_of(name, max_images=max_images, workspace=place),
-            find_run(place.runs, name) / REPORT,
-            form=form,
-            workspace=place,
-        )
-        for name in names
-    ]
+    page = page_of(folder, workspace, max_images=max_images)
+    return write_page(page, folder / REPORT, form=form, workspace=workspace)
 
 
 def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Workspace) -> Path:
@@ -93,11 +84,9 @@ def _clear(folder: Path, keep: set[str]) -> None:
             empty.rmdir()
 
 
-def page_of(run: str, *, max_images: int | None = None, workspace: Workspace | None = None) -> Page:
+def page_of(folder: Path, workspace: Workspace, *, max_images: int | None = None) -> Page:
     """Everything the page of a run shows, as plain values; the first `max_images` of its gallery."""
-    place = workspace or Workspace()
-    data = read_run(find_run(place.runs, run))
-    return run_page(data, created=place.created, max_images=at_least_one(max_images))
+    return run_page(read_run(folder), created=workspace.created, max_images=at_least_one(max_images))
 
 
 def at_least_one(max_images: int | None) -> int | None:
@@ -127,53 +116,22 @@ def notebook_of(page: Page, path: Path) -> str:
     return str(_from_reports("notebook", "notebook_html")(page, path.resolve().as_uri()))
 
 
-def markdown_of(run: str, *, workspace: Workspace | None = None) -> str:
+def markdown_of(folder: Path, workspace: Workspace) -> str:
     """A run's result, per-class table and confusion table, to paste."""
-    return str(_from_reports("markdown", "run_markdown")(page_of(run, workspace=workspace)))
+    return str(_from_reports("markdown", "run_markdown")(page_of(folder, workspace)))
 
 
-def export_figure(  # noqa: PLR0913 (one parameter for each option of the command)
-    run: str,
-    path: Path,
-    *,
-    ids: Sequence[int] | None = None,
-    count: int = 20,
-    layer: Sequence[str] | None = None,
-    explainer: str | None = None,
-    target: str = "predicted",
-    captions: bool = True,
-    workspace: Workspace | None = None,
-) -> tuple[int, ...]:
-    """Draw misclassified pictures with their maps beneath, as .png or .pdf.
-
-    Args:
-        ids: test ids; by default the `count` most confident errors.
-        layer, explainer: among those the run was explained with; by default all layers of the first explainer.
-
-    Returns:
-        The test ids drawn.
-    """
-    one_of("--target", target, ("predicted", "true", "both"))
-    page = page_of(run, workspace=workspace)
-    explainers = sorted({cell.explainer for cell in page.cells})
-    if not explainers:
-        raise UsageError(f"run '{run}' has no maps yet", try_=f"bench explain --run {run}")
-    chosen = short(explainer) if explainer else explainers[0]
-    if chosen not in explainers:
-        raise UsageError(
-            f"run '{run}' has no maps of '{chosen}'{did_you_mean(chosen, explainers)}",
-            try_=f"bench explain --run {run} --explainer {chosen}",
-        )
-    known = sorted({cell.layer for cell in page.cells if cell.explainer == chosen})
-    for each in layer or ():
-        if each not in known:
-            raise UsageError(
-                f"run '{run}' has no maps of {chosen} at '{each}'{did_you_mean(each, known)}",
-                try_=f"bench explain --run {run} --explainer {chosen} --layer {each}",
-            )
-    draw = _from_reports("figure", "gallery_figure")
-    drawn: tuple[int, ...] = draw(
-        page, path, ids=ids, count=count, layers=tuple(layer or known), explainer=chosen, role=target, captions=captions
+def draw_gallery(page: Page, request: ExportRequest, *, layers: Sequence[str], explainer: str) -> tuple[int, ...]:
+    """Draw misclassified pictures with their maps beneath, as .png or .pdf; gives the test ids drawn."""
+    drawn: tuple[int, ...] = _from_reports("figure", "gallery_figure")(
+        page,
+        request.figure,
+        ids=request.ids,
+        count=request.n,
+        layers=layers,
+        explainer=explainer,
+        role=request.target,
+        captions=request.captions,
     )
     return drawn
 

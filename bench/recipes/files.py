@@ -6,19 +6,15 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
-from bench.contracts import Augmentation
 from bench.errors import MissingError, UsageError, did_you_mean
-from bench.recipes.recipe import Recipe, find_recipe
+from bench.recipes.recipe import FLIPS, SETTINGS, Recipe, find_recipe
 
-TABLE = "augmentation"
-LEFT_OUT = ("name", "measured")  # a file's name is its recipe's name, and what it gives nobody has measured
-OUTER = ("base", *(each.name for each in fields(Recipe) if each.name not in LEFT_OUT))
+KEYS = ("base", "source", *SETTINGS)
 PAIRS = tuple[tuple[int, float], ...]
-INNER = tuple(each.name for each in fields(Augmentation))
 WORDS = {
     int: "a whole number",
     float: "a number",
@@ -28,6 +24,10 @@ WORDS = {
 }
 BASE = "course"
 EXAMPLE = 'a TOML file such as: base = "course" then epochs = 5'
+
+# What files of earlier versions say in a table of its own, with the type of each key.
+OLD_TABLE = "augmentation"
+OLD_KEYS: Mapping[str, type] = {"pad": int, "flip": bool, "cutout": int, "alternate": bool}
 
 
 def recipe_of(name: str) -> Recipe:
@@ -51,15 +51,27 @@ def read_recipe(path: Path) -> Recipe:
     file.check_keys()
     base = file.base()
     file.check_types(base)
-    given = {key: value for key, value in file.settings.items() if key not in ("base", TABLE)}
-    if "sizes" in given:
-        given["sizes"] = tuple((edge, share) for edge, share in given["sizes"])
-    given |= {TABLE: replace(base.augmentation, **file.settings.get(TABLE, {}))}
+    given = {keys[-1]: value for keys, value in file.items() if len(keys) == 1 and keys != ("base",)}
+    given |= flat_augmentation(file.settings.get(OLD_TABLE, {}), base.flip)
     defaults = {"name": str(path.resolve()), "source": f"{path.name}, based on {base.name}", "measured": ""}
     try:
-        return replace(base, **{**defaults, **given})
+        return replace(base, **{**defaults, **_in_tuples(given)})
     except UsageError as reason:
         file.blame(base, reason)
+
+
+def flat_augmentation(old: Mapping[str, Any], flip: str = FLIPS[0]) -> dict[str, Any]:
+    """What earlier versions kept in a table of its own, by the names of today.
+
+    Args:
+        old: any of `pad`, `cutout`, `flip` and `alternate`, the last two yes or no.
+        flip: what holds where only one of them is given.
+    """
+    found = {new: old[name] for name, new in (("pad", "translate"), ("cutout", "cutout")) if name in old}
+    if "flip" in old or "alternate" in old:
+        mirrored, in_turn = old.get("flip", flip != "none"), old.get("alternate", flip == "alternating")
+        found["flip"] = "none" if not mirrored else "alternating" if in_turn else "random"
+    return found
 
 
 def line_of(text: str, keys: Sequence[str]) -> int:
@@ -100,30 +112,29 @@ class _File:
     settings: Mapping[str, Any]
 
     def items(self) -> list[tuple[tuple[str, ...], Any]]:
-        """Every key, behind the table that holds it, and its value."""
-        found: list[tuple[tuple[str, ...], Any]] = []
-        for key, value in self.settings.items():
-            if key == TABLE and isinstance(value, dict):
-                found += [((key, inner), each) for inner, each in value.items()]
-            else:
-                found.append(((key,), value))
-        return found
+        """Every key, behind the old table where that holds it, and its value."""
+        inner = self.settings.get(OLD_TABLE)
+        old = {(OLD_TABLE, key): value for key, value in inner.items()} if isinstance(inner, dict) else {}
+        return [*(((key,), value) for key, value in self.settings.items() if not (old and key == OLD_TABLE)),
+                *old.items()]  # fmt: skip
 
     def check_keys(self) -> None:
         """Refuse a key that means nothing where it stands."""
         for keys, _ in self.items():
-            known, others = (OUTER, INNER) if len(keys) == 1 else (INNER, OUTER)
-            if keys[-1] not in known:
-                place = f" in [{TABLE}]" if known is INNER else ""
-                belongs = f"; it belongs {'under' if known is OUTER else 'above'} [{TABLE}]"
-                near = belongs if keys[-1] in others else did_you_mean(keys[-1], known)
-                self.refuse(keys, f"no key '{keys[-1]}'{place}{near}", f"one of: {', '.join(known)}")
+            inside = len(keys) == 2
+            known = tuple(OLD_KEYS) if inside else KEYS
+            if keys[-1] in known:
+                continue
+            belongs = inside and keys[-1] in KEYS
+            near = f"; it belongs above [{OLD_TABLE}]" if belongs else did_you_mean(keys[-1], known)
+            where = f" in [{OLD_TABLE}]" if inside else ""
+            self.refuse(keys, f"no key '{keys[-1]}'{where}{near}", f"one of: {', '.join(KEYS)}")
 
     def base(self) -> Recipe:
         """The recipe whose values hold where the file says nothing."""
         name = self.settings.get("base", BASE)
         if not isinstance(name, str):
-            self.refuse(("base",), f"base is {_told(name)}, must be the name of a recipe", f'base = "{BASE}"')
+            self.refuse(("base",), f"base is {_as_toml(name)}, must be the name of a recipe", f'base = "{BASE}"')
         try:
             return find_recipe(name)
         except UsageError as reason:
@@ -132,24 +143,18 @@ class _File:
     def check_types(self, base: Recipe) -> None:
         """Refuse a value of another type than the recipe's own."""
         for keys, value in self.items():
-            if keys == ("base",):
-                continue
-            kind = get_type_hints(Recipe if len(keys) == 1 else Augmentation)[keys[-1]]
-            if kind is Augmentation:
-                self.refuse(keys, f"{TABLE} is {_told(value)}, must be a table", f"[{TABLE}] then {INNER[0]} = 4")
+            kind = OLD_KEYS[keys[-1]] if len(keys) == 2 else get_type_hints(Recipe).get(keys[-1], str)
             if not _fits(value, kind):
-                self.refuse(keys, f"{keys[-1]} is {_told(value)}, must be {WORDS[kind]}", _as_in(base, keys))
+                self.refuse(keys, f"{keys[-1]} is {_as_toml(value)}, must be {WORDS[kind]}", _as_in(base, keys))
 
     def blame(self, base: Recipe, reason: UsageError) -> NoReturn:
         """Raise what is wrong with the first value that the base refuses by itself."""
         for keys, value in self.items():
             if keys == ("base",):
                 continue
-            change: dict[str, Any] = {keys[-1]: tuple(map(tuple, value)) if keys[-1] == "sizes" else value}
-            if len(keys) == 2:
-                change = {TABLE: replace(base.augmentation, **change)}
+            one = {keys[-1]: value}
             try:
-                replace(base, **change)
+                replace(base, **(flat_augmentation(one, base.flip) if len(keys) == 2 else _in_tuples(one)))
             except UsageError as found:
                 self.refuse(keys, found.message, _as_in(base, keys))
         raise UsageError(f"{self.path}: {reason.message}", try_=reason.try_) from reason
@@ -173,6 +178,10 @@ def _read(path: Path) -> _File:
         raise UsageError(f"{path} cannot be read from line {line} on: {reason}", try_=EXAMPLE) from reason
 
 
+def _in_tuples(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(map(tuple, value)) if name == "sizes" else value for name, value in given.items()}
+
+
 def _fits(value: object, kind: object) -> bool:
     """Whether a value of TOML is of a field's type; a whole number is a number, a list of pairs pairs."""
     if kind == PAIRS:
@@ -185,12 +194,10 @@ def _fits(value: object, kind: object) -> bool:
 
 def _as_in(base: Recipe, keys: Sequence[str]) -> str:
     """A line that works: the base's own."""
-    value: object = base
-    for key in keys:
-        value = getattr(value, key)
-    return f"{keys[-1]} = {_told(value)}, as in {base.name}"
+    name = {"pad": "translate", "alternate": "flip"}.get(keys[-1], keys[-1]) if len(keys) == 2 else keys[-1]
+    return f"{name} = {_as_toml(getattr(base, name, BASE))}, as in {base.name}"
 
 
-def _told(value: object) -> str:
+def _as_toml(value: object) -> str:
     """A value as TOML writes it, nearly."""
     return json.dumps(value, default=str, ensure_ascii=False)

@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypedDict, get_type_hints
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
 
 from bench.contracts import Augmentation
-from bench.errors import UsageError, did_you_mean, one_of
+from bench.errors import UsageError, did_you_mean
 
 OPTIMIZERS = ("sgd", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
-FLIPS: Mapping[str, tuple[bool, bool]] = {"none": (False, False), "random": (True, False), "alternating": (True, True)}
+FLIPS = ("none", "random", "alternating")
 HALF = 16  # pixels; every picture is 32x32
 SMALLEST = 8  # pixels; below, the last stages see one pixel
 ABOUT = ("name", "source", "measured")  # what is said about a recipe, not what it does
-
-
-class Changes(TypedDict, total=False):
-    """What a user may say in place of a recipe's values; None keeps the recipe's. See `Recipe` for the meanings."""
-
-    epochs: int | None
-    batch_size: int | None
-    optimizer: str | None
-    lr: float | None
-    lr_start: float | None
-    lr_end: float | None
-    warm_up: float | None
-    momentum: float | None
-    weight_decay: float | None
-    norm_decay: bool | None
-    bias_scale: float | None
-    label_smoothing: float | None
-    bn_momentum: float | None
-    lookahead: int | None
-    whiten: bool | None
-    zero_init: bool | None
-    sizes: str | None
-    flip: str | None
-    translate: int | None
-    cutout: int | None
-    precision: str | None
-
-
-CHANGES = tuple(get_type_hints(Changes))
 
 
 @dataclass(frozen=True)
@@ -71,8 +42,8 @@ class Recipe:
         zero_init: start every residual branch at 0, by the scale of its last batch norm.
         sizes: pairs (edge in pixels, share of the epochs) that come first, in this order, on images made smaller;
             the epochs that remain, and the last in any case, see the images as they are.
+        flip, translate, cutout: what a training batch goes through; see `bench.contracts.Augmentation`.
         precision: `fp32`, `bf16` (autocast), or `auto`: bf16 where the device multiplies in it.
-        augmentation: what a training batch goes through.
         measured: what it gave here, in words.
     """
 
@@ -95,13 +66,15 @@ class Recipe:
     whiten: bool = False
     zero_init: bool = False
     sizes: tuple[tuple[int, float], ...] = ()
+    flip: Literal["none", "random", "alternating"] = "random"
+    translate: int = 4
+    cutout: int = 16
     precision: str = "auto"
-    augmentation: Augmentation = field(default_factory=Augmentation)
     measured: str = ""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train anything."""
-        for name, known in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
+        for name, known in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS), ("flip", FLIPS)):
             value = getattr(self, name)
             if value not in known:
                 hint = " or ".join(f"--{name} {each}" for each in known)
@@ -122,7 +95,12 @@ class Recipe:
             raise UsageError(f"bn_momentum is {self.bn_momentum}, must be above 0 and at most 1")
         if not 0 < self.bias_scale < float("inf"):
             raise UsageError(f"bias_scale is {self.bias_scale}, must be above 0 and finite")
-        _check_pictures(self.augmentation, self.sizes)
+        _check_pictures(self)
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What a training batch goes through."""
+        return Augmentation(self.translate, self.flip, self.cutout)
 
     def learning_rate(self, step: int, total: int) -> float:
         """The learning rate of a step: linear from lr_start x lr to lr, then linear to lr_end x lr; never below 0.
@@ -147,55 +125,37 @@ class Recipe:
                 return edge
         return None
 
-    def values(self) -> dict[str, object]:
-        """What a run's config stores of the recipe."""
-        return {key: value for key, value in asdict(self).items() if key not in ABOUT}
+    def values(self) -> dict[str, Any]:
+        """What the recipe does, by the names of `bench train`'s options and of a recipe file's keys."""
+        return {name: value for name, value in asdict(self).items() if name not in ABOUT}
 
-    def changed(self, changes: Changes) -> Recipe:
+    def changed(self, changes: Mapping[str, Any]) -> Recipe:
         """This recipe with some values replaced; None keeps a value.
 
         Raises:
             UsageError: no such value, or one that cannot train anything.
         """
-        given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
-        for key in given:
-            if key not in CHANGES:
-                raise UsageError(f"a recipe has no '{key}'{did_you_mean(key, CHANGES)}", try_="bench train --help")
-        inner: dict[str, Any] = {}
-        if "flip" in given:
-            one_of("--flip", given["flip"], tuple(FLIPS))
-            inner["flip"], inner["alternate"] = FLIPS[given.pop("flip")]
-        inner |= {name: given.pop(key) for key, name in (("translate", "pad"), ("cutout", "cutout")) if key in given}
-        if "sizes" in given:
-            given["sizes"] = parse_sizes(given["sizes"])
+        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        for name in given:
+            if name not in SETTINGS:
+                raise UsageError(f"a recipe has no '{name}'{did_you_mean(name, SETTINGS)}", try_="bench train --help")
         # What was measured was measured with the recipe's own values.
-        given |= {"measured": ""} if given or inner else {}
-        return replace(self, augmentation=replace(self.augmentation, **inner), **given)
+        return replace(self, **given | ({"measured": ""} if given else {}))
 
 
-def parse_sizes(text: str) -> tuple[tuple[int, float], ...]:
-    """`16:0.5,24:0.25` as pairs of an edge and a share of the epochs; `full` for none."""
-    if text == "full":
-        return ()
-    try:
-        pairs = [part.split(":") for part in text.split(",")]
-        return tuple((int(edge), float(share)) for edge, share in pairs)
-    except ValueError:
-        raise UsageError(
-            f"--sizes: '{text}' is no list of edge:share", try_="--sizes 16:0.5,24:0.25, or --sizes full"
-        ) from None
+SETTINGS = tuple(each.name for each in fields(Recipe) if each.name not in ABOUT)
 
 
-def _check_pictures(augmentation: Augmentation, sizes: tuple[tuple[int, float], ...]) -> None:
-    for name, edge in (("pad", augmentation.pad), ("cutout", augmentation.cutout)):
+def _check_pictures(recipe: Recipe) -> None:
+    for name, edge in (("translate", recipe.translate), ("cutout", recipe.cutout)):
         if not 0 <= edge <= HALF:
             raise UsageError(f"{name} is {edge}, must be from 0 to {HALF}, half of a picture's edge")
-    for edge, share in sizes:
+    for edge, share in recipe.sizes:
         if not SMALLEST <= edge <= 2 * HALF or not 0 < share < 1:
             raise UsageError(
                 f"sizes holds {edge}:{share}: the edge must be from {SMALLEST} to {2 * HALF}, the share between 0 and 1"
             )
-    if not sum(share for _, share in sizes) < 1:
+    if not sum(share for _, share in recipe.sizes) < 1:
         raise UsageError("sizes leaves no epoch for the images as they are: the shares must sum to less than 1")
 
 
@@ -204,7 +164,7 @@ PLAIN = Recipe(
     epochs=26,
     batch_size=500,
     lr=0.2,
-    augmentation=Augmentation(pad=4, cutout=12),
+    cutout=12,
     source="Jordan 2024, cifar10-zoo: the baseline that makes 94 % with mirror averaging on original pixels",
 )
 FAST20 = Recipe(
@@ -221,7 +181,9 @@ FAST20 = Recipe(
     lookahead=5,
     whiten=True,
     zero_init=True,
-    augmentation=Augmentation(pad=2, alternate=True, cutout=0),
+    flip="alternating",
+    translate=2,
+    cutout=0,
     source="ingredients of Jordan 2024, arXiv:2404.00498, and Page 2019, for this network",
 )
 RECIPES: Mapping[str, Recipe] = {
@@ -245,7 +207,8 @@ RECIPES: Mapping[str, Recipe] = {
             lr_end=0.0,
             warm_up=0.1,
             label_smoothing=0.1,
-            augmentation=Augmentation(pad=4, alternate=True, cutout=12),
+            translate=4,
+            cutout=12,
             source="as fast20, with the augmentation that more epochs want",
         ),
         Recipe(
@@ -259,7 +222,9 @@ RECIPES: Mapping[str, Recipe] = {
             lookahead=5,
             whiten=True,
             sizes=((16, 0.5), (24, 0.25)),
-            augmentation=Augmentation(pad=2, alternate=True, cutout=0),
+            flip="alternating",
+            translate=2,
+            cutout=0,
             source="the ingredients of fast20 in small batches, half of the epochs at a quarter of the pixels",
             measured="79.3 % with 10,000 JPEG images: 22 min on two cores in fp32",
         ),
@@ -270,7 +235,8 @@ RECIPES: Mapping[str, Recipe] = {
             lr=0.02,
             bn_momentum=0.25,
             precision="fp32",
-            augmentation=Augmentation(pad=4, flip=False, cutout=0),
+            flip="none",
+            cutout=0,
             source="digits in one epoch: many small steps, batch norms that follow quickly",
         ),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.contracts import ExplainerSpec
 from bench.errors import MissingError
+from bench.registry.from_python import is_from_python, source_hash
 
 PARAMETERS = "model, layers, images, targets"
 
@@ -29,14 +30,25 @@ def spec_of_function(name: str, value: object) -> object:
             f"explainer '{name}' takes {inspect.signature(value)}, not ({PARAMETERS})",
             try_="docs/add-an-explainer.md shows one whole",
         )
-    path_text, _, attribute = name.rpartition(":")
+    where, _, attribute = name.rpartition(":")
     return ExplainerSpec(
         name=re.sub(r"[^a-z0-9_+]", "_", attribute.lower()).lstrip("_0123456789+") or "unnamed",
         explain=value,
-        source=path_text,
+        source=where,
         backend="torch",
-        revision=revision_of(Path(path_text)),
+        revision=_revision_in_python(name) if is_from_python(name) else revision_of(Path(where)),
     )
+
+
+def _revision_in_python(name: str) -> int:
+    """The same of the source of a function that was given from Python."""
+    found = source_hash(name)
+    if not found:
+        raise MissingError(
+            f"the source of '{name}' cannot be found, so its maps could not be told from those of changed code",
+            try_="put it into a file: path/to/file.py:NAME",
+        )
+    return int(found[:12], 16)
 
 
 def takes_four(function: object) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import MissingError, UsageError, did_you_mean
+from bench.registry.from_python import PYTHON, found_in_python, is_from_python
 from bench.registry.model_names import parse_model
 from bench.registry.plain_functions import spec_of_function
 
@@ -83,8 +84,8 @@ class Registry(Generic[Value], Mapping[str, Value]):
         """The value of a registered name, or of `path/to/file.py:attribute` (which runs that file)."""
         if self._type is ModelSpec:
             return self._checked(name, self._model(name))
-        if is_file_name(name):
-            return self._checked(name, self._from_file(name))
+        if is_file_name(name) or is_from_python(name):
+            return self._checked(name, self._unregistered(name))
         return self._checked(name, _load(self.entry(name)))
 
     def _model(self, name: str) -> object:
@@ -105,6 +106,8 @@ class Registry(Generic[Value], Mapping[str, Value]):
             )
         if is_file_name(wanted.base):
             value = spec_of_value(wanted.base, _load_file(wanted.base))
+        elif is_from_python(wanted.base):
+            value = spec_of_value(wanted.base, found_in_python(wanted.base))
         else:
             value = _load(self.entry(wanted.base))
         return sized(value, wanted.size) if isinstance(value, ModelSpec) else value
@@ -124,14 +127,14 @@ class Registry(Generic[Value], Mapping[str, Value]):
     def _takes_functions(self) -> bool:
         return self._type is ExplainerSpec
 
-    def _from_file(self, name: str) -> object:
-        value = _load_file(name)
+    def _unregistered(self, name: str) -> object:
+        value = found_in_python(name) if is_from_python(name) else _load_file(name)
         return spec_of_function(name, value) if self._takes_functions else value
 
     def _checked(self, name: str, value: object) -> Value:
         if not isinstance(value, self._type):
             more = ", a module class, or a function that builds one" if self._type is ModelSpec else ""
-            more = " or a function" if self._takes_functions and is_file_name(name) else more
+            more = " or a function" if self._takes_functions and (is_file_name(name) or is_from_python(name)) else more
             raise MissingError(
                 f"{self.kind} '{name}' is of type {type(value).__name__}, not {self._type.__name__}{more}",
                 try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
@@ -148,8 +151,10 @@ def settled(name: str) -> str:
 
 
 def short(name: str) -> str:
-    """A name for reading: that of a file without its folders."""
-    return f"{Path(name.rpartition(':')[0]).name}:{name.rpartition(':')[2]}" if is_file_name(name) else name
+    """A name for reading: that of a file without its folders, that of Python without the mark."""
+    if is_file_name(name):
+        return f"{Path(name.rpartition(':')[0]).name}:{name.rpartition(':')[2]}"
+    return name.removeprefix(PYTHON).replace(":", ".") if is_from_python(name) else name
 
 
 def is_file_name(name: str) -> bool:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+from bench.request import AdoptRequest, Request, TrainRequest, names
 
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
+
+ADOPTED = "adopted"  # in the place of a recipe's name
 
 # How a raw map came out. A dead map has no positive value, so its ReLU is zero everywhere.
 STATUSES = ("ok", "dead", "constant", "non-finite")
@@ -53,9 +59,137 @@ class Cell:
     steps: tuple[str, ...] = ()
 
 
+# --- run.json -----------------------------------------------------------------------------------------------
+
+
+class _OneOf:
+    """How JSON is read as one of several requests: by its verb, the values checked by the types of its fields."""
+
+    def __init__(self, *kinds: type[Request]) -> None:
+        self.kinds = kinds
+
+    def __get_pydantic_core_schema__(self, source: object, handler: Any) -> Any:  # noqa: ANN401 (pydantic's own)
+        from pydantic_core import core_schema
+
+        def branch(kind: type[Request]) -> Any:  # noqa: ANN401
+            values = {each.name: _json_type(each.hint) for each in kind.typed() if each.option.stored}
+            about = {"verb": Literal[kind.verb], "origins": dict[str, str], "objects": dict[str, str]}
+            form = {
+                name: core_schema.typed_dict_field(handler.generate_schema(type_), required=name == "verb")
+                for name, type_ in {**about, **values}.items()
+            }
+            return core_schema.no_info_after_validator_function(kind.read, core_schema.typed_dict_schema(form))
+
+        return core_schema.tagged_union_schema({kind.verb: branch(kind) for kind in self.kinds}, discriminator="verb")
+
+
+def _json_type(hint: Any) -> Any:  # noqa: ANN401 (types)
+    """The type that JSON has of a field's type; None for what only Python can give."""
+    parts = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return Union[tuple(each for each in map(_json_type, parts) if each is not None)]  # noqa: UP007
+    if hint is Path:
+        return str
+    if get_origin(hint) is Sequence:
+        return list[_json_type(parts[0])]  # type: ignore[misc]
+    return hint if hint in (str, int, float, bool, NoneType) or get_origin(hint) is tuple else None
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The data set a run was made on.
+
+    Attributes:
+        name, source, digest, notes: as in `bench.contracts.Dataset`.
+        mirror: whether a mirrored image is still of its class.
+        classes: the names of the model's outputs, in their order.
+        mean, std: of the training split, which the images are normalised with.
+        train, test: images of the splits.
+        size: pixels an edge; 0 in runs that are older than the choice.
+        files: sha256 of the test images' names and classes, the same for every size.
+    """
+
+    name: str = ""
+    source: str = ""
+    digest: str = ""
+    mirror: bool = False
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
+    train: int = 0
+    test: int = 0
+    size: int = 0
+    files: str = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """The git commit the code was at, and whether its files differed from it; empty where git knows nothing of it."""
+
+    commit: str = ""
+    dirty: bool = False
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The machine and the versions a run was made with."""
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    system: str = ""
+    cpu: str = ""
+    cores: int = 0
+    threads: int = 0
+    device: str = ""
+    device_type: str = ""
+    code: Code = Code()
+
+
+@dataclass(frozen=True)
+class AverageResult:
+    """What is right by the mean logits of several views of an image."""
+
+    accuracy: float
+    correct: int
+    views: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """What came out of a run; None for what is not known of it.
+
+    Attributes:
+        accuracy, correct, total, loss: of the test split by the plain forward; the loss in nats.
+        forward_images_per_second, train_images_per_second: rates on the run's own machine.
+        averages: by name, see `bench.evaluation.VIEWS`.
+        train_seconds, compile_seconds: of all epochs, and of torch.compile before the first.
+        resumed: how often the run was continued.
+        weights_sha256: of the file that was adopted.
+    """
+
+    accuracy: float | None = None
+    correct: int | None = None
+    total: int | None = None
+    loss: float | None = None
+    forward_images_per_second: float | None = None
+    averages: Mapping[str, AverageResult] = field(default_factory=dict)
+    epochs_run: int | None = None
+    train_images: int | None = None
+    train_images_per_second: float | None = None
+    train_seconds: float | None = None
+    compile_seconds: float | None = None
+    parameters: int | None = None
+    resumed: int | None = None
+    weights_sha256: str | None = None
+
+    def known(self) -> dict[str, object]:
+        """What is known, by name."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, {})}
+
+
 @dataclass(frozen=True)
 class RunRecord:
-    """run.json: what was run, on what, with which result.
+    """run.json: what was asked for, on which data, where, and with which result.
 
     Attributes:
         schema: version of the file.
@@ -63,14 +197,10 @@ class RunRecord:
         status: `created`, `training`, `done`, `failed` or `interrupted`.
         created: ISO time of the start, UTC.
         command: the command line.
-        model: registered name or FILE.py:NAME.
-        config: resolved settings.
-        origins: where each setting came from (`flag`, `env`, `file`, `recipe` or `default`).
-        data: name, source, digest, classes, mean, std, mirror, sizes of the splits, notes.
-        environment: versions, machine, device.
-        metrics: results: epochs run, accuracy, loss, rates.
+        request: what was asked for, with every value that it was trained with and where each came from.
         artefacts: sha256 by file name.
         message: why it failed; empty otherwise.
+        fingerprint: of the settings in a run that an earlier version began; its resume files bear it.
     """
 
     schema: int
@@ -78,11 +208,32 @@ class RunRecord:
     status: str
     created: str
     command: str
-    model: str
-    config: Mapping[str, object]
-    origins: Mapping[str, str]
-    data: Mapping[str, object]
-    environment: Mapping[str, object]
-    metrics: Mapping[str, object] = field(default_factory=dict)
+    request: Annotated[TrainRequest | AdoptRequest, _OneOf(TrainRequest, AdoptRequest)]
+    data: DataFacts = DataFacts()
+    environment: Environment = Environment()
+    results: Results = Results()
     artefacts: Mapping[str, str] = field(default_factory=dict)
     message: str = ""
+    fingerprint: str = ""
+
+    @property
+    def model(self) -> str:
+        """The model's name, as the registry finds it."""
+        return names(self.request.model)[0]
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name, or the path of its file."""
+        return self.request.recipe if isinstance(self.request, TrainRequest) else ADOPTED
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every value that was asked for, by name, as JSON holds it."""
+        about = ("verb", "origins", "objects")
+        return {name: value for name, value in self.request.stored().items() if name not in about}
+
+    def as_json(self) -> dict[str, Any]:
+        """What run.json holds."""
+        return {**{each.name: getattr(self, each.name) for each in fields(self)}, "request": self.request.stored()} | {
+            name: asdict(getattr(self, name)) for name in ("data", "environment", "results")
+        }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -17,14 +16,16 @@ from bench.data.datasets import SIZE
 from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.model_names import parse_model
 from bench.registry.registry import settled
+from bench.request import LATEST
 from bench.schema.run import RunRecord
+from bench.store.migrations import record_of_today
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-RUN_SCHEMA = 1
+RUN_SCHEMA = 2
 CHECKPOINT_SCHEMA = 1
 NAME_LENGTH = 60
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -34,6 +35,7 @@ PREDICTIONS, SAMPLES, REPORT = "predictions.npz", "samples.npz", "report.html"
 TIMING = "timing"  # a folder, in that of a run or of all runs
 
 Value = TypeVar("Value")
+Migration = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 # --- files -------------------------------------------------------------------------------------------------
@@ -153,6 +155,7 @@ def create_run(runs: Path, *, model: str, data: str, seed: int, name: str | None
 
 def _default_name(model: str, data: str, tail: str) -> str:
     """`<model>-<data><tail>` without what a name may not hold; where it is too long model and data share the room."""
+    model = model.rpartition(":")[2]  # of a file or a library what it names there
     model, data = (re.sub(r"[^A-Za-z0-9._+-]+", "-", each).strip("._+-") or "unnamed" for each in (model, data))
     room = NAME_LENGTH - len(tail) - 1
     model = model[: max(room - len(data), room // 2)]
@@ -167,7 +170,7 @@ def next_folder(parent: Path) -> Path:
 
 def find_run(runs: Path, name: str) -> Path:
     """The folder of a run: its name, `latest`, or a path to it."""
-    if name == "latest":
+    if name == LATEST:
         return _latest(runs)
     folder = Path(name) if "/" in name or os.sep in name else runs / check_name(name)
     if not (folder / RECORD).is_file():
@@ -178,7 +181,7 @@ def find_run(runs: Path, name: str) -> Path:
 
 
 def _latest(runs: Path) -> Path:
-    pointer = runs / "latest"
+    pointer = runs / LATEST
     if not pointer.is_file():
         raise StoreError(f"no run has finished training in {runs}", try_="bench train --model cifar_resnet18")
     name = pointer.read_text(encoding="utf-8", errors="replace").strip()
@@ -187,6 +190,11 @@ def _latest(runs: Path) -> Path:
     except UsageError as reason:
         raise StoreError(f"{pointer} names no run: {name!r:.60}", try_="bench list runs") from reason
     return find_run(runs, name)
+
+
+def write_latest(folder: Path) -> None:
+    """Let `latest` mean this run."""
+    write_bytes(folder.parent / LATEST, folder.name.encode())
 
 
 def run_names(runs: Path) -> list[str]:
@@ -201,16 +209,20 @@ def run_names(runs: Path) -> list[str]:
 
 def write_record(folder: Path, record: RunRecord) -> None:
     """Replace run.json."""
-    write_json(folder / RECORD, dataclasses.asdict(record))
+    write_json(folder / RECORD, record.as_json())
 
 
 def read_record(folder: Path) -> RunRecord:
     """run.json of a folder, validated."""
-    return read_value(folder / RECORD, RunRecord, RUN_SCHEMA)
+    return read_value(folder / RECORD, RunRecord, RUN_SCHEMA, record_of_today)
 
 
-def read_value(path: Path, kind: type[Value], schema: int) -> Value:
-    """A JSON file as a value of contracts, validated field by field; StoreError names what is wrong."""
+def read_value(path: Path, kind: type[Value], schema: int, migrated: Migration = dict) -> Value:
+    """A JSON file as a value, validated field by field; StoreError names what is wrong.
+
+    Args:
+        migrated: makes what an earlier version wrote what today's would have written.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -223,7 +235,7 @@ def read_value(path: Path, kind: type[Value], schema: int) -> Value:
         raise StoreError(f"{path} holds {type(raw).__name__}, not an object")
     check_schema(raw, schema, path)
     try:
-        return TypeAdapter(kind).validate_python(raw)
+        return TypeAdapter(kind).validate_python(migrated(raw))
     except ValidationError as reason:
         first = reason.errors()[0]
         where = ".".join(str(each) for each in first["loc"])
@@ -318,8 +330,7 @@ def newest_run(model: str, workspace: Workspace) -> str:
 
 def classes_of(record: RunRecord) -> tuple[str, ...]:
     """The class names of a run."""
-    names = record.data.get("classes", ())
-    return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
+    return record.data.classes
 
 
 def finished_record(folder: Path) -> RunRecord:
@@ -338,8 +349,7 @@ def finished_record(folder: Path) -> RunRecord:
 
 def size_of(record: RunRecord) -> int:
     """Pixels an edge of the pictures that a run was made on; runs that do not say so are older than the choice."""
-    found = record.data.get("size")
-    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else SIZE
+    return record.data.size if record.data.size > 0 else SIZE
 
 
 def is_done(folder: Path) -> bool:

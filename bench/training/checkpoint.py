@@ -69,7 +69,9 @@ def resume_files(folder: Path) -> list[Path]:
 
 def fingerprint(record: RunRecord) -> str:
     """What tells a run from every other: its settings, its data and when it was begun."""
-    facts = (record.model, record.config, record.created, record.data.get("digest"))
+    if record.fingerprint:
+        return record.fingerprint
+    facts = (record.settings, record.created, record.data.digest)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

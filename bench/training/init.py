@@ -75,11 +75,9 @@ def _from_checkpoint(source: str, spec: ModelSpec, models: Mapping[str, ModelSpe
 
 def without_effect(recipe: Recipe, data: Dataset) -> list[str]:
     """What a recipe asks for and a training on this data will not do, in words, each with what to type instead."""
-    augmentation, found = recipe.augmentation, []
-    if augmentation.flip and not data.mirror:
+    found = []
+    if recipe.flip != "none" and not data.mirror:
         found.append(f"flip has no effect: {data.name} may not be mirrored; --flip none says so")
-    if augmentation.alternate and not augmentation.flip:
-        found.append("alternate has no effect without flip; --flip alternating switches both on")
     reached = {recipe.edge(epoch) for epoch in range(recipe.epochs)}
     for edge, share in recipe.sizes:
         if edge not in reached:

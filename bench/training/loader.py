@@ -37,8 +37,8 @@ class Batches:
         self.images, self.recipe, self.statistics = images, recipe, statistics
         self.order = torch.Generator().manual_seed(seed)
         self.pixels = torch.Generator(images.device).manual_seed(seed + 1)
-        self.augmentation = replace(recipe.augmentation, flip=recipe.augmentation.flip and mirror)
-        in_turn = self.augmentation.flip and self.augmentation.alternate
+        self.augmentation = recipe.augmentation if mirror else replace(recipe.augmentation, flip="none")
+        in_turn = self.augmentation.flip == "alternating"
         self.turns = Turns.of(len(images), seed + 2, images.device) if in_turn else None
         self.fill = fill_colour(statistics[0]).to(images.device)
 

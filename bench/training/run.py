@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,9 @@ from bench.errors import BenchError, GuardRailError
 from bench.evaluation import VIEWS, Scores, predict, score
 from bench.machine import environment, settled_precision
 from bench.nets.tta import average_logits
+from bench.request import AdoptRequest, TrainRequest
 from bench.schema.page import EpochPoint
-from bench.schema.run import RunRecord
+from bench.schema.run import AverageResult, DataFacts, Results, RunRecord
 from bench.store.runs import (
     CHECKPOINT,
     LOG,
@@ -77,32 +78,40 @@ def begin(
     folder: Path,
     place: Workspace,
     data: Dataset,
-    config: Mapping[str, object],
+    request: TrainRequest | AdoptRequest,
     device: torch.device,
-    *,
-    from_recipe: Collection[str] = (),
 ) -> RunRecord:
-    """Write the first record of a run; `from_recipe` names the settings a recipe gave unless the user did."""
-    about: dict[str, object] = (
-        {name: getattr(data, name) for name in ("name", "source", "digest", "mirror")}
-        | {name: list(getattr(data, name)) for name in ("classes", "mean", "std", "notes")}
-        | {"train": len(data.train), "test": len(data.test), "size": data.train.images.shape[-1]}
-        | {"files": files_of(data)}
-    )
+    """Write the first record of a run; the request must say everything that the run is made with."""
     record = RunRecord(
         schema=RUN_SCHEMA,
         name=folder.name,
         status="training",
         created=place.created,
-        command=place.command,
-        model=str(config["model"]),
-        config=dict(config),
-        origins={key: place.origins.get(key, "recipe" if key in from_recipe else "default") for key in config},
-        data=about,
+        command=place.command or request.command(place.runs),
+        request=request,
+        data=facts_of(data),
         environment=environment(device),
     )
     write_record(folder, record)
     return record
+
+
+def facts_of(data: Dataset) -> DataFacts:
+    """What a record keeps of a data set."""
+    return DataFacts(
+        name=data.name,
+        source=data.source,
+        digest=data.digest,
+        mirror=data.mirror,
+        classes=data.classes,
+        mean=data.mean,
+        std=data.std,
+        notes=data.notes,
+        train=len(data.train),
+        test=len(data.test),
+        size=data.train.images.shape[-1],
+        files=files_of(data),
+    )
 
 
 @contextmanager
@@ -116,7 +125,7 @@ def recorded(folder: Path) -> Iterator[None]:
         if resume_files(folder):
             error.add_note(resume_command(folder))
         with suppress(OSError):  # on a full disk what ended the block is what matters
-            updated(folder, lambda record: dataclasses.replace(record, status=status, message=message.strip(": ")))
+            updated(folder, lambda record: replace(record, status=status, message=message.strip(": ")))
         raise
 
 
@@ -140,23 +149,29 @@ def train_into(job: Job, place: Workspace) -> None:
         place.progress.say(epoch_line(point, epochs))
 
     speed, resumed = trained(job, place, on_epoch)
-    metrics = {
-        "epochs_run": epochs,
-        "train_images": len(choose_images(job.data, job.settings)[0]),
-        "train_images_per_second": speed.images_per_second,
-        "train_seconds": speed.seconds,
-        "compile_seconds": speed.compile_seconds,
-        "parameters": sum(each.numel() for each in job.net.parameters()),
-        "resumed": resumed,
-    }
+    results = Results(
+        epochs_run=epochs,
+        train_images=len(choose_images(job.data, job.settings)[0]),
+        train_images_per_second=speed.images_per_second,
+        train_seconds=speed.seconds,
+        compile_seconds=speed.compile_seconds,
+        resumed=resumed,
+    )
+    with writing_into(folder):
+        keep_weights(folder, job.net, results)
+
+
+def keep_weights(folder: Path, net: nn.Module, results: Results) -> None:
+    """Write the checkpoint with what it takes to use it anywhere, and the figures that are known by now."""
 
     def finish(record: RunRecord) -> RunRecord:
-        about = {name: record.data[name] for name in ("classes", "mean", "std", "mirror")}
-        digest = write_checkpoint(folder / CHECKPOINT, job.net.state_dict(), {"model": record.model, **about})
-        return dataclasses.replace(record, metrics=metrics, artefacts={CHECKPOINT: digest})
+        facts = record.data
+        about = {"model": record.model, "classes": facts.classes, "mean": facts.mean, "std": facts.std}
+        digest = write_checkpoint(folder / CHECKPOINT, net.state_dict(), {**about, "mirror": facts.mirror})
+        known = replace(results, parameters=sum(each.numel() for each in net.parameters()))
+        return replace(record, results=known, artefacts={CHECKPOINT: digest})
 
-    with writing_into(folder):
-        updated(folder, finish)
+    updated(folder, finish)
 
 
 def trained(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None]) -> tuple[Speed, int]:
@@ -214,7 +229,7 @@ def evaluate_into(
     images, labels = data.test.images, data.test.labels
     logits, rate = predict(net, images, statistics, device=device, progress=progress)
     scores = score(logits, labels)
-    metrics: dict[str, object] = {
+    found: dict[str, Any] = {
         "accuracy": scores.accuracy,
         "correct": scores.correct,
         "total": scores.total,
@@ -222,32 +237,36 @@ def evaluate_into(
         "forward_images_per_second": rate,
     }
     if average:
-        narrow = settled_precision(str(read_record(folder).config.get("precision", "fp32")), device) == "bf16"
+        narrow = settled_precision(_precision(read_record(folder)), device) == "bf16"
         averaged = average_logits(
             net, images, logits, statistics, mirror=data.mirror, narrow=narrow, device=device, progress=progress
         )
-        metrics["averages"] = {name: _average(name, score(each, labels)) for name, each in averaged.items()}
+        found["averages"] = {name: _average(name, score(each, labels)) for name, each in averaged.items()}
     arrays = {"ids": np.arange(scores.total), "labels": labels.numpy(), "logits": logits.numpy()}
     write_npz(folder / PREDICTIONS, arrays)
-    _tested(folder, metrics)
+    _tested(folder, found)
     return scores
 
 
-def _tested(folder: Path, metrics: Mapping[str, object]) -> None:
+def _precision(record: RunRecord) -> str:
+    """In which precision a run was trained; what was adopted is tested in fp32."""
+    return (record.request.precision if isinstance(record.request, TrainRequest) else None) or "fp32"
+
+
+def _tested(folder: Path, found: Mapping[str, Any]) -> None:
     """Write into a run's record what its test gave, beside the predictions that lie there."""
     digest = sha256(folder / PREDICTIONS)
 
     def done(record: RunRecord) -> RunRecord:
         artefacts = {**record.artefacts, PREDICTIONS: digest}
-        return dataclasses.replace(
-            record, status="done", message="", metrics={**record.metrics, **metrics}, artefacts=artefacts
-        )
+        results = replace(record.results, **found)
+        return replace(record, status="done", message="", results=results, artefacts=artefacts)
 
     updated(folder, done)
 
 
-def _average(name: str, scores: Scores) -> dict[str, float]:
-    return {"accuracy": scores.accuracy, "correct": scores.correct, "views": VIEWS[name]}
+def _average(name: str, scores: Scores) -> AverageResult:
+    return AverageResult(scores.accuracy, scores.correct, VIEWS[name])
 
 
 @dataclass

@@ -1,62 +1,60 @@
-"""Commands that look at something: list, show, doctor, schema, rm."""
+"""The verbs that look around: list, show, doctor, schema, rm."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from bench.cli.console import Answer
-from bench.cli.main import app
-from bench.cli.options import ImageSize, Model, Stem
-from bench.cli.recipewords import recipe_in_words
-from bench.cli.session import Session, command
-from bench.cli.working import class_lines, result_lines, result_value
+from bench.cli import tables
+from bench.cli.console import Answer, table_of
 from bench.errors import StoreError, UsageError, did_you_mean
-from bench.registry.model_names import with_options
 from bench.registry.registry import Registry, discover
+from bench.request import LATEST
 from bench.store.runs import check_name, find_run, read_record, run_names
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bench.cli.session import Session
+    from bench.request import DoctorRequest, ListRequest, RmRequest, SchemaRequest, ShowRequest
 
 Rows = list[dict[str, object]]
 
 
-@command(app, "list", epilog="bench list explainers")
-def list_(
-    session: Session,
-    what: Annotated[str, typer.Argument(help="models, explainers, layers, recipes, data or runs.")] = "",
-    model: Model = "cifar_resnet18",
-    stem: Stem = None,
-    image_size: ImageSize = None,
-) -> Answer:
+def list_(request: ListRequest, session: Session) -> Answer:
     """What there is to choose from."""
     lists: dict[str, Callable[[], Rows]] = {
         "models": lambda: _entries(discover("model", object)),
         "explainers": lambda: _entries(discover("explainer", object)),
-        "layers": lambda: _layers(session, with_options(model, size=image_size, stem=stem)),
+        "layers": lambda: _layers(session, request.whole_name(request.model)),
         "recipes": _recipes,
         "data": _data,
         "runs": lambda: _runs(session.runs),
     }
+    what = request.what
     if what not in lists:
         words = f"nothing to list named '{what}'{did_you_mean(what, lists)}" if what else "list what?"
         raise UsageError(words, try_=f"bench list and one of: {', '.join(lists)}")
     rows = lists[what]()
-    shown = [recipe_in_words(row) for row in rows] if what == "recipes" else rows
-    return Answer({what: rows}, (_table(shown) if rows else f"no {what} in {session.runs.resolve()}",))
+    table = (
+        _recipes_table() if what == "recipes" else _table(rows) if rows else f"no {what} in {session.runs.resolve()}"
+    )
+    return Answer({what: rows}, (table,))
 
 
 def _table(rows: Rows) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for index, head in enumerate(rows[0]):
-        table.add_column(head, overflow="fold", no_wrap=index == 0)
-    for row in rows:
-        table.add_row(*(escape(str(value)) for value in row.values()))
-    return table
+    return table_of("", list(rows[0]), [list(row.values()) for row in rows], **tables.PLAIN)
+
+
+def _recipes_table() -> Table:
+    from bench.recipes.recipe import RECIPES
+
+    return table_of("", ("name", "how"), map(tables.recipe_row, RECIPES.values()), **tables.PLAIN)
 
 
 def _entries(registry: Registry[object]) -> Rows:
@@ -69,7 +67,7 @@ def _layers(session: Session, model: str) -> Rows:
     from bench.nets.weights import build_seeded
     from bench.registry.layer_shapes import shapes_of
 
-    spec = session.place.models[model]
+    spec = session.workspace.models[model]
     shapes, _ = shapes_of(build_seeded(spec, 10, 0), spec.input_size)
     # Of a square image a grid is square: what is not are heads x tokens and the like.
     maps = {name: shape for name, shape in shapes.items() if len(shape) == 3 and shape[1] == shape[2]}
@@ -106,14 +104,14 @@ def _runs(runs: Path) -> Rows:
         except StoreError as error:
             rows.append({"run": name, "status": "unreadable", "model": "", "data": "", "accuracy": error.message})
             continue
-        accuracy = record.metrics.get("accuracy")
+        accuracy = record.results.accuracy
         rows.append(
             {
                 "run": name,
                 "status": record.status,
                 "model": record.model,
-                "data": record.data.get("name", ""),
-                "accuracy": f"{accuracy:.2%}" if isinstance(accuracy, float) else "",
+                "data": record.data.name,
+                "accuracy": f"{accuracy:.2%}" if accuracy is not None else "",
             }
         )
     return rows
@@ -122,68 +120,56 @@ def _runs(runs: Path) -> Rows:
 # --- show ---------------------------------------------------------------------------------------------------
 
 
-@command(app, "show", epilog="bench show model cifar_resnet18")
-def show(
-    session: Session,
-    what: Annotated[str, typer.Argument(help="run, model, data or augment.")],
-    name: Annotated[str | None, typer.Argument(help="Its name; for augment and data a data set.")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="model: every module.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="run: tables to paste.")] = False,
-    classes: Annotated[int, typer.Option("--classes", min=2, help="model: number of classes.")] = 10,
-    recipe: Annotated[str, typer.Option(help="augment: whose augmentation.")] = "course",
-    seed: Annotated[int, typer.Option(help="augment: of the pictures and the changes.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="data, augment: PNG to write; else runs/show/.")] = None,
-) -> Answer:
+def show(request: ShowRequest, session: Session) -> Answer:
     """A run's result, a model's summary, a data set's pictures, or what augmentation does to them."""
+    what = request.what
     if what == "run":
-        return _show_run(session, name or "latest", markdown=markdown)
+        return _show_run(request, session)
     if what == "model":
-        return _show_model(session, name or "cifar_resnet18", classes, everything=all_)
+        return _show_model(request, session)
     if what in ("data", "augment"):
-        return _show_pictures(session, what, name, recipe=recipe, seed=seed, out=out)
+        return _show_pictures(request, session)
     raise UsageError(
         f"nothing to show named '{what}'{did_you_mean(what, ['run', 'model', 'data', 'augment'])}",
         try_="bench show run latest",
     )
 
 
-def _show_run(session: Session, name: str, *, markdown: bool) -> Answer:
-    from bench import api
+def _show_run(request: ShowRequest, session: Session) -> Answer:
+    from bench.pages.write import markdown_of
 
-    folder = find_run(session.runs, name)
-    if markdown:
-        text = api.markdown_of(name, workspace=session.place)
-        return Answer({**result_value(folder), "markdown": text}, (text.rstrip(),))
-    return Answer(result_value(folder), (*class_lines(folder), *result_lines(folder), str(folder.resolve())))
+    folder = find_run(session.runs, request.run or request.name or LATEST)
+    if request.markdown:
+        text = markdown_of(folder, session.workspace)
+        return Answer({**tables.result_value(folder), "markdown": text}, (text.rstrip(),))
+    return Answer(tables.result_value(folder), tables.run_lines(folder))
 
 
-def _show_model(session: Session, name: str, classes: int, *, everything: bool) -> Answer:
+def _show_model(request: ShowRequest, session: Session) -> Answer:
     from bench.nets.summary import format_summary, summarise
     from bench.nets.weights import build_seeded
 
-    spec = session.place.models[name]
-    found = summarise(build_seeded(spec, classes, 0), spec.input_size)
+    name = request.name or "cifar_resnet18"
+    spec = session.workspace.models[name]
+    found = summarise(build_seeded(spec, request.classes, 0), spec.input_size)
     value = {"model": name, "parameters": found.parameters, "macs": found.macs, "source": spec.source}
-    return Answer(value, (format_summary(found, all=everything), f"source: {spec.source}"))
+    return Answer(value, (format_summary(found, all=request.all_), f"source: {spec.source}"))
 
 
-def _show_pictures(
-    session: Session, what: str, name: str | None, *, recipe: str, seed: int, out: Path | None
-) -> Answer:
-    import os
-
+def _show_pictures(request: ShowRequest, session: Session) -> Answer:
     import torch
 
     from bench.data.contact_sheets import augment_sheet, class_sheet, describe
     from bench.data.datasets import load_dataset
     from bench.recipes.files import recipe_of
 
-    place = session.place
-    source = name or os.environ.get("BENCH_DATA") or "cifar10"
-    data = load_dataset(source, cache=place.cache, progress=place.progress)
-    generator = torch.Generator().manual_seed(seed)
-    sheet = class_sheet(data) if what == "data" else augment_sheet(data, recipe_of(recipe).augmentation, generator)
-    path = out or session.runs / "show" / f"{what}-{data.name}.png"
+    workspace, what = session.workspace, request.what
+    source = request.name or os.environ.get("BENCH_DATA") or "cifar10"
+    data = load_dataset(source, cache=workspace.cache, progress=workspace.progress)
+    generator = torch.Generator().manual_seed(request.seed)
+    augmentation = recipe_of(request.recipe).augmentation
+    sheet = class_sheet(data) if what == "data" else augment_sheet(data, augmentation, generator)
+    path = request.out or session.runs / "show" / f"{what}-{data.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
     sizes = (
@@ -200,22 +186,23 @@ def _show_pictures(
         "sha256": data.digest,
         "sheet": str(path.resolve()),
     }
-    how = (describe(recipe_of(recipe).augmentation),) if what == "augment" else ()
+    how = (describe(augmentation),) if what == "augment" else ()
     return Answer(value, (sizes, *how, f"mean {mean}, std {std}", *data.notes, str(path.resolve())))
 
 
 # --- doctor, schema, rm -------------------------------------------------------------------------------------
 
 
-@command(app, "doctor")
-def doctor(session: Session) -> Answer:
+def doctor(request: DoctorRequest, session: Session) -> Answer:
     """Versions, devices, folders, and whether every registered name loads."""
+    from dataclasses import asdict
+
     import torch
 
     from bench.contracts import ExplainerSpec, ModelSpec
     from bench.machine import choose_device, environment
 
-    facts: dict[str, Any] = environment(choose_device("auto"))
+    facts: dict[str, Any] = asdict(environment(choose_device("auto")))
     problems = []
     for registry in (discover("model", ModelSpec), discover("explainer", ExplainerSpec)):
         for name in registry:
@@ -230,17 +217,14 @@ def doctor(session: Session) -> Answer:
         {"what": "CUDA", "found": torch.cuda.is_available()},
         {"what": "bench on PATH", "found": other or "no"},
         {"what": "runs", "found": session.runs.resolve()},
-        {"what": "cache", "found": session.place.cache},
+        {"what": "cache", "found": session.workspace.cache},
         {"what": "free disk", "found": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB"},
     ]
     end = [f"problem: {each}" for each in problems] or ["every registered model and explainer loads"]
     return Answer({**facts, "problems": problems}, (_table(rows), *end))
 
 
-@command(app, "schema")
-def schema(
-    session: Session, what: Annotated[str, typer.Argument(help="run, page, judge or timing.")] = "run"
-) -> Answer:
+def schema(request: SchemaRequest, session: Session) -> Answer:
     """The JSON schema of a file that bench writes."""
     import json
 
@@ -252,26 +236,21 @@ def schema(
     from bench.schema.verdicts import Judgement
 
     kinds: dict[str, type] = {"run": RunRecord, "page": Page, "judge": Judgement, "timing": Timing}
-    if what not in kinds:
-        raise UsageError(f"no file kind '{what}'{did_you_mean(what, kinds)}", try_="bench schema run")
-    found = TypeAdapter(kinds[what]).json_schema()
+    if request.what not in kinds:
+        raise UsageError(f"no file kind '{request.what}'{did_you_mean(request.what, kinds)}", try_="bench schema run")
+    found = TypeAdapter(kinds[request.what]).json_schema()
     return Answer({"json_schema": found}, (json.dumps(found, indent=2),))
 
 
-@command(app, "rm")
-def remove(
-    session: Session,
-    run: Annotated[str, typer.Argument(help="Name of the run.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> Answer:
+def remove(request: RmRequest, session: Session) -> Answer:
     """Delete a run's folder."""
-    folder = find_run(session.runs, check_name(run))
+    folder = find_run(session.runs, check_name(request.run))
     if folder.is_symlink():
         raise UsageError(f"{folder} is a link, not a folder of bench")
-    if not yes and not typer.confirm(f"delete {folder.resolve()}?", err=True):
+    if not request.yes and not typer.confirm(f"delete {folder.resolve()}?", err=True):
         raise typer.Exit(1)
     shutil.rmtree(folder)
-    latest = session.runs / "latest"
+    latest = session.runs / LATEST
     if latest.is_file() and latest.read_text(encoding="utf-8").strip() == folder.name:
         latest.unlink()
     return Answer({"removed": str(folder.resolve())}, (f"removed {folder.resolve()}",))

@@ -1,0 +1,66 @@
+"""The application: which verbs there are, under which heading and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from bench import __version__
+from bench import request as requests
+from bench.cli import commands, show
+from bench.cli.console import Answer
+from bench.cli.options import Kinds
+from bench.cli.session import Group, Session, add_command
+
+Verb = tuple[Kinds, Callable[[Any, Session], Answer], bool]
+
+app = typer.Typer(
+    name="bench",
+    cls=Group,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Which implementation is wrong where, what was it looking at, and can the picture be trusted?",
+    epilog="bench demo shows all of it on digits, offline, in minutes.",
+)
+EXPLAINS = {"": requests.ExplainRequest, "image": requests.ExplainPicturesRequest}
+JUDGES = {"": requests.JudgeRequest, "faithfulness": requests.FaithfulnessRequest}
+VERBS: tuple[Verb, ...] = (  # what a verb means, what it does, whether it makes a page that can be opened
+    ({"": requests.DemoRequest}, commands.demo, True),
+    ({"": requests.TrainRequest}, commands.train, True),
+    ({"": requests.AdoptRequest}, commands.adopt, True),
+    (EXPLAINS, commands.explain, True),
+    ({"": requests.CompareRequest}, commands.compare, True),
+    ({"": requests.ReportRequest}, commands.report, True),
+    ({"": requests.ExportRequest}, commands.export, False),
+    (JUDGES, commands.judge, False),
+    ({"": requests.TimeRequest}, commands.time_, False),
+    ({"": requests.VerifyRequest}, commands.verify, False),
+    ({"": requests.EvaluateRequest}, commands.evaluate, False),
+    ({"": requests.ListRequest}, show.list_, False),
+    ({"": requests.ShowRequest}, show.show, False),
+    ({"": requests.DoctorRequest}, show.doctor, False),
+    ({"": requests.SchemaRequest}, show.schema, False),
+    ({"": requests.RmRequest}, show.remove, False),
+    ({"": requests.LrFindRequest}, commands.lr_find, False),
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Options before the command."""
+
+
+for _kinds, _command, _opens in VERBS:
+    add_command(app, _kinds, _command, opens=_opens)

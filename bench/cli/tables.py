@@ -1,0 +1,357 @@
+"""Everything that is laid out in columns, and the words beside it. All of Rich's markup is made here."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from bench.cli.console import Answer, shown, table_of
+
+if TYPE_CHECKING:
+    from bench.commands.sweep import Combination, Sweep
+    from bench.commands.verify import Verified
+    from bench.explaining.runner import CellResult
+    from bench.recipes.recipe import Recipe
+    from bench.schema.scores import FaithfulnessScores
+    from bench.schema.timing import ArmTiming, Timing
+    from bench.schema.verdicts import Verdict
+    from bench.scoring.tables import Sheet
+
+VERDICT_STYLES = {"wrong": "bold red", "failed": "red", "other recipe": "yellow", "another method": "dim"}
+CHECK_STYLES = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
+GRADE_STYLES = {"steady": "", "noisy": "yellow", "unusable": "red"}
+TIMING_HEADS = (
+    "rate", "interval", "p10 to p90", "n", "spread", "batch 1, ms", "peak MB", "GFLOP", "of limit", "ratio",
+)  # fmt: skip
+PLAIN: dict[str, Any] = {"box": None, "pad_edge": False}
+
+
+# --- a run --------------------------------------------------------------------------------------------------
+
+
+def result_lines(folder: Path) -> tuple[str, ...]:
+    """A run's result in one line."""
+    from bench.pages.findings import result_words
+    from bench.pages.run_views import run_view
+    from bench.store.run_data import read_run
+
+    view = run_view(read_run(folder))
+    return (f"{view.run}: {result_words(view)}",)
+
+
+def result_value(folder: Path) -> dict[str, object]:
+    """A run's result for `--json`."""
+    from bench.store.runs import read_record
+
+    record = read_record(folder)
+    about = {"run": record.name, "model": record.model, "path": str(folder.resolve())}
+    return {**about, "metrics": record.results.known()}
+
+
+def run_lines(folder: Path) -> tuple[Any, ...]:
+    """A run's per-class table, its most confused pairs, its result and where it lies."""
+    from bench.evaluation import confused_pairs
+    from bench.pages.findings import result_words
+    from bench.pages.run_views import run_view
+    from bench.store.run_data import read_run
+
+    view = run_view(read_run(folder))
+    numbers = ("right", "of", "recall %", "95 % interval", "predicted")
+    rows = [
+        (row.name, row.correct, row.total, f"{100 * row.recall.value:.1f}",
+         f"{100 * row.recall.low:.1f} to {100 * row.recall.high:.1f}", row.predicted)
+        for row in view.per_class
+    ]  # fmt: skip
+    table = table_of(f"classes of {view.run}", ("class", *numbers), rows, numbers=numbers)
+    named = [row.name for row in view.per_class]
+    pairs = [
+        f"{named[true]} taken for {named[wrong]}: {count}" for true, wrong, count in confused_pairs(view.confusion)
+    ]
+    return (table, *pairs, f"{view.run}: {result_words(view)}", str(folder.resolve()))
+
+
+def cells_table(name: str, cells: Sequence[CellResult]) -> Table:
+    """What became of the cells of a run."""
+    numbers = ("rows", "computed now", "images/s")
+    rows = [
+        (cell.explainer, cell.layer, f"{cell.rows:,}", f"{cell.computed:,}", f"{cell.rate:.1f}" if cell.rate else "–")
+        for cell in cells
+    ]
+    return table_of(f"maps of {name}", ("explainer", "layer", *numbers), rows, numbers=numbers)
+
+
+def recipe_row(one: Recipe) -> tuple[str, str]:
+    """A recipe's name and a few lines beside it, short enough for 80 columns."""
+    epochs = f"{one.epochs} epoch{'s' if one.epochs != 1 else ''} of batch {one.batch_size}, {one.optimizer}"
+    start, end = (f"{one.lr * share:g}" for share in (one.lr_start, one.lr_end))
+    rate = f"rate {start} to {one.lr:g} at {one.warm_up:.0%}, then to {end}"
+    what = ", ".join(_switched_on(one)) or "no augmentation"
+    measured = f"measured: {one.measured}" if one.measured else "not measured here"
+    return one.name, "\n".join((f"{epochs}, {rate}", what, one.source, measured, ""))
+
+
+def _switched_on(one: Recipe) -> list[str]:
+    """The ingredients that a recipe adds to plain training, and what its batches go through."""
+    sizes = ", ".join(f"{share:.0%} at {edge}" for edge, share in one.sizes)
+    words = {
+        "whitened stem": one.whiten,
+        "residual branches from 0": one.zero_init,
+        f"label smoothing {one.label_smoothing:g}": one.label_smoothing,
+        f"lookahead {one.lookahead}": one.lookahead,
+        f"biases at {one.bias_scale:g} x rate": one.bias_scale != 1,
+        "no decay of norms": not one.norm_decay,
+        f"first epochs smaller ({sizes} pixels)": one.sizes,
+        f"crop {one.translate}": one.translate,
+        "mirror in turns" if one.flip == "alternating" else "mirror": one.flip != "none",
+        f"cutout {one.cutout}": one.cutout,
+    }
+    return [text for text, on in words.items() if on]
+
+
+# --- several trainings --------------------------------------------------------------------------------------
+
+
+def sweep_answer(found: Sweep, runs: Path) -> Answer:
+    """A line for each combination, which runs it has, what failed, and how to see them side by side."""
+    lines: list[Any] = [_sweep_table(found)]
+    for each in found.combinations:
+        if len(each.runs) > 1:
+            lines.append(f"{_combination_name(each)}: {' '.join(run.name for run in each.runs)}")
+        else:
+            lines += [line for run in each.runs for line in result_lines(run)]
+    lines += [
+        f"failed: {_combination_name(each)}, seed {one.seed}: {one.error.message}"
+        for each in found.combinations
+        for one in each.failures
+    ]
+    if len(found.runs) > 1:
+        where = [] if runs == Path("runs") else ["--runs-dir", str(runs)]
+        lines.append("next: " + shlex.join(["bench", "compare", *(run.name for run in found.runs), *where]))
+    value = {
+        "runs": [result_value(run) for run in found.runs],
+        "summaries": [_summary(each) for each in found.combinations],
+    }
+    return Answer(value, tuple(lines), failure=found.failure)
+
+
+def _combination_name(each: Combination) -> str:
+    from bench.registry.registry import short
+
+    return f"{short(each.model)}, {each.optimizer}, lr {each.lr:g}"
+
+
+def _sweep_table(found: Sweep) -> Table:
+    from bench.registry.registry import short
+
+    numbers = ("lr", "n", "mean", "s.d.", "95 % interval")
+    rows = [
+        (short(each.model), each.optimizer, f"{each.lr:g}", len(each.runs), _percent(each.mean),
+         _percent(each.deviation), _interval(each))
+        for each in found.combinations
+    ]  # fmt: skip
+    title = "accuracy % on the test images, over seeds"
+    return table_of(title, ("model", "optimizer", *numbers), rows, numbers=numbers, **PLAIN)
+
+
+def _interval(each: Combination) -> str:
+    ends = each.interval
+    return f"{_percent(ends.low)} to {_percent(ends.high)}" if ends else "–"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f}"
+
+
+def _summary(each: Combination) -> dict[str, object]:
+    ends = each.interval
+    return {
+        "model": each.model, "optimizer": each.optimizer, "lr": each.lr, "n": len(each.runs),
+        "mean": each.mean, "sd": each.deviation, "interval": [ends.low, ends.high] if ends else None,
+        "runs": [run.name for run in each.runs],
+        "failures": [{"seed": one.seed, "message": one.error.message} for one in each.failures],
+    }  # fmt: skip
+
+
+# --- a timing -----------------------------------------------------------------------------------------------
+
+
+def timing_tables(timing: Timing) -> list[Any]:
+    """One table of the arms and a line for each of the machine's limits."""
+    limits = [arm for arm in timing.arms if arm.what in ("product", "copy")]
+    title = f"timing {timing.id}: {timing.device}, batch {timing.batch_size}, {timing.memory_format}"
+    table = table_of(title, ("images/s of", *TIMING_HEADS), (), numbers=TIMING_HEADS, **PLAIN)
+    for arm in timing.arms:
+        if arm not in limits:
+            name, style = (arm.name, GRADE_STYLES[arm.grade]) if arm.settled else (f"{arm.name}, unsettled", "dim")
+            table.add_row(*map(shown, (name, *figures(arm))), style=style)
+    return [table, *map(_limit, limits)]
+
+
+def figures(arm: ArmTiming) -> tuple[str, ...]:
+    """The figures of an arm as people read them, in the order of TIMING_HEADS."""
+    from bench.pages.speed_sentences import ratio_words
+    from bench.stats.rates import interval_words, number_words
+
+    return (
+        number_words(arm.rate, arm.low, arm.high),
+        interval_words(arm.rate, arm.low, arm.high),
+        interval_words(arm.rate, arm.p10, arm.p90),
+        str(arm.n),
+        f"{100 * arm.spread:.1f} %",
+        "–" if arm.latency_ms is None else f"{arm.latency_ms:.3g}",
+        "–" if arm.memory_mb is None else f"{arm.memory_mb:,.0f}",
+        _gflop(arm),
+        "–" if arm.of_product is None else f"{100 * arm.of_product:.0f} %",
+        ratio_words(arm.ratio),
+    )
+
+
+def _gflop(arm: ArmTiming) -> str:
+    if arm.gflop is None:
+        return "–"
+    return f"{arm.gflop:.3g}" + (f" (floor {arm.floor_gflop:.3g})" if arm.floor_gflop is not None else "")
+
+
+def _limit(arm: ArmTiming) -> str:
+    from bench.stats.rates import interval_words, number_words
+
+    low, high = (None if each is None else each / 1e9 for each in (arm.low, arm.high))
+    unit = "GFLOP/s" if arm.unit == "FLOP" else "GB/s"
+    what = f"limit by {arm.mode}, {arm.precision}" if arm.what == "product" else f"limit by {arm.mode}"
+    rate = arm.rate / 1e9
+    return f"{what}: {number_words(rate, low, high)} {unit}, interval {interval_words(rate, low, high)}"
+
+
+# --- verdicts and scores ------------------------------------------------------------------------------------
+
+
+def verdicts_table(run: str, verdicts: Sequence[Verdict]) -> Table:
+    """One row a verdict; methods that equal Grad-CAM at a layer for one reason share theirs."""
+    from bench.schema.verdicts import why
+
+    numbers = ("largest difference", "moved by rounding", "images")
+    table = table_of(f"verdicts on {run}, in float64", ("explainer", "layer", "verdict"), ())
+    table.columns[1].no_wrap = table.columns[2].no_wrap = True
+    table.add_column("why", overflow="fold", ratio=1)
+    for head in numbers:
+        table.add_column(head, justify="right")
+    for explainers, one in shared_rows(verdicts):
+        style = VERDICT_STYLES.get(one.verdict, "green")
+        figures_ = (size(one.difference), size(one.moved), str(one.images))
+        table.add_row(
+            shown(explainers), shown(one.layer), f"[{style}]{shown(one.verdict)}[/]", shown(why(one)), *figures_
+        )
+    return table
+
+
+def sentence(one: Verdict, run: str) -> str:
+    """What is wrong, and what to do instead."""
+    from bench.registry.registry import short
+
+    if one.verdict == "failed":
+        return f"{short(one.explainer)} at {one.layer} failed: {one.words}. Instead: {one.instead}."
+    command = f"bench explain --run {run} --explainer reference --layer {one.layer}"
+    return f"{short(one.explainer)} at {one.layer} is wrong: {one.words}. Instead: {one.instead}. Try: {command}"
+
+
+def shared_rows(verdicts: Sequence[Verdict]) -> list[tuple[str, Verdict]]:
+    """One row each, by layer; methods that equal Grad-CAM at a layer for one reason share a row."""
+    from bench.registry.registry import short
+
+    rows: dict[Any, list[Verdict]] = {}
+    layers = list(dict.fromkeys(one.layer for one in verdicts))
+    for place, one in enumerate(sorted(verdicts, key=lambda one: layers.index(one.layer))):
+        alike = one.verdict == "another method" and bool(one.words)
+        key = (one.layer, one.words) if alike else place
+        rows.setdefault(key, []).append(one)
+    return [(" = ".join(short(one.explainer) for one in alike), _most_apart(alike)) for alike in rows.values()]
+
+
+def _most_apart(alike: Sequence[Verdict]) -> Verdict:
+    """The one that is farthest from Grad-CAM stands for all of its row, with the most that rounding moves any."""
+    moved = [one.moved for one in alike if one.moved is not None]
+    farthest = max(alike, key=lambda one: one.difference or 0.0)
+    return dataclasses.replace(farthest, moved=max(moved, default=None))
+
+
+def size(value: float | None) -> str:
+    """A relative size with two digits; an en dash for none."""
+    if value is None:
+        return "–"
+    return f"{value:.2g}" if value == 0 or value >= 0.01 else f"{value:.1e}"
+
+
+def scores_answer(found: FaithfulnessScores, path: Path) -> Answer:
+    """A table for each kind of score, and where all figures lie; after a dry run what it would take."""
+    from bench.scoring.tables import head_words, sheets
+
+    value = {key: each for key, each in dataclasses.asdict(found).items() if key != "schema"}
+    value["cost"] |= {"forwards_per_image": found.cost.per_image, "seconds": found.cost.seconds}
+    if not found.rows:
+        return Answer({**value, "path": None}, ("no errors to look at",) if found.images == 0 else ())
+    lines: list[Any] = [head_words(found)]
+    for sheet in sheets(found):
+        lines += ["", _sheet_table(sheet), sheet.note]
+    return Answer({**value, "path": str(path.resolve())}, (*lines, "", str(path.resolve())))
+
+
+def _sheet_table(sheet: Sheet) -> Table:
+    from bench.scoring.tables import WORD_HEADS
+
+    numbers = [head for head in sheet.heads if head not in WORD_HEADS]
+    table = table_of(sheet.title, sheet.heads, sheet.rows, numbers=numbers)
+    for column in table.columns:
+        column.no_wrap = False
+    return table
+
+
+# --- checks of plug-ins -------------------------------------------------------------------------------------
+
+
+def reasons(one: Verified) -> str:
+    """Every check that failed, each with its value; empty where all hold."""
+    words = "; ".join(f"{each.name}: {each.words}" for each in one.failures)
+    return f"{one.explainer} fails {len(one.failures)} of {len(one.outcomes)} checks ({words})" if words else ""
+
+
+def as_value(one: Verified) -> dict[str, object]:
+    """One explainer for `--json`."""
+    checks = [{"name": each.name, "status": each.status, "words": each.words} for each in one.outcomes]
+    return {
+        "explainer": one.explainer, "passed": not one.failures, "layers": list(one.layers), "seconds": one.seconds,
+        "checks": checks,
+    }  # fmt: skip
+
+
+def checks_table(one: Verified) -> Table:
+    """One row a check."""
+    table = table_of(f"{one.explainer} at {', '.join(one.layers)}", ("check", "result", "what was found"), ())
+    for each in one.outcomes:
+        table.add_row(each.name, f"[{CHECK_STYLES[each.status]}]{each.status}[/]", shown(each.words))
+    return table
+
+
+def checks_summary(found: Sequence[Verified]) -> Table:
+    """One row an explainer."""
+    numbers = ("passed", "failed", "not applicable", "seconds")
+    table = table_of("checks by explainer", ("explainer", *numbers, "layers", "fails at"), (), numbers=numbers)
+    for one in found:
+        counts = [sum(each.status == status for each in one.outcomes) for status in CHECK_STYLES]
+        figures_ = [f"[{CHECK_STYLES['failed']}]{count}[/]" if index == 1 and count else str(count)
+                    for index, count in enumerate(counts)]  # fmt: skip
+        fails = ", ".join(each.name for each in one.failures) or "–"
+        table.add_row(shown(one.explainer), *figures_, f"{one.seconds:.1f}", shown(", ".join(one.layers)), fails)
+    return table
+
+
+def checks_line(found: Sequence[Verified]) -> str:
+    """The result in one line."""
+    kept = sum(not one.failures for one in found)
+    checks = sum(len(one.outcomes) for one in found)
+    seconds = sum(one.seconds for one in found)
+    return f"{kept} of {len(found)} keep the contract: {checks} checks in {seconds:.0f} s"

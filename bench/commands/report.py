@@ -1,0 +1,25 @@
+"""`bench report`: the runs' own pages again, from their folders alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.pages.write import write_run_page
+from bench.request import names
+from bench.store.runs import find_run, is_done, run_names
+
+if TYPE_CHECKING:
+    from bench.request import ReportRequest
+    from bench.workspace import Workspace
+
+
+def report(request: ReportRequest, workspace: Workspace) -> list[Path]:
+    """Render the pages of runs again. Without names: of all finished runs.
+
+    Returns:
+        The report.html of each, or its report/index.html.
+    """
+    asked = names(request.run) or [name for name in run_names(workspace.runs) if is_done(workspace.runs / name)]
+    folders = [find_run(workspace.runs, name) for name in asked]
+    return [write_run_page(folder, workspace, form=request.form, max_images=request.max_images) for folder in folders]
