@@ -175,6 +175,27 @@ def test_wrong_twins_stay_wrong() -> None:
     assert found[0].equal_to == ("two",)
 
 
+def test_maps_of_zeros_are_equal_to_nothing() -> None:
+    """Neither where Grad-CAM has something to say nor, as here for one class more, where it is silent itself."""
+    net, nothing = small(), changed(torch.zeros_like)
+    found = judge(net, small_sample(), {"one": nothing, "two": nothing}, "layer3")
+    assert [(one.verdict, one.causes, one.equal_to) for one in found] == [("wrong", ("all zero",), ())] * 2
+    with torch.no_grad():
+        net.fc.weight.zero_()
+    silent = judge(net, small_sample(), {"one": claiming(by_hand), "two": claiming(by_hand)}, "layer3")
+    assert [(one.verdict, one.equal_to) for one in silent] == [("same up to rounding", ())] * 2
+
+
+def test_a_map_that_is_zero_in_truth_is_no_zero_row() -> None:
+    """The second half of the images is lost: four maps, of which one is of a class that Grad-CAM is silent about."""
+    net = small()
+    with torch.no_grad():
+        net.fc.weight[1] = 0
+    (one,) = judge(net, small_sample(), {"planted": MISTAKES["zero rows"]}, "layer3")
+    assert (one.verdict, one.causes) == ("wrong", ("zero rows",))
+    assert one.words.endswith("(3 of 8 maps)")
+
+
 def test_reference_itself_is_held_against_the_slow_one() -> None:
     def lying(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> Maps:
         return {layer: maps.relu() for layer, maps in by_hand(model, layers, images, targets).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_factory import CHECKPOINT_SHA, CLASSES, make_cell, make_record, make_run, make_samples, status
+from scipy.stats import spearmanr
 
 from bench.errors import StoreError
 from bench.pages.provenance import provenance
@@ -29,7 +31,7 @@ from bench.pages.run_views import (
 )
 from bench.schema.page import Average, EpochPoint
 from bench.schema.run import Cell
-from bench.stats.agreement import agreement, agreements, common_rows
+from bench.stats.agreement import agreement, agreements, common_rows, disagreements
 from bench.stats.intervals import largest_relative_difference, wilson
 from bench.store.cells import write_samples
 from bench.store.predictions import Predictions
@@ -292,6 +294,19 @@ def test_every_pair_at_the_same_layer_and_grid_is_compared_once() -> None:
         ("a", "c", "x"),
         ("b", "c", "x"),
     ]
+
+
+def test_the_disagreement_about_an_image_is_that_of_the_two_explainers_furthest_apart() -> None:
+    """Of three explainers and two classes; whichever of the pairs comes last."""
+    rows = [(1, 0), (1, 2), (3, 1)]
+    ranks = np.arange(8.0).reshape(2, 4)
+    near = ranks.copy()
+    near[0, :2] = 1, 0
+    of = {"a": [ranks, ranks, ranks], "b": [-ranks, ranks, near], "c": [ranks, near, ranks]}
+    cells = [(0, make_cell(rows, explainer=name, raw=np.stack(raw).astype(np.float32))) for name, raw in of.items()]
+    apart = 1 - spearmanr(ranks.ravel(), near.ravel()).statistic
+    for order in permutations(cells):
+        assert disagreements(order) == pytest.approx({1: 2.0, 3: apart})
 
 
 def test_finished_pictures_are_compared_with_nothing() -> None:

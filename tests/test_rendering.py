@@ -141,6 +141,17 @@ def test_calibration_bins_are_those_counted_one_by_one(place: Workspace) -> None
     assert calibration_error(found) == pytest.approx(error)
 
 
+def test_a_confidence_at_the_upper_end_of_a_range_belongs_to_it() -> None:
+    import numpy as np
+
+    ends = np.arange(5, 16) / 15  # below a third no class of four is the likeliest with 2 / 9 for the others
+    confidence = np.concatenate([ends - 1e-9, ends])
+    rest = (1 - confidence) / 3
+    found = calibration_bins(np.stack([confidence, rest, rest, rest], axis=1), np.zeros(22, int))
+    assert [one.total for one in found] == [2] * 11
+    assert [one.confidence for one in found] == pytest.approx(ends)
+
+
 def test_a_model_that_is_right_as_often_as_it_says_has_no_calibration_error() -> None:
     import numpy as np
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
-from bench.scoring.randomization import explained, scrambled, scrambled_maps, stages_of
+from bench.scoring.randomization import explained, scrambled, scrambled_maps, shuffle, stages_of
 
 LAYERS = RESIDUAL.layers
 
@@ -68,6 +68,18 @@ def test_scrambling_moves_the_values_of_a_parameter_and_invents_none() -> None:
     for _, state in states(net):
         for name, parameter in net.named_parameters():
             assert torch.equal(state[name].flatten().sort().values, parameter.flatten().sort().values)
+
+
+def test_a_value_goes_to_every_place_equally_often() -> None:
+    """A reversal or a turn would move all values too, and keep what was learned."""
+    count, generator = 2000, torch.Generator().manual_seed(0)
+    landed = torch.zeros(6, 6)  # [value, place]
+    for _ in range(count):
+        weights = torch.arange(6.0).reshape(2, 3)
+        shuffle(weights, generator)
+        landed[weights.flatten().long(), torch.arange(6)] += 1
+    deviation = (count * 1 / 6 * 5 / 6) ** 0.5
+    assert (landed - count / 6).abs().max() < 4.5 * deviation
 
 
 def test_the_model_itself_is_left_as_found() -> None:

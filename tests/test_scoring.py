@@ -242,6 +242,21 @@ def test_the_null_is_what_permuted_images_reach_on_average() -> None:
     assert found.null.value > 0.2  # shared centres alone
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(1, 0), (0, 1), (1, 1)])
+def test_the_interval_of_the_null_holds_the_mean_of_all_images_in_about_95_of_100_cases(
+    rows: float, columns: float
+) -> None:
+    """An image may be alike to all others by its first map, by its second, or by both; pairs are not independent."""
+    held, generator = [], rng(3)
+    for _ in range(150):
+        first, second = generator.normal(size=(2, 24))
+        matrix = 0.3 + rows * first[:, None] + columns * second + generator.normal(scale=0.3, size=(24, 24))
+        found = likeness([matrix], generator).null
+        assert found is not None
+        held.append(found.low <= 0.3 <= found.high)
+    assert 0.88 < np.mean(held) < 0.99
+
+
 def test_both_classes_of_an_image_count_as_one_image() -> None:
     first, second = rng(1).normal(size=(2, 20, 4, 4))
     matrix = rank_matrix(first, second)
@@ -275,6 +290,14 @@ def test_equal_maps_overlap_wholly_and_a_dead_one_has_no_say() -> None:
     assert (found.spearman.value.value, found.overlap.value.value) == pytest.approx((1, 1))
     both = agreement_of("layer4", TRUTH, explainer("x", np.ones((COUNT, CELLS)), np.ones((COUNT, CELLS))), rng())
     assert both.spearman.images == 0
+
+
+def test_overlap_is_that_of_the_top_eighth_of_the_cells_as_the_page_says() -> None:
+    first, second = np.zeros((2, COUNT, CELLS))
+    first[:, :2] = second[:, :2] = 2, 1  # two of sixteen cells are the same, and no other above 0
+    first[:, 2:5] = second[:, 5:8] = 0.5
+    found = agreement_of("layer4", explainer("one", first, first), explainer("other", second, second), rng())
+    assert found.overlap.value is not None and found.overlap.value.value == 1
 
 
 def test_explainers_meet_each_other_and_the_baselines_but_baselines_not_each_other() -> None:

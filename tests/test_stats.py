@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -229,6 +230,13 @@ def test_unrelated_noise_reaches_nothing_and_shared_centres_much() -> None:
     assert (unrelated_correlation(noise + centre, noise + centre, ids) or 0) > 0.8
 
 
+def test_each_row_meets_the_one_half_the_set_away() -> None:
+    """Rows stand image by image, so the row beside it is often one of its own."""
+    ids, first, second = np.repeat(np.arange(6), 2), maps(12), maps(24)[12:]
+    slow = [spearmanr(first[row].ravel(), second[(row + 6) % 12].ravel()).statistic for row in range(12)]
+    assert unrelated_correlation(first, second, ids) == pytest.approx(np.median(slow))
+
+
 @pytest.mark.parametrize("ids", [[], [3], [3, 3], [3, 3, 3, 3]])
 def test_without_two_pairs_of_different_images_there_is_no_null(ids: list[int]) -> None:
     assert unrelated_correlation(maps(len(ids)), maps(len(ids)), np.array(ids)) is None
@@ -283,13 +291,25 @@ def test_without_ties_overlap_is_that_of_plain_sets(cells: int) -> None:
         assert found[row, column] == pytest.approx(len(a & b) / len(a | b))
 
 
-def test_cells_that_tie_share_the_last_places() -> None:
-    tied = np.array([[[5.0, 1.0], [1.0, 1.0]]])  # of the top two one is sure, three share the other
-    sure = np.array([[[5.0, 4.0], [1.0, 0.0]]])
-    assert overlap_matrix(tied, tied, 2)[0, 0] == 1
-    assert overlap_matrix(tied, sure, 2)[0, 0] == pytest.approx((1 + 1 / 3) / (1 + 1 + 2 / 3))
-    assert np.isnan(overlap_matrix(np.ones((1, 2, 2)), sure, 2)).all()
-    assert overlap_matrix(maps(0), sure, 2).shape == (0, 1)
+def shares_by_hand(values: list[float], cells: int) -> list[float]:
+    """How often each cell is among the largest, over every order that equal cells can come in."""
+    orders = [sorted(order, key=lambda cell: -values[cell]) for order in permutations(range(len(values)))]
+    return [sum(cell in order[:cells] for order in orders) / len(orders) for cell in range(len(values))]
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=2, max_size=2), st.integers(1, 5))
+@settings(max_examples=25, deadline=None)
+def test_cells_that_tie_share_the_last_places(values: list[list[int]], cells: int) -> None:
+    first, second = (np.array(each, dtype=float).reshape(1, 2, 3) for each in values)
+    a, b = (shares_by_hand(each, cells) for each in values)
+    slow = sum(map(min, a, b)) / sum(map(max, a, b))
+    if first.min() == first.max() or second.min() == second.max():
+        slow = math.nan
+    assert overlap_matrix(first, second, cells)[0, 0] == pytest.approx(slow, nan_ok=True)
+
+
+def test_of_no_map_there_is_no_overlap() -> None:
+    assert overlap_matrix(maps(0), maps(1), 2).shape == (0, 1)
 
 
 # --- the bootstrap ------------------------------------------------------------------------------------------
@@ -316,6 +336,13 @@ def test_the_bootstrap_interval_holds_the_mean_in_about_95_of_100_cases() -> Non
     drawn = rng().normal(0.3, 1, size=(300, 50))
     held = [found.low <= 0.3 <= found.high for row in drawn if (found := bootstrap_mean(row, rng(1)))]
     assert 0.90 < sum(held) / len(held) < 0.98
+
+
+def test_another_draw_of_the_bootstrap_moves_no_end_by_a_tenth_of_the_width() -> None:
+    values = rng().exponential(size=30)
+    found = [each for seed in range(60) if (each := bootstrap_mean(values, rng(seed)))]
+    ends = np.array([(each.low, each.high) for each in found])
+    assert np.ptp(ends, axis=0).max() < 0.1 * np.median(ends[:, 1] - ends[:, 0])
 
 
 def test_the_bootstrap_leaves_out_what_is_not_known_and_needs_ten_values() -> None:

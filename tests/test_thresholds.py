@@ -88,6 +88,22 @@ def test_an_arm_that_is_too_noisy_decides_nothing() -> None:
     assert "spread" in judged.words
 
 
+def test_a_ratio_breaks_a_threshold_only_where_the_table_would_claim_it() -> None:
+    """Of twelve rounds one may lie on the other side of the limit; with two the table claims nothing."""
+    for others, said, outcome in ((1, "slower", "holds"), (2, "no measurable difference", "undecided")):
+        timing = make_timing({"a": [0.040] * 12, "b": [0.044] * (12 - others) + [0.036] * others})
+        arm = timing.arm("forward[b]")
+        assert arm is not None and arm.ratio is not None and arm.ratio.verdict == said
+        assert judge(Threshold("t", "forward[b]", "<", 1.0, "forward[a]"), timing).outcome == outcome
+
+
+def test_a_ratio_is_struck_out_whichever_of_its_arms_is_too_noisy() -> None:
+    noisy, steady = [0.030, 0.050] * 6, [0.200] * 12
+    for rounds in ({"base": noisy, "other": steady}, {"base": steady, "other": noisy}):
+        arm = make_timing(rounds).arm("forward[other]")
+        assert arm is not None and arm.ratio is not None and arm.ratio.verdict == "struck out"
+
+
 def test_what_is_undecided_fails_only_when_strict() -> None:
     timing = make_timing(STEADY)
     texts = ("forward[a] < 110", "forward[b] < 80", "forward[a] < 90")
