@@ -9,10 +9,9 @@ from pathlib import Path
 import classic_train
 import pytest
 import torch
-from test_cli import call, names_in
+from command_line import call, names_in
 from tiny import QUICK, TINY_FILE, TinyNet, tiny_data, write_images
 
-from bench.cli import adopting
 from bench.contracts import Silence
 from bench.evaluation import predict, score
 from bench.nets.import_doubts import at_chance, better_fit
@@ -20,7 +19,6 @@ from bench.store.predictions import read_predictions
 from bench.store.runs import read_checkpoint, read_record
 from bench.training.loop import TrainSettings, train_model
 
-assert adopting
 CLASSIC = f"{classic_train.__file__}:narrow"
 CPU = torch.device("cpu")
 
