@@ -3,10 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests.
+WORKERS ?= 2
 STAMPS := .make
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: venv demo test lint examples clean
+.PHONY: venv demo test test-all lint examples clean
 .DELETE_ON_ERROR:
 
 venv: $(STAMPS)/run
@@ -15,7 +17,10 @@ demo: $(STAMPS)/run
 	$(BIN)/bench demo
 
 test: $(STAMPS)/test
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+test-all: $(STAMPS)/test
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # The plug-in goes into a folder of its own, which only these commands see: the tests count what is registered.
 examples: $(STAMPS)/plugins

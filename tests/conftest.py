@@ -1,10 +1,35 @@
-"""What all tests share."""
+"""What all tests share: one thread each, and a turn for the tests that cannot run beside others."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-import torch
+import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: two threads each would wait for each other
-    torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of child processes; workers share the cores, and small nets gain nothing by two
+HERE = Path(__file__)
+GATE, ROOM = HERE, HERE.parents[1] / "pyproject.toml"  # any two files: locks are taken on them, nothing is written
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test marked `alone` waits until every other worker is between two tests, and they wait for it."""
+    with turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@contextmanager
+def turn(*, alone: bool) -> Iterator[None]:
+    """Many may be in the room, or one alone. Whoever wants in passes the gate, so that nobody is overtaken for ever."""
+    with GATE.open() as gate, ROOM.open() as room:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(room, fcntl.LOCK_UN)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from command_line import app
 
 from bench.recipes.files import is_recipe_file, recipe_of
 from bench.registry.registry import discover, is_file_name
@@ -77,8 +78,6 @@ def parse(line: Line) -> dict[str, Any]:
 
 def application() -> Any:
     """The command line, with all commands registered."""
-    from bench.cli.app import app
-
     return typer.main.get_command(app)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import classic_train
 import pytest
 import torch
-from test_cli import call, names_in
+from command_line import call, names_in
 from tiny import QUICK, TINY_FILE, TinyNet, tiny_data, write_images
 
 from bench.contracts import Silence

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import call
 from foreign_nets import Two
 from run_factory import CLASSES, make_cell, make_run, make_samples
-from test_cli import call
 from tiny import TINY_FILE, TinyNet, tiny_data, write_images
 
 from bench.errors import DataError

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import call
 from foreign_nets import Two
 from PIL import Image
-from test_cli import call
 from tiny import TinyNet, tiny_data, write_images
 
 from bench.contracts import ExplainerSpec

@@ -12,22 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_line import SHORT, call, names_in
 from tiny import TINY_FILE, tiny_data, write_images
-from typer.testing import CliRunner, Result
 
-from bench.cli.app import app
 from bench.errors import UsageError
 from bench.request import read_ids, read_limit
 from bench.store.runs import read_record
 
 BENCH = (sys.executable, "-m", "bench")
-QUICK = ("--batch-size", "16", "--epochs", "1", "--lr", "0.05", "--val", "0")
-
-
-def call(*words: str, runs: Path | None = None, env: dict[str, str] | None = None) -> Result:
-    """One command in this process."""
-    where = ["--runs-dir", str(runs)] if runs else []
-    return CliRunner().invoke(app, [*words, *where], env=env, catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     """Two trained runs, made by the command line itself. Tests that change a run copy the folder."""
     folder = tmp_path_factory.mktemp("runs")
     for seed in ("0", "1"):
-        result = call("train", "--model", TINY_FILE, "--data", str(pictures), "--seed", seed, *QUICK, runs=folder)
+        result = call("train", "--model", TINY_FILE, "--data", str(pictures), "--seed", seed, *SHORT, runs=folder)
         assert result.exit_code == 0, result.stderr
     return folder
 
@@ -50,10 +42,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
 @pytest.fixture
 def copy(runs: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(runs, tmp_path / "runs"))
-
-
-def names_in(runs: Path) -> list[str]:
-    return sorted(each.name for each in runs.iterdir() if (each / "run.json").exists())
 
 
 # --- the main line ------------------------------------------------------------------------------------------
@@ -182,7 +170,7 @@ def test_paths_typed_in_one_folder_mean_the_same_in_another(
 ) -> None:
     monkeypatch.chdir(pictures.parent)
     shutil.copy(TINY_FILE.rpartition(":")[0], pictures.parent / "net.py")
-    words = ("train", "--model", "net.py:TINY", "--data", pictures.name, *QUICK)
+    words = ("train", "--model", "net.py:TINY", "--data", pictures.name, *SHORT)
     assert call(*words, runs=tmp_path).exit_code == 0
     monkeypatch.chdir(tmp_path)
     assert call("explain", "--limit", "1", runs=tmp_path).exit_code == 0
@@ -206,8 +194,8 @@ def test_a_run_without_errors_is_a_result(copy: Path, pictures: Path) -> None:
         "40",
         "--run",
         "perfect",
-        *QUICK[:2],
-        *QUICK[4:],
+        *SHORT[:2],
+        *SHORT[4:],
     )
     assert call("train", *words, runs=copy).exit_code == 0
     assert read_record(copy / "perfect").metrics["accuracy"] == 1.0
@@ -297,7 +285,7 @@ def test_a_threshold_on_an_average_that_is_not_made_is_a_usage_error_before_any_
 def test_a_name_is_never_overwritten(copy: Path, pictures: Path) -> None:
     name = names_in(copy)[0]
     before = read_record(copy / name)
-    result = call("train", "--model", TINY_FILE, "--data", str(pictures), "--run", name, *QUICK, runs=copy)
+    result = call("train", "--model", TINY_FILE, "--data", str(pictures), "--run", name, *SHORT, runs=copy)
     assert result.exit_code == 2
     assert "is there already" in result.stderr
     assert read_record(copy / name) == before
@@ -311,7 +299,7 @@ def test_without_a_run_explain_says_how_to_make_one(tmp_path: Path) -> None:
 
 def test_rm_asks_and_removes_only_the_run(copy: Path) -> None:
     first, second = names_in(copy)
-    assert CliRunner().invoke(app, ["rm", first, "--runs-dir", str(copy)], input="n\n").exit_code == 1
+    assert call("rm", first, runs=copy, typed="n\n").exit_code == 1
     assert names_in(copy) == [first, second]
     assert call("rm", second, "--yes", runs=copy).exit_code == 0
     assert names_in(copy) == [first]
@@ -418,14 +406,6 @@ def test_limits_and_ids_are_read_as_written(tmp_path: Path) -> None:
 
 
 # --- as a process -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("words", [("--help",), ("list", "explainers"), ("list", "models"), ("train", "--help")])
-def test_help_and_lists_never_import_torch(words: tuple[str, ...]) -> None:
-    code = f"import sys; sys.argv = ['bench', *{words!r}]\nfrom bench.cli import main\n"
-    code += "try: main()\nexcept SystemExit: pass"
-    code += "\nassert 'torch' not in sys.modules and 'numpy' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 
 def test_bench_works_in_a_folder_with_packages_of_the_same_names(tmp_path: Path) -> None:

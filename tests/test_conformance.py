@@ -25,15 +25,6 @@ explainers = discover("explainer", ExplainerSpec)
 CASES = [(check, *case) for check, cases in PLANTED.items() for case in cases]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> object:
-    """The small net's layers are too small to be shared out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def trial(spec: ExplainerSpec, *layers: str, **changes: object) -> Trial:
     stage = small_stage(layers or ("layer3", "layer4"))
     return Trial("planted", spec, stage.model, stage.layers, stage.images, stage.targets, stage.classes, **changes)

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from image_factory import encoded, files, folder_of, picture, png, tar_of, zip_of
+from listening import Listener
 from torchvision.datasets import CIFAR10
 
 import bench.data.cache
@@ -28,20 +29,6 @@ import bench.data.images
 from bench.contracts import Dataset, Silence
 from bench.data.datasets import BUILTIN, limit_balanced, load_dataset, split_validation
 from bench.errors import DataError, UsageError
-
-
-class Listening(Silence):
-    """Keeps what a step says."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warned.append(text)
 
 
 def load(source: object, cache: Path, *, skip_bad: bool = False, url: str | None = None) -> Dataset:
@@ -336,7 +323,7 @@ def test_a_write_that_fails_is_a_warning_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(bench.data.cache.np, "save", full)
-    progress = Listening()
+    progress = Listener()
     found = load_dataset(str(tar_of(tmp_path / "a.tar", files())), cache=cache, progress=progress)
     assert len(found.train) == 6
     assert "No space left" in progress.warned[0]
@@ -345,7 +332,7 @@ def test_a_write_that_fails_is_a_warning_and_leaves_nothing(
 
 def test_a_cache_that_cannot_be_made_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    progress = Listening()
+    progress = Listener()
     found = load_dataset(str(tar_of(tmp_path / "a.tar", files())), cache=tmp_path / "file", progress=progress)
     assert len(found.train) == 6
     assert len(progress.warned) == 1
@@ -378,7 +365,7 @@ def test_who_waits_for_another_process_says_so(tmp_path: Path, cache: Path, monk
     holder = threading.Thread(target=hold)
     holder.start()
     taken.wait()
-    progress = Listening()
+    progress = Listener()
     load_dataset(str(path), cache=cache, progress=progress)
     holder.join()
     assert progress.said == ["another process reads a.tar; waiting for it"]
@@ -458,7 +445,7 @@ def test_a_download_damaged_later_is_fetched_again(cache: Path, server: str) -> 
 
 
 def test_the_download_tells_its_progress(tmp_path: Path, server: str) -> None:
-    progress = Listening()
+    progress = Listener()
     load_dataset("cifar10", cache=tmp_path / "cache", progress=progress, cifar10_url=server)
     assert any(server in line and "170 MB" in line for line in progress.said)
 

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from command_line import call
 from docs_commands import ROOT, fenced
-from test_cli import call
 
 TEXT = (ROOT / "docs" / "bring-your-own.md").read_text(encoding="utf-8")
 

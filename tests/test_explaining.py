@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from listening import Listener
 from tiny import QUICK, TINY, TINY_FILE, TinyNet, tiny_data
 from torch import Tensor, nn
 
@@ -244,16 +245,6 @@ def test_the_tiny_net_is_what_the_file_name_loads() -> None:
 # --- everything there is: what fails is left out -----------------------------------------------------------
 
 
-class Heard(Silence):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.words: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.words.append(text)
-
-
 def refuses_layer3(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
     if "layer3" in layers:
         raise ContractError("layer 'layer3' has no map")
@@ -270,11 +261,11 @@ BROKEN = replace(PLAIN, name="broken", explain=breaks)
 
 def explain_all(run: Path, data: Dataset, *specs: ExplainerSpec) -> tuple[list[tuple[str, str, int]], list[str]]:
     """What became of every cell, and what was told, when `all` brought the explainers in."""
-    heard = Heard()
+    heard = Listener()
     ceilings = dict.fromkeys((spec.name for spec in specs), 200.0)
     wanted = Wanted({spec.name: spec for spec in specs}, ("layer3", "layer4"), "predicted", ceilings)
     results = explain_run(opened(run), data, wanted, np.array([1, 2]), timing="t", progress=heard)
-    return [(each.explainer, each.layer, each.computed) for each in results], heard.words
+    return [(each.explainer, each.layer, each.computed) for each in results], heard.warned
 
 
 def test_of_all_explainers_one_that_fails_is_told_with_the_reason_and_the_others_go_on(

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from command_line import call
+from listening import Listener
 from tiny import QUICK, TINY, TINY_FILE, tiny_data, write_images
 from torch import Tensor, nn
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import bench.scoring.occluded_answers
-from bench.cli.app import app
 from bench.commands.faithfulness import faithfulness
 from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
@@ -77,28 +77,6 @@ def named(*names: str) -> list[str]:
     return [f"{__file__}:{name}" for name in names]
 
 
-class Told:
-    """A Progress that remembers."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.tracked: dict[str, int] = {}
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def warn(self, text: str) -> None:
-        self.said.append(text)
-
-    @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Told]:
-        self.tracked[label] = total
-        yield self
-
-    def advance(self, amount: int = 1, note: str = "") -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a net that was hardly trained, so there are errors, and its images."""
@@ -127,14 +105,14 @@ def before(origin: Path) -> tuple[Path, FaithfulnessScores]:
 def fresh(origin: Path, tmp_path: Path) -> Workspace:
     """A copy of the run that nobody has scored."""
     shutil.copytree(origin / "runs", tmp_path / "runs")
-    return Workspace(runs=tmp_path / "runs", cache=origin / "cache", progress=Told())
+    return Workspace(runs=tmp_path / "runs", cache=origin / "cache", progress=Listener())
 
 
 @pytest.fixture
 def place(origin: Path, before: tuple[Path, FaithfulnessScores], tmp_path: Path) -> Workspace:
     """A copy of the run whose scores of PERFECT are there."""
     shutil.copytree(before[0], tmp_path / "runs")
-    return Workspace(runs=tmp_path / "runs", cache=origin / "cache", progress=Told())
+    return Workspace(runs=tmp_path / "runs", cache=origin / "cache", progress=Listener())
 
 
 def scored(
@@ -337,10 +315,9 @@ def test_maps_of_scrambled_weights_are_kept_by_cell(place: Workspace) -> None:
 
 def judged(place: Workspace, *words: str) -> Result:
     """`bench judge tiny-run --faithfulness` on the layer of the other tests."""
-
     command = ["judge", "tiny-run", "--faithfulness", "--explainer", *named("DOUBLE"), "--layer", "layer4", *words]
-    where = ["--runs-dir", str(place.runs), "--limit", str(IMAGES), "--sanity", "0"]
-    return CliRunner().invoke(app, [*command, *where], env={"BENCH_CACHE": str(place.cache)}, catch_exceptions=False)
+    few = ["--limit", str(IMAGES), "--sanity", "0"]
+    return call(*command, *few, runs=place.runs, env={"BENCH_CACHE": str(place.cache)})
 
 
 def test_the_command_shows_every_table_and_says_first_what_it_takes(place: Workspace) -> None:
@@ -363,6 +340,5 @@ def test_the_command_gives_all_figures_as_json_and_nothing_after_a_dry_run(place
 
 
 def test_a_dry_run_without_scores_is_refused(place: Workspace) -> None:
-
-    done = CliRunner().invoke(app, ["judge", "tiny-run", "--dry-run", "--runs-dir", str(place.runs)])
+    done = call("judge", "tiny-run", "--dry-run", runs=place.runs)
     assert done.exit_code == 2 and "--faithfulness --dry-run" in done.stderr

@@ -24,15 +24,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_line import call, done
 from docs_commands import DOCS, ROOT, fenced
 from page_factory import make_page, quantise
 from PIL import Image
 from tiny import CLASSES, QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_images
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
 from bench import api
-from bench.cli.app import app
 from bench.contracts import Augmentation, Dataset, ExplainerSpec, ModelSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.data.transforms import denormalise, prepare
@@ -642,7 +641,7 @@ def test_settings_that_do_nothing_are_named(changes: dict[str, Any], words: str)
 @pytest.mark.parametrize(("flip", "warned"), [("random", True), ("none", False)])
 def test_a_training_begins_with_a_warning_of_settings_that_do_nothing(flip: str, warned: bool, tmp_path: Path) -> None:
     words = ["train", "--model", TINY_FILE, "--data", "digits", "--flip", flip, "--dry-run"]
-    result = CliRunner().invoke(app, [*words, "--runs-dir", str(tmp_path)], catch_exceptions=False)
+    result = call(*words, runs=tmp_path)
     assert result.exit_code == 0, result.stderr
     assert ("flip has no effect: digits may not be mirrored" in result.stderr) is warned
 
@@ -782,7 +781,7 @@ def test_a_suggestion_at_an_edge_comes_with_a_warning(
     images = write_images(tmp_path / "images", tiny_data(train=8, test=2))
     monkeypatch.setattr(lrfinding, "EDGE", edge)
     words = ["lr-find", "--model", TINY_FILE, "--data", str(images), "--batch-size", "8", "--steps", "12"]
-    result = CliRunner().invoke(app, [*words, "--runs-dir", str(tmp_path / "runs")], catch_exceptions=False)
+    result = call(*words, runs=tmp_path / "runs")
     assert result.exit_code == 0, result.stderr
     assert ("edge of the curve" in result.stderr) is warned
 
@@ -827,16 +826,15 @@ def test_the_three_commands_of_the_readme_run_as_they_stand(tmp_path: Path, monk
     settings = {"DATA": str(images), "EPOCHS": "1", "BATCH_SIZE": "4", "LIMIT": "8", "VAL": "0", "LR": "0.001"}
     environment = {f"BENCH_{name}": value for name, value in settings.items()}
 
-    def call(words: list[str]) -> None:
-        result = CliRunner().invoke(app, words, env=environment, catch_exceptions=False)
-        assert result.exit_code == 0, result.stderr
+    def page_of(words: list[str]) -> None:
+        result = done(*words, env=environment)
         assert Path(result.stdout.splitlines()[-1]).is_file()
 
-    call(train)
-    call(train)
-    call(explain)
+    page_of(train)
+    page_of(train)
+    page_of(explain)
     names = iter(sorted(path.name for path in (tmp_path / "runs").iterdir() if (path / "run.json").exists()))
-    call([next(names) if word == "RUN" else word for word in compare])
+    page_of([next(names) if word == "RUN" else word for word in compare])
 
 
 def test_ci_runs_the_demo_of_the_readme() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_factory import encoded, files, folder_of, picture, png, tar_of, zip_of
+from listening import Listener
 from PIL import Image
 
 from bench.contracts import Silence
@@ -374,26 +375,10 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_progress_reaches_its_total(tmp_path: Path) -> None:
-    class Counting(Silence):
-        def __init__(self) -> None:
-            self.total = self.done = 0
-
-        def track(self, label: str, total: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-            self.total += total
-            return self
-
-        def __enter__(self) -> Counting:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def advance(self, amount: int = 1, note: str = "") -> None:
-            self.done += amount
-
     for path in (folder_of(tmp_path / "set", files()), *(archive_of(tmp_path / kind, files()) for kind in ARCHIVES)):
-        progress = Counting()
+        progress = Listener()
         read_images(path, progress=progress)
-        assert progress.total == progress.done > 0
+        assert sum(progress.tracked.values()) == progress.advanced > 0
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF"])

@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_line import SHORT, call, done
 from pydantic import TypeAdapter
 from tiny import RESIDUAL_FILE, tiny_data, write_images
-from typer.testing import CliRunner, Result
 
-from bench.cli.app import app
 from bench.cli.tables import sentence, shared_rows, size
 from bench.pages.write import page_of
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
@@ -21,12 +20,7 @@ from bench.store.runs import read_record
 from bench.store.verdicts import read_judgement, verdicts_path, write_judgement
 from bench.workspace import Workspace
 
-QUICK = ("--batch-size", "16", "--epochs", "1", "--lr", "0.05", "--val", "0")
 WRONG_FILE = f"{Path(__file__).parent / 'wrong_cams.py'}:WITH_RELU"
-
-
-def call(*words: str, runs: Path) -> Result:
-    return CliRunner().invoke(app, [*words, "--runs-dir", str(runs)], catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +29,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = write_images(tmp_path_factory.mktemp("pictures"), tiny_data(train=16, test=6))
     runs = tmp_path_factory.mktemp("runs")
     for words in (
-        ("train", "--model", RESIDUAL_FILE, "--data", str(data), "--run", "one", *QUICK),
+        ("train", "--model", RESIDUAL_FILE, "--data", str(data), "--run", "one", *SHORT),
         ("explain", "--explainer", "gradcam", "--which", "all", "--limit", "6"),
         ("explain", "--explainer", "captum_shipped", "--layer", "layer3", "--which", "all", "--limit", "4"),
     ):
-        result = call(*words, runs=runs)
-        assert result.exit_code == 0, result.stderr
+        done(*words, runs=runs)
     return runs
 
 

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 import torch
-from test_cli import call
+from command_line import call
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import UsageError

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import call
 from tiny import BUSY, QUICK, RESIDUAL, TINY, TINY_FILE, tiny_data
-from typer.testing import CliRunner
 
-from bench.cli.app import app
 from bench.contracts import Silence
 from bench.errors import UsageError
 from bench.nets.weights import build_seeded
@@ -114,10 +113,10 @@ def test_the_seed_decides_the_curve() -> None:
 
 def test_the_command_draws_the_curve_and_prints_the_rate(tmp_path: Path) -> None:
     words = ["lr-find", "--model", TINY_FILE, "--data", "digits", "--recipe", "demo", "--steps", "25", "--json"]
-    result = CliRunner().invoke(app, [*words, "--runs-dir", str(tmp_path)], catch_exceptions=False)
+    result = call(*words, runs=tmp_path)
     assert result.exit_code == 0, result.stderr
     answer = json.loads(result.stdout)
     assert answer["rates"][0] == pytest.approx(1e-7)
     assert Path(answer["curve"]).read_bytes().startswith(b"\x89PNG")
-    bad = CliRunner().invoke(app, [*words[:-1], "--out", str(tmp_path / "curve.gif"), "--runs-dir", str(tmp_path)])
+    bad = call(*words[:-1], "--out", str(tmp_path / "curve.gif"), runs=tmp_path)
     assert (bad.exit_code, "'.gif'" in bad.stderr) == (2, True)

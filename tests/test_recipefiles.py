@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from command_line import call
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TINY_FILE, tiny_data, write_images
-from typer.testing import CliRunner, Result
 
-from bench.cli.app import app
 from bench.contracts import Augmentation
 from bench.errors import MissingError, UsageError
 from bench.machine import settled_precision
@@ -47,10 +46,6 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return make
-
-
-def call(*words: str) -> Result:
-    return CliRunner().invoke(app, list(words), catch_exceptions=False)
 
 
 # --- what a file means --------------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import Listener
 from page_factory import make_page
 from pydantic import TypeAdapter
 from run_factory import make_cell, make_run, make_samples
 
-from bench.contracts import Silence
 from bench.errors import UsageError
 from bench.evaluation import calibration_bins, calibration_error
 from bench.pages.provenance import differences
@@ -28,16 +28,6 @@ from bench.workspace import Workspace
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
 
 
-class Teller(Silence):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Workspace:
     runs = tmp_path / "runs"
@@ -45,7 +35,7 @@ def place(tmp_path: Path) -> Workspace:
     cells = [make_cell([(1, 0), (1, 1), (3, 0), (3, 1), (5, 0), (5, 2)])]
     samples = make_samples([1, 3, 5], labels=[0, 1, 2])
     make_run(runs, "one", labels=LABELS, predicted=PREDICTED, cells=cells, samples=samples)
-    return Workspace(runs=runs, progress=Teller())
+    return Workspace(runs=runs, progress=Listener())
 
 
 def files_of(folder: Path) -> set[str]:
@@ -77,13 +67,13 @@ def test_what_is_not_ours_in_the_folder_of_a_page_stays(tmp_path: Path) -> None:
     own = {"style.css": b"body {}", "data-mine.js": b"1", "index.html": b"<p>mine</p>"}
     for name, content in own.items():
         (tmp_path / name).write_bytes(content)
-    write_page(make_page(images=1), tmp_path / "other.html", workspace=Workspace(progress=Teller()))
+    write_page(make_page(images=1), tmp_path / "other.html", workspace=Workspace(progress=Listener()))
     assert {name: (tmp_path / name).read_bytes() for name in own} == own
 
 
 def test_a_smaller_folder_leaves_no_part_of_a_larger_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.reports.payload.SHARD", 2)
-    place = Workspace(progress=Teller())
+    place = Workspace(progress=Listener())
     for images, parts in ((5, 3), (3, 2)):
         write_page(make_page(images=images), tmp_path / "index.html", form="folder", workspace=place)
         assert len(list(tmp_path.glob("data-*.js"))) == parts

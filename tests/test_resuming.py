@@ -11,19 +11,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command_line import call
+from listening import Listener
 from tiny import BUSY, QUICK, RESIDUAL, RESIDUAL_FILE, TINY, TINY_FILE, TinyNet, tiny_data, write_images
 from torch import Tensor, nn
-from typer.testing import CliRunner, Result
 
 from bench import api
-from bench.cli.app import app
 from bench.commands.resume import find_unfinished, settings_of
 from bench.contracts import Augmentation, Silence
 from bench.errors import BenchError, GuardRailError, RunError, StoreError, UsageError
@@ -53,15 +53,6 @@ CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {"model": TINY_FILE, "epochs": 3, "batch_size": 16, "lr": 0.05, "val": 0.25}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Nets as small as these only wait for a second one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Every:
     """Keeps the state after every step, or ends the training after so many of them."""
 
@@ -76,16 +67,6 @@ class Every:
         self.states.append(state)
         if self.end is not None and len(self.states) > self.end:
             raise KeyboardInterrupt
-
-
-class Told(Silence):
-    """Remembers warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -230,7 +211,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Every step is kept."""
-    return Workspace(tmp_path / "runs", tmp_path_factory.getbasetemp() / "cache", save_every=0, progress=Told())
+    return Workspace(tmp_path / "runs", tmp_path_factory.getbasetemp() / "cache", save_every=0, progress=Listener())
 
 
 @pytest.fixture
@@ -365,8 +346,8 @@ def test_other_threads_or_versions_only_warn(broken_off: Path, place: Workspace)
     found = read_resume(path, fingerprint(read_record(broken_off)))
     write_resume(broken_off, replace(found, threads=999, versions={**found.versions, "torch": "0.1"}))
     api.train(resume="broken", workspace=place)
-    assert isinstance(place.progress, Told)
-    assert ["999 threads" in words and "torch 0.1" in words for words in place.progress.warnings] == [True]
+    assert isinstance(place.progress, Listener)
+    assert ["999 threads" in words and "torch 0.1" in words for words in place.progress.warned] == [True]
 
 
 def test_a_run_that_broke_a_guard_rail_leaves_nothing_to_continue(place: Workspace, pictures: Path) -> None:
@@ -463,8 +444,8 @@ def test_a_damaged_file_is_left_out_with_its_reason_and_the_one_before_it_used(
 ) -> None:
     damage(resume_files(broken_off)[0])
     api.train(resume="broken", workspace=place)
-    assert isinstance(place.progress, Told)
-    (words,) = place.progress.warnings
+    assert isinstance(place.progress, Listener)
+    (words,) = place.progress.warned
     assert reason in words
     assert "resume-7.pt" in words
     assert same_result(broken_off, whole)
@@ -635,18 +616,13 @@ def test_ctrl_c_within_a_step_keeps_the_state_after_it(
 # --- the command line ---------------------------------------------------------------------------------------
 
 
-def call(*words: str) -> Result:
-    return CliRunner().invoke(app, words, catch_exceptions=False)
-
-
 def test_the_command_line_resumes_and_names_what_may_not_stand_beside(
     broken_off: Path, place: Workspace, whole: Path
 ) -> None:
-    runs = ("--runs-dir", str(place.runs))
-    refused = call("train", "--resume", "broken", "--lr", "0.1", "--seed", "0", *runs)
+    refused = call("train", "--resume", "broken", "--lr", "0.1", "--seed", "0", runs=place.runs)
     assert (refused.exit_code, "--lr, --seed beside --resume" in refused.stderr) == (2, True)
     # A default of the whole project is no option of this call.
-    done = CliRunner().invoke(app, ["train", "--resume", "latest", *runs], env={"BENCH_EPOCHS": "9"})
+    done = call("train", "--resume", "latest", runs=place.runs, env={"BENCH_EPOCHS": "9"})
     assert done.exit_code == 0, done.stderr
     assert "continuing broken" in done.stderr
     assert same_result(broken_off, whole)

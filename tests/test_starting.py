@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from listening import Listener
 from tiny import QUICK, TINY, TINY_FILE, tiny_data
 
 from bench.contracts import ModelSpec, Silence
@@ -26,16 +27,6 @@ from bench.workspace import Workspace
 
 CPU = torch.device("cpu")
 MODELS = discover("model", ModelSpec)
-
-
-class Listener(Silence):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.mark.slow
@@ -106,9 +97,9 @@ def test_a_long_training_says_what_would_be_shorter() -> None:
     flops = 2 * summarise(build_seeded(TINY, 4, 0), TINY.input_size).macs
     say_how_long(flops, 50_000, slow, CPU, long)
     say_how_long(flops, 64, QUICK, CPU, short)
-    assert any("shorter: --limit" in line for line in long.lines)
-    assert long.lines[-1].startswith("--recipe cpu learns more than")
-    assert len(short.lines) == 1
+    assert any("shorter: --limit" in line for line in long.said)
+    assert long.said[-1].startswith("--recipe cpu learns more than")
+    assert len(short.said) == 1
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (75, "75 s"), (600, "10 min"), (7200, "2.0 h")])

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import call
 from docs_commands import Line, parse
 from run_factory import make_record, make_run
-from test_cli import call
 from tiny import TINY_FILE, tiny_data, write_images
 
 import bench

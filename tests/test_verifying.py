@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import call
 from tiny import QUICK, TINY, TINY_FILE, tiny_data, write_images
-from typer.testing import CliRunner, Result
 
-from bench.cli.app import app
 from bench.commands.verify import threads, verify
 from bench.contracts import ExplainerSpec
 from bench.data.datasets import load_dataset
@@ -74,15 +73,11 @@ def bad(tmp_path: Path) -> str:
     return str(path)
 
 
-def call(*words: str) -> Result:
-    return CliRunner().invoke(app, ["verify", *words], catch_exceptions=False)
-
-
 # --- the command --------------------------------------------------------------------------------------------
 
 
 def test_planted_bad_plug_in_fails_with_three_named_reasons(bad: str) -> None:
-    result = call(f"{bad}:explain", "--json")
+    result = call("verify", f"{bad}:explain", "--json")
     assert result.exit_code == 3
     (found,) = json.loads(result.stdout)["explainers"]
     failed = {check["name"]: check["words"] for check in found["checks"] if check["status"] == "failed"}
@@ -97,7 +92,7 @@ def test_planted_bad_plug_in_fails_with_three_named_reasons(bad: str) -> None:
 
 
 def test_honest_plug_in_ends_with_0_and_a_row_for_each_check() -> None:
-    result = call(f"{EXAMPLES}/my_explainer.py:hirescam", "--layer", "layer4", "-q")
+    result = call("verify", f"{EXAMPLES}/my_explainer.py:hirescam", "--layer", "layer4", "-q")
     assert result.exit_code == 0, result.stderr
     assert [name for name in CHECKS if name not in result.stdout] == []
     assert result.stdout.splitlines()[-1].startswith("1 of 1 keep the contract: 28 checks in ")
@@ -105,14 +100,14 @@ def test_honest_plug_in_ends_with_0_and_a_row_for_each_check() -> None:
 
 def test_crash_fails_by_name_with_its_reason_and_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "crash.py").write_text("def explain(model, layers, images, targets):\n    raise KeyError('planted')\n")
-    result = call(f"{tmp_path}/crash.py:explain")
+    result = call("verify", f"{tmp_path}/crash.py:explain")
     assert result.exit_code == 3
     assert "answers: raised KeyError: 'planted'" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
 
 def test_several_explainers_share_a_table_with_what_each_cost(bad: str) -> None:
-    result = call(f"captum,{bad}:explain", "--layer", "layer4", "-q")
+    result = call("verify", f"captum,{bad}:explain", "--layer", "layer4", "-q")
     assert result.exit_code == 3
     assert "captum" in result.stdout and "seconds" in result.stdout
     assert "hooks" in result.stdout and "1 of 2 keep the contract" in result.stdout
