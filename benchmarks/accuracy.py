@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from tables import points, table, write_between
 
@@ -20,15 +19,16 @@ Row = list[str]
 
 def run_row(record: RunRecord) -> Row:
     """How a run was trained, how long that took, and the three accuracies."""
-    metrics: Any = record.metrics
-    estimate = wilson(metrics["correct"], metrics["total"])
-    averages = [f"{100 * one['correct'] / metrics['total']:.2f} %" for one in metrics.get("averages", {}).values()]
+    results = record.results
+    total = results.total or 0
+    estimate = wilson(results.correct or 0, total)
+    averages = [f"{100 * one.correct / total:.2f} %" for one in results.averages.values()]
     return [
-        f"`{Path(str(record.config['recipe'])).stem}`",
+        f"`{Path(record.recipe).stem}`",
         f"`{record.model}`",
-        str(record.config["precision"]),
-        f"{metrics['epochs_run']} x {metrics['train_images']:,}",
-        f"{metrics['train_seconds']:,.0f}",
+        str(record.settings.get("precision")),
+        f"{results.epochs_run} x {results.train_images or 0:,}",
+        f"{results.train_seconds or 0:,.0f}",
         f"{100 * estimate.value:.2f} %",
         f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}",
         *[*averages, "–", "–"][:2],
@@ -45,7 +45,7 @@ def pair_row(first: tuple[RunRecord, Path], second: tuple[RunRecord, Path]) -> R
     # "Second minus first": the roles are swapped.
     gap, p_value = paired_difference(only_second, only_first, len(wrong[0])), mcnemar(only_first, only_second)
     return [
-        f"`{Path(str(second[0].config['recipe'])).stem}`, {second[0].config['precision']}",
+        f"`{Path(second[0].recipe).stem}`, {second[0].settings.get('precision')}",
         str(only_first),
         str(only_second),
         points(gap.value),
@@ -64,14 +64,13 @@ def main() -> None:
     folders = [find_run(options.runs_dir, name) for name in options.runs]
     runs = [(read_record(folder), folder) for folder in folders]
     record, environment = runs[0][0], runs[0][0].environment
-    versions: Any = environment["versions"]
     heads = ["recipe", "model", "precision", "epochs", "training, s", "accuracy", "95 % interval", "mirror average",
              "mirror and shifts"]  # fmt: skip
     against = ["against the first", "only the first wrong", "only this one wrong", "difference, points",
                "95 % interval", "exact McNemar p"]  # fmt: skip
     parts = [
-        f"{environment['device']}; torch {versions['torch']}; {record.data['name']}, {record.metrics['total']:,} test "
-        f"images, seed {record.config['seed']}.",
+        f"{environment.device}; torch {environment.versions.get('torch')}; {record.data.name}, "
+        f"{record.results.total or 0:,} test images, seed {record.settings.get('seed')}.",
         table(heads, [run_row(each) for each, _ in runs], {"recipe", "model", "precision"}),
     ]
     if len(runs) > 1:

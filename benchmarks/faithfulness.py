@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from tables import table, write_between
 
-from bench.commands.faithfulness import FAITHFUL_EXPLAINERS, faithfulness
+from bench.api import faithfulness
+from bench.commands.faithfulness import FAITHFUL_EXPLAINERS
 from bench.scoring.tables import WORD_HEADS, head_words, sheets
 from bench.store.runs import find_run, read_record
 from bench.workspace import Workspace
@@ -72,11 +73,11 @@ def text_of(found: FaithfulnessScores, record: RunRecord, minutes: float) -> str
     """
     versions = ", ".join(f"{name} {found.versions[name]}" for name in ("torch", "grad-cam", "captum", "scipy")
                          if name in found.versions)  # fmt: skip
-    accuracy = record.metrics["accuracy"]
+    accuracy = record.results.accuracy or 0.0
     assert isinstance(accuracy, float)
     parts = [
-        f"{found.device}; {versions}. `{found.model}`, recipe `{Path(str(record.config['recipe'])).stem}`, "
-        f"{record.data['name']}, test accuracy {100 * accuracy:.2f} %. {head_words(found)}."
+        f"{found.device}; {versions}. `{found.model}`, recipe `{Path(record.recipe).stem}`, "
+        f"{record.data.name}, test accuracy {100 * accuracy:.2f} %. {head_words(found)}."
         + (f" The whole call took {minutes:.0f} minutes." if found.new == found.answers else ""),
     ]
     for sheet in sheets(found):

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
-from bench.schema.run import STATUSES, Cell, RunRecord
+from bench.schema.run import STATUSES, Cell, DataFacts, Environment, Results, RunRecord
 from bench.store.cells import Samples, cell_path, write_cell, write_samples
-from bench.store.runs import CHECKPOINT, LOG, PREDICTIONS, append_line, write_npz, write_record
+from bench.store.runs import CHECKPOINT, LOG, PREDICTIONS, RUN_SCHEMA, append_line, write_npz, write_record
 
 CLASSES = ("cat", "dog", "<script>alert(1)<")
 CHECKPOINT_SHA = "c" * 64
+DIGITS = DataFacts(name="digits", source="digits", digest="d" * 64, classes=CLASSES)
 
 
 def make_cell(rows: Sequence[tuple[int, int]], **changes: Any) -> Cell:
@@ -63,19 +65,22 @@ def make_logits(predicted: Sequence[int]) -> np.ndarray:
     return logits
 
 
+def make_request(**values: Any) -> TrainRequest:
+    """What the run of a record was asked for, some values replaced."""
+    return TrainRequest(**{"model": "net", "recipe": "demo", "epochs": 1, **values})
+
+
 def make_record(name: str, **changes: Any) -> RunRecord:
     plain = RunRecord(
-        schema=1,
+        schema=RUN_SCHEMA,
         name=name,
         status="done",
         created="2026-11-21T02:52:00+00:00",
         command=f"bench train --run {name}",
-        model="net",
-        config={"recipe": "demo", "seed": 0, "epochs": 1, "limit": None, "augmentation": {"pad": 4}},
-        origins={},
-        data={"name": "digits", "source": "digits", "digest": "d" * 64, "classes": list(CLASSES)},
-        environment={"device": "some CPU", "system": "Linux", "versions": {"torch": "2.0"}},
-        metrics={"train_images": 30, "parameters": 7, "train_images_per_second": 50.0},
+        request=make_request(),
+        data=DIGITS,
+        environment=Environment(device="some CPU", system="Linux", versions={"torch": "2.0"}),
+        results=Results(train_images=30, parameters=7, train_images_per_second=50.0),
         artefacts={CHECKPOINT: CHECKPOINT_SHA},
     )
     return dataclasses.replace(plain, **changes)

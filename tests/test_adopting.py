@@ -80,7 +80,7 @@ def test_an_adopted_run_holds_the_weights_and_the_answers_of_the_file(
     assert (about["mean"], about["std"]) == ([0.25] * 3, [0.2] * 3)
     record, data = read_record(tmp_path / "mine"), tiny_data(train=16, test=40)
     logits, _ = predict(trained, data.test.images, (data.mean, data.std), device=CPU, progress=Silence())
-    assert record.metrics["correct"] == score(logits, data.test.labels).correct
+    assert record.results.correct == score(logits, data.test.labels).correct
     assert record.data["classes"] == list(data.classes)
     by_folder = sorted(range(len(data.test)), key=lambda each: (data.classes[data.test.labels[each]], each))
     assert torch.allclose(torch.from_numpy(read_predictions(tmp_path / "mine").logits), logits[by_folder], atol=1e-5)
@@ -93,7 +93,7 @@ def test_the_order_of_the_outputs_is_that_of_classes(trained: TinyNet, pictures:
     sorted_ones = call("adopt", *shared, "--run", "sorted", runs=tmp_path)
     named = call("adopt", *shared, "--run", "named", "--classes", "one,two,three,four", runs=tmp_path)
     assert (sorted_ones.exit_code, named.exit_code) == (0, 0), sorted_ones.stderr + named.stderr
-    right = {name: read_record(tmp_path / name).metrics["accuracy"] for name in ("sorted", "named")}
+    right = {name: read_record(tmp_path / name).results.accuracy for name in ("sorted", "named")}
     assert right["named"] > right["sorted"]
     assert read_record(tmp_path / "named").data["classes"] == ["one", "two", "three", "four"]
     assert call("explain", "--run", "named", "--which", "all", "--limit", "6", runs=tmp_path).exit_code == 0
@@ -160,7 +160,7 @@ def test_guessing_is_warned_of_with_the_options_that_cure_it(trained: TinyNet, p
     assert "--classes three,four,two,one" in result.stderr
     cured = call(*words[:-1], "three,four,two,one", "--run", "cured", runs=tmp_path)
     assert cured.exit_code == 0
-    assert read_record(tmp_path / "cured").metrics["accuracy"] > 0.9
+    assert read_record(tmp_path / "cured").results.accuracy > 0.9
 
 
 # --- nothing half-written ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +17,15 @@ from tiny import TINY_FILE, TinyNet, tiny_data, write_images
 from bench.errors import DataError
 from bench.pages.class_alignment import aligned, check_comparable, not_shared
 from bench.pages.run_views import softmax
+from bench.schema.run import DataFacts
 from bench.store.run_data import read_run
 
 LABELS = [0, 1, 2, 0]
 NETS = Path(__file__).with_name("foreign_nets.py")
 
 
-def data_of(classes: tuple[str, ...], **more: object) -> dict[str, object]:
-    return {"name": "x", "source": "x", "digest": "d" * 64, "classes": list(classes), **more}
+def data_of(classes: tuple[str, ...], **more: Any) -> DataFacts:
+    return DataFacts(**{"name": "x", "source": "x", "digest": "d" * 64, "classes": classes, **more})
 
 
 @pytest.fixture
@@ -82,10 +84,10 @@ def test_a_class_that_only_one_model_knows_is_never_the_others_answer(tmp_path: 
     ("more", "same"), [({"files": "f"}, True), ({"files": "g"}, False), ({"files": ""}, False), ({}, False)]
 )
 def test_pictures_of_another_size_are_the_same_when_their_files_are(
-    tmp_path: Path, more: dict[str, object], same: bool
+    tmp_path: Path, more: dict[str, Any], same: bool
 ) -> None:
     small = data_of(CLASSES, files="f" if more.get("files") != "" else "", size=32)
-    large = data_of(CLASSES, **more, size=64) | {"digest": "e" * 64}
+    large = data_of(CLASSES, **more, size=64, digest="e" * 64)
     folders = [
         make_run(tmp_path, name, labels=LABELS, predicted=LABELS, data=data)
         for name, data in (("a", small), ("b", large))

@@ -198,7 +198,7 @@ def test_a_run_without_errors_is_a_result(copy: Path, pictures: Path) -> None:
         *SHORT[4:],
     )
     assert call("train", *words, runs=copy).exit_code == 0
-    assert read_record(copy / "perfect").metrics["accuracy"] == 1.0
+    assert read_record(copy / "perfect").results.accuracy == 1.0
     result = call("explain", "--run", "perfect", runs=copy)
     assert result.exit_code == 0
     assert "no errors to explain" in result.stderr
@@ -319,11 +319,11 @@ def test_flag_beats_variable_beats_file_beats_default_and_origins_are_kept(
     result = call("train", "--model", TINY_FILE, "--lr", "0.05", env=env)
     assert result.exit_code == 0, result.stderr
     record = read_record(next((tmp_path / "made").glob("TINY*")))
-    assert [record.config[key] for key in ("epochs", "batch_size", "lr", "data")] == [2, 16, 0.05, str(pictures)]
-    assert [record.origins[key] for key in ("epochs", "batch_size", "lr", "data", "seed")] == [
+    assert [record.settings[key] for key in ("epochs", "batch_size", "lr", "data")] == [2, 16, 0.05, str(pictures)]
+    assert [record.request.origins[key] for key in ("epochs", "batch_size", "lr", "data", "seed")] == [
         "file", "env", "flag", "env", "default",
     ]  # fmt: skip
-    assert record.origins["momentum"] == "recipe"
+    assert record.request.origins["momentum"] == "recipe"
 
 
 @pytest.mark.parametrize(

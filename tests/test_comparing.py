@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from run_factory import make_cell, make_record, make_run, make_samples
+from run_factory import DIGITS, make_cell, make_request, make_run, make_samples
 
 from bench.errors import DataError, UsageError
 from bench.pages.build import (
@@ -63,15 +63,14 @@ def test_runs_on_the_same_data_may_be_compared(runs: list[RunData]) -> None:
 
 
 def test_runs_on_different_data_are_refused_naming_both(tmp_path: Path, runs: list[RunData]) -> None:
-    data = dict(make_record("x").data) | {"digest": "e" * 64, "name": "cifar10"}
+    data = replace(DIGITS, digest="e" * 64, name="cifar10")
     other = load(tmp_path, "other", LABELS, data=data)
     with pytest.raises(DataError, match=r"runs 'one' and 'other' were made on different data \(digits and cifar10\)"):
         check_comparable([*runs, other])
 
 
 def test_runs_that_do_not_say_on_which_data_are_refused(tmp_path: Path) -> None:
-    data = {key: value for key, value in make_record("x").data.items() if key != "digest"}
-    two = [load(tmp_path, name, LABELS, data=data) for name in ("one", "two")]
+    two = [load(tmp_path, name, LABELS, data=replace(DIGITS, digest="")) for name in ("one", "two")]
     with pytest.raises(DataError, match="different data"):
         check_comparable(two)
 
@@ -163,8 +162,7 @@ def test_runs_with_the_same_logits_are_said_to_be_one(tmp_path: Path, runs: list
 
 def test_settings_are_the_same_when_only_model_and_seed_differ(runs: list[RunData]) -> None:
     def run_with(**changes: object) -> RunData:
-        config = {**runs[0].record.config, "lr": 0.1, **changes}
-        return replace(runs[0], record=replace(runs[0].record, config=config))
+        return replace(runs[0], record=replace(runs[0].record, request=make_request(**{"lr": 0.1, **changes})))
 
     assert same_settings([run_with(model="a", seed=0), run_with(model="b", seed=1)])
     assert not same_settings([run_with(lr=0.1), run_with(lr=0.2)])
@@ -172,8 +170,7 @@ def test_settings_are_the_same_when_only_model_and_seed_differ(runs: list[RunDat
 
 def test_settings_are_the_same_when_only_the_recipe_is_called_otherwise(runs: list[RunData]) -> None:
     def run_with(recipe: str, lr: float) -> RunData:
-        config = {**runs[0].record.config, "recipe": recipe, "lr": lr}
-        return replace(runs[0], record=replace(runs[0].record, config=config))
+        return replace(runs[0], record=replace(runs[0].record, request=make_request(recipe=recipe, lr=lr)))
 
     assert same_settings([run_with("/here/a.toml", 0.1), run_with("/there/b.toml", 0.1)])
     assert not same_settings([run_with("/here/a.toml", 0.1), run_with("/here/a.toml", 0.2)])
@@ -223,13 +220,12 @@ def test_a_run_without_errors_has_a_page(tmp_path: Path) -> None:
 
 
 def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
-    config = dict(make_record("x").config)
     changes = [
         {"optimizer": optimizer, "lr": lr, "seed": seed, "recipe": "r", "batch_size": size}
         for optimizer, lr, size in (("sgd", 0.1, 128), ("sgd", 0.2, 128), ("adamw", 0.001, 64))
         for seed in (0, 1)
     ]
-    loaded = [load(tmp_path, f"run{k}", LABELS, config={**config, **each}) for k, each in enumerate(changes)]
+    loaded = [load(tmp_path, f"run{k}", LABELS, request=make_request(**each)) for k, each in enumerate(changes)]
     assert labels_of(loaded)[::2] == ("sgd · lr 0.1 · seed 0", "sgd · lr 0.2 · seed 0", "adamw · lr 0.001 · seed 0")
     assert labels_of(loaded[:2]) == ("seed 0", "seed 1")
     assert labels_of(loaded[::4]) == ("sgd", "adamw")

@@ -26,18 +26,17 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small")
 def test_the_second_demo_trains_nothing_and_makes_another_page(tmp_path: Path) -> None:
     place = Workspace(runs=tmp_path / "runs", cache=tmp_path / "cache")
-    names, page = bench.api.demonstrate(workspace=place)
-    before = read_record(place.runs / names[0])
-    again, second = bench.api.demonstrate(workspace=place)
-    assert names == again == ["demo-tiny"]
-    assert read_record(place.runs / names[0]) == before
-    assert (page.parent.name, second.parent.name) == ("1", "2")
-    assert page.is_file()
+    first = bench.api.demo(workspace=place)
+    before = read_record(place.runs / "demo-tiny")
+    second = bench.api.demo(workspace=place)
+    assert first.runs == second.runs == ("demo-tiny",)
+    assert read_record(place.runs / "demo-tiny") == before
+    assert (first.page.parent.name, second.page.parent.name) == ("1", "2")
+    assert first.page.is_file()
 
 
 @pytest.mark.usefixtures("small")
 def test_a_demo_that_was_interrupted_is_left_and_made_beside_it(tmp_path: Path) -> None:
     place = Workspace(runs=tmp_path / "runs", cache=tmp_path / "cache")
     (place.runs / "demo-tiny").mkdir(parents=True)
-    names, _ = bench.api.demonstrate(workspace=place)
-    assert names == ["TINY-digits-s0-1"]
+    assert bench.api.demo(workspace=place).runs == ("TINY-digits-s0-1",)

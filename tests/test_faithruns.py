@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from typer.testing import Result
 
 import bench.scoring.occluded_answers
-from bench.commands.faithfulness import faithfulness
+from bench.api import faithfulness
 from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.errors import ContractError, UsageError

@@ -105,13 +105,13 @@ def test_verdicts_are_kept_beside_those_of_other_calls_and_fit_their_schema(runs
 
 def test_the_page_of_the_run_shows_the_verdicts_of_its_cells_until_they_are_made_anew(runs: Path) -> None:
     call("judge", "--limit", "1", runs=runs)
-    page = page_of("one", workspace=Workspace(runs=runs))
+    page = page_of(runs / "one", Workspace(runs=runs))
     cells = {("gradcam", "layer3"), ("gradcam", "layer4"), ("captum_shipped", "layer3")}
     assert {(one.verdict.explainer, one.verdict.layer) for one in page.verdicts} == cells
     assert 'id="verdicts"' in (runs / "one" / "report.html").read_text()
     cell = read_cell(cell_path(runs / "one", "gradcam", "layer3"))
     write_cell(cell_path(runs / "one", "gradcam", "layer3"), replace(cell, revision=cell.revision + 1))
-    page = page_of("one", workspace=Workspace(runs=runs))
+    page = page_of(runs / "one", Workspace(runs=runs))
     assert {(one.verdict.explainer, one.verdict.layer) for one in page.verdicts} == cells - {("gradcam", "layer3")}
 
 

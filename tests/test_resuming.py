@@ -271,7 +271,7 @@ def test_a_resumed_run_equals_the_whole_one(
     assert api.train(resume="latest", workspace=place) == folder
     assert same_result(folder, whole)
     record = read_record(folder)
-    assert (record.status, record.message, record.metrics["resumed"]) == ("done", "", 1)
+    assert (record.status, record.message, record.results.resumed) == ("done", "", 1)
     assert (place.runs / "latest").read_text() == "broken"
     assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
 
@@ -400,7 +400,7 @@ def test_the_stored_settings_train_the_same_weights_again(
         same = {key for key, value in settings.recipe.values().items() if value == plain.values()[key]}
         assert not same, "values that say nothing, since they are the default"
         assert settings.recipe.augmentation == Augmentation(translate=2, flip="alternating", cutout=3)
-    net = initial_model(RESIDUAL, place.models, classes=4, seed=settings.seed, init=str(record.config["init"]))
+    net = initial_model(RESIDUAL, place.models, classes=4, seed=settings.seed, init=record.request.init)
     data = data_of_run(record, None, place)
     points: list[EpochPoint] = []
     train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=points.append)
@@ -462,7 +462,7 @@ def test_without_an_intact_file_nothing_is_touched(broken_off: Path, place: Work
 
 def test_a_file_of_a_run_with_other_settings_is_refused(broken_off: Path) -> None:
     record = read_record(broken_off)
-    edited = replace(record, config={**record.config, "lr": 0.5})
+    edited = replace(record, request=replace(record.request, lr=0.5))
     with pytest.raises(StoreError, match="another run"):
         newest_resume(broken_off, fingerprint(edited), lambda words: None)
 

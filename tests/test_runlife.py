@@ -58,7 +58,7 @@ def test_averages_change_neither_predictions_nor_any_figure_but_their_own(tmp_pa
 
 def test_metrics_hold_accuracy_count_and_views_of_each_average(tmp_path: Path) -> None:
     evaluated(tmp_path / "run")
-    metrics = read_record(tmp_path / "run").metrics
+    results = read_record(tmp_path / "run").results
     averages = metrics["averages"]
     assert isinstance(averages, dict)
     assert {name: row["views"] for name, row in averages.items()} == {"mirror": 2, "mirror and shifts": 6}
@@ -67,14 +67,14 @@ def test_metrics_hold_accuracy_count_and_views_of_each_average(tmp_path: Path) -
 
 def test_a_data_set_that_forbids_mirroring_has_shifts_alone(tmp_path: Path) -> None:
     evaluated(tmp_path / "run", mirror=False)
-    assert list(read_record(tmp_path / "run").metrics["averages"]) == ["shifts"]  # type: ignore[call-overload]
+    assert list(read_record(tmp_path / "run").results.averages) == ["shifts"]
 
 
 def test_an_evaluation_without_averages_leaves_those_that_are_there(tmp_path: Path) -> None:
     evaluated(tmp_path / "run")
-    before = read_record(tmp_path / "run").metrics["averages"]
+    before = read_record(tmp_path / "run").results.averages
     evaluated(tmp_path / "run", average=False)
-    assert read_record(tmp_path / "run").metrics["averages"] == before
+    assert read_record(tmp_path / "run").results.averages == before
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_factory import make_record
+from run_factory import make_record, make_request
 
 from bench.contracts import RESNET_LAYERS
 from bench.schema.page import Estimate
+from bench.schema.run import Results
 from bench.schema.scores import (
     Cost,
     ExplainerScores,
@@ -114,7 +115,7 @@ def test_the_head_says_how_many_of_how_many() -> None:
 
 
 def test_the_document_holds_every_table_as_markdown_under_hardware_and_versions() -> None:
-    record = make_record("cpu", metrics={"accuracy": 0.7931}, config={"recipe": "recipes/cpu.toml"})
+    record = make_record("cpu", results=Results(accuracy=0.7931), request=make_request(recipe="recipes/cpu.toml"))
     text = faithfulness.text_of(scores(versions={"torch": "2.14.1"}), record, 12.3)
     assert text.startswith("some CPU; torch 2.14.1. `net`, recipe `cpu`, digits, test accuracy 79.31 %. cpu: 50 of 90")
     assert text.count("\n### ") == 6

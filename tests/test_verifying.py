@@ -14,7 +14,8 @@ import torch
 from command_line import call
 from tiny import QUICK, TINY, TINY_FILE, tiny_data, write_images
 
-from bench.commands.verify import threads, verify
+from bench.api import verify
+from bench.commands.verify import threads
 from bench.contracts import ExplainerSpec
 from bench.data.datasets import load_dataset
 from bench.errors import MissingError, UsageError
