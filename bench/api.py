@@ -76,7 +76,7 @@ def many_runs(kind: Callable[Given, Wanted], command: Callable[[Wanted, Workspac
         several = runs[0] if len(runs) == 1 else runs
         return _run(kind(*([several] if runs else []), **kwargs), command)  # type: ignore[arg-type]
 
-    found: ManyRuns[Given, Found] = _described(call, kind, command)
+    found: ManyRuns[Given, Found] = _starred(_described(call, kind, command))
     return found
 
 
@@ -89,6 +89,14 @@ def _described(call: Any, kind: Callable[..., Any], command: Callable[..., Any])
     call.__name__ = call.__qualname__ = command.__name__
     call.__doc__ = command.__doc__
     call.__signature__ = inspect.signature(kind)
+    return call
+
+
+def _starred(call: Any) -> Any:  # noqa: ANN401
+    """The same, its first field as many as one likes."""
+    first, *rest = call.__signature__.parameters.values()
+    runs = first.replace(kind=inspect.Parameter.VAR_POSITIONAL, default=inspect.Parameter.empty)
+    call.__signature__ = call.__signature__.replace(parameters=[runs, *rest])
     return call
 
 

@@ -196,24 +196,23 @@ class Request:
 
 def names(value: Models | Explainers | None) -> tuple[str, ...]:
     """One name or several as several, each once."""
-    return _several(value)
+    return tuple(dict.fromkeys(_several(value)))
 
 
 def numbers(value: Numbers | None) -> tuple[float, ...]:
     """The same of numbers."""
-    return _several(value)
+    return tuple(dict.fromkeys(_several(value)))
 
 
 def paths(value: Paths | None) -> tuple[Path, ...]:
     """The same of files."""
-    return tuple(map(Path, _several(value)))
+    return tuple(dict.fromkeys(map(Path, _several(value))))
 
 
 def _several(value: Any) -> tuple[Any, ...]:  # noqa: ANN401
     if value is None:
         return ()
-    one = isinstance(value, str | Path) or not isinstance(value, Iterable)
-    return (value,) if one else tuple(dict.fromkeys(value))
+    return (value,) if isinstance(value, str | Path) or not isinstance(value, Iterable) else tuple(value)
 
 
 def _flat(values: Iterable[Any]) -> list[Any]:

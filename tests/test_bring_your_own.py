@@ -192,7 +192,7 @@ BAD: dict[str, tuple[Callable[[Path], tuple[str, ...]], str]] = {
         "cannot be read as a picture"),
     "a class that the run does not know": (
         lambda path: ("explain", "--image", str(picture(path / "p.png")), "--class", "dgo"), "did you mean 'dog'"),
-    "a class without a picture": (lambda path: ("explain", "--class", "dog"), "no picture named"),
+    "a class without a picture": (lambda path: ("explain", "--class", "dog"), "--class is for --image"),
     "a stem beside --resume": (lambda path: ("train", "--resume", "two", "--stem", "cifar"), "--stem beside --resume"),
     "test images beside own pictures": (
         lambda path: ("explain", "--image", str(picture(path / "p.png")), "--limit", "3"), "--limit beside --image"),

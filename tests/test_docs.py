@@ -61,7 +61,6 @@ def test_docs_name_every_command() -> None:
         "train --recipe corse",
         "train --epochs twenty",
         "explain --explainer captum,gradcamm",
-        "compare",
         "show run RUN extra",
         "list model",
         "export RUN",

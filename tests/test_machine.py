@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from bench import machine
 from bench.errors import UsageError
@@ -23,6 +25,7 @@ from bench.machine import (
     settled_precision,
     versions,
 )
+from bench.schema.run import Code, Environment
 
 
 @pytest.fixture
@@ -106,8 +109,8 @@ def test_versions_are_those_installed_and_no_others() -> None:
 
 def test_the_environment_fits_into_a_record() -> None:
     found = environment(torch.device("cpu"))
-    assert json.loads(json.dumps(found)) == found
-    assert found["device_type"] == "cpu" and found["threads"] == torch.get_num_threads()
+    assert TypeAdapter(Environment).validate_json(json.dumps(dataclasses.asdict(found))) == found
+    assert found.device_type == "cpu" and found.threads == torch.get_num_threads()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -181,17 +184,17 @@ def test_the_commit_of_the_code_is_told_with_whether_it_was_changed(tmp_path: Pa
             ["git", "-C", str(tmp_path), *identity, *arguments], capture_output=True, text=True, check=True
         ).stdout.strip()
 
-    assert code_state(tmp_path) == {}
+    assert code_state(tmp_path) == Code()
     git("init", "-q")
     package = tmp_path / "package"
     package.mkdir()
     (package / "a.py").write_text("1\n")
     git("add", ".")
     git("commit", "-qm", "first")
-    assert code_state(package) == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    assert code_state(package) == Code(git("rev-parse", "HEAD"), dirty=False)
     (package / "a.py").write_text("2\n")
-    assert code_state(package)["dirty"] is True
+    assert code_state(package).dirty
     installed = tmp_path / "site"  # within a repository that knows nothing of it
     installed.mkdir()
     (installed / "b.py").write_text("1\n")
-    assert code_state(installed) == {}
+    assert code_state(installed) == Code()

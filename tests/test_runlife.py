@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from run_factory import make_record
+from run_factory import make_record, make_request
 from tiny import TINY, tiny_data
 from torch import nn
 
@@ -16,6 +17,7 @@ from bench.contracts import Dataset, Silence
 from bench.evaluation import predict
 from bench.nets.weights import build_seeded
 from bench.pages.run_views import gallery, run_view
+from bench.schema.run import DataFacts, Results
 from bench.store.run_data import read_run
 from bench.store.runs import PREDICTIONS, read_record, write_record
 from bench.training import run as runlife
@@ -24,15 +26,13 @@ from bench.training.run import evaluate_into
 CPU = torch.device("cpu")
 
 
-def evaluated(
-    folder: Path, *, mirror: bool = True, average: bool = True, **config: object
-) -> tuple[nn.Module, Dataset]:
+def evaluated(folder: Path, *, mirror: bool = True, average: bool = True, **given: Any) -> tuple[nn.Module, Dataset]:
     """A run folder after its evaluation, by a net that has learned nothing."""
     data, net = dataclasses.replace(tiny_data(), mirror=mirror), build_seeded(TINY, 4, 0)
-    about = {"name": "tiny", "digest": "d", "classes": list(data.classes), "mirror": mirror}
+    about = DataFacts(name="tiny", digest="d", classes=data.classes, mirror=mirror)
     if not (folder / "run.json").exists():
         folder.mkdir()
-        write_record(folder, make_record(folder.name, data=about, config=config, metrics={}))
+        write_record(folder, make_record(folder.name, data=about, request=make_request(**given), results=Results()))
     evaluate_into(folder, net, data, (data.mean, data.std), device=CPU, progress=Silence(), average=average)
     return net, data
 
@@ -59,10 +59,8 @@ def test_averages_change_neither_predictions_nor_any_figure_but_their_own(tmp_pa
 def test_metrics_hold_accuracy_count_and_views_of_each_average(tmp_path: Path) -> None:
     evaluated(tmp_path / "run")
     results = read_record(tmp_path / "run").results
-    averages = metrics["averages"]
-    assert isinstance(averages, dict)
-    assert {name: row["views"] for name, row in averages.items()} == {"mirror": 2, "mirror and shifts": 6}
-    assert all(row["accuracy"] == row["correct"] / metrics["total"] for row in averages.values())
+    assert {name: row.views for name, row in results.averages.items()} == {"mirror": 2, "mirror and shifts": 6}
+    assert all(row.accuracy == row.correct / results.total for row in results.averages.values())
 
 
 def test_a_data_set_that_forbids_mirroring_has_shifts_alone(tmp_path: Path) -> None:
@@ -78,12 +76,12 @@ def test_an_evaluation_without_averages_leaves_those_that_are_there(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("config", "narrow"), [({"precision": "bf16"}, True), ({"precision": "fp32"}, False), ({}, False)]
+    ("given", "narrow"), [({"precision": "bf16"}, True), ({"precision": "fp32"}, False), ({}, False)]
 )
 def test_further_views_run_in_the_precision_of_the_training(
-    config: dict[str, object], narrow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, Any], narrow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
     monkeypatch.setattr(runlife, "average_logits", lambda *_, **options: asked.append(options["narrow"]) or {})
-    evaluated(tmp_path / "run", **config)
+    evaluated(tmp_path / "run", **given)
     assert asked == [narrow]

@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench.errors import BenchError, StoreError, UsageError
+from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
-from bench.schema.run import RunRecord
+from bench.schema.run import DataFacts, Environment, Results, RunRecord
 from bench.store.runs import (
     NAME_LENGTH,
     RECORD,
+    RUN_SCHEMA,
     append_line,
     check_name,
     check_schema,
@@ -48,17 +50,15 @@ from bench.store.runs import (
 
 def record(**changes: Any) -> RunRecord:
     plain = RunRecord(
-        schema=1,
+        schema=RUN_SCHEMA,
         name="net-digits-s0-1",
         status="done",
         created="2026-11-21T02:52:00+00:00",
         command="bench train --model net",
-        model="net",
-        config={"epochs": 1, "augmentation": {"pad": 4}, "limit": None},
-        origins={"epochs": "flag"},
-        data={"name": "digits", "classes": ["<script>", "cat"]},
-        environment={"versions": {"torch": "2"}},
-        metrics={"accuracy": 0.5},
+        request=TrainRequest("net", epochs=1, origins={"epochs": "flag"}),
+        data=DataFacts(name="digits", classes=("<script>", "cat")),
+        environment=Environment(versions={"torch": "2"}),
+        results=Results(accuracy=0.5),
         artefacts={"checkpoint.safetensors": "0" * 64},
     )
     return dataclasses.replace(plain, **changes)
@@ -377,13 +377,16 @@ def test_a_record_is_changed_in_place(tmp_path: Path) -> None:
 Change = Callable[[dict[str, Any]], object]
 BAD_RECORDS: dict[str, tuple[Change, str]] = {
     "a field is missing": (lambda raw: raw.pop("command"), "command: .*required"),
-    "a field has another type": (lambda raw: raw.update(model=["net"]), r"model: .*found \['net'\]"),
-    "a mapping is a list": (lambda raw: raw.update(metrics=[0.5]), r"metrics: .*found \[0.5\]"),
-    "a value in a mapping has another type": (
-        lambda raw: raw["origins"].update(epochs=3),
-        r"origins.epochs: .*found 3",
+    "a field has another type": (
+        lambda raw: raw["request"].update(epochs="many"),
+        r"request.train.epochs: .*found 'many'",
     ),
-    "newer schema": (lambda raw: raw.update(schema=99), "schema 99, this bench reads up to 1"),
+    "a section is a list": (lambda raw: raw.update(results=[0.5]), r"results: .*found \[0.5\]"),
+    "a value in a mapping has another type": (
+        lambda raw: raw["request"]["origins"].update(epochs=3),
+        r"request.train.origins.epochs: .*found 3",
+    ),
+    "newer schema": (lambda raw: raw.update(schema=99), "schema 99, this bench reads up to 2"),
     "no schema": (lambda raw: raw.pop("schema"), "no schema number: None"),
     "a very long value": (lambda raw: raw.update(name=[0] * 9999), r"name: .{0,120}$"),
 }
@@ -392,7 +395,7 @@ BAD_RECORDS: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("kind", BAD_RECORDS)
 def test_a_bad_record_is_refused_with_path_field_and_value(tmp_path: Path, kind: str) -> None:
     change, words = BAD_RECORDS[kind]
-    raw = dataclasses.asdict(record())
+    raw = json.loads(json.dumps(record().as_json()))
     change(raw)
     (tmp_path / RECORD).write_text(json.dumps(raw))
     with pytest.raises(StoreError, match=rf"run\.json.* {words}|run\.json: {words}"):
@@ -405,7 +408,7 @@ NO_RECORDS = {
     "bytes": b"\xff\xfe\x00",
     "list": b"[1, 2]",
     "null": b"null",
-    "deep": b'{"schema": 1, "config": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "deep": b'{"schema": 2, "request": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "a huge number": b'{"schema": ' + b"1" * 5000 + b"}",
 }
 
@@ -435,7 +438,7 @@ JSON = st.recursive(
 @given(field=st.sampled_from([each.name for each in dataclasses.fields(RunRecord)]), value=JSON)
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_field_holds_is_a_record_or_a_store_error(tmp_path: Path, field: str, value: object) -> None:
-    (tmp_path / RECORD).write_text(json.dumps(dataclasses.asdict(record()) | {field: value}))
+    (tmp_path / RECORD).write_text(json.dumps(record().as_json() | {field: value}))
     try:
         assert isinstance(read_record(tmp_path), RunRecord)
     except StoreError as error:

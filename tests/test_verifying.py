@@ -21,6 +21,7 @@ from bench.data.datasets import load_dataset
 from bench.errors import MissingError, UsageError
 from bench.nets.weights import build_seeded
 from bench.registry.registry import Entry, Registry, discover
+from bench.request import TrainRequest
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete
 from bench.verifying.conformance import CHECKS
@@ -187,7 +188,7 @@ def test_a_runs_model_and_images_are_used_at_its_last_layers(tmp_path: Path, bad
     data = load_dataset(str(source), cache=place.cache, progress=place.progress)
     folder = place.runs / "tiny-run"
     folder.mkdir(parents=True)
-    begin(folder, place, data, {"model": TINY_FILE, "recipe": "quick"}, torch.device("cpu"))
+    begin(folder, place, data, TrainRequest(TINY_FILE), torch.device("cpu"))
     net = build_seeded(TINY, 4, 0)
     complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), torch.device("cpu")), place)
     (found,) = verify("captum", run="tiny-run", workspace=place)
