@@ -12,7 +12,6 @@ from bench.schema.page import Estimate
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
 
-MIN_MAPS_FOR_NULL = 2  # a median of one pair would be that pair
 MIN_RUNS_FOR_INTERVAL = 2
 RESAMPLES = 2000  # another seed then moves an end by about 1.5 % of the width (s.d.); 100 would by 7 %
 MIN_IMAGES = 10  # of fewer a percentile interval is much too narrow, and chance would pass for evidence
@@ -200,17 +199,14 @@ def unrelated_correlation(first: Floats, second: Floats, ids: Integers) -> float
 
     Args:
         first, second: (R, h, w), row by row of the same images.
-        ids: (R,) test ids; a row is paired with the row half the set away that shows another image.
+        ids: (R,) test ids; a row is paired with the row half the set away, where that shows another image.
+
+    Returns:
+        None where no pair is of two images, or none of these has ranks.
     """
     # Half a set away, since rows stand image by image; no draw, so that the same maps have the same null.
-    half = len(ids) // 2
-    if half == 0:
-        return None
-    other = np.roll(np.arange(len(ids)), -half)
-    different = ids != ids[other]
-    if different.sum() < MIN_MAPS_FOR_NULL:
-        return None
-    return median_or_none(rank_correlations(first, second[other])[different])
+    other = np.roll(np.arange(len(ids)), -(len(ids) // 2))
+    return median_or_none(rank_correlations(first, second[other])[ids != ids[other]])
 
 
 def median_or_none(values: Floats) -> float | None:
