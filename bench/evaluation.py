@@ -65,6 +65,7 @@ def score(logits: Tensor, labels: Tensor) -> Scores:
     classes = logits.shape[1]
     predicted = logits.argmax(dim=1)
     counts = torch.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    # A sum over images: the mean of batch means counts the images of a smaller last batch more.
     loss = functional.cross_entropy(logits.double(), labels, reduction="sum").item() / len(labels)
     rows = tuple(tuple(int(count) for count in row) for row in counts.tolist())
     return Scores(loss, int(counts.diagonal().sum()), len(labels), rows)
@@ -213,6 +214,6 @@ def calibration_error(bins: tuple[CalibrationBin, ...]) -> float | None:
 
 def softmax(logits: Floats) -> Floats:
     """Probabilities (N, K) of logits (N, K)."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))  # at most 1, so nothing overflows
     shares: Floats = powers / powers.sum(axis=1, keepdims=True)
     return shares

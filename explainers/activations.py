@@ -48,7 +48,7 @@ def record(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Ten
         for name, module in find_layers(model, layers).items():
             hooks.enter_context(hooked(module, keep_output(name, len(images), grids)))
         logits = check_logits(model(private(images)), targets)
-    behind = graph_of(logits)
+    behind = graph_of(logits)  # asked before any gradient is: autograd would refuse without naming the layer
     for name in layers:
         if name not in grids:
             raise ContractError(f"layer {name!r} did not run in the forward pass, so it has no map")
@@ -79,7 +79,7 @@ def keep_output(name: str, batch: int, grids: dict[str, Tensor]) -> Callable[...
             # pytorch-grad-cam pairs gradients with activations by order.
             leaf = grid.detach().requires_grad_()
             grid = leaf.view_as(leaf)
-        grids.pop(name, None)  # a later run takes a later place
+        grids.pop(name, None)  # a later run takes a later place: libraries pair layers with gradients by their order
         grids[name] = grid
         return grid.clone()
 

@@ -50,6 +50,7 @@ def layer_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targe
             tap()
             return recording.logits
 
+        # Captum takes one layer; one whose output is a tuple gets the gradients of all in a single way back.
         cam = LayerGradCam(replay, tap)
         maps = [attribute(cam, images, column) for column in targets.to(images.device).unbind(1)]
     found = {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 STEPS = 50  # of the path of integrated gradients: Captum's default
-AT_ONCE = 64  # images a pass, where one image becomes many
+AT_ONCE = 64  # images a pass, where one image becomes many; 50 steps of a whole batch would fill the memory
 SAMPLES = 20
 NOISE = 0.1  # of the standard deviation of the data set's pixels, which normalisation makes 1
 
@@ -89,7 +89,7 @@ def integrated_gradients(model: nn.Module, layers: Sequence[str], images: Tensor
 
     with pixels(model, layers, images, targets) as request:
         method: Any = IntegratedGradients(model)
-        most = max(AT_ONCE, len(images))
+        most = max(AT_ONCE, len(images))  # Captum takes no less than one step of the whole batch at a time
         return request.maps(
             lambda inputs, target: method.attribute(inputs, 0.0, target, n_steps=STEPS, internal_batch_size=most).sum(1)
         )
@@ -181,6 +181,7 @@ def guided_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targ
 
     with pixels(model, (INPUT,), images, targets) as request:
         record(model, layers, images[:1], targets[:1])  # refuses, in our words, what has no map
+        # Guided backprop sets negative gradients to 0 at every ReLU by a hook on its module.
         net = with_own_relus(model, images)
         methods: dict[str, Any] = {name: GuidedGradCam(net, net.model.get_submodule(name)) for name in layers}
 

@@ -23,6 +23,7 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     training = [(module, module.training) for module in model.modules()]
     frozen = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     with ExitStack() as stack:
+        # Both: inference mode makes tensors that autograd refuses for good, and enable_grad does not end it.
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         try:
@@ -34,4 +35,4 @@ def borrowed(model: nn.Module) -> Iterator[None]:
                 module.training = flag
             for parameter, needs_grad, grad in frozen:
                 parameter.requires_grad_(needs_grad)
-                parameter.grad = grad
+                parameter.grad = grad  # pytorch-grad-cam calls zero_grad, between two steps of a training say

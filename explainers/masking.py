@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .activations import Recording
 
-AT_ONCE = 64  # changed inputs a forward pass
+AT_ONCE = 64  # changed inputs a forward pass: a layer has up to 512 channels, each a pass of its own
 
 
 class Shown(ActivationsAndGradients):

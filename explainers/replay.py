@@ -75,6 +75,8 @@ class Raw(BaseCAM):
 
     def raw(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """{layer: (N, h, w)} on the CPU for one target an image, by the library's own forward and backward."""
+        # One target for every image: of a list that is too short the library explains as many images as it has, and
+        # gives zeros for the rest.
         maps = self(images.detach(), [ClassifierOutputTarget(target) for target in targets.tolist()])
         return {name: torch.from_numpy(values) for name, values in zip(self.names, maps, strict=True)}
 

@@ -120,6 +120,7 @@ def by_captum(model: nn.Module, layer: nn.Module, images: Tensor, targets: Tenso
 
 def visualised(attribution: Floats) -> Floats:
     """(H, W) as Captum's visualiser scales it before it draws; no figure is opened."""
+    # Private, but the only way to what is drawn: the public functions return a figure of matplotlib's.
     from captum.attr._utils.visualization import _normalize_attr
 
     if not np.isfinite(attribution).all():

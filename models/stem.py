@@ -16,6 +16,7 @@ def small_stem(model: nn.Module) -> None:
     Without it a 32x32 image reaches layer4 as a single cell, which no map can show.
     """
     stem = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+    # As both libraries start all of theirs; PyTorch's own default, which the hand-written net keeps, draws by fan-in.
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     model.conv1 = stem
     model.maxpool = nn.Identity()

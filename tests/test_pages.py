@@ -249,6 +249,15 @@ def test_agreement_is_over_the_common_rows() -> None:
     assert found.spearman == pytest.approx(1.0)
 
 
+def test_the_null_of_an_agreement_is_that_of_both_explainers_maps() -> None:
+    ids = [(each, 0) for each in range(8)]
+    raw = np.random.default_rng(1).normal(size=(2, 8, 2, 4)).astype(np.float32)
+    first, second = (make_cell(ids, explainer=name, raw=each) for name, each in zip(("a", "b"), raw, strict=True))
+    found = agreement(0, first, second)
+    slow = [spearmanr(raw[0, row].ravel(), raw[1, (row + 4) % 8].ravel()).statistic for row in range(8)]
+    assert found is not None and found.null == pytest.approx(np.median(slow))
+
+
 def test_rows_that_are_not_finite_agree_in_nothing() -> None:
     first, second = make_cell([(1, 0), (2, 0)]), make_cell([(1, 0), (2, 0)], explainer="captum")
     broken = second.raw.copy()
@@ -292,6 +301,18 @@ def test_the_disagreement_about_an_image_is_that_of_the_two_explainers_furthest_
     apart = 1 - spearmanr(ranks.ravel(), near.ravel()).statistic
     for order in permutations(cells):
         assert disagreements(order) == pytest.approx({1: 2.0, 3: apart})
+
+
+def test_only_maps_of_one_run_at_one_layer_on_one_grid_disagree() -> None:
+    plain = make_cell([(1, 0)])
+    others = {
+        "run": (1, make_cell([(1, 0)], explainer="b")),
+        "layer": (0, make_cell([(1, 0)], explainer="b", layer="layer3")),
+        "grid": (0, make_cell([(1, 0)], explainer="b", raw=np.ones((1, 4, 2)))),
+        "row": (0, make_cell([(1, 2)], explainer="b")),
+        "nothing to rank": (0, make_cell([(1, 0)], explainer="b", raw=np.ones((1, 2, 4)))),
+    }
+    assert {why: disagreements([(0, plain), other]) for why, other in others.items()} == {why: {} for why in others}
 
 
 def test_finished_pictures_are_compared_with_nothing() -> None:

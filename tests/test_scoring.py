@@ -18,7 +18,7 @@ from bench.scoring.answers import Answers, answers_path, read_answers, write_ans
 from bench.scoring.layer_scores import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
 from bench.scoring.occluded_answers import baselines_of, centre_map, centre_maps, random_map, wanted_sets
 from bench.scoring.patches import cell_grid, every_cell
-from bench.stats.agreement import likeness
+from bench.stats.agreement import likeness, pair_scores
 from bench.stats.intervals import rank_matrix
 
 GRID, CELLS, COUNT = (4, 4), 16, 30
@@ -298,6 +298,14 @@ def test_overlap_is_that_of_the_top_eighth_of_the_cells_as_the_page_says() -> No
     first[:, 2:5] = second[:, 5:8] = 0.5
     found = agreement_of("layer4", explainer("one", first, first), explainer("other", second, second), rng())
     assert found.overlap.value is not None and found.overlap.value.value == 1
+
+
+def test_of_four_cells_the_top_eighth_is_one() -> None:
+    """The smallest grid there is; half a cell would be none, and all maps would overlap alike."""
+    first, second = rng(1).normal(size=(2, COUNT, 2, 2))
+    found = pair_scores("layer4", ("one", "other"), [(first, second)], rng()).overlap
+    same = [one.argmax() == other.argmax() for one, other in zip(first, second, strict=True)]
+    assert found.value is not None and found.value.value == pytest.approx(np.mean(same))
 
 
 def test_explainers_meet_each_other_and_the_baselines_but_baselines_not_each_other() -> None:

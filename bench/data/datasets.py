@@ -230,6 +230,7 @@ def _statistics(part: Part) -> tuple[tuple[float, float, float], tuple[float, fl
     """Exact mean and standard deviation per channel in 0..1, from counts of the 256 levels."""
     import numpy as np
 
+    # Counts are integers: a sum of 50 million floats would depend on the order in which it is taken.
     counts = np.zeros((3, 256), np.int64)
     for start in range(0, len(part.images), 4096):  # bincount copies to int64
         for channel in range(3):

@@ -55,6 +55,7 @@ def augment(
         drawn = torch.randint(below, (count, 1), generator=generator, device=generator.device)
         return drawn.to(images.device, non_blocking=True)
 
+    # Border and mirroring only say where each pixel comes from, so that pixels move once, by one gather a batch.
     rows, columns = _grid(height, images), _grid(width, images)
     from_rows, from_columns = rows, columns
     if border := augmentation.translate:
@@ -130,6 +131,7 @@ def denormalise(values: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 
 def fill_colour(mean: Sequence[float]) -> Tensor:
     """The mean colour in pixels, (3,) uint8, for `augment`: what is nearest to 0 in normalised space."""
+    # Black is -2 standard deviations on CIFAR-10: a covered square would be the strongest feature of the image.
     return (torch.tensor(mean, dtype=torch.float64) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -169,6 +171,7 @@ def shrink(inputs: Tensor, edge: int | None) -> Tensor:
     """(N, C, H, W) floating images made smaller with antialiasing; as they are where `edge` is None."""
     if edge is None or edge >= min(inputs.shape[2:]):
         return inputs
+    # Without antialiasing bilinear looks at two pixels an axis and skips the rest: fine texture becomes noise.
     small = functional.interpolate(inputs, size=(edge, edge), mode="bilinear", antialias=True, align_corners=False)
     return small.contiguous(memory_format=torch.channels_last)
 

@@ -99,6 +99,7 @@ def passes(scene: Scene) -> Passes:
 
     layer = scene.model.get_submodule(scene.layer)
     with torch.enable_grad(), _hooked(layer, keep):
+        # With all weights frozen the graph has to begin at the images.
         logits = scene.model(scene.images.detach().clone().requires_grad_())
     with torch.no_grad(), _hooked(layer, watch):
         scene.model(scene.images)
@@ -260,13 +261,14 @@ def _fit(
 
 def apart(found: Tensor, maps: Tensor) -> float:
     """The largest |a - b| of a map over the largest |b| of that map, over all maps (R, h, w)."""
-    top = maps.abs().amax(dim=(-2, -1))
+    top = maps.abs().amax(dim=(-2, -1))  # a map of zeros has no scale: there the gap itself counts
     gap = (found - maps).abs().amax(dim=(-2, -1))
     return float(torch.where(top > 0, gap / top.where(top > 0, torch.ones_like(top)), gap).max()) if len(gap) else 0.0
 
 
 def constant_factor(found: Tensor, maps: Tensor, tolerance: float) -> str:
     """Which constant all maps are multiplied by: `sum`, `sign` or `factor`; empty when none fits."""
+    # By least squares over all maps together, since a constant is one constant; whether it is one shows below.
     squares = float((maps * maps).sum())
     factor = float((found * maps).sum()) / squares if squares > 0 else 0.0
     if factor == 0 or apart(found, factor * maps) > abs(factor) * tolerance:

@@ -94,7 +94,7 @@ def by_cumulative_sum(maps: Tensor) -> Tensor:
     """Divided by the value at which the sorted values add up to 98 % of their sum, cut at 1; 0 for a map of zeros."""
     ordered = maps.abs().flatten(1).sort(dim=1).values
     sums = ordered.cumsum(dim=1)
-    first = (sums >= SHARE * sums[:, -1:]).int().argmax(dim=1, keepdim=True)
+    first = (sums >= SHARE * sums[:, -1:]).int().argmax(dim=1, keepdim=True)  # of equals argmax takes the first
     return _over(maps, ordered.gather(1, first)[:, :, None]).clamp(-1, 1)
 
 
@@ -126,6 +126,7 @@ def find_recipe(
     size = (int(found.shape[1]), int(found.shape[2]))
     one = int(found.flatten(1).std(dim=1, correction=0).argmax()) if len(found) else 0  # the map that tells most
     own, example = found[one : one + 1], raw[one : one + 1]
+    # Hundreds of recipes on one map, and only those that fit there on all of them.
     likely = [recipe for recipe, made in all_replays(example, size) if fits(made, own, tolerance)]
     fitting = [recipe for recipe in likely if fits(replayed(raw, recipe, size), found, tolerance)]
     known = [recipe for recipe in KNOWN if recipe in fitting and nearest_to == OURS]

@@ -182,6 +182,8 @@ def convert_pickle(path: Path, out: Path) -> int:
     except Exception as reason:  # a damaged pickle raises many kinds
         raise StoreError(f"{path} cannot be read: {_line(reason)}", try_="a whole copy of it") from reason
     state = unwrapped(value, path).state
+    # A clone of each: safetensors writes no two tensors that share memory, and none with gaps, as tied weights and
+    # channels-last ones are.
     tensors = {key: each.detach().clone(memory_format=torch.contiguous_format) for key, each in state.items()}
     write_bytes(out, save(tensors))
     return len(tensors)

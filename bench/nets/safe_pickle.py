@@ -73,6 +73,7 @@ def read_inert(path: Path) -> object:
     """
     inert = SimpleNamespace(Unpickler=InertUnpickler, load=lambda file, **named: InertUnpickler(file, **named).load(),
                             __name__="inert")  # fmt: skip
+    # torch takes no pickle_module together with weights_only=True; ours knows even less than that one would.
     return plain(torch.load(path, map_location="cpu", pickle_module=inert, weights_only=False))
 
 

@@ -40,6 +40,8 @@ def margin_drops(plain: Floats, without: Floats, *, predicted: Integers, true: I
 
 def probabilities(logits: Floats, classes: Integers) -> Floats:
     """Softmax probability of each image's own class: (I, ..., K) and (I,) to (I, ...)."""
+    # Probabilities, as the curves of Petsiuk et al. 2018 (arXiv:1806.07421) have it: logits have no common scale, and
+    # one image with large ones would be most of the mean.
     wide = logits.astype(np.float64)
     powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
     own = classes.reshape(-1, *[1] * (logits.ndim - 1))

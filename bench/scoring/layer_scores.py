@@ -96,6 +96,7 @@ def ranked(maps: Maps, ids: Integers, grid: tuple[int, int]) -> Ranked:
     predicted = pooled(maps.predicted, grid)
     if maps.true is None:
         return Ranked(maps, ids, predicted, predicted, maps.predicted_ok, maps.predicted_ok)
+    # Of raw maps: Grad-CAM is linear in the logit, so their difference is the map of the margin.
     with np.errstate(invalid="ignore"):
         difference: Floats = predicted - pooled(maps.true, grid)
         spread = difference.max(axis=(1, 2)) - difference.min(axis=(1, 2))
@@ -210,6 +211,7 @@ def flip(one: Ranked, ground: Ground, share: float, generator: np.random.Generat
     own = ground.turns(one, cells)
     random = np.mean([ground.turns(each, cells) for each in ground.random], axis=0)
     known = ~np.isnan(own)
+    # The gain is of differences, image by image: that an image turns easily is in both, and cancels.
     turned_share: Estimate | None = wilson(int(own[known].sum()), int(known.sum())) if known.any() else None
     return Flip(cells, turned_share, bootstrap_mean(random[known], generator), bootstrap_mean(own - random, generator))
 

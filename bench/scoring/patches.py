@@ -60,9 +60,10 @@ def orders(maps: Floats, ids: Integers) -> Integers:
     """
     cells = maps.shape[1] * maps.shape[2]
     flat = maps.reshape(len(maps), cells)
+    # A generator an image, so that its order does not depend on which other images are asked for.
     draws = [np.random.default_rng([TIE_SEED, int(each)]).permutation(cells) for each in ids]
     ties = np.array(draws, dtype=np.int64).reshape(len(maps), cells)
-    found: Integers = np.lexsort((ties, -flat), axis=-1)
+    found: Integers = np.lexsort((ties, -flat), axis=-1)  # by its last key first
     return found
 
 
@@ -74,6 +75,7 @@ def bits(cells: Integers) -> Integers:
 
 def first_cells(order: Integers) -> Integers:
     """The sets of the first 0, 1, ... all cells of orders: (..., C) to (..., C + 1) uint64."""
+    # A cell comes once in an order, so the sum of bits is their union; signed numbers would have no 64th bit.
     start = np.zeros((*order.shape[:-1], 1), dtype=np.uint64)
     sets: Integers = np.concatenate([start, np.cumsum(bits(order), axis=-1, dtype=np.uint64)], axis=-1)
     return sets

@@ -216,6 +216,7 @@ def scrambled(
 
 def shuffle(parameter: Tensor, generator: torch.Generator) -> None:
     """The same values in other places, in the memory layout it has."""
+    # Drawn on the CPU and in the plain order of the values: the same places on every device and in every layout.
     values = parameter.detach().reshape(-1)
     places = torch.randperm(len(values), generator=generator).to(values.device)
     parameter.copy_(values[places].reshape(parameter.shape))

@@ -12,10 +12,12 @@ from bench.schema.page import Estimate
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
 
-MIN_MAPS_FOR_NULL = 2
 MIN_RUNS_FOR_INTERVAL = 2
-RESAMPLES = 2000
+RESAMPLES = 2000  # another seed then moves an end by about 1.5 % of the width (s.d.); 100 would by 7 %
 MIN_IMAGES = 10  # of fewer a percentile interval is much too narrow, and chance would pass for evidence
+
+
+# scipy.stats is imported where it is used: that takes a second, and most commands need no interval.
 
 
 def wilson(correct: int, total: int) -> Estimate:
@@ -25,6 +27,7 @@ def wilson(correct: int, total: int) -> Estimate:
     """
     from scipy.stats import binomtest  # type: ignore[attr-defined]
 
+    # Not p +- 1.96 s.e., which for 10 of 10 right has no width and elsewhere near 1 reaches beyond it.
     if total == 0:
         return Estimate(0.0, 0.0, 1.0)
     interval = binomtest(correct, total).proportion_ci(method="wilson")
@@ -53,6 +56,8 @@ def mcnemar(only_first_wrong: int, only_second_wrong: int) -> float:
     """
     from scipy.stats import binomtest  # type: ignore[attr-defined]
 
+    # Exact, since good models disagree about a few images only, where the chi-squared form is off. What both get
+    # right or both wrong says nothing of which is better.
     discord = only_first_wrong + only_second_wrong
     return float(binomtest(only_first_wrong, discord).pvalue) if discord else 1.0
 
@@ -63,6 +68,7 @@ def paired_difference(only_first_wrong: int, only_second_wrong: int, total: int)
     Source: Agresti & Min 2005, Stat. Med. 24, 729 (Wald with half a discordant pair added to each side).
     """
     value = (only_second_wrong - only_first_wrong) / total
+    # The added halves keep a width where the two never disagree; the value itself stays what was counted.
     b, c, n = only_second_wrong + 0.5, only_first_wrong + 0.5, total + 2.0
     centre = (b - c) / n
     half = 1.959963984540054 * np.sqrt(b + c - (b - c) ** 2 / n) / n
@@ -128,6 +134,7 @@ def overlap_matrix(first: Floats, second: Floats, cells: int) -> Floats:
         (R, S) in 0..1; NaN where a map is constant or not finite.
     """
     a, b = _membership(first, cells), _membership(second, cells)
+    # Row by row: all at once would be (R, S, cells), gigabytes of a thousand images.
     rows = [np.minimum(row, b).sum(axis=1) / np.maximum(row, b).sum(axis=1) for row in a]
     return np.array(rows).reshape(len(a), len(b))
 
@@ -165,6 +172,7 @@ def bootstrap_mean(values: Floats, generator: np.random.Generator) -> Estimate |
     known = values[~np.isnan(values)].astype(np.float64)
     if len(known) < MIN_IMAGES:
         return None
+    # Percentile, not scipy's default BCa, which is NaN where all values are alike, as the gains of equal orders are.
     found = bootstrap(
         (known,), np.mean, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=generator
     ).confidence_interval
@@ -178,6 +186,8 @@ def largest_relative_difference(first: Floats, second: Floats) -> float:
         first, second: (R, h, w).
     """
     finite = np.isfinite(first).all(axis=(1, 2)) & np.isfinite(second).all(axis=(1, 2))
+    # Of each map's own largest value: maps of one layer lie orders of magnitude apart. In float64, since what is
+    # looked for is the rounding of float32.
     a, b = first[finite].astype(np.float64), second[finite].astype(np.float64)
     top = np.maximum(np.abs(a), np.abs(b)).max(axis=(1, 2), initial=0.0)
     gap = np.abs(a - b).max(axis=(1, 2), initial=0.0)
@@ -189,16 +199,14 @@ def unrelated_correlation(first: Floats, second: Floats, ids: Integers) -> float
 
     Args:
         first, second: (R, h, w), row by row of the same images.
-        ids: (R,) test ids; a row is paired with the row half the set away that shows another image.
+        ids: (R,) test ids; a row is paired with the row half the set away, where that shows another image.
+
+    Returns:
+        None where no pair is of two images, or none of these has ranks.
     """
-    half = len(ids) // 2
-    if half == 0:
-        return None
-    other = np.roll(np.arange(len(ids)), -half)
-    different = ids != ids[other]
-    if different.sum() < MIN_MAPS_FOR_NULL:
-        return None
-    return median_or_none(rank_correlations(first, second[other])[different])
+    # Half a set away, since rows stand image by image; no draw, so that the same maps have the same null.
+    other = np.roll(np.arange(len(ids)), -(len(ids) // 2))
+    return median_or_none(rank_correlations(first, second[other])[ids != ids[other]])
 
 
 def median_or_none(values: Floats) -> float | None:

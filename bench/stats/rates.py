@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from bench.schema.timing import Grade, Sample, Verdict
 
-MIN_ROUNDS = 6  # below, no interval of the median reaches 95 %
+MIN_ROUNDS = 6  # below, no interval of the median reaches 95 %: all n values lie on one side with 2 / 2^n
 LEVEL = 0.95
 CLAIM_LEVEL = 0.99  # a table holds many ratios, and a false claim in every twentieth would be one in most tables
 NOISY, UNUSABLE = 0.10, 0.25  # interquartile range over median
@@ -37,6 +37,7 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval |
     """
     from scipy.stats import binom, quantile_test  # type: ignore[attr-defined]
 
+    # Ordered values, for noise of a clock has one long tail: what else the machine does can only slow an arm down.
     n = len(values)
     if n < MIN_ROUNDS:
         return None
@@ -92,6 +93,7 @@ def verdict(interval: Interval | None, *grades: Grade) -> Verdict:
 
 def per_call(sample: Sample) -> float:
     """Seconds of one call: the median over the block."""
+    # One interruption within a block lengthens one take, and not its median.
     return statistics.median(sample.seconds) / sample.calls
 
 
@@ -101,6 +103,8 @@ def by_round(samples: Sequence[Sample], name: str) -> list[float]:
     for each in samples:
         if each.arm == name and each.round > 0:
             rounds.setdefault(each.round, []).append(per_call(each))
+    # The mean, because a round goes forwards and then backwards (A B B A): what a clock that slows down steadily adds
+    # to an arm's second block it has taken from the first, and all arms have the same mean time.
     return [statistics.fmean(rounds[number]) for number in sorted(rounds)]
 
 

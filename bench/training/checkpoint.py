@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from bench.schema.run import RunRecord
 
 RESUME_SCHEMA = 1
-KEPT = 2
+KEPT = 2  # a disk may damage the newest; the one before it costs no more than the steps between the two
 NAME = re.compile(r"resume-(\d+)\.pt")
+# Before the data, so that a file cut short is known before anything in it is unpickled.
 HEAD = re.compile(rb"bench resume file, sha256 of the rest: ([0-9a-f]{64})\n")
 LOCK, HOLDER = ".training.lock", ".training.pid"
 
@@ -185,7 +186,7 @@ class FileKeeper:
     asked: Callable[[], bool]
     stop: Callable[[], None]
     resumed: int = 0
-    last: float = dataclasses.field(default_factory=time.monotonic)
+    last: float = dataclasses.field(default_factory=time.monotonic)  # no correction of the clock moves it
 
     def due(self) -> bool:
         """Whether it is time, or whether somebody waits for the training to end."""
@@ -195,6 +196,7 @@ class FileKeeper:
         """Write the state, then end if asked to."""
         log = self.folder / LOG
         size = log.stat().st_size if log.is_file() else 0
+        # Threads, since each adds up a part of every sum, and parts put together otherwise end in other last bits.
         threads = torch.get_num_threads()
         with writing_into(self.folder):
             write_resume(self.folder, Resume(self.run, state, size, threads, versions(), self.resumed))

@@ -13,9 +13,11 @@ from bench.stats.intervals import above_chance
 if TYPE_CHECKING:
     from torch import Tensor
 
-FIRST_LOSS_BAND = 0.5  # nats around ln(K) in which an untrained classifier's loss lies
+# Nats around ln(K) in which an untrained classifier's loss lies. Label smoothing leaves it there: a smoothed label
+# still sums to 1, and where all logits are alike the loss is ln(K) whatever the label.
+FIRST_LOSS_BAND = 0.5
 CHANCE_STEPS = 500  # before that many steps an honest run may still be near chance
-CHANCE_P = 1e-3
+CHANCE_P = 1e-3  # how often a net that learnt nothing passes
 
 
 def check_logits(logits: Tensor, classes: int) -> None:
@@ -33,6 +35,7 @@ def check_logits(logits: Tensor, classes: int) -> None:
             "the model gives probabilities, not logits: cross entropy would apply softmax twice",
             try_="take the softmax out of the model",
         )
+    # Softmax of log-probabilities gives the probabilities back, so training would work; what judges logits would not.
     if torch.allclose(values.logsumexp(dim=1), torch.zeros_like(sums), atol=slack):
         raise GuardRailError(
             "the model gives log-probabilities, not logits", try_="take the log_softmax out of the model"

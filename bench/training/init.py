@@ -1,4 +1,4 @@
-"""What comes before the first step of a training: the weights to start from, and how long it will take."""
+"""What comes before the first step of a training: the weights to start from."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from bench.nets.weights import build_seeded, convert, load_weights, shared_initi
 from bench.store.runs import CHECKPOINT, find_run, read_checkpoint
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from bench.contracts import Dataset
     from bench.data.transforms import Statistics
@@ -55,6 +54,8 @@ def load_pretrained(
     own = net.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     left = sorted(key for key in own if key not in fitting)
+    # Another stem and another head leave few entries; where most are left, it is another architecture, and what fits
+    # would fit by chance.
     if len(left) * 2 > len(own):
         raise UsageError(
             f"the weights of {source} do not fit {spec.name}: {len(left)} of {len(own)} entries differ, "
@@ -126,12 +127,14 @@ def whiten_stem(model: nn.Module, images: Tensor, statistics: Statistics) -> Non
     height, width = stem.kernel_size
     patches = pixels.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, H', W', h, w)
     flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1] * height * width)
+    # On the CPU and in float64: eigenvalues of CIFAR-10's patches lie five orders apart, and the start must not depend
+    # on the device. Pixels are normalised, so the mean of all patches is taken for 0.
     values, vectors = torch.linalg.eigh((flat.T @ flat / len(flat)).double())
     filters = (vectors / (values + PATCH_NOISE).sqrt()).T.flip(0)  # ascending from eigh; the largest first here
     count = min(len(filters), stem.out_channels // 2)
     kernels = filters[:count].reshape(count, stem.in_channels, height, width).to(stem.weight)
     stem.weight[:count] = kernels
-    stem.weight[count : 2 * count] = -kernels
+    stem.weight[count : 2 * count] = -kernels  # the ReLU behind cuts off one sign of every pattern
 
 
 @torch.no_grad()
@@ -148,6 +151,7 @@ def zero_residuals(model: nn.Module) -> None:
         raise UsageError(
             "the model has no residual block with a norm bn2: nothing to start at 0", try_="--no-zero-init"
         )
+    # A net of shortcuts is shallow: gradients reach every stage at full size, and the rate may be high from the start.
     for block in blocks:
         last: Any = block.bn3 if hasattr(block, "bn3") else block.bn2
         nn.init.zeros_(last.weight)

@@ -35,6 +35,8 @@ class Batches:
             statistics: mean and standard deviation.
         """
         self.images, self.recipe, self.statistics = images, recipe, statistics
+        # Three generators: an augmentation that is switched on or off leaves the order as it was, so that two recipes
+        # see the same batches. The order is drawn on the CPU, and is the same on every device.
         self.order = torch.Generator().manual_seed(seed)
         self.pixels = torch.Generator(images.device).manual_seed(seed + 1)
         self.augmentation = recipe.augmentation if mirror else replace(recipe.augmentation, flip="none")
@@ -57,6 +59,8 @@ class Batches:
     def shuffled(self) -> Sequence[Tensor]:
         """The batches of an epoch, as places in the split, (B,) int64 each."""
         size = self.recipe.batch_size
+        # What is left over is dropped, other images in every epoch: batch norms of a handful would be noise, and
+        # one compiled shape is enough.
         permutation = torch.randperm(len(self.images), generator=self.order).to(self.images.device)
         return torch.split(permutation[: self.steps * size], size)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bench.contracts import Dataset, Progress
     from bench.training.loop import TrainSettings
 
-LOWEST = 1e-7
+LOWEST = 1e-7  # nothing is learned there: a curve without its flat beginning is steepest at its left end
 HIGHEST = 10.0
 SMOOTHING = 0.9  # share of the past in the running mean of the loss
 DIVERGED = 4.0  # times the best smoothed loss: nothing is learned beyond
@@ -141,6 +141,7 @@ def _inputs(data: Dataset, settings: TrainSettings, device: torch.device) -> Ite
     batches = Batches(images, settings.recipe, mirror=data.mirror, seed=settings.seed, statistics=statistics)
     while True:
         for batch in batches.shuffled():
+            # As in the last epoch, in which images have all their pixels.
             yield batches.inputs(batch, settings.recipe.epochs - 1), labels[batch]
 
 
@@ -158,6 +159,7 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
             f"the loss blew up after {len(rates)} steps: no rate can be suggested",
             try_="a smaller --highest, or bench show data to look at the images",
         )
+    # Over the logarithm, for rates grow by a factor; from both neighbours, for one step's loss is noise.
     slopes = [
         (losses[place + 1] - losses[place - 1]) / math.log(rates[place + 1] / rates[place - 1])
         for place in range(1, len(rates) - 1)
