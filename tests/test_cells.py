@@ -16,18 +16,10 @@ from run_factory import make_cell, make_samples
 
 from bench.errors import StoreError
 from bench.schema.run import Cell
-from bench.store.cells import (
-    ROW_FIELDS,
-    cell_path,
-    merge_cells,
-    read_cell,
-    read_samples,
-    row_keys,
-    same_cell,
-    write_cell,
-    write_samples,
-)
-from bench.store.runs import SAMPLES, read_npz, write_npz
+from bench.store.cells import ROW_FIELDS, merge_cells, read_cell, row_keys, same_cell, write_cell
+from bench.store.files import read_npz, write_npz
+from bench.store.paths import SAMPLES, cell_path
+from bench.store.samples import read_samples, write_samples
 
 Rows = list[tuple[int, int]]
 ROWS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), unique=True, max_size=12)

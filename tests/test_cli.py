@@ -17,7 +17,7 @@ from tiny import TINY_FILE, tiny_data, write_images
 
 from bench.errors import UsageError
 from bench.request import read_ids, read_limit
-from bench.store.runs import read_record
+from bench.store.record import read_record
 
 BENCH = (sys.executable, "-m", "bench")
 

@@ -20,17 +20,13 @@ from bench.explaining.runner import explain_run
 from bench.nets.trained import Trained, open_run
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
-from bench.store.cells import cell_path, read_cell, read_samples
+from bench.store.cells import read_cell
+from bench.store.checkpoints import read_checkpoint, write_checkpoint
+from bench.store.files import read_npz, write_npz
+from bench.store.paths import CHECKPOINT, PREDICTIONS, cell_path
 from bench.store.predictions import fixed_order, read_predictions
-from bench.store.runs import (
-    CHECKPOINT,
-    PREDICTIONS,
-    read_checkpoint,
-    read_npz,
-    read_record,
-    write_checkpoint,
-    write_npz,
-)
+from bench.store.record import read_record
+from bench.store.samples import read_samples
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete, recorded
 from bench.workspace import Workspace

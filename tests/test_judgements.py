@@ -15,9 +15,10 @@ from tiny import RESIDUAL_FILE, tiny_data, write_images
 from bench.cli.tables import sentence, shared_rows, size
 from bench.pages.write import page_of
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
-from bench.store.cells import cell_path, read_cell, write_cell
-from bench.store.runs import read_record
-from bench.store.verdicts import read_judgement, verdicts_path, write_judgement
+from bench.store.cells import read_cell, write_cell
+from bench.store.paths import cell_path, verdicts_path
+from bench.store.record import read_record
+from bench.store.verdicts import read_judgement, write_judgement
 from bench.workspace import Workspace
 
 WRONG_FILE = f"{Path(__file__).parent / 'wrong_cams.py'}:WITH_RELU"

@@ -33,10 +33,11 @@ from bench.schema.page import Average, EpochPoint
 from bench.schema.run import AverageResult, Cell, DataFacts, Results
 from bench.stats.agreement import agreement, agreements, common_rows, disagreements
 from bench.stats.intervals import largest_relative_difference, wilson
-from bench.store.cells import write_samples
+from bench.store.files import write_json
+from bench.store.paths import LOG
 from bench.store.predictions import Predictions
 from bench.store.run_data import read_run
-from bench.store.runs import LOG, write_json
+from bench.store.samples import write_samples
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
 

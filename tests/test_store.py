@@ -22,28 +22,21 @@ from torch import nn
 from bench.errors import BenchError, StoreError, UsageError
 from bench.schema.page import EpochPoint
 from bench.schema.run import RunRecord
-from bench.store.runs import (
-    NAME_LENGTH,
-    RECORD,
+from bench.store.checkpoints import read_checkpoint, write_checkpoint
+from bench.store.files import (
     append_line,
-    check_name,
     check_schema,
-    create_run,
-    find_run,
-    read_checkpoint,
     read_lines,
     read_npz,
-    read_record,
     read_value,
-    run_names,
     sha256,
-    updated,
     write_bytes,
-    write_checkpoint,
     write_json,
     write_npz,
-    write_record,
 )
+from bench.store.paths import RECORD
+from bench.store.record import read_record, updated, write_record
+from bench.store.runs import NAME_LENGTH, check_name, create_run, find_run, run_names
 
 
 def record(**changes: Any) -> RunRecord:

@@ -19,16 +19,11 @@ from bench.explaining.guard import guarded, in_eval_mode, statuses
 from bench.explaining.plan import Job, empty_cell, grids_of, plan, usable_cell
 from bench.machine import describe_device, versions
 from bench.schema.run import Cell
-from bench.store.cells import (
-    Samples,
-    cell_path,
-    merge_cells,
-    read_cell,
-    write_cell,
-    write_samples,
-)
+from bench.store.cells import merge_cells, read_cell, write_cell
+from bench.store.files import write_json
+from bench.store.paths import cell_path, timing_path
 from bench.store.predictions import read_predictions
-from bench.store.runs import write_json
+from bench.store.samples import Samples, write_samples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -253,4 +248,4 @@ def _write_timing(trained: Trained, timing: str, meters: Sequence[tuple[Job, Met
         "versions": versions(),
         "rows": rows,
     }
-    write_json(trained.folder / "timing" / f"{timing}.json", value)
+    write_json(timing_path(trained.folder, timing), value)

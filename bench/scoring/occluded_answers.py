@@ -19,9 +19,10 @@ from bench.explaining.plan import INPUT_LAYER
 from bench.explaining.runner import SAVE_EVERY
 from bench.machine import versions
 from bench.schema.run import STATUSES
-from bench.scoring.answers import Answers, answers_path, read_answers, write_answers
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
 from bench.scoring.occlusion import answers_to, batch_size
+from bench.store.answers import Answers, read_answers, write_answers
+from bench.store.paths import answers_path
 from bench.store.predictions import read_predictions
 
 if TYPE_CHECKING:

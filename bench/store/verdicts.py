@@ -8,12 +8,8 @@ from pathlib import Path
 
 from bench.errors import StoreError
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
-from bench.store.runs import read_value, write_json
-
-
-def verdicts_path(run: Path) -> Path:
-    """Where the verdicts of a run lie."""
-    return run / "judge" / "verdicts.json"
+from bench.store.files import read_value, write_json
+from bench.store.paths import verdicts_path
 
 
 def read_judgement(run: Path, checkpoint: str) -> Judgement | None:
@@ -33,8 +29,3 @@ def write_judgement(run: Path, new: Judgement) -> Judgement:
     whole = replace(new, verdicts=tuple(kept[key] for key in sorted(kept)))
     write_json(verdicts_path(run), dataclasses.asdict(whole))
     return whole
-
-
-def scores_path(folder: Path) -> Path:
-    """Where the scores of a run lie."""
-    return folder / "judge" / "faithfulness.json"
