@@ -30,7 +30,7 @@ from bench.request import names
 from bench.schema.page import Page
 from bench.store.paths import TWIN, comparisons_path, index_path
 from bench.store.run_data import read_run
-from bench.store.runs import find_run, next_folder
+from bench.store.runs import find_run, new_folder
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
             return Compared(workspace.runs, None)
         loaded = [read_run(folder) for folder in folders]
     page = comparison_page(loaded, ids, created=workspace.created, max_images=request.max_images)
-    target = request.out or next_folder(comparisons_path(workspace.runs))
+    target = request.out or new_folder(comparisons_path(workspace.runs))
     return Compared(write_page(page, index_path(target), form=form, workspace=workspace), page)
 
 

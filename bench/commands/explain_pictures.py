@@ -38,7 +38,7 @@ from bench.store.files import write_npz
 from bench.store.page_files import write_page_files
 from bench.store.paths import CHECKPOINT, index_path, maps_path, pictures_path
 from bench.store.record import size_of
-from bench.store.runs import find_run, next_folder
+from bench.store.runs import find_run, new_folder
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
         targets = torch.stack([predicted, *(torch.full_like(predicted, each) for each in asked)], dim=1)
         found = [one for name in specs for one in _of_explainer(name, trained, wanted, inputs, targets, workspace)]
     page = _page(trained, own, found, logits.numpy(), targets.numpy(), workspace)
-    index = index_path(request.out or next_folder(pictures_path(folder)))
+    index = index_path(request.out or new_folder(pictures_path(folder)))
     write_npz(maps_path(index), _arrays(own, found, logits.numpy(), targets.numpy()))
     write_page_files(index, {index.name: pictures_page(page).encode()}, twin(page))
     return ExplainedPictures(index, page.pictures)

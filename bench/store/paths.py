@@ -51,6 +51,11 @@ def comparisons_path(runs: Path) -> Path:
     return runs / COMPARE
 
 
+def numbered_path(parent: Path, number: int) -> Path:
+    """The folder of the page with a number, of several runs or of one's own pictures."""
+    return parent / str(number)
+
+
 def drawing_path(runs: Path, name: str) -> Path:
     """Where a drawing lies that nobody gave a place."""
     return runs / SHOW / f"{name}.png"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.model_names import parse_model
 from bench.registry.registry import settled
 from bench.store.files import write_bytes
-from bench.store.paths import BESIDE_RUNS, LATEST, latest_path, record_path, run_path
+from bench.store.paths import BESIDE_RUNS, LATEST, latest_path, numbered_path, record_path, run_path
 from bench.store.record import is_done, read_record
 from bench.workspace import Workspace
 
@@ -42,15 +45,24 @@ def create_run(runs: Path, *, model: str, data: str, seed: int, name: str | None
         except FileExistsError:
             raise UsageError(f"run '{name}' is there already", try_="another --run NAME, or bench rm " + name) from None
         return folder
-    number = 1
+    names = (_default_name(model, data, f"-s{seed}-{number}") for number in count(1))
+    return _first_free(run_path(runs, check_name(each)) for each in names)
+
+
+def new_folder(parent: Path) -> Path:
+    """Make the folder with the first number above those that there are."""
+    parent.mkdir(parents=True, exist_ok=True)
+    highest = max((int(each.name) for each in parent.iterdir() if each.name.isdecimal()), default=0)
+    return _first_free(numbered_path(parent, number) for number in count(highest + 1))
+
+
+def _first_free(folders: Iterator[Path]) -> Path:
+    """The first of them that nobody has, made now: of two processes that try the same one mkdir refuses one."""
     while True:
-        folder = run_path(runs, check_name(_default_name(model, data, f"-s{seed}-{number}")))
-        try:
+        folder = next(folders)
+        with suppress(FileExistsError):
             folder.mkdir()
-        except FileExistsError:
-            number += 1
-            continue
-        return folder
+            return folder
 
 
 def _default_name(model: str, data: str, tail: str) -> str:
@@ -60,12 +72,6 @@ def _default_name(model: str, data: str, tail: str) -> str:
     room = NAME_LENGTH - len(tail) - 1
     model = model[: max(room - len(data), room // 2)]
     return f"{model}-{data[: room - len(model)]}{tail}"
-
-
-def next_folder(parent: Path) -> Path:
-    """The first number above those that there are, as a folder that is not yet there."""
-    numbers = [int(each.name) for each in parent.glob("*") if each.name.isdigit()] if parent.is_dir() else []
-    return parent / str(max(numbers, default=0) + 1)
 
 
 def find_run(runs: Path, name: str) -> Path:
