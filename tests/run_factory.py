@@ -16,7 +16,7 @@ from bench.store.cells import write_cell
 from bench.store.files import append_line, write_npz
 from bench.store.paths import CHECKPOINT, LOG, PREDICTIONS, cell_path
 from bench.store.record import RUN_SCHEMA, write_record
-from bench.store.samples import Samples, write_samples
+from bench.store.samples import Samples, add_samples
 
 CLASSES = ("cat", "dog", "<script>alert(1)<")
 CHECKPOINT_SHA = "c" * 64
@@ -109,7 +109,7 @@ def make_run(
     for cell in cells:
         write_cell(cell_path(folder, cell.explainer, cell.layer), cell)
     if samples is not None:
-        write_samples(folder, samples)
+        add_samples(folder, samples)
     return folder
 
 

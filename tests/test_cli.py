@@ -451,4 +451,5 @@ def test_an_interrupted_training_ends_with_its_code_and_says_so(
     assert read_record(folder).status == "interrupted"
     names = {path.name for path in folder.iterdir()}
     assert len([name for name in names if name.startswith("resume-")]) == 2
-    assert {name for name in names if not name.startswith("resume-")} == {"run.json", "log.jsonl", ".training.lock"}
+    rest = {"run.json", ".run.json.lock", "log.jsonl", ".training.lock"}
+    assert {name for name in names if not name.startswith("resume-")} == rest

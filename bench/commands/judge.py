@@ -24,7 +24,7 @@ from bench.store.cells import read_cell
 from bench.store.paths import cell_files, verdicts_path
 from bench.store.predictions import choose_ids, fixed_order, read_predictions, wanted_targets
 from bench.store.runs import find_run
-from bench.store.verdicts import write_judgement
+from bench.store.verdicts import add_verdicts
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def judge(request: JudgeRequest, workspace: Workspace) -> Judged:
         ids=tuple(ids.tolist()),
         verdicts=found,
     )
-    write_judgement(trained.folder, new)
+    add_verdicts(trained.folder, new)
     write_run_page(trained.folder, workspace)
     return Judged(trained.folder, new, verdicts_path(trained.folder))
 

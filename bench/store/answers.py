@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import StoreError
-from bench.store.files import check_schema, json_object, read_npz, write_npz
+from bench.store.files import check_schema, json_object, locked, read_npz, write_npz
 
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
@@ -69,6 +69,16 @@ class Answers:
 def _keys(ids: Integers, sets: Integers) -> list[Key]:
     each = sets.size // max(1, len(ids))
     return list(zip(np.repeat(ids, each).tolist(), sets.ravel().tolist(), strict=True))
+
+
+def add_answers(path: Path, new: Answers, head: Mapping[str, object]) -> Answers:
+    """Add answers to those on disk, under the file's lock; gives all. `head` says of which model they are."""
+    with locked(path):
+        old = read_answers(path, head, new.logits.shape[1])
+        fresh = np.array([key not in old.places for key in new.places], dtype=bool)
+        whole = old.joined(new.ids[fresh], new.sets[fresh], new.logits[fresh])
+        write_answers(path, whole, head)
+    return whole
 
 
 def write_answers(path: Path, answers: Answers, head: Mapping[str, object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,21 @@ import numpy as np
 
 from bench.errors import StoreError
 from bench.schema.run import STATUSES, Cell
-from bench.store.files import AGAIN, check_arrays, check_range, check_schema, json_object, read_npz, write_npz
+from bench.store.files import AGAIN, check_arrays, check_range, check_schema, json_object, locked, read_npz, write_npz
 
 CELL_SCHEMA = 1
 ROW_FIELDS = ("ids", "classes", "raw", "logits", "status")
 KEY_FIELDS = ("checkpoint", "explainer", "revision", "layer", "versions", "dtype")
 
 
-def write_cell(path: Path, cell: Cell) -> None:
-    """Write a cell whole, its rows sorted by id and class."""
+def write_cell(path: Path, cell: Cell) -> Cell:
+    """Write a cell whole, its rows sorted by id and class; gives it so."""
     order = np.lexsort((cell.classes, cell.ids))
-    rows = {name: np.asarray(getattr(cell, name))[order] for name in ROW_FIELDS}
+    rows: dict[str, Any] = {name: np.asarray(getattr(cell, name))[order] for name in ROW_FIELDS}
     head = {name: getattr(cell, name) for name in ("schema", *KEY_FIELDS, "device", "timing", "output", "steps")}
     head["versions"] = dict(cell.versions)
     write_npz(path, {"head": np.array(json.dumps(head)), **rows})
+    return replace(cell, **rows)
 
 
 def read_cell(path: Path) -> Cell:
@@ -85,6 +87,16 @@ def merge_cells(old: Cell | None, new: Cell) -> Cell:
     rows: dict[str, Any] = {name: np.concatenate([getattr(old, name)[kept], getattr(new, name)]) for name in ROW_FIELDS}
     timing = new.timing if len(new.ids) >= kept.sum() else old.timing  # the rate of most rows, not of a top-up
     return replace(new, timing=timing, **rows)
+
+
+def add_rows(path: Path, new: Cell) -> Cell:
+    """Merge rows into a cell's file under its lock; gives the whole cell. A file that cannot be read is replaced."""
+    with locked(path):
+        old = None
+        if path.exists():
+            with suppress(StoreError):
+                old = read_cell(path)
+        return write_cell(path, merge_cells(old, new))
 
 
 def row_keys(cell: Cell | None) -> set[tuple[int, int]]:

@@ -7,16 +7,19 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from bench.errors import StoreError
+from bench.store.paths import lock_path
 
 if TYPE_CHECKING:
     import numpy as np
 
 AGAIN = "delete it and explain again"
+PATIENCE = 600.0  # seconds that a lock is waited for; a write takes a few
 
 Value = TypeVar("Value")
 Migration = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -48,6 +51,27 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file that is read, merged and written back; another process that wants it waits.
+
+    Raises:
+        StoreError: others held it for PATIENCE seconds.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_path(path))
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        raise StoreError(f"{path} is being written by another process", try_="wait until it ends") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path, value: object) -> None:

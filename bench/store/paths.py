@@ -13,7 +13,8 @@
     runs/timing/<id>.json               timings of more than one run
     runs/latest                         the name of the run that was finished last
 
-A file that is read, merged and written back has a lock beside it, `.<name>.lock`, which may stay.
+A file that is read, merged and written back has an empty lock beside it, `.<name>.lock`. It stays: where one process
+deleted it, two others could each lock a file of that name.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ RESUME = re.compile(r"resume-(\d+)\.pt")
 FILE_NAME_LENGTH = 120
 PLAIN = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
 RANDOM = "?" * 8  # what tempfile puts behind a name
+
+
+def lock_path(path: Path) -> Path:
+    """What a process locks that reads, merges and writes back a file."""
+    return path.with_name(f".{path.name}.lock")
 
 
 # --- beside the run folders ---------------------------------------------------------------------------------

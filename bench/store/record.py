@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.data.datasets import SIZE
 from bench.errors import StoreError
 from bench.schema.run import RunRecord
-from bench.store.files import read_value, write_json
+from bench.store.files import locked, read_value, write_json
 from bench.store.migrations import record_of_today
 from bench.store.paths import CHECKPOINT, checkpoint_path, record_path
 
@@ -26,9 +26,10 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def updated(folder: Path, change: Callable[[RunRecord], RunRecord]) -> RunRecord:
-    """Read, change and replace a run's record."""
-    record = change(read_record(folder))
-    write_record(folder, record)
+    """Read, change and replace a run's record, under its lock."""
+    with locked(record_path(folder)):
+        record = change(read_record(folder))
+        write_record(folder, record)
     return record
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import StoreError
-from bench.store.files import AGAIN, check_arrays, check_range, check_schema, read_npz, write_npz
+from bench.store.files import AGAIN, check_arrays, check_range, check_schema, locked, read_npz, write_npz
 from bench.store.paths import samples_path
 
 if TYPE_CHECKING:
@@ -56,31 +56,32 @@ def read_samples(run: Path) -> Samples | None:
     return Samples(arrays["ids"], arrays["pictures"], names, arrays["labels"], arrays["logits"])
 
 
-def write_samples(run: Path, new: Samples) -> None:
-    """Add samples to those that are there; one that is there is replaced."""
-    old = read_samples(run)
-    if old is not None and all(
+def add_samples(run: Path, new: Samples) -> Samples:
+    """Add samples to those that are there, under the file's lock; gives all. One that is there is replaced."""
+    path = samples_path(run)
+    with locked(path):
+        whole = _joined(read_samples(run), new)
+        write_npz(path, {"schema": np.array(SAMPLES_SCHEMA), **vars(whole), "names": np.array(whole.names, dtype="U")})
+    return whole
+
+
+def _joined(old: Samples | None, new: Samples) -> Samples:
+    """Both, by id; of another number of classes or another size the new ones alone."""
+    alike = old is not None and all(
         getattr(old, name).shape[1:] == getattr(new, name).shape[1:] for name in ("logits", "pictures")
-    ):
-        new = _joined(old, new)
-    order = np.argsort(new.ids, kind="stable")
-    arrays: Mapping[str, np.ndarray[Any, Any]] = {
-        "schema": np.array(SAMPLES_SCHEMA),
-        "ids": new.ids[order],
-        "pictures": new.pictures[order],
-        "names": np.array(new.names)[order] if new.names else np.array([], dtype="U1"),
-        "labels": new.labels[order],
-        "logits": new.logits[order],
-    }
-    write_npz(samples_path(run), arrays)
-
-
-def _joined(old: Samples, new: Samples) -> Samples:
-    kept = np.flatnonzero(~np.isin(old.ids, new.ids))
-    return Samples(
-        ids=np.concatenate([old.ids[kept], new.ids]),
-        pictures=np.concatenate([old.pictures[kept], new.pictures]),
-        names=tuple(old.names[index] for index in kept) + new.names,
-        labels=np.concatenate([old.labels[kept], new.labels]),
-        logits=np.concatenate([old.logits[kept], new.logits]),
     )
+    kept = _rows(old, np.flatnonzero(~np.isin(old.ids, new.ids))) if old is not None and alike else _rows(new, [])
+    both = Samples(
+        ids=np.concatenate([kept.ids, new.ids]),
+        pictures=np.concatenate([kept.pictures, new.pictures]),
+        names=kept.names + new.names,
+        labels=np.concatenate([kept.labels, new.labels]),
+        logits=np.concatenate([kept.logits, new.logits]),
+    )
+    return _rows(both, np.argsort(both.ids, kind="stable"))
+
+
+def _rows(samples: Samples, rows: Sequence[int] | Integers) -> Samples:
+    places = np.asarray(rows, dtype=np.int64)
+    names = tuple(samples.names[place] for place in places)
+    return Samples(samples.ids[places], samples.pictures[places], names, samples.labels[places], samples.logits[places])
