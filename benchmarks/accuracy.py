@@ -12,7 +12,9 @@ from tables import points, table, write_between
 
 from bench.schema.run import RunRecord
 from bench.stats.intervals import mcnemar, paired_difference, wilson
-from bench.store.runs import PREDICTIONS, find_run, read_npz, read_record
+from bench.store.predictions import read_predictions
+from bench.store.record import read_record
+from bench.store.runs import find_run
 
 Row = list[str]
 
@@ -39,8 +41,8 @@ def pair_row(first: tuple[RunRecord, Path], second: tuple[RunRecord, Path]) -> R
     """The second run against the first, on the same test images."""
     wrong = []
     for _, folder in (first, second):
-        arrays = read_npz(folder / PREDICTIONS, ("logits", "labels"))
-        wrong.append(arrays["logits"].argmax(axis=1) != arrays["labels"])
+        found = read_predictions(folder)
+        wrong.append(found.predicted != found.labels)
     only_first, only_second = int((wrong[0] & ~wrong[1]).sum()), int((wrong[1] & ~wrong[0]).sum())
     # "Second minus first": the roles are swapped.
     gap, p_value = paired_difference(only_second, only_first, len(wrong[0])), mcnemar(only_first, only_second)

@@ -17,7 +17,8 @@ from tables import table, write_between
 from bench.api import faithfulness
 from bench.commands.faithfulness import FAITHFUL_EXPLAINERS
 from bench.scoring.tables import WORD_HEADS, head_words, sheets
-from bench.store.runs import find_run, read_record
+from bench.store.record import read_record
+from bench.store.runs import find_run
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ import torch
 import bench.explaining.runner
 import bench.pages.write  # noqa: F401 (imported before the forks, so that a child starts at once)
 from bench import api
-from bench.store import runs as store
+from bench.store import files
 from bench.training import checkpoint as keeping
 from bench.workspace import Workspace
 
@@ -31,12 +31,12 @@ SLOW = 0.02  # seconds that a write takes, planted, so that many kills fall insi
 
 def slow_writes(tell: Callable[[], None]) -> None:
     """Make every resume file arrive in two halves with a pause between them."""
-    write = store.write_bytes
+    write = files.write_bytes
 
     def slowly(path: Path, data: bytes) -> None:
         if path.name.startswith("resume-"):
             tell()
-            temporary = path.parent / f".{path.name}.half"
+            temporary = path.parent / f".{path.name}.halfdone"
             temporary.write_bytes(data[: len(data) // 2])
             time.sleep(SLOW)
             temporary.unlink()

@@ -12,8 +12,11 @@ import numpy as np
 from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
 from bench.schema.run import STATUSES, Cell, DataFacts, Environment, Results, RunRecord
-from bench.store.cells import Samples, cell_path, write_cell, write_samples
-from bench.store.runs import CHECKPOINT, LOG, PREDICTIONS, RUN_SCHEMA, append_line, write_npz, write_record
+from bench.store.cells import write_cell
+from bench.store.files import append_line, write_npz
+from bench.store.paths import CHECKPOINT, LOG, PREDICTIONS, cell_path
+from bench.store.record import RUN_SCHEMA, write_record
+from bench.store.samples import Samples, add_samples
 
 CLASSES = ("cat", "dog", "<script>alert(1)<")
 CHECKPOINT_SHA = "c" * 64
@@ -106,7 +109,7 @@ def make_run(
     for cell in cells:
         write_cell(cell_path(folder, cell.explainer, cell.layer), cell)
     if samples is not None:
-        write_samples(folder, samples)
+        add_samples(folder, samples)
     return folder
 
 

@@ -67,7 +67,8 @@ def test_runs_with_the_same_classes_come_back_as_they_are(pair: list) -> None:
 def test_a_class_that_only_one_model_knows_is_never_the_others_answer(tmp_path: Path, pair: list) -> None:
     from run_factory import make_logits
 
-    from bench.store.runs import PREDICTIONS, write_npz
+    from bench.store.files import write_npz
+    from bench.store.paths import PREDICTIONS
 
     folder = make_run(tmp_path, "wide", labels=LABELS, predicted=[1, 1, 2, 0], data=data_of((*CLASSES, "owl")))
     logits = np.concatenate([make_logits([1, 1, 2, 0]), [[9], [0], [0], [0]]], axis=1).astype(np.float32)

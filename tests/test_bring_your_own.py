@@ -20,7 +20,7 @@ from bench.data.transforms import prepare
 from bench.explaining.guard import guarded
 from bench.nets.trained import open_run
 from bench.registry.registry import discover
-from bench.store.runs import read_npz
+from bench.store.files import read_npz
 from bench.workspace import Workspace
 
 NETS = Path(__file__).with_name("foreign_nets.py")

@@ -16,18 +16,10 @@ from run_factory import make_cell, make_samples
 
 from bench.errors import StoreError
 from bench.schema.run import Cell
-from bench.store.cells import (
-    ROW_FIELDS,
-    cell_path,
-    merge_cells,
-    read_cell,
-    read_samples,
-    row_keys,
-    same_cell,
-    write_cell,
-    write_samples,
-)
-from bench.store.runs import SAMPLES, read_npz, write_npz
+from bench.store.cells import ROW_FIELDS, merge_cells, read_cell, row_keys, same_cell, write_cell
+from bench.store.files import read_npz, write_npz
+from bench.store.paths import SAMPLES, cell_path
+from bench.store.samples import add_samples, read_samples
 
 Rows = list[tuple[int, int]]
 ROWS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), unique=True, max_size=12)
@@ -264,8 +256,8 @@ def test_a_run_that_explained_nothing_has_no_samples(tmp_path: Path) -> None:
 
 
 def test_samples_are_added_sorted_and_the_new_one_counts(tmp_path: Path) -> None:
-    write_samples(tmp_path, make_samples([7, 3], labels=[1, 2]))
-    write_samples(tmp_path, make_samples([5, 7], labels=[0, 0], names=["five", "seven"]))
+    add_samples(tmp_path, make_samples([7, 3], labels=[1, 2]))
+    add_samples(tmp_path, make_samples([5, 7], labels=[0, 0], names=["five", "seven"]))
     found = read_samples(tmp_path)
     assert found is not None
     assert found.ids.tolist() == [3, 5, 7]
@@ -276,22 +268,22 @@ def test_samples_are_added_sorted_and_the_new_one_counts(tmp_path: Path) -> None
 
 def test_hostile_file_names_come_back_as_text(tmp_path: Path) -> None:
     names = ["<script>alert(1)</script>", "../../etc/passwd", "a\nb", "猫\u202e", "x" * 5000, "\ud800", ""]
-    write_samples(tmp_path, make_samples(range(len(names)), names=names))
+    add_samples(tmp_path, make_samples(range(len(names)), names=names))
     found = read_samples(tmp_path)
     assert found is not None and found.names == tuple(names)
 
 
 def test_no_samples_are_samples(tmp_path: Path) -> None:
-    write_samples(tmp_path, make_samples([]))
-    write_samples(tmp_path, make_samples([4]))
-    write_samples(tmp_path, make_samples([]))
+    add_samples(tmp_path, make_samples([]))
+    add_samples(tmp_path, make_samples([4]))
+    add_samples(tmp_path, make_samples([]))
     found = read_samples(tmp_path)
     assert found is not None and found.ids.tolist() == [4]
 
 
 def test_samples_of_other_classes_replace_the_old_ones(tmp_path: Path) -> None:
-    write_samples(tmp_path, make_samples([1]))
-    write_samples(tmp_path, dataclasses.replace(make_samples([2]), logits=np.zeros((1, 9), np.float32)))
+    add_samples(tmp_path, make_samples([1]))
+    add_samples(tmp_path, dataclasses.replace(make_samples([2]), logits=np.zeros((1, 9), np.float32)))
     found = read_samples(tmp_path)
     assert found is not None and found.ids.tolist() == [2]
 
@@ -315,7 +307,7 @@ SAMPLES_DAMAGED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", SAMPLES_DAMAGED)
 def test_damaged_samples_are_refused_with_their_path(tmp_path: Path, kind: str) -> None:
-    write_samples(tmp_path, make_samples([1, 2]))
+    add_samples(tmp_path, make_samples([1, 2]))
     rewrite(tmp_path / SAMPLES, **SAMPLES_DAMAGED[kind])
     with pytest.raises(StoreError, match=r"samples\.npz"):
         read_samples(tmp_path)
@@ -324,4 +316,4 @@ def test_damaged_samples_are_refused_with_their_path(tmp_path: Path, kind: str) 
 def test_a_sample_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / SAMPLES).write_bytes(b"PK")
     with pytest.raises(StoreError, match=r"samples\.npz cannot be read"):
-        write_samples(tmp_path, make_samples([1]))
+        add_samples(tmp_path, make_samples([1]))

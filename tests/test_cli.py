@@ -17,7 +17,7 @@ from tiny import TINY_FILE, tiny_data, write_images
 
 from bench.errors import UsageError
 from bench.request import read_ids, read_limit
-from bench.store.runs import read_record
+from bench.store.record import read_record
 
 BENCH = (sys.executable, "-m", "bench")
 
@@ -451,4 +451,5 @@ def test_an_interrupted_training_ends_with_its_code_and_says_so(
     assert read_record(folder).status == "interrupted"
     names = {path.name for path in folder.iterdir()}
     assert len([name for name in names if name.startswith("resume-")]) == 2
-    assert {name for name in names if not name.startswith("resume-")} == {"run.json", "log.jsonl", ".training.lock"}
+    rest = {"run.json", ".run.json.lock", "log.jsonl", ".training.lock"}
+    assert {name for name in names if not name.startswith("resume-")} == rest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,17 +22,14 @@ from bench.nets.trained import Trained, open_run
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
 from bench.request import TrainRequest
-from bench.store.cells import cell_path, read_cell, read_samples
+from bench.schema.run import Cell
+from bench.store.cells import add_rows, read_cell
+from bench.store.checkpoints import read_checkpoint, write_checkpoint
+from bench.store.files import read_npz, write_npz
+from bench.store.paths import CHECKPOINT, PREDICTIONS, cell_path
 from bench.store.predictions import fixed_order, read_predictions
-from bench.store.runs import (
-    CHECKPOINT,
-    PREDICTIONS,
-    read_checkpoint,
-    read_npz,
-    read_record,
-    write_checkpoint,
-    write_npz,
-)
+from bench.store.record import read_record
+from bench.store.samples import read_samples
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete, recorded
 from bench.workspace import Workspace
@@ -107,6 +105,20 @@ def test_one_call_serves_several_layers_and_both_classes(run: Path, data: Datase
     explain(run, data, list(range(12)))
     both = ("layer3", "layer4")
     assert [(both, 1), (both, 5), (both, 5), (both, 2)] == CALLS  # the first one warms up
+
+
+def test_a_slow_writer_is_asked_more_rarely(run: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+
+    def slow(path: Path, new: Cell) -> Cell:
+        time.sleep(0.2)  # so 4 seconds pass before the next save, in which all is done
+        saved.append(len(new.ids))
+        return add_rows(path, new)
+
+    monkeypatch.setattr("bench.explaining.runner.add_rows", slow)
+    monkeypatch.setattr("bench.store.saving.SAVE_EVERY", 0.0)
+    explain(run, data, list(range(30)), layers=("layer3",), target="true")
+    assert saved == [5, 25]
 
 
 def test_rows_that_are_there_are_not_computed_again(run: Path, data: Dataset) -> None:
@@ -207,7 +219,7 @@ def test_an_interrupted_run_says_so_and_has_no_half_written_file(tmp_path: Path,
     with pytest.raises(KeyboardInterrupt), recorded(folder):
         raise KeyboardInterrupt
     assert read_record(folder).status == "interrupted"
-    assert {path.name for path in folder.iterdir()} == {"run.json"}
+    assert {path.name for path in folder.iterdir()} == {"run.json", ".run.json.lock"}
 
 
 def test_a_plug_in_that_breaks_its_contract_is_named(run: Path, data: Dataset) -> None:

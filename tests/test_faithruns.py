@@ -25,13 +25,12 @@ from bench.errors import ContractError, UsageError
 from bench.nets.weights import build_seeded
 from bench.request import TrainRequest
 from bench.schema.scores import ExplainerScores, FaithfulnessScores
-from bench.scoring.answers import answers_path
 from bench.scoring.occluded_answers import centre_map
 from bench.scoring.occlusion import batch_size
-from bench.store.cells import cell_path, read_cell
+from bench.store.cells import read_cell
+from bench.store.files import read_npz, write_npz
+from bench.store.paths import PREDICTIONS, answers_path, cell_path, scores_path
 from bench.store.predictions import choose_ids, read_predictions
-from bench.store.runs import PREDICTIONS, read_npz, write_npz
-from bench.store.verdicts import scores_path
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete
 from bench.workspace import Workspace

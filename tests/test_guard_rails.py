@@ -45,20 +45,13 @@ from bench.pages.write import render
 from bench.recipes.recipe import ABOUT, RECIPES, Recipe
 from bench.registry.registry import discover
 from bench.schema.page import EpochPoint, GalleryItem, MapView, Page
-from bench.store.cells import cell_path, read_cell
+from bench.store.cells import read_cell
+from bench.store.checkpoints import read_checkpoint
+from bench.store.files import read_lines, read_npz, write_npz
+from bench.store.paths import CHECKPOINT, LOG, PREDICTIONS, cell_path
 from bench.store.predictions import choose_ids, read_predictions
+from bench.store.record import read_record, write_record
 from bench.store.run_data import read_run
-from bench.store.runs import (
-    CHECKPOINT,
-    LOG,
-    PREDICTIONS,
-    read_checkpoint,
-    read_lines,
-    read_npz,
-    read_record,
-    write_npz,
-    write_record,
-)
 from bench.training import lr_finder as lrfinding
 from bench.training.init import without_effect
 from bench.training.loader import Batches

@@ -15,9 +15,10 @@ from tiny import RESIDUAL_FILE, tiny_data, write_images
 from bench.cli.tables import sentence, shared_rows, size
 from bench.pages.write import page_of
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
-from bench.store.cells import cell_path, read_cell, write_cell
-from bench.store.runs import read_record
-from bench.store.verdicts import read_judgement, verdicts_path, write_judgement
+from bench.store.cells import read_cell, write_cell
+from bench.store.paths import cell_path, verdicts_path
+from bench.store.record import read_record
+from bench.store.verdicts import add_verdicts, read_judgement
 from bench.workspace import Workspace
 
 WRONG_FILE = f"{Path(__file__).parent / 'wrong_cams.py'}:WITH_RELU"
@@ -134,18 +135,18 @@ OLD, NEW = Verdict("a", "x", 1, "wrong"), Verdict("b", "x", 1, "same")
 
 
 def test_verdicts_of_other_weights_or_versions_do_not_stand_beside_new_ones(tmp_path: Path) -> None:
-    write_judgement(tmp_path, judgement(OLD))
-    assert write_judgement(tmp_path, judgement(NEW)).verdicts == (OLD, NEW)
-    assert write_judgement(tmp_path, judgement(NEW, torch="3")).verdicts == (NEW,)
-    assert write_judgement(tmp_path, judgement(OLD, checkpoint="d", torch="3")).verdicts == (OLD,)
+    add_verdicts(tmp_path, judgement(OLD))
+    assert add_verdicts(tmp_path, judgement(NEW)).verdicts == (OLD, NEW)
+    assert add_verdicts(tmp_path, judgement(NEW, torch="3")).verdicts == (NEW,)
+    assert add_verdicts(tmp_path, judgement(OLD, checkpoint="d", torch="3")).verdicts == (OLD,)
     assert read_judgement(tmp_path, "c") is None
     assert read_judgement(tmp_path, "d") is not None
 
 
 def test_verdict_judged_again_is_replaced(tmp_path: Path) -> None:
-    write_judgement(tmp_path, judgement(OLD))
+    add_verdicts(tmp_path, judgement(OLD))
     better = replace(OLD, verdict="same")
-    assert write_judgement(tmp_path, judgement(better)).verdicts == (better,)
+    assert add_verdicts(tmp_path, judgement(better)).verdicts == (better,)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 1, "run": 3}'])
@@ -153,7 +154,7 @@ def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) ->
     verdicts_path(tmp_path).parent.mkdir()
     verdicts_path(tmp_path).write_text(text)
     assert read_judgement(tmp_path, "c") is None
-    assert write_judgement(tmp_path, judgement(NEW)).verdicts == (NEW,)
+    assert add_verdicts(tmp_path, judgement(NEW)).verdicts == (NEW,)
 
 
 # --- words --------------------------------------------------------------------------------------------------

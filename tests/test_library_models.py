@@ -18,7 +18,7 @@ from bench.explaining.plan import check_layers
 from bench.nets.trained import Trained
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
-from bench.store.runs import read_record
+from bench.store.record import read_record
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,11 @@ from bench.schema.page import Average, EpochPoint
 from bench.schema.run import AverageResult, Cell, DataFacts, Results
 from bench.stats.agreement import agreement, agreements, common_rows, disagreements
 from bench.stats.intervals import largest_relative_difference, wilson
-from bench.store.cells import write_samples
+from bench.store.files import write_json
+from bench.store.paths import LOG
 from bench.store.predictions import Predictions
 from bench.store.run_data import read_run
-from bench.store.runs import LOG, write_json
+from bench.store.samples import add_samples
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
 
@@ -412,6 +413,6 @@ def test_a_map_tells_its_cell_role_and_target() -> None:
 
 def test_samples_written_later_are_read(tmp_path: Path) -> None:
     folder = small_run(tmp_path, samples=make_samples([1]))
-    write_samples(folder, make_samples([3], labels=[1]))
+    add_samples(folder, make_samples([3], labels=[1]))
     found = read_run(folder).samples
     assert found is not None and found.ids.tolist() == [1, 3] and len(CLASSES) == 3

@@ -21,7 +21,7 @@ from bench.reports import render
 from bench.schema.page import Page
 from bench.schema.run import Code
 from bench.store.predictions import read_predictions
-from bench.store.runs import read_record
+from bench.store.record import read_record
 from bench.store.timings import timings_of
 from bench.workspace import Workspace
 

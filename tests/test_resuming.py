@@ -31,19 +31,12 @@ from bench.nets.trained import data_of_run
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe
 from bench.schema.page import EpochPoint
-from bench.store import runs as store
-from bench.store.runs import CHECKPOINT, LOG, read_checkpoint, read_lines, read_record
+from bench.store.checkpoints import read_checkpoint
+from bench.store.files import append_line, read_lines
+from bench.store.paths import CHECKPOINT, LOG, resume_files
+from bench.store.record import read_record, updated
 from bench.training import checkpoint as keeping
-from bench.training.checkpoint import (
-    Resume,
-    State,
-    fingerprint,
-    held,
-    newest_resume,
-    read_resume,
-    resume_files,
-    write_resume,
-)
+from bench.training.checkpoint import Resume, State, fingerprint, held, newest_resume, read_resume, write_resume
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings, train_model
 from bench.training.run import deferred
@@ -253,7 +246,8 @@ def same_result(one: Path, other: Path) -> bool:
 
 def test_a_run_that_is_done_holds_nothing_an_unfinished_run_needs(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} == {
-        "run.json", "log.jsonl", "checkpoint.safetensors", "predictions.npz", "report.html", "page.json",
+        "run.json", ".run.json.lock", "log.jsonl", "checkpoint.safetensors", "predictions.npz", "report.html",
+        "page.json",
     }  # fmt: skip
     assert [line["epoch"] for line in read_lines(whole / LOG)] == [1, 2, 3]
 
@@ -308,7 +302,7 @@ def test_latest_is_the_unfinished_run_that_was_kept_last(
 
 
 def test_lines_of_epochs_that_come_again_are_cut(broken_off: Path, place: Workspace, whole: Path) -> None:
-    store.append_line(broken_off / LOG, {"epoch": 2, "of": "the step after the file"})
+    append_line(broken_off / LOG, {"epoch": 2, "of": "the step after the file"})
     with (broken_off / LOG).open("ab") as file:
         file.write(b'{"epoch": 3, "half a')
     api.train(resume="broken", workspace=place)
@@ -336,7 +330,7 @@ def test_a_run_that_is_done_or_has_no_file_is_refused(whole: Path, place: Worksp
         api.train(resume="whole", workspace=place)
     with pytest.raises(StoreError, match="no unfinished run"):
         api.train(resume="latest", workspace=place)
-    store.updated(whole, lambda record: replace(record, status="failed"))
+    updated(whole, lambda record: replace(record, status="failed"))
     with pytest.raises(StoreError, match="no resume file"):
         api.train(resume="whole", workspace=place)
 
@@ -514,7 +508,7 @@ def test_a_full_disk_stops_with_a_clear_error_and_intact_files(
         real(descriptor)
 
     with monkeypatch.context() as patched:
-        patched.setattr(store.os, "fsync", fsync)
+        patched.setattr(os, "fsync", fsync)
         with pytest.raises(RunError, match="No space left") as caught:
             api.train(data=str(pictures), run="full", workspace=place, **OPTIONS)
     assert "bench train --resume full" in caught.value.try_

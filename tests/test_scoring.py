@@ -14,12 +14,13 @@ from scipy.stats import spearmanr
 from bench.errors import StoreError
 from bench.schema.page import Estimate
 from bench.schema.scores import ExplainerScores, Gain, Likeness
-from bench.scoring.answers import Answers, answers_path, read_answers, write_answers
 from bench.scoring.layer_scores import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
 from bench.scoring.occluded_answers import baselines_of, centre_map, centre_maps, random_map, wanted_sets
 from bench.scoring.patches import cell_grid, every_cell
 from bench.stats.agreement import likeness, pair_scores
 from bench.stats.intervals import rank_matrix
+from bench.store.answers import Answers, read_answers, write_answers
+from bench.store.paths import answers_path
 
 GRID, CELLS, COUNT = (4, 4), 16, 30
 IDS = np.arange(100, 100 + COUNT)
@@ -383,7 +384,7 @@ def test_a_damaged_file_is_asked_for_again(tmp_path: Path, spoil: Callable[[byte
 
 def test_answers_of_a_newer_bench_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = answers_path(tmp_path, (8, 8))
-    monkeypatch.setattr("bench.scoring.answers.ANSWERS_SCHEMA", 2)
+    monkeypatch.setattr("bench.store.answers.ANSWERS_SCHEMA", 2)
     write_answers(path, some_answers(), {})
     monkeypatch.undo()
     with pytest.raises(StoreError, match="schema 2"):

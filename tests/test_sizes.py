@@ -19,7 +19,7 @@ from bench.data.datasets import load_dataset
 from bench.data.images import enlarged, thumbnail
 from bench.errors import DataError, MissingError
 from bench.registry.registry import discover
-from bench.store.runs import size_of
+from bench.store.record import size_of
 
 
 @pytest.fixture(scope="module")

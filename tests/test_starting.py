@@ -19,7 +19,7 @@ from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
 from bench.schema.page import EpochPoint
-from bench.store.runs import read_record
+from bench.store.record import read_record
 from bench.training.init import initial_model, load_pretrained
 from bench.training.loop import TrainSettings, train_model
 from bench.training.run import Job, begin, complete

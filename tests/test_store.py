@@ -23,29 +23,21 @@ from bench.errors import BenchError, StoreError, UsageError
 from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
 from bench.schema.run import DataFacts, Environment, Results, RunRecord
-from bench.store.runs import (
-    NAME_LENGTH,
-    RECORD,
-    RUN_SCHEMA,
+from bench.store.checkpoints import read_checkpoint, write_checkpoint
+from bench.store.files import (
     append_line,
-    check_name,
     check_schema,
-    create_run,
-    find_run,
-    read_checkpoint,
     read_lines,
     read_npz,
-    read_record,
     read_value,
-    run_names,
     sha256,
-    updated,
     write_bytes,
-    write_checkpoint,
     write_json,
     write_npz,
-    write_record,
 )
+from bench.store.paths import RECORD
+from bench.store.record import RUN_SCHEMA, read_record, updated, write_record
+from bench.store.runs import NAME_LENGTH, check_name, create_run, find_run, new_folder, run_names
 
 
 def record(**changes: Any) -> RunRecord:
@@ -311,6 +303,29 @@ def test_every_default_name_is_a_name(
 def test_a_default_name_keeps_model_and_data_where_both_fit(tmp_path: Path) -> None:
     model, data = "torchvision_resnet18", "cifar10-jpeg-of-2026-november1"
     assert create_run(tmp_path, model=model, data=data, seed=0, name=None).name == f"{model}-{data}-s0-1"
+
+
+def test_a_page_takes_the_number_above_the_highest(tmp_path: Path) -> None:
+    (tmp_path / "pages" / "7").mkdir(parents=True)
+    (tmp_path / "pages" / "latest").mkdir()
+    assert new_folder(tmp_path / "pages") == tmp_path / "pages" / "8"
+    assert new_folder(tmp_path / "none") == tmp_path / "none" / "1"
+    assert (tmp_path / "none" / "1").is_dir()
+
+
+def test_a_number_that_another_process_takes_between_look_and_making_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Path.mkdir
+
+    def outrun(path: Path, **options: Any) -> None:
+        if path.name in ("1", "net-digits-s0-1"):
+            make(path)
+        make(path, **options)
+
+    monkeypatch.setattr(Path, "mkdir", outrun)
+    assert new_folder(tmp_path).name == "2"
+    assert create_run(tmp_path, model="net", data="digits", seed=0, name=None).name == "net-digits-s0-2"
 
 
 # --- finding runs ------------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from bench import api
 from bench.commands import sweep as sweeps
 from bench.commands.sweep import Combination, Group, combinations, commands, trials
 from bench.errors import GuardRailError, UsageError
-from bench.store.runs import read_record, run_names
+from bench.store.record import read_record
+from bench.store.runs import run_names
 from bench.workspace import Workspace
 
 

@@ -11,8 +11,9 @@ from timing_factory import make_timing
 
 from bench.errors import StoreError, UsageError
 from bench.pages.speed_sentences import ratio_words, timing_badge
+from bench.store.paths import timing_path
 from bench.store.runs import check_name
-from bench.store.timings import newest_timing, not_paired, read_timing, timing_path, write_timing
+from bench.store.timings import newest_timing, not_paired, read_timing, write_timing
 
 TWO = {"a": [0.04] * 12, "b": [0.05, 0.051, 0.049, 0.05] * 3}
 

@@ -14,6 +14,7 @@ from bench.request import (
     FaithfulnessRequest,
     names,
 )
+from bench.store.paths import run_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,7 @@ def demo(request: DemoRequest, session: Session) -> Answer:
     from bench.commands.demo import demo as run
 
     found = run(request, session.workspace)
-    lines = [line for name in found.runs for line in tables.result_lines(session.runs / name)]
+    lines = [line for name in found.runs for line in tables.result_lines(run_path(session.runs, name))]
     path = str(found.page.resolve())
     return Answer({"runs": list(found.runs), "page": path}, (*lines, path), path)
 
@@ -77,9 +78,9 @@ def adopt(request: AdoptRequest, session: Session) -> Answer:
 
 
 def _of_new_run(folder: Path, line: str, **more: object) -> Answer:
-    from bench.store.runs import REPORT
+    from bench.store.paths import report_path
 
-    page = str((folder / REPORT).resolve())
+    page = str(report_path(folder).resolve())
     return Answer({**tables.result_value(folder), **more}, (*tables.result_lines(folder), line, page), page)
 
 
@@ -159,8 +160,8 @@ def judge(request: JudgeRequest | FaithfulnessRequest, session: Session) -> Answ
     """The verdicts on a run's cells, or the scores of its explainers."""
     from bench.commands.faithfulness import faithfulness
     from bench.commands.judge import judge as run
+    from bench.store.paths import scores_path
     from bench.store.runs import find_run
-    from bench.store.verdicts import scores_path
 
     if isinstance(request, FaithfulnessRequest):
         scores = faithfulness(request, session.workspace)
@@ -224,7 +225,8 @@ def evaluate(request: EvaluateRequest, session: Session) -> Answer:
     """What a run's weights got when they were tested again, and whether its thresholds hold."""
     from bench.commands.evaluate import evaluate as run
     from bench.evaluation import FIGURES, broken_threshold, read_averages
-    from bench.store.runs import find_run, read_record
+    from bench.store.record import read_record
+    from bench.store.runs import find_run
 
     scores = run(request, session.workspace)
     folder = find_run(session.runs, request.run)

@@ -15,7 +15,9 @@ from bench.cli.console import Answer, table_of
 from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.registry import Registry, discover
 from bench.request import LATEST
-from bench.store.runs import check_name, find_run, read_record, run_names
+from bench.store.paths import drawing_path
+from bench.store.record import read_record
+from bench.store.runs import check_name, find_run, remove_run, run_folders
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -98,16 +100,18 @@ def _data() -> Rows:
 
 def _runs(runs: Path) -> Rows:
     rows: Rows = []
-    for name in run_names(runs):
+    for folder in run_folders(runs):
         try:
-            record = read_record(runs / name)
+            record = read_record(folder)
         except StoreError as error:
-            rows.append({"run": name, "status": "unreadable", "model": "", "data": "", "accuracy": error.message})
+            rows.append(
+                {"run": folder.name, "status": "unreadable", "model": "", "data": "", "accuracy": error.message}
+            )
             continue
         accuracy = record.results.accuracy
         rows.append(
             {
-                "run": name,
+                "run": folder.name,
                 "status": record.status,
                 "model": record.model,
                 "data": record.data.name,
@@ -169,7 +173,7 @@ def _show_pictures(request: ShowRequest, session: Session) -> Answer:
     generator = torch.Generator().manual_seed(request.seed)
     augmentation = recipe_of(request.recipe).augmentation
     sheet = class_sheet(data) if what == "data" else augment_sheet(data, augmentation, generator)
-    path = request.out or session.runs / "show" / f"{what}-{data.name}.png"
+    path = request.out or drawing_path(session.runs, f"{what}-{data.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
     sizes = (
@@ -249,8 +253,5 @@ def remove(request: RmRequest, session: Session) -> Answer:
         raise UsageError(f"{folder} is a link, not a folder of bench")
     if not request.yes and not typer.confirm(f"delete {folder.resolve()}?", err=True):
         raise typer.Exit(1)
-    shutil.rmtree(folder)
-    latest = session.runs / LATEST
-    if latest.is_file() and latest.read_text(encoding="utf-8").strip() == folder.name:
-        latest.unlink()
+    remove_run(folder)
     return Answer({"removed": str(folder.resolve())}, (f"removed {folder.resolve()}",))

@@ -46,7 +46,7 @@ def result_lines(folder: Path) -> tuple[str, ...]:
 
 def result_value(folder: Path) -> dict[str, object]:
     """A run's result for `--json`."""
-    from bench.store.runs import read_record
+    from bench.store.record import read_record
 
     record = read_record(folder)
     about = {"run": record.name, "model": record.model, "path": str(folder.resolve())}

@@ -21,8 +21,9 @@ from bench.pages.write import write_run_page
 from bench.registry.layer_shapes import shapes_of
 from bench.registry.registry import settled
 from bench.schema.run import Results
+from bench.store.files import sha256
 from bench.store.predictions import fixed_order
-from bench.store.runs import create_run, sha256, write_latest
+from bench.store.runs import create_run, write_latest
 from bench.training.run import begin, evaluate_into, keep_weights, recorded
 from bench.workspace import Workspace
 

@@ -25,11 +25,12 @@ from bench.machine import choose_device
 from bench.nets.trained import open_run
 from bench.pages.build import comparison_page, wrong_in_any
 from bench.pages.class_alignment import check_comparable
-from bench.pages.write import INDEX, TWIN, at_least_one, notebook_of, write_page
+from bench.pages.write import at_least_one, notebook_of, write_page
 from bench.request import names
 from bench.schema.page import Page
+from bench.store.paths import TWIN, comparisons_path, index_path
 from bench.store.run_data import read_run
-from bench.store.runs import find_run, next_folder
+from bench.store.runs import find_run, new_folder
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
             return Compared(workspace.runs, None)
         loaded = [read_run(folder) for folder in folders]
     page = comparison_page(loaded, ids, created=workspace.created, max_images=request.max_images)
-    target = request.out or next_folder(workspace.runs / "compare")
-    return Compared(write_page(page, target / INDEX, form=form, workspace=workspace), page)
+    target = request.out or new_folder(comparisons_path(workspace.runs))
+    return Compared(write_page(page, index_path(target), form=form, workspace=workspace), page)
 
 
 def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunData], ids: Integers) -> Integers:

@@ -9,7 +9,8 @@ from bench.commands.compare import compare
 from bench.commands.explain import explain
 from bench.commands.train import train
 from bench.request import CompareRequest, DemoRequest, ExplainRequest, TrainRequest
-from bench.store.runs import is_done
+from bench.store.paths import run_path
+from bench.store.record import is_done
 from bench.workspace import Workspace
 
 MODELS = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18")
@@ -35,7 +36,7 @@ def demo(request: DemoRequest, workspace: Workspace) -> Demonstrated:
 def _trained(model: str, device: str, workspace: Workspace) -> str:
     """The finished demo run of a model, trained now unless it is there."""
     name = name_of(model)
-    folder = workspace.runs / name
+    folder = run_path(workspace.runs, name)
     if is_done(folder):
         workspace.progress.say(f"{name} was trained before; bench rm {name} makes it anew")
         return name

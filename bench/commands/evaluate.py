@@ -9,7 +9,8 @@ from bench.machine import choose_device
 from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import write_run_page
 from bench.request import names
-from bench.store.runs import find_run, read_record
+from bench.store.record import read_record
+from bench.store.runs import find_run
 from bench.training.run import evaluate_into
 
 if TYPE_CHECKING:

@@ -23,9 +23,10 @@ from bench.nets.trained import data_of_run, open_run
 from bench.pages.build import run_page
 from bench.pages.write import notebook_of, write_run_page
 from bench.request import names, one_run
+from bench.store.paths import report_path
 from bench.store.predictions import TARGETS, WHICH, check_ids, choose_ids, read_predictions
 from bench.store.run_data import read_run
-from bench.store.runs import REPORT, find_run, newest_run
+from bench.store.runs import find_run, newest_run
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
         chosen = choose_ids(predictions, request.which, request.limit if isinstance(request.limit, int) else None)
         chosen = affordable([trained], wanted, chosen, limit=request.limit, progress=workspace.progress)
     if request.dry_run:
-        return Explained(folder, (), len(chosen), folder / REPORT)
+        return Explained(folder, (), len(chosen), report_path(folder))
     results = explain_ids(trained, wanted, chosen, data=request.data, workspace=workspace)
     return Explained(folder, tuple(results), len(chosen), write_run_page(folder, workspace))
 

@@ -28,13 +28,17 @@ from bench.explaining.plan import (
 from bench.machine import choose_device, describe_device, versions
 from bench.nets.trained import open_run
 from bench.pages.run_views import levels_of
-from bench.pages.write import TWIN, pictures_page, twin
+from bench.pages.write import pictures_page, twin
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
 from bench.request import names, one_run, paths
 from bench.schema.pictures import PictureMap, PicturesPage, PictureView
 from bench.schema.run import STATUSES
-from bench.store.runs import CHECKPOINT, find_run, next_folder, size_of, write_bytes, write_npz
+from bench.store.files import write_npz
+from bench.store.page_files import write_page_files
+from bench.store.paths import CHECKPOINT, index_path, maps_path, pictures_path
+from bench.store.record import size_of
+from bench.store.runs import find_run, new_folder
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -99,11 +103,10 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
         targets = torch.stack([predicted, *(torch.full_like(predicted, each) for each in asked)], dim=1)
         found = [one for name in specs for one in _of_explainer(name, trained, wanted, inputs, targets, workspace)]
     page = _page(trained, own, found, logits.numpy(), targets.numpy(), workspace)
-    target = request.out or next_folder(folder / "images")
-    write_npz(target / "maps.npz", _arrays(own, found, logits.numpy(), targets.numpy()))
-    write_bytes(target / TWIN, twin(page).encode())
-    write_bytes(target / "index.html", pictures_page(page).encode())
-    return ExplainedPictures(target / "index.html", page.pictures)
+    index = index_path(request.out or new_folder(pictures_path(folder)))
+    write_npz(maps_path(index), _arrays(own, found, logits.numpy(), targets.numpy()))
+    write_page_files(index, {index.name: pictures_page(page).encode()}, twin(page))
+    return ExplainedPictures(index, page.pictures)
 
 
 def _class_number(name: str, trained: Trained) -> int:

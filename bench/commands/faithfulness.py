@@ -41,16 +41,17 @@ from bench.scoring.occluded_answers import ask, baselines_of, known_answers, lay
 from bench.scoring.patches import STEPS, cell_grid
 from bench.scoring.randomization import sanity_passes, sanity_scores
 from bench.store.cells import row_keys
+from bench.store.files import write_json
+from bench.store.paths import scores_path
 from bench.store.predictions import choose_ids, read_predictions
-from bench.store.runs import find_run, write_json
-from bench.store.verdicts import scores_path
+from bench.store.runs import find_run
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.contracts import Dataset, Floats, Integers, Progress
     from bench.nets.trained import Trained
     from bench.request import FaithfulnessRequest
-    from bench.scoring.answers import Answers
+    from bench.store.answers import Answers
 
 FAITHFUL_EXPLAINERS = ("gradcam", "captum", "reference")
 ERRORS = 200  # that are looked at unless a limit is given

@@ -21,9 +21,10 @@ from bench.registry.registry import settled
 from bench.request import names
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.cells import read_cell
+from bench.store.paths import cell_files, verdicts_path
 from bench.store.predictions import choose_ids, fixed_order, read_predictions, wanted_targets
 from bench.store.runs import find_run
-from bench.store.verdicts import verdicts_path, write_judgement
+from bench.store.verdicts import add_verdicts
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def judge(request: JudgeRequest, workspace: Workspace) -> Judged:
         ids=tuple(ids.tolist()),
         verdicts=found,
     )
-    write_judgement(trained.folder, new)
+    add_verdicts(trained.folder, new)
     write_run_page(trained.folder, workspace)
     return Judged(trained.folder, new, verdicts_path(trained.folder))
 
@@ -96,7 +97,7 @@ def _reference(workspace: Workspace) -> ExplainerSpec | None:
 def cells_of(trained: Trained) -> list[Cell]:
     """The cells of the run's own weights; one that cannot be read is left out."""
     found = []
-    for path in sorted((trained.folder / "explain").glob("*/*.npz")):
+    for path in cell_files(trained.folder):
         try:
             cell = read_cell(path)
         except StoreError:

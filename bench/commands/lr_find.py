@@ -11,6 +11,7 @@ from bench.machine import choose_device
 from bench.pages.write import draw_curve
 from bench.recipes.files import recipe_of
 from bench.registry.registry import settled, short
+from bench.store.paths import drawing_path
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings
 from bench.training.lr_finder import LOWEST, RangeTest, find_rate
@@ -33,7 +34,7 @@ def find_learning_rate(request: LrFindRequest, workspace: Workspace) -> tuple[Ra
     net = initial_model(spec, workspace.models, classes=len(dataset.classes), seed=request.seed, init="native")
     settings = TrainSettings(recipe, seed=request.seed, val=0.0)
     found = find_rate(net, dataset, settings, device=device, progress=progress, steps=request.steps, highest=highest)
-    path = request.out or workspace.runs / "show" / f"lr-{spec.name}-{dataset.name}.png"
+    path = request.out or drawing_path(workspace.runs, f"lr-{spec.name}-{dataset.name}")
     how = f"{short(model)} on {dataset.name}, {recipe.optimizer}, batch {recipe.batch_size}"
     draw_curve(path, found.rates, found.losses, found.suggestion, how)
     return found, path

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from bench.pages.write import write_run_page
 from bench.request import names
-from bench.store.runs import find_run, is_done, run_names
+from bench.store.record import is_done
+from bench.store.runs import find_run, run_folders
 
 if TYPE_CHECKING:
     from bench.request import ReportRequest
@@ -20,6 +21,6 @@ def report(request: ReportRequest, workspace: Workspace) -> list[Path]:
     Returns:
         The report.html of each, or its report/index.html.
     """
-    asked = names(request.run) or [name for name in run_names(workspace.runs) if is_done(workspace.runs / name)]
-    folders = [find_run(workspace.runs, name) for name in asked]
+    asked = [find_run(workspace.runs, name) for name in names(request.run)]
+    folders = asked or list(filter(is_done, run_folders(workspace.runs)))
     return [write_run_page(folder, workspace, form=request.form, max_images=request.max_images) for folder in folders]

@@ -11,8 +11,10 @@ from bench.machine import choose_device, versions
 from bench.nets.trained import data_of_run
 from bench.recipes.recipe import SETTINGS, Recipe
 from bench.request import TrainRequest
-from bench.store.runs import find_run, read_record, run_names, updated
-from bench.training.checkpoint import cut_log, discard, fingerprint, newest_resume, resume_files, sweep
+from bench.store.paths import resume_files
+from bench.store.record import read_record, updated
+from bench.store.runs import find_run, run_folders
+from bench.training.checkpoint import cut_log, discard, fingerprint, newest_resume, sweep
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings
 from bench.training.run import Job
@@ -44,7 +46,7 @@ def find_unfinished(runs: Path, name: str) -> Path:
     """The folder of a run; `latest` is the unfinished one whose resume file is the newest."""
     if name != "latest":
         return find_run(runs, name)
-    files = [path for each in run_names(runs) if _unfinished(runs / each) for path in resume_files(runs / each)[:1]]
+    files = [path for each in run_folders(runs) if _unfinished(each) for path in resume_files(each)[:1]]
     if not files:
         raise StoreError(f"no unfinished run with a resume file in {runs}", try_="bench list runs")
     return max(files, key=lambda path: (path.stat().st_mtime_ns, path.parent.name)).parent

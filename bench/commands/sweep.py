@@ -14,7 +14,9 @@ from bench.recipes.files import recipe_of
 from bench.registry.registry import settled
 from bench.request import TrainRequest, names, numbers
 from bench.stats.intervals import mean_interval
-from bench.store.runs import check_name, read_record
+from bench.store.paths import run_path
+from bench.store.record import read_record
+from bench.store.runs import check_name
 
 if TYPE_CHECKING:
     from bench.schema.page import Estimate
@@ -129,7 +131,7 @@ def check(training: TrainRequest, workspace: Workspace) -> None:
 def refuse_taken(trainings: Iterable[TrainRequest], runs: Path) -> None:
     """UsageError when a run of one of the names is there, before any of them is trained."""
     for name in (each.run for each in trainings):
-        if name is not None and (runs / check_name(name)).exists():
+        if name is not None and run_path(runs, check_name(name)).exists():
             raise UsageError(f"run '{name}' is there already", try_=f"another --run NAME, or bench rm {name}")
 
 

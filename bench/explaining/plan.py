@@ -15,9 +15,10 @@ from bench.machine import describe_device, versions
 from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
 from bench.registry.registry import settled
 from bench.schema.run import Cell
-from bench.store.cells import CELL_SCHEMA, cell_path, read_cell, row_keys, same_cell
+from bench.store.cells import CELL_SCHEMA, read_cell, row_keys, same_cell
+from bench.store.paths import cell_path
 from bench.store.predictions import read_predictions, wanted_targets
-from bench.store.runs import size_of
+from bench.store.record import size_of
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:

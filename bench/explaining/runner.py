@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,19 +15,15 @@ from bench.data.transforms import prepare
 from bench.errors import BenchError
 from bench.explaining.batches import _batches, _seed, check_same_model
 from bench.explaining.guard import guarded, in_eval_mode, statuses
-from bench.explaining.plan import Job, empty_cell, grids_of, plan, usable_cell
+from bench.explaining.plan import Job, empty_cell, grids_of, plan
 from bench.machine import describe_device, versions
 from bench.schema.run import Cell
-from bench.store.cells import (
-    Samples,
-    cell_path,
-    merge_cells,
-    read_cell,
-    write_cell,
-    write_samples,
-)
+from bench.store.cells import add_rows, read_cell
+from bench.store.files import write_json
+from bench.store.paths import cell_path, timing_path
 from bench.store.predictions import read_predictions
-from bench.store.runs import write_json
+from bench.store.samples import Samples, add_samples
+from bench.store.saving import Pace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +33,6 @@ if TYPE_CHECKING:
     from bench.nets.trained import Trained
     from bench.store.predictions import Predictions
 
-SAVE_EVERY = 60.0  # seconds
 TIMING_SCHEMA = 1
 
 
@@ -112,17 +106,18 @@ class _Work:
     timing: str
 
     def compute(self, data: Dataset, predictions: Predictions, progress: Progress) -> Meter:
-        """Explain images batch by batch; what is done is saved every minute and at the end, even of a failure."""
+        """Explain images batch by batch; what is done is saved every minute or so and at the end, even of a failure."""
         job, device = self.job, next(self.trained.model.parameters()).device
-        meter, parts, saved = Meter(device), [], time.monotonic()
+        meter, parts, pace = Meter(device), [], Pace()
         try:
             with progress.track(f"{job.name} {','.join(job.layers)}", len(job.ids)) as task:
                 for chosen in _batches(len(job.ids), 1 if job.spec.stochastic else job.spec.max_batch):
                     ids = job.ids[chosen]
                     parts.append(self._batch(ids, job.targets[chosen], data, predictions=predictions, meter=meter))
-                    if time.monotonic() - saved > SAVE_EVERY:
-                        self._save(parts)
-                        parts, saved = [], time.monotonic()
+                    if pace.due():
+                        with pace.saving():
+                            self._save(parts)
+                        parts = []
                     task.advance(len(ids), f"{meter.rate or 0:.1f} images/s")
         finally:
             if parts:
@@ -184,7 +179,7 @@ class _Work:
                 }
             )
             path = cell_path(self.trained.folder, name, layer)
-            write_cell(path, merge_cells(usable_cell(self.trained, name, spec, layer), new))
+            add_rows(path, new)
 
 
 class _Failed:
@@ -229,7 +224,7 @@ def _keep_samples(trained: Trained, data: Dataset, predictions: Predictions, ids
     pictures = data.test.images[torch.from_numpy(ids)].permute(0, 2, 3, 1).contiguous().numpy()
     names = tuple(data.test.names[each] for each in ids.tolist())
     samples = Samples(ids, pictures, names, predictions.labels[ids], predictions.logits[ids])
-    write_samples(trained.folder, samples)
+    add_samples(trained.folder, samples)
 
 
 def _write_timing(trained: Trained, timing: str, meters: Sequence[tuple[Job, Meter]]) -> None:
@@ -253,4 +248,4 @@ def _write_timing(trained: Trained, timing: str, meters: Sequence[tuple[Job, Met
         "versions": versions(),
         "rows": rows,
     }
-    write_json(trained.folder / "timing" / f"{timing}.json", value)
+    write_json(timing_path(trained.folder, timing), value)

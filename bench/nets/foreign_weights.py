@@ -168,7 +168,7 @@ def convert_pickle(path: Path, out: Path) -> int:
     from safetensors.torch import save
 
     from bench.nets.safe_pickle import read_inert
-    from bench.store.runs import write_bytes
+    from bench.store.files import write_bytes
 
     if out.suffix != ".safetensors":
         raise UsageError(f"{out} is no .safetensors file", try_=f"--convert {out.with_suffix('.safetensors')}")

@@ -14,14 +14,10 @@ from bench.data.datasets import load_dataset
 from bench.errors import DataError, StoreError
 from bench.machine import reuse_memory
 from bench.nets.weights import load_weights
-from bench.store.runs import (
-    CHECKPOINT,
-    classes_of,
-    finished_record,
-    read_checkpoint,
-    sha256,
-    size_of,
-)
+from bench.store.checkpoints import read_checkpoint
+from bench.store.files import sha256
+from bench.store.paths import CHECKPOINT, checkpoint_path
+from bench.store.record import classes_of, finished_record, size_of
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -58,17 +54,17 @@ def open_run(folder: Path, models: Mapping[str, ModelSpec], device: torch.device
         StoreError: unfinished, damaged, or the weights are not those the run ended with.
     """
     record = finished_record(folder)
-    found = sha256(folder / CHECKPOINT)
+    found = sha256(checkpoint_path(folder))
     if found != record.artefacts.get(CHECKPOINT):
         raise StoreError(
-            f"{folder / CHECKPOINT} is not the file this run ended with: sha256 {found[:12]}, "
+            f"{checkpoint_path(folder)} is not the file this run ended with: sha256 {found[:12]}, "
             f"run.json says {record.artefacts.get(CHECKPOINT, 'nothing')[:12]}",
             try_="bench list runs, and explain another one",
         )
-    state, head = read_checkpoint(folder / CHECKPOINT)
+    state, head = read_checkpoint(checkpoint_path(folder))
     classes = tuple(str(name) for name in head.get("classes", ()))
     if not classes:
-        raise StoreError(f"{folder / CHECKPOINT} lacks the names of its classes")
+        raise StoreError(f"{checkpoint_path(folder)} lacks the names of its classes")
     spec = models[record.model]
     model = spec.build(len(classes))
     load_weights(model, state)
@@ -82,9 +78,9 @@ def _statistics(head: Mapping[str, Any], folder: Path) -> Statistics:
     try:
         mean, std = (tuple(float(value) for value in head[name]) for name in ("mean", "std"))
     except (KeyError, TypeError, ValueError) as reason:
-        raise StoreError(f"{folder / CHECKPOINT} lacks its mean and std") from reason
+        raise StoreError(f"{checkpoint_path(folder)} lacks its mean and std") from reason
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise StoreError(f"{folder / CHECKPOINT} has no usable mean and std: {mean}, {std}")
+        raise StoreError(f"{checkpoint_path(folder)} has no usable mean and std: {mean}, {std}")
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 

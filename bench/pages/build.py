@@ -32,8 +32,8 @@ from bench.stats.agreement import agreements
 from bench.stats.intervals import mcnemar, paired_difference
 from bench.store.cells import row_keys
 from bench.store.predictions import cut, fixed_order, wanted_targets
+from bench.store.record import classes_of
 from bench.store.run_data import RunData
-from bench.store.runs import classes_of
 from bench.store.timings import timings_of
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 
 from bench.errors import DataError
 from bench.store.predictions import Predictions
+from bench.store.record import classes_of, size_of
 from bench.store.run_data import RunData
-from bench.store.runs import classes_of, size_of
 
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers

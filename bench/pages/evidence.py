@@ -11,13 +11,12 @@ from bench.errors import StoreError
 from bench.registry.registry import short
 from bench.schema.page import Judged, Score
 from bench.schema.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores
-from bench.store.runs import read_value
+from bench.store.files import read_value
+from bench.store.paths import scores_path
 from bench.store.verdicts import read_judgement
 
 if TYPE_CHECKING:
     from bench.schema.run import Cell
-
-SCORES = Path("judge") / "faithfulness.json"
 
 
 def judged_of(run: int, folder: Path, checkpoint: str, cells: Sequence[Cell]) -> tuple[Judged, ...]:
@@ -34,7 +33,7 @@ def judged_of(run: int, folder: Path, checkpoint: str, cells: Sequence[Cell]) ->
 def scores_of(run: int, folder: Path, checkpoint: str) -> tuple[Score, ...]:
     """The scores of the explainers, baselines included; nothing where there are none that can be read."""
     try:
-        found = read_value(folder / SCORES, FaithfulnessScores, SCORES_SCHEMA)
+        found = read_value(scores_path(folder), FaithfulnessScores, SCORES_SCHEMA)
     except StoreError:  # scoring again writes it anew
         return ()
     return tuple(_score(run, one) for one in found.rows) if found.checkpoint == checkpoint else ()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bench.schema.page import Difference
 from bench.schema.run import Code, Environment, RunRecord
-from bench.store.runs import CHECKPOINT
+from bench.store.paths import CHECKPOINT
 
 
 def provenance(record: RunRecord) -> tuple[str, tuple[tuple[str, str], ...]]:

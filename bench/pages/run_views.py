@@ -18,10 +18,13 @@ from bench.schema.page import CellView, EpochPoint, GalleryItem, MapView, Predic
 from bench.schema.run import STATUSES
 from bench.stats.agreement import disagreements
 from bench.stats.intervals import wilson
-from bench.store.cells import Samples, row_keys
+from bench.store.cells import row_keys
+from bench.store.files import read_lines
+from bench.store.paths import CHECKPOINT, log_path
 from bench.store.predictions import Predictions
+from bench.store.record import classes_of
 from bench.store.run_data import RunData
-from bench.store.runs import CHECKPOINT, LOG, classes_of, read_lines
+from bench.store.samples import Samples
 from bench.store.timings import _rate
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ def read_curve(folder: Path) -> tuple[EpochPoint, ...]:
     from pydantic import TypeAdapter, ValidationError
 
     points, kind = [], TypeAdapter(EpochPoint)
-    for line in read_lines(folder / LOG):
+    for line in read_lines(log_path(folder)):
         with suppress(ValidationError):
             points.append(kind.validate_python(line))
     return tuple(point for point in points if all(math.isfinite(each or 0) for each in vars(point).values()))

@@ -10,7 +10,7 @@ from bench.pages.speed_sentences import speed_findings, timing_badge
 from bench.registry.registry import short
 from bench.schema.page import Badge, Speed, Speeds, run_labels
 from bench.stats.rates import by_round, per_call
-from bench.store.runs import CHECKPOINT
+from bench.store.paths import CHECKPOINT
 from bench.store.timings import knows, newest_timing, not_paired
 
 if TYPE_CHECKING:

@@ -11,16 +11,13 @@ from bench.errors import UsageError, one_of
 from bench.pages.build import run_page
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
+from bench.store.page_files import write_page_files
+from bench.store.paths import report_path
 from bench.store.run_data import read_run
-from bench.store.runs import REPORT, write_bytes
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.request import ExportRequest
-
-INDEX = "index.html"
-TWIN = "page.json"
-MADE_BY = b'<meta name="generator" content="bench">'
 
 FORMS = ("auto", "single", "folder")
 
@@ -37,51 +34,16 @@ def write_run_page(folder: Path, workspace: Workspace, *, form: str = "auto", ma
         Its report.html, or its report/index.html.
     """
     page = page_of(folder, workspace, max_images=max_images)
-    return write_page(page, folder / REPORT, form=form, workspace=workspace)
+    return write_page(page, report_path(folder), form=form, workspace=workspace)
 
 
 def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Workspace) -> Path:
-    """Write a page to `target`, or as a folder: beside an index.html, else into a folder named like `target`.
-
-    Its JSON twin lies beside `target` as page.json. What an earlier rendering in the other form left is taken away, so
-    that only one page is there.
-
-    Returns:
-        The HTML file to open.
-    """
+    """Write a page with its JSON twin to `target`, as one file or as a folder; gives the HTML file to open."""
     one_of("the form of a page", form, FORMS)
     rendered = _from_reports("render", "render_files")(page, form)
-    write_bytes(target.with_name(TWIN), twin(page).encode())
     if rendered.note:
         workspace.progress.say(f"{target}: {rendered.note}")
-    alone = len(rendered.files) == 1
-    folder = target.parent if target.name == INDEX else target.with_suffix("")
-    _clear(folder, keep=set() if alone else set(rendered.files))
-    index = target if alone else folder / INDEX
-    if not alone and index != target:
-        target.unlink(missing_ok=True)
-    for name, content in rendered.files.items():
-        if name != INDEX:
-            write_bytes(folder / name, content)
-    write_bytes(index, rendered.files[INDEX])  # last, so that a page which is there has its files
-    return index
-
-
-def _clear(folder: Path, keep: set[str]) -> None:
-    """Remove what an earlier page in folder form left beside its index, and nothing of anybody else."""
-    index = folder / INDEX
-    if not index.is_file() or MADE_BY not in index.read_bytes()[:4000]:
-        return
-    ours = ("page.js", "style.css", "data-*.js", "images/sheet-*.webp", "images/strip-*.webp", "images/*.svg")
-    left = [path for pattern in ours for path in folder.glob(pattern)]
-    if not keep and folder.name == Path(REPORT).stem:
-        left.append(index)
-    for path in left:
-        if path.relative_to(folder).as_posix() not in keep:
-            path.unlink()
-    for empty in (folder / "images", folder):
-        if empty.is_dir() and not any(empty.iterdir()):
-            empty.rmdir()
+    return write_page_files(target, rendered.files, twin(page))
 
 
 def page_of(folder: Path, workspace: Workspace, *, max_images: int | None = None) -> Page:

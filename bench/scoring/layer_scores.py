@@ -19,8 +19,8 @@ from bench.stats.intervals import bootstrap_mean, rank_matrix, wilson
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
     from bench.schema.page import Estimate
-    from bench.scoring.answers import Answers
     from bench.scoring.deletion_insertion import Booleans
+    from bench.store.answers import Answers
 
 FLIP_SHARES = (1 / 8, 1 / 4)
 

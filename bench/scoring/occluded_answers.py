@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -16,17 +15,16 @@ from bench.data.transforms import prepare
 from bench.errors import UsageError
 from bench.explaining.batches import check_same_model
 from bench.explaining.plan import INPUT_LAYER
-from bench.explaining.runner import SAVE_EVERY
 from bench.machine import versions
 from bench.schema.run import STATUSES
-from bench.scoring.answers import Answers, answers_path, read_answers, write_answers
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
 from bench.scoring.occlusion import answers_to, batch_size
+from bench.store.answers import Answers, add_answers, read_answers
+from bench.store.paths import answers_path
 from bench.store.predictions import read_predictions
+from bench.store.saving import Pace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor, nn
 
     from bench.contracts import Dataset, Floats, Integers, Progress
@@ -128,7 +126,7 @@ def _head(trained: Trained, grid: tuple[int, int]) -> dict[str, object]:
 def ask(
     trained: Trained, data: Dataset, wanted: tuple[Integers, Integers], *, grid: tuple[int, int], progress: Progress
 ) -> tuple[Answers, Meter]:
-    """Answers to all sets that are wanted; what is new is saved every minute and at the end, even of a failure.
+    """Answers to all sets that are wanted; what is new is saved every minute or so and at the end, even of a failure.
 
     Args:
         wanted: (M,) ids and (M,) sets.
@@ -144,7 +142,12 @@ def ask(
     chosen, rows = np.unique(ids, return_inverse=True)
     images = prepare(data.test.images[torch.from_numpy(chosen)].to(meter.device), trained.statistics)
     _check(trained, images, chosen)
-    parts, saved, done = [answers.logits], time.monotonic(), 0
+    parts, pace, done = [answers.logits[:0]], Pace(), 0
+
+    def saved() -> Answers:
+        logits = np.concatenate(parts)
+        return add_answers(path, Answers(ids[: len(logits)], sets[: len(logits)], logits), _head(trained, grid))
+
     try:
         with progress.track(f"cover {grid[0]}x{grid[1]}", len(ids)) as task:
             batches = answers_to(trained.model, images, rows=rows, sets=sets, grid=grid)
@@ -153,21 +156,12 @@ def ask(
                     parts.append(next(batches))
                 done += len(parts[-1])
                 task.advance(len(parts[-1]), f"{meter.rate or 0:.0f} images/s")
-                if time.monotonic() - saved > SAVE_EVERY:
-                    _save(path, answers, (ids, sets), parts, _head(trained, grid))
-                    saved = time.monotonic()
+                if pace.due():
+                    with pace.saving():
+                        saved()
     finally:
-        found = _save(path, answers, (ids, sets), parts, _head(trained, grid))
+        found = saved()
     return found, meter
-
-
-def _save(
-    path: Path, old: Answers, new: tuple[Integers, Integers], logits: Sequence[np.ndarray], head: dict[str, object]
-) -> Answers:
-    found = np.concatenate(logits)[len(old.ids) :]
-    answers = old.joined(new[0][: len(found)], new[1][: len(found)], found)
-    write_answers(path, answers, head)
-    return answers
 
 
 def _check(trained: Trained, images: Tensor, ids: Integers) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.data.transforms import prepare
-from bench.errors import StoreError
 from bench.explaining.guard import guarded, in_eval_mode, statuses
 from bench.explaining.plan import grids_of
 from bench.machine import versions
@@ -23,9 +20,9 @@ from bench.schema.scores import SanityScores
 from bench.scoring.layer_scores import kept
 from bench.stats.agreement import likeness
 from bench.stats.intervals import rank_matrix
-from bench.store.cells import cell_path
+from bench.store.paths import scrambled_path
 from bench.store.predictions import fixed_order
-from bench.store.runs import read_npz, write_npz
+from bench.store.scrambled import read_scrambled, write_scrambled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
     from bench.explaining.plan import Wanted
     from bench.nets.trained import Trained
 
-SANITY_SCHEMA = 1
 SANITY_SEED = 7007
 MEASURED_ON = 256  # training images for the statistics of batch norms
 
@@ -128,36 +124,19 @@ def _make(
                 parts.setdefault((name, layer), []).append(raw.numpy())
             task.advance(1, f"{stage}, {name}")
     for (name, layer), every in parts.items():
-        _write(trained, name, specs[name][0], layer, ids, np.stack(every))
-
-
-# --- on disk ------------------------------------------------------------------------------------------------
-
-
-def sanity_path(run: Path, explainer: str, layer: str) -> Path:
-    """Where the maps of scrambled copies lie."""
-    return cell_path(run / "judge" / "sanity", explainer, layer)
-
-
-def _head(trained: Trained, spec: ExplainerSpec) -> str:
-    facts = {"schema": SANITY_SCHEMA, "checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED}
-    return json.dumps({**facts, "versions": versions(("torch", spec.backend))}, sort_keys=True)
-
-
-def _write(trained: Trained, name: str, spec: ExplainerSpec, layer: str, ids: Integers, raw: Floats) -> None:
-    arrays = {"head": np.array(_head(trained, spec)), "ids": ids, "raw": raw}
-    write_npz(sanity_path(trained.folder, name, layer), arrays)
+        path = scrambled_path(trained.folder, name, layer)
+        write_scrambled(path, ids, np.stack(every), _facts(trained, specs[name][0]))
 
 
 def _read(trained: Trained, name: str, spec: ExplainerSpec, layer: str, ids: Integers) -> Floats | None:
-    """The maps on disk, where they are of this model, this explainer and these images; more images do no harm."""
-    path = sanity_path(trained.folder, name, layer)
-    try:
-        arrays = read_npz(path, ("head", "ids", "raw"))
-    except StoreError:
-        return None
-    same = str(arrays["head"]) == _head(trained, spec) and np.array_equal(arrays["ids"][: len(ids)], ids)
-    return arrays["raw"][:, : len(ids)] if same else None
+    """The maps on disk, where they are of this model, this explainer and these images."""
+    return read_scrambled(scrambled_path(trained.folder, name, layer), ids, _facts(trained, spec))
+
+
+def _facts(trained: Trained, spec: ExplainerSpec) -> dict[str, object]:
+    """What the maps of scrambled copies hang on."""
+    of = versions(("torch", spec.backend))
+    return {"checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED, "versions": of}
 
 
 def stages_of(model: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import StoreError, UsageError
-from bench.store.runs import PREDICTIONS, read_npz
+from bench.store.files import read_npz, sha256, write_npz
+from bench.store.paths import predictions_path
 
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
@@ -48,20 +49,27 @@ class Predictions:
 
 def read_predictions(folder: Path) -> Predictions:
     """predictions.npz of a run, checked."""
-    arrays = read_npz(folder / PREDICTIONS, ("ids", "labels", "logits"))
-    found = Predictions(**arrays)
+    path = predictions_path(folder)
+    found = Predictions(**read_npz(path, ("ids", "labels", "logits")))
     shaped = found.logits.ndim == 2 and len(found.ids) == len(found.labels) == len(found.logits) > 0
     if not shaped or found.labels.min() < 0 or found.labels.max() >= found.logits.shape[1]:
         raise StoreError(
-            f"{folder / PREDICTIONS} is damaged: its arrays do not belong together",
+            f"{path} is damaged: its arrays do not belong together",
             try_=f"bench evaluate {folder.name}",
         )
     if not np.array_equal(found.ids, np.arange(len(found.ids))):
         raise StoreError(
-            f"{folder / PREDICTIONS} is damaged: ids are not 0 to {len(found.ids) - 1}",
+            f"{path} is damaged: ids are not 0 to {len(found.ids) - 1}",
             try_=f"bench evaluate {folder.name}",
         )
     return found
+
+
+def write_predictions(folder: Path, found: Predictions) -> str:
+    """Write predictions.npz of a run; gives the file's sha256."""
+    path = predictions_path(folder)
+    write_npz(path, vars(found))
+    return sha256(path)
 
 
 def fixed_order(labels: Integers) -> Integers:

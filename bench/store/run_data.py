@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import StoreError
-from bench.store.cells import Samples, read_cell, read_samples
+from bench.store.cells import read_cell
+from bench.store.files import sha256
+from bench.store.paths import CHECKPOINT, PREDICTIONS, SAMPLES, cell_files, predictions_path
 from bench.store.predictions import Predictions, read_predictions
-from bench.store.runs import CHECKPOINT, PREDICTIONS, SAMPLES, classes_of, read_record, sha256
-from bench.store.timings import _rates
+from bench.store.record import classes_of, read_record
+from bench.store.samples import Samples, read_samples
+from bench.store.timings import rates_of
 
 if TYPE_CHECKING:
     from bench.contracts import Integers
@@ -41,9 +44,9 @@ def read_run(folder: Path) -> RunData:
     if record.status != "done":
         raise StoreError(f"run '{record.name}' did not finish: it is '{record.status}'", try_="bench list runs")
     checkpoint = record.artefacts.get(CHECKPOINT, "")
-    found = [read_cell(path) for path in sorted((folder / "explain").glob("*/*.npz"))]
+    found = [read_cell(path) for path in cell_files(folder)]
     cells = tuple(cell for cell in found if cell.checkpoint == checkpoint)
-    data = RunData(folder, record, read_predictions(folder), cells, read_samples(folder), _rates(folder))
+    data = RunData(folder, record, read_predictions(folder), cells, read_samples(folder), rates_of(folder))
     _check_predictions(data)
     _check_classes(data)
     return data
@@ -51,7 +54,7 @@ def read_run(folder: Path) -> RunData:
 
 def _check_predictions(data: RunData) -> None:
     """The predictions shown are those that the run's own weights made."""
-    path, stored = data.folder / PREDICTIONS, data.record.artefacts.get(PREDICTIONS)
+    path, stored = predictions_path(data.folder), data.record.artefacts.get(PREDICTIONS)
     if stored is not None and stored != (found := sha256(path)):
         raise StoreError(
             f"{path} is not the file this run was tested into: sha256 {found[:12]}, run.json says {stored[:12]}",

@@ -14,14 +14,10 @@ from bench.errors import StoreError
 from bench.registry.registry import short
 from bench.schema.page import EpochPoint, Rates
 from bench.schema.timing import Timing
-from bench.store.runs import TIMING, read_value, write_json
+from bench.store.files import read_value, write_json
+from bench.store.paths import timing_files, timing_path
 
 TIMING_SCHEMA = 1
-
-
-def timing_path(folder: Path, timing: str) -> Path:
-    """The file of a timing, in a run's folder or in the folder of all runs."""
-    return folder / TIMING / f"{timing}.json"
 
 
 def write_timing(folder: Path, timing: Timing) -> Path:
@@ -63,7 +59,7 @@ def newest_timing(*folders: Path, models: Mapping[str, str | None] = MappingProx
         models: only a timing that knows all of these models by their names (registered ones or runs'), and with these
             checkpoints where they are not None; a page of several runs asks for all of its runs.
     """
-    every = (path for folder in folders for path in (folder / TIMING).glob("*.json"))
+    every = (path for folder in folders for path in timing_files(folder))
     paths = sorted(every, key=lambda path: path.name)
     for path in reversed(paths):
         if not _is_timing(path):
@@ -109,10 +105,10 @@ def _precisions(timing: Timing) -> set[tuple[str, str]]:
     return {(arm.what, arm.precision) for arm in timing.arms}
 
 
-def _rates(folder: Path) -> dict[tuple[str, str, str], tuple[float, int, int]]:
+def rates_of(folder: Path) -> dict[tuple[str, str, str], tuple[float, int, int]]:
     """Rates of all timings; one that cannot be read leaves its cells without a rate, which the page shows."""
     rates = {}
-    for path in sorted((folder / "timing").glob("*.json")):
+    for path in timing_files(folder):
         with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             timing = json.loads(path.read_text(encoding="utf-8"))
             for row in timing["rows"]:
@@ -141,7 +137,7 @@ def timings_of(run: int, folder: Path, curve: Sequence[EpochPoint], wanted: Set[
     """
     training = tuple(each.images_per_second for each in curve if 0 < each.images_per_second < math.inf)
     found = [Rates(run, "training", "epoch", training)] if training else []
-    for path in sorted((folder / "timing").glob("*.json")):
+    for path in timing_files(folder):
         with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             timing = json.loads(path.read_text(encoding="utf-8"))
             if timing["id"] in wanted:

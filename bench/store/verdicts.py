@@ -8,12 +8,8 @@ from pathlib import Path
 
 from bench.errors import StoreError
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
-from bench.store.runs import read_value, write_json
-
-
-def verdicts_path(run: Path) -> Path:
-    """Where the verdicts of a run lie."""
-    return run / "judge" / "verdicts.json"
+from bench.store.files import locked, read_value, write_json
+from bench.store.paths import verdicts_path
 
 
 def read_judgement(run: Path, checkpoint: str) -> Judgement | None:
@@ -25,16 +21,13 @@ def read_judgement(run: Path, checkpoint: str) -> Judgement | None:
     return found if found.checkpoint == checkpoint else None
 
 
-def write_judgement(run: Path, new: Judgement) -> Judgement:
+def add_verdicts(run: Path, new: Judgement) -> Judgement:
     """Write new verdicts beside those of other explainers and layers by the same versions; gives all of them."""
-    old = read_judgement(run, new.checkpoint)
-    kept = {(one.explainer, one.layer): one for one in old.verdicts} if old and old.versions == new.versions else {}
-    kept |= {(one.explainer, one.layer): one for one in new.verdicts}
-    whole = replace(new, verdicts=tuple(kept[key] for key in sorted(kept)))
-    write_json(verdicts_path(run), dataclasses.asdict(whole))
+    path = verdicts_path(run)
+    with locked(path):
+        old = read_judgement(run, new.checkpoint)
+        kept = {(one.explainer, one.layer): one for one in old.verdicts} if old and old.versions == new.versions else {}
+        kept |= {(one.explainer, one.layer): one for one in new.verdicts}
+        whole = replace(new, verdicts=tuple(kept[key] for key in sorted(kept)))
+        write_json(path, dataclasses.asdict(whole))
     return whole
-
-
-def scores_path(folder: Path) -> Path:
-    """Where the scores of a run lie."""
-    return folder / "judge" / "faithfulness.json"

@@ -23,7 +23,8 @@ from torch import nn
 from bench.clock import Meter, now
 from bench.errors import RunError, StoreError
 from bench.machine import versions
-from bench.store.runs import LOG, check_schema, write_bytes
+from bench.store.files import check_schema, write_bytes
+from bench.store.paths import leftovers, log_path, resume_files, resume_path, training_holder, training_lock
 from bench.training.optim import Lookahead
 
 if TYPE_CHECKING:
@@ -33,10 +34,8 @@ if TYPE_CHECKING:
 
 RESUME_SCHEMA = 1
 KEPT = 2  # a disk may damage the newest; the one before it costs no more than the steps between the two
-NAME = re.compile(r"resume-(\d+)\.pt")
 # Before the data, so that a file cut short is known before anything in it is unpickled.
 HEAD = re.compile(rb"bench resume file, sha256 of the rest: ([0-9a-f]{64})\n")
-LOCK, HOLDER = ".training.lock", ".training.pid"
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,6 @@ class Resume:
 # --- files -------------------------------------------------------------------------------------------------
 
 
-def resume_files(folder: Path) -> list[Path]:
-    """The resume files of a run, the newest first."""
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
-
-
 def fingerprint(record: RunRecord) -> str:
     """What tells a run from every other: its settings, its data and when it was begun."""
     if record.fingerprint:
@@ -82,7 +75,7 @@ def write_resume(folder: Path, resume: Resume) -> Path:
     torch.save({"schema": RESUME_SCHEMA, **vars(resume), "state": vars(resume.state)}, buffer)
     data = buffer.getvalue()
     head = f"bench resume file, sha256 of the rest: {hashlib.sha256(data).hexdigest()}\n".encode()
-    path = folder / f"resume-{resume.state.done}.pt"
+    path = resume_path(folder, resume.state.done)
     write_bytes(path, head + data)
     there = resume_files(folder)
     newest = there.index(path)
@@ -113,9 +106,9 @@ def read_resume(path: Path, run: str) -> Resume:
     except Exception as reason:  # the unpickler raises many kinds
         words = str(reason).partition("\n")[0]
         raise StoreError(f"{path} holds what no resume file holds: {words:.200}") from reason
-    if resume.run != run or path.name != f"resume-{resume.state.done}.pt":
+    if resume.run != run or path != resume_path(path.parent, resume.state.done):
         raise StoreError(f"{path} is of another run or another step, or the run's settings were edited")
-    _check_log(path.parent / LOG, resume.log_bytes)
+    _check_log(log_path(path.parent), resume.log_bytes)
     return resume
 
 
@@ -147,7 +140,7 @@ def newest_resume(folder: Path, run: str, warn: Callable[[str], None]) -> Resume
 
 def cut_log(folder: Path, length: int) -> None:
     """Take from log.jsonl what was written after the resume file, since those epochs come again."""
-    log = folder / LOG
+    log = log_path(folder)
     if log.is_file():
         write_bytes(log, log.read_bytes()[:length])
 
@@ -161,9 +154,8 @@ def discard(folder: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Delete what writes that were killed left behind; only who holds the run may."""
-    for pattern in (".resume-*.pt.*", ".run.json.*", ".log.jsonl.*", ".checkpoint.safetensors.*"):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+    for path in leftovers(folder):
+        path.unlink(missing_ok=True)
 
 
 # --- while it trains ---------------------------------------------------------------------------------------
@@ -194,7 +186,7 @@ class FileKeeper:
 
     def keep(self, state: State) -> None:
         """Write the state, then end if asked to."""
-        log = self.folder / LOG
+        log = log_path(self.folder)
         size = log.stat().st_size if log.is_file() else 0
         # Threads, since each adds up a part of every sum, and parts put together otherwise end in other last bits.
         threads = torch.get_num_threads()
@@ -230,7 +222,7 @@ def held(folder: Path) -> Iterator[None]:
 
     The process id lies beside the lock, since on some systems nobody else can read a locked file.
     """
-    lock, holder = FileLock(folder / LOCK), folder / HOLDER
+    lock, holder = FileLock(training_lock(folder)), training_holder(folder)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -251,7 +243,7 @@ def held(folder: Path) -> Iterator[None]:
 def unlock_for_good(folder: Path) -> None:
     """Delete the lock of a run that is done, where the system allows it while it is held."""
     with suppress(OSError):
-        (folder / LOCK).unlink(missing_ok=True)
+        training_lock(folder).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from bench.contracts import ModelSpec
 from bench.data.transforms import FULL, normalise
 from bench.errors import UsageError
 from bench.nets.weights import build_seeded, convert, load_weights, shared_initialisation
-from bench.store.runs import CHECKPOINT, find_run, read_checkpoint
+from bench.store.checkpoints import read_checkpoint
+from bench.store.paths import checkpoint_path
+from bench.store.runs import find_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +71,7 @@ def load_pretrained(
 def _from_checkpoint(source: str, spec: ModelSpec, models: Mapping[str, ModelSpec], runs: Path) -> dict[str, Tensor]:
     path = Path(source)
     if path.suffix != ".safetensors":
-        path = find_run(runs, source) / CHECKPOINT
+        path = checkpoint_path(find_run(runs, source))
     state, about = read_checkpoint(path)
     return convert(state, models[str(about.get("model", spec.name))], spec)
 

@@ -22,26 +22,17 @@ from bench.nets.tta import average_logits
 from bench.request import AdoptRequest, TrainRequest
 from bench.schema.page import EpochPoint
 from bench.schema.run import AverageResult, DataFacts, Results, RunRecord
-from bench.store.runs import (
-    CHECKPOINT,
-    LOG,
-    PREDICTIONS,
-    RUN_SCHEMA,
-    append_line,
-    read_record,
-    sha256,
-    updated,
-    write_checkpoint,
-    write_npz,
-    write_record,
-)
+from bench.store.checkpoints import write_checkpoint
+from bench.store.files import append_line
+from bench.store.paths import CHECKPOINT, PREDICTIONS, checkpoint_path, log_path, resume_files
+from bench.store.predictions import Predictions, write_predictions
+from bench.store.record import RUN_SCHEMA, read_record, updated, write_record
 from bench.training.checkpoint import (
     FileKeeper,
     Resume,
     discard,
     fingerprint,
     resume_command,
-    resume_files,
     unlock_for_good,
     writing_into,
 )
@@ -145,7 +136,7 @@ def train_into(job: Job, place: Workspace) -> None:
 
     def on_epoch(point: EpochPoint) -> None:
         with writing_into(folder):
-            append_line(folder / LOG, dataclasses.asdict(point))
+            append_line(log_path(folder), dataclasses.asdict(point))
         place.progress.say(epoch_line(point, epochs))
 
     speed, resumed = trained(job, place, on_epoch)
@@ -167,7 +158,7 @@ def keep_weights(folder: Path, net: nn.Module, results: Results) -> None:
     def finish(record: RunRecord) -> RunRecord:
         facts = record.data
         about = {"model": record.model, "classes": facts.classes, "mean": facts.mean, "std": facts.std}
-        digest = write_checkpoint(folder / CHECKPOINT, net.state_dict(), {**about, "mirror": facts.mirror})
+        digest = write_checkpoint(checkpoint_path(folder), net.state_dict(), {**about, "mirror": facts.mirror})
         known = replace(results, parameters=sum(each.numel() for each in net.parameters()))
         return replace(record, results=known, artefacts={CHECKPOINT: digest})
 
@@ -242,9 +233,8 @@ def evaluate_into(
             net, images, logits, statistics, mirror=data.mirror, narrow=narrow, device=device, progress=progress
         )
         found["averages"] = {name: _average(name, score(each, labels)) for name, each in averaged.items()}
-    arrays = {"ids": np.arange(scores.total), "labels": labels.numpy(), "logits": logits.numpy()}
-    write_npz(folder / PREDICTIONS, arrays)
-    _tested(folder, found)
+    digest = write_predictions(folder, Predictions(np.arange(scores.total), labels.numpy(), logits.numpy()))
+    _tested(folder, found, digest)
     return scores
 
 
@@ -253,9 +243,8 @@ def _precision(record: RunRecord) -> str:
     return (record.request.precision if isinstance(record.request, TrainRequest) else None) or "fp32"
 
 
-def _tested(folder: Path, found: Mapping[str, Any]) -> None:
-    """Write into a run's record what its test gave, beside the predictions that lie there."""
-    digest = sha256(folder / PREDICTIONS)
+def _tested(folder: Path, found: Mapping[str, Any], digest: str) -> None:
+    """Write into a run's record what its test gave, beside the predictions with this sha256."""
 
     def done(record: RunRecord) -> RunRecord:
         artefacts = {**record.artefacts, PREDICTIONS: digest}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import StoreError
-from bench.store.runs import check_schema, read_npz, write_npz
+from bench.store.files import check_schema, json_object, locked, read_npz, write_npz
 
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
@@ -71,9 +71,14 @@ def _keys(ids: Integers, sets: Integers) -> list[Key]:
     return list(zip(np.repeat(ids, each).tolist(), sets.ravel().tolist(), strict=True))
 
 
-def answers_path(run: Path, grid: tuple[int, int]) -> Path:
-    """Where the answers for a grid of cells lie."""
-    return run / "judge" / f"covered-{grid[0]}x{grid[1]}.npz"
+def add_answers(path: Path, new: Answers, head: Mapping[str, object]) -> Answers:
+    """Add answers to those on disk, under the file's lock; gives all. `head` says of which model they are."""
+    with locked(path):
+        old = read_answers(path, head, new.logits.shape[1])
+        fresh = np.array([key not in old.places for key in new.places], dtype=bool)
+        whole = old.joined(new.ids[fresh], new.sets[fresh], new.logits[fresh])
+        write_answers(path, whole, head)
+    return whole
 
 
 def write_answers(path: Path, answers: Answers, head: Mapping[str, object]) -> None:
@@ -94,11 +99,9 @@ def read_answers(path: Path, head: Mapping[str, object], classes: int) -> Answer
         return nothing
     try:
         arrays = read_npz(path, ("head", "ids", "sets", "logits"))
-        told = json.loads(str(arrays.pop("head")))
-    except (StoreError, ValueError):
+        told = json_object(arrays.pop("head"), path)
+    except StoreError:
         return nothing  # they can be computed again
-    if not isinstance(told, dict):
-        return nothing
     check_schema(told, ANSWERS_SCHEMA, path)
     found = Answers(**arrays)
     fits = (

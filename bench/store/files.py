@@ -1,0 +1,203 @@
+"""Files written whole or not at all; everything that is read is checked and may be hostile."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from bench.errors import StoreError
+from bench.store.paths import lock_path
+
+if TYPE_CHECKING:
+    import numpy as np
+
+AGAIN = "delete it and explain again"
+PATIENCE = 600.0  # seconds that a lock is waited for; a write takes a few
+
+Value = TypeVar("Value")
+Migration = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder to sync it
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file that is read, merged and written back; another process that wants it waits.
+
+    Raises:
+        StoreError: others held it for PATIENCE seconds.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_path(path))
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        raise StoreError(f"{path} is being written by another process", try_="wait until it ends") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write readable JSON; NaN and infinity are refused, since no other reader takes them."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Write arrays, compressed, none of them with objects."""
+    import numpy as np
+
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"array '{name}' for {path} holds objects, which only unpickling could read")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, buffer.getvalue())
+
+
+def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray[Any, Any]]:
+    """The named arrays of a file; StoreError where it is missing, damaged or holds objects."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names}
+    except FileNotFoundError as reason:
+        raise StoreError(f"no file {path}") from reason
+    except Exception as reason:  # zip, zlib and numpy raise many kinds for a damaged file
+        raise StoreError(f"{path} cannot be read: {reason}", try_="delete it and run the step again") from reason
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_schema(value: Mapping[str, object], known: int, path: Path) -> None:
+    """Refuse a file that a newer bench wrote, or one that says nothing about itself."""
+    found = value.get("schema")
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise StoreError(f"{path} has no schema number: {found!r}")
+    if found > known:
+        raise StoreError(
+            f"{path} has schema {found}, this bench reads up to {known}", try_="pip install --upgrade cambench"
+        )
+
+
+def read_value(path: Path, kind: type[Value], schema: int, migrated: Migration = dict) -> Value:
+    """A JSON file as a value, validated field by field; StoreError names what is wrong.
+
+    Args:
+        migrated: makes what an earlier version wrote what today's would have written.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as reason:
+        raise StoreError(f"no file {path}") from reason
+    except (OSError, ValueError, RecursionError) as reason:
+        raise StoreError(f"{path} is not JSON: {reason}") from reason
+    if not isinstance(raw, dict):
+        raise StoreError(f"{path} holds {type(raw).__name__}, not an object")
+    check_schema(raw, schema, path)
+    try:
+        return TypeAdapter(kind).validate_python(migrated(raw))
+    except ValidationError as reason:
+        first = reason.errors()[0]
+        where = ".".join(str(each) for each in first["loc"])
+        raise StoreError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.60})") from reason
+
+
+def append_line(path: Path, value: object) -> None:
+    """One more line of JSON; behind a line that was cut off it starts a new one."""
+    line = json.dumps(value, allow_nan=False).encode() + b"\n"
+    with path.open("a+b") as file:
+        if file.tell() and not _ends_a_line(file):
+            line = b"\n" + line
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log; a last line that was cut off is left out."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def check_arrays(arrays: Mapping[str, np.ndarray[Any, Any]], kinds: Mapping[str, str], path: Path) -> None:
+    """Each array has the kind of values and the dimensions that `kinds` says ("f2"), and all are equally long."""
+    odd = [name for name, kind in kinds.items() if f"{arrays[name].dtype.kind}{arrays[name].ndim}" != kind]
+    if odd or len({len(arrays[name]) for name in kinds}) != 1:
+        found = ", ".join(f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in odd or kinds)
+        raise StoreError(f"{path} is damaged: its arrays do not belong together: {found}", try_=AGAIN)
+
+
+def check_range(arrays: Mapping[str, np.ndarray[Any, Any]], name: str, limit: int, path: Path) -> None:
+    """Every value of an array lies from 0 to below `limit`."""
+    outside = arrays[name][(arrays[name] < 0) | (arrays[name] >= limit)]
+    if len(outside):
+        raise StoreError(f"{path} is damaged: {name} holds {outside[0]}", try_=AGAIN)
+
+
+def json_object(text: np.ndarray[Any, Any], path: Path) -> dict[str, Any]:
+    """The object that an array of text holds as JSON; StoreError where it holds none."""
+    try:
+        head = json.loads(str(text))
+    except (ValueError, RecursionError) as reason:
+        raise StoreError(f"{path} is damaged: {reason}", try_=AGAIN) from reason
+    if not isinstance(head, dict):
+        raise StoreError(f"{path} is damaged: its head is no object", try_=AGAIN)
+    return head

@@ -1,0 +1,65 @@
+"""run.json: what a run is made of, how it went, and whether it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.data.datasets import SIZE
+from bench.errors import StoreError
+from bench.schema.run import RunRecord
+from bench.store.files import locked, read_value, write_json
+from bench.store.migrations import record_of_today
+from bench.store.paths import CHECKPOINT, checkpoint_path, record_path
+
+RUN_SCHEMA = 2
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Replace run.json."""
+    write_json(record_path(folder), record.as_json())
+
+
+def read_record(folder: Path) -> RunRecord:
+    """run.json of a folder, validated."""
+    return read_value(record_path(folder), RunRecord, RUN_SCHEMA, record_of_today)
+
+
+def updated(folder: Path, change: Callable[[RunRecord], RunRecord]) -> RunRecord:
+    """Read, change and replace a run's record, under its lock."""
+    with locked(record_path(folder)):
+        record = change(read_record(folder))
+        write_record(folder, record)
+    return record
+
+
+def finished_record(folder: Path) -> RunRecord:
+    """The record of a run that can be explained; StoreError says what the run is instead."""
+    record = read_record(folder)
+    if record.status != "done":
+        raise StoreError(
+            f"run '{record.name}' did not finish: it is '{record.status}'"
+            + (f" ({record.message})" if record.message else ""),
+            try_="bench list runs",
+        )
+    if not checkpoint_path(folder).is_file():
+        raise StoreError(f"run '{record.name}' has no {CHECKPOINT}", try_="bench list runs")
+    return record
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a folder holds a run that finished; one that cannot be read did not."""
+    try:
+        return read_record(folder).status == "done"
+    except StoreError:
+        return False
+
+
+def classes_of(record: RunRecord) -> tuple[str, ...]:
+    """The class names of a run."""
+    return record.data.classes
+
+
+def size_of(record: RunRecord) -> int:
+    """Pixels an edge of the pictures that a run was made on; runs that do not say so are older than the choice."""
+    return record.data.size if record.data.size > 0 else SIZE

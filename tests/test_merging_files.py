@@ -1,0 +1,176 @@
+"""What is read, merged and written back keeps what two processes add at once, and saves grow rarer with the file."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from run_factory import make_cell, make_record, make_samples
+
+from bench.errors import StoreError
+from bench.schema.verdicts import Judgement, Verdict
+from bench.store import answers, cells, files, record, samples, saving, verdicts
+from bench.store.paths import answers_path, cell_path, lock_path, record_path
+
+HEAD = {"checkpoint": "c"}
+
+
+def add_row(run: Path, number: int) -> None:
+    cells.add_rows(cell_path(run, "gradcam", "layer4"), make_cell([(number, 0)]))
+
+
+def add_answer(run: Path, number: int) -> None:
+    one = answers.Answers(np.array([number]), np.array([1], np.uint64), np.zeros((1, 3), np.float32))
+    answers.add_answers(answers_path(run, (8, 8)), one, HEAD)
+
+
+def add_verdict(run: Path, number: int) -> None:
+    found = (Verdict(str(number), "layer4", 1, "same"),)
+    verdicts.add_verdicts(run, Judgement(1, "one", "c", "now", "CPU", {"torch": "2"}, (), found))
+
+
+def add_metric(run: Path, number: int) -> None:
+    record.updated(run, lambda one: replace(one, metrics={**one.metrics, str(number): number}))
+
+
+def kept_verdicts(run: Path) -> set[int]:
+    found = verdicts.read_judgement(run, "c")
+    return {int(one.explainer) for one in found.verdicts} if found else set()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A file that is read, merged and written back: who reads it, how one thing is added, and what it holds then."""
+
+    module: Any
+    read: str
+    add: Callable[[Path, int], object]
+    held: Callable[[Path], Iterable[int]]
+
+
+KINDS = {
+    "cell": Kind(cells, "read_cell", add_row, lambda run: cells.read_cell(cell_path(run, "gradcam", "layer4")).ids),
+    "samples": Kind(
+        samples, "read_samples", lambda run, number: samples.add_samples(run, make_samples([number])),
+        lambda run: samples.read_samples(run).ids,  # type: ignore[union-attr]
+    ),
+    "verdicts": Kind(verdicts, "read_judgement", add_verdict, kept_verdicts),
+    "record": Kind(
+        record, "read_record", add_metric, lambda run: map(int, {"1", "2", "3"} & set(record.read_record(run).metrics))
+    ),
+    "answers": Kind(
+        answers, "read_answers", add_answer, lambda run: answers.read_answers(answers_path(run, (8, 8)), HEAD, 3).ids
+    ),
+}  # fmt: skip
+
+
+def added_at_once(kind: Kind, run: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What is kept when 2 and 3 are added at one time beside 1: a reader is slow, so that both read the same."""
+    record.write_record(run, make_record("one"))
+    kind.add(run, 1)
+    read = getattr(kind.module, kind.read)
+
+    def slow(*values: Any) -> Any:
+        found = read(*values)
+        time.sleep(0.2)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind.module, kind.read, slow)
+        threads = [threading.Thread(target=kind.add, args=(run, number)) for number in (2, 3)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    return sorted(int(each) for each in kind.held(run))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_two_add_at_once_is_all_kept(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert added_at_once(KINDS[name], tmp_path, monkeypatch) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_without_the_lock_one_of_them_is_lost(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KINDS[name].module, "locked", nullcontext)
+    assert len(added_at_once(KINDS[name], tmp_path, monkeypatch)) == 2
+
+
+def add_rows_of(run: Path, first: int) -> None:
+    for number in range(first, first + 10):
+        add_row(run, number)
+
+
+def test_two_processes_that_add_rows_to_one_cell_keep_all_of_them(tmp_path: Path) -> None:
+    start = multiprocessing.get_context("fork").Process
+    both = [start(target=add_rows_of, args=(tmp_path, first)) for first in (0, 10)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    assert cells.read_cell(cell_path(tmp_path, "gradcam", "layer4")).ids.tolist() == list(range(20))
+
+
+def test_a_lock_is_hidden_and_no_data(tmp_path: Path) -> None:
+    add_row(tmp_path, 1)
+    path = cell_path(tmp_path, "gradcam", "layer4")
+    assert [each.name for each in sorted(path.parent.iterdir())] == [".layer4.npz.lock", "layer4.npz"]
+    assert lock_path(path).read_bytes() == b""
+
+
+def test_a_file_that_stays_locked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PATIENCE", 0.01)
+    with (
+        files.locked(record_path(tmp_path)),
+        pytest.raises(StoreError, match=r"run\.json is being written by another process"),
+    ):
+        record.updated(tmp_path, lambda one: one)
+
+
+def test_a_lock_is_given_back_when_the_change_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PATIENCE", 0.01)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="no file"):
+            record.updated(tmp_path, lambda one: one)
+
+
+# --- how often ----------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Seconds that pass only when somebody says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 1000.0
+        monkeypatch.setattr(saving.time, "monotonic", lambda: self.seconds)
+
+
+@pytest.mark.parametrize(("took", "least"), [(0.0, 60), (1.0, 60), (3.0, 60), (5.0, 100), (30.0, 600)])
+def test_twenty_times_as_long_as_a_save_took_passes_before_the_next_and_a_minute_at_least(
+    took: float, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    pace = saving.Pace(clock.seconds)
+    with pace.saving():
+        clock.seconds += took
+    clock.seconds += least
+    assert not pace.due()
+    clock.seconds += 0.1
+    assert pace.due()
+
+
+def test_the_first_save_is_due_a_minute_after_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    pace = saving.Pace(clock.seconds)
+    clock.seconds += 60
+    assert not pace.due()
+    clock.seconds += 0.1
+    assert pace.due()
