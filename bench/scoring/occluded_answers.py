@@ -14,10 +14,10 @@ import torch
 from bench.clock import Meter
 from bench.data.transforms import prepare
 from bench.errors import UsageError
-from bench.explaining.batches import check_same_model
 from bench.explaining.plan import INPUT_LAYER
 from bench.explaining.runner import SAVE_EVERY
 from bench.machine import versions
+from bench.nets.trained import check_same_model
 from bench.schema.run import STATUSES
 from bench.scoring.answers import Answers, answers_path, read_answers, write_answers
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CELL_SCHEMA = 1
 SAMPLES_SCHEMA = 1
 ROW_FIELDS = ("ids", "classes", "raw", "logits", "status")
-KEY_FIELDS = ("checkpoint", "explainer", "revision", "layer", "versions", "dtype")
+KEY_FIELDS = ("checkpoint", "explainer", "revision", "layer", "versions", "dtype", "seeding")
 FILE_NAME_LENGTH = 120
 PLAIN = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
 AGAIN = "delete it and explain again"
@@ -74,6 +74,7 @@ def read_cell(path: Path) -> Cell:
             status=arrays["status"],
             output=str(head.get("output", "layer")),  # cells from before there were pictures have none
             steps=tuple(str(step) for step in head.get("steps", ())),
+            seeding=str(head.get("seeding", "")),  # nor one by image: stochastic rows of then are made anew
         )
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as reason:
         raise StoreError(f"{path} is damaged: {reason!r}", try_=AGAIN) from reason
@@ -114,7 +115,7 @@ def _head(text: np.ndarray[Any, Any], path: Path) -> dict[str, Any]:
 
 
 def same_cell(first: Cell, second: Cell) -> bool:
-    """Whether rows of two cells may be mixed: same checkpoint, explainer, revision, versions, dtype and layer."""
+    """Whether rows of two cells may be mixed: all that decides about a map is the same, but where it was computed."""
     return all(getattr(first, name) == getattr(second, name) for name in KEY_FIELDS)
 
 
