@@ -20,6 +20,7 @@ from bench.explaining.runner import explain_run
 from bench.nets.trained import Trained, open_run
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
+from bench.request import TrainRequest
 from bench.store.cells import cell_path, read_cell, read_samples
 from bench.store.predictions import fixed_order, read_predictions
 from bench.store.runs import (
@@ -60,7 +61,7 @@ def run(tmp_path: Path, data: Dataset) -> Path:
     folder = tmp_path / "tiny-run"
     folder.mkdir()
     place = Workspace(runs=tmp_path)
-    begin(folder, place, data, {"model": TINY_FILE, "recipe": "quick"}, CPU)
+    begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
     net = build_seeded(TINY, 4, 0)
     complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU), place)
     CALLS.clear()
@@ -68,13 +69,13 @@ def run(tmp_path: Path, data: Dataset) -> Path:
 
 
 def opened(run: Path) -> Trained:
-    return open_run(run, Workspace().models, CPU)
+    return open_run(run, "cpu", Workspace())
 
 
 def test_an_opened_run_keeps_memory_from_batch_to_batch(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[torch.device] = []
-    monkeypatch.setattr("bench.nets.trained.reuse_memory", kept.append)
-    open_run(run, Workspace().models, CPU)
+    monkeypatch.setattr("bench.nets.weights.reuse_memory", kept.append)
+    opened(run)
     assert kept == [CPU]
 
 
@@ -191,7 +192,7 @@ def test_weights_that_were_swapped_are_refused(run: Path) -> None:
 def test_a_run_that_failed_says_why_and_is_not_explained(tmp_path: Path, data: Dataset) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()
-    begin(folder, Workspace(runs=tmp_path), data, {"model": TINY_FILE}, CPU)
+    begin(folder, Workspace(runs=tmp_path), data, TrainRequest(TINY_FILE), CPU)
     with pytest.raises(StoreError), recorded(folder):
         raise StoreError("planted reason")
     assert read_record(folder).status == "failed"
@@ -202,7 +203,7 @@ def test_a_run_that_failed_says_why_and_is_not_explained(tmp_path: Path, data: D
 def test_an_interrupted_run_says_so_and_has_no_half_written_file(tmp_path: Path, data: Dataset) -> None:
     folder = tmp_path / "stopped"
     folder.mkdir()
-    begin(folder, Workspace(runs=tmp_path), data, {"model": TINY_FILE}, CPU)
+    begin(folder, Workspace(runs=tmp_path), data, TrainRequest(TINY_FILE), CPU)
     with pytest.raises(KeyboardInterrupt), recorded(folder):
         raise KeyboardInterrupt
     assert read_record(folder).status == "interrupted"

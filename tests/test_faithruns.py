@@ -23,6 +23,7 @@ from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.errors import ContractError, UsageError
 from bench.nets.weights import build_seeded
+from bench.request import TrainRequest
 from bench.schema.scores import ExplainerScores, FaithfulnessScores
 from bench.scoring.answers import answers_path
 from bench.scoring.occluded_answers import centre_map
@@ -86,7 +87,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = root / "runs" / "tiny-run"
     folder.mkdir(parents=True)
     place = Workspace(runs=root / "runs", cache=root / "cache")
-    begin(folder, place, data, {"model": TINY_FILE, "recipe": "quick"}, CPU)
+    begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
     settings = TrainSettings(replace(QUICK, epochs=1, lr=1e-6), val=0)
     complete(Job(folder, build_seeded(TINY, 4, 0), data, settings, CPU), place)
     assert len(read_predictions(folder).wrong) > IMAGES + 2

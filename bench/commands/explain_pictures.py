@@ -26,7 +26,7 @@ from bench.explaining.plan import (
     grids_of,
     say_costs,
 )
-from bench.machine import choose_device, describe_device, versions
+from bench.machine import describe_device, versions
 from bench.modes import evaluating
 from bench.nets.trained import open_run
 from bench.pages.run_views import levels_of
@@ -36,7 +36,7 @@ from bench.registry.registry import short
 from bench.request import names, one_run, paths
 from bench.schema.pictures import PictureMap, PicturesPage, PictureView
 from bench.schema.run import STATUSES
-from bench.store.runs import CHECKPOINT, find_run, next_folder, size_of, write_bytes, write_npz
+from bench.store.runs import CHECKPOINT, next_folder, size_of, write_bytes, write_npz
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -82,26 +82,25 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
         DataError: a file is no picture that can be read; names it.
         UsageError: a class, an explainer or a layer that there is not, or no picture.
     """
-    device, asked_for = choose_device(request.device), names(request.explainer)
+    asked_for = names(request.explainer)
     if not request.image:
         raise UsageError("no picture named", try_="--image cat.png")
-    folder = find_run(workspace.runs, one_run(request.run))
     specs = find_explainers(asked_for or DEFAULT_EXPLAINERS, workspace)
-    trained = open_run(folder, workspace.models, device)
+    trained = open_run(one_run(request.run), request.device, workspace)
     layers = choose_layers(names(request.layer), [trained])
     wanted = Wanted(specs, layers, ceilings=ceilings(asked_for, specs, slow=request.slow))
     check_layers(trained, wanted.layers)
     say_costs(wanted, workspace.progress)
     asked = [_class_number(name, trained) for name in names(request.class_)]
     own = [read_picture(path, size_of(trained.record)) for path in paths(request.image)]
-    inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(device), trained.statistics)
+    inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(trained.device), trained.statistics)
     with evaluating(trained.model):
         logits = trained.model(inputs).float().cpu()
         predicted = logits.argmax(dim=1)
         targets = torch.stack([predicted, *(torch.full_like(predicted, each) for each in asked)], dim=1)
         found = [one for name in specs for one in _of_explainer(name, trained, wanted, inputs, targets, workspace)]
     page = _page(trained, own, found, logits.numpy(), targets.numpy(), workspace)
-    target = request.out or next_folder(folder / "images")
+    target = request.out or next_folder(trained.folder / "images")
     write_npz(target / "maps.npz", _arrays(own, found, logits.numpy(), targets.numpy()))
     write_bytes(target / TWIN, twin(page).encode())
     write_bytes(target / "index.html", pictures_page(page).encode())
@@ -186,7 +185,7 @@ def _page(
             ("run", trained.record.name),
             ("checkpoint sha256", trained.record.artefacts.get(CHECKPOINT, "")),
             ("normalised with", f"mean {trained.statistics[0]}, std {trained.statistics[1]}"),
-            ("machine", describe_device(next(trained.model.parameters()).device)),
+            ("machine", describe_device(trained.device)),
             ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
         ),
     )
