@@ -15,8 +15,8 @@ from run_factory import CLASSES, make_cell, make_run, make_samples
 from tiny import TINY_FILE, TinyNet, tiny_data, write_images
 
 from bench.errors import DataError
+from bench.evaluation import softmax
 from bench.pages.class_alignment import aligned, check_comparable, not_shared
-from bench.pages.run_views import softmax
 from bench.schema.run import DataFacts
 from bench.store.run_data import read_run
 

@@ -18,17 +18,9 @@ from run_factory import CHECKPOINT_SHA, CLASSES, make_cell, make_record, make_ru
 from scipy.stats import spearmanr
 
 from bench.errors import StoreError
+from bench.evaluation import softmax
 from bench.pages.provenance import provenance
-from bench.pages.run_views import (
-    cell_view,
-    confusion_matrix,
-    gallery,
-    map_view,
-    mean_loss,
-    read_curve,
-    run_view,
-    softmax,
-)
+from bench.pages.run_views import cell_view, confusion_matrix, gallery, map_view, mean_loss, read_curve, run_view
 from bench.schema.page import Average, EpochPoint
 from bench.schema.run import AverageResult, Cell, DataFacts, Results
 from bench.stats.agreement import agreement, agreements, common_rows, disagreements

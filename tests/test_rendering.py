@@ -13,9 +13,8 @@ from pydantic import TypeAdapter
 from run_factory import make_cell, make_request, make_run, make_samples
 
 from bench.errors import UsageError
-from bench.evaluation import calibration_bins, calibration_error
+from bench.evaluation import calibration_bins, calibration_error, softmax
 from bench.pages.provenance import differences
-from bench.pages.run_views import softmax
 from bench.pages.write import page_of, write_page, write_run_page
 from bench.reports import render
 from bench.schema.page import Page

@@ -14,7 +14,8 @@ from bench.data.pictures import OwnPicture, read_picture
 from bench.data.transforms import prepare
 from bench.errors import BenchError, UsageError, did_you_mean
 from bench.evaluation import softmax
-from bench.explaining.guard import guarded, in_eval_mode, statuses
+from bench.explaining.batches import explained
+from bench.explaining.guard import statuses
 from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     Wanted,
@@ -25,7 +26,8 @@ from bench.explaining.plan import (
     grids_of,
     say_costs,
 )
-from bench.machine import choose_device, describe_device, versions
+from bench.machine import describe_device, versions
+from bench.modes import evaluating
 from bench.nets.trained import open_run
 from bench.pages.run_views import levels_of
 from bench.pages.write import pictures_page, twin
@@ -38,7 +40,7 @@ from bench.store.files import write_npz
 from bench.store.page_files import write_page_files
 from bench.store.paths import CHECKPOINT, index_path, maps_path, pictures_path
 from bench.store.record import size_of
-from bench.store.runs import find_run, new_folder
+from bench.store.runs import new_folder
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -84,26 +86,25 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
         DataError: a file is no picture that can be read; names it.
         UsageError: a class, an explainer or a layer that there is not, or no picture.
     """
-    device, asked_for = choose_device(request.device), names(request.explainer)
+    asked_for = names(request.explainer)
     if not request.image:
         raise UsageError("no picture named", try_="--image cat.png")
-    folder = find_run(workspace.runs, one_run(request.run))
     specs = find_explainers(asked_for or DEFAULT_EXPLAINERS, workspace)
-    trained = open_run(folder, workspace.models, device)
+    trained = open_run(one_run(request.run), request.device, workspace)
     layers = choose_layers(names(request.layer), [trained])
     wanted = Wanted(specs, layers, ceilings=ceilings(asked_for, specs, slow=request.slow))
     check_layers(trained, wanted.layers)
     say_costs(wanted, workspace.progress)
     asked = [_class_number(name, trained) for name in names(request.class_)]
     own = [read_picture(path, size_of(trained.record)) for path in paths(request.image)]
-    inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(device), trained.statistics)
-    with in_eval_mode(trained.model), torch.no_grad():
+    inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(trained.device), trained.statistics)
+    with evaluating(trained.model):
         logits = trained.model(inputs).float().cpu()
         predicted = logits.argmax(dim=1)
         targets = torch.stack([predicted, *(torch.full_like(predicted, each) for each in asked)], dim=1)
         found = [one for name in specs for one in _of_explainer(name, trained, wanted, inputs, targets, workspace)]
     page = _page(trained, own, found, logits.numpy(), targets.numpy(), workspace)
-    index = index_path(request.out or new_folder(pictures_path(folder)))
+    index = index_path(request.out or new_folder(pictures_path(trained.folder)))
     write_npz(maps_path(index), _arrays(own, found, logits.numpy(), targets.numpy()))
     write_page_files(index, {index.name: pictures_page(page).encode()}, twin(page))
     return ExplainedPictures(index, page.pictures)
@@ -138,19 +139,10 @@ def _of_explainer(
 def _maps(
     name: str, spec: ExplainerSpec, trained: Trained, grids: tuple[str, ...], inputs: Tensor, targets: Tensor
 ) -> list[Found]:
-    """One explainer at these layers, in batches it can take; from one seed a picture where it draws."""
-    size = 1 if spec.stochastic else spec.max_batch
-    parts: dict[str, list[np.ndarray[Any, Any]]] = {grid: [] for grid in grids}
-    for number, (batch, asked) in enumerate(zip(torch.split(inputs, size), torch.split(targets, size), strict=True)):
-        with torch.enable_grad(), torch.random.fork_rng(enabled=spec.stochastic):
-            if spec.stochastic:
-                torch.manual_seed(number)
-            raw = guarded(spec, trained.model, grids, batch, asked.to(batch.device))
-        for grid in grids:
-            parts[grid].append(raw[grid].float().cpu().numpy())
+    """One explainer at these layers."""
     found = []
-    for grid in grids:
-        maps = np.concatenate(parts[grid])
+    for grid, raw in explained(spec, trained.model, grids, inputs, targets.to(inputs.device)).items():
+        maps = raw.float().cpu().numpy()
         status = statuses(maps.reshape(-1, *maps.shape[2:])).reshape(maps.shape[:2])
         found.append(Found(name, grid, spec.output == "picture", maps, status))
     return found
@@ -196,7 +188,7 @@ def _page(
             ("run", trained.record.name),
             ("checkpoint sha256", trained.record.artefacts.get(CHECKPOINT, "")),
             ("normalised with", f"mean {trained.statistics[0]}, std {trained.statistics[1]}"),
-            ("machine", describe_device(next(trained.model.parameters()).device)),
+            ("machine", describe_device(trained.device)),
             ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
         ),
     )

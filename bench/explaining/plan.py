@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.errors import MissingError, StoreError, UsageError, did_you_mean
 from bench.estimates import duration
+from bench.explaining.batches import seeding
 from bench.machine import describe_device, versions
 from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
 from bench.registry.registry import settled
@@ -104,7 +105,7 @@ def usable_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str) ->
 def empty_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str, timing: str = "") -> Cell:
     """A cell with its key and no rows."""
     nothing = np.zeros(0, dtype=np.int64)
-    device = next(trained.model.parameters()).device
+    device = trained.device
     return Cell(
         schema=CELL_SCHEMA,
         checkpoint=trained.checkpoint,
@@ -122,6 +123,7 @@ def empty_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str, tim
         status=nothing.astype(np.uint8),
         output=spec.output,
         steps=spec.steps,
+        seeding=seeding(spec),
     )
 
 
@@ -180,7 +182,7 @@ def affordable(
     images, cells = sum(len(job.ids) for _, job in jobs), sum(len(job.layers) for _, job in jobs)
     work = f"{cells} cell{'s' if cells > 1 else ''}, {images:,} explanation{'s' if images > 1 else ''} to make"
     progress.say(f"{work}: about {duration(seconds)}, judged by the evaluation's rate")
-    on_cpu = next(runs[0].model.parameters()).device.type == "cpu"
+    on_cpu = runs[0].device.type == "cpu"
     if limit is None and on_cpu and seconds > LONG and len(ids) > LONG_LIMIT:
         progress.warn(
             f"over {duration(LONG)} on a CPU: taking {LONG_LIMIT} of {len(ids):,} images, balanced by true class; "
