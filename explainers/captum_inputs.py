@@ -45,6 +45,7 @@ def saliency(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
 
     with pixels(model, layers, images, targets) as request:
         method = Saliency(model)
+        # Captum gives |gradient|; the largest of the channels is the paper's (section 3.1).
         return request.maps(lambda inputs, target: method.attribute(inputs, target).amax(1))
 
 

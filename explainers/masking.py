@@ -103,6 +103,7 @@ def masked_maps(
     """{layer: (N, T, h, w)} of one of the classes above, layer by layer on a private copy."""
     with borrowed(model), quiet():
         recording = record(model, layers, images, targets)
+        # AblationCAM puts a layer of its own into the model, and leaves it there where an error comes between.
         copy = private_copy(model)
         return {name: finished(_maps(kind, copy, name, recording, images, targets), images) for name in layers}
 

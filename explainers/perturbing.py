@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-PATCH = 4  # pixels an edge
+PATCH = 4  # pixels an edge: of 32 pixels as many patches as layer3 has cells
 AT_ONCE = 64  # changed images a forward pass
 
 
@@ -91,7 +91,7 @@ def occlusion(model: nn.Module, layers: Sequence[str], images: Tensor, targets: 
     patch = (images.shape[1], PATCH, PATCH)
     with pixels(model, layers, images, targets) as request:
         asked = Remembering(model, images.dtype)
-        method, more = Occlusion(asked), max(1, AT_ONCE // len(images))
+        method, more = Occlusion(asked), max(1, AT_ONCE // len(images))  # Captum covers so many patches a batch at once
 
         def drops(inputs: Tensor, target: Tensor) -> Tensor:
             asked.begin_again()

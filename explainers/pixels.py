@@ -56,6 +56,7 @@ def pixels(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Ten
     with borrowed(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Setting (forward, )?backward hooks", category=UserWarning)
         check_classes(model, images, targets)
+        # A tensor of our own: Captum would leave the caller's recording gradients.
         yield Pixels(private(images).requires_grad_(), targets.to(images.device))
 
 

@@ -115,7 +115,7 @@ def mean_slopes(recording: Recording, layers: Sequence[str], columns: Sequence[T
     for place, column in enumerate(columns if layers else ()):
         # In eval mode images do not touch one another, so the gradient of the sum holds each image's own.
         total = recording.logits.gather(1, column[:, None]).sum()
-        more = place + 1 < len(columns)
+        more = place + 1 < len(columns)  # the last one frees the graph as it goes
         slopes = torch.autograd.grad(total, grids, retain_graph=more)
         for name, slope in zip(layers, slopes, strict=True):
             found[name].append(slope.mean(dim=(2, 3)))

@@ -59,7 +59,7 @@ class OneForward(ActivationsAndGradients):
         """The logits; the gradients of the target before are forgotten, the activations stay."""
         if self.logits is None:
             self.logits = super().__call__(x)
-        self.gradients = []
+        self.gradients = []  # the library only ever adds to them, and those of another target would stay behind
         return self.logits
 
     def release(self) -> None:

@@ -76,15 +76,21 @@ def test_a_diverging_run_is_stopped_with_a_hint() -> None:
     assert "lr" in caught.value.try_
 
 
-@pytest.mark.parametrize(("loss", "classes"), [(1.7, 10), (2.9, 10), (2.3, 100), (math.nan, 10)])
-def test_a_first_loss_far_from_ln_k_is_refused(loss: float, classes: int) -> None:
+def test_a_loss_of_nothing_is_a_cross_entropy() -> None:
+    """In float32 that of a prediction that is sure enough is 0."""
+    check_loss(nn.functional.cross_entropy(torch.tensor([[200.0, 0.0]]), torch.tensor([0])).item(), 0, 0)
+
+
+@pytest.mark.parametrize(("loss", "classes"), [(1.79, 10), (2.81, 10), (2.3, 100), (math.nan, 10)])
+def test_a_first_loss_more_than_half_a_nat_from_ln_k_is_refused(loss: float, classes: int) -> None:
     with pytest.raises(GuardRailError, match="first loss"):
         check_first_loss(loss, classes, warm_start=False)
 
 
-def test_a_first_loss_says_nothing_after_a_warm_start() -> None:
+def test_a_first_loss_near_ln_k_is_right_and_after_a_warm_start_any_is() -> None:
     check_first_loss(0.1, 10, warm_start=True)
-    check_first_loss(math.log(10), 10, warm_start=False)
+    for near in (-0.49, 0.0, 0.49):
+        check_first_loss(math.log(10) + near, 10, warm_start=False)
 
 
 def test_labels_that_mean_nothing_stop_the_run_at_chance_level() -> None:
@@ -103,8 +109,26 @@ def test_chance_level_is_not_judged_before_500_steps_and_spares_a_slow_start() -
         check_chance(1010, 10_000, 0.1, steps_done=500)
 
 
-def test_check_logits_lets_logits_pass() -> None:
-    check_logits(torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), 4)
+LOGITS = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+HONEST = {
+    "any": LOGITS,
+    "rows that sum to 1, with values below 0": LOGITS - LOGITS.mean(dim=1, keepdim=True) + 1 / 4,
+    "none below 0, rows that nearly sum to 1": 1.02 * LOGITS.softmax(dim=1),
+    "one row of probabilities": torch.cat([LOGITS[:1].softmax(dim=1), LOGITS[1:].abs()]),
+    "rows near log-probabilities": LOGITS.log_softmax(dim=1) + 0.02,
+    "one row of log-probabilities": torch.cat([LOGITS[:1].log_softmax(dim=1), LOGITS[1:]]),
+}
+
+
+@pytest.mark.parametrize("kind", HONEST)
+def test_logits_pass_that_are_like_probabilities_in_one_respect_or_one_row(kind: str) -> None:
+    check_logits(HONEST[kind], 4)
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 3), (8, 4, 1), (8, 4, 2, 2)])
+def test_a_model_that_gives_anything_but_a_logit_a_class_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(GuardRailError, match="one logit a class"):
+        check_logits(torch.ones(shape), 4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -9,7 +9,6 @@ import pytest
 
 from bench.stats.rates import (
     Interval,
-    decimals,
     grade,
     interval_words,
     median_interval,
@@ -136,4 +135,8 @@ def test_a_figure_has_the_digits_that_its_interval_supports(
 def test_an_end_that_is_not_1_is_not_printed_as_1() -> None:
     assert interval_words(1.4, 1.03, 1.52) == "1.03 to 1.52"
     assert interval_words(1.4, None, None) == "n too small"
-    assert decimals(2.0, 2.0, 2.0) >= 2  # all rounds alike
+
+
+def test_where_all_rounds_are_alike_a_figure_has_four_digits() -> None:
+    assert [number_words(each, each, each) for each in (2.0, 87.65432, 123.456)] == ["2.000", "87.65", "123.5"]
+    assert number_words(0.0, 0.0, 0.0) == "0"

@@ -127,7 +127,7 @@ def listing(what: str, keys: Iterable[str]) -> str:
 
 def build_seeded(spec: ModelSpec, num_classes: int, seed: int) -> nn.Module:
     """The model with its native initialisation drawn from a seed; torch's global generator stays where it was."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # models are built on the CPU, so no GPU's state need be copied
         # Not torch.manual_seed, which would reseed the accelerators too.
         torch.default_generator.manual_seed(seed)
         return spec.build(num_classes)

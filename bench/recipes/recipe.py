@@ -111,6 +111,8 @@ class Recipe:
         """
         if not 0 <= step < total:
             raise ValueError(f"step {step} of {total}")
+        # Straight lines: of short trainings they did best (Li et al. 2020, arXiv:1905.04753). By the step, not the
+        # epoch, so that a training of few epochs has no jumps.
         done = step / total
         if done < self.warm_up:
             return self.lr * (self.lr_start + (1 - self.lr_start) * done / self.warm_up)
