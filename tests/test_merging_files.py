@@ -37,8 +37,8 @@ def add_verdict(run: Path, number: int) -> None:
     verdicts.add_verdicts(run, Judgement(1, "one", "c", "now", "CPU", {"torch": "2"}, (), found))
 
 
-def add_metric(run: Path, number: int) -> None:
-    record.updated(run, lambda one: replace(one, metrics={**one.metrics, str(number): number}))
+def add_artefact(run: Path, number: int) -> None:
+    record.updated(run, lambda one: replace(one, artefacts={**one.artefacts, str(number): "sha256"}))
 
 
 def kept_verdicts(run: Path) -> set[int]:
@@ -64,7 +64,7 @@ KINDS = {
     ),
     "verdicts": Kind(verdicts, "read_judgement", add_verdict, kept_verdicts),
     "record": Kind(
-        record, "read_record", add_metric, lambda run: map(int, {"1", "2", "3"} & set(record.read_record(run).metrics))
+        record, "read_record", add_artefact, lambda run: map(int, record.read_record(run).artefacts)
     ),
     "answers": Kind(
         answers, "read_answers", add_answer, lambda run: answers.read_answers(answers_path(run, (8, 8)), HEAD, 3).ids
@@ -74,7 +74,7 @@ KINDS = {
 
 def added_at_once(kind: Kind, run: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What is kept when 2 and 3 are added at one time beside 1: a reader is slow, so that both read the same."""
-    record.write_record(run, make_record("one"))
+    record.write_record(run, make_record("one", artefacts={}))
     kind.add(run, 1)
     read = getattr(kind.module, kind.read)
 
