@@ -31,14 +31,13 @@ class Meter:
     @contextmanager
     def lap(self, images: int) -> Iterator[None]:
         """Time what is inside; it handles `images` images."""
-        synchronise(self.device)
-        started = time.perf_counter()
-        yield
-        synchronise(self.device)
-        self.add(images, time.perf_counter() - started)
+        watch = Stopwatch(self.device)
+        with watch.running():
+            yield
+        self.add(images, watch.seconds)
 
     def add(self, images: int, seconds: float) -> None:
-        """Count one lap that somebody else timed with `now`."""
+        """Count one lap that somebody else timed with `now` or a stopwatch."""
         self.laps.append((images, seconds))
         if len(self.laps) == 1:
             self.warm_up = (images, seconds)
@@ -51,6 +50,21 @@ class Meter:
         """Images a second without the first lap; of the first lap where there is no other; None before any."""
         images, seconds = (self.images, self.seconds) if self.images else self.warm_up
         return images / seconds if seconds > 0 else None
+
+
+@dataclass
+class Stopwatch:
+    """Seconds that pass on one device while it runs; it may run several times."""
+
+    device: torch.device
+    seconds: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Time what is inside."""
+        started = now(self.device)
+        yield
+        self.seconds += now(self.device) - started
 
 
 def now(device: torch.device) -> float:

@@ -77,7 +77,8 @@ class ExplainerSpec:
         output: `layer` (own grid), `input` (pixels), `pixels` (of a layer, but in pixels) or `picture` (the library's
             finished 0..1 picture).
         signed: raw values below zero mean something.
-        stochastic: two calls may differ; then one image is given a call and generators are seeded.
+        stochastic: two calls may differ; then one image and one class are given a call, and torch's generators are
+            seeded by the image, so that it has the same map in every call.
         class_specific: the map depends on the target.
         claims: `grad-cam` when the raw map must equal Grad-CAM's, else empty.
         steps: of a `picture`: what the library does to the raw map, in order, in words.

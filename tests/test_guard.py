@@ -141,6 +141,14 @@ def test_weights_changed_and_put_back_are_no_fault() -> None:
     guarded(doing(there_and_back), small(), ["0"], IMAGES, TARGETS)
 
 
+def test_gradients_are_recorded_during_a_call_and_afterwards_as_the_caller_had_it() -> None:
+    seen: list[bool] = []
+    with torch.no_grad():
+        guarded(doing(lambda m, x, t: seen.append(torch.is_grad_enabled())), small(), ["0"], IMAGES, TARGETS)
+        assert not torch.is_grad_enabled()
+    assert seen == [True]
+
+
 def test_stochastic_explainer_may_draw_and_the_generators_are_put_back() -> None:
     model, before = small(), torch.get_rng_state()
     guarded(doing(lambda m, x, t: torch.rand(1), stochastic=True), model, ["0"], IMAGES, TARGETS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 from tiny import RESIDUAL
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
-from bench.scoring.randomization import explained, scrambled, scrambled_maps, shuffle, stages_of
+from bench.scoring.randomization import scrambled, scrambled_maps, shuffle, stages_of
 
 LAYERS = RESIDUAL.layers
 
@@ -147,10 +146,3 @@ def test_an_explainer_that_ignores_the_weights_gives_the_same_maps_at_every_stag
     assert all(torch.equal(each, ignoring[0]) for each in ignoring)
     depending = [maps["layer4"] for _, name, maps in found if name == "depends"]
     assert not torch.allclose(depending[0], depending[1])
-
-
-def test_maps_of_batches_are_those_of_all_images_at_once() -> None:
-    net, targets = trained_like(), torch.zeros(12, 1, dtype=torch.int64)
-    found = explained(DEPENDS, net, ["layer4"], images(), targets)["layer4"]
-    assert found.shape == (12, 2, 2)
-    assert np.allclose(found[:, 0, 0], net(images())[:, 0], atol=1e-5)

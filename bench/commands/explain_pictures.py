@@ -14,7 +14,8 @@ from bench.data.pictures import OwnPicture, read_picture
 from bench.data.transforms import prepare
 from bench.errors import BenchError, UsageError, did_you_mean
 from bench.evaluation import softmax
-from bench.explaining.guard import guarded, in_eval_mode, statuses
+from bench.explaining.batches import explained
+from bench.explaining.guard import in_eval_mode, statuses
 from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     Wanted,
@@ -138,19 +139,10 @@ def _of_explainer(
 def _maps(
     name: str, spec: ExplainerSpec, trained: Trained, grids: tuple[str, ...], inputs: Tensor, targets: Tensor
 ) -> list[Found]:
-    """One explainer at these layers, in batches it can take; from one seed a picture where it draws."""
-    size = 1 if spec.stochastic else spec.max_batch
-    parts: dict[str, list[np.ndarray[Any, Any]]] = {grid: [] for grid in grids}
-    for number, (batch, asked) in enumerate(zip(torch.split(inputs, size), torch.split(targets, size), strict=True)):
-        with torch.enable_grad(), torch.random.fork_rng(enabled=spec.stochastic):
-            if spec.stochastic:
-                torch.manual_seed(number)
-            raw = guarded(spec, trained.model, grids, batch, asked.to(batch.device))
-        for grid in grids:
-            parts[grid].append(raw[grid].float().cpu().numpy())
+    """One explainer at these layers."""
     found = []
-    for grid in grids:
-        maps = np.concatenate(parts[grid])
+    for grid, raw in explained(spec, trained.model, grids, inputs, targets.to(inputs.device)).items():
+        maps = raw.float().cpu().numpy()
         status = statuses(maps.reshape(-1, *maps.shape[2:])).reshape(maps.shape[:2])
         found.append(Found(name, grid, spec.output == "picture", maps, status))
     return found

@@ -1,40 +1,127 @@
-"""Images in batches through one explainer: how large, from which seed, under the guard."""
+"""The one loop that runs an explainer over images: how many a call, from which seed, under the guard.
+
+A stochastic explainer gets one image and one class a call, and torch's generators then start from a seed made of the
+image itself, the explainer's name and its revision. So an image has one map for a class, on every page and in every
+call, whatever stands beside it; and every model is explained with the same draws.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import numpy as np
+import torch
 
-from bench.errors import ContractError
+from bench.clock import Stopwatch
+from bench.explaining.guard import guarded
 
 if TYPE_CHECKING:
-    from bench.nets.trained import Trained
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor, nn
+
+    from bench.clock import Meter
+    from bench.contracts import ExplainerSpec
+    from bench.explaining.guard import Call
+
+BY_IMAGE = "image"  # stands in the key of stochastic rows, so that those of another way to seed are made anew
 
 
-LOGIT_TOLERANCE = 1e-3  # of the largest logit: another batch size or device moves logits by less
-
-
-def _batches(total: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, total)) for start in range(0, total, size))
-
-
-def _seed(*parts: object) -> int:
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
-
-
-def check_same_model(logits: np.ndarray[Any, Any], stored: np.ndarray[Any, Any], trained: Trained) -> None:
-    """The model being explained is the one whose predictions are shown, or nothing is explained.
+def explained(
+    spec: ExplainerSpec,
+    model: nn.Module,
+    layers: Sequence[str],
+    images: Tensor,
+    targets: Tensor,
+    *,
+    meter: Meter | None = None,
+    call: Call = guarded,
+) -> dict[str, Tensor]:
+    """Maps of all images, in batches that the explainer takes.
 
     Args:
-        logits, stored: (N, K), just computed and from predictions.npz.
+        spec: whose `explain` is called.
+        model: gives logits (N, K); in eval mode. Left as found.
+        layers: dotted module names, or ("input",).
+        images: (N, 3, H, W), normalised, N >= 1.
+        targets: (N, T) int64, on the images' device.
+        meter: gets a lap for each batch, of the bare calls: neither guard nor seed is in it.
+        call: what makes a call and holds the explainer to its contract.
+
+    Returns:
+        {layer: (N, T, h, w)} in the order of `layers`, detached, where the images are.
+
+    Raises:
+        ContractError: as `guarded` does.
     """
-    gap = float(np.abs(logits - stored).max(initial=0.0))
-    if not gap <= LOGIT_TOLERANCE * max(1.0, float(np.abs(stored).max(initial=0.0))):
-        raise ContractError(
-            f"the model of run '{trained.record.name}' gives other logits than its predictions.npz "
-            f"(largest difference {gap:.3g}): these maps would explain another model",
-            try_=f"bench evaluate {trained.record.name}",
-        )
+    parts = []
+    for rows in batches(spec, len(images)):
+        watch = Stopwatch(images.device)
+        parts.append(_batch(spec, model, layers, images[rows], targets[rows], watch=watch, call=call))
+        if meter is not None:
+            meter.add(len(images[rows]), watch.seconds)
+    return {layer: torch.cat([part[layer] for part in parts]) for layer in layers}
+
+
+def batches(spec: ExplainerSpec, count: int) -> Iterator[slice]:
+    """Which of `count` images go into each batch: as many as the explainer takes; one where it is stochastic."""
+    size = 1 if spec.stochastic else spec.max_batch
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def _batch(
+    spec: ExplainerSpec,
+    model: nn.Module,
+    layers: Sequence[str],
+    images: Tensor,
+    targets: Tensor,
+    *,
+    watch: Stopwatch,
+    call: Call,
+) -> Mapping[str, Tensor]:
+    """One call; where the explainer is stochastic one a class, so that no map depends on which others are wanted."""
+    columns = torch.split(targets, 1, dim=1) if spec.stochastic else (targets,)
+    found = []
+    for column in columns:
+        with drawing(spec, images):
+            found.append(call(spec, model, layers, images, column, watch))
+    if len(found) == 1:
+        return found[0]
+    return {layer: torch.cat([maps[layer] for maps in found], dim=1) for layer in layers}
+
+
+@contextmanager
+def drawing(spec: ExplainerSpec, images: Tensor) -> Iterator[None]:
+    """The generators of torch where a stochastic explainer of this image finds them, and afterwards where they were."""
+    if not spec.stochastic:
+        yield
+        return
+    device, seed = images.device, seed_of(spec, images)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        # Not torch.manual_seed, which would reseed every other accelerator, too.
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        elif device.type == "mps":
+            torch.mps.manual_seed(seed)
+        yield
+
+
+def seed_of(spec: ExplainerSpec, image: Tensor) -> int:
+    """What a stochastic explainer of this image draws from: of its float32 values, whatever their precision or layout.
+
+    Args:
+        image: (1, 3, H, W).
+    """
+    values = image.detach().cpu().float().contiguous().numpy()
+    digest = hashlib.sha256(f"{spec.name} {spec.revision} ".encode())
+    digest.update(values.tobytes())
+    return int.from_bytes(digest.digest()[:7], "big")
+
+
+def seeding(spec: ExplainerSpec) -> str:
+    """What the key of stored rows says of their seed; empty where nothing is drawn."""
+    return BY_IMAGE if spec.stochastic else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.explaining.guard import guarded
+from bench.explaining.batches import explained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +22,10 @@ WITHOUT_FLOAT64 = ("mps",)  # types of devices
 def in_float64(
     spec: ExplainerSpec, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
 ) -> dict[str, Tensor]:
-    """What the explainer gives where model and images are in float64, through the guard.
+    """What the explainer gives where model and images are in float64: as `explained`, which see.
 
     Args:
-        spec: any explainer. One that draws random numbers draws from torch's state as it finds it.
+        spec: any explainer. One that draws random numbers starts from the seed that it has in other precisions.
         model: gives logits (N, K), in any precision. A copy is explained, in eval mode.
         layers: dotted module names, or ("input",).
         images: (N, 3, H, W) in any precision, on the model's device.
@@ -41,7 +41,7 @@ def in_float64(
     copy = double_copy(model)
     with torch.inference_mode(False):
         own = images.detach().to(home, copy=True).double()
-        return guarded(spec, copy, layers, own, targets.to(home, copy=True))
+        return explained(spec, copy, layers, own, targets.to(home, copy=True))
 
 
 def double_copy(model: nn.Module) -> nn.Module:

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bench.errors import ContractError
-from bench.explaining.side_effects import watch
+from bench.explaining import side_effects
 from bench.schema.run import STATUSES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import nn
 
+    from bench.clock import Stopwatch
     from bench.contracts import ExplainerSpec, Floats, Integers
+
+    Call = Callable[[ExplainerSpec, nn.Module, Sequence[str], Tensor, Tensor, Stopwatch], Mapping[str, Tensor]]
 
 
 def guarded(
-    spec: ExplainerSpec, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
+    spec: ExplainerSpec,
+    model: nn.Module,
+    layers: Sequence[str],
+    images: Tensor,
+    targets: Tensor,
+    watch: Stopwatch | None = None,
 ) -> dict[str, Tensor]:
-    """What the explainer gives, once it is clear that it left everything as found.
+    """What the explainer gives, once it is clear that it left everything as found. Gradients are recorded meanwhile.
 
     Args:
         spec: whose `explain` is called.
@@ -32,6 +39,7 @@ def guarded(
         layers: dotted module names, or ("input",).
         images: (N, 3, H, W).
         targets: (N, T) int64.
+        watch: runs during the call alone.
 
     Returns:
         {layer: (N, T, h, w)} in the order of `layers`, detached, in the dtype of `images`. Non-finite values stay.
@@ -41,14 +49,16 @@ def guarded(
             have the wrong names, shape or dtype; names it and everything it did. What can be put back has been:
             all but the values of parameters. An error of the explainer itself passes, with the same put back.
     """
-    checks = watch(model, images, targets, stochastic=spec.stochastic)
-    try:
-        raw = spec.explain(model, layers, images, targets)
-    except BaseException as error:
-        left = [fault for check in checks for fault in check()]
-        error.add_note(f"in explainer {spec.name!r}" + (f", which also {'; '.join(left)}" if left else ""))
-        raise
-    faults = [fault for check in checks for fault in check()]
+    with torch.enable_grad():  # whether or not the caller records them
+        checks = side_effects.watch(model, images, targets, stochastic=spec.stochastic)
+        try:
+            with watch.running() if watch else nullcontext():
+                raw = spec.explain(model, layers, images, targets)
+        except BaseException as error:
+            left = [fault for check in checks for fault in check()]
+            error.add_note(f"in explainer {spec.name!r}" + (f", which also {'; '.join(left)}" if left else ""))
+            raise
+        faults = [fault for check in checks for fault in check()]
     faults += faults_of_maps(spec, raw, layers, images, targets)
     if faults:
         raise ContractError(

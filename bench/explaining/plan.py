@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.errors import MissingError, StoreError, UsageError, did_you_mean
 from bench.estimates import duration
+from bench.explaining.batches import seeding
 from bench.machine import describe_device, versions
 from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
 from bench.registry.registry import settled
@@ -122,6 +123,7 @@ def empty_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str, tim
         status=nothing.astype(np.uint8),
         output=spec.output,
         steps=spec.steps,
+        seeding=seeding(spec),
     )
 
 

@@ -13,10 +13,11 @@ import torch
 from bench.clock import Meter
 from bench.data.transforms import prepare
 from bench.errors import BenchError
-from bench.explaining.batches import _batches, _seed, check_same_model
-from bench.explaining.guard import guarded, in_eval_mode, statuses
+from bench.explaining.batches import batches, explained
+from bench.explaining.guard import in_eval_mode, statuses
 from bench.explaining.plan import Job, empty_cell, grids_of, plan
 from bench.machine import describe_device, versions
+from bench.nets.trained import check_same_model
 from bench.schema.run import Cell
 from bench.store.cells import add_rows, read_cell
 from bench.store.files import write_json
@@ -111,7 +112,7 @@ class _Work:
         meter, parts, pace = Meter(device), [], Pace()
         try:
             with progress.track(f"{job.name} {','.join(job.layers)}", len(job.ids)) as task:
-                for chosen in _batches(len(job.ids), 1 if job.spec.stochastic else job.spec.max_batch):
+                for chosen in batches(job.spec, len(job.ids)):
                     ids = job.ids[chosen]
                     parts.append(self._batch(ids, job.targets[chosen], data, predictions=predictions, meter=meter))
                     if pace.due():
@@ -133,19 +134,16 @@ class _Work:
         check_same_model(logits, predictions.logits[ids], self.trained)
         return inputs, logits
 
-    def maps(self, inputs: Tensor, ids: Integers, targets: Integers, *, meter: Meter) -> dict[str, Tensor]:
-        """{layer: (N, T, h, w)}, guarded, and from the image's own seed where the explainer draws."""
+    def maps(self, inputs: Tensor, targets: Integers, *, meter: Meter | None = None) -> dict[str, Tensor]:
+        """{layer: (N, T, h, w)}."""
         wanted = torch.from_numpy(targets).to(inputs.device)
-        with meter.lap(len(ids)), torch.random.fork_rng(enabled=self.job.spec.stochastic):
-            if self.job.spec.stochastic:
-                torch.manual_seed(_seed(self.trained.checkpoint, self.job.name, int(ids[0])))
-            return guarded(self.job.spec, self.trained.model, self.job.layers, inputs, wanted)
+        return explained(self.job.spec, self.trained.model, self.job.layers, inputs, wanted, meter=meter)
 
     def _batch(
         self, ids: Integers, targets: Integers, data: Dataset, *, predictions: Predictions, meter: Meter
     ) -> dict[str, Any]:
         inputs, logits = self.inputs(ids, data, predictions)
-        raw = self.maps(inputs, ids, targets, meter=meter)
+        raw = self.maps(inputs, targets, meter=meter)
         return {
             "ids": ids,
             "targets": targets,
@@ -194,7 +192,7 @@ class _Failed:
         job = work.job
         inputs, _ = work.inputs(job.ids[:1], data, predictions)
         try:
-            work.maps(inputs, job.ids[:1], job.targets[:1], meter=Meter(inputs.device))
+            work.maps(inputs, job.targets[:1])
         except Exception as error:
             if job.spec.name not in self.wanted.ceilings:
                 raise

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from bench.explaining.batches import explained
 from bench.explaining.float64 import double_copy, home_of_float64, in_float64
-from bench.explaining.guard import guarded, statuses
+from bench.explaining.guard import statuses
 from bench.judging.diagnosis import Scene, apart, diagnose, plain_maps
 from bench.judging.equality import equal_groups, reason_of
 from bench.judging.picture_steps import OURS, replayed, steps_between
@@ -82,28 +83,15 @@ def verdicts(
 
 def maps_of(case: Case, model: nn.Module, sample: Sample, *, double: bool) -> Maps:
     """The maps (N, T, h, w) of every layer; if all at once fail, each by itself, so that one failure stays alone."""
+    run = in_float64 if double else explained
     try:
-        return dict(explained(case.spec, model, case.layers, sample=sample, double=double))
+        found = run(case.spec, model, case.layers, sample.images, sample.targets)
+        return {layer: maps.cpu().double() for layer, maps in found.items()}
     except Exception as error:
         if len(case.layers) == 1:
             return {case.layers[0]: told(error)}
     parts = [maps_of(replace(case, layers=(layer,)), model, sample, double=double) for layer in case.layers]
     return {layer: maps for part in parts for layer, maps in part.items()}
-
-
-def explained(
-    spec: ExplainerSpec, model: nn.Module, layers: Sequence[str], *, sample: Sample, double: bool
-) -> dict[str, Tensor]:
-    """One explainer, in its own batch size; a stochastic one draws the same numbers in both precisions."""
-    run, parts = in_float64 if double else guarded, []
-    size = 1 if spec.stochastic else spec.max_batch
-    pairs = zip(torch.split(sample.images, size), torch.split(sample.targets, size), strict=True)
-    for place, (images, targets) in enumerate(pairs):
-        with torch.random.fork_rng(enabled=spec.stochastic):
-            if spec.stochastic:
-                torch.manual_seed(place)
-            parts.append(run(spec, model, layers, images, targets))
-    return {layer: torch.cat([part[layer] for part in parts]).cpu().double() for layer in layers}
 
 
 def told(error: Exception) -> str:

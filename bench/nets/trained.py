@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from bench.data.class_order import in_class_order
 from bench.data.datasets import load_dataset
-from bench.errors import DataError, StoreError
+from bench.errors import ContractError, DataError, StoreError
 from bench.machine import reuse_memory
 from bench.nets.weights import load_weights
 from bench.store.checkpoints import read_checkpoint
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from bench.contracts import Dataset, ModelSpec
     from bench.data.transforms import Statistics
     from bench.schema.run import RunRecord
+
+LOGIT_TOLERANCE = 1e-3  # of the largest logit: another batch size or device moves logits by less
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,21 @@ def _statistics(head: Mapping[str, Any], folder: Path) -> Statistics:
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise StoreError(f"{checkpoint_path(folder)} has no usable mean and std: {mean}, {std}")
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+def check_same_model(logits: np.ndarray[Any, Any], stored: np.ndarray[Any, Any], trained: Trained) -> None:
+    """The model being explained is the one whose predictions are shown, or nothing is explained.
+
+    Args:
+        logits, stored: (N, K), just computed and from predictions.npz.
+    """
+    gap = float(np.abs(logits - stored).max(initial=0.0))
+    if not gap <= LOGIT_TOLERANCE * max(1.0, float(np.abs(stored).max(initial=0.0))):
+        raise ContractError(
+            f"the model of run '{trained.record.name}' gives other logits than its predictions.npz "
+            f"(largest difference {gap:.3g}): these maps would explain another model",
+            try_=f"bench evaluate {trained.record.name}",
+        )
 
 
 def data_of_run(record: RunRecord, source: str | None, place: Workspace) -> Dataset:

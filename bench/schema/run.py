@@ -39,6 +39,7 @@ class Cell:
         status: (R,) uint8, index into STATUSES.
         output: what `raw` holds, as in `ExplainerSpec`: raw maps, or a library's finished `picture` in 0..1.
         steps: of a `picture`: how the library made it, in words.
+        seeding: what the random draws behind the maps start from; empty where there are none.
     """
 
     schema: int
@@ -57,6 +58,7 @@ class Cell:
     status: Integers
     output: str = "layer"
     steps: tuple[str, ...] = ()
+    seeding: str = ""
 
 
 # --- run.json -----------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ import torch
 from bench.clock import Meter
 from bench.data.transforms import prepare
 from bench.errors import UsageError
-from bench.explaining.batches import check_same_model
 from bench.explaining.plan import INPUT_LAYER
 from bench.machine import versions
+from bench.nets.trained import check_same_model
 from bench.schema.run import STATUSES
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
 from bench.scoring.occlusion import answers_to, batch_size

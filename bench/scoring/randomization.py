@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.data.transforms import prepare
-from bench.explaining.guard import guarded, in_eval_mode, statuses
+from bench.explaining.batches import explained, seeding
+from bench.explaining.guard import in_eval_mode, statuses
 from bench.explaining.plan import grids_of
 from bench.machine import versions
 from bench.schema.run import STATUSES
@@ -136,7 +137,8 @@ def _read(trained: Trained, name: str, spec: ExplainerSpec, layer: str, ids: Int
 def _facts(trained: Trained, spec: ExplainerSpec) -> dict[str, object]:
     """What the maps of scrambled copies hang on."""
     of = versions(("torch", spec.backend))
-    return {"checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED, "versions": of}
+    facts = {"checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED, "versions": of}
+    return facts | ({"seeding": seeding(spec)} if spec.stochastic else {})
 
 
 def stages_of(model: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:
@@ -245,18 +247,5 @@ def scrambled_maps(
     """
     for stage, copy in scrambled(model, layers, measured_on, generator):
         for name, (spec, wanted) in specs.items():
-            yield stage, name, explained(spec, copy, wanted, images, targets)
-
-
-def explained(
-    spec: ExplainerSpec, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
-) -> dict[str, Tensor]:
-    """Maps of one target an image, in batches the explainer takes: {layer: (N, h, w)} on the CPU."""
-    size, parts = 1 if spec.stochastic else spec.max_batch, []
-    for start in range(0, len(images), size):
-        chosen = slice(start, start + size)
-        with torch.random.fork_rng(enabled=spec.stochastic):
-            if spec.stochastic:
-                torch.manual_seed(start)
-            parts.append(guarded(spec, model, tuple(layers), images[chosen], targets[chosen]))
-    return {layer: torch.cat([part[layer] for part in parts])[:, 0].float().cpu() for layer in layers}
+            maps = explained(spec, copy, tuple(wanted), images, targets)
+            yield stage, name, {layer: raw[:, 0].float().cpu() for layer, raw in maps.items()}

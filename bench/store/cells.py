@@ -17,7 +17,7 @@ from bench.store.files import AGAIN, check_arrays, check_range, check_schema, js
 
 CELL_SCHEMA = 1
 ROW_FIELDS = ("ids", "classes", "raw", "logits", "status")
-KEY_FIELDS = ("checkpoint", "explainer", "revision", "layer", "versions", "dtype")
+KEY_FIELDS = ("checkpoint", "explainer", "revision", "layer", "versions", "dtype", "seeding")
 
 
 def write_cell(path: Path, cell: Cell) -> Cell:
@@ -54,6 +54,7 @@ def read_cell(path: Path) -> Cell:
             status=arrays["status"],
             output=str(head.get("output", "layer")),  # cells from before there were pictures have none
             steps=tuple(str(step) for step in head.get("steps", ())),
+            seeding=str(head.get("seeding", "")),  # nor one by image: stochastic rows of then are made anew
         )
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as reason:
         raise StoreError(f"{path} is damaged: {reason!r}", try_=AGAIN) from reason
@@ -70,7 +71,7 @@ def _check_rows(arrays: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
 
 
 def same_cell(first: Cell, second: Cell) -> bool:
-    """Whether rows of two cells may be mixed: same checkpoint, explainer, revision, versions, dtype and layer."""
+    """Whether rows of two cells may be mixed: all that decides about a map is the same, but where it was computed."""
     return all(getattr(first, name) == getattr(second, name) for name in KEY_FIELDS)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import UsageError, did_you_mean
-from bench.explaining.guard import guarded
+from bench.explaining.batches import batches, explained
 from bench.explaining.plan import INPUT_LAYER
 from bench.machine import settled_precision
 from bench.postprocess import postprocess
@@ -171,15 +171,17 @@ def train_work(net: nn.Module, images: Tensor, precision: str = "auto") -> Calla
 def explain_work(
     spec: ExplainerSpec, net: nn.Module, layer: str, *, images: Tensor, finished: bool
 ) -> Callable[[], object]:
-    """Maps of the predicted class of every image of the batch, in calls as large as the explainer takes.
+    """Maps of the predicted class of every image of the batch, in the batches of `bench explain`.
+
+    The bare calls: `check_explainer` held them to the contract before. Nobody looks at these maps, so what a stochastic
+    explainer draws starts where the generators stand; to seed them costs time that is not the explainer's.
 
     Args:
         finished: post-processed to the images' size, float32, on the host; else as the explainer gives them.
     """
     with torch.no_grad():
         targets = net(images).argmax(dim=1, keepdim=True)
-    size = 1 if spec.stochastic else spec.max_batch
-    parts = list(zip(torch.split(images, size), torch.split(targets, size), strict=True))
+    parts = [(images[rows], targets[rows]) for rows in batches(spec, len(images))]
 
     def work() -> object:
         return [one_call(spec, net, layer, images=some, targets=wanted, finished=finished) for some, wanted in parts]
@@ -206,9 +208,9 @@ def check_explainer(spec: ExplainerSpec, subject: Subject, layer: str, images: T
             f"'{layer}' is not a layer of {subject.model}{did_you_mean(layer, known)}",
             try_=f"bench list layers --model {subject.model}",
         )
-    few = images[: 1 if spec.stochastic else FEW]
+    few = images[:FEW]
     targets = torch.zeros(len(few), 1, dtype=torch.int64, device=few.device)
-    guarded(spec, subject.net, (layer,), few, targets)
+    explained(spec, subject.net, (layer,), few, targets)
 
 
 # --- the machine's own limits ---------------------------------------------------------------------------------

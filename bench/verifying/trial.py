@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.explaining.batches import explained
 from bench.explaining.side_effects import watch, watch_randomness
 from bench.verifying.side_effects import left_behind
 
 if TYPE_CHECKING:
+    from bench.clock import Stopwatch
     from bench.contracts import Explainer, ExplainerSpec
-
-SEED = 20250101
 
 
 class CrashError(Exception):
@@ -94,7 +94,7 @@ class Trial:
         """What a call with one image left behind, by kind; after a first call, which may import its library."""
         if self.crash:
             raise CrashError(self.crash)
-        images, targets = self.images[:1].clone(), self.targets[:1].clone()
+        images, targets = self.images[:1].clone(), self.targets[:1, : 1 if self.spec.stochastic else None].clone()
         try:
             return left_behind(self.spec, self.copy(), self.layers, images, targets)
         except (Exception, SystemExit) as error:
@@ -111,7 +111,7 @@ class Trial:
         model: nn.Module | None = None,
         at_once: int | None = None,
     ) -> dict[str, Tensor]:
-        """Maps of some images, in calls of as many images as bench would give.
+        """Maps of some images, in the calls that bench would make; whatever a call leaves behind is undone.
 
         Args:
             layers: instead of all.
@@ -123,15 +123,10 @@ class Trial:
         """
         net = model if model is not None else self.copy(images.dtype)
         names = tuple(layers or self.layers)
-        size = at_once or self.at_once
-        parts = []
-        for start in range(0, len(images), size):
-            some, theirs = images[start : start + size], targets[start : start + size]
-            with put_back(net, some, theirs):
-                parts.append(as_maps(self.call(net, names, some, theirs), names))
+        spec = replace(self.spec, max_batch=at_once or self.at_once)
         try:
-            return {name: torch.cat([part[name] for part in parts]) for name in names}
-        except RuntimeError as error:
+            return explained(spec, net, names, images, targets, call=self.tried)
+        except (RuntimeError, IndexError) as error:
             raise CrashError(
                 f"its maps of one image and of another do not fit together: {first_line(error)}"
             ) from error
@@ -140,17 +135,27 @@ class Trial:
         """The model once more, sharing no tensor with it."""
         return deepcopy(self.model).to(dtype)
 
+    def tried(
+        self,
+        spec: ExplainerSpec,
+        model: nn.Module,
+        layers: Sequence[str],
+        images: Tensor,
+        targets: Tensor,
+        watch: Stopwatch,
+    ) -> Mapping[str, Tensor]:
+        """One call in the place of the guard's: what it leaves behind is undone and held against nobody here."""
+        with put_back(model, images, targets):
+            return as_maps(self.call(model, layers, images, targets), layers)
+
     def call(self, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> object:
-        """One call under the seed that bench sets for what is stochastic.
+        """One call.
 
         Raises:
             CrashError: the plug-in raised.
         """
         try:
-            with torch.random.fork_rng(devices=[], enabled=self.spec.stochastic):
-                if self.spec.stochastic:
-                    torch.default_generator.manual_seed(SEED)
-                return self.spec.explain(model, layers, images, targets)
+            return self.spec.explain(model, layers, images, targets)
         except (Exception, SystemExit) as error:  # a plug-in may fail in any way, and must fail by its name
             raise CrashError(f"raised {type(error).__name__}: {first_line(error)}") from error
 
