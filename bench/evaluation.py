@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from torch.nn import functional
 from bench.clock import Meter
 from bench.data.transforms import Statistics, prepare
 from bench.errors import UsageError
+from bench.modes import evaluating
 from bench.schema.page import Average, CalibrationBin, ClassRow
 from bench.schema.run import Results
 from bench.stats.intervals import wilson
@@ -91,19 +91,6 @@ def predict(
                 parts.append(forward(model, batch, statistics, device))
             task.advance(len(batch))
     return torch.cat(parts), meter.rate
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; training flags are put back as they were, module by module."""
-    flags = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
 
 
 def forward(model: nn.Module, images: Tensor, statistics: Statistics, device: torch.device) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 from bench.errors import ContractError, UsageError
-from bench.explaining.guard import in_eval_mode
+from bench.modes import evaluating
 from bench.nets.weights import build_seeded
 from bench.postprocess import postprocess
 from bench.registry.registry import discover
@@ -103,7 +103,7 @@ def test_the_same_artefact_is_the_post_processed_map_of_the_predicted_class_on_t
     spec = SPECS["captum"]
     found = explain_work(spec, subject.net, "layer4", images=images, finished=True)()
     targets = subject.net(images).argmax(dim=1, keepdim=True)
-    with in_eval_mode(subject.net):
+    with evaluating(subject.net):
         raw = spec.explain(subject.net, ("layer4",), images, targets)["layer4"]
     assert isinstance(found, list)
     assert found[0].shape == (6, 1, 32, 32)

@@ -15,7 +15,7 @@ from bench.data.transforms import prepare
 from bench.errors import BenchError, UsageError, did_you_mean
 from bench.evaluation import softmax
 from bench.explaining.batches import explained
-from bench.explaining.guard import in_eval_mode, statuses
+from bench.explaining.guard import statuses
 from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     Wanted,
@@ -27,6 +27,7 @@ from bench.explaining.plan import (
     say_costs,
 )
 from bench.machine import choose_device, describe_device, versions
+from bench.modes import evaluating
 from bench.nets.trained import open_run
 from bench.pages.run_views import levels_of
 from bench.pages.write import pictures_page, twin
@@ -98,7 +99,7 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
     asked = [_class_number(name, trained) for name in names(request.class_)]
     own = [read_picture(path, size_of(trained.record)) for path in paths(request.image)]
     inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(device), trained.statistics)
-    with in_eval_mode(trained.model), torch.no_grad():
+    with evaluating(trained.model):
         logits = trained.model(inputs).float().cpu()
         predicted = logits.argmax(dim=1)
         targets = torch.stack([predicted, *(torch.full_like(predicted, each) for each in asked)], dim=1)

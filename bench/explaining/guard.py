@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,18 +66,6 @@ def guarded(
             try_="bench list explainers, for another one; the contract is Explainer in bench/contracts.py",
         )
     return {layer: raw[layer] for layer in layers}
-
-
-@contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode for the time of a block, then every module's own flag again: a map of batch statistics is none."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
 
 
 def statuses(raw: Floats) -> Integers:

@@ -14,9 +14,10 @@ from bench.clock import Meter
 from bench.data.transforms import prepare
 from bench.errors import BenchError
 from bench.explaining.batches import batches, explained
-from bench.explaining.guard import in_eval_mode, statuses
+from bench.explaining.guard import statuses
 from bench.explaining.plan import Job, empty_cell, grids_of, plan
 from bench.machine import describe_device, versions
+from bench.modes import evaluating
 from bench.nets.trained import check_same_model
 from bench.schema.run import Cell
 from bench.store.cells import add_rows, read_cell
@@ -76,7 +77,7 @@ def explain_run(
     predictions = read_predictions(trained.folder)
     _keep_samples(trained, data, predictions, ids)
     meters, failed = [], _Failed(wanted, progress)
-    with in_eval_mode(trained.model):
+    with evaluating(trained.model):
         for job in plan(trained, wanted, ids):
             for work in failed.rest(_Work(trained, job, timing), data, predictions):
                 meters.append((work.job, work.compute(data, predictions, progress)))
@@ -129,8 +130,7 @@ class _Work:
         """Images as the model takes them, and its logits, once it is clear that it is the same model."""
         device = next(self.trained.model.parameters()).device
         inputs = prepare(data.test.images[torch.from_numpy(ids)].to(device), self.trained.statistics)
-        with torch.no_grad():
-            logits = self.trained.model(inputs).float().cpu().numpy()
+        logits = self.trained.model(inputs).float().cpu().numpy()
         check_same_model(logits, predictions.logits[ids], self.trained)
         return inputs, logits
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import ContractError
+from bench.modes import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,8 +77,7 @@ def summarise(model: nn.Module, input_size: int = 32) -> Summary:
     rows: list[Row] = []
     counter = FlopCounterMode(display=False)
     with ExitStack() as stack:
-        stack.enter_context(in_eval_mode(model))
-        stack.enter_context(torch.no_grad())
+        stack.enter_context(evaluating(model))
         stack.enter_context(hooks_that_note(model, rows))
         stack.enter_context(counter)
         try:
@@ -127,18 +127,6 @@ def cells_of(row: Row) -> tuple[str, str, str, str]:
 def by(shape: tuple[int, ...]) -> str:
     """`64 x 32 x 32`."""
     return " x ".join(map(str, shape))
-
-
-@contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode, and every module's own mode again afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.evaluation import BATCH, averages_of, evaluating, forward
+from bench.evaluation import BATCH, averages_of, forward
+from bench.modes import evaluating
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

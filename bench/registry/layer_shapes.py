@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from bench.errors import ContractError
+from bench.modes import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +38,6 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
         shapes.pop(name, None)
         shapes[name] = tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else ()
 
-    modes = [(module, module.training) for module in model.modules()]
     with ExitStack() as stack:
         for name, module in model.named_modules():
             if name:
@@ -45,8 +45,7 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
                 stack.callback(handle.remove)
         like = next(model.parameters(), torch.empty(0))
         try:
-            model.eval()
-            with torch.no_grad():
+            with evaluating(model):
                 answer = model(torch.zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
         except Exception as reason:  # a model of anybody's may fail in any way
             words = f"{type(reason).__name__}: {reason}".splitlines()[0]
@@ -54,9 +53,6 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
                 f"{type(model).__name__} cannot take one image (3, {size}, {size}): {words}",
                 try_="--image-size with the pixels an edge that the model was made for",
             ) from reason
-        finally:
-            for module, mode in modes:
-                module.training = mode
     return shapes, answer
 
 

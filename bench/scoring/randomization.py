@@ -13,9 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.data.transforms import prepare
 from bench.explaining.batches import explained, seeding
-from bench.explaining.guard import in_eval_mode, statuses
+from bench.explaining.guard import statuses
 from bench.explaining.plan import grids_of
 from bench.machine import versions
+from bench.modes import evaluating
 from bench.schema.run import STATUSES
 from bench.schema.scores import SanityScores
 from bench.scoring.layer_scores import kept
@@ -213,7 +214,7 @@ def remeasure(model: nn.Module, changed: set[str], images: Tensor) -> None:
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
-    with in_eval_mode(model), torch.no_grad():
+    with evaluating(model):
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over batches, here of one

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from bench.errors import UsageError
 from bench.machine import settled_precision
+from bench.modes import own_modes
 from bench.training.init import initialise
 from bench.training.loader import Batches
 from bench.training.loop import choose_images, steps_per_epoch
@@ -76,20 +77,20 @@ def find_rate(
     if steps < 10:
         raise UsageError(f"{steps} steps make no curve", try_="--steps 100")
     state = copy.deepcopy(model.state_dict())
-    flags = {module: module.training for module in model.modules()}
     momenta = {module: module.momentum for module in model.modules() if hasattr(module, "momentum")}
-    model.to(device).train()
-    set_bn_momentum(model, settings.recipe.bn_momentum)
-    try:
-        initialise(model, settings.recipe, data.train.images, (data.mean, data.std))
-        rates, losses = _climb(model, data, settings, device=device, progress=progress, steps=steps, highest=highest)
-    finally:
-        model.load_state_dict(state)
-        model.zero_grad(set_to_none=True)
-        for module, flag in flags.items():
-            module.training = flag
-        for module, momentum in momenta.items():
-            module.momentum = momentum
+    with own_modes(model):
+        model.to(device).train()
+        set_bn_momentum(model, settings.recipe.bn_momentum)
+        try:
+            initialise(model, settings.recipe, data.train.images, (data.mean, data.std))
+            rates, losses = _climb(
+                model, data, settings, device=device, progress=progress, steps=steps, highest=highest
+            )
+        finally:
+            model.load_state_dict(state)
+            model.zero_grad(set_to_none=True)
+            for module, momentum in momenta.items():
+                module.momentum = momentum
     return suggest(rates, losses)
 
 

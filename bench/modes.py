@@ -1,0 +1,35 @@
+"""A net as it is to be used for the time of a block, and afterwards as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@contextmanager
+def evaluating(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
+    """Eval mode, without gradients unless they are wanted; then every module's own mode again.
+
+    A module whose mode differs from the net's, such as a batch norm that somebody froze, keeps it: `model.train()`
+    would not.
+    """
+    import torch
+
+    with torch.set_grad_enabled(gradients), own_modes(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def own_modes(model: nn.Module) -> Iterator[None]:
+    """Whatever a block does to the modes of modules, each has its own again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
