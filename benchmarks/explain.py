@@ -31,11 +31,10 @@ from bench.data.datasets import load_dataset
 from bench.data.transforms import prepare
 from bench.machine import choose_device, describe_device, versions
 from bench.nets.trained import open_run
-from bench.nets.weights import build_seeded
+from bench.nets.weights import build_seeded, on_device
 from bench.postprocess import postprocess
 from bench.registry.registry import discover
-from bench.store.runs import find_run
-from bench.workspace import default_cache
+from bench.workspace import Workspace, default_cache
 
 if TYPE_CHECKING:
     from bench.contracts import Floats
@@ -243,12 +242,11 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def model_of(options: argparse.Namespace, classes: int, device: torch.device) -> tuple[nn.Module, str]:
     """The model as its user has it, in channels_last, and what it is."""
-    models = discover("model", ModelSpec)
     if options.run:
-        trained = open_run(find_run(options.runs_dir, options.run), models, device)
+        trained = open_run(options.run, str(device), Workspace(runs=options.runs_dir))
         return trained.model.requires_grad_(True), f"`{trained.spec.name}` of run `{trained.record.name}`"
-    net = build_seeded(models[options.model], classes, 0).to(device, memory_format=torch.channels_last)
-    return net.eval(), f"`{net_name(options.model)}` with seeded weights"
+    net = build_seeded(discover("model", ModelSpec)[options.model], classes, 0)
+    return on_device(net, device).eval(), f"`{net_name(options.model)}` with seeded weights"
 
 
 def net_name(model: str) -> str:

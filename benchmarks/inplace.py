@@ -18,7 +18,7 @@ import torch
 from tables import table, write_between
 from torch import Tensor, nn
 
-from bench.machine import choose_device, describe_device, reuse_memory, versions
+from bench.machine import choose_device, describe_device, versions
 from bench.schema.timing import Sample
 from bench.stats.rates import by_round, interval_words, median, median_interval, number_words, ratio_interval, verdict
 from bench.timing.arms import batch_of
@@ -80,7 +80,6 @@ def row(name: str, samples: list[Sample], batch: int) -> list[str]:
 def figures(options: argparse.Namespace) -> str:
     """The table, with the machine and how busy it was."""
     device = choose_device(options.device)
-    reuse_memory(device)
     subjects = find_subjects(MODELS, (), Workspace(), device)
     images = batch_of(options.batch_size, 32, device)
     nets = {name: subjects[name].net for name in MODELS}

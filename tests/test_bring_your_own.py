@@ -84,7 +84,7 @@ def test_maps_of_own_pictures_are_those_of_the_explainer_on_the_same_pixels(runs
     result = call("explain", "--image", str(path), "--class", "eel", "--explainer", "captum", "--layer", "a", runs=runs)
     assert result.exit_code == 0, result.stderr
     arrays = read_npz(Path(result.stdout.splitlines()[-1]).with_name("maps.npz"), ("captum a", "targets", "logits"))
-    trained = open_run(runs / "two", Workspace().models, torch.device("cpu"))
+    trained = open_run(runs / "two", "cpu", Workspace())
     small = Image.open(path).resize((20, 20), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None]
     inputs = prepare(pixels, ((0.5,) * 3, (0.25,) * 3))

@@ -67,13 +67,13 @@ def run(tmp_path: Path, data: Dataset) -> Path:
 
 
 def opened(run: Path) -> Trained:
-    return open_run(run, Workspace().models, CPU)
+    return open_run(run, "cpu", Workspace())
 
 
 def test_an_opened_run_keeps_memory_from_batch_to_batch(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[torch.device] = []
-    monkeypatch.setattr("bench.nets.trained.reuse_memory", kept.append)
-    open_run(run, Workspace().models, CPU)
+    monkeypatch.setattr("bench.nets.weights.reuse_memory", kept.append)
+    opened(run)
     assert kept == [CPU]
 
 

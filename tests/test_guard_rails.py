@@ -256,7 +256,7 @@ class Whole:
     data: Dataset
 
     def opened(self) -> Trained:
-        return open_run(self.folder, self.place.models, CPU)
+        return open_run(self.folder, "cpu", self.place)
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data: Dataset) -> Trained:
     folder.mkdir()
     begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
     complete(Job(folder, build_seeded(TINY, 4, 0), data, TrainSettings(replace(QUICK, epochs=1), val=0.0), CPU), place)
-    return open_run(folder, place.models, CPU)
+    return open_run(folder, "cpu", place)
 
 
 def images_of(trained: Trained, data: Dataset, ids: Sequence[int]) -> Tensor:

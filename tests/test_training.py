@@ -232,7 +232,7 @@ def test_reused_memory_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     nets = [build_seeded(RESIDUAL, 4, 0) for _ in range(2)]
     run(nets[0], tiny_data(16), TrainSettings(BUSY, val=0))
     asked: list[torch.device] = []
-    monkeypatch.setattr(bench.training.loop, "reuse_memory", asked.append)
+    monkeypatch.setattr("bench.nets.weights.reuse_memory", asked.append)
     run(nets[1], tiny_data(16), TrainSettings(BUSY, val=0))
     assert asked == [CPU]
     assert all(torch.equal(a, b) for a, b in zip(*(net.state_dict().values() for net in nets), strict=True))

@@ -16,7 +16,7 @@ from bench.errors import MissingError, UsageError
 from bench.machine import choose_device
 from bench.nets.foreign_weights import best_match, checked_match, read_foreign
 from bench.nets.import_doubts import TRIED, at_chance, better_fit
-from bench.nets.weights import build_seeded, load_weights
+from bench.nets.weights import build_seeded, for_inference, load_weights
 from bench.pages.write import write_run_page
 from bench.registry.layer_shapes import shapes_of
 from bench.registry.registry import settled
@@ -80,8 +80,7 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     begin(folder, workspace, chosen, kept, device)
     with recorded(folder):
         keep_weights(folder, net, Results(epochs_run=0, weights_sha256=sha256(weights)))
-        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        net.eval().requires_grad_(False)
+        for_inference(net, device)
         statistics = (chosen.mean, chosen.std)
         scores = evaluate_into(folder, net, chosen, statistics, device=device, progress=progress, average=False)
     given = request.mean is not None or request.std is not None

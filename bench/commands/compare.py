@@ -21,7 +21,6 @@ from bench.explaining.plan import (
     find_explainers,
     say_costs,
 )
-from bench.machine import choose_device
 from bench.nets.trained import open_run
 from bench.pages.build import comparison_page, wrong_in_any
 from bench.pages.class_alignment import check_comparable
@@ -92,8 +91,7 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
 
 def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunData], ids: Integers) -> Integers:
     """Make the rows of these images that are missing, or only say how long that takes; gives the images taken."""
-    device = choose_device(request.device)
-    opened = [open_run(data.folder, workspace.models, device) for data in loaded]
+    opened = [open_run(data.folder, request.device, workspace) for data in loaded]
     there = sorted({cell.explainer for data in loaded for cell in data.cells})
     asked = names(request.explainer)
     specs = find_explainers(asked or there or DEFAULT_EXPLAINERS, workspace)

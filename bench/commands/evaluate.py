@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.evaluation import broken_threshold, figure_names
-from bench.machine import choose_device
 from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import write_run_page
 from bench.request import names
@@ -30,15 +29,14 @@ def evaluate(request: EvaluateRequest, workspace: Workspace) -> Scores:
     """
     folder = find_run(workspace.runs, request.run)
     check_thresholds(request, mirror=read_record(folder).data.mirror)
-    device = choose_device(request.device)
-    trained = open_run(folder, workspace.models, device)
+    trained = open_run(folder, request.device, workspace)
     dataset = data_of_run(trained.record, request.data, workspace)
     scores = evaluate_into(
         folder,
         trained.model,
         dataset,
         trained.statistics,
-        device=device,
+        device=trained.device,
         progress=workspace.progress,
         average=request.average,
     )

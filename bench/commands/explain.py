@@ -18,7 +18,6 @@ from bench.explaining.plan import (
     say_costs,
 )
 from bench.explaining.runner import CellResult, explain_run
-from bench.machine import choose_device
 from bench.nets.trained import data_of_run, open_run
 from bench.pages.build import run_page
 from bench.pages.write import notebook_of, write_run_page
@@ -26,7 +25,7 @@ from bench.request import names, one_run
 from bench.store.paths import report_path
 from bench.store.predictions import TARGETS, WHICH, check_ids, choose_ids, read_predictions
 from bench.store.run_data import read_run
-from bench.store.runs import find_run, newest_run
+from bench.store.runs import newest_run
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -60,12 +59,13 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
     Returns:
         What was written; rows that were there are not computed again.
     """
-    folder, device = find_run(workspace.runs, one_run(runs_of(request, workspace))), choose_device(request.device)
+    run = one_run(runs_of(request, workspace))
     one_of("--which", request.which, WHICH)
     one_of("--target", request.target, TARGETS)
     asked = names(request.explainer)
     specs = find_explainers(asked or DEFAULT_EXPLAINERS, workspace)
-    trained = open_run(folder, workspace.models, device)
+    trained = open_run(run, request.device, workspace)
+    folder = trained.folder
     layers = choose_layers(names(request.layer), [trained])
     check_layers(trained, layers)
     wanted = Wanted(specs, layers, request.target, ceilings(asked, specs, slow=request.slow))

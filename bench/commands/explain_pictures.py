@@ -26,7 +26,7 @@ from bench.explaining.plan import (
     grids_of,
     say_costs,
 )
-from bench.machine import choose_device, describe_device, versions
+from bench.machine import describe_device, versions
 from bench.modes import evaluating
 from bench.nets.trained import open_run
 from bench.pages.run_views import levels_of
@@ -40,7 +40,7 @@ from bench.store.files import write_npz
 from bench.store.page_files import write_page_files
 from bench.store.paths import CHECKPOINT, index_path, maps_path, pictures_path
 from bench.store.record import size_of
-from bench.store.runs import find_run, new_folder
+from bench.store.runs import new_folder
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -86,26 +86,25 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
         DataError: a file is no picture that can be read; names it.
         UsageError: a class, an explainer or a layer that there is not, or no picture.
     """
-    device, asked_for = choose_device(request.device), names(request.explainer)
+    asked_for = names(request.explainer)
     if not request.image:
         raise UsageError("no picture named", try_="--image cat.png")
-    folder = find_run(workspace.runs, one_run(request.run))
     specs = find_explainers(asked_for or DEFAULT_EXPLAINERS, workspace)
-    trained = open_run(folder, workspace.models, device)
+    trained = open_run(one_run(request.run), request.device, workspace)
     layers = choose_layers(names(request.layer), [trained])
     wanted = Wanted(specs, layers, ceilings=ceilings(asked_for, specs, slow=request.slow))
     check_layers(trained, wanted.layers)
     say_costs(wanted, workspace.progress)
     asked = [_class_number(name, trained) for name in names(request.class_)]
     own = [read_picture(path, size_of(trained.record)) for path in paths(request.image)]
-    inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(device), trained.statistics)
+    inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(trained.device), trained.statistics)
     with evaluating(trained.model):
         logits = trained.model(inputs).float().cpu()
         predicted = logits.argmax(dim=1)
         targets = torch.stack([predicted, *(torch.full_like(predicted, each) for each in asked)], dim=1)
         found = [one for name in specs for one in _of_explainer(name, trained, wanted, inputs, targets, workspace)]
     page = _page(trained, own, found, logits.numpy(), targets.numpy(), workspace)
-    index = index_path(request.out or new_folder(pictures_path(folder)))
+    index = index_path(request.out or new_folder(pictures_path(trained.folder)))
     write_npz(maps_path(index), _arrays(own, found, logits.numpy(), targets.numpy()))
     write_page_files(index, {index.name: pictures_page(page).encode()}, twin(page))
     return ExplainedPictures(index, page.pictures)
@@ -189,7 +188,7 @@ def _page(
             ("run", trained.record.name),
             ("checkpoint sha256", trained.record.artefacts.get(CHECKPOINT, "")),
             ("normalised with", f"mean {trained.statistics[0]}, std {trained.statistics[1]}"),
-            ("machine", describe_device(next(trained.model.parameters()).device)),
+            ("machine", describe_device(trained.device)),
             ("versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
         ),
     )

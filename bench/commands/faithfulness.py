@@ -23,7 +23,7 @@ from bench.explaining.plan import (
     usable_cell,
 )
 from bench.explaining.runner import explain_run
-from bench.machine import choose_device, describe_device, versions
+from bench.machine import describe_device, versions
 from bench.nets.trained import data_of_run, open_run
 from bench.request import names
 from bench.schema.scores import SCORES_SCHEMA, Cost, ExplainerScores, FaithfulnessScores
@@ -44,7 +44,6 @@ from bench.store.cells import row_keys
 from bench.store.files import write_json
 from bench.store.paths import scores_path
 from bench.store.predictions import choose_ids, read_predictions
-from bench.store.runs import find_run
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -105,14 +104,13 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
     Returns:
         The scores; without any error to look at, or after a dry run, tables without rows.
     """
-    folder = find_run(workspace.runs, request.run)
     asked, sanity, progress = names(request.explainer), request.sanity, workspace.progress
     specs = find_explainers(asked or FAITHFUL_EXPLAINERS, workspace)
-    trained = open_run(folder, workspace.models, choose_device(request.device))
+    trained = open_run(request.run, request.device, workspace)
     wanted = Wanted(specs, choose_layers(names(request.layer), [trained]), "both", ceilings(asked, specs))
     check_layers(trained, wanted.layers)
     say_costs(wanted, progress)
-    predictions = read_predictions(folder)
+    predictions = read_predictions(trained.folder)
     ids = choose_ids(predictions, "wrong", ERRORS if request.limit is None else request.limit)
     sample = Sample(ids, predictions.predicted[ids], predictions.labels[ids])
     cost = cost_of(trained, wanted, sample, sanity)
@@ -129,7 +127,7 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
         predicted=sample.predicted[:sanity], seed=SEED, progress=progress,
     )  # fmt: skip
     found = dataclasses.replace(found, sanity=tuple(scrambled))
-    write_json(scores_path(folder), dataclasses.asdict(found))
+    write_json(scores_path(trained.folder), dataclasses.asdict(found))
     return found
 
 
@@ -139,7 +137,7 @@ def _empty(trained: Trained, cost: Cost, wrong: int) -> FaithfulnessScores:
         run=trained.record.name,
         checkpoint=trained.checkpoint,
         model=trained.record.model,
-        device=describe_device(next(trained.model.parameters()).device),
+        device=describe_device(trained.device),
         versions=versions(),
         images=cost.images,
         wrong=wrong,

@@ -14,7 +14,7 @@ from bench.data.transforms import prepare
 from bench.errors import MissingError, StoreError, UsageError
 from bench.explaining.plan import INPUT_LAYER, check_layers, find_explainers
 from bench.judging.verdicts import Case, Sample, verdicts
-from bench.machine import choose_device, describe_device, versions
+from bench.machine import describe_device, versions
 from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import write_run_page
 from bench.registry.registry import settled
@@ -23,7 +23,6 @@ from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.cells import read_cell
 from bench.store.paths import cell_files, verdicts_path
 from bench.store.predictions import choose_ids, fixed_order, read_predictions, wanted_targets
-from bench.store.runs import find_run
 from bench.store.verdicts import add_verdicts
 from bench.workspace import Workspace
 
@@ -62,7 +61,7 @@ def judge(request: JudgeRequest, workspace: Workspace) -> Judged:
     limit = IMAGES if request.limit is None else request.limit
     if limit < 1:
         raise UsageError(f"--limit {limit} judges nothing, must be 1 or more", try_=f"--limit {IMAGES}")
-    trained = open_run(find_run(workspace.runs, request.run), workspace.models, choose_device(request.device))
+    trained = open_run(request.run, request.device, workspace)
     cells = cells_of(trained)
     cases = cases_of(trained, cells, request, workspace)
     ids = sample_ids(trained, cells, cases, limit)
@@ -180,7 +179,7 @@ def sample_ids(trained: Trained, cells: Sequence[Cell], cases: Sequence[Case], l
 def make_sample(trained: Trained, ids: Integers, data: str | None, workspace: Workspace) -> Sample:
     """The images as the model sees them, each with its predicted and its true class."""
     dataset = data_of_run(trained.record, data, workspace)
-    device = next(trained.model.parameters()).device
+    device = trained.device
     images = prepare(dataset.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
     targets = wanted_targets(read_predictions(trained.folder), ids, "both")
     return Sample(images, torch.from_numpy(targets).to(device))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench.errors import UsageError, one_of
 from bench.estimates import BACKWARD_COST, EFFICIENCY, duration
 from bench.explaining.plan import ALL, Wanted, ceilings, find_explainers
-from bench.machine import choose_device, describe_device, environment, product_rate, reuse_memory, settled_precision
+from bench.machine import choose_device, describe_device, environment, product_rate, settled_precision
 from bench.nets.summary import summarise
 from bench.request import names
 from bench.schema.timing import Timing
@@ -80,7 +80,6 @@ def measure(request: TimeRequest, workspace: Workspace) -> Timed:
     requests, entries = line_up(kinds, list(subjects), base, wanted=wanted, place=workspace)
     check_baselines(settings.baselines, subjects, specs)
     thresholds = tuple(parse_threshold(text, [one.name for one in requests]) for text in names(request.fail_if))
-    reuse_memory(device)
     progress.say(_plan(requests, subjects, entries, settings=settings, device=device))
     shop = make_workshop(
         requests, subjects, entries, device=device, settings=settings, progress=progress, optional=set(optional)

@@ -16,7 +16,6 @@ from bench.explaining.plan import DEFAULT_LAYERS, INPUT_LAYER, check_layers
 from bench.nets.trained import data_of_run, open_run
 from bench.request import ALL, names
 from bench.store.predictions import choose_ids, read_predictions
-from bench.store.runs import find_run
 from bench.verifying.conformance import CHECKS, outcomes_of
 from bench.verifying.outcomes import Outcome
 from bench.verifying.toy_net import CLASSES, SMALL, small_images, small_net
@@ -170,7 +169,7 @@ def run_stage(run: str, layers: Sequence[str], data: str | None, place: Workspac
         StoreError: no such run, or it did not finish.
         UsageError: a layer that its model does not have.
     """
-    trained = open_run(find_run(place.runs, run), place.models, torch.device("cpu"))
+    trained = open_run(run, "cpu", place)
     chosen = tuple(layers) or trained.spec.layers[-DEFAULT_LAYERS:]
     check_layers(trained, chosen)
     predictions = read_predictions(trained.folder)

@@ -105,7 +105,7 @@ def usable_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str) ->
 def empty_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str, timing: str = "") -> Cell:
     """A cell with its key and no rows."""
     nothing = np.zeros(0, dtype=np.int64)
-    device = next(trained.model.parameters()).device
+    device = trained.device
     return Cell(
         schema=CELL_SCHEMA,
         checkpoint=trained.checkpoint,
@@ -182,7 +182,7 @@ def affordable(
     images, cells = sum(len(job.ids) for _, job in jobs), sum(len(job.layers) for _, job in jobs)
     work = f"{cells} cell{'s' if cells > 1 else ''}, {images:,} explanation{'s' if images > 1 else ''} to make"
     progress.say(f"{work}: about {duration(seconds)}, judged by the evaluation's rate")
-    on_cpu = next(runs[0].model.parameters()).device.type == "cpu"
+    on_cpu = runs[0].device.type == "cpu"
     if limit is None and on_cpu and seconds > LONG and len(ids) > LONG_LIMIT:
         progress.warn(
             f"over {duration(LONG)} on a CPU: taking {LONG_LIMIT} of {len(ids):,} images, balanced by true class; "

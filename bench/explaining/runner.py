@@ -109,7 +109,7 @@ class _Work:
 
     def compute(self, data: Dataset, predictions: Predictions, progress: Progress) -> Meter:
         """Explain images batch by batch; what is done is saved every minute or so and at the end, even of a failure."""
-        job, device = self.job, next(self.trained.model.parameters()).device
+        job, device = self.job, self.trained.device
         meter, parts, pace = Meter(device), [], Pace()
         try:
             with progress.track(f"{job.name} {','.join(job.layers)}", len(job.ids)) as task:
@@ -128,7 +128,7 @@ class _Work:
 
     def inputs(self, ids: Integers, data: Dataset, predictions: Predictions) -> tuple[Tensor, np.ndarray[Any, Any]]:
         """Images as the model takes them, and its logits, once it is clear that it is the same model."""
-        device = next(self.trained.model.parameters()).device
+        device = self.trained.device
         inputs = prepare(data.test.images[torch.from_numpy(ids)].to(device), self.trained.statistics)
         logits = self.trained.model(inputs).float().cpu().numpy()
         check_same_model(logits, predictions.logits[ids], self.trained)
@@ -226,7 +226,7 @@ def _keep_samples(trained: Trained, data: Dataset, predictions: Predictions, ids
 
 
 def _write_timing(trained: Trained, timing: str, meters: Sequence[tuple[Job, Meter]]) -> None:
-    device = next(trained.model.parameters()).device
+    device = trained.device
     rows = [
         {
             "explainer": job.name,

@@ -13,12 +13,13 @@ import torch
 from bench.data.class_order import in_class_order
 from bench.data.datasets import load_dataset
 from bench.errors import ContractError, DataError, StoreError
-from bench.machine import reuse_memory
-from bench.nets.weights import load_weights
+from bench.machine import choose_device
+from bench.nets.weights import for_inference, load_weights
 from bench.store.checkpoints import read_checkpoint
 from bench.store.files import sha256
 from bench.store.paths import CHECKPOINT, checkpoint_path
 from bench.store.record import classes_of, finished_record, size_of
+from bench.store.runs import find_run
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -49,13 +50,25 @@ class Trained:
     statistics: Statistics
     checkpoint: str
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
 
-def open_run(folder: Path, models: Mapping[str, ModelSpec], device: torch.device) -> Trained:
+
+def open_run(run: str | Path, device: str, workspace: Workspace) -> Trained:
     """Open a run that finished training.
 
+    Args:
+        run: its name, `latest`, or its folder.
+        device: as users name it, such as `auto`.
+
     Raises:
+        UsageError: this machine has no such device.
         StoreError: unfinished, damaged, or the weights are not those the run ended with.
     """
+    where = choose_device(device)
+    folder = run if isinstance(run, Path) else find_run(workspace.runs, run)
     record = finished_record(folder)
     found = sha256(checkpoint_path(folder))
     if found != record.artefacts.get(CHECKPOINT):
@@ -68,13 +81,10 @@ def open_run(folder: Path, models: Mapping[str, ModelSpec], device: torch.device
     classes = tuple(str(name) for name in head.get("classes", ()))
     if not classes:
         raise StoreError(f"{checkpoint_path(folder)} lacks the names of its classes")
-    spec = models[record.model]
+    spec = workspace.models[record.model]
     model = spec.build(len(classes))
     load_weights(model, state)
-    reuse_memory(device)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.eval().requires_grad_(False)
-    return Trained(folder, record, spec, model, classes, _statistics(head, folder), found)
+    return Trained(folder, record, spec, for_inference(model, where), classes, _statistics(head, folder), found)
 
 
 def _statistics(head: Mapping[str, Any], folder: Path) -> Statistics:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.errors import ContractError, MissingError
+from bench.machine import reuse_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -142,3 +143,18 @@ def shared_initialisation(spec: ModelSpec, canonical: ModelSpec, num_classes: in
     if spec != canonical:
         load_weights(model, convert(build_seeded(canonical, num_classes, seed).state_dict(), canonical, spec))
     return model
+
+
+def on_device(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model itself, moved to where it is to compute: channels last, on a device that keeps freed memory.
+
+    Tensor cores and oneDNN convolve with the channels innermost; the other layout is turned round at every call.
+    """
+    reuse_memory(device)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def for_inference(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model itself on a device, in eval mode, its parameters frozen."""
+    return on_device(model, device).eval().requires_grad_(False)

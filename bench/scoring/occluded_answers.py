@@ -136,7 +136,7 @@ def ask(
     """
     answers, path = known_answers(trained, grid), answers_path(trained.folder, grid)
     ids, sets = answers.missing(*wanted)
-    meter = Meter(next(trained.model.parameters()).device)
+    meter = Meter(trained.device)
     if not len(ids):
         return answers, meter
     chosen, rows = np.unique(ids, return_inverse=True)

@@ -106,7 +106,7 @@ def _make(
     progress: Progress,
 ) -> None:
     """Maps of the scrambled copies, (S, N, h, w) of each cell, to disk."""
-    device = next(trained.model.parameters()).device
+    device = trained.device
     images = prepare(data.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
     some = fixed_order(data.train.labels.numpy())[:MEASURED_ON]
     measured_on = prepare(data.train.images[torch.from_numpy(some)].to(device), trained.statistics)

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts import ExplainerSpec, ModelSpec
-from bench.machine import reuse_memory
-from bench.nets.weights import build_seeded
+from bench.nets.weights import build_seeded, for_inference
 from bench.registry.registry import discover
 from bench.timing.arms import Arm, Request, Subject, batch_of, make_arm
 
@@ -63,9 +62,8 @@ def child(order: str, answer: str) -> None:
 
     given: dict[str, Any] = json.loads(order)
     request, device = Request(**given["request"]), torch.device("cpu")
-    reuse_memory(device)
     spec = discover("model", ModelSpec)[given["model"]]
-    net = build_seeded(spec, 10, 0).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    net = for_inference(build_seeded(spec, 10, 0), device)
     explainers = discover("explainer", ExplainerSpec)
     specs = {request.entry: explainers[request.entry]} if request.entry else {}
     subject = Subject(request.model, given["model"], net, spec.input_size)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 from bench.errors import UsageError, did_you_mean
 from bench.explaining.plan import grids_of
 from bench.nets.trained import open_run
-from bench.nets.weights import build_seeded
+from bench.nets.weights import build_seeded, for_inference
 from bench.registry.registry import settled, short
-from bench.store.runs import find_run
 from bench.timing.arms import Request, Subject
 
 if TYPE_CHECKING:
+    import torch
+
     from bench.contracts import ExplainerSpec
     from bench.explaining.plan import Wanted
     from bench.workspace import Workspace
@@ -32,10 +31,10 @@ def find_subjects(
     found: list[Subject] = []
     for name in names:
         spec = place.models[settled(name)]
-        net = build_seeded(spec, CLASSES, 0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        found.append(Subject(short(name), settled(name), net.eval().requires_grad_(False), spec.input_size))
+        net = for_inference(build_seeded(spec, CLASSES, 0), device)
+        found.append(Subject(short(name), settled(name), net, spec.input_size))
     for name in runs:
-        run = open_run(find_run(place.runs, name), place.models, device)
+        run = open_run(name, str(device), place)
         found.append(Subject(run.record.name, run.record.model, run.model, run.spec.input_size, run.checkpoint))
     _check_subjects(found)
     return {each.label: each for each in found}

@@ -16,7 +16,8 @@ from bench.contracts import Silence
 from bench.data.datasets import limit_balanced, split_validation
 from bench.errors import DataError, UsageError
 from bench.evaluation import predict, score
-from bench.machine import reuse_memory, settled_precision
+from bench.machine import settled_precision
+from bench.nets.weights import on_device
 from bench.schema.page import EpochPoint
 from bench.training.checkpoint import Forgetful, Keeper, Position, State
 from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss
@@ -109,7 +110,7 @@ def train_model(
         DataError: fewer images than a batch.
     """
     recipe, classes = settings.recipe, len(data.classes)
-    reuse_memory(device)
+    on_device(model, device)
     train_ids, val_ids = choose_images(data, settings)
     # The whole split lies on the device as bytes (150 MB of CIFAR-10) and is augmented there: a GPU takes fifty
     # epochs in the time in which a loader on the host feeds it one (Jordan's cifar10-loader).
@@ -117,8 +118,6 @@ def train_model(
     steps, batch_size = steps_per_epoch(len(images), recipe.batch_size), recipe.batch_size
     total, statistics = steps * recipe.epochs, (data.mean, data.std)
     batches = Batches(images, recipe, mirror=data.mirror, seed=settings.seed, statistics=statistics)
-    # Tensor cores and oneDNN convolve with the channels innermost; the other layout is turned round at every call.
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is None and not settings.warm_start:
         initialise(model, recipe, images, statistics)
     set_bn_momentum(model, recipe.bn_momentum)
