@@ -9,12 +9,18 @@ from bench.data.transforms import FULL
 from bench.machine import describe_device, product_rate, settled_precision
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from bench.contracts import Progress
     from bench.recipes.recipe import Recipe
+    from bench.schema.scores import Cost
 
 LONG = 15 * 60  # seconds: beyond, a shorter way is offered
+LONG_LIMIT = 500  # images that a CPU explains where all would take that long
+GUESSED_RATE = 100.0  # forward passes a second where no evaluation measured them
+PROCESS = 6.0  # seconds a fresh process takes to come up and work
 CPU_RECIPE = "cpu"
 EFFICIENCY = {"fp32": 0.7, "bf16": 0.25}  # share of the matrix-product rate that training reaches
 BACKWARD_COST = 3.0  # a training step costs three forward passes: forward, input gradients, weight gradients
@@ -28,8 +34,7 @@ def say_how_long(flops: float, images: int, recipe: Recipe, device: torch.device
         images: an epoch.
     """
     precision = settled_precision(recipe.precision, device)
-    rate = product_rate(device, precision)
-    seconds = estimated_seconds(flops, images, recipe, rate=rate, precision=precision)
+    seconds = estimated_seconds(flops, images, recipe, rate=reached_rate(device, precision))
     total = images * recipe.epochs
     progress.say(
         f"{recipe.epochs} x {images:,} images: about {duration(seconds)} on {describe_device(device)} "
@@ -45,17 +50,66 @@ def say_how_long(flops: float, images: int, recipe: Recipe, device: torch.device
             progress.say(f"--recipe {CPU_RECIPE} learns more than {Path(recipe.name).stem} in the same time on a CPU")
 
 
-def estimated_seconds(flops_per_image: float, images: int, recipe: Recipe, *, rate: float, precision: str) -> float:
-    """What a training will take at the usual share of the device's matrix-product rate.
+def reached_rate(device: torch.device, precision: str) -> float:
+    """Floating-point operations a second that a net reaches: its usual share of the device's matrix-product rate.
+
+    Args:
+        precision: `fp32` or `bf16`.
+    """
+    return EFFICIENCY[precision] * product_rate(device, precision)
+
+
+def estimated_seconds(flops_per_image: float, images: int, recipe: Recipe, *, rate: float) -> float:
+    """What a training will take.
 
     Args:
         flops_per_image: of one forward pass at the images' own size.
         images: an epoch.
-        rate: floating-point operations a second of a large matrix product in this precision.
-        precision: `fp32` or `bf16`.
+        rate: floating-point operations a second that a net reaches.
     """
     epochs = sum(((recipe.edge(epoch) or FULL) / FULL) ** 2 for epoch in range(recipe.epochs))
-    return images * epochs * flops_per_image * BACKWARD_COST / (EFFICIENCY[precision] * rate)
+    return images * epochs * flops_per_image * BACKWARD_COST / rate
+
+
+def forward_rate(measured: float | None) -> float:
+    """Forward passes a second by what the evaluation measured; a modest guess where it did not."""
+    return measured if measured and measured > 0 else GUESSED_RATE
+
+
+def affordable(images: int, seconds: float, device: torch.device, progress: Progress) -> int:
+    """How many of the images to explain, where nobody said: on a CPU no more than 500 of what takes over 15 minutes."""
+    if device.type != "cpu" or seconds <= LONG or images <= LONG_LIMIT:
+        return images
+    progress.warn(
+        f"over {duration(LONG)} on a CPU: taking {LONG_LIMIT} of {images:,} images, balanced by true class; "
+        "--limit all takes them all"
+    )
+    return LONG_LIMIT
+
+
+def faithfulness_words(cost: Cost) -> str:
+    """What the scores of faithfulness take."""
+    images = f"{cost.images:,} misclassified image{'s' if cost.images != 1 else ''}"
+    if cost.images == 0:
+        return "no errors to look at"
+    if cost.per_image == 0:
+        return f"{images}: everything is there, nothing to compute"
+    return (
+        f"{images}: at most {cost.per_image:,.0f} forward passes each, about {duration(cost.seconds)} at the "
+        f"evaluation's {cost.rate:.0f} images/s"
+    )
+
+
+def timing_seconds(calls: Sequence[float], rounds: int, *, block: float, process: float) -> float:
+    """What `bench time` takes: three blocks of warm-up an arm, two a round, and then latency and peak memory.
+
+    Args:
+        calls: seconds of one call of each arm.
+        block: seconds that a block lasts at least.
+        process: seconds of the fresh process that measures an arm's peak memory; 0 where there is none.
+    """
+    blocks = [max(2 * call, call + block) for call in calls]
+    return sum((3 + 2 * rounds) * each + 2 * block + process for each in blocks)
 
 
 def duration(seconds: float) -> str:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from bench.clock import synchronise
 from bench.contracts import Dataset, ModelSpec, Silence
 from bench.data.datasets import load_dataset
+from bench.estimates import BACKWARD_COST
 from bench.machine import choose_device, describe_device, product_rate, settled_precision, versions
 from bench.nets.summary import summarise
 from bench.nets.weights import build_seeded
@@ -38,7 +39,6 @@ from bench.training.loop import TrainSettings, train_model
 from bench.workspace import default_cache
 
 PEER = "peer loop, fp32"
-BACKWARD_COST = 3  # forward, input gradients, weight gradients
 
 
 class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):

@@ -23,7 +23,7 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     gradient of a weight is computed. The gradient at the layer stays the same bit for bit.
     """
     frozen = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
-    # Inference mode makes tensors that autograd refuses for good, and recording gradients does not end it.
+    # Both: inference mode makes tensors that autograd refuses for good, and to record gradients does not end it.
     with torch.inference_mode(False), evaluating(model, gradients=True):
         try:
             model.requires_grad_(False)

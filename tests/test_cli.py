@@ -154,10 +154,8 @@ def test_all_explainers_and_the_newest_run_of_a_model_can_be_asked_for(copy: Pat
 def test_on_a_cpu_a_long_explanation_is_cut_unless_a_limit_was_given(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import bench.explaining.plan
-
-    monkeypatch.setattr(bench.explaining.plan, "LONG", 0)
-    monkeypatch.setattr(bench.explaining.plan, "LONG_LIMIT", 2)
+    monkeypatch.setattr("bench.estimates.LONG", 0)
+    monkeypatch.setattr("bench.estimates.LONG_LIMIT", 2)
     words = ("explain", "--which", "all", "--explainer", "captum", "--layer", "layer4", "--json")
     cut = call(*words, runs=copy)
     assert json.loads(cut.stdout)["runs"][0]["images"] == 2

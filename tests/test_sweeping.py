@@ -17,8 +17,9 @@ from tiny import TINY_FILE, tiny_data, write_images
 
 import bench
 from bench import api
+from bench.cli.session import Group
 from bench.commands import sweep as sweeps
-from bench.commands.sweep import Combination, Group, combinations, commands, trials
+from bench.commands.sweep import Combination, combinations, commands, trials
 from bench.errors import GuardRailError, UsageError
 from bench.store.record import read_record
 from bench.store.runs import run_names

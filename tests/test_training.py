@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from bench.contracts import Augmentation, Dataset, Silence
 from bench.data.transforms import augment, fill_colour, normalise
 from bench.errors import DataError, UsageError
-from bench.estimates import estimated_seconds
 from bench.nets.weights import build_seeded
 from bench.schema.page import EpochPoint
 from bench.training.checkpoint import Forgetful, State
@@ -296,17 +295,6 @@ def test_fewer_images_than_a_batch_is_an_error_with_a_batch_size_that_works() ->
 def test_settings_that_leave_nothing_to_train_on_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         TrainSettings(QUICK, **settings)  # type: ignore[arg-type]
-
-
-def test_the_estimate_is_work_over_rate() -> None:
-    assert estimated_seconds(1e9, 1000, QUICK, rate=1e11, precision="fp32") == pytest.approx(1000 * 2 * 3e9 / 7e10)
-    assert estimated_seconds(1e9, 1000, QUICK, rate=1e11, precision="bf16") == pytest.approx(1000 * 2 * 3e9 / 2.5e10)
-
-
-def test_the_estimate_counts_the_pixels_of_smaller_images() -> None:
-    full = estimated_seconds(1e9, 1000, replace(BUSY, sizes=()), rate=1e11, precision="fp32")
-    found = estimated_seconds(1e9, 1000, BUSY, rate=1e11, precision="fp32")
-    assert found / full == pytest.approx((2 * (16 / 32) ** 2 + (24 / 32) ** 2 + 1) / 4)
 
 
 class Hoarding(TinyNet):

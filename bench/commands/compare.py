@@ -14,10 +14,10 @@ from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     INPUT_LAYER,
     Wanted,
-    affordable,
     ceilings,
     check_layers,
     choose_layers,
+    cut_to_afford,
     find_explainers,
     say_costs,
 )
@@ -102,7 +102,7 @@ def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunD
     for trained, own in zip(opened, wanted, strict=True):
         check_layers(trained, own.layers)
     say_costs(wanted[0], workspace.progress)
-    ids = affordable(opened, wanted, ids, limit=request.limit, progress=workspace.progress)
+    ids = cut_to_afford(opened, wanted, ids, limit=request.limit, progress=workspace.progress)
     for trained, own in zip(opened, wanted, strict=True) if not request.dry_run else ():
         explain_ids(trained, own, ids, data=request.data, workspace=workspace)
     return ids

@@ -10,10 +10,10 @@ from bench.errors import one_of
 from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     Wanted,
-    affordable,
     ceilings,
     check_layers,
     choose_layers,
+    cut_to_afford,
     find_explainers,
     say_costs,
 )
@@ -75,7 +75,7 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
         chosen = check_ids(request.ids, len(predictions.ids))
     else:
         chosen = choose_ids(predictions, request.which, request.limit if isinstance(request.limit, int) else None)
-        chosen = affordable([trained], wanted, chosen, limit=request.limit, progress=workspace.progress)
+        chosen = cut_to_afford([trained], wanted, chosen, limit=request.limit, progress=workspace.progress)
     if request.dry_run:
         return Explained(folder, (), len(chosen), report_path(folder))
     results = explain_ids(trained, wanted, chosen, data=request.data, workspace=workspace)

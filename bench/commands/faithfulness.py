@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.estimates import duration
+from bench.estimates import faithfulness_words
 from bench.explaining.plan import (
     Wanted,
     ceilings,
     check_layers,
     choose_layers,
     find_explainers,
-    forward_rate,
     grids_of,
     plan,
+    rate_of,
     say_costs,
     usable_cell,
 )
@@ -115,7 +115,7 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
     sample = Sample(ids, predictions.predicted[ids], predictions.labels[ids])
     cost = cost_of(trained, wanted, sample, sanity)
     empty = _empty(trained, cost, len(predictions.wrong))
-    _say(cost, progress)
+    progress.say(faithfulness_words(cost))
     if request.dry_run or len(ids) == 0:
         return empty
     dataset = data_of_run(trained.record, request.data, workspace)
@@ -159,21 +159,7 @@ def cost_of(trained: Trained, wanted: Wanted, sample: Sample, sanity: int) -> Co
         explanations=sum(job.passes for job in jobs),
         forwards=covered + planned * len(sample.ids) * OF_ORDER,
         sanity=sanity_passes(trained, wanted, sample.ids[:sanity]),
-        rate=forward_rate(trained),
-    )
-
-
-def _say(cost: Cost, progress: Progress) -> None:
-    images = f"{cost.images:,} misclassified image{'s' if cost.images != 1 else ''}"
-    if cost.images == 0:
-        progress.say("no errors to look at")
-        return
-    if cost.per_image == 0:
-        progress.say(f"{images}: everything is there, nothing to compute")
-        return
-    progress.say(
-        f"{images}: at most {cost.per_image:,.0f} forward passes each, about {duration(cost.seconds)} at the "
-        f"evaluation's {cost.rate:.0f} images/s"
+        rate=rate_of(trained),
     )
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError, one_of
-from bench.estimates import BACKWARD_COST, EFFICIENCY, duration
+from bench.estimates import BACKWARD_COST, PROCESS, duration, reached_rate, timing_seconds
 from bench.explaining.plan import ALL, Wanted, ceilings, find_explainers
-from bench.machine import choose_device, describe_device, environment, product_rate, settled_precision
+from bench.machine import choose_device, describe_device, environment, settled_precision
 from bench.nets.summary import summarise
 from bench.request import names
 from bench.schema.timing import Timing
@@ -21,7 +21,7 @@ from bench.store.runs import find_run
 from bench.store.timings import TIMING_SCHEMA, write_timing
 from bench.timing import environment as surroundings
 from bench.timing.arms import Request, Subject
-from bench.timing.runner import BATCH_SIZE, PROCESS, ROUNDS, Measured, Settings, make_workshop
+from bench.timing.runner import BATCH_SIZE, ROUNDS, Measured, Settings, make_workshop
 from bench.timing.suite import check_baselines, find_subjects, line_up
 from bench.timing.thresholds import Threshold, parse_threshold
 from bench.workspace import Workspace
@@ -131,9 +131,7 @@ def _plan(
     device: torch.device,
 ) -> str:
     """The arms in words, and how long they will take, judged by FLOP and the machine's matrix product."""
-    rates = {
-        each: EFFICIENCY[each] * product_rate(device, each) for each in ("fp32", settled_precision("auto", device))
-    }
+    rates = {each: reached_rate(device, each) for each in ("fp32", settled_precision("auto", device))}
     flops = {
         label: 2.0 * summarise(one.net, one.input_size).macs * settings.batch_size for label, one in subjects.items()
     }
@@ -143,11 +141,11 @@ def _plan(
         / rates[settled_precision("auto", device) if one.what == "train" else "fp32"]
         for one in requests
     ]
-    blocks = [max(each * 2, each + settings.block) for each in seconds]
-    fresh = PROCESS if settings.memory and device.type == "cpu" else 0.0
-    fixed = sum(3 * block + 2 * settings.block + fresh for block in blocks)
-    whole = fixed + 2 * settings.rounds * sum(blocks)
-    least = fixed + 2 * min(settings.rounds, MIN_ROUNDS) * sum(blocks)
+    process = PROCESS if settings.memory and device.type == "cpu" else 0.0
+    whole, least = (
+        timing_seconds(seconds, rounds, block=settings.block, process=process)
+        for rounds in (settings.rounds, min(settings.rounds, MIN_ROUNDS))
+    )
     told = min(whole, max(settings.budget, least))
     shrunk = "" if whole <= settings.budget else f" (all {settings.rounds} would take {duration(whole)})"
     arms = f"{len(requests)} arm{'s' if len(requests) > 1 else ''}"

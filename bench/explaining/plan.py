@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import MissingError, StoreError, UsageError, did_you_mean
-from bench.estimates import duration
+from bench.estimates import affordable, duration, forward_rate
 from bench.explaining.batches import seeding
 from bench.machine import describe_device, versions
 from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
@@ -31,8 +31,6 @@ CHEAP = 200.0  # forward passes an image and class: `all` leaves out cells that 
 ALL = "all"  # explainers, layers
 DEFAULT_LAYERS = 2  # the last ones that a model names
 INPUT_LAYER = "input"
-LONG = 15 * 60  # seconds: beyond, a CPU explains LONG_LIMIT images unless told otherwise
-LONG_LIMIT = 500
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def say_costs(wanted: Wanted, progress: Progress) -> None:
             progress.say(f"left out: {words}; --slow or --explainer {name} takes it in")
 
 
-def affordable(
+def cut_to_afford(
     runs: Sequence[Trained],
     wanted: Wanted | Sequence[Wanted],
     ids: Integers,
@@ -176,26 +174,18 @@ def affordable(
     """Say how long the missing rows will take; on a CPU cut what takes over 15 minutes, unless a limit was given."""
     every = [wanted] * len(runs) if isinstance(wanted, Wanted) else wanted
     jobs = [(trained, job) for trained, one in zip(runs, every, strict=True) for job in plan(trained, one, ids)]
-    seconds = sum(job.passes / forward_rate(trained) for trained, job in jobs)
     if not jobs:
         return ids
+    seconds = sum(job.passes / rate_of(trained) for trained, job in jobs)
     images, cells = sum(len(job.ids) for _, job in jobs), sum(len(job.layers) for _, job in jobs)
     work = f"{cells} cell{'s' if cells > 1 else ''}, {images:,} explanation{'s' if images > 1 else ''} to make"
     progress.say(f"{work}: about {duration(seconds)}, judged by the evaluation's rate")
-    on_cpu = runs[0].device.type == "cpu"
-    if limit is None and on_cpu and seconds > LONG and len(ids) > LONG_LIMIT:
-        progress.warn(
-            f"over {duration(LONG)} on a CPU: taking {LONG_LIMIT} of {len(ids):,} images, balanced by true class; "
-            "--limit all takes them all"
-        )
-        return ids[:LONG_LIMIT]
-    return ids
+    return ids if limit is not None else ids[: affordable(len(ids), seconds, runs[0].device, progress)]
 
 
-def forward_rate(trained: Trained) -> float:
-    """Images a second of the evaluation; a modest guess where that was never measured."""
-    rate = trained.record.results.forward_images_per_second
-    return rate if rate and rate > 0 else 100.0
+def rate_of(trained: Trained) -> float:
+    """Forward passes a second of a run's model."""
+    return forward_rate(trained.record.results.forward_images_per_second)
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def shared_initialisation(spec: ModelSpec, canonical: ModelSpec, num_classes: in
 def on_device(model: nn.Module, device: torch.device) -> nn.Module:
     """The model itself, moved to where it is to compute: channels last, on a device that keeps freed memory.
 
-    With channels last the values of a pixel lie side by side, which is what convolutions read together.
+    Tensor cores and oneDNN convolve with the channels innermost; the other layout is turned round at every call.
     """
     reuse_memory(device)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -137,9 +137,9 @@ def _read(trained: Trained, name: str, spec: ExplainerSpec, layer: str, ids: Int
 
 def _facts(trained: Trained, spec: ExplainerSpec) -> dict[str, object]:
     """What the maps of scrambled copies hang on."""
-    facts = {"checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED}
-    drawn = {"seeding": seeding(spec)} if spec.stochastic else {}
-    return {**facts, **drawn, "versions": versions(("torch", spec.backend))}
+    of = versions(("torch", spec.backend))
+    facts = {"checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED, "versions": of}
+    return facts | ({"seeding": seeding(spec)} if spec.stochastic else {})
 
 
 def stages_of(model: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:

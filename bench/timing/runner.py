@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bench.estimates import PROCESS
 from bench.schema.timing import ArmTiming, Moment, Sample
 from bench.stats.rates import MIN_ROUNDS, per_call
 from bench.timing.arms import MODES, Arm, Request, Subject, batch_of, copy_arm, make_arm, product_arm
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 ROUNDS = 12
 BATCH_SIZE = 64
 BUDGET = 300.0  # seconds
-PROCESS = 6.0  # seconds a fresh process takes to come up and work
 
 
 @dataclass(frozen=True)
