@@ -83,15 +83,12 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def block(work: Callable[[], object], seconds: float, *, threads: int | None = None) -> tuple[int, list[float]]:
+def block(work: Callable[[], object], seconds: float) -> tuple[int, list[float]]:
     """Call again and again for at least so many seconds; torch.utils.benchmark's Timer reads the clock.
 
     The Timer calls once or more without counting (so nothing that another block left in caches counts here), chooses
     how many calls stand between two readings so that reading costs nothing, synchronises the device at each
-    reading and keeps Python's garbage collector away.
-
-    Args:
-        threads: of torch; by default as many as it has now, where the Timer's own default would be one.
+    reading and keeps Python's garbage collector away. It is given torch's threads, since by itself it takes one.
 
     Returns:
         Calls between two readings, and the seconds of each such group in run order.
@@ -104,6 +101,6 @@ def block(work: Callable[[], object], seconds: float, *, threads: int | None = N
     from torch.utils.benchmark import Timer
 
     log.setLevel(level)
-    timer = Timer("work()", globals={"work": work}, num_threads=threads or torch.get_num_threads())
+    timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
     found = timer.blocked_autorange(min_run_time=seconds)
     return found.number_per_run, list(found.raw_times)

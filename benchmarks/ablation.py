@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tables import points, table, write_between
+from tables import finish, machine_words, parser_of, points, table
 
 from bench.contracts import Dataset, ModelSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.evaluation import predict
-from bench.machine import choose_device, describe_device, settled_precision, versions
+from bench.machine import choose_device, settled_precision
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
@@ -123,9 +123,7 @@ def interval(right: str) -> str:
 
 def read_options() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="digits")
-    parser.add_argument("--model", default="cifar_resnet18")
+    parser = parser_of(__doc__, data="digits", model="cifar_resnet18", device="auto", write=None)
     parser.add_argument("--recipe", default="cpu")
     parser.add_argument("--limit", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=8)
@@ -133,9 +131,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--change", default="{}", help="the recipe, changed first: '{\"lr\": 0.1}'")
     parser.add_argument("--arms", type=lambda text: text.split(","), help="only these, by their names in the table")
     parser.add_argument("--held", type=int, default=5000)
-    parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation.jsonl"))
-    parser.add_argument("--write", type=Path)
     return parser.parse_args()
 
 
@@ -179,19 +175,17 @@ def main() -> None:
             right = kept_or_trained(options.out, key, train)
             found.setdefault(name, {})[seed] = right
             print(f"seed {seed}, {name}: {right.count('1') / len(right):.1%}", flush=True)
-    told = ", ".join(f"{name} {number}" for name, number in versions(("torch",)).items())
     heads = ["what", "n", "accuracy", "spread or 95 % interval", "difference, points", "95 % interval"]
     text = "\n\n".join(
         [
-            f"{describe_device(device)}, {settled_precision(recipe.precision, device)}; {told}; `{options.model}`, "
+            f"{machine_words(device, 'torch')}; {settled_precision(recipe.precision, device)}; `{options.model}`, "
             f"recipe `{options.recipe}` with {in_words(changes)}, {options.epochs} epochs of {options.limit:,} images "
             f"of {data.name}, judged on {len(right):,} training images kept apart.",
             table(heads, [row_of(name, own, found[WHOLE]) for name, own in found.items()], {"what"}),
         ]
     )
-    print(f"\n{text}")
-    if options.write:
-        write_between(options.write, "ablation", text)
+    print()
+    finish(text, options.write, "ablation")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@ python benchmarks/accuracy.py RUN RUN ... --write docs/results.md
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from tables import points, table, write_between
+from tables import finish, p_words, parser_of, points, table
 
 from bench.schema.run import RunRecord
 from bench.stats.intervals import mcnemar, paired_difference, wilson
@@ -45,23 +44,21 @@ def pair_row(first: tuple[RunRecord, Path], second: tuple[RunRecord, Path]) -> R
         wrong.append(found.predicted != found.labels)
     only_first, only_second = int((wrong[0] & ~wrong[1]).sum()), int((wrong[1] & ~wrong[0]).sum())
     # "Second minus first": the roles are swapped.
-    gap, p_value = paired_difference(only_second, only_first, len(wrong[0])), mcnemar(only_first, only_second)
+    gap = paired_difference(only_second, only_first, len(wrong[0]))
     return [
         f"`{Path(second[0].recipe).stem}`, {second[0].settings.get('precision')}",
         str(only_first),
         str(only_second),
         points(gap.value),
         f"{points(gap.low)} to {points(gap.high)}",
-        "< 0.001" if p_value < 0.001 else f"{p_value:.2g}",
+        p_words(mcnemar(only_first, only_second)),
     ]
 
 
 def main() -> None:
     """Print the tables, or write them into a document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, runs_dir="runs", write=None)
     parser.add_argument("runs", nargs="+")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
-    parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     folders = [find_run(options.runs_dir, name) for name in options.runs]
     runs = [(read_record(folder), folder) for folder in folders]
@@ -78,9 +75,7 @@ def main() -> None:
     if len(runs) > 1:
         parts.append(table(against, [pair_row(runs[0], each) for each in runs[1:]], {"against the first"}))
     text = "\n\n".join(parts)
-    print(text)
-    if options.write:
-        write_between(options.write, "recipes", text)
+    finish(text, options.write, "recipes")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ python benchmarks/faithfulness.py RUN --write docs/results.md
 
 from __future__ import annotations
 
-import argparse
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tables import table, write_between
+from tables import finish, parser_of, table
 
 from bench.api import faithfulness
 from bench.commands.faithfulness import FAITHFUL_EXPLAINERS
@@ -89,15 +88,12 @@ def text_of(found: FaithfulnessScores, record: RunRecord, minutes: float) -> str
 
 def main() -> None:
     """Print the tables, or write them into a document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, data=None, runs_dir="runs", write=None)
     parser.add_argument("run")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--sanity", type=int, default=50)
     parser.add_argument("--explainer", nargs="+", default=list(FAITHFUL_EXPLAINERS))
     parser.add_argument("--layer", nargs="+", default=["layer3", "layer4"])
-    parser.add_argument("--data")
-    parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     started = time.monotonic()
     found = faithfulness(
@@ -106,9 +102,7 @@ def main() -> None:
     )  # fmt: skip
     minutes = (time.monotonic() - started) / 60
     text = text_of(found, read_record(find_run(options.runs_dir, options.run)), minutes)
-    print(text)
-    if options.write:
-        write_between(options.write, "faithfulness", text)
+    finish(text, options.write, "faithfulness")
 
 
 if __name__ == "__main__":

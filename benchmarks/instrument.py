@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from math import nan
 from pathlib import Path
 
 import torch
-from tables import table, write_between
+from tables import busy_words, finish, machine_words, parser_of, table
 from torch import Tensor
 
-from bench.machine import choose_device, describe_device, versions
-from bench.schema.timing import Sample
-from bench.stats.rates import by_round, median_interval, spread
+from bench.machine import choose_device
+from bench.schema.timing import Ratio
+from bench.stats.rates import median, median_interval, ratio_to
 from bench.timing.environment import others_share, ticks
-from bench.timing.results import ratio_to
-from bench.timing.rounds import play, taker, warm_up
+from bench.timing.rounds import Work, taker, timed
 from bench.timing.runner import ROUNDS
 
 UNITS = 200  # equal pieces of work in the faster arm
@@ -34,7 +32,7 @@ ARMS = ("one", "other")
 
 
 @dataclass(frozen=True)
-class Trial:
+class Planted:
     """One timing of two arms.
 
     Attributes:
@@ -42,11 +40,7 @@ class Trial:
     """
 
     planted: float
-    value: float
-    low: float
-    high: float
-    verdict: str
-    spread: float
+    ratio: Ratio
 
     @property
     def truth(self) -> float:
@@ -56,15 +50,21 @@ class Trial:
     @property
     def claimed(self) -> bool:
         """Whether a difference was said to be there."""
-        return self.verdict in ("faster", "slower")
+        return self.ratio.verdict in ("faster", "slower")
 
     @property
     def covered(self) -> bool:
         """Whether the interval holds the truth."""
-        return self.low <= self.truth <= self.high
+        low, high = ends(self.ratio)
+        return low <= self.truth <= high
 
 
-def repeated(units: int, matrix: Tensor, out: Tensor) -> Callable[[], object]:
+def ends(ratio: Ratio) -> tuple[float, float]:
+    """Those of its interval; not a number, and so holding nothing, where the rounds are too few for one."""
+    return (nan, nan) if ratio.low is None or ratio.high is None else (ratio.low, ratio.high)
+
+
+def repeated(units: int, matrix: Tensor, out: Tensor) -> Work:
     """Work of so many equal pieces, on the same memory for all arms: where matrices lie decides about a per cent."""
 
     def work() -> object:
@@ -75,20 +75,14 @@ def repeated(units: int, matrix: Tensor, out: Tensor) -> Callable[[], object]:
     return work
 
 
-def trial(planted: float, options: argparse.Namespace, device: torch.device) -> Trial:
+def trial(planted: float, options: argparse.Namespace, device: torch.device) -> Planted:
     """Time two arms as `bench time` does, and take its verdict."""
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(options.edge, options.edge, generator=generator).to(device)
     memory = matrix, torch.empty_like(matrix)
     works = {ARMS[0]: repeated(UNITS, *memory), ARMS[1]: repeated(round(UNITS * (1 + planted)), *memory)}
-    take = taker(options.block)
-    for name, work in works.items():
-        warm_up(name, work, take)
-    samples: list[Sample] = list(play(works, options.rounds, take))
-    seconds = by_round(samples, ARMS[1])
-    found = ratio_to(ARMS[0], seconds, samples)
-    low, high = (float("nan") if each is None else each for each in (found.low, found.high))
-    return Trial(planted, found.value, low, high, found.verdict, spread(seconds))
+    rounds = timed(works, options.rounds, taker(options.block))
+    return Planted(planted, ratio_to(ARMS[0], rounds, ARMS[1]))
 
 
 def plan(options: argparse.Namespace) -> list[float]:
@@ -98,7 +92,7 @@ def plan(options: argparse.Namespace) -> list[float]:
     return [planted for _, planted in sorted(places)]
 
 
-def row(planted: float, trials: list[Trial]) -> list[str]:
+def row(planted: float, trials: list[Planted]) -> list[str]:
     """A line of the table."""
     own = [each for each in trials if each.planted == planted]
     claims = [each for each in own if each.claimed]
@@ -109,8 +103,8 @@ def row(planted: float, trials: list[Trial]) -> list[str]:
         str(len(claims)),
         "–" if planted == 0 else f"{right} of {len(claims)}",
         f"{sum(each.covered for each in own)} of {len(own)}",
-        f"{statistics.median(each.value for each in own):.4f} ({own[0].truth:.4f})",
-        f"{100 * statistics.median((each.high - each.low) / 2 for each in own):.2f} %",
+        f"{median([each.ratio.value for each in own]):.4f} ({own[0].truth:.4f})",
+        f"{100 * median([(high - low) / 2 for low, high in (ends(each.ratio) for each in own)]):.2f} %",
     ]
 
 
@@ -129,16 +123,12 @@ def simulated(count: int, rounds: int, seed: int = 0) -> str:
 
 
 def read_options() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The command line; blocks are shorter than those of bench time."""
+    parser = parser_of(__doc__, rounds=ROUNDS, block=0.05, device="auto", write=None)
     parser.add_argument("--same", type=int, default=100, help="trials of an arm against itself")
     parser.add_argument("--planted", type=int, default=20, help="trials of each planted slowdown")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--block", type=float, default=0.05, help="seconds of a block; bench time takes 0.2")
     parser.add_argument("--edge", type=int, default=96, help="of the matrices")
-    parser.add_argument("--device", default="auto")
     parser.add_argument("--raw", type=Path, help="JSON file for all trials")
-    parser.add_argument("--write", type=Path)
     return parser.parse_args()
 
 
@@ -151,20 +141,17 @@ def main() -> None:
         trials.append(trial(planted, options, device))
         if number % 10 == 0:
             print(f"{number} of {len(planned)} trials", flush=True)
-    others = others_share(before, ticks())
+    busy = busy_words(others_share(before, ticks()))
     if options.raw:
         options.raw.write_text(json.dumps([asdict(each) for each in trials]), encoding="utf-8")
-    told = ", ".join(f"{name} {number}" for name, number in versions(("torch", "scipy")).items())
-    rest = "" if others is None else f" Others took {others:.0%} of the machine meanwhile."
     text = (
-        f"{describe_device(device)}; {told}; {options.rounds} rounds a trial, blocks of {options.block:g} s.{rest}\n\n"
+        f"{machine_words(device, 'torch', 'scipy')}; {options.rounds} rounds a trial, blocks of {options.block:g} s. "
+        f"{busy}\n\n"
         + table(HEADS, [row(each, trials) for each in (0.0, 0.1, 0.01)], {"planted"})
         + "\n\nDrawn by a generator instead, from noise with a long tail, the interval of the median of "
         f"{options.rounds} rounds held the truth {simulated(10_000, options.rounds)}."
     )
-    print(text)
-    if options.write:
-        write_between(options.write, "instrument", text)
+    finish(text, options.write, "instrument")
 
 
 if __name__ == "__main__":

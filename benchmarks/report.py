@@ -1,34 +1,34 @@
 """How fast pages open, filter and sort in Chromium, and how large they are.
 
-python benchmarks/report.py --rounds 5
+python benchmarks/report.py --rounds 6
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import shutil
-import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from tables import table
+from browser import launched, opened
+from numpy.typing import NDArray
+from tables import parser_of, summary, table
 
 from bench.machine import cpu_name
 from bench.reports.render import render_files
 from bench.schema.page import Page
+from bench.schema.timing import Sample
+from bench.stats.rates import median, rounds_of
+from bench.timing.rounds import turns
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from page_factory import make_page
-
-QUIET = ("background-networking", "component-update", "gpu", "quic", "sync")
-ARGUMENTS = ["--no-sandbox", "--no-first-run", "--enable-precise-memory-info", *(f"--disable-{one}" for one in QUIET)]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? performance.now()"
 ELEMENTS = "document.querySelectorAll('*').length"
@@ -42,23 +42,23 @@ CHANGE = """([key, value]) => new Promise((done) => {
 })"""
 
 
-def pages() -> dict[str, tuple[int, str, dict[str, float]]]:
-    """Images, form and limits by name: seconds, milliseconds, elements, megabytes."""
-    return {
-        "1,000 errors, one file": (1000, "single", {"size": 10.0, "open": 1.0, "filter": 100, "elements": 1500}),
-        "10,000 errors, folder": (10_000, "folder", {"open": 2.0, "sort": 300, "memory": 400, "elements": 1500}),
-    }
+Form = Literal["single", "folder"]
+Visit = Callable[[], dict[str, float]]
+PAGES: dict[str, tuple[int, Form, dict[str, float]]] = {  # images, form and limits: s, ms, elements, MB
+    "1,000 errors, one file": (1000, "single", {"size": 10.0, "open": 1.0, "filter": 100, "elements": 1500}),
+    "10,000 errors, folder": (10_000, "folder", {"open": 2.0, "sort": 300, "memory": 400, "elements": 1500}),
+}
 
 
-def noise(images: int) -> np.ndarray:
+def noise(images: int) -> NDArray[np.uint8]:
     """(images, 32, 32, 3) uint8: nothing compresses less."""
     return np.random.default_rng(0).integers(0, 256, size=(images, 32, 32, 3), dtype=np.uint8)
 
 
-def written(page: Page, form: str, folder: Path) -> tuple[Path, float, float]:
+def written(page: Page, form: Form, folder: Path) -> tuple[Path, float, float]:
     """The page on disk; the HTML file, seconds of rendering and megabytes of all files."""
     begun = time.perf_counter()
-    rendered = render_files(page, form)  # type: ignore[arg-type]
+    rendered = render_files(page, form)
     seconds = time.perf_counter() - begun
     for name, content in rendered.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -66,30 +66,31 @@ def written(page: Page, form: str, folder: Path) -> tuple[Path, float, float]:
     return folder / "index.html", seconds, sum(map(len, rendered.files.values())) / 1e6
 
 
-def measured(browser: Any, file: Path, rounds: int) -> dict[str, list[float]]:  # noqa: ANN401 (playwright's)
-    """First paint, ready, filter, sort, elements and memory of each round, in a browser context of its own."""
-    found: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        tab = context.new_page()
-        begun = time.perf_counter()
-        tab.goto(file.as_uri() + "#sort=id")
-        tab.wait_for_selector("html[data-ready]", state="attached", timeout=60_000)
-        ready = time.perf_counter() - begun
-        once = {"paint": tab.evaluate(PAINTED) / 1000, "ready": ready}
-        once["filter"] = max(tab.evaluate(CHANGE, ["true", str(k)]) for k in (3, 5, ""))
-        once["sort"] = max(tab.evaluate(CHANGE, ["sort", by]) for by in ("loss", "apart", "sure"))
-        counts = []
-        for card in range(0, 24, 4):
-            tab.locator(".card").nth(card).scroll_into_view_if_needed()
-            tab.wait_for_timeout(150)
-            counts.append(tab.evaluate(ELEMENTS))
-        once["elements"] = max(counts)
-        once["memory"] = memory_of(context, tab)
-        for name, value in once.items():
-            found.setdefault(name, []).append(float(value))
-        context.close()
+def visit(browser: Any, file: Path) -> dict[str, float]:  # noqa: ANN401 (playwright's)
+    """First paint, ready, filter, sort, elements and memory of a page, in a browser context of its own."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    tab = context.new_page()
+    begun = time.perf_counter()
+    opened(tab, file.as_uri() + "#sort=id")
+    found = {"ready": time.perf_counter() - begun, "paint": tab.evaluate(PAINTED) / 1000}
+    found["filter"] = max(tab.evaluate(CHANGE, ["true", str(k)]) for k in (3, 5, ""))
+    found["sort"] = max(tab.evaluate(CHANGE, ["sort", by]) for by in ("loss", "apart", "sure"))
+    counts = []
+    for card in range(0, 24, 4):
+        tab.locator(".card").nth(card).scroll_into_view_if_needed()
+        tab.wait_for_timeout(150)
+        counts.append(tab.evaluate(ELEMENTS))
+    found |= {"elements": max(counts), "memory": memory_of(context, tab)}
+    context.close()
     return found
+
+
+def in_turns(visits: Mapping[str, Visit], rounds: int) -> Iterator[Sample]:
+    """What every visit found, as samples named `PAGE: FIGURE`."""
+    for number in range(1, rounds + 1):
+        for name in turns(list(visits), number):
+            for what, value in visits[name]().items():
+                yield Sample(f"{name}: {what}", number, 1, (float(value),))
 
 
 def memory_of(context: Any, tab: Any) -> float:  # noqa: ANN401 (playwright's)
@@ -97,7 +98,8 @@ def memory_of(context: Any, tab: Any) -> float:  # noqa: ANN401 (playwright's)
     session = context.new_cdp_session(tab)
     session.send("HeapProfiler.collectGarbage")
     usage = session.send("Runtime.getHeapUsage")
-    return (usage["usedSize"] + usage.get("embedderHeapUsedSize", 0) + usage.get("backingStorageSize", 0)) / 1e6
+    held = sum(usage.get(each, 0) for each in ("usedSize", "embedderHeapUsedSize", "backingStorageSize"))
+    return float(held) / 1e6
 
 
 def resident(browser_pid: int) -> float:
@@ -126,7 +128,21 @@ def started_by(pid: int, ancestor: int) -> bool:
     return False
 
 
-ROWS = (
+def resident_of(playwright: Any, file: Path) -> float:  # noqa: ANN401 (playwright's)
+    """Resident megabytes of the process of one open page, after every order was asked for, in a fresh browser."""
+    browser = launched(playwright)
+    tab = opened(browser.new_page(viewport={"width": 1280, "height": 900}), file.as_uri())
+    for by in ("loss", "id", "sure"):
+        tab.evaluate(CHANGE, ["sort", by])
+        tab.wait_for_timeout(300)
+    found = resident(os.getpid())
+    browser.close()
+    return found
+
+
+ROWS = (  # words, figure, limit
+    ("rendering, s", "render", "render"),
+    ("size, MB", "size", "size"),
     ("first paint, s", "paint", "open"),
     ("ready, s", "ready", ""),
     ("filter, ms", "filter", "filter"),
@@ -137,44 +153,44 @@ ROWS = (
 )
 
 
-def main() -> None:
-    """Measure and print a table; exit 1 where a limit does not hold."""
+def measured(rounds: int) -> dict[str, list[float]]:
+    """Every figure of every page: those of visits round by round, the others once."""
     from playwright.sync_api import sync_playwright
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    rows, missed = [], []
-    for name, (images, form, limits) in pages().items():
-        with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    once: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        files: dict[str, Path] = {}
+        for name, (images, form, _) in PAGES.items():
             page = make_page(images=images, pixels=noise(images))
-            file, seconds, size = written(page, form, Path(folder))
-            path = next(filter(None, map(shutil.which, BROWSERS)))
-            browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-            found = measured(browser, file, rounds)
-            found["resident"] = [largest_of_one(browser, file)]
-            browser.close()
-        told = [("rendering, s", [seconds], limits.get("render")), ("size, MB", [size], limits.get("size"))]
-        told += [(words, found[key], limits.get(limit) if limit else None) for words, key, limit in ROWS]
-        for words, values, most in told:
-            middle = statistics.median(values)
-            rows.append([name, words, f"{middle:.4g}", f"{min(values):.4g} to {max(values):.4g}", f"{most or '–'}"])
-            missed += [f"{name}: {words} {middle:.4g}, at most {most}"] if most and middle > most else []
+            files[name], seconds, size = written(page, form, Path(folder) / name)
+            once |= {f"{name}: render": [seconds], f"{name}: size": [size]}
+        browser = launched(playwright)
+        found = rounds_of(in_turns({name: partial(visit, browser, file) for name, file in files.items()}, rounds))
+        browser.close()
+        once |= {f"{name}: resident": [resident_of(playwright, file)] for name, file in files.items()}
+    return found | once
+
+
+def rows_of(found: Mapping[str, list[float]]) -> tuple[list[list[str]], list[str]]:
+    """The table, and what is above its limit."""
+    rows, missed = [], []
+    for name, (_, _, limits) in PAGES.items():
+        for words, figure, limit in ROWS:
+            values, most = found[f"{name}: {figure}"], limits.get(limit)
+            rows.append([name, words, *summary(values), f"{most or '–'}"])
+            if most and median(values) > most:
+                missed.append(f"{name}: {words} {median(values):.4g}, at most {most}")
+    return rows, missed
+
+
+def main() -> None:
+    """Measure and print a table; exit 1 where a limit does not hold."""
+    rounds = parser_of(__doc__, rounds=6).parse_args().rounds
+    rows, missed = rows_of(measured(rounds))
     print(f"{cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {rounds} rounds; digits of noise\n")
-    print(table(["page", "what", "median", "range", "limit"], rows, {"page", "what"}))
+    print(table(["page", "what", "median", "interval", "limit"], rows, {"page", "what"}))
     if missed:
         raise SystemExit("\n".join(["", "above its limit:", *missed]))
-
-
-def largest_of_one(browser: Any, file: Path) -> float:  # noqa: ANN401 (playwright's)
-    """Resident megabytes of the process of one open page, after every order was asked for."""
-    tab = browser.new_page(viewport={"width": 1280, "height": 900})
-    tab.goto(file.as_uri())
-    tab.wait_for_selector("html[data-ready]", state="attached", timeout=60_000)
-    for by in ("loss", "id", "sure"):
-        tab.evaluate(CHANGE, ["sort", by])
-        tab.wait_for_timeout(300)
-    return resident(os.getpid())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables import points, table, write_between
+from tables import p_words, points, table, write_between
 
 WORDS = {"model", "first", "second", "explainer", "layer", "explainers"}
 ACCURACY = ["model", "seed", "training images", "epochs", "accuracy", "95 % interval", "errors",
@@ -71,7 +71,7 @@ def pairs(page: dict[str, Any]) -> list[list[str]]:
             str(pair["only_second_wrong"]),
             points(pair["difference"]["value"]),
             f"{points(pair['difference']['low'])} to {points(pair['difference']['high'])}",
-            "< 0.001" if pair["p_value"] < 0.001 else f"{pair['p_value']:.2g}",
+            p_words(pair["p_value"]),
         ]
         for pair in page["pairs"]
     ]

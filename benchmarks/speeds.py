@@ -62,8 +62,9 @@ def row(arm: ArmTiming) -> list[str]:
 
 def limit(arm: ArmTiming) -> tuple[str, str]:
     """Rate and interval in billions."""
-    rate, low, high = (None if each is None else each / 1e9 for each in (arm.rate, arm.low, arm.high))
-    return f"{number_words(rate or 0.0, low, high)} {LIMITS[arm.unit]}", interval_words(rate or 0.0, low, high)
+    low, high = (None if each is None else each / 1e9 for each in (arm.low, arm.high))
+    rate = arm.rate / 1e9
+    return f"{number_words(rate, low, high)} {LIMITS[arm.unit]}", interval_words(rate, low, high)
 
 
 def _share(value: float | None) -> str:

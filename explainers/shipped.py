@@ -99,13 +99,13 @@ def by_gradcam(model: nn.Module, layer: nn.Module, images: Tensor, targets: Tens
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     model.requires_grad_(True)  # the library needs it; a user's model has it
-    cam = GradCAM(model, [layer])  # type: ignore[no-untyped-call]
+    cam = GradCAM(model, [layer])
     try:
-        wanted: list[nn.Module] = [ClassifierOutputTarget(target) for target in targets.tolist()]  # type: ignore[misc, no-untyped-call]
+        wanted: list[nn.Module] = [ClassifierOutputTarget(target) for target in targets.tolist()]  # type: ignore[misc]
         picture = cam(images, wanted)
         return torch.from_numpy(picture)
     finally:
-        cam.activations_and_grads.release()  # type: ignore[no-untyped-call]
+        cam.activations_and_grads.release()
 
 
 def by_captum(model: nn.Module, layer: nn.Module, images: Tensor, targets: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from bench.schema.page import Agreement, CellView, Page, Score, Speed
+from bench.schema.page import Agreement, ArmSpeed, CellView, Page, Score
 from bench.schema.verdicts import Verdict
 
 MANY = 40  # agreements: more of them stand in a table of their own
@@ -27,7 +27,7 @@ class Spot:
     score: Score | None
     link: str
     tone: str
-    speed: Speed | None = None
+    speed: ArmSpeed | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.schema.page import Page, Speed, Speeds, run_labels
+from bench.schema.page import ArmSpeed, Page, Speeds, run_labels
 from bench.schema.timing import ArmTiming
 from bench.stats.rates import interval_words, number_words
 
@@ -93,7 +93,7 @@ def timed_runs(page: Page, tables: Sequence[SpeedTable]) -> tuple[TimedRun, ...]
     return tuple(TimedRun(found.get((run, "forward")), found.get((run, "train"))) for run in range(len(page.runs)))
 
 
-def row_of(speed: Speed, speeds: Speeds, names: Mapping[str, str]) -> SpeedRow:
+def row_of(speed: ArmSpeed, speeds: Speeds, names: Mapping[str, str]) -> SpeedRow:
     """One arm in words."""
     arm = speed.arm
     return SpeedRow(

@@ -7,7 +7,7 @@ from functools import lru_cache
 from statistics import median
 from typing import TYPE_CHECKING
 
-from bench.schema.page import Rates, Speed
+from bench.schema.page import ArmSpeed, Rates
 
 from .charts import Chart, Theme, drawn
 
@@ -36,7 +36,7 @@ def timing_chart(timings: tuple[Rates, ...]) -> Chart | None:
 
 
 @lru_cache(maxsize=16)
-def rounds_chart(speeds: tuple[Speed, ...], name: str) -> Chart | None:
+def rounds_chart(speeds: tuple[ArmSpeed, ...], name: str) -> Chart | None:
     """The rate of every round; warm-up hollow; grey where the warm-up never settled; the bar is the median."""
     if not speeds:
         return None
@@ -53,7 +53,7 @@ def rounds_chart(speeds: tuple[Speed, ...], name: str) -> Chart | None:
 
 
 @lru_cache(maxsize=16)
-def ratios_chart(speeds: tuple[Speed, ...], name: str) -> Chart | None:
+def ratios_chart(speeds: tuple[ArmSpeed, ...], name: str) -> Chart | None:
     """The ratio of every round to the baseline's, with the interval of their median; a line where both are as fast.
 
     Lines are those of `rounds_chart`; a baseline's is empty. None where nothing is compared.
@@ -78,7 +78,7 @@ def ratios_chart(speeds: tuple[Speed, ...], name: str) -> Chart | None:
     return drawn(draw, name, "times the baseline", (), summary, TOP + LINE * len(speeds))
 
 
-def _colour(one: Speed, theme: Theme) -> str:
+def _colour(one: ArmSpeed, theme: Theme) -> str:
     return theme.colours[one.runs[0] % 6] if one.arm.settled else theme.soft
 
 

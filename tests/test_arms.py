@@ -16,7 +16,7 @@ from bench.modes import evaluating
 from bench.nets.weights import build_seeded
 from bench.postprocess import postprocess
 from bench.registry.registry import discover
-from bench.timing.arms import Request, Subject, batch_of, copy_arm, explain_work, make_arm, product_arm, train_work
+from bench.timing.arms import ArmSpec, Subject, batch_of, copy_arm, explain_work, make_arm, product_arm, train_work
 
 CPU = torch.device("cpu")
 SPECS = discover("explainer", ExplainerSpec)
@@ -51,13 +51,13 @@ def test_every_arm_gets_the_same_batch_channels_last() -> None:
 
 
 def test_names_are_those_that_thresholds_use() -> None:
-    assert Request("forward", "a").name == "forward[a]"
-    assert Request("explain", "a", "captum", "layer3", "captum").name == "explain[a,captum,layer3]"
-    assert Request("copy").name == "copy[]"
+    assert ArmSpec("forward", "a").name == "forward[a]"
+    assert ArmSpec("explain", "a", "captum", "layer3", "captum").name == "explain[a,captum,layer3]"
+    assert ArmSpec("copy").name == "copy[]"
 
 
 def test_a_forward_arm_gives_the_logits_without_a_graph(subject: Subject, images: Tensor) -> None:
-    arm = make_arm(Request("forward", "tiny"), subject, images, specs={})
+    arm = make_arm(ArmSpec("forward", "tiny"), subject, images, explainers={})
     logits = arm.work()
     assert isinstance(logits, Tensor)
     assert torch.equal(logits, subject.net(images))
@@ -73,7 +73,7 @@ def test_a_forward_arm_gives_the_logits_without_a_graph(subject: Subject, images
 def test_no_arm_changes_the_model_that_is_timed(what: Any, subject: Subject, images: Tensor) -> None:
     before = state(subject.net)
     names = {"explain": ("gradcam", "layer4", "gradcam"), "shipped": ("gradcam", "layer4", "gradcam_shipped")}
-    arm = make_arm(Request(what, "tiny", *names.get(what, ())), subject, images, specs=SPECS)
+    arm = make_arm(ArmSpec(what, "tiny", *names.get(what, ())), subject, images, explainers=SPECS)
     arm.work()
     arm.work()
     assert same(before, state(subject.net))
@@ -145,13 +145,13 @@ def test_an_explainer_that_breaks_its_contract_is_not_timed(subject: Subject, im
 
     bad = ExplainerSpec(name="bad", explain=explain, source="tests", backend="torch")
     with pytest.raises(ContractError, match="'bad' broke its contract"):
-        make_arm(Request("explain", "tiny", "bad", "layer4", "bad"), subject, images, specs={"bad": bad})
+        make_arm(ArmSpec("explain", "tiny", "bad", "layer4", "bad"), subject, images, explainers={"bad": bad})
 
 
 def test_a_layer_that_is_not_there_is_refused_with_the_nearest(subject: Subject, images: Tensor) -> None:
-    request = Request("explain", "tiny", "captum", "layer44", "captum")
+    spec = ArmSpec("explain", "tiny", "captum", "layer44", "captum")
     with pytest.raises(UsageError, match=r"did you mean 'layer4"):
-        make_arm(request, subject, images, specs=SPECS)
+        make_arm(spec, subject, images, explainers=SPECS)
 
 
 def test_the_limits_count_flop_and_bytes_moved() -> None:

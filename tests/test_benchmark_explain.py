@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
+from bench.timing.rounds import Work
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -37,23 +38,23 @@ def images() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def arms(net: nn.Module) -> dict[str, explain.Arm]:
+def arms(net: nn.Module) -> dict[str, explain.Maps]:
     return explain.arms_of(net)
 
 
 def test_every_arm_but_the_forward_pass_ends_with_the_same_artefact(
-    arms: dict[str, explain.Arm], images: Tensor
+    arms: dict[str, explain.Maps], images: Tensor
 ) -> None:
     for name, arm in arms.items():
-        maps = arm.work(LAYERS, images, TARGETS)
+        maps = arm(LAYERS, images, TARGETS)
         assert len(maps) == (0 if name == explain.FORWARD else 4)
         for each in maps:
             assert (each.shape, each.dtype) == ((2, 32, 32), np.float32)
             assert 0 <= each.min() <= each.max() <= 1 + 1e-6
 
 
-def test_captum_and_our_adapters_draw_what_the_reference_draws(arms: dict[str, explain.Arm], images: Tensor) -> None:
-    drawn = {name: arm.work(LAYERS, images, TARGETS) for name, arm in arms.items()}
+def test_captum_and_our_adapters_draw_what_the_reference_draws(arms: dict[str, explain.Maps], images: Tensor) -> None:
+    drawn = {name: arm(LAYERS, images, TARGETS) for name, arm in arms.items()}
     for name in set(arms) - {explain.FORWARD, explain.GRADCAM}:
         for own, other in zip(drawn[explain.REFERENCE], drawn[name], strict=True):
             # Captum's users resize first and scale then, so the largest values of the pictures are not in one place.
@@ -62,10 +63,10 @@ def test_captum_and_our_adapters_draw_what_the_reference_draws(arms: dict[str, e
 
 
 def test_pytorch_grad_cam_draws_the_same_raw_map_in_its_own_scale(
-    arms: dict[str, explain.Arm], net: nn.Module, images: Tensor
+    arms: dict[str, explain.Maps], net: nn.Module, images: Tensor
 ) -> None:
     raw = discover("explainer", ExplainerSpec)["reference"].explain(net, LAYERS, images, TARGETS[:, None])
-    for layer, found in zip(LAYERS, arms[explain.GRADCAM].work(LAYERS, images, TARGETS), strict=True):
+    for layer, found in zip(LAYERS, arms[explain.GRADCAM](LAYERS, images, TARGETS), strict=True):
         large = nn.functional.interpolate(scaled(raw[layer].relu()), size=32, mode="bilinear")
         assert np.abs(scaled(large)[:, 0].numpy() - found).max() <= 1e-4
 
@@ -79,45 +80,44 @@ def scaled(maps: Tensor) -> Tensor:
 def test_all_four_layers_are_one_call_of_ours_and_the_sum_of_four_calls_of_a_library(images: Tensor) -> None:
     calls: list[tuple[str, tuple[str, ...]]] = []
 
-    def noting(name: str) -> explain.Work:
+    def noting(name: str) -> explain.Maps:
         return lambda layers, images, targets: calls.append((name, tuple(layers))) or []
 
-    arms = {
-        "ours": explain.Arm(noting("ours"), together=True),
-        "theirs": explain.Arm(noting("theirs")),
-        "forward": explain.Arm(noting("forward"), layers=("layer4",)),
-    }
-    times = explain.measured(arms, images, TARGETS, rounds=3)
+    def take(work: Work) -> tuple[int, tuple[float, ...]]:
+        work()
+        return 1, (float(len(calls)),)
+
+    arms = {name: noting(name) for name in (explain.REFERENCE, "theirs", explain.FORWARD)}
+    times = explain.measured(arms, images, TARGETS, rounds=3, take=take)
     assert times["theirs", explain.ALL] == [
         sum(each) for each in zip(*(times["theirs", layer] for layer in LAYERS), strict=True)
     ]
     assert {key: len(found) for key, found in times.items()} == {
-        **{(name, layer): 3 for name in ("ours", "theirs") for layer in (*LAYERS, explain.ALL)},
-        ("forward", "layer4"): 3,
+        **{(name, layer): 3 for name in (explain.REFERENCE, "theirs") for layer in (*LAYERS, explain.ALL)},
+        (explain.FORWARD, "layer4"): 3,
     }
-    assert calls.count(("ours", tuple(LAYERS))) == 1 + 3
-    assert calls.count(("theirs", tuple(LAYERS))) == 0
-    first, second = calls[3:13], calls[13:23]
-    assert second == first[::-1]
+    rounds = calls[-6 * 10 :]
+    assert rounds.count((explain.REFERENCE, tuple(LAYERS))) == 2 * 3
+    assert rounds.count(("theirs", tuple(LAYERS))) == 0
+    assert rounds[:10] == rounds[10:20][::-1]
 
 
 def test_a_ratio_says_how_many_times_faster_the_reference_is() -> None:
-    times = {(explain.REFERENCE, "layer1"): [1.0, 2.0, 4.0], ("other", "layer1"): [2.0, 6.0, 4.0]}
-    assert explain.ratios(times, "other", "layer1") == [2.0, 3.0, 1.0]
-    row = ["other", "layer1", "2", "2.00 (1.00 to 3.00)", "yes"]
+    own, other = (explain.REFERENCE, "layer1"), ("other", "layer1")
+    times = {own: [1.0, 2.0, 4.0, 1.0, 1.0, 1.0], other: [2.0, 6.0, 4.0, 2.0, 2.0, 2.0]}
+    row = ["other", "layer1", "2", "2.0 (1.0 to 3.0)", "yes"]
     assert explain.goal_row("other", "layer1", 2.0, {32: times}) == row
-    slower = {(explain.REFERENCE, "layer1"): [1.0], ("other", "layer1"): [1.9]}
-    assert explain.goal_row("other", "layer1", 2.0, {32: times, 64: slower})[-2:] == ["1.90 (1.90 to 1.90)", "no"]
+    slower = {own: [1.0], other: [1.9]}
+    assert explain.goal_row("other", "layer1", 2.0, {32: times, 64: slower})[-2:] == ["1.9 (n too small)", "no"]
 
 
 def test_rates_are_images_over_seconds() -> None:
-    times = {("one", "layer1"): [1.0, 2.0, 4.0]}
-    row = explain.rates_row("one", times, 8)
-    assert row == ["8", "one", "4.0 (2.4 to 7.2)", "–", "–", "–", "–"]
+    row = explain.rates_row("one", {("one", "layer1"): [1.0, 2.0, 4.0, 2.0, 2.0, 2.0]}, 8)
+    assert row == ["8", "one", "4.0 (2.0 to 8.0)", "–", "–", "–", "–"]
 
 
 def test_the_command_tells_hardware_rounds_and_every_goal() -> None:
-    options = ["--model", MODEL, "--batch-size", "2", "--rounds", "1", "--device", "cpu"]
+    options = ["--model", MODEL, "--batch-size", "2", "--rounds", "1", "--block", "0", "--device", "cpu"]
     text = explain.measure(explain.read_options([*options, "--threads", str(torch.get_num_threads())]))
     heading = text.splitlines()[0]
     assert "thread" in heading and "captum" in heading and "1 rounds" in heading and "fp32" in heading

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
+import answering
 import pytest
 import torch
 from timing_factory import make_timing
@@ -17,7 +19,8 @@ from bench.contracts import Dataset, ModelSpec
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import RECIPES, Recipe
 from bench.registry.registry import discover
-from bench.timing import rounds as interleaving
+from bench.schema.timing import Ratio, Verdict
+from bench.timing import rounds as timing_rounds
 from bench.timing.flops import counted
 from bench.training.loop import TrainSettings, choose_images
 
@@ -25,10 +28,13 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
 import ablation  # noqa: E402 (from the folder above)
+import data  # noqa: E402
 import inplace  # noqa: E402
 import instrument  # noqa: E402
+import report  # noqa: E402
 import speeds  # noqa: E402
 import tables  # noqa: E402
+import train  # noqa: E402
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
@@ -155,7 +161,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, seconds: float, extra: float) -> None
         return 1, [len(pieces) * seconds * (1 + next(noise))]
 
     monkeypatch.setattr(instrument, "taker", lambda block: take)
-    monkeypatch.setattr(interleaving, "WARM_UP", 0.0)
+    monkeypatch.setattr(timing_rounds, "WARM_UP", 0.0)
 
 
 @pytest.mark.parametrize(("planted", "said"), [(0.0, "no measurable difference"), (0.1, "slower"), (0.01, "slower")])
@@ -164,7 +170,7 @@ def test_a_trial_finds_what_is_planted_and_claims_nothing_else(
 ) -> None:
     clock(monkeypatch, 1e-3, 0.001)
     found = instrument.trial(planted, options(), torch.device("cpu"))
-    assert found.verdict == said
+    assert found.ratio.verdict == said
     assert found.covered
     assert found.truth == 1 / (1 + planted)
 
@@ -174,17 +180,25 @@ def test_a_slowdown_below_the_noise_is_not_claimed(monkeypatch: pytest.MonkeyPat
     assert not instrument.trial(0.01, options(), torch.device("cpu")).claimed
 
 
+def planted(slowdown: float, value: float, low: float, high: float, verdict: Verdict) -> instrument.Planted:
+    return instrument.Planted(slowdown, Ratio("one", value, low, high, 0.99, 12, verdict))
+
+
 def test_a_row_counts_claims_and_intervals_that_hold_the_truth() -> None:
     trials = [
-        instrument.Trial(0.1, 0.91, 0.90, 0.92, "slower", 0.01),
-        instrument.Trial(0.1, 0.95, 0.94, 0.96, "slower", 0.01),
-        instrument.Trial(0.1, 0.95, 0.80, 1.10, "no measurable difference", 0.01),
-        instrument.Trial(0.0, 1.00, 0.90, 1.10, "no measurable difference", 0.01),
+        planted(0.1, 0.91, 0.90, 0.92, "slower"),
+        planted(0.1, 0.95, 0.94, 0.96, "slower"),
+        planted(0.1, 0.95, 0.80, 1.10, "no measurable difference"),
+        planted(0.0, 1.00, 0.90, 1.10, "no measurable difference"),
     ]
     assert instrument.row(0.1, trials) == [
         "10% slower", "3", "2", "1 of 2", "2 of 3", "0.9500 (0.9091)", "1.00 %",
     ]  # fmt: skip
     assert instrument.row(0.0, trials)[:5] == ["nothing (A/A)", "1", "0", "–", "1 of 1"]
+
+
+def test_rounds_too_few_for_an_interval_hold_nothing() -> None:
+    assert not instrument.Planted(0.0, Ratio("one", 1.0, None, None, None, 5, "n too small")).covered
 
 
 def test_the_table_of_a_timing_shows_interval_verdict_and_that_the_machine_was_busy() -> None:
@@ -213,3 +227,87 @@ def test_the_net_with_everything_in_place_answers_the_same_and_moves_what_the_li
         assert torch.equal(own(batch), expected)  # the net itself stays as it is
         bytes_of = [counted(lambda net=net: net(batch)).bytes for net in (own, changed, timms)]  # type: ignore[misc]
     assert bytes_of[1] == bytes_of[2] < bytes_of[0]
+
+
+def test_a_row_of_the_nets_in_place_has_rate_and_ratio_with_their_intervals() -> None:
+    rounds = {inplace.OWN: [0.04] * 6 + [0.05] * 6, inplace.CHANGED: [0.02] * 6 + [0.025] * 6}
+    assert inplace.row(inplace.OWN, rounds, 8) == [f"`{inplace.OWN}`", "180", "160 to 200", "baseline"]
+    assert inplace.row(inplace.CHANGED, rounds, 8)[3] == "2.000× (faster), 2.000 to 2.000"
+
+
+# --- what the scripts share ---------------------------------------------------------------------------------
+
+
+def test_a_shared_option_has_the_default_of_its_script_and_the_type_of_all() -> None:
+    parser = tables.parser_of("what it does", rounds=7, runs_dir="runs", write=None)
+    found = vars(parser.parse_args(["--rounds", "9"]))
+    assert found == {"rounds": 9, "runs_dir": Path("runs"), "write": None}
+    assert "what it does" in parser.format_help()
+
+
+def test_what_a_benchmark_found_is_printed_and_stands_in_the_document_where_one_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- x: begin --><!-- x: end -->", encoding="utf-8")
+    tables.finish("first", None, "x")
+    assert "first" not in page.read_text(encoding="utf-8")
+    tables.finish("second", page, "x")
+    assert "second" in page.read_text(encoding="utf-8")
+    assert capsys.readouterr().out == "first\nsecond\n"
+
+
+def test_a_cell_holds_the_median_of_rounds_and_its_interval() -> None:
+    assert tables.cell([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == "3.5 (1.0 to 6.0)"
+    assert tables.cell([1.0, 2.0, 3.0]) == "2.0 (n too small)"
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+def test_an_arm_of_its_own_process_works_when_asked_and_ends_with_the_block() -> None:
+    with train.processes(["one", "other"], answering.work_as, argparse.Namespace(step=0.5)) as works:
+        assert [works[name]() for name in ("one", "other", "one")] == [0.5, 0.5, 1.0]
+        assert timing_rounds.timed(works, 1, timing_rounds.told).keys() == {"one", "other"}
+        running = multiprocessing.active_children()
+        assert {each.name for each in running} >= {"one", "other"}
+    for each in running:
+        each.join(30)
+        assert each.exitcode == 0
+
+
+def test_ours_is_compared_with_the_peer_loop_and_with_the_limit_round_by_round() -> None:
+    ones = [1.0, 2.0] * 3  # every second round the machine is half as fast
+    seconds = {"ours, fp32": [each * 2 for each in ones], train.PEER: [each * 5 for each in ones], train.LIMIT: ones}
+    assert [row[0] for row in train.rows_of(seconds, 100)] == [
+        "ours, fp32, images/s", "peer loop, fp32, images/s", "limit by the fp32 matrix product, images/s",
+        "ours, fp32, over the peer loop, round by round", "ours, fp32, % of that limit",
+    ]  # fmt: skip
+    assert [row[1] for row in train.rows_of(seconds, 100)] == [
+        "38 (25 to 50)", "15.0 (10.0 to 20.0)", "75 (50 to 100)", "2.500 (2.500 to 2.500)", "50.00 (50.00 to 50.00)",
+    ]  # fmt: skip
+
+
+# --- images and pages ---------------------------------------------------------------------------------------
+
+
+def test_a_row_of_the_images_is_in_the_unit_its_words_name() -> None:
+    assert data.row("a batch, ms", [0.001] * 3 + [0.003] * 3) == ["a batch, ms", "2.0", "1.0 to 3.0", "6"]
+    assert data.row("first reading, s", [2.0]) == ["first reading, s", "2.0", "n too small", "1"]
+
+
+def test_pages_are_visited_in_turns_and_what_is_above_its_limit_is_told() -> None:
+    visited: list[str] = []
+
+    def visit(name: str, seconds: float) -> dict[str, float]:
+        visited.append(name)
+        return {"paint": seconds, "ready": seconds, "filter": 1.0, "sort": 1.0, "elements": 9, "memory": 1.0}
+
+    small, large = report.PAGES
+    samples = report.in_turns({small: lambda: visit(small, 0.5), large: lambda: visit(large, 3.0)}, 2)
+    found = report.rounds_of(samples)
+    assert visited == [small, large, large, small, large, small, small, large]
+    once = {f"{name}: {figure}": [1.0] for name in report.PAGES for figure in ("render", "size", "resident")}
+    rows, missed = report.rows_of(found | once)
+    assert len(rows) == len(report.PAGES) * len(report.ROWS)
+    assert missed == [f"{large}: first paint, s 3, at most 2.0"]

@@ -65,25 +65,25 @@ def test_an_arm_that_is_not_timed_is_refused_with_the_nearest_one() -> None:
 )
 def test_a_threshold_inside_the_interval_is_undecided(text: str, outcome: str) -> None:
     timing = make_timing(STEADY)
-    judged = judge(parse_threshold(text, [arm.name for arm in timing.arms]), timing)
+    (judged,) = judge([parse_threshold(text, [arm.name for arm in timing.arms])], timing)
     assert judged.outcome == outcome
     assert "interval" in judged.words
 
 
 def test_the_interval_is_printed_with_its_figures() -> None:
     timing = make_timing(STEADY)
-    judged = judge(Threshold("t", "forward[b]", "<", 1.0), timing)
+    (judged,) = judge([Threshold("t", "forward[b]", "<", 1.0)], timing)
     assert judged.words == "forward[b] is 80.0 images/s, interval 78.4 to 81.6"
 
 
 def test_five_rounds_decide_nothing() -> None:
-    judged = judge(Threshold("t", "forward[a]", "<", 1e9), make_timing({"a": [0.04] * 5}))
+    (judged,) = judge([Threshold("t", "forward[a]", "<", 1e9)], make_timing({"a": [0.04] * 5}))
     assert judged.outcome == "undecided"
     assert "n too small" in judged.words
 
 
 def test_an_arm_that_is_too_noisy_decides_nothing() -> None:
-    judged = judge(Threshold("t", "forward[a]", "<", 1e9), make_timing({"a": [0.04, 0.08] * 6}))
+    (judged,) = judge([Threshold("t", "forward[a]", "<", 1e9)], make_timing({"a": [0.04, 0.08] * 6}))
     assert judged.outcome == "undecided"
     assert "spread" in judged.words
 
@@ -94,7 +94,8 @@ def test_a_ratio_breaks_a_threshold_only_where_the_table_would_claim_it() -> Non
         timing = make_timing({"a": [0.040] * 12, "b": [0.044] * (12 - others) + [0.036] * others})
         arm = timing.arm("forward[b]")
         assert arm is not None and arm.ratio is not None and arm.ratio.verdict == said
-        assert judge(Threshold("t", "forward[b]", "<", 1.0, "forward[a]"), timing).outcome == outcome
+        (judged,) = judge([Threshold("t", "forward[b]", "<", 1.0, "forward[a]")], timing)
+        assert judged.outcome == outcome
 
 
 def test_a_ratio_is_struck_out_whichever_of_its_arms_is_too_noisy() -> None:
@@ -104,9 +105,23 @@ def test_a_ratio_is_struck_out_whichever_of_its_arms_is_too_noisy() -> None:
         assert arm is not None and arm.ratio is not None and arm.ratio.verdict == "struck out"
 
 
+@pytest.mark.parametrize("text", ["forward[b] < 2 * forward[a]", "forward[a] > 2 * forward[b]"])
+def test_a_ratio_to_or_of_a_noisy_arm_decides_nothing(text: str) -> None:
+    timing = make_timing({"a": [0.04, 0.08] * 6, "b": [0.05] * 12})
+    (judged,) = judge([parse_threshold(text, NAMES)], timing)
+    assert judged.outcome == "undecided"
+    assert "too noisy to judge" in judged.words
+
+
+@pytest.mark.parametrize("text", ["forward[b] > 1", "forward[a] > 0.1 * forward[b]"])
+def test_what_names_an_arm_that_failed_and_was_left_out_is_undecided(text: str) -> None:
+    (judged,) = judge([parse_threshold(text, NAMES)], make_timing({"a": [0.04] * 12}))
+    assert (judged.outcome, judged.words) == ("undecided", "forward[b] was left out")
+
+
 def test_what_is_undecided_fails_only_when_strict() -> None:
     timing = make_timing(STEADY)
     texts = ("forward[a] < 110", "forward[b] < 80", "forward[a] < 90")
-    judged = [judge(parse_threshold(text, [arm.name for arm in timing.arms]), timing) for text in texts]
+    judged = judge([parse_threshold(text, [arm.name for arm in timing.arms]) for text in texts], timing)
     assert [each.threshold.text for each in broken(judged, strict=False)] == ["forward[a] < 110"]
     assert [each.threshold.text for each in broken(judged, strict=True)] == ["forward[a] < 110", "forward[b] < 80"]

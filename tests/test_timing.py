@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import torch
 from test_cli import call
-from timing_factory import make_timing, samples_of
+from timing_factory import make_timing
 from tiny import RESIDUAL_FILE, TINY_FILE
 
 import bench
@@ -20,17 +20,17 @@ from bench.commands import timing as measuring
 from bench.contracts import Silence
 from bench.errors import UsageError
 from bench.store.timings import newest_timing, read_timing
-from bench.timing import peak_memory as footprint
-from bench.timing import rounds as interleaving
-from bench.timing import runner as timing
-from bench.timing.arms import Arm, Request, Subject, batch_of
+from bench.timing import peak_memory, runner
+from bench.timing import rounds as timing_rounds
+from bench.timing.arms import Arm, ArmSpec, Subject, batch_of
 from bench.timing.arms import copy_arm as real_copy
 from bench.timing.environment import Ticks
 from bench.timing.flops import Counted
 from bench.timing.peak_memory import peak_of_process
-from bench.timing.results import Facts, arm_timing, baseline_of
+from bench.timing.results import arm_timing, baseline_of
 from bench.timing.rounds import Take, WarmUp, Work, turns
-from bench.timing.runner import Settings, Workshop, make_workshop
+from bench.timing.runner import Settings, TimingRun, make_timing_run
+from bench.workspace import Workspace
 
 SMALL = ("--batch-size", "4", "--rounds", "6", "--layer", "layer4", "--no-memory")
 
@@ -49,8 +49,8 @@ def blocks_of(*seconds: float) -> Callable[[float], Take]:
 @pytest.fixture(autouse=True)
 def even_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every block takes 10 ms, and the large copy is a small one."""
-    monkeypatch.setattr(timing, "taker", blocks_of(0.01))
-    monkeypatch.setattr(timing, "copy_arm", lambda device: real_copy(device, mib=1))
+    monkeypatch.setattr(runner, "taker", blocks_of(0.01))
+    monkeypatch.setattr(runner, "copy_arm", lambda device: real_copy(device, mib=1))
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +99,8 @@ def test_warm_up_samples_are_kept_and_an_unsettled_arm_is_marked(
     settled = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
     assert all(arm["settled"] for arm in settled["arms"])
     assert not any("settle" in note for note in settled["notes"])
-    monkeypatch.setattr(interleaving, "WARM_UP", 0.0)
-    monkeypatch.setattr(timing, "taker", blocks_of(0.01, 0.02, 0.04))
+    monkeypatch.setattr(timing_rounds, "WARM_UP", 0.0)
+    monkeypatch.setattr(runner, "taker", blocks_of(0.01, 0.02, 0.04))
     answer = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
     warm = [each["arm"] for each in answer["samples"] if each["round"] == 0]
     assert sorted(set(warm)) == sorted(arm["name"] for arm in answer["arms"])
@@ -214,10 +214,10 @@ def test_what_five_rounds_cannot_decide_fails_only_when_strict(
 def test_a_mistake_is_told_before_anything_is_timed(
     words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(self: Workshop) -> None:
+    def never(self: TimingRun) -> None:
         raise AssertionError("timed")
 
-    monkeypatch.setattr(Workshop, "measure", never)
+    monkeypatch.setattr(TimingRun, "measure", never)
     base = ("time", "--model", TINY_FILE, *words)
     if message.startswith("two models"):
         copy = tmp_path / "tiny.py"
@@ -256,7 +256,7 @@ def test_another_budget_is_refused(text: str) -> None:
 
 def test_that_the_machine_was_busy_is_said_and_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readings = iter([Ticks(0, 100, 0), Ticks(10, 110, 4)])
-    monkeypatch.setattr(timing, "ticks", lambda: next(readings))
+    monkeypatch.setattr(runner, "ticks", lambda: next(readings))
     answer = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
     assert answer["others"] == pytest.approx(0.6)
     assert answer["notes"][0] == "the machine was busy: others took 60% of it during the rounds"
@@ -264,7 +264,7 @@ def test_that_the_machine_was_busy_is_said_and_stored(tmp_path: Path, monkeypatc
 
 def test_a_quiet_machine_gets_no_such_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readings = iter([Ticks(0, 100, 0), Ticks(4, 110, 4)])
-    monkeypatch.setattr(timing, "ticks", lambda: next(readings))
+    monkeypatch.setattr(runner, "ticks", lambda: next(readings))
     answer = timed(tmp_path, "--model", TINY_FILE, "--what", "forward")
     assert answer["others"] == 0.0
     assert not any("busy" in note for note in answer["notes"])
@@ -280,7 +280,7 @@ def test_the_random_state_of_torch_is_put_back(tmp_path: Path) -> None:
 # --- budget and memory, with a clock of numbers -------------------------------------------------------------
 
 
-def shop(settings: Settings, said: list[str]) -> Workshop:
+def timing_run(settings: Settings, said: list[str]) -> TimingRun:
     class Ears(Silence):
         def say(self, text: str) -> None:
             said.append(text)
@@ -288,9 +288,10 @@ def shop(settings: Settings, said: list[str]) -> Workshop:
         warn = say
 
     net = torch.nn.Identity()
-    arms = {"a": Arm(Request("forward", "a"), lambda: None, None, 1)}
-    return Workshop(torch.device("cpu"), settings, Ears(), arms, {}, {}, {}, {"a": Subject("a", "a", net, 32)},
-                    clock=lambda: 20.0)  # fmt: skip
+    arms = {"a": Arm(ArmSpec("forward", "a"), lambda: None, None, 1)}
+    place = Workspace(progress=Ears())
+    return TimingRun(place, torch.device("cpu"), settings, {"a": Subject("a", "a", net, 32)}, arms, {},
+                     clock=lambda: 20.0)  # fmt: skip
 
 
 def warm(seconds: float) -> Mapping[str, Any]:
@@ -300,20 +301,20 @@ def warm(seconds: float) -> Mapping[str, Any]:
 def test_rounds_shrink_to_what_the_budget_leaves_after_the_warm_up() -> None:
     said: list[str] = []
     settings = Settings(rounds=12, budget=100.0, memory=False)
-    assert shop(settings, said).fitted(warm(4.0)) == 9  # (100 - 20 s of warm-up - latency) / 8 s a round
+    assert timing_run(settings, said).fitted(warm(4.0)) == 9  # (100 - 20 s of warm-up - latency) / 8 s a round
     assert said == ["9 rounds instead of 12, to keep to the budget of 100 s"]
 
 
 def test_six_rounds_are_played_even_over_the_budget_and_that_is_said() -> None:
     said: list[str] = []
-    assert shop(Settings(rounds=12, budget=30.0, memory=False), said).fitted(warm(4.0)) == 6
+    assert timing_run(Settings(rounds=12, budget=30.0, memory=False), said).fitted(warm(4.0)) == 6
     assert any("go over the budget" in words for words in said)
 
 
 def test_a_fresh_process_tells_its_peak_and_a_larger_batch_a_larger_one() -> None:
     subject = Subject("tiny", TINY_FILE, torch.nn.Identity(), 32)
-    small = peak_of_process(Request("train", "tiny"), subject, batch_size=1)
-    large = peak_of_process(Request("train", "tiny"), subject, batch_size=4096)
+    small = peak_of_process(ArmSpec("train", "tiny"), subject, batch_size=1)
+    large = peak_of_process(ArmSpec("train", "tiny"), subject, batch_size=4096)
     assert small is not None
     assert large is not None
     assert large - small > 4096 * 3 * 32 * 32 * 4 / 2**20  # at least the batch itself
@@ -321,8 +322,8 @@ def test_a_fresh_process_tells_its_peak_and_a_larger_batch_a_larger_one() -> Non
 
 def test_a_process_that_fails_leaves_the_memory_unknown() -> None:
     subject = Subject("none", "no_such_model", torch.nn.Identity(), 32)
-    assert peak_of_process(Request("forward", "none"), subject, batch_size=1) is None
-    assert footprint.resident_peak() is not None
+    assert peak_of_process(ArmSpec("forward", "none"), subject, batch_size=1) is None
+    assert peak_memory.resident_peak() is not None
 
 
 # --- figures ------------------------------------------------------------------------------------------------
@@ -340,13 +341,12 @@ def test_figures_of_an_arm_are_those_of_its_rounds() -> None:
 def test_a_share_of_the_limit_is_taken_round_by_round() -> None:
     # the machine is twice as slow in every second round, and so is the arm: the share is the same in all
     seconds = [0.1, 0.2] * 4
-    product = Arm(Request("product", "fp32"), lambda: None, None, 1000.0, "FLOP")
-    copy = Arm(Request("copy"), lambda: None, None, 500.0, "bytes")
-    own = Arm(Request("forward", "a"), lambda: None, None, 4)
-    samples = samples_of({"forward[a]": seconds, product.name: seconds, copy.name: seconds})
+    product = Arm(ArmSpec("product", "fp32"), lambda: None, None, 1000.0, "FLOP")
+    copy = Arm(ArmSpec("copy"), lambda: None, None, 500.0, "bytes")
+    own = Arm(ArmSpec("forward", "a"), lambda: None, None, 4, counted=Counted(flops=250.0, bytes=250.0))
     found = arm_timing(
-        Facts(own, Counted(flops=250.0, bytes=250.0)), samples, baseline="", batch_size=4, settled=True,
-        limits={product.name: product, copy.name: copy}, mode="",
+        own, {"forward[a]": seconds, product.name: seconds, copy.name: seconds}, baseline="", batch_size=4,
+        settled=True, limits={product.name: product, copy.name: copy},
     )  # fmt: skip
     assert found.of_product == pytest.approx(0.25)
     assert found.of_copy == pytest.approx(0.5)
@@ -360,18 +360,18 @@ def test_a_share_of_the_limit_is_taken_round_by_round() -> None:
 def test_models_are_compared_with_a_model_and_explainers_with_an_explainer(
     baselines: tuple[str, ...], model: str, explainer: str
 ) -> None:
-    requests = [Request("forward", "a"), Request("forward", "b"), Request("train", "a"), Request("train", "b")]
-    requests += [
-        Request(what, "a", name, layer)  # type: ignore[arg-type]
+    specs = [ArmSpec("forward", "a"), ArmSpec("forward", "b"), ArmSpec("train", "a"), ArmSpec("train", "b")]
+    specs += [
+        ArmSpec(what, "a", name, layer)  # type: ignore[arg-type]
         for name in ("gradcam", "captum")
         for what in ("explain", "shipped")
         for layer in ("layer3", "layer4")
     ]
-    for request in requests:
-        own = request.model if request.what in ("forward", "train") else request.explainer
-        base = model if request.what in ("forward", "train") else explainer
-        found = baseline_of(request, requests, baselines)
-        expected = Request(request.what, base) if not request.layer else Request(request.what, "a", base, request.layer)
+    for spec in specs:
+        own = spec.model if spec.what in ("forward", "train") else spec.explainer
+        base = model if spec.what in ("forward", "train") else explainer
+        found = baseline_of(spec, specs, baselines)
+        expected = ArmSpec(spec.what, base) if not spec.layer else ArmSpec(spec.what, "a", base, spec.layer)
         assert found == ("" if own == base else expected.name)
 
 
@@ -386,9 +386,8 @@ def test_all_arms_are_made_on_one_batch() -> None:
         net = build_seeded(discover("model", ModelSpec)[name], 4, 0).eval()
         net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].data_ptr()))
         nets[name] = Subject(name, name, net, 32)
-    requests = [Request("forward", name) for name in nets]
-    made = make_workshop(requests, nets, {}, device=torch.device("cpu"), settings=Settings(batch_size=3),
-                         progress=Silence())  # fmt: skip
+    made = make_timing_run([ArmSpec("forward", name) for name in nets], nets, {}, device=torch.device("cpu"),
+                           settings=Settings(batch_size=3), place=Workspace())  # fmt: skip
     seen.clear()
     for arm in made.arms.values():
         arm.work()
@@ -406,7 +405,6 @@ def test_all_explainers_are_those_of_moderate_cost_and_one_that_fails_is_left_ou
     )
     from bench.contracts import ExplainerSpec, ModelSpec
     from bench.registry.registry import Entry, Registry, discover
-    from bench.workspace import Workspace
 
     chosen = {name: discover("explainer", ExplainerSpec).entries[name] for name in ("captum", "scorecam", "saliency")}
     entries = {**chosen, "bad": Entry("bad", f"{plug_in}:BAD", "", "tests")}

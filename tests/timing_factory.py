@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.schema.page import Speed, Speeds
+from bench.schema.page import ArmSpeed, Speeds
 from bench.schema.timing import Moment, Sample, Timing
-from bench.timing.arms import Arm, Request, copy_arm, product_arm
-from bench.timing.results import Facts, arm_timing, baseline_of
+from bench.stats.rates import ratios_of, rounds_of
+from bench.timing.arms import Arm, ArmSpec, copy_arm, product_arm
+from bench.timing.results import arm_timing, baseline_of
 
 QUIET = Moment((0.1, 0.1, 0.1), (2600.0, 2600.0), None, None)
 
@@ -31,16 +32,13 @@ def samples_of(rounds: Mapping[str, Sequence[float]]) -> tuple[Sample, ...]:
 
 def make_timing(rounds: Mapping[str, Sequence[float]], **changes: Any) -> Timing:
     """A timing of forward arms `forward[NAME]`, four images a call, from the seconds of their rounds."""
-    arms = {f"forward[{name}]": Arm(Request("forward", name), lambda: None, None, 4) for name in rounds}
+    arms = {f"forward[{name}]": Arm(ArmSpec("forward", name), lambda: None, None, 4) for name in rounds}
     samples = samples_of({f"forward[{name}]": values for name, values in rounds.items()})
-    requests = [arm.request for arm in arms.values()]
+    specs, seconds = [arm.spec for arm in arms.values()], rounds_of(samples)
     figures = tuple(
-        arm_timing(
-            Facts(arm), samples, baseline=baseline_of(arm.request, requests, ()), batch_size=4, settled=True,
-            limits={}, mode="eval mode",
-        )
+        arm_timing(arm, seconds, baseline=baseline_of(arm.spec, specs, ()), batch_size=4, settled=True, limits={})
         for arm in arms.values()
-    )  # fmt: skip
+    )
     plain = Timing(
         schema=1, what="time", id="T1", created="2026-11-21T02:52:00+00:00", command="bench time", commit="abc",
         host="h" * 12, system="Linux", device="some CPU, 2 threads", device_type="cpu", threads=2,
@@ -66,29 +64,26 @@ def make_speeds(runs: int, explainers: Sequence[str] = ("gradcam", "captum"), la
     rng = np.random.default_rng(0)
     names = [("forward", f"m{k}", "", "") for k in range(runs)] + [("train", f"m{k}", "", "") for k in range(runs)]
     names += [(what, "m0", one, layer) for what in ("explain", "shipped") for one in explainers]
-    requests = [Request(what, model, one, at, one) for what, model, one, at in names]  # type: ignore[arg-type]
-    noise = {one.name: 0.4 if one.model == f"m{runs - 1}" and runs > 2 else 0.01 for one in requests}
+    specs = [ArmSpec(what, model, one, at, one) for what, model, one, at in names]  # type: ignore[arg-type]
+    noise = {one.name: 0.4 if one.model == f"m{runs - 1}" and runs > 2 else 0.01 for one in specs}
     seconds = {
         name: (0.04 * (1 + 0.1 * k) * rng.lognormal(0, noise[name], 12)).tolist() for k, name in enumerate(noise)
     }
-    samples = samples_of(seconds)
     figures = [
         arm_timing(
-            Facts(Arm(one, lambda: None, None, 4), None, 1e9 if one.layer else None, 8.4, 812.0), samples,
-            baseline=baseline_of(one, requests, ()), batch_size=4, settled=one.explainer not in explainers[-1:],
-            limits={}, mode="eval mode",
+            Arm(one, lambda: None, None, 4, floor=1e9 if one.layer else None), seconds,
+            baseline=baseline_of(one, specs, ()), batch_size=4, settled=one.explainer not in explainers[-1:],
+            limits={}, latency_ms=8.4, memory_mb=812.0,
         )
-        for one in requests
+        for one in specs
     ]  # fmt: skip
     arms = tuple(
-        Speed(
+        ArmSpeed(
             runs=(int(arm.model[1:]),),
             arm=arm,
             rounds=tuple(4 / each for each in seconds[arm.name]),
             warm_up=(60.0, 80.0),
-            ratios=tuple(b / a for a, b in zip(seconds[arm.name], seconds[arm.ratio.baseline], strict=True))
-            if arm.ratio
-            else (),
+            ratios=tuple(ratios_of(seconds[arm.name], seconds[arm.ratio.baseline])) if arm.ratio else (),
         )
         for arm in figures
     )

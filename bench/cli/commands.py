@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         TrainRequest,
         VerifyRequest,
     )
-    from bench.timing.thresholds import Judged
+    from bench.timing.thresholds import ThresholdResult
 
 PLANNED = Answer({"planned": True}, ())
 
@@ -178,34 +178,33 @@ def judge(request: JudgeRequest | FaithfulnessRequest, session: Session) -> Answ
 def time_(request: TimeRequest, session: Session) -> Answer:
     """A timing's tables, and whether its thresholds hold."""
     from bench.commands.timing import measure
-    from bench.timing.thresholds import broken, judge
+    from bench.timing.thresholds import broken
 
     done = measure(request, session.workspace)
     for note in done.timing.notes:
         session.teller.warn(note)
-    judged = [judge(each, done.timing) for each in done.thresholds]
     path = str(done.path.resolve())
     value = {
         **dataclasses.asdict(done.timing),
         "path": path,
         "thresholds": [
-            {"threshold": each.threshold.text, "outcome": each.outcome, "words": each.words} for each in judged
+            {"threshold": each.threshold.text, "outcome": each.outcome, "words": each.words} for each in done.thresholds
         ],
     }
-    words = [f"{each.threshold.text}: {each.outcome}; {each.words}" for each in judged]
+    words = [f"{each.threshold.text}: {each.outcome}; {each.words}" for each in done.thresholds]
     lines: list[Any] = [*tables.timing_tables(done.timing), *words, path]
-    return Answer(value, (*lines,), failure=_failure(broken(judged, strict=request.strict)))
+    return Answer(value, (*lines,), failure=_failure(broken(done.thresholds, strict=request.strict)))
 
 
-def _failure(broken: Sequence[Judged]) -> ThresholdError | None:
+def _failure(broken: Sequence[ThresholdResult]) -> ThresholdError | None:
     if not broken:
         return None
     words = "; ".join(f"{each.threshold.text} {_outcome(each)}: {each.words}" for each in broken)
     return ThresholdError(words, try_="bench time with more --rounds and --budget, where the interval is wide")
 
 
-def _outcome(judged: Judged) -> str:
-    return "is undecided, and --strict was asked for" if judged.outcome == "undecided" else "holds"
+def _outcome(result: ThresholdResult) -> str:
+    return "is undecided, and --strict was asked for" if result.outcome == "undecided" else "holds"
 
 
 def verify(request: VerifyRequest, session: Session) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +11,17 @@ from typing import TYPE_CHECKING
 from bench.errors import UsageError, one_of
 from bench.estimates import BACKWARD_COST, PROCESS, duration, reached_rate, timing_seconds
 from bench.explaining.plan import ALL, Wanted, ceilings, find_explainers
-from bench.machine import choose_device, describe_device, environment, settled_precision
+from bench.machine import choose_device, describe_device, settled_precision
 from bench.nets.summary import summarise
 from bench.request import names
 from bench.schema.timing import Timing
 from bench.stats.rates import MIN_ROUNDS
 from bench.store.runs import find_run
-from bench.store.timings import TIMING_SCHEMA, write_timing
-from bench.timing import environment as surroundings
-from bench.timing.arms import Request, Subject
-from bench.timing.runner import BATCH_SIZE, ROUNDS, Measured, Settings, make_workshop
+from bench.store.timings import write_timing
+from bench.timing.arms import ArmSpec, Subject
+from bench.timing.runner import BATCH_SIZE, ROUNDS, Settings, make_timing_run
 from bench.timing.suite import check_baselines, find_subjects, line_up
-from bench.timing.thresholds import Threshold, parse_threshold
+from bench.timing.thresholds import ThresholdResult, judge, parse_threshold
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -40,11 +38,11 @@ SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class Timed:
-    """A timing, its file, and the thresholds that were read before it."""
+    """A timing, its file, and what became of the thresholds."""
 
     timing: Timing
     path: Path
-    thresholds: tuple[Threshold, ...]
+    thresholds: tuple[ThresholdResult, ...]
 
 
 def measure(request: TimeRequest, workspace: Workspace) -> Timed:
@@ -77,17 +75,16 @@ def measure(request: TimeRequest, workspace: Workspace) -> Timed:
     optional = ceilings(asked, specs)
     known = workspace.models[subjects[base].model].layers
     wanted = Wanted(specs, _layers(names(request.layer), known), ceilings=optional)
-    requests, entries = line_up(kinds, list(subjects), base, wanted=wanted, place=workspace)
+    arms, entries = line_up(kinds, list(subjects), base, wanted=wanted, place=workspace)
     check_baselines(settings.baselines, subjects, specs)
-    thresholds = tuple(parse_threshold(text, [one.name for one in requests]) for text in names(request.fail_if))
-    progress.say(_plan(requests, subjects, entries, settings=settings, device=device))
-    shop = make_workshop(
-        requests, subjects, entries, device=device, settings=settings, progress=progress, optional=set(optional)
-    )
-    timing = _timing(shop.measure(), subjects, settings, device=device, place=workspace)
+    thresholds = [parse_threshold(text, [one.name for one in arms]) for text in names(request.fail_if)]
+    progress.say(_plan(arms, subjects, entries, settings=settings, device=device))
+    timing = make_timing_run(
+        arms, subjects, entries, device=device, settings=settings, place=workspace, optional=set(optional)
+    ).measure()
     alone = len(subjects) == 1 and names(request.run)
     folder = find_run(workspace.runs, names(request.run)[0]) if alone else workspace.runs
-    return Timed(timing, write_timing(folder, timing), thresholds)
+    return Timed(timing, write_timing(folder, timing), judge(thresholds, timing))
 
 
 # --- what is meant --------------------------------------------------------------------------------------------
@@ -123,9 +120,9 @@ def seconds_of(budget: float | str) -> float:
 
 
 def _plan(
-    requests: Sequence[Request],
+    arms: Sequence[ArmSpec],
     subjects: Mapping[str, Subject],
-    specs: Mapping[str, ExplainerSpec],
+    explainers: Mapping[str, ExplainerSpec],
     *,
     settings: Settings,
     device: torch.device,
@@ -137,9 +134,9 @@ def _plan(
     }
     seconds = [
         flops[one.model]
-        * (BACKWARD_COST if one.what == "train" else specs[one.entry].cost(one.layer) if one.entry else 1.0)
+        * (BACKWARD_COST if one.what == "train" else explainers[one.entry].cost(one.layer) if one.entry else 1.0)
         / rates[settled_precision("auto", device) if one.what == "train" else "fp32"]
-        for one in requests
+        for one in arms
     ]
     process = PROCESS if settings.memory and device.type == "cpu" else 0.0
     whole, least = (
@@ -148,64 +145,8 @@ def _plan(
     )
     told = min(whole, max(settings.budget, least))
     shrunk = "" if whole <= settings.budget else f" (all {settings.rounds} would take {duration(whole)})"
-    arms = f"{len(requests)} arm{'s' if len(requests) > 1 else ''}"
+    many = f"{len(arms)} arm{'s' if len(arms) > 1 else ''}"
     return (
-        f"{arms} in up to {settings.rounds} rounds forwards and backwards, batch {settings.batch_size}, "
+        f"{many} in up to {settings.rounds} rounds forwards and backwards, batch {settings.batch_size}, "
         f"on {describe_device(device)}: about {duration(told)}{shrunk}"
     )
-
-
-# --- what is stored -------------------------------------------------------------------------------------------
-
-
-def _timing(
-    found: Measured,
-    subjects: Mapping[str, Subject],
-    settings: Settings,
-    *,
-    device: torch.device,
-    place: Workspace,
-) -> Timing:
-    facts = environment(device)
-    return Timing(
-        schema=TIMING_SCHEMA,
-        what="time",
-        id=place.timing,
-        created=place.created,
-        command=place.command,
-        commit=surroundings.commit(),
-        host=surroundings.host(),
-        system=facts.system,
-        device=describe_device(device),
-        device_type=device.type,
-        threads=facts.threads,
-        versions=facts.versions,
-        models={label: {"model": one.model, "checkpoint": one.checkpoint} for label, one in subjects.items()},
-        batch_size=settings.batch_size,
-        image_size=next(iter(subjects.values())).input_size,
-        memory_format="channels_last",
-        rounds=found.rounds,
-        rounds_asked=settings.rounds,
-        budget_seconds=settings.budget,
-        block_seconds=settings.block,
-        seconds=found.seconds,
-        before=found.before,
-        after=found.after,
-        others=found.others,
-        arms=found.arms,
-        samples=found.samples,
-        notes=_notes(found, settings),
-    )
-
-
-def _notes(found: Measured, settings: Settings) -> tuple[str, ...]:
-    """What a reader should know before believing the figures."""
-    notes = [surroundings.busy_words(found.others, found.before, cores=os.cpu_count() or 1)]
-    if found.unsettled:
-        notes.append(f"did not settle within 10 s of warm-up: {', '.join(found.unsettled)}")
-    if found.rounds < settings.rounds:
-        notes.append(f"{found.rounds} rounds instead of {settings.rounds}, to keep to the budget")
-    noisy = [arm.name for arm in found.arms if arm.grade != "steady"]
-    if noisy:
-        notes.append(f"spread over 10 %: {', '.join(noisy)}; close other programs, or ask for more --rounds")
-    return tuple(filter(None, notes))

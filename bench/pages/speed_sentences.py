@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.schema.page import Badge, Finding
-from bench.stats.rates import number_words
+from bench.stats.rates import interval_words, number_words
 
 if TYPE_CHECKING:
     from bench.schema.page import Speeds
@@ -36,14 +36,7 @@ def ratio_words(ratio: Ratio | None) -> str:
     if ratio.verdict in ("no measurable difference", "n too small"):
         return ratio.verdict
     value = number_words(ratio.value, ratio.low, ratio.high)
-    return f"{value}{TIMES} ({ratio.verdict}), {_ends(ratio)}"
-
-
-def _ends(ratio: Ratio) -> str:
-    if ratio.low is None or ratio.high is None:
-        return "n too small"
-    low, high = (number_words(each, ratio.low, ratio.high) for each in (ratio.low, ratio.high))
-    return f"{low} to {high}"
+    return f"{value}{TIMES} ({ratio.verdict}), {interval_words(ratio.value, ratio.low, ratio.high)}"
 
 
 def timing_badge(timing: Timing) -> Badge:
@@ -94,5 +87,5 @@ def _sentence(group: Sequence[ArmTiming], arms: Mapping[str, ArmTiming], names: 
 def _figures(ratio: Ratio) -> str:
     """A ratio with its interval as evidence; the interval alone where there is no direction."""
     if ratio.verdict == "no measurable difference":
-        return f"ratio {_ends(ratio)}"
+        return f"ratio {interval_words(ratio.value, ratio.low, ratio.high)}"
     return ratio_words(ratio)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.pages.speed_sentences import speed_findings, timing_badge
 from bench.registry.registry import short
-from bench.schema.page import Badge, Speed, Speeds, run_labels
-from bench.stats.rates import by_round, per_call
+from bench.schema.page import ArmSpeed, Badge, Speeds, run_labels
+from bench.stats.rates import per_call, ratios_of, rounds_of
 from bench.store.paths import CHECKPOINT
 from bench.store.timings import knows, newest_timing, not_paired
 
 if TYPE_CHECKING:
     from bench.schema.page import Finding, Page
-    from bench.schema.timing import ArmTiming, Timing
+    from bench.schema.timing import ArmTiming, Sample, Timing
     from bench.store.run_data import RunData
 
 UNPAIRED = "timings not paired"  # how the badge begins that says more where there is a timing
@@ -79,7 +79,9 @@ def _apart(timings: Sequence[Timing]) -> Badge:
 
 def speeds_of(timing: Timing, runs: Sequence[RunData]) -> Speeds:
     """What a page shows of a timing: the arms of its runs, and the machine's own limits."""
-    labels = _labels(timing, runs)
+    labels, rounds = _labels(timing, runs), rounds_of(timing.samples)
+    warm_up = [each for each in timing.samples if each.round == 0]
+    arms = [arm for arm in _ordered(timing.arms) if arm.model in labels]
     return Speeds(
         id=timing.id,
         created=timing.created,
@@ -89,7 +91,7 @@ def speeds_of(timing: Timing, runs: Sequence[RunData]) -> Speeds:
         memory_format=timing.memory_format,
         rounds=timing.rounds,
         notes=timing.notes,
-        arms=tuple(_speed(arm, timing, labels[arm.model]) for arm in _ordered(timing.arms) if arm.model in labels),
+        arms=tuple(_speed(arm, labels[arm.model], rounds, warm_up) for arm in arms),
         limits=tuple(arm for arm in timing.arms if arm.what in ("product", "copy")),
     )
 
@@ -113,14 +115,14 @@ def _labels(timing: Timing, runs: Sequence[RunData]) -> dict[str, tuple[int, ...
     return found
 
 
-def _speed(arm: ArmTiming, timing: Timing, runs: tuple[int, ...]) -> Speed:
-    seconds = by_round(timing.samples, arm.name)
-    warm_up = [per_call(one) for one in timing.samples if one.arm == arm.name and one.round == 0]
-    others = by_round(timing.samples, arm.ratio.baseline) if arm.ratio else []
-    return Speed(
+def _speed(
+    arm: ArmTiming, runs: tuple[int, ...], rounds: Mapping[str, Sequence[float]], warm_up: Sequence[Sample]
+) -> ArmSpeed:
+    seconds, others = rounds.get(arm.name, ()), rounds.get(arm.ratio.baseline, ()) if arm.ratio else ()
+    return ArmSpeed(
         runs=runs,
         arm=arm,
         rounds=tuple(arm.batch_size / each for each in seconds),
-        warm_up=tuple(arm.batch_size / each for each in warm_up),
-        ratios=tuple(other / own for own, other in zip(seconds, others, strict=False)),
+        warm_up=tuple(arm.batch_size / per_call(one) for one in warm_up if one.arm == arm.name),
+        ratios=tuple(ratios_of(seconds, others)) if len(seconds) == len(others) else (),
     )

@@ -326,7 +326,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Speed:
+class ArmSpeed:
     """One arm of `bench time` with what its rounds gave, in run order.
 
     Attributes:
@@ -359,7 +359,7 @@ class Speeds:
     memory_format: str
     rounds: int
     notes: tuple[str, ...]
-    arms: tuple[Speed, ...]
+    arms: tuple[ArmSpeed, ...]
     limits: tuple[ArmTiming, ...]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from bench.schema.timing import Ratio
 
 if TYPE_CHECKING:
     from bench.schema.timing import Grade, Sample, Verdict
@@ -97,15 +99,35 @@ def per_call(sample: Sample) -> float:
     return statistics.median(sample.seconds) / sample.calls
 
 
-def by_round(samples: Sequence[Sample], name: str) -> list[float]:
-    """Seconds a call of an arm, round by round: the mean of its blocks in that round. The warm-up is left out."""
-    rounds: dict[int, list[float]] = {}
+def rounds_of(samples: Iterable[Sample]) -> dict[str, list[float]]:
+    """Seconds a call of every arm, round by round: the mean of its blocks in that round. The warm-up is left out."""
+    blocks: dict[str, dict[int, list[float]]] = {}
     for each in samples:
-        if each.arm == name and each.round > 0:
-            rounds.setdefault(each.round, []).append(per_call(each))
+        if each.round > 0:
+            blocks.setdefault(each.arm, {}).setdefault(each.round, []).append(per_call(each))
     # The mean, because a round goes forwards and then backwards (A B B A): what a clock that slows down steadily adds
     # to an arm's second block it has taken from the first, and all arms have the same mean time.
-    return [statistics.fmean(rounds[number]) for number in sorted(rounds)]
+    return {arm: [statistics.fmean(rounds[number]) for number in sorted(rounds)] for arm, rounds in blocks.items()}
+
+
+def ratios_of(seconds: Sequence[float], baseline: Sequence[float]) -> list[float]:
+    """How many times as fast as the baseline, round by round: what slows a whole round down cancels."""
+    return [other / own for own, other in zip(seconds, baseline, strict=True)]
+
+
+def ratio_to(baseline: str, rounds: Mapping[str, Sequence[float]], arm: str) -> Ratio:
+    """An arm's ratio to its baseline, and what may be said of it.
+
+    Args:
+        baseline, arm: their names.
+        rounds: seconds a call by arm, round by round.
+    """
+    seconds, others = rounds[arm], rounds[baseline]
+    ratios = ratios_of(seconds, others)
+    interval = ratio_interval(ratios)
+    said = verdict(interval, grade(spread(seconds)), grade(spread(others)))
+    low, high, coverage = (interval.low, interval.high, interval.coverage) if interval else (None, None, None)
+    return Ratio(baseline, median(ratios), low, high, coverage, len(ratios), said)
 
 
 # --- words --------------------------------------------------------------------------------------------------

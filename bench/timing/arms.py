@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ from bench.training.optim import make_optimizer
 if TYPE_CHECKING:
     from bench.contracts import ExplainerSpec
     from bench.schema.timing import What
+    from bench.timing.flops import Counted
+    from bench.timing.rounds import Work
 
 RECIPE = "course"  # whose optimiser a training step uses
 FEW = 2  # images an explainer is checked on before it is timed
@@ -53,7 +55,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Request:
+class ArmSpec:
     """An arm by names alone, so that it can be made again in another process.
 
     Attributes:
@@ -80,19 +82,23 @@ class Arm:
     Attributes:
         work: one call on the whole batch; `single` on its first image.
         items: what one call handles, in `unit`.
+        counted: what one call does; None where it was not counted.
+        floor: FLOP an image that a Grad-CAM at the arm's layer cannot do without; None for other work.
     """
 
-    request: Request
-    work: Callable[[], object]
-    single: Callable[[], object] | None
+    spec: ArmSpec
+    work: Work
+    single: Work | None
     items: float
     unit: str = "images"
     precision: str = "fp32"
+    counted: Counted | None = None
+    floor: float | None = None
 
     @property
     def name(self) -> str:
-        """The request's."""
-        return self.request.name
+        """The spec's."""
+        return self.spec.name
 
 
 def batch_of(size: int, edge: int, device: torch.device) -> Tensor:
@@ -101,38 +107,35 @@ def batch_of(size: int, edge: int, device: torch.device) -> Tensor:
     return images.to(device).contiguous(memory_format=torch.channels_last)
 
 
-def make_arm(request: Request, subject: Subject, images: Tensor, *, specs: Mapping[str, ExplainerSpec]) -> Arm:
-    """The arm of a request on the given batch.
+def make_arm(spec: ArmSpec, subject: Subject, images: Tensor, *, explainers: Mapping[str, ExplainerSpec]) -> Arm:
+    """The arm of these names on the given batch.
 
     Args:
         images: (N, 3, H, W) normalised.
-        specs: explainers by name; the request's entry is looked up here.
+        explainers: by name; the arm's entry is looked up here.
     """
-    if request.entry:
-        check_explainer(specs[request.entry], subject, request.layer, images)
-    precision = settled_precision("auto", images.device) if request.what == "train" else "fp32"
+    if spec.entry:
+        check_explainer(explainers[spec.entry], subject, spec.layer, images)
+    precision = settled_precision("auto", images.device) if spec.what == "train" else "fp32"
     return Arm(
-        request,
-        work_of(request, subject.net, images, specs),
-        work_of(request, subject.net, images[:1].contiguous(memory_format=torch.channels_last), specs),
+        spec,
+        work_of(spec, subject.net, images, explainers),
+        work_of(spec, subject.net, images[:1].contiguous(memory_format=torch.channels_last), explainers),
         len(images),
         precision=precision,
     )
 
 
-def work_of(
-    request: Request, net: nn.Module, images: Tensor, specs: Mapping[str, ExplainerSpec]
-) -> Callable[[], object]:
-    """The call that a request means."""
-    if request.what == "forward":
+def work_of(spec: ArmSpec, net: nn.Module, images: Tensor, explainers: Mapping[str, ExplainerSpec]) -> Work:
+    """The call that an arm's names mean."""
+    if spec.what == "forward":
         return forward_work(net, images)
-    if request.what == "train":
+    if spec.what == "train":
         return train_work(net, images)
-    finished = request.what == "explain"
-    return explain_work(specs[request.entry], net, request.layer, images=images, finished=finished)
+    return explain_work(explainers[spec.entry], net, spec.layer, images=images, finished=spec.what == "explain")
 
 
-def forward_work(net: nn.Module, images: Tensor) -> Callable[[], object]:
+def forward_work(net: nn.Module, images: Tensor) -> Work:
     """Logits of the batch, as `bench evaluate` computes them."""
 
     def work() -> object:
@@ -142,7 +145,7 @@ def forward_work(net: nn.Module, images: Tensor) -> Callable[[], object]:
     return work
 
 
-def train_work(net: nn.Module, images: Tensor, precision: str = "auto") -> Callable[[], object]:
+def train_work(net: nn.Module, images: Tensor, precision: str = "auto") -> Work:
     """One step of `bench train` on a private copy, without augmentation, at the precision that `auto` means.
 
     The learning rate is 0: the same sums are made, and the net that is timed stays the one that was named.
@@ -168,9 +171,7 @@ def train_work(net: nn.Module, images: Tensor, precision: str = "auto") -> Calla
     return work
 
 
-def explain_work(
-    spec: ExplainerSpec, net: nn.Module, layer: str, *, images: Tensor, finished: bool
-) -> Callable[[], object]:
+def explain_work(spec: ExplainerSpec, net: nn.Module, layer: str, *, images: Tensor, finished: bool) -> Work:
     """Maps of the predicted class of every image of the batch, in the batches of `bench explain`.
 
     The bare calls: `check_explainer` held them to the contract before. Nobody looks at these maps, so what a stochastic
@@ -220,12 +221,12 @@ def product_arm(device: torch.device, precision: str) -> Arm:
     """A large matrix product: `items` FLOP a call."""
     size, dtype = 8192 if device.type == "cuda" else 1024, torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
-    request = Request("product", model=precision)
-    return Arm(request, lambda: left @ right, None, 2.0 * size**3, "FLOP", precision)
+    spec = ArmSpec("product", model=precision)
+    return Arm(spec, lambda: left @ right, None, 2.0 * size**3, "FLOP", precision)
 
 
 def copy_arm(device: torch.device, mib: int = 256) -> Arm:
     """A copy of an array larger than caches: `items` bytes a call, read and written."""
     source = torch.ones(mib, 2**20 // 4, device=device)
     target = torch.empty_like(source)
-    return Arm(Request("copy"), lambda: target.copy_(source), None, 2.0 * source.nbytes, "bytes")
+    return Arm(ArmSpec("copy"), lambda: target.copy_(source), None, 2.0 * source.nbytes, "bytes")

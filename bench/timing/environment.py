@@ -1,11 +1,10 @@
-"""The machine around a timing: load, what other processes took, clocks, the commit that was measured."""
+"""The machine around a timing: load, clocks, and what other processes took of it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
-import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,20 +117,3 @@ def busy_words(others: float | None, before: Moment, *, cores: int) -> str:
 def host() -> str:
     """Twelve hexadecimal digits that tell this machine from others and do not name it."""
     return hashlib.sha256(f"bench:{platform.node()}:{platform.machine()}".encode()).hexdigest()[:12]
-
-
-def commit() -> str:
-    """The commit of the source that runs, with a + where files were changed; empty for an installed package."""
-    folder = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
-            capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
-        inside = subprocess.run(
-            ["git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name],
-            capture_output=True, check=False, timeout=10,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip() if inside.returncode == 0 else ""  # a checkout around site-packages is another's

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.nets.weights import build_seeded, for_inference
 from bench.registry.registry import discover
-from bench.timing.arms import Arm, Request, Subject, batch_of, make_arm
+from bench.timing.arms import Arm, ArmSpec, Subject, batch_of, make_arm
 
 if TYPE_CHECKING:
     import torch
@@ -39,12 +39,12 @@ def peak_on_device(arm: Arm, device: torch.device) -> float:
     return float(torch.cuda.max_memory_allocated(device) - before) / MIB
 
 
-def peak_of_process(request: Request, subject: Subject, *, batch_size: int) -> float | None:
+def peak_of_process(spec: ArmSpec, subject: Subject, *, batch_size: int) -> float | None:
     """MiB of the largest resident set of a fresh process that makes the arm with seeded weights and calls it twice.
 
     Libraries are in it. None where the process fails, or the system does not tell.
     """
-    order = {"request": dataclasses.asdict(request), "model": subject.model, "batch_size": batch_size}
+    order = {"arm": dataclasses.asdict(spec), "model": subject.model, "batch_size": batch_size}
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "peak.json"
         code = CODE.format(path=sys.path, order=json.dumps(order), answer=str(answer))
@@ -61,13 +61,11 @@ def child(order: str, answer: str) -> None:
     import torch
 
     given: dict[str, Any] = json.loads(order)
-    request, device = Request(**given["request"]), torch.device("cpu")
-    spec = discover("model", ModelSpec)[given["model"]]
-    net = for_inference(build_seeded(spec, 10, 0), device)
-    explainers = discover("explainer", ExplainerSpec)
-    specs = {request.entry: explainers[request.entry]} if request.entry else {}
-    subject = Subject(request.model, given["model"], net, spec.input_size)
-    arm = make_arm(request, subject, batch_of(given["batch_size"], spec.input_size, device), specs=specs)
+    spec, device = ArmSpec(**given["arm"]), torch.device("cpu")
+    model = discover("model", ModelSpec)[given["model"]]
+    subject = Subject(spec.model, given["model"], for_inference(build_seeded(model, 10, 0), device), model.input_size)
+    images = batch_of(given["batch_size"], model.input_size, device)
+    arm = make_arm(spec, subject, images, explainers=discover("explainer", ExplainerSpec))
     for _ in range(CALLS):
         arm.work()
     Path(answer).write_text(json.dumps(resident_peak()), encoding="utf-8")

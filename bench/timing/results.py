@@ -1,61 +1,50 @@
-"""From raw samples to the figures of an arm."""
+"""From the rounds of all arms to the figures of one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.schema.timing import ArmTiming, Ratio, Sample
-from bench.stats.rates import by_round, grade, median, median_interval, ratio_interval, spread, tails, verdict
+from bench.schema.timing import ArmTiming
+from bench.stats.rates import grade, median, median_interval, ratio_to, ratios_of, spread, tails
+from bench.timing.arms import MODES
 
 if TYPE_CHECKING:
-    from bench.timing.arms import Arm, Request
-    from bench.timing.flops import Counted
+    from bench.timing.arms import Arm, ArmSpec
 
 GIGA = 1e9
-
-
-@dataclass(frozen=True)
-class Facts:
-    """An arm and what is known of it besides its samples; None for what was not measured."""
-
-    arm: Arm
-    counted: Counted | None = None
-    floor: float | None = None
-    latency_ms: float | None = None
-    memory_mb: float | None = None
+Rounds = Mapping[str, Sequence[float]]  # seconds a call by arm, round by round
 
 
 def arm_timing(
-    facts: Facts,
-    samples: Sequence[Sample],
+    arm: Arm,
+    rounds: Rounds,
     *,
     baseline: str,
     batch_size: int,
     settled: bool,
     limits: Mapping[str, Arm],
-    mode: str,
+    latency_ms: float | None = None,
+    memory_mb: float | None = None,
 ) -> ArmTiming:
     """The figures of one arm.
 
     Args:
-        samples: of all arms, in run order.
         baseline: name of the arm it is compared with; empty for none.
         limits: the machine's own, by name.
+        latency_ms, memory_mb: None where they were not measured.
     """
-    arm, request = facts.arm, facts.arm.request
-    seconds = by_round(samples, arm.name)
+    spec, work = arm.spec, arm.counted
+    seconds = rounds[arm.name]
     rates = [arm.items / each for each in seconds]
-    interval, (low, high), noise = median_interval(rates), tails(rates), spread(rates)
-    flops, moved = (facts.counted.flops, facts.counted.bytes) if facts.counted else (None, None)
+    interval, (p10, p90), noise = median_interval(rates), tails(rates), spread(rates)
     return ArmTiming(
         name=arm.name,
-        what=request.what,
-        model=request.model,
-        explainer=request.explainer,
-        layer=request.layer,
-        mode=mode,
+        what=spec.what,
+        model=spec.model,
+        explainer=spec.explainer,
+        layer=spec.layer,
+        mode=MODES[spec.what],
         batch_size=batch_size,
         precision=arm.precision,
         unit=arm.unit,
@@ -65,37 +54,27 @@ def arm_timing(
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         coverage=interval.coverage if interval else None,
-        p10=low,
-        p90=high,
+        p10=p10,
+        p90=p90,
         spread=noise,
         grade=grade(noise),
-        latency_ms=facts.latency_ms,
-        memory_mb=facts.memory_mb,
-        gflop=None if flops is None else flops / arm.items / GIGA,
-        floor_gflop=None if facts.floor is None else facts.floor / GIGA,
-        of_product=share(flops, seconds, limit(limits, "product", arm.precision), samples),
-        of_copy=share(moved, seconds, limit(limits, "copy"), samples),
-        ratio=ratio_to(baseline, seconds, samples) if baseline else None,
+        latency_ms=latency_ms,
+        memory_mb=memory_mb,
+        gflop=work.flops / arm.items / GIGA if work else None,
+        floor_gflop=None if arm.floor is None else arm.floor / GIGA,
+        of_product=share(work.flops, seconds, limit(limits, "product", arm.precision), rounds) if work else None,
+        of_copy=share(work.bytes, seconds, limit(limits, "copy"), rounds) if work else None,
+        ratio=ratio_to(baseline, rounds, arm.name) if baseline else None,
     )
-
-
-def ratio_to(baseline: str, seconds: Sequence[float], samples: Sequence[Sample]) -> Ratio:
-    """How many times as fast as the baseline, round by round."""
-    others = by_round(samples, baseline)
-    ratios = [other / own for own, other in zip(seconds, others, strict=True)]
-    interval = ratio_interval(ratios)
-    said = verdict(interval, grade(spread(seconds)), grade(spread(others)))
-    low, high, coverage = (interval.low, interval.high, interval.coverage) if interval else (None, None, None)
-    return Ratio(baseline, median(ratios), low, high, coverage, len(ratios), said)
 
 
 def limit(limits: Mapping[str, Arm], what: str, precision: str = "") -> Arm | None:
     """The machine's limit of a kind, in a precision where that matters."""
-    found = (arm for arm in limits.values() if arm.request.what == what)
+    found = (arm for arm in limits.values() if arm.spec.what == what)
     return next((arm for arm in found if not precision or arm.precision == precision), None)
 
 
-def share(amount: float | None, seconds: Sequence[float], top: Arm | None, samples: Sequence[Sample]) -> float | None:
+def share(amount: float, seconds: Sequence[float], top: Arm | None, rounds: Rounds) -> float | None:
     """What an arm does a second over what the machine can do, median over rounds; None where either is unknown.
 
     Args:
@@ -103,20 +82,19 @@ def share(amount: float | None, seconds: Sequence[float], top: Arm | None, sampl
     """
     if not amount or top is None:
         return None
-    limits = [top.items / each for each in by_round(samples, top.name)]
-    return median([amount / own / best for own, best in zip(seconds, limits, strict=True)])
+    return median([amount / top.items * ratio for ratio in ratios_of(seconds, rounds[top.name])])
 
 
-def baseline_of(request: Request, requests: Sequence[Request], baselines: Sequence[str]) -> str:
+def baseline_of(spec: ArmSpec, specs: Sequence[ArmSpec], baselines: Sequence[str]) -> str:
     """Name of the arm that an arm is compared with; empty for the baseline itself and for what has none.
 
     Models are compared with the baseline's model at the same work, explainers with the baseline's explainer at the
     same layer; where no baseline of a kind is named it is the first.
     """
-    key = "model" if request.what in ("forward", "train") else "explainer"
-    alike = [each for each in requests if (each.what, each.layer) == (request.what, request.layer)]
+    key = "model" if spec.what in ("forward", "train") else "explainer"
+    alike = [each for each in specs if (each.what, each.layer) == (spec.what, spec.layer)]
     if not alike:
         return ""
     named = [each for each in alike if getattr(each, key) in baselines]
     base = (named or alike)[0]
-    return "" if base == request else base.name
+    return "" if base == spec else base.name

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.clock import block
 from bench.schema.timing import Sample
-from bench.stats.rates import per_call
+from bench.stats.rates import per_call, rounds_of
 
 AGREE = 0.02  # two blocks that differ by less are settled
 WARM_UP = 10.0  # seconds an arm may take to settle
@@ -27,9 +28,17 @@ class WarmUp:
     seconds: float
 
 
-def taker(seconds: float = BLOCK, threads: int | None = None) -> Take:
+def taker(seconds: float = BLOCK) -> Take:
     """How a block is taken: by torch's Timer, for at least so many seconds."""
-    return lambda work: block(work, seconds, threads=threads)
+    return lambda work: block(work, seconds)
+
+
+def told(work: Work) -> tuple[int, Sequence[float]]:
+    """A block of one call that tells how many seconds it took, such as that of a process which keeps its own clock."""
+    seconds = work()
+    if not isinstance(seconds, float):
+        raise TypeError(f"a call told {seconds!r} instead of its seconds")
+    return 1, (seconds,)
 
 
 def warm_up(name: str, work: Work, take: Take, *, clock: Callable[[], float] = time.perf_counter) -> WarmUp:
@@ -37,7 +46,7 @@ def warm_up(name: str, work: Work, take: Take, *, clock: Callable[[], float] = t
     started, samples = clock(), list[Sample]()
     while True:
         begun = clock()
-        samples.append(Sample(name, 0, *_taken(take, work)))
+        samples.append(_sample(name, 0, work, take))
         now = clock()
         if len(samples) > 1 and agree(per_call(samples[-2]), per_call(samples[-1])):
             return WarmUp(tuple(samples), True, now - begun)
@@ -64,15 +73,23 @@ def turns(names: Sequence[str], number: int) -> list[str]:
 
 
 def play(works: Mapping[str, Work], rounds: int, take: Take) -> Iterator[Sample]:
-    """All blocks of all rounds, in order."""
+    """All blocks of all rounds, in order; nobody starts with the rubbish of the round before."""
     for number in range(1, rounds + 1):
+        gc.collect()
         for name in turns(list(works), number):
-            yield Sample(name, number, *_taken(take, works[name]))
+            yield _sample(name, number, works[name], take)
 
 
-def _taken(take: Take, work: Work) -> tuple[int, tuple[float, ...]]:
+def timed(works: Mapping[str, Work], rounds: int, take: Take) -> dict[str, list[float]]:
+    """Warm every work up, then play the rounds: seconds a call of each, round by round."""
+    for name, work in works.items():
+        warm_up(name, work, take)
+    return rounds_of(play(works, rounds, take))
+
+
+def _sample(name: str, number: int, work: Work, take: Take) -> Sample:
     calls, seconds = take(work)
-    return calls, tuple(seconds)
+    return Sample(name, number, calls, tuple(seconds))
 
 
 def rounds_that_fit(asked: int, least: int, *, seconds_a_round: float, budget: float) -> int:

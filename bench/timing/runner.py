@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import gc
+import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from bench.estimates import PROCESS
-from bench.schema.timing import ArmTiming, Moment, Sample
-from bench.stats.rates import MIN_ROUNDS, per_call
-from bench.timing.arms import MODES, Arm, Request, Subject, batch_of, copy_arm, make_arm, product_arm
-from bench.timing.environment import moment, others_share, ticks
-from bench.timing.flops import Counted, counted, floor_flops
+from bench.machine import environment
+from bench.schema.timing import ArmTiming, Moment, Sample, Timing
+from bench.stats.rates import MIN_ROUNDS, per_call, rounds_of
+from bench.store.timings import TIMING_SCHEMA
+from bench.timing.arms import Arm, ArmSpec, Subject, batch_of, copy_arm, make_arm, product_arm
+from bench.timing.environment import busy_words, host, moment, others_share, ticks
+from bench.timing.flops import counted, floor_flops
 from bench.timing.peak_memory import peak_of_process, peak_on_device
-from bench.timing.results import Facts, arm_timing, baseline_of
-from bench.timing.rounds import BLOCK, Take, WarmUp, play, rounds_that_fit, taker, warm_up
+from bench.timing.results import arm_timing, baseline_of
+from bench.timing.rounds import BLOCK, WarmUp, play, rounds_that_fit, taker, warm_up
 
 if TYPE_CHECKING:
-    from bench.contracts import ExplainerSpec, Progress
+    from bench.contracts import ExplainerSpec
+    from bench.workspace import Workspace
 
 ROUNDS = 12
 BATCH_SIZE = 64
@@ -48,59 +51,51 @@ class Settings:
     memory: bool = True
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What came out: the figures of every arm, and every raw sample in run order."""
-
-    arms: tuple[ArmTiming, ...]
-    samples: tuple[Sample, ...]
-    rounds: int
-    unsettled: tuple[str, ...]
-    before: Moment
-    after: Moment
-    others: float | None
-    seconds: float
-
-
 @dataclass
-class Workshop:
-    """The arms of one timing, ready to work, and what is known of them besides time."""
+class TimingRun:
+    """The arms of one timing, ready to work."""
 
+    place: Workspace
     device: torch.device
     settings: Settings
-    progress: Progress
+    subjects: Mapping[str, Subject]
     arms: dict[str, Arm]
     limits: dict[str, Arm]
-    counts: dict[str, Counted]
-    floors: Mapping[tuple[str, str], float | None]
-    subjects: Mapping[str, Subject]
     clock: Callable[[], float] = time.perf_counter
-    started: float = field(default=0.0)
+    started: float = 0.0
 
-    def measure(self) -> Measured:
+    def measure(self) -> Timing:
         """Warm up, play the rounds, then latency and memory; global random state is put back."""
         self.started = self.clock()
         with torch.random.fork_rng():
-            warm = self.warmed(taker(self.settings.block))
+            warm = self.warmed()
             rounds = self.fitted(warm)
             before, first = moment(self.device), ticks()
             played = self.played(rounds)
             others, after = others_share(first, ticks()), moment(self.device)
             latencies = {name: self.latency(arm) for name, arm in self.arms.items()}
             memories = {name: self.peak(arm) for name, arm in self.arms.items()}
+        seconds, specs = rounds_of(played), [arm.spec for arm in self.arms.values()]
+        figures = tuple(
+            arm_timing(
+                arm,
+                seconds,
+                baseline=baseline_of(arm.spec, specs, self.settings.baselines),
+                batch_size=self.settings.batch_size,
+                settled=warm[name].settled,
+                limits=self.limits,
+                latency_ms=latencies.get(name),
+                memory_mb=memories.get(name),
+            )
+            for name, arm in (self.arms | self.limits).items()
+        )
         samples = (*(each for one in warm.values() for each in one.samples), *played)
-        unsettled = tuple(name for name, one in warm.items() if not one.settled)
-        facts = {
-            name: Facts(arm, self.counts[name], self.floor_of(arm.request), latencies[name], memories[name])
-            for name, arm in self.arms.items()
-        }
-        figures = self.figures(facts, samples, unsettled)
-        return Measured(figures, samples, rounds, unsettled, before, after, others, self.clock() - self.started)
+        return self.record(figures, samples, rounds=rounds, before=before, after=after, others=others)
 
-    def warmed(self, take: Take) -> dict[str, WarmUp]:
+    def warmed(self) -> dict[str, WarmUp]:
         """The warm-up of every arm, the limits first."""
-        found = {}
-        with self.progress.track("warm up", len(self.every)) as task:
+        found, take = {}, taker(self.settings.block)
+        with self.place.progress.track("warm up", len(self.every)) as task:
             for name, arm in self.every.items():
                 found[name] = warm_up(name, arm.work, take, clock=self.clock)
                 task.advance(1, name)
@@ -114,17 +109,16 @@ class Workshop:
         left = budget - (self.clock() - self.started) - self.after_rounds
         rounds = rounds_that_fit(asked, MIN_ROUNDS, seconds_a_round=round_, budget=left)
         if rounds < asked:
-            self.progress.say(f"{rounds} rounds instead of {asked}, to keep to the budget of {budget:.0f} s")
+            self.place.progress.say(f"{rounds} rounds instead of {asked}, to keep to the budget of {budget:.0f} s")
         if rounds * round_ > max(left, 0.0):
-            self.progress.warn(f"{rounds} rounds, the fewest that give an interval, go over the budget")
+            self.place.progress.warn(f"{rounds} rounds, the fewest that give an interval, go over the budget")
         return rounds
 
     def played(self, rounds: int) -> list[Sample]:
         """All blocks of all rounds, in run order."""
         works = {name: arm.work for name, arm in self.every.items()}
         samples = []
-        gc.collect()
-        with self.progress.track("rounds", rounds * 2 * len(works)) as task:
+        with self.place.progress.track("rounds", rounds * 2 * len(works)) as task:
             for sample in play(works, rounds, taker(self.settings.block)):
                 samples.append(sample)
                 task.advance(1, f"round {sample.round} of {rounds}")
@@ -145,30 +139,49 @@ class Workshop:
             return peak_on_device(arm, self.device)
         if self.device.type != "cpu":
             return None
-        subject = self.subjects[arm.request.model]
-        return peak_of_process(arm.request, subject, batch_size=self.settings.batch_size)
+        return peak_of_process(arm.spec, self.subjects[arm.spec.model], batch_size=self.settings.batch_size)
 
-    def floor_of(self, request: Request) -> float | None:
-        """The least FLOP of a Grad-CAM where the arm makes one."""
-        return self.floors.get((request.model, request.layer)) if request.layer else None
-
-    def figures(
-        self, facts: Mapping[str, Facts], samples: Sequence[Sample], unsettled: Sequence[str]
-    ) -> tuple[ArmTiming, ...]:
-        """Every arm's figures, and the limits' at the end."""
-        whole = {**facts, **{name: Facts(arm) for name, arm in self.limits.items()}}
-        requests = [arm.request for arm in self.arms.values()]
-        return tuple(
-            arm_timing(
-                each,
-                samples,
-                baseline=baseline_of(each.arm.request, requests, self.settings.baselines),
-                batch_size=self.settings.batch_size,
-                settled=name not in unsettled,
-                limits=self.limits,
-                mode=MODES[each.arm.request.what],
-            )
-            for name, each in whole.items()
+    def record(
+        self,
+        arms: tuple[ArmTiming, ...],
+        samples: tuple[Sample, ...],
+        *,
+        rounds: int,
+        before: Moment,
+        after: Moment,
+        others: float | None,
+    ) -> Timing:
+        """The timing as it is stored: figures and samples, with what they were taken of, how and on what."""
+        settings, on = self.settings, environment(self.device)
+        busy = busy_words(others, before, cores=on.cores or 1)
+        return Timing(
+            schema=TIMING_SCHEMA,
+            what="time",
+            id=self.place.timing,
+            created=self.place.created,
+            command=self.place.command,
+            commit=f"{on.code.commit[:12]}{'+' if on.code.dirty else ''}",
+            host=host(),
+            system=on.system,
+            device=on.device,
+            device_type=on.device_type,
+            threads=on.threads,
+            versions=on.versions,
+            models={label: {"model": one.model, "checkpoint": one.checkpoint} for label, one in self.subjects.items()},
+            batch_size=settings.batch_size,
+            image_size=next(iter(self.subjects.values())).input_size,
+            memory_format="channels_last",
+            rounds=rounds,
+            rounds_asked=settings.rounds,
+            budget_seconds=settings.budget,
+            block_seconds=settings.block,
+            seconds=self.clock() - self.started,
+            before=before,
+            after=after,
+            others=others,
+            arms=arms,
+            samples=samples,
+            notes=tuple(filter(None, (busy, *notes_on(arms, rounds, settings.rounds)))),
         )
 
     @property
@@ -183,41 +196,52 @@ class Workshop:
         return len(self.arms) * (2 * self.settings.block + fresh)
 
 
-def make_workshop(
-    requests: Sequence[Request],
+def notes_on(arms: Sequence[ArmTiming], rounds: int, asked: int) -> list[str]:
+    """What a reader should know before believing the figures; empty where there is nothing."""
+    unsettled = ", ".join(arm.name for arm in arms if not arm.settled)
+    noisy = ", ".join(arm.name for arm in arms if arm.grade != "steady")
+    return [
+        f"did not settle within 10 s of warm-up: {unsettled}" if unsettled else "",
+        f"{rounds} rounds instead of {asked}, to keep to the budget" if rounds < asked else "",
+        f"spread over 10 %: {noisy}; close other programs, or ask for more --rounds" if noisy else "",
+    ]
+
+
+def make_timing_run(
+    specs: Sequence[ArmSpec],
     subjects: Mapping[str, Subject],
-    specs: Mapping[str, ExplainerSpec],
+    explainers: Mapping[str, ExplainerSpec],
     *,
     device: torch.device,
     settings: Settings,
-    progress: Progress,
+    place: Workspace,
     optional: Collection[str] = (),
-) -> Workshop:
+) -> TimingRun:
     """Make every arm on one and the same batch, check explainers against their contract, and count work.
 
     Args:
         subjects: models by label; all take images of one size.
-        specs: explainers by name.
+        explainers: those that arms call, by name.
         optional: explainers that are left out with a warning where they fail.
 
     Raises:
         UsageError: a layer that a model does not have.
         ContractError: an explainer that breaks its contract.
     """
-    edge = next(iter(subjects.values())).input_size
-    images = batch_of(settings.batch_size, edge, device)
+    images = batch_of(settings.batch_size, next(iter(subjects.values())).input_size, device)
+    floor_of = functools.cache(lambda model, layer: floor_flops(subjects[model].net, layer, images[:1]))
     arms: dict[str, Arm] = {}
-    for one in requests:
-        try:
-            arms[one.name] = make_arm(one, subjects[one.model], images, specs=specs)
-        except Exception as reason:
-            if one.explainer not in optional:
-                raise
-            progress.warn(f"{one.name} is left out: {reason}")
+    with torch.random.fork_rng():  # some explainers draw
+        for spec in specs:
+            try:
+                arm = make_arm(spec, subjects[spec.model], images, explainers=explainers)
+            except Exception as reason:
+                if spec.explainer not in optional:
+                    raise
+                place.progress.warn(f"{spec.name} is left out: {reason}")
+                continue
+            floor = floor_of(spec.model, spec.layer) if spec.layer else None
+            arms[spec.name] = replace(arm, counted=counted(arm.work), floor=floor)
     precisions = sorted({arm.precision for arm in arms.values()} | {"fp32"}, reverse=True)
     limits = [*(product_arm(device, each) for each in precisions), copy_arm(device)]
-    places = {(arm.request.model, arm.request.layer) for arm in arms.values() if arm.request.layer}
-    floors = {(model, layer): floor_flops(subjects[model].net, layer, images[:1]) for model, layer in places}
-    with torch.random.fork_rng():  # some explainers draw
-        counts = {name: counted(arm.work) for name, arm in arms.items()}
-    return Workshop(device, settings, progress, arms, {arm.name: arm for arm in limits}, counts, floors, subjects)
+    return TimingRun(place, device, settings, subjects, arms, {arm.name: arm for arm in limits})

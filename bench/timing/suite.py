@@ -10,7 +10,7 @@ from bench.explaining.plan import grids_of
 from bench.nets.trained import open_run
 from bench.nets.weights import build_seeded, for_inference
 from bench.registry.registry import settled, short
-from bench.timing.arms import Request, Subject
+from bench.timing.arms import ArmSpec, Subject
 
 if TYPE_CHECKING:
     import torch
@@ -61,25 +61,25 @@ def line_up(
     *,
     wanted: Wanted,
     place: Workspace,
-) -> tuple[list[Request], dict[str, ExplainerSpec]]:
+) -> tuple[list[ArmSpec], dict[str, ExplainerSpec]]:
     """Every arm by name, and the explainers that they call.
 
     Args:
         base: label of the model that explainers are timed on.
         wanted: explainers and layers; none where `kinds` has no explanations.
     """
-    found = [Request("forward", label) for label in labels if "forward" in kinds]
-    found += [Request("train", label) for label in labels if "train" in kinds]
+    found = [ArmSpec("forward", label) for label in labels if "forward" in kinds]
+    found += [ArmSpec("train", label) for label in labels if "train" in kinds]
     entries = dict(wanted.specs)
     for name, spec in wanted.specs.items():
         for grid in grids_of(spec, wanted):
-            found.append(Request("explain", base, short(name), grid, name))
+            found.append(ArmSpec("explain", base, short(name), grid, name))
             if spec.output == "picture":
                 continue  # it is the library's own artefact already
             shipped = name + SHIPPED
             if shipped in place.explainers:
                 entries[shipped] = place.explainers[shipped]
-            found.append(Request("shipped", base, short(name), grid, shipped if shipped in entries else name))
+            found.append(ArmSpec("shipped", base, short(name), grid, shipped if shipped in entries else name))
     return found, entries
 
 

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bench.errors import UsageError, did_you_mean
-from bench.stats.rates import (
-    Interval,
-    by_round,
-    grade,
-    interval_words,
-    median,
-    median_interval,
-    number_words,
-    ratio_interval,
-    spread,
-)
+from bench.stats.rates import grade, interval_words, number_words, ratio_to, rounds_of
 
 if TYPE_CHECKING:
-    from bench.schema.timing import Sample, Timing
+    from bench.schema.timing import ArmTiming, Timing
 
 EXAMPLE = '"forward[cifar_resnet18] < 100", or "train[a] < 0.9 * train[b]"'
 NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
@@ -44,8 +34,8 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What the samples say of a threshold, with the interval in words."""
+class ThresholdResult:
+    """What a timing says of a threshold, with the interval in words."""
 
     threshold: Threshold
     outcome: Outcome
@@ -80,46 +70,41 @@ def tidy(name: str) -> str:
     return re.sub(r"\s+", "", name)
 
 
-def judge(threshold: Threshold, timing: Timing) -> Judged:
-    """Whether a threshold holds: undecided where its limit lies in the interval, or the samples are no ground."""
-    values, unit = _values(threshold, timing)
-    interval, noise = (ratio_interval if threshold.right else median_interval)(values), _noise(threshold, timing)
-    what = f"{threshold.left} over {threshold.right}" if threshold.right else threshold.left
-    low, high = (interval.low, interval.high) if interval else (None, None)
-    value = median(values)
+def judge(thresholds: Sequence[Threshold], timing: Timing) -> tuple[ThresholdResult, ...]:
+    """Whether thresholds hold: undecided where a limit lies in the interval, or the samples are no ground."""
+    rounds = rounds_of(timing.samples)
+    return tuple(_judged(each, {arm.name: arm for arm in timing.arms}, rounds) for each in thresholds)
+
+
+def _judged(
+    threshold: Threshold, arms: Mapping[str, ArmTiming], rounds: Mapping[str, Sequence[float]]
+) -> ThresholdResult:
+    for name in filter(None, (threshold.left, threshold.right)):
+        if name not in arms:
+            return ThresholdResult(threshold, "undecided", f"{name} was left out")
+    left, right = arms[threshold.left], arms.get(threshold.right)
+    if right is None:
+        value, low, high, unit = left.rate, left.low, left.high, " images/s"
+    else:
+        ratio = ratio_to(right.name, rounds, left.name)
+        value, low, high, unit = ratio.value, ratio.low, ratio.high, " times"
+    what = f"{left.name} over {right.name}" if right else left.name
     words = f"{what} is {number_words(value, low, high)}{unit}, interval {interval_words(value, low, high)}"
-    if noise:
-        return Judged(threshold, "undecided", f"{words}; {noise}")
-    return Judged(threshold, _outcome(threshold, interval), words)
+    worst = max(arm.spread for arm in (left, right) if arm)
+    if grade(worst) == "unusable":
+        return ThresholdResult(threshold, "undecided", f"{words}; spread {worst:.0%}, too noisy to judge")
+    return ThresholdResult(threshold, _outcome(threshold, low, high), words)
 
 
-def _values(threshold: Threshold, timing: Timing) -> tuple[list[float], str]:
-    """Rates of the left arm round by round, or their ratios to the right one's; and the unit."""
-    left = _rates(timing, threshold.left)
-    if not threshold.right:
-        return left, " images/s"
-    return [a / b for a, b in zip(left, _rates(timing, threshold.right), strict=True)], " times"
-
-
-def _rates(timing: Timing, name: str) -> list[float]:
-    samples: Sequence[Sample] = timing.samples
-    return [timing.batch_size / seconds for seconds in by_round(samples, name)]
-
-
-def _noise(threshold: Threshold, timing: Timing) -> str:
-    worst = max(spread(_rates(timing, name)) for name in filter(None, (threshold.left, threshold.right)))
-    return f"spread {worst:.0%}, too noisy to judge" if grade(worst) == "unusable" else ""
-
-
-def _outcome(threshold: Threshold, interval: Interval | None) -> Outcome:
-    if interval is None:
+def _outcome(threshold: Threshold, low: float | None, high: float | None) -> Outcome:
+    if low is None or high is None:
         return "undecided"
-    below, above = interval.high < threshold.limit, interval.low > threshold.limit
+    below, above = high < threshold.limit, low > threshold.limit
     if not below and not above:
         return "undecided"
     return "holds" if below == (threshold.sign == "<") else "does not hold"
 
 
-def broken(judged: Sequence[Judged], *, strict: bool) -> list[Judged]:
+def broken(results: Sequence[ThresholdResult], *, strict: bool) -> list[ThresholdResult]:
     """Those that make the command fail: what holds, and with `strict` what is undecided."""
-    return [each for each in judged if each.outcome == "holds" or (strict and each.outcome == "undecided")]
+    return [each for each in results if each.outcome == "holds" or (strict and each.outcome == "undecided")]

@@ -11,7 +11,7 @@ import torch
 from timing_factory import QUIET
 
 from bench.schema.timing import Moment
-from bench.timing import environment as surroundings
+from bench.timing import environment
 from bench.timing.environment import Ticks, busy_words, core_clocks, gpu_state, host, moment, others_share, ticks
 
 
@@ -21,7 +21,7 @@ def test_ticks_are_busy_without_idle_and_guests_are_not_counted_twice(
     stat = tmp_path / "stat"
     #                    user nice system idle iowait irq softirq steal guest guest_nice
     stat.write_text("cpu  100    0     50  800     50   0       0    10    70          0\ncpu0 1 2 3\n")
-    monkeypatch.setattr(surroundings.os, "sysconf", lambda name: 10)
+    monkeypatch.setattr(environment.os, "sysconf", lambda name: 10)
     found = ticks(stat)
     assert found is not None
     assert (found.busy, found.total) == (16.0, 101.0)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from bench.schema.timing import Sample
-from bench.stats.rates import by_round, per_call
-from bench.timing.rounds import agree, play, rounds_that_fit, turns, warm_up
+from bench.stats.rates import per_call, rounds_of
+from bench.timing.rounds import Work, agree, play, rounds_that_fit, timed, told, turns, warm_up
 
 
 def test_a_round_goes_forwards_and_backwards_and_the_next_one_the_other_way() -> None:
@@ -36,7 +36,7 @@ def drifting(costs: Sequence[float], drift: Callable[[int], float]) -> Callable[
 def test_a_linear_drift_cancels_in_the_difference_of_any_two_arms() -> None:
     take = drifting([1.0, 1.1, 1.2], lambda place: 0.05 * place)
     samples = list(play({"A": lambda: 0, "B": lambda: 1, "C": lambda: 2}, 5, take))
-    a, b, c = (by_round(samples, name) for name in "ABC")
+    a, b, c = rounds_of(samples).values()
     assert [y - x for x, y in zip(a, b, strict=True)] == pytest.approx([0.1] * 5)
     assert [y - x for x, y in zip(a, c, strict=True)] == pytest.approx([0.2] * 5)
 
@@ -58,7 +58,25 @@ def test_the_rate_of_a_round_is_the_mean_of_its_blocks_and_a_block_its_median_ca
     assert per_call(Sample("A", 1, 10, (1.0, 2.0, 9.0))) == 0.2
     samples = [Sample("A", 0, 1, (99.0,)), Sample("A", 1, 1, (1.0,)), Sample("B", 1, 1, (7.0,)),
                Sample("A", 1, 2, (6.0,)), Sample("A", 2, 1, (5.0,))]  # fmt: skip
-    assert by_round(samples, "A") == [2.0, 5.0]
+    assert rounds_of(samples) == {"A": [2.0, 5.0], "B": [7.0]}
+
+
+def test_every_work_is_warmed_up_before_any_round_and_the_warm_up_is_no_round() -> None:
+    calls: list[str] = []
+
+    def work(name: str, *seconds: float) -> Work:
+        left = iter(seconds)
+        return lambda: calls.append(name) or next(left)
+
+    rounds = timed({"A": work("A", 9.0, 9.0, 1.0, 3.0), "B": work("B", 7.0, 7.0, 4.0, 4.0)}, 1, told)
+    assert rounds == {"A": [2.0], "B": [4.0]}
+    assert calls == ["A", "A", "B", "B", "A", "B", "B", "A"]
+
+
+def test_a_call_that_tells_no_seconds_is_no_block() -> None:
+    assert told(lambda: 2.5) == (1, (2.5,))
+    with pytest.raises(TypeError, match="told None instead of its seconds"):
+        told(lambda: None)
 
 
 # --- warm-up ------------------------------------------------------------------------------------------------

@@ -1,0 +1,14 @@
+"""An arm of a process of its own that does nothing, for the tests of who asks it. Standard library only."""
+
+from __future__ import annotations
+
+import argparse
+from multiprocessing.connection import Connection
+
+
+def work_as(name: str, pipe: Connection, options: argparse.Namespace) -> None:
+    """Answer every message with seconds that grow by a step."""
+    seconds = 0.0
+    while pipe.recv():
+        seconds += options.step
+        pipe.send(seconds)
