@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -31,9 +33,9 @@ def plain(images: Tensor, augmentation: Augmentation, generator: torch.Generator
     def draw(below: int) -> list[int]:
         return torch.randint(below, (count, 1), generator=generator).flatten().tolist()
 
-    border = augmentation.pad
+    border = augmentation.translate
     down, right = (draw(2 * border + 1), draw(2 * border + 1)) if border else ([0] * count, [0] * count)
-    mirrored = draw(2) if augmentation.flip else [0] * count
+    mirrored = draw(2) if augmentation.flip == "random" else [0] * count
     centre_y, centre_x = (draw(height), draw(width)) if augmentation.cutout else ([0] * count, [0] * count)
     results = []
     for index, image in enumerate(images.numpy()):
@@ -51,17 +53,17 @@ def plain(images: Tensor, augmentation: Augmentation, generator: torch.Generator
 
 @settings(max_examples=60, deadline=None)
 @given(
-    pad=st.integers(0, 6),
-    flip=st.booleans(),
+    translate=st.integers(0, 6),
+    flip=st.sampled_from(["none", "random"]),
     cutout=st.integers(0, 6),
     height=st.integers(12, 17),
     width=st.integers(12, 17),
     seed=st.integers(0, 2**31),
 )
 def test_a_batch_is_what_the_slow_plain_way_gives(
-    pad: int, flip: bool, cutout: int, height: int, width: int, seed: int
+    translate: int, flip: Literal["none", "random"], cutout: int, height: int, width: int, seed: int
 ) -> None:
-    images, augmentation = noise(9, height, width), Augmentation(translate=pad, flip=flip, cutout=cutout)
+    images, augmentation = noise(9, height, width), Augmentation(translate, flip, cutout)
     fast = augment(images, augmentation, fill=FILL, generator=seeded(seed))
     assert (fast == plain(images, augmentation, seeded(seed))).all()
 
@@ -146,8 +148,8 @@ def test_the_square_has_the_mean_colour_which_is_near_zero_for_the_model() -> No
     [
         (Augmentation(cutout=17), "cutout 17"),
         (Augmentation(cutout=-1), "cutout -1"),
-        (Augmentation(translate=17), "pad 17"),
-        (Augmentation(translate=-4), "pad -4"),
+        (Augmentation(translate=17), "translate 17"),
+        (Augmentation(translate=-4), "translate -4"),
     ],
 )
 def test_more_than_half_of_the_picture_is_refused(augmentation: Augmentation, word: str) -> None:

@@ -32,7 +32,7 @@ from tiny import CLASSES, QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_imag
 from torch import Tensor, nn
 
 from bench import api
-from bench.contracts import Augmentation, Dataset, ExplainerSpec, ModelSpec, Silence
+from bench.contracts import Dataset, ExplainerSpec, ModelSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.data.transforms import denormalise, prepare
 from bench.errors import ContractError, StoreError
@@ -41,9 +41,10 @@ from bench.explaining.runner import explain_run
 from bench.nets.trained import Trained, open_run
 from bench.nets.weights import build_seeded
 from bench.pages.build import run_page
-from bench.pages.write import render
-from bench.recipes.recipe import ABOUT, RECIPES, Recipe
+from bench.pages.write import page_of, render
+from bench.recipes.recipe import ABOUT, RECIPES, SETTINGS, Recipe
 from bench.registry.registry import discover
+from bench.request import TrainRequest
 from bench.schema.page import EpochPoint, GalleryItem, MapView, Page
 from bench.store.cells import read_cell
 from bench.store.checkpoints import read_checkpoint
@@ -62,6 +63,8 @@ from bench.workspace import Workspace
 CPU = torch.device("cpu")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TESTS = Path(__file__).parent
+ALL: dict[str, Any] = {"translate": 4, "flip": "random", "cutout": 16}
+NOTHING: dict[str, Any] = {"translate": 0, "flip": "none", "cutout": 0}
 
 RAILS: dict[str, tuple[str, ...]] = {
     "G1": (  # a loss that is no cross entropy of logits
@@ -270,7 +273,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     )
     api.explain(folder.name, explainer=["captum"], layer=["layer4"], which="all", device="cpu", workspace=place)
     data = load_dataset(str(images), cache=place.cache, progress=Silence())
-    return Whole(images, place, folder, api.page_of(folder.name, workspace=place), data)
+    return Whole(images, place, folder, page_of(folder, place), data)
 
 
 def picture_of(whole: Whole, item: GalleryItem) -> np.ndarray:
@@ -288,7 +291,7 @@ def plain_net(folder: Path) -> nn.Module:
 def plain_input(whole: Whole, picture: np.ndarray) -> Tensor:
     """(1, 3, 32, 32): the written-out formula of normalised pixels, with the statistics of the record."""
     about = read_record(whole.folder).data
-    scaled = (picture / 255 - np.array(about["mean"])) / np.array(about["std"])
+    scaled = (picture / 255 - np.array(about.mean)) / np.array(about.std)
     return torch.from_numpy(scaled.transpose(2, 0, 1).copy()).float()[None]
 
 
@@ -370,21 +373,21 @@ def test_classes_of_the_page_add_up_to_the_whole_exactly(whole: Whole) -> None:
 
 def test_every_setting_of_a_training_stands_in_its_record(whole: Whole) -> None:
     record = read_record(whole.folder)
-    about_the_call = {"run", "resume", "skip_bad", "dry_run", "workspace", "changes"}
+    about_the_call = {"run", "resume", "dry_run", "workspace", "origins"}
     wanted = set(inspect.signature(api.train).parameters) - about_the_call
-    wanted |= {each.name for each in fields(Recipe)} - set(ABOUT)
-    wanted |= {each.name for each in fields(TrainSettings)} - {"warm_start"}  # pretrained says it
-    assert wanted <= set(record.config) | {"recipe"}
-    assert set(record.config["augmentation"]) == {each.name for each in fields(Augmentation)}
-    assert set(record.origins) == set(record.config)
-    assert f"seed {record.config['seed']}" in dict(whole.page.provenance[0][1])["config"]
+    assert {each.name for each in fields(Recipe)} - set(ABOUT) <= wanted
+    assert {each.name for each in fields(TrainSettings)} - {"warm_start"} <= wanted | {"recipe"}  # pretrained says it
+    assert wanted == set(record.settings) == set(record.request.origins)
+    unknown = [name for name in SETTINGS if record.settings[name] is None]
+    assert not unknown, "the recipe's values stand there, too"
+    assert f"seed {record.settings['seed']}" in dict(whole.page.provenance[0][1])["config"]
 
 
 def test_the_last_epoch_of_the_page_is_that_of_the_log(whole: Whole) -> None:
     run, log = whole.page.runs[0], read_lines(whole.folder / LOG)
     assert [point.epoch for point in run.curve] == [line["epoch"] for line in log] == [1, 2]
     assert run.epochs == log[-1]["epoch"]
-    assert run.accuracy.value == read_record(whole.folder).metrics["accuracy"]
+    assert run.accuracy.value == read_record(whole.folder).results.accuracy
 
 
 def test_the_page_says_how_far_training_accuracy_lies_above_test(whole: Whole) -> None:
@@ -467,7 +470,8 @@ def test_a_run_is_explained_in_eval_mode_and_its_flags_are_put_back(copy: Whole)
 def test_images_are_chosen_in_one_order_whatever_the_seed_of_the_run(copy: Whole) -> None:
     order = []
     for seed in (0, 1):
-        write_record(copy.folder, replace(read_record(copy.folder), config={"seed": seed}))
+        record = read_record(copy.folder)
+        write_record(copy.folder, replace(record, request=replace(record.request, seed=seed)))
         np.random.seed(seed)  # noqa: NPY002
         torch.manual_seed(seed)
         maps_of(copy, copy.opened(), copy.data)
@@ -574,23 +578,23 @@ def corners_of(tab: Any, selector: str) -> list[tuple[int, int, int]]:
 # --- training -----------------------------------------------------------------------------------------------
 
 
-def batches_of(data: Dataset, augmentation: Augmentation, seed: int = 0) -> Batches:
-    recipe = replace(QUICK, augmentation=augmentation)
+def batches_of(data: Dataset, *, seed: int = 0, **augmentation: Any) -> Batches:
+    recipe = replace(QUICK, **augmentation)
     return Batches(data.train.images, recipe, mirror=True, seed=seed, statistics=(data.mean, data.std))
 
 
 def test_the_same_image_looks_different_in_two_epochs() -> None:
     data, places = tiny_data(16), torch.arange(16)
-    batches = batches_of(data, Augmentation())
+    batches = batches_of(data, **ALL)
     first, second = (batches.inputs(places, epoch) for epoch in (0, 1))
     assert all((one != other).any() for one, other in zip(first, second, strict=True))
-    assert torch.equal(first, batches_of(data, Augmentation()).inputs(places, 0))
+    assert torch.equal(first, batches_of(data, **ALL).inputs(places, 0))
 
 
 def test_what_is_cut_out_of_a_training_batch_is_near_zero_for_the_model() -> None:
     data = replace(tiny_data(16), mean=(0.8, 0.5, 0.2))
     white = replace(data, train=replace(data.train, images=torch.full_like(data.train.images, 255)))
-    inputs = batches_of(white, Augmentation(translate=0, flip="none", cutout=16)).inputs(torch.arange(16), 0)
+    inputs = batches_of(white, **{**NOTHING, "cutout": 16}).inputs(torch.arange(16), 0)
     as_white = prepare(white.train.images[:1], (data.mean, data.std))[:, :, :1, :1]
     cut = (inputs != as_white).any(1, keepdim=True).expand_as(inputs)
     assert cut.flatten(1).any(1).all()
@@ -602,15 +606,17 @@ def test_what_is_cut_out_of_a_training_batch_is_near_zero_for_the_model() -> Non
 @pytest.mark.parametrize(
     "part",
     [
-        Augmentation(translate=4, flip="none", cutout=0),
-        Augmentation(translate=0, flip="random", cutout=0),
-        Augmentation(translate=0, flip="none", cutout=16),
-        Augmentation(translate=1, flip="none", cutout=0),
+        {"translate": 4},
+        {"translate": 1},
+        {"flip": "random"},
+        {"flip": "alternating"},
+        {"cutout": 16},
     ],
+    ids=str,
 )
-def test_every_part_of_the_augmentation_alone_changes_images(part: Augmentation) -> None:
+def test_every_part_of_the_augmentation_alone_changes_images(part: dict[str, Any]) -> None:
     data = tiny_data(16)
-    seen = denormalise(batches_of(data, part).inputs(torch.arange(64), 0), data.mean, data.std)
+    seen = denormalise(batches_of(data, **{**NOTHING, **part}).inputs(torch.arange(64), 0), data.mean, data.std)
     changed = (seen != data.train.images).flatten(1).any(1)
     assert float(changed.float().mean()) > 0.3
 
@@ -618,8 +624,8 @@ def test_every_part_of_the_augmentation_alone_changes_images(part: Augmentation)
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"augmentation": Augmentation(flip="random")}, "flip has no effect: tiny may not be mirrored"),
-        ({"augmentation": Augmentation(flip="none")}, "alternate has no effect"),
+        ({"flip": "random"}, "flip has no effect: tiny may not be mirrored"),
+        ({"flip": "alternating"}, "flip has no effect: tiny may not be mirrored"),
         ({"sizes": ((16, 0.4),)}, "size 16:0.4 has no effect: 2 epochs are too few"),
         ({"sizes": ((32, 0.5),)}, "size 32:0.5 has no effect: the images have 32 pixels"),
     ],
@@ -655,7 +661,7 @@ def test_test_images_are_seen_after_the_last_step_only_and_the_last_weights_are_
     folder, net, data = tmp_path / "run", build_seeded(TINY, 4, 0), tiny_data(16)
     folder.mkdir()
     place = Workspace(runs=tmp_path)
-    begin(folder, place, data, {"model": TINY_FILE}, CPU)
+    begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
     flags: list[bool] = []
     last: dict[str, Tensor] = {}
 
@@ -690,9 +696,9 @@ def test_validation_counts_images_whatever_the_batch(monkeypatch: pytest.MonkeyP
 
 
 def test_the_training_figures_of_an_epoch_are_those_of_its_images() -> None:
-    recipe = replace(QUICK, epochs=1, lr=0.0, translate=0, flip="none", cutout=0)
+    recipe = replace(QUICK, epochs=1, lr=0.0, **NOTHING)
     data, net, points = tiny_data(16), build_seeded(TINY, 4, 0), []
-    batches = batches_of(data, recipe.augmentation).shuffled()
+    batches = batches_of(data, **NOTHING).shuffled()
     loss = right = 0.0
     for batch in batches:
         labels = data.train.labels[batch]

@@ -16,6 +16,7 @@ from bench.registry.layer_shapes import default_layers, grids_in, shapes_of, why
 from bench.registry.libraries import as_model
 from bench.registry.model_names import parse_model, with_options
 from bench.registry.registry import Registry, discover
+from bench.request import DemoRequest, LrFindRequest, TimeRequest
 
 FILE = str(Path(__file__).with_name("foreign_nets.py"))
 
@@ -112,8 +113,10 @@ def test_looking_at_a_model_leaves_the_global_generator_where_it_was(models: Reg
 
 
 def test_files_that_a_command_runs_are_named_once() -> None:
-    given = {"model": ["a/n.py:X,timm:resnet18", "a/n.py:Y"], "explainer": "e.py:Z", "run": "r.py:Q", "layer": None}
-    assert files_named(given) == ["a/n.py", "e.py"]
+    asked = TimeRequest(["a/n.py:X", "timm:resnet18", "a/n.py:Y"], explainer="e.py:Z", run="r.py:Q", baseline="b.py:W")
+    assert files_named(asked) == ["a/n.py", "e.py"]
+    assert files_named(LrFindRequest("a/n.py:X")) == ["a/n.py"]
+    assert files_named(DemoRequest()) == []
 
 
 # --- grids ---------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 
 from bench.contracts import Augmentation
 from bench.errors import UsageError
-from bench.recipes.recipe import RECIPES, Changes, Recipe, find_recipe
+from bench.recipes.recipe import RECIPES, SETTINGS, Recipe, find_recipe
+from bench.request import TrainRequest, read_sizes
 
 COURSE = RECIPES["course"]
 
@@ -83,7 +84,7 @@ def test_course_holds_the_values_of_the_20_epoch_course() -> None:
 def test_demo_holds_the_values_that_learn_digits_in_one_epoch() -> None:
     demo = RECIPES["demo"]
     assert (demo.epochs, demo.batch_size, demo.lr, demo.bn_momentum) == (1, 16, 0.02, 0.25)
-    assert not demo.augmentation.flip and demo.augmentation.cutout == 0
+    assert (demo.flip, demo.cutout) == ("none", 0)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -122,20 +123,16 @@ BAD = [
     ({"bias_scale": float("nan")}, "bias_scale is nan"),
     ({"lookahead": -1}, "lookahead is -1, must be 0 or more"),
     ({"precision": "bf61"}, "no precision 'bf61'; did you mean 'bf16'"),
-    ({"translate": 17}, "pad is 17, must be from 0 to 16"),
+    ({"translate": 17}, "translate is 17, must be from 0 to 16"),
     ({"cutout": -1}, "cutout is -1, must be from 0 to 16"),
-    ({"flip": "randm"}, "randm.*did you mean 'random'"),
+    ({"flip": "randm"}, "no flip 'randm'; did you mean 'random'"),
     ({"optimizer": "adam"}, "no optimizer 'adam'; did you mean 'adamw'"),
-    ({"sizes": "7:0.5"}, "sizes holds 7:0.5: the edge must be from 8 to 32"),
-    ({"sizes": "33:0.5"}, "sizes holds 33:0.5"),
-    ({"sizes": "16:0"}, "sizes holds 16:0.0"),
-    ({"sizes": "16:nan"}, "sizes holds 16:nan"),
-    ({"sizes": "16:1"}, "sizes holds 16:1.0"),
-    ({"sizes": "16:0.5,24:0.5"}, "the shares must sum to less than 1"),
-    ({"sizes": "16"}, "'16' is no list of edge:share"),
-    ({"sizes": ""}, "'' is no list of edge:share"),
-    ({"sizes": "16:0.5:1"}, "'16:0.5:1' is no list of edge:share"),
-    ({"sizes": "16.5:0.5"}, "'16.5:0.5' is no list of edge:share"),
+    ({"sizes": ((7, 0.5),)}, "sizes holds 7:0.5: the edge must be from 8 to 32"),
+    ({"sizes": ((33, 0.5),)}, "sizes holds 33:0.5"),
+    ({"sizes": ((16, 0.0),)}, "sizes holds 16:0.0"),
+    ({"sizes": ((16, float("nan")),)}, "sizes holds 16:nan"),
+    ({"sizes": ((16, 1.0),)}, "sizes holds 16:1.0"),
+    ({"sizes": ((16, 0.5), (24, 0.5))}, "the shares must sum to less than 1"),
     ({"epoch": 3}, "a recipe has no 'epoch'; did you mean 'epochs'"),
     ({"pad": 3}, "a recipe has no 'pad'"),
     ({"augmentation": Augmentation()}, "a recipe has no 'augmentation'"),
@@ -144,18 +141,24 @@ BAD = [
 
 
 @pytest.mark.parametrize(("changes", "words"), BAD, ids=str)
-def test_a_value_that_cannot_train_is_refused_by_name(changes: Changes, words: str) -> None:
+def test_a_value_that_cannot_train_is_refused_by_name(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         COURSE.changed(changes)
+
+
+@pytest.mark.parametrize("word", ["16", "", "16:0.5:1", "16.5:0.5"])
+def test_a_word_that_is_no_list_of_sizes_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match=f"'{word}' is no list of edge:share"):
+        read_sizes(word)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"epochs": 1, "batch_size": 2, "lr": 0.0, "weight_decay": 0.0, "lookahead": 0, "label_smoothing": 0.0},
-        {"lr_start": 0.0, "lr_end": 0.0, "warm_up": 0.0, "momentum": 0.0, "augmentation": Augmentation(translate=0)},
-        {"lr_start": 1.0, "lr_end": 1.0, "warm_up": 1.0, "bn_momentum": 1.0, "augmentation": Augmentation(cutout=16)},
-        {"sizes": ((8, 0.5), (32, 0.49)), "augmentation": Augmentation(translate=16, cutout=0)},
+        {"lr_start": 0.0, "lr_end": 0.0, "warm_up": 0.0, "momentum": 0.0, "translate": 0},
+        {"lr_start": 1.0, "lr_end": 1.0, "warm_up": 1.0, "bn_momentum": 1.0, "cutout": 16},
+        {"sizes": ((8, 0.5), (32, 0.49)), "translate": 16, "cutout": 0},
     ],
     ids=str,
 )
@@ -169,35 +172,27 @@ def test_a_change_of_nothing_keeps_every_field() -> None:
     assert measured.changed({"epochs": None, "lr": None, "flip": None, "sizes": None}) == measured
 
 
-OTHERS: list[tuple[Changes, dict[str, Any]]] = [
-    ({"epochs": 3, "optimizer": "adamw"}, {"epochs": 3, "optimizer": "adamw"}),
-    ({"norm_decay": False, "whiten": True, "lookahead": 5}, {"norm_decay": False, "whiten": True, "lookahead": 5}),
-    ({"lr": 0.0}, {"lr": 0.0}),  # a zero is a value
-    ({"translate": 2}, {"augmentation": Augmentation(translate=2)}),
-    ({"cutout": 0}, {"augmentation": Augmentation(cutout=0)}),
-    ({"flip": "none"}, {"augmentation": Augmentation(flip="none")}),
-    ({"flip": "random"}, {"augmentation": Augmentation()}),
-    ({"flip": "alternating"}, {"augmentation": Augmentation(flip="alternating")}),
-    ({"sizes": "16:0.5,24:0.25"}, {"sizes": ((16, 0.5), (24, 0.25))}),
-]
+OTHER: dict[str, Any] = {
+    "epochs": 3, "batch_size": 8, "lr": 0.0, "optimizer": "adamw", "lr_start": 0.5, "lr_end": 0.5, "warm_up": 0.5,
+    "momentum": 0.5, "weight_decay": 0.25, "norm_decay": False, "bias_scale": 2.0, "label_smoothing": 0.5,
+    "bn_momentum": 0.5, "lookahead": 2, "whiten": True, "zero_init": True, "sizes": ((16, 0.5),), "flip": "none",
+    "translate": 0, "cutout": 0, "precision": "bf16",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "fields"), OTHERS, ids=str)
-def test_a_change_replaces_its_fields_and_no_other(changes: Changes, fields: dict[str, Any]) -> None:
-    before = replace(COURSE)
-    assert COURSE.changed(changes) == replace(COURSE, measured="", **fields)
-    assert before == COURSE
+def test_a_change_replaces_its_value_and_no_other_and_says_no_more_what_was_measured() -> None:
+    before = replace(COURSE, measured="so and so")
+    assert {*OTHER} == {*SETTINGS}
+    for name, value in OTHER.items():
+        assert getattr(before, name) != value
+        assert before.changed({name: value}) == replace(COURSE, measured="", **{name: value})
+    assert before == replace(COURSE, measured="so and so")
 
 
 def test_full_takes_the_sizes_and_random_the_turns_of_a_recipe_away() -> None:
-    changed = RECIPES["cpu"].changed({"sizes": "full", "flip": "random"})
-    assert changed.sizes == ()
-    assert changed.augmentation == replace(RECIPES["cpu"].augmentation, alternate=False)
-
-
-@pytest.mark.parametrize("changes", [{"epochs": 21}, {"cutout": 15}, {"sizes": "16:0.5"}])
-def test_what_was_measured_is_not_said_of_a_changed_recipe(changes: Changes) -> None:
-    assert replace(COURSE, measured="so and so").changed(changes).measured == ""
+    changed = RECIPES["cpu"].changed(TrainRequest(sizes="full", flip="random").changes())
+    assert (changed.sizes, changed.flip) == ((), "random")
+    assert changed == replace(RECIPES["cpu"], sizes=(), flip="random", measured="")
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))

@@ -19,6 +19,7 @@ from bench.data.datasets import load_dataset
 from bench.data.images import enlarged, thumbnail
 from bench.errors import DataError, MissingError
 from bench.registry.registry import discover
+from bench.schema.run import DataFacts
 from bench.store.record import size_of
 
 
@@ -76,9 +77,9 @@ def test_a_gallery_gets_thumbnails_and_small_pictures_as_they_are() -> None:
     assert len(thumbnail(np.zeros((64, 64, 3), np.uint8))) == 32 * 32 * 3
 
 
-@pytest.mark.parametrize(("said", "size"), [(64, 64), (None, 32), ("64", 32), (True, 32), (-1, 32)])
-def test_a_run_that_does_not_say_its_size_is_of_32_pixels(said: object, size: int) -> None:
-    assert size_of(make_record("x", data={"size": said})) == size
+@pytest.mark.parametrize(("said", "size"), [(64, 64), (0, 32)])
+def test_a_run_that_does_not_say_its_size_is_of_32_pixels(said: int, size: int) -> None:
+    assert size_of(make_record("x", data=DataFacts(size=said))) == size
 
 
 def test_labels_follow_the_order_of_the_models_classes() -> None:

@@ -18,6 +18,7 @@ from bench.nets.summary import summarise
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
+from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
 from bench.store.record import read_record
 from bench.training.init import initial_model, load_pretrained
@@ -59,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     data, net = tiny_data(16, 4), build_seeded(TINY, 4, 0)
     place = Workspace(runs=folder.parent)
-    begin(folder, place, data, {"model": TINY_FILE}, CPU)
+    begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
     complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU), place)
     return folder
 
@@ -71,7 +72,7 @@ def test_training_starts_from_the_weights_of_a_run(run: Path, how: str) -> None:
     assert load_pretrained(net, source, TINY, Workspace().models, run.parent) == []
     fresh = build_seeded(TINY, 4, 9)
     assert not torch.equal(net.fc.weight, fresh.fc.weight)
-    assert read_record(run).metrics["parameters"] == sum(each.numel() for each in net.parameters())
+    assert read_record(run).results.parameters == sum(each.numel() for each in net.parameters())
 
 
 def test_another_number_of_classes_keeps_the_new_head_and_says_so(run: Path) -> None:
@@ -93,7 +94,6 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_long_training_says_what_would_be_shorter() -> None:
     long, short = Listener(), Listener()
     slow = Recipe(name="slow", epochs=2_000_000, batch_size=16, lr=0.1, source="tests")
-    flops = 2 * summarise(build_seeded(TINY, 4, 0), TINY.input_size).macs
     flops = 2 * summarise(build_seeded(TINY, 4, 0), TINY.input_size).macs
     say_how_long(flops, 50_000, slow, CPU, long)
     say_how_long(flops, 64, QUICK, CPU, short)

@@ -10,7 +10,7 @@ import torch
 from tiny import BUSY, QUICK, RESIDUAL, TINY, TinyNet, tiny_data
 from torch import Tensor, nn
 
-from bench.contracts import Augmentation, Dataset, Silence
+from bench.contracts import Dataset, Silence
 from bench.data.transforms import augment, fill_colour, normalise
 from bench.errors import DataError, UsageError
 from bench.nets.weights import build_seeded
@@ -143,7 +143,7 @@ def test_the_loop_with_all_ingredients_equals_a_plain_reference(seed: int) -> No
 CHANGES: dict[str, object] = {
     "norm_decay": True, "bias_scale": 1.0, "label_smoothing": 0.0, "lookahead": 0, "whiten": False, "zero_init": False,
     "sizes": (), "precision": "bf16", "lr_end": 0.0, "bn_momentum": 0.1,
-    "augmentation": replace(BUSY.augmentation, alternate=False),
+    "flip": "random", "translate": 0, "cutout": 0,
 }  # fmt: skip
 
 
@@ -158,10 +158,9 @@ def test_every_ingredient_changes_the_training(name: str) -> None:
 
 
 def test_the_loss_of_the_curve_is_that_of_the_labels_and_what_is_trained_on_the_smoothed_one() -> None:
-    nothing = Augmentation(translate=0, flip="none", cutout=0)
     recipe = replace(
         QUICK, epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=0.5, lr_start=1.0,
-        label_smoothing=0.2, augmentation=nothing,
+        label_smoothing=0.2, translate=0, flip="none", cutout=0,
     )  # fmt: skip
     data, net, plain = tiny_data(16), build_seeded(TINY, 4, 0), build_seeded(TINY, 4, 0)
     point = run(net, data, TrainSettings(recipe, val=0))[0]

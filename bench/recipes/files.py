@@ -142,8 +142,10 @@ class _File:
 
     def check_types(self, base: Recipe) -> None:
         """Refuse a value of another type than the recipe's own."""
+        hints: Mapping[str, Any] = get_type_hints(Recipe)
         for keys, value in self.items():
-            kind = OLD_KEYS[keys[-1]] if len(keys) == 2 else get_type_hints(Recipe).get(keys[-1], str)
+            kind = OLD_KEYS[keys[-1]] if len(keys) == 2 else hints.get(keys[-1], str)
+            kind = kind if kind in WORDS else str  # a choice of words
             if not _fits(value, kind):
                 self.refuse(keys, f"{keys[-1]} is {_as_toml(value)}, must be {WORDS[kind]}", _as_in(base, keys))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from tiny import TINY_FILE, tiny_data, write_images
 
 import bench
 from bench import api
-from bench.cli.session import Group
 from bench.commands import sweep as sweeps
-from bench.commands.sweep import Combination, combinations, commands, trials
+from bench.commands.sweep import Combination, commands
 from bench.errors import GuardRailError, UsageError
+from bench.request import TrainRequest
 from bench.store.record import read_record
 from bench.store.runs import run_names
 from bench.workspace import Workspace
@@ -28,32 +28,26 @@ from bench.workspace import Workspace
 
 @dataclass
 class Stand:
-    """Stands in for `bench.api.train`: makes run folders without training, or fails where it is told to."""
+    """Stands in for a training: makes run folders without one, or fails where it is told to."""
 
     ends: dict[int, BaseException] = field(default_factory=dict)
-    calls: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[TrainRequest] = field(default_factory=list)
 
-    def __call__(self, model: str = "", *, workspace: Workspace, run: str | None = None, **options: Any) -> Path:
-        self.calls.append({"model": model, "run": run, **options})
-        number = len(self.calls)
+    def __call__(self, asked: TrainRequest, workspace: Workspace) -> Path:
+        self.asked.append(asked)
+        number = len(self.asked)
         if number in self.ends:
             raise self.ends[number]
-        accuracy = 0.9 + number / 100
-        name = run or f"made-{number}"
-        metrics = {**make_record(name).metrics, "accuracy": accuracy}
-        return make_run(workspace.runs, name, labels=(0, 1, 2), predicted=(0, 1, 2), metrics=metrics)
+        name = asked.run or f"made-{number}"
+        results = replace(make_record(name).results, accuracy=0.9 + number / 100)
+        return make_run(workspace.runs, name, labels=(0, 1, 2), predicted=(0, 1, 2), results=results)
 
 
 @pytest.fixture
 def stand(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stand]:
-    import inspect
-
-    own = inspect.signature(api.train)
-
     def put(**ends: BaseException) -> Stand:
         found = Stand({int(name[1:]): error for name, error in ends.items()})
-        found.__signature__ = own  # type: ignore[attr-defined]
-        monkeypatch.setattr(sweeps, "train", found)
+        monkeypatch.setattr(sweeps, "train_one", found)
         return found
 
     return put
@@ -68,27 +62,34 @@ def place(tmp_path: Path) -> Workspace:
 
 
 def test_every_model_meets_every_optimizer_and_rate_once() -> None:
-    found = combinations(["a", "b", "a"], ["sgd"], [0.1, 0.2, 0.10])
+    found = TrainRequest(["a", "b", "a"], optimizer="sgd", lr=[0.1, 0.2, 0.10]).trainings()
     assert [(one.model, one.optimizer, one.lr) for one in found] == [
-        ("a", "sgd", 0.1), ("a", "sgd", 0.2), ("b", "sgd", 0.1), ("b", "sgd", 0.2),
+        (("a",), ("sgd",), (0.1,)), (("a",), ("sgd",), (0.2,)), (("b",), ("sgd",), (0.1,)), (("b",), ("sgd",), (0.2,)),
     ]  # fmt: skip
-    assert combinations(["a"]) == (Combination("a", None, None),)
+    assert TrainRequest("a").trainings() == (TrainRequest("a"),)
 
 
 def test_seeds_follow_one_another_and_named_runs_are_numbered() -> None:
-    each = combinations(["a", "b"])
-    assert [(one.combination.model, one.seed, one.run) for one in trials(each, seed=10, seeds=2, run="x")] == [
-        ("a", 10, "x-1"), ("a", 11, "x-2"), ("b", 10, "x-3"), ("b", 11, "x-4"),
+    found = TrainRequest(["a", "b"], seed=10, seeds=2, run="x").trainings()
+    assert [(one.model, one.seed, one.run) for one in found] == [
+        (("a",), 10, "x-1"), (("a",), 11, "x-2"), (("b",), 10, "x-3"), (("b",), 11, "x-4"),
     ]  # fmt: skip
-    assert [one.run for one in trials(each[:1], seed=0, seeds=1, run="x")] == ["x"]
-    assert [one.run for one in trials(each, seed=0, seeds=1, run=None)] == [None, None]
+    assert [one.run for one in TrainRequest("a", run="x").trainings()] == ["x"]
+    assert [one.run for one in TrainRequest(["a", "b"]).trainings()] == [None, None]
 
 
-def test_training_is_called_once_for_every_run(stand: Callable[..., Stand], place: Workspace) -> None:
+def test_each_training_is_that_of_a_call_of_its_own() -> None:
+    swept = TrainRequest(["timm:resnet10t", "b"], stem="cifar", lr=[0.1, 0.2], seeds=2, val=0.0).trainings()
+    assert swept[1] == TrainRequest("timm:resnet10t@cifar", lr=0.1, seed=1, val=0.0)
+    assert [one.trainings() for one in swept] == [(one,) for one in swept]
+
+
+def test_every_training_is_asked_for_once(stand: Callable[..., Stand], place: Workspace) -> None:
     made = stand()
-    found = bench.sweep(["cifar_resnet18", "timm_resnet18"], lr=[0.1, 0.2], seeds=2, seed=3, epochs=2, workspace=place)
-    assert [(one["model"], one["lr"], one["seed"], one["epochs"]) for one in made.calls] == [
-        (model, lr, seed, 2) for model in ("cifar_resnet18", "timm_resnet18") for lr in (0.1, 0.2) for seed in (3, 4)
+    models = ("cifar_resnet18", "timm_resnet18")
+    found = bench.sweep(models, lr=[0.1, 0.2], seeds=2, seed=3, epochs=2, workspace=place)
+    assert [(one.model, one.lr, one.seed, one.epochs) for one in made.asked] == [
+        ((model,), (lr,), seed, 2) for model in models for lr in (0.1, 0.2) for seed in (3, 4)
     ]
     assert len(found.runs) == 8
     assert found.failure is None
@@ -97,24 +98,26 @@ def test_training_is_called_once_for_every_run(stand: Callable[..., Stand], plac
 # --- what came of them --------------------------------------------------------------------------------------
 
 
-def test_a_group_says_mean_deviation_and_interval_of_its_runs(stand: Callable[..., Stand], place: Workspace) -> None:
+def test_a_combination_says_mean_deviation_and_interval_of_its_runs(
+    stand: Callable[..., Stand], place: Workspace
+) -> None:
     stand()
-    (group,) = api.sweep(seeds=3, workspace=place).groups
-    assert group.accuracies == pytest.approx((0.91, 0.92, 0.93))
-    assert (group.optimizer, group.lr) == ("sgd", 0.1)
-    assert group.mean == pytest.approx(0.92)
-    assert group.deviation == pytest.approx(statistics.stdev(group.accuracies))
-    assert group.interval is not None
-    assert group.interval.high - 0.92 == pytest.approx(4.302652729911275 * 0.01 / 3**0.5)
+    (found,) = api.sweep(seeds=3, workspace=place).combinations
+    assert found.accuracies == pytest.approx((0.91, 0.92, 0.93))
+    assert (found.optimizer, found.lr) == ("sgd", 0.1)
+    assert found.mean == pytest.approx(0.92)
+    assert found.deviation == pytest.approx(statistics.stdev(found.accuracies))
+    assert found.interval is not None
+    assert found.interval.high - 0.92 == pytest.approx(4.302652729911275 * 0.01 / 3**0.5)
 
 
 def test_one_run_has_no_deviation_and_no_interval_over_seeds() -> None:
-    group = Group("a", "sgd", 0.1, (Path("x"),), (0.9,))
-    assert (group.mean, group.deviation, group.interval) == (0.9, None, None)
+    found = Combination("a", "sgd", 0.1, (Path("x"),), (0.9,))
+    assert (found.mean, found.deviation, found.interval) == (0.9, None, None)
 
 
 def test_an_interval_of_accuracies_stays_within_0_and_1() -> None:
-    interval = Group("a", "sgd", 0.1, (Path("x"), Path("y")), (0.2, 0.9)).interval
+    interval = Combination("a", "sgd", 0.1, (Path("x"), Path("y")), (0.2, 0.9)).interval
     assert interval is not None
     assert (interval.low, interval.high) == (0.0, 1.0)
 
@@ -123,9 +126,9 @@ def test_what_a_guard_rail_stops_is_noted_and_the_others_go_on(stand: Callable[.
     wild = GuardRailError("the loss is nan")
     made = stand(_2=wild)
     found = api.sweep(lr=[0.1, 9.0, 0.2], workspace=place)
-    assert len(made.calls) == 3
-    assert [len(group.runs) for group in found.groups] == [1, 0, 1]
-    assert found.groups[1].mean is None
+    assert len(made.asked) == 3
+    assert [len(each.runs) for each in found.combinations] == [1, 0, 1]
+    assert found.combinations[1].mean is None
     assert found.failure is wild
 
 
@@ -140,11 +143,11 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_what_is_missing(
     stand(_2=end)
     with pytest.raises(KeyboardInterrupt) as caught:
         api.sweep(lr=[0.1, 0.2], seeds=3, val=0.0, whiten=False, compile=True, workspace=place)
-    end_of_each = f"--val 0.0 --no-whiten --compile --runs-dir {place.runs}"
+    shared = f"--no-whiten --runs-dir {place.runs}"
     assert caught.value.__notes__ == [
         "bench train --resume made-2",
-        f"bench train --model cifar_resnet18 --lr 0.1 --seed 2 {end_of_each}",
-        f"bench train --model cifar_resnet18 --lr 0.2 --seed 0 --seeds 3 {end_of_each}",
+        f"bench train --seed 2 --val 0.0 --compile --lr 0.1 {shared}",
+        f"bench train --seed 0 --seeds 3 --val 0.0 --compile --lr 0.2 {shared}",
     ]
     assert run_names(place.runs) == ["made-1"]
 
@@ -153,16 +156,14 @@ def test_a_run_that_cannot_be_resumed_is_among_the_missing(stand: Callable[..., 
     stand(_1=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt) as caught:
         api.sweep(seeds=2, workspace=place)
-    assert [note.partition(" --runs-dir")[0] for note in caught.value.__notes__] == [
-        "bench train --model cifar_resnet18 --seed 0 --seeds 2"
-    ]
+    assert caught.value.__notes__ == [f"bench train --seed 0 --seeds 2 --runs-dir {place.runs}"]
 
 
 def test_what_is_printed_for_missing_runs_can_be_typed() -> None:
-    missing = trials([Combination("cifar_resnet18", "adamw", 1e-3)], seed=4, seeds=2, run=None)
-    (words,) = commands(missing, {"sizes": "16:0.5", "norm_decay": False, "translate": 2, "runs_dir": "other place"})
+    asked = TrainRequest(optimizer="adamw", lr=1e-3, sizes="16:0.5", norm_decay=False, translate=2, seed=4, seeds=2)
+    (words,) = commands(asked.trainings(), Path("other place"))
     found = parse(Line(words.removeprefix("bench "), in_fence=True))
-    assert (found["model"], found["optimizer"], found["lr"]) == (["cifar_resnet18"], ["adamw"], ["0.001"])
+    assert (found["optimizer"], found["lr"], found["sizes"]) == (["adamw"], ["0.001"], "16:0.5")
     assert (found["seed"], found["seeds"], found["norm_decay"], found["translate"]) == (4, 2, False, 2)
     assert str(found["runs_dir"]) == "other place"
 
@@ -177,7 +178,6 @@ def test_what_is_printed_for_missing_runs_can_be_typed() -> None:
         ({"optimizer": ["sgd", "adamv"]}, "did you mean 'adamw'?"),
         ({"model": ["cifar_resnet18", "tim_resnet18"]}, "did you mean 'timm_resnet18'?"),
         ({"seeds": 2, "run": "no/name"}, "cannot be a run's name"),
-        ({"seeds": 2, "epocs": 3}, "did you mean 'epochs'?"),
     ],
 )
 def test_a_sweep_that_cannot_be_meant_trains_nothing(
@@ -186,7 +186,7 @@ def test_a_sweep_that_cannot_be_meant_trains_nothing(
     made = stand()
     with pytest.raises(UsageError, match=says.replace("?", r"\?")):
         api.sweep(workspace=place, **given)
-    assert made.calls == []
+    assert made.asked == []
 
 
 def test_a_name_that_is_taken_is_refused_before_anything_is_trained(
@@ -196,7 +196,7 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_trained(
     (place.runs / "x-2").mkdir(parents=True)
     with pytest.raises(UsageError, match="run 'x-2' is there already"):
         api.sweep(seeds=3, run="x", workspace=place)
-    assert made.calls == []
+    assert made.asked == []
 
 
 # --- on the command line ------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_the_command_prints_a_line_a_combination_and_what_to_compare(
     assert "failed: cifar_resnet18, sgd, lr 9, seed 0: the loss is nan" in lines
     assert lines[-1] == f"next: bench compare x-1 x-2 x-4 --runs-dir {tmp_path}"
     assert "try: a lower --lr" in result.stderr
-    assert len(made.calls) == 4
+    assert len(made.asked) == 4
 
 
 def test_the_table_fits_80_columns(
@@ -268,8 +268,8 @@ def test_variables_and_the_file_may_hold_one_value_or_several(
     Path("bench.toml").write_text("[train]\nlr = [0.1, 0.2]\noptimizer = 'sgd'\ncompile = true\n", encoding="utf-8")
     made = stand()
     assert call("train", env={"BENCH_MODEL": "cifar_resnet18,timm_resnet18"}).exit_code == 0
-    assert [(one["model"], one["optimizer"], one["lr"], one["compile"]) for one in made.calls] == [
-        (model, "sgd", lr, True) for model in ("cifar_resnet18", "timm_resnet18") for lr in (0.1, 0.2)
+    assert [(one.model, one.optimizer, one.lr, one.compile) for one in made.asked] == [
+        ((model,), ("sgd",), (lr,), True) for model in ("cifar_resnet18", "timm_resnet18") for lr in (0.1, 0.2)
     ]
 
 
@@ -290,7 +290,8 @@ def test_runs_of_a_sweep_are_those_of_single_calls(tmp_path: Path, pictures: Pat
     assert call("train", "--data", str(pictures), "--seed", "6", "--run", "one", *QUICK, runs=tmp_path).exit_code == 0
     swept, alone = (read_record(tmp_path / name) for name in (sorted(run_names(tmp_path))[1], "one"))
     assert swept.artefacts["checkpoint.safetensors"] == alone.artefacts["checkpoint.safetensors"]
-    assert (swept.config, swept.origins) == (alone.config, alone.origins)
+    assert swept.request == alone.request
+    assert swept.request.origins == {**alone.request.origins}
 
 
 def test_a_dry_run_of_a_sweep_plans_every_combination_and_writes_nothing(tmp_path: Path, pictures: Path) -> None:
@@ -305,17 +306,16 @@ def test_a_dry_run_of_a_sweep_plans_every_combination_and_writes_nothing(tmp_pat
 def test_origins_tell_of_compile_and_of_what_batches_go_through(tmp_path: Path, pictures: Path) -> None:
     words = ("--no-compile", "--translate", "2", "--cutout", "0", "--run", "one")
     assert call("train", "--data", str(pictures), *words, *QUICK, runs=tmp_path).exit_code == 0
-    record = read_record(tmp_path / "one")
-    assert (record.origins["compile"], record.origins["augmentation"]) == ("flag", "flag")
-    assert record.origins["lookahead"] == "recipe"
+    origins = read_record(tmp_path / "one").request.origins
+    assert [origins[name] for name in ("compile", "translate", "cutout")] == ["flag"] * 3
+    assert [origins[name] for name in ("lookahead", "flip")] == ["recipe"] * 2
 
 
-def test_python_users_may_name_any_ingredient_and_a_wrong_one_is_told(tmp_path: Path, pictures: Path) -> None:
+def test_python_users_may_name_any_ingredient(tmp_path: Path, pictures: Path) -> None:
     place = Workspace(tmp_path / "runs", tmp_path / "cache")
     folder = bench.train(
         TINY_FILE, data=str(pictures), val=0.0, epochs=1, batch_size=16, lr=0.05, lookahead=5, workspace=place
     )
-    config = read_record(folder).config
-    assert (config["lr"], config["lookahead"]) == (0.05, 5)
-    with pytest.raises(UsageError, match="a recipe has no 'lrr'; did you mean 'lr'"):
-        bench.train(lrr=0.1, workspace=place)  # type: ignore[call-arg]
+    request = read_record(folder).request
+    assert isinstance(request, TrainRequest)
+    assert (request.lr, request.lookahead) == ((0.05,), 5)

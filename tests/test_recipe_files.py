@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TINY_FILE, tiny_data, write_images
 
-from bench.contracts import Augmentation
 from bench.errors import MissingError, UsageError
 from bench.machine import settled_precision
 from bench.pages.run_views import run_view
-from bench.recipes.files import line_of, recipe_of
+from bench.recipes.files import KEYS, line_of, recipe_of
 from bench.recipes.recipe import RECIPES, Recipe
+from bench.request import TrainRequest
 from bench.store.record import read_record
 from bench.store.run_data import read_run
 
@@ -29,9 +29,9 @@ COURSE = RECIPES["course"]
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "my_recipe.toml"
 OTHER: dict[str, Any] = {
     "source": "a test", "epochs": 3, "batch_size": 8, "lr": 0.25, "optimizer": "adamw", "lr_start": 0.5, "warm_up": 0.5,
-    "momentum": 0.5, "weight_decay": 0.25, "bn_momentum": 0.5, "pad": 1, "flip": False, "cutout": 2, "lr_end": 0.5,
-    "norm_decay": False, "bias_scale": 2.0, "label_smoothing": 0.5, "lookahead": 2, "whiten": True, "zero_init": True,
-    "sizes": ((16, 0.5), (24, 0.25)), "precision": "bf16", "alternate": True,
+    "momentum": 0.5, "weight_decay": 0.25, "bn_momentum": 0.5, "translate": 1, "flip": "none", "cutout": 2,
+    "lr_end": 0.5, "norm_decay": False, "bias_scale": 2.0, "label_smoothing": 0.5, "lookahead": 2, "whiten": True,
+    "zero_init": True, "sizes": ((16, 0.5), (24, 0.25)), "precision": "bf16",
 }  # fmt: skip
 Write = Callable[[str], Path]
 
@@ -60,25 +60,63 @@ def test_an_empty_file_is_course_under_the_files_own_name(write: Write) -> None:
 
 @pytest.mark.parametrize("base", RECIPES)
 def test_what_a_file_does_not_say_is_its_bases(write: Write, base: str) -> None:
-    found = recipe_of(str(write(f'base = "{base}"\nweight_decay = 0.25\n[augmentation]\npad = 1\n')))
-    assert (
-        found.values()
-        == replace(RECIPES[base], weight_decay=0.25, augmentation=replace(RECIPES[base].augmentation, pad=1)).values()
-    )
+    found = recipe_of(str(write(f'base = "{base}"\nweight_decay = 0.25\ntranslate = 1\n')))
+    assert found.values() == replace(RECIPES[base], weight_decay=0.25, translate=1).values()
 
 
-@pytest.mark.parametrize("key", [*OUTER[1:-1], *INNER])
+@pytest.mark.parametrize("key", KEYS[1:])
 def test_every_value_of_a_recipe_can_be_given_by_a_file(write: Write, key: str) -> None:
     value = OTHER[key]
-    found = recipe_of(str(write(f"{'[augmentation]' if key in INNER else ''}\n{key} = {json.dumps(value)}\n")))
-    assert getattr(found.augmentation if key in INNER else found, key) == value
-    assert getattr(COURSE.augmentation if key in INNER else COURSE, key) != value
+    found = recipe_of(str(write(f"{key} = {json.dumps(value)}\n")))
+    assert getattr(found, key) == value
+    assert getattr(COURSE, key) != value
 
 
 def test_the_keys_are_the_fields_but_the_name_and_what_was_measured() -> None:
-    assert OUTER[-1] == "augmentation"
-    assert {*OUTER} == {"base"} | {each.name for each in fields(Recipe)} - {"name", "measured"}
-    assert {*INNER} == {each.name for each in fields(Augmentation)}
+    assert {*KEYS} == {"base"} | {each.name for each in fields(Recipe)} - {"name", "measured"}
+
+
+def test_a_key_is_the_name_of_the_option_that_says_the_same() -> None:
+    assert {*KEYS} - {"base", "source"} == TrainRequest().changes().keys()
+
+
+@pytest.mark.parametrize("text", ["translate = 1", "'translate' = 0x1", "\ufeff\r\ntranslate = 1\r\n"])
+def test_any_way_to_write_a_key_in_toml_will_do(write: Write, text: str) -> None:
+    assert recipe_of(str(write(text))).values() == replace(COURSE, translate=1).values()
+
+
+# --- what earlier versions wrote ----------------------------------------------------------------------------
+
+OLD = [
+    ("pad = 1", {"translate": 1}),
+    ("cutout = 2", {"cutout": 2}),
+    ("flip = true", {"flip": "random"}),
+    ("flip = false", {"flip": "none"}),
+    ("flip = false\nalternate = true", {"flip": "none"}),
+    ("alternate = true", {"flip": "alternating"}),
+    ("flip = true\nalternate = true\npad = 2\ncutout = 3", {"flip": "alternating", "translate": 2, "cutout": 3}),
+]
+
+
+@pytest.mark.parametrize(("table", "changes"), OLD, ids=[table for table, _ in OLD])
+def test_the_table_of_earlier_versions_means_what_it_meant(write: Write, table: str, changes: dict[str, Any]) -> None:
+    found = recipe_of(str(write(f"epochs = 3\n[augmentation]\n{table}\n")))
+    assert found.values() == replace(COURSE, epochs=3, **changes).values()
+
+
+@pytest.mark.parametrize(
+    ("base", "table", "flip"),
+    [
+        ("cpu", "flip = true", "alternating"),
+        ("cpu", "alternate = false", "random"),
+        ("demo", "alternate = true", "none"),
+        ("demo", "flip = true", "random"),
+    ],
+)
+def test_half_of_what_the_old_table_says_of_mirroring_changes_half_of_the_bases(
+    write: Write, base: str, table: str, flip: str
+) -> None:
+    assert recipe_of(str(write(f'base = "{base}"\n[augmentation]\n{table}\n'))).flip == flip
 
 
 @pytest.mark.parametrize(
@@ -90,8 +128,11 @@ def test_the_keys_are_the_fields_but_the_name_and_what_was_measured() -> None:
         "\ufeff[augmentation]\r\npad = 1",
     ],
 )
-def test_any_way_to_write_a_key_in_toml_will_do(write: Write, text: str) -> None:
-    assert recipe_of(str(write(text))).augmentation == replace(COURSE.augmentation, pad=1)
+def test_any_way_to_write_the_old_table_in_toml_will_do(write: Write, text: str) -> None:
+    assert recipe_of(str(write(text))).values() == replace(COURSE, translate=1).values()
+
+
+# --- names --------------------------------------------------------------------------------------------------
 
 
 def test_a_whole_number_is_a_number(write: Write) -> None:
@@ -108,11 +149,11 @@ def test_a_name_without_toml_is_that_of_a_recipe() -> None:
 
 WRONG = [
     ("\n# epocs = 1\nepocs = 5\n", 3, "no key 'epocs'; did you mean 'epochs'?"),
-    ("epochs = 5\n\n[augmentaton]\npad = 1\n", 3, "no key 'augmentaton'; did you mean 'augmentation'?"),
+    ("epochs = 5\n\n[augmentaton]\npad = 1\n", 3, "no key 'augmentaton'"),
     ("lr = 0.1\n[augmentation]\npad = 1\nflp = true\n", 4, "no key 'flp' in [augmentation]; did you mean 'flip'?"),
     ("batch-size = 8", 1, "no key 'batch-size'; did you mean 'batch_size'?"),
     ('name = "course"', 1, "no key 'name'"),
-    ("epochs = 2\ncutout = 4", 2, "no key 'cutout'; it belongs under [augmentation]"),
+    ("epochs = 2\npad = 4", 2, "no key 'pad'"),
     ("[augmentation]\npad = 2\nepochs = 4", 3, "no key 'epochs' in [augmentation]; it belongs above [augmentation]"),
     ("epochs = 2.5", 1, "epochs is 2.5, must be a whole number"),
     ("\nepochs = true", 2, "epochs is true, must be a whole number"),
@@ -121,14 +162,16 @@ WRONG = [
     ("optimizer = 1", 1, "optimizer is 1, must be text in quotes"),
     ("source = 2026-11-21", 1, 'source is "2026-11-21", must be text in quotes'),
     ("augmentation.flip = 1", 1, "flip is 1, must be true or false"),
-    ("epochs = 1\naugmentation = 4", 2, "augmentation is 4, must be a table"),
-    ("[[augmentation]]\npad = 1", 1, 'augmentation is [{"pad": 1}], must be a table'),
+    ("flip = true", 1, "flip is true, must be text in quotes"),
+    ('flip = "alternate"', 1, "no flip 'alternate'; did you mean 'alternating'?"),
+    ("epochs = 1\naugmentation = 4", 2, "no key 'augmentation'"),
+    ("[[augmentation]]\npad = 1", 1, "no key 'augmentation'"),
     ("[epochs]\nlast = 1", 1, 'epochs is {"last": 1}, must be a whole number'),
     ("lr = 0.1\nepochs = 0", 2, "epochs is 0, must be 1 or more"),
     ("lr = nan", 1, "lr is nan, must be 0 or more"),
     ("momentum = 1", 1, "momentum is 1, must be 0 or more and below 1"),
     ("warm_up = 20", 1, "warm_up is 20, must be from 0 to 1"),
-    ("epochs = 1\n[augmentation]\nflip = true\npad = 40", 4, "pad is 40, must be from 0 to 16"),
+    ("epochs = 1\n[augmentation]\nflip = true\npad = 40", 4, "translate is 40, must be from 0 to 16"),
     ('\noptimizer = "sdg"', 2, "no optimizer 'sdg'; did you mean 'sgd'?"),
     ('\n\nbase = "corse"', 3, "base: no recipe 'corse'; did you mean 'course'?"),
     ("base = 3", 1, "base is 3, must be the name of a recipe"),
@@ -158,8 +201,8 @@ def test_a_mistake_is_told_with_file_line_key_and_value(write: Write, text: str,
 
 def test_a_wrong_value_offers_the_bases_own(write: Write) -> None:
     with pytest.raises(UsageError) as error:
-        recipe_of(str(write('base = "demo"\n[augmentation]\nflip = "no"')))
-    assert error.value.try_ == "flip = false, as in demo"
+        recipe_of(str(write('base = "demo"\nflip = false')))
+    assert error.value.try_ == 'flip = "none", as in demo'
 
 
 def test_values_that_are_wrong_only_together_are_told_with_the_file(
@@ -302,22 +345,22 @@ def test_the_example_trains_and_its_values_are_stored(tmp_path: Path, monkeypatc
                   "--val", "0", "--device", "cpu", "--run", "one", "--runs-dir", str(tmp_path / "runs"))  # fmt: skip
     assert result.exit_code == 0, result.stderr
     record = read_record(tmp_path / "runs" / "one")
-    assert record.config["recipe"] == str(EXAMPLE)
-    assert {key: record.config[key] for key in COURSE.values()} == {
+    assert record.settings["recipe"] == str(EXAMPLE)
+    assert {key: record.settings[key] for key in COURSE.values()} == {
         **COURSE.values(),
         "epochs": 1,
         "batch_size": 64,
         "lr": 0.05,
         "precision": settled_precision("auto", torch.device("cpu")),
         "sizes": [],
-        "augmentation": {"pad": 4, "flip": True, "cutout": 8, "alternate": False},
+        "cutout": 8,
     }
-    assert (record.origins["lr"], record.origins["epochs"]) == ("recipe", "flag")
+    assert (record.request.origins["lr"], record.request.origins["epochs"]) == ("recipe", "flag")
     assert run_view(read_run(tmp_path / "runs" / "one")).recipe == "my_recipe.toml"
 
 
 def test_augmentation_of_a_file_is_shown(tmp_path: Path, write: Write) -> None:
-    path = write("[augmentation]\npad = 1\ncutout = 3")
+    path = write("translate = 1\ncutout = 3")
     result = call("show", "augment", "digits", "--recipe", str(path), "--runs-dir", str(tmp_path))
     assert result.exit_code == 0, result.stderr
     assert "a square of 3 pixels" in result.stdout
