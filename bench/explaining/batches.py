@@ -119,7 +119,7 @@ def seed_of(spec: ExplainerSpec, image: Tensor) -> int:
     values = image.detach().cpu().float().contiguous().numpy()
     digest = hashlib.sha256(f"{spec.name} {spec.revision} ".encode())
     digest.update(values.tobytes())
-    return int.from_bytes(digest.digest()[:7], "big")
+    return int.from_bytes(digest.digest()[:7], "big")  # torch takes seeds of less than 64 bits
 
 
 def seeding(spec: ExplainerSpec) -> str:

@@ -27,7 +27,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Tensor], metadata: Mapping[
     header = {"bench": json.dumps({"schema": CHECKPOINT_SCHEMA, **metadata}, allow_nan=False)}
     data = save(tensors, metadata=header)
     write_bytes(path, data)
-    return hashlib.sha256(data).hexdigest()
+    return hashlib.sha256(data).hexdigest()  # of what was meant, so that what a disk made otherwise of it is found out
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

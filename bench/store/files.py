@@ -28,14 +28,16 @@ Migration = Callable[[Mapping[str, Any]], dict[str, Any]]
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, and durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder: only within a file system is a rename one step, before which everybody reads the old file.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
+            # Before the rename, or a power cut may leave the new name on a file whose content never reached the disk.
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(0o644)  # a temporary file is its owner's alone
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -46,6 +48,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows cannot open a folder to sync it
         return
+    # A rename changes the folder, which has to reach the disk as well.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -63,6 +66,7 @@ def locked(path: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Not on the file itself: a write puts another file in its place, and who held the old one would hold nothing.
     lock = FileLock(lock_path(path))
     try:
         lock.acquire(timeout=PATIENCE)
@@ -113,7 +117,7 @@ def sha256(path: Path) -> str:
 def check_schema(value: Mapping[str, object], known: int, path: Path) -> None:
     """Refuse a file that a newer bench wrote, or one that says nothing about itself."""
     found = value.get("schema")
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:  # true is an int, and equals 1
         raise StoreError(f"{path} has no schema number: {found!r}")
     if found > known:
         raise StoreError(
