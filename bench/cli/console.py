@@ -177,7 +177,7 @@ def show(answer: Answer, *, as_json: bool) -> None:
     if as_json:
         # JSON escapes what a terminal would obey below 0x20; what else it obeys is escaped the same way.
         text = json.dumps({"schema": 1, **answer.value}, ensure_ascii=False)
-        print("".join(each if _is_plain(each) else f"\\u{ord(each):04x}" for each in text))
+        print("".join(each if _is_plain(each) else json.dumps(each)[1:-1] for each in text))
         return
     out = Console(highlight=False)
     if not out.is_terminal:  # a pipe has no edge at which to fold a table

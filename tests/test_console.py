@@ -1,0 +1,75 @@
+"""What reaches a terminal: other people's text can be read there, and nothing of it is obeyed."""
+
+from __future__ import annotations
+
+import io
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from bench.cli.console import Answer, Teller, complain, harmless, show, table_of
+
+OBEYED = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co")
+ORDERS = {
+    "colour": ("\x1b[31mred", r"\x1b[31mred"),
+    "window title": ("\x1b]0;owned\x07", r"\x1b]0;owned\x07"),
+    "one byte for ESC [": ("\x9b2J", r"\x9b2J"),
+    "back to the start of the line": ("good\rbad", r"good\x0dbad"),
+    "backspace": ("bad\b\b\bgood", r"bad\x08\x08\x08good"),
+    "right to left": ("\u202ecod.exe", r"\u202ecod.exe"),
+    "isolate": ("\u2066x\u2069", r"\u2066x\u2069"),
+    "invisible": ("ad\u200bmin", r"ad\u200bmin"),
+    "line separator": ("a\u2028b", r"a\u2028b"),
+    "half a pair": ("\ud800", r"\ud800"),
+    "tag": ("\U000e0041", r"\U000e0041"),
+}
+
+
+@pytest.mark.parametrize("kind", ORDERS)
+def test_what_a_terminal_would_obey_is_written_out(kind: str) -> None:
+    given_, wanted = ORDERS[kind]
+    assert harmless(given_) == wanted
+
+
+@given(st.text())
+def test_no_order_is_left_and_what_is_plain_stays(text: str) -> None:
+    shown = harmless(text)
+    assert not [each for each in shown if each not in "\n\u200c\u200d" and unicodedata.category(each) in OBEYED]
+    assert harmless(shown) == shown
+    if all(unicodedata.category(each)[0] not in "CZ" for each in text):
+        assert shown == text
+
+
+@pytest.mark.parametrize("text", ["größe 3×4, „ä“", "猫", "emoji 👩\u200d🔬", "a\nb", "[bold]not markup[/]"])
+def test_plain_text_is_shown_as_it_is(text: str) -> None:
+    out = io.StringIO()
+    Teller(Console(file=out, width=200)).say(text)
+    assert out.getvalue() == text + "\n"
+
+
+def test_every_way_to_the_terminal_is_filtered(capsys: pytest.CaptureFixture[str]) -> None:
+    errors = io.StringIO()
+    teller = Teller(Console(file=errors, width=200))
+    evil = "\x1b[2J\u202e"
+    teller.say(evil)
+    teller.warn(evil)
+    with teller.track(evil, 1) as task:
+        task.advance(1, evil)
+    complain(teller.errors, evil, evil)
+    show(Answer({"name": evil}, (evil, table_of(evil, ("head",), [(evil,)]))), as_json=False)
+    show(Answer({"name": evil}, ()), as_json=True)
+    printed = capsys.readouterr().out + errors.getvalue()
+    assert "\x1b[2J" not in printed and "\u202e" not in printed
+    assert printed.count("x1b[2J") >= 6
+
+
+def test_json_says_the_same_names_to_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b\x9b\u202e猫\U000e0041"
+    show(Answer({"name": name}, ()), as_json=True)
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["name"] == name
+    assert harmless(printed.rstrip("\n")) == printed.rstrip("\n")
