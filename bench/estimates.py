@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.transforms import FULL
-from bench.machine import describe_device, product_rate, settled_precision
+from bench.machine import describe_device, product_rate, resolved_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ def say_how_long(flops: float, images: int, recipe: Recipe, device: torch.device
         flops: floating-point operations of one forward pass of one image at its own size.
         images: an epoch.
     """
-    precision = settled_precision(recipe.precision, device)
+    precision = resolved_precision(recipe.precision, device)
     seconds = estimated_seconds(flops, images, recipe, rate=reached_rate(device, precision))
     total = images * recipe.epochs
     progress.say(

@@ -115,7 +115,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def settled_precision(name: str, device: torch.device) -> str:
+def resolved_precision(name: str, device: torch.device) -> str:
     """What a precision means on a device: `auto` is `bf16` where the device has units that multiply in it.
 
     Those are CUDA GPUs, and processors with AMX tiles (there bf16 trained ResNet18 2.4 times as fast as fp32); on

@@ -23,7 +23,7 @@ from tables import finish, machine_words, parser_of, points, table
 from bench.contracts import Dataset, ModelSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.evaluation import predict
-from bench.machine import choose_device, settled_precision
+from bench.machine import choose_device, resolved_precision
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
@@ -178,7 +178,7 @@ def main() -> None:
     heads = ["what", "n", "accuracy", "spread or 95 % interval", "difference, points", "95 % interval"]
     text = "\n\n".join(
         [
-            f"{machine_words(device, 'torch')}; {settled_precision(recipe.precision, device)}; `{options.model}`, "
+            f"{machine_words(device, 'torch')}; {resolved_precision(recipe.precision, device)}; `{options.model}`, "
             f"recipe `{options.recipe}` with {in_words(changes)}, {options.epochs} epochs of {options.limit:,} images "
             f"of {data.name}, judged on {len(right):,} training images kept apart.",
             table(heads, [row_of(name, own, found[WHOLE]) for name, own in found.items()], {"what"}),

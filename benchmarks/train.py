@@ -30,7 +30,7 @@ from bench.clock import now
 from bench.contracts import Dataset, ModelSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.estimates import BACKWARD_COST
-from bench.machine import choose_device, product_rate, settled_precision
+from bench.machine import choose_device, product_rate, resolved_precision
 from bench.nets.summary import summarise
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe, find_recipe
@@ -186,7 +186,7 @@ def main() -> None:
     spec = discover("model", ModelSpec)[options.model]
     images = options.images // options.batch_size * options.batch_size
     flops = images * BACKWARD_COST * 2 * summarise(build_seeded(spec, 10, 0), spec.input_size).macs
-    ours = list(dict.fromkeys(f"ours, {each}" for each in (settled_precision("auto", device), "fp32")))
+    ours = list(dict.fromkeys(f"ours, {each}" for each in (resolved_precision("auto", device), "fp32")))
     ours += [name.replace("ours", "ours compiled") for name in ours] if options.compile else []
     with processes([*ours, PEER], work_as, options) as works:
         seconds = timed({**works, LIMIT: lambda: flops / product_rate(device)}, options.rounds, told)

@@ -16,7 +16,7 @@ from tiny import TinyNet
 
 from bench.contracts import Explainer, ExplainerSpec, Progress
 from bench.errors import UsageError
-from bench.explaining.plan import Wanted, ceilings, check_layers, choose_layers, grids_of, say_costs
+from bench.explaining.plan import Wanted, ceilings, check_layers, choose_layers, layers_of, say_costs
 from bench.nets.trained import Trained
 from bench.store.predictions import Predictions, check_ids, choose_ids, cut, fixed_order, wanted_targets
 
@@ -164,14 +164,14 @@ def model_with(*layers: str) -> Trained:
 
 def test_all_layers_are_those_that_the_model_names_in_its_order_and_none_means_the_last_two() -> None:
     runs = [model_with("layer1", "layer2", "layer3")]
-    assert choose_layers("all", runs) == choose_layers(["all"], runs) == ("layer1", "layer2", "layer3")
-    assert choose_layers(None, runs) == choose_layers([], runs) == ("layer2", "layer3")
-    assert choose_layers("layer1.0", runs) == ("layer1.0",)
+    assert choose_layers(["all"], runs) == ("layer1", "layer2", "layer3")
+    assert choose_layers([], runs) == ("layer2", "layer3")
+    assert choose_layers(["layer1.0"], runs) == ("layer1.0",)
     assert choose_layers(["layer2", "all", "bn1"], runs) == ("layer2", "layer1", "layer3", "bn1")
 
 
 def test_all_layers_of_several_models_are_those_that_they_share() -> None:
-    assert choose_layers("all", [model_with("stem", "layer1", "layer2"), model_with("layer2", "layer1")]) == (
+    assert choose_layers(["all"], [model_with("stem", "layer1", "layer2"), model_with("layer2", "layer1")]) == (
         "layer1",
         "layer2",
     )
@@ -191,22 +191,22 @@ def test_what_all_brought_in_is_left_out_cell_by_cell_above_its_ceiling_and_what
     dear, pixels = spec("dear"), spec("pixels", "input")
     layers = ("layer1", "layer2", "layer3")
     named = Wanted({"dear": dear, "pixels": pixels}, layers)
-    assert (grids_of(dear, named), grids_of(pixels, named)) == (layers, ("input",))
+    assert (layers_of(dear, named), layers_of(pixels, named)) == (layers, ("input",))
     brought = replace(named, ceilings={"dear": 200.0, "pixels": 200.0})
-    assert (grids_of(dear, brought), grids_of(pixels, brought)) == (("layer1", "layer2"), ("input",))
+    assert (layers_of(dear, brought), layers_of(pixels, brought)) == (("layer1", "layer2"), ("input",))
 
 
 def test_a_method_of_layers_that_all_brought_in_is_not_asked_at_the_input() -> None:
     wanted = Wanted({"cam": spec("cam")}, ("input", "layer1"), ceilings={"cam": 200.0})
-    assert grids_of(wanted.specs["cam"], wanted) == ("layer1",)
-    assert grids_of(wanted.specs["cam"], replace(wanted, ceilings={})) == ("input", "layer1")  # and refuses
+    assert layers_of(wanted.specs["cam"], wanted) == ("layer1",)
+    assert layers_of(wanted.specs["cam"], replace(wanted, ceilings={})) == ("input", "layer1")  # and refuses
 
 
 def test_only_what_all_alone_brought_in_has_a_ceiling() -> None:
     specs = {"dear": spec("dear"), "other": spec("other")}
     assert ceilings(["all", "dear"], specs) == {"other": 200.0}
-    assert ceilings("all", specs, slow=True) == {"dear": inf, "other": inf}
-    assert ceilings(["dear", "other"], specs) == ceilings(None, specs) == {}
+    assert ceilings(["all"], specs, slow=True) == {"dear": inf, "other": inf}
+    assert ceilings(["dear", "other"], specs) == ceilings([], specs) == {}
 
 
 def test_a_dear_cell_is_told_of_whether_it_is_left_out_or_made() -> None:

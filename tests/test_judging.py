@@ -24,7 +24,7 @@ from wrong_cams import (
 )
 
 from bench.contracts import ExplainerSpec, Silence
-from bench.judging.verdicts import Case, Sample, is_float32, moved, verdicts
+from bench.judging.verdicts import Case, Inputs, is_float32, moved, verdicts
 from bench.registry.registry import discover
 from bench.schema.verdicts import CAUSES, VERDICTS, Verdict
 
@@ -37,7 +37,7 @@ explainers = discover("explainer", ExplainerSpec)
 REFERENCE = explainers["reference"]
 
 
-def judge(model: nn.Module, sample: Sample, specs: dict[str, ExplainerSpec], *layers: str) -> list[Verdict]:
+def judge(model: nn.Module, sample: Inputs, specs: dict[str, ExplainerSpec], *layers: str) -> list[Verdict]:
     cases = [Case(name, spec, layers) for name, spec in specs.items()]
     return list(verdicts(cases, REFERENCE, model, sample, progress=Silence()))
 
@@ -55,11 +55,11 @@ def small(seed: int = 2) -> nn.Module:
     return net.eval().requires_grad_(False)
 
 
-def small_sample(count: int = 4) -> Sample:
+def small_sample(count: int = 4) -> Inputs:
     """Images whose two classes differ, and of which the net predicts neither always."""
     images = torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(4))
     targets = torch.tensor([[0, 1], [2, 3], [1, 2], [3, 0]] * (count // 4))
-    return Sample(images, targets)
+    return Inputs(images, targets)
 
 
 # --- the traps of pytorch-grad-cam, in the nets they are known from ------------------------------------------
@@ -69,7 +69,7 @@ def small_sample(count: int = 4) -> Sample:
 def unguarded(model: str) -> dict[str, Verdict]:
     """The library used naively, at every layer of the table."""
     layers = (*OVERWRITTEN, *RIGHT, *([TWICE] if model == "torchvision_resnet18" else []))
-    sample = Sample(pictures(1), torch.tensor([[3]]))
+    sample = Inputs(pictures(1), torch.tensor([[3]]))
     spec = claiming(gradcam_unguarded, "gradcam_unguarded")
     found = judge(lived(model, torch.float32), sample, {"gradcam_unguarded": spec}, *layers)
     return {one.layer: one for one in found}
@@ -294,7 +294,7 @@ def test_moved_by_hand() -> None:
 def shipped() -> dict[tuple[str, str], Verdict]:
     """Both libraries' pictures on the real net."""
     names = ("gradcam_shipped", "captum_shipped")
-    sample = Sample(pictures(2), torch.tensor([[3], [0]]))
+    sample = Inputs(pictures(2), torch.tensor([[3], [0]]))
     net = lived("torchvision_resnet18", torch.float32)
     found = judge(net, sample, {name: explainers[name] for name in names}, "layer3", "layer4", "layer4.1.bn2")
     return {(one.explainer, one.layer): one for one in found}
@@ -350,7 +350,7 @@ def test_grid_of_one_cell_shows_that_the_min_shift_makes_nothing_of_it() -> None
         net.fc.weight.abs_()  # every map positive
         net.layer4[1].bias.fill_(1)
     images = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-    sample = Sample(images, small_sample().targets)
+    sample = Inputs(images, small_sample().targets)
     assert (explainers["gradcam_shipped"].explain(net, ["layer4"], images, sample.targets)["layer4"] == 0).all()
     raw, picture = judge(net, sample, {name: explainers[name] for name in ("gradcam", "gradcam_shipped")}, "layer4")
     assert (raw.verdict in ("same", "same up to rounding"), raw.constant, raw.maps) == (True, 8, 8)

@@ -21,8 +21,8 @@ from bench.machine import (
     describe_device,
     environment,
     product_rate,
+    resolved_precision,
     reuse_memory,
-    settled_precision,
     versions,
 )
 from bench.schema.run import Code, Environment
@@ -129,14 +129,14 @@ def test_auto_is_bf16_where_the_device_multiplies_in_it(
     monkeypatch: pytest.MonkeyPatch, device: str, tiles: bool, wanted: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
-    assert settled_precision("auto", torch.device(device)) == wanted
+    assert resolved_precision("auto", torch.device(device)) == wanted
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16"])
 @pytest.mark.parametrize("tiles", [True, False])
 def test_a_precision_that_was_named_is_kept(monkeypatch: pytest.MonkeyPatch, name: str, tiles: bool) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
-    assert {settled_precision(name, torch.device(device)) for device in ("cpu", "cuda", "mps")} == {name}
+    assert {resolved_precision(name, torch.device(device)) for device in ("cpu", "cuda", "mps")} == {name}
 
 
 class Library:

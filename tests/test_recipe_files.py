@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tiny import TINY_FILE, tiny_data, write_images
 
 from bench.errors import MissingError, UsageError
-from bench.machine import settled_precision
+from bench.machine import resolved_precision
 from bench.pages.run_views import run_view
 from bench.recipes.files import KEYS, line_of, recipe_of
 from bench.recipes.recipe import RECIPES, Recipe
@@ -351,7 +351,7 @@ def test_the_example_trains_and_its_values_are_stored(tmp_path: Path, monkeypatc
         "epochs": 1,
         "batch_size": 64,
         "lr": 0.05,
-        "precision": settled_precision("auto", torch.device("cpu")),
+        "precision": resolved_precision("auto", torch.device("cpu")),
         "sizes": [],
         "cutout": 8,
     }

@@ -11,7 +11,7 @@ import pytest
 
 from bench.contracts import ModelSpec
 from bench.errors import MissingError, UsageError, did_you_mean, one_of
-from bench.registry.registry import Registry, discover, is_file_name, settled, short
+from bench.registry.registry import Registry, discover, is_file_name, resolved, short
 
 SPEC_FILE = """
 from bench.contracts import ModelSpec
@@ -212,9 +212,9 @@ def test_a_file_name_is_settled_with_its_whole_path_and_shown_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert settled("nets/a.py:NET") == f"{tmp_path.resolve()}/nets/a.py:NET"
+    assert resolved("nets/a.py:NET") == f"{tmp_path.resolve()}/nets/a.py:NET"
     assert short("/some/where/a.py:NET") == "a.py:NET"
-    assert settled("captum") == short("captum") == "captum"
+    assert resolved("captum") == short("captum") == "captum"
 
 
 def test_two_files_of_one_name_are_two_files(tmp_path: Path) -> None:

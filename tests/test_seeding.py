@@ -22,7 +22,7 @@ from bench.explaining import batches
 from bench.explaining.batches import drawing, explained, seed_of
 from bench.explaining.plan import Wanted
 from bench.explaining.runner import explain_run
-from bench.judging.verdicts import Case, Sample, maps_of
+from bench.judging.verdicts import Case, Inputs, maps_of
 from bench.nets.trained import Trained, open_run
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
@@ -122,7 +122,7 @@ def everywhere(trained: Trained, data: Dataset, folder: Path) -> Iterator[tuple[
     yield "explain, one class", from_cell(trained, data, "true", IDS)
     yield "pictures", from_pictures(trained, data, folder)
     for double in (False, True):
-        found = maps_of(Case("noisy", NOISY, ("layer4",)), trained.model, Sample(images, targets), double=double)
+        found = maps_of(Case("noisy", NOISY, ("layer4",)), trained.model, Inputs(images, targets), double=double)
         yield f"judge, double {double}", by_rows(torch.as_tensor(found["layer4"]), turned, targets)
     alone = targets[:, :1]
     for stage, _, scrambled in scrambled_maps(

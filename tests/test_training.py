@@ -17,7 +17,7 @@ from bench.nets.weights import build_seeded
 from bench.schema.page import EpochPoint
 from bench.training.checkpoint import Forgetful, State
 from bench.training.init import initialise
-from bench.training.loop import Speed, TrainSettings, choose_images, train_model
+from bench.training.loop import TrainingSpeed, TrainSettings, choose_images, train_model
 
 CPU = torch.device("cpu")
 
@@ -238,7 +238,7 @@ def test_reused_memory_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_how_fast_it_was_is_given_back() -> None:
     net = build_seeded(TINY, 4, 0)
     speed = train_model(net, tiny_data(16), TrainSettings(QUICK, val=0), device=CPU, progress=Silence())
-    assert isinstance(speed, Speed)
+    assert isinstance(speed, TrainingSpeed)
     assert speed.images_per_second is not None and speed.images_per_second > 0
     assert speed.compile_seconds is None
 

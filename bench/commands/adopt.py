@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.data.class_order import in_class_order
-from bench.data.datasets import load_dataset, settled_source
+from bench.data.datasets import load_dataset, resolved_source
 from bench.errors import MissingError, UsageError
 from bench.machine import choose_device
 from bench.nets.foreign_weights import best_match, checked_match, read_foreign
@@ -19,7 +19,7 @@ from bench.nets.import_doubts import TRIED, at_chance, better_fit
 from bench.nets.weights import build_seeded, for_inference, load_weights
 from bench.pages.write import write_run_page
 from bench.registry.layer_shapes import shapes_of
-from bench.registry.registry import settled
+from bench.registry.registry import resolved
 from bench.schema.run import Results
 from bench.store.files import sha256
 from bench.store.predictions import fixed_order
@@ -57,7 +57,7 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
         UsageError: a value that cannot be meant.
     """
     device, progress, weights = choose_device(request.device), workspace.progress, Path(request.weights)
-    model, data = settled(request.whole_name(request.model)), settled_source(request.data)
+    model, data = resolved(request.whole_name(request.model)), resolved_source(request.data)
     spec, foreign = workspace.models[model], read_foreign(weights)
     dataset = load_dataset(
         data, cache=workspace.cache, progress=progress, skip_bad=request.skip_bad, size=spec.input_size

@@ -121,9 +121,9 @@ def _layers(
         if (named or there) and asked and not its_own:
             workspace.progress.warn(
                 f"run '{trained.record.name}' has none of the layers {', '.join(asked)}: "
-                f"its own {', '.join(choose_layers(None, [trained]))} are shown"
+                f"its own {', '.join(choose_layers((), [trained]))} are shown"
             )
-    every = ALL if named and ALL in named else None
+    every = (ALL,) if ALL in named else ()
     return [mine or choose_layers(every, [trained]) for trained, mine in zip(opened, own, strict=True)]
 
 

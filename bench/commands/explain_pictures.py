@@ -23,7 +23,7 @@ from bench.explaining.plan import (
     check_layers,
     choose_layers,
     find_explainers,
-    grids_of,
+    layers_of,
     say_costs,
 )
 from bench.machine import describe_device, versions
@@ -125,8 +125,8 @@ def _of_explainer(
 ) -> list[Found]:
     """One explainer at all its layers; one that only `all` brought in and that fails is told of and left out."""
     spec = wanted.specs[name]
-    grids = grids_of(spec, wanted)
-    calls = [grids] if spec.joint and grids else [(grid,) for grid in grids]
+    layers = layers_of(spec, wanted)
+    calls = [layers] if spec.joint and layers else [(layer,) for layer in layers]
     try:
         return [one for call in calls for one in _maps(name, spec, trained, call, inputs, targets)]
     except BenchError as error:
@@ -137,14 +137,14 @@ def _of_explainer(
 
 
 def _maps(
-    name: str, spec: ExplainerSpec, trained: Trained, grids: tuple[str, ...], inputs: Tensor, targets: Tensor
+    name: str, spec: ExplainerSpec, trained: Trained, layers: tuple[str, ...], inputs: Tensor, targets: Tensor
 ) -> list[Found]:
     """One explainer at these layers."""
     found = []
-    for grid, raw in explained(spec, trained.model, grids, inputs, targets.to(inputs.device)).items():
+    for layer, raw in explained(spec, trained.model, layers, inputs, targets.to(inputs.device)).items():
         maps = raw.float().cpu().numpy()
         status = statuses(maps.reshape(-1, *maps.shape[2:])).reshape(maps.shape[:2])
-        found.append(Found(name, grid, spec.output == "picture", maps, status))
+        found.append(Found(name, layer, spec.output == "picture", maps, status))
     return found
 
 

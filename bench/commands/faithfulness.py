@@ -16,7 +16,7 @@ from bench.explaining.plan import (
     check_layers,
     choose_layers,
     find_explainers,
-    grids_of,
+    layers_of,
     plan,
     rate_of,
     say_costs,
@@ -59,7 +59,7 @@ OF_ORDER = 2 * STEPS + len(FLIP_SHARES)  # sets of covered cells that an order n
 
 
 @dataclass(frozen=True)
-class Sample:
+class Errors:
     """The errors that are looked at.
 
     Attributes:
@@ -72,7 +72,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerMaps:
     """The maps of one layer, as far as they are there.
 
     Attributes:
@@ -112,19 +112,19 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
     say_costs(wanted, progress)
     predictions = read_predictions(trained.folder)
     ids = choose_ids(predictions, "wrong", ERRORS if request.limit is None else request.limit)
-    sample = Sample(ids, predictions.predicted[ids], predictions.labels[ids])
-    cost = cost_of(trained, wanted, sample, sanity)
+    errors = Errors(ids, predictions.predicted[ids], predictions.labels[ids])
+    cost = cost_of(trained, wanted, errors, sanity)
     empty = _empty(trained, cost, len(predictions.wrong))
     progress.say(faithfulness_words(cost))
     if request.dry_run or len(ids) == 0:
         return empty
     dataset = data_of_run(trained.record, request.data, workspace)
     explain_run(trained, dataset, wanted, ids, timing=workspace.timing, progress=progress)
-    layers = look(trained, wanted, sample)
-    found = _scored(trained, dataset, layers, sample, empty=empty, progress=progress)
+    layers = maps_there(trained, wanted, errors)
+    found = _scored(trained, dataset, layers, errors, empty=empty, progress=progress)
     scrambled = sanity_scores(
         trained, dataset, _trained_maps(layers, sanity), specs=specs, ids=ids[:sanity],
-        predicted=sample.predicted[:sanity], seed=SEED, progress=progress,
+        predicted=errors.predicted[:sanity], seed=SEED, progress=progress,
     )  # fmt: skip
     found = dataclasses.replace(found, sanity=tuple(scrambled))
     write_json(scores_path(trained.folder), dataclasses.asdict(found))
@@ -148,51 +148,51 @@ def _empty(trained: Trained, cost: Cost, wrong: int) -> FaithfulnessScores:
 # --- what it takes ------------------------------------------------------------------------------------------
 
 
-def cost_of(trained: Trained, wanted: Wanted, sample: Sample, sanity: int) -> Cost:
+def cost_of(trained: Trained, wanted: Wanted, errors: Errors, sanity: int) -> Cost:
     """What is still to be computed; exact where all maps are there, and at most that where they are not."""
-    jobs = plan(trained, wanted, sample.ids) if len(sample.ids) else []
+    jobs = plan(trained, wanted, errors.ids) if len(errors.ids) else []
     planned = sum(len(job.layers) for job in jobs)
-    layers = look(trained, wanted, sample) if len(sample.ids) else []
-    covered = sum(len(known_answers(trained, grid).missing(*sets)[0]) for grid, sets in _wanted(layers, sample).items())
+    layers = maps_there(trained, wanted, errors) if len(errors.ids) else []
+    covered = sum(len(known_answers(trained, grid).missing(*sets)[0]) for grid, sets in _wanted(layers, errors).items())
     return Cost(
-        images=len(sample.ids),
+        images=len(errors.ids),
         explanations=sum(job.passes for job in jobs),
-        forwards=covered + planned * len(sample.ids) * OF_ORDER,
-        sanity=sanity_passes(trained, wanted, sample.ids[:sanity]),
+        forwards=covered + planned * len(errors.ids) * OF_ORDER,
+        sanity=sanity_passes(trained, wanted, errors.ids[:sanity]),
         rate=rate_of(trained),
     )
 
 
-def look(trained: Trained, wanted: Wanted, sample: Sample) -> list[Layer]:
+def maps_there(trained: Trained, wanted: Wanted, errors: Errors) -> list[LayerMaps]:
     """The maps there are, layer by layer, on the grids on which cells are covered."""
-    names = list(dict.fromkeys(name for spec in wanted.specs.values() for name in grids_of(spec, wanted)))
+    names = list(dict.fromkeys(name for spec in wanted.specs.values() for name in layers_of(spec, wanted)))
     pixels = trained.spec.input_size
     sizes = layer_sizes(trained.model, names, pixels)
     keys = {
         (each, one)
-        for of in (sample.predicted, sample.true)
-        for each, one in zip(sample.ids.tolist(), of.tolist(), strict=True)
+        for of in (errors.predicted, errors.true)
+        for each, one in zip(errors.ids.tolist(), of.tolist(), strict=True)
     }
     found = []
     for name in names:
         grid = cell_grid(*sizes[name], pixels)
-        rows, draws = baselines_of(sample.ids, sizes[name], grid)
+        rows, draws = baselines_of(errors.ids, sizes[name], grid)
         every = []
         for explainer, spec in wanted.specs.items():
             cell = usable_cell(trained, explainer, spec, name)
             if cell is not None and keys <= row_keys(cell):
-                maps = maps_of(cell, explainer, sample.ids, predicted=sample.predicted, true=sample.true)
-                every.append(ranked(maps, sample.ids, grid))
-        found.append(Layer(name, grid, tuple(every), tuple(rows), tuple(draws)))
+                maps = maps_of(cell, explainer, errors.ids, predicted=errors.predicted, true=errors.true)
+                every.append(ranked(maps, errors.ids, grid))
+        found.append(LayerMaps(name, grid, tuple(every), tuple(rows), tuple(draws)))
     return found
 
 
-def _wanted(layers: Sequence[Layer], sample: Sample) -> dict[tuple[int, int], tuple[Integers, Integers]]:
+def _wanted(layers: Sequence[LayerMaps], errors: Errors) -> dict[tuple[int, int], tuple[Integers, Integers]]:
     """For each grid all sets of covered cells that its layers need."""
     found = {}
     for grid in dict.fromkeys(layer.grid for layer in layers):
         every = [one for layer in layers if layer.grid == grid for one in (*layer.rows, *layer.draws)]
-        found[grid] = wanted_sets(sample.ids, every, grid[0] * grid[1])
+        found[grid] = wanted_sets(errors.ids, every, grid[0] * grid[1])
     return found
 
 
@@ -202,19 +202,19 @@ def _wanted(layers: Sequence[Layer], sample: Sample) -> dict[tuple[int, int], tu
 def _scored(
     trained: Trained,
     data: Dataset,
-    layers: Sequence[Layer],
-    sample: Sample,
+    layers: Sequence[LayerMaps],
+    errors: Errors,
     *,
     empty: FaithfulnessScores,
     progress: Progress,
 ) -> FaithfulnessScores:
     """All tables but the sanity check's."""
     answers, new, seconds, count = {}, 0, 0.0, 0
-    for grid, sets in _wanted(layers, sample).items():
+    for grid, sets in _wanted(layers, errors).items():
         answers[grid], meter = ask(trained, data, sets, grid=grid, progress=progress)
         new, seconds = new + sum(each for each, _ in meter.laps), seconds + sum(lap for _, lap in meter.laps)
         count += len(set(zip(sets[0].tolist(), sets[1].tolist(), strict=True)))
-    rows = [row for layer in layers for row in _rows(layer, sample, answers[layer.grid])]
+    rows = [row for layer in layers for row in _rows(layer, errors, answers[layer.grid])]
     pairs = [
         agreement_of(layer.name, first, second, np.random.default_rng(SEED))
         for layer in layers
@@ -223,12 +223,12 @@ def _scored(
     return dataclasses.replace(empty, answers=count, new=new, seconds=seconds, rows=tuple(rows), pairs=tuple(pairs))
 
 
-def _rows(layer: Layer, sample: Sample, answers: Answers) -> list[ExplainerScores]:
+def _rows(layer: LayerMaps, errors: Errors, answers: Answers) -> list[ExplainerScores]:
     """The lines of a layer; each begins the same draws anew, so that equal maps have equal intervals."""
     ground = Ground(
-        ids=sample.ids,
-        predicted=sample.predicted,
-        true=sample.true,
+        ids=errors.ids,
+        predicted=errors.predicted,
+        true=errors.true,
         grid=layer.grid,
         answers=answers,
         random=layer.draws,
@@ -242,7 +242,7 @@ def _rows(layer: Layer, sample: Sample, answers: Answers) -> list[ExplainerScore
     ]
 
 
-def _trained_maps(layers: Sequence[Layer], count: int) -> dict[tuple[str, str], Floats]:
+def _trained_maps(layers: Sequence[LayerMaps], count: int) -> dict[tuple[str, str], Floats]:
     """Of each explainer and layer the first maps for the predicted class, NaN where one is not `ok`."""
     return {
         (one.maps.name, layer.name): kept(one.maps.predicted, one.maps.predicted_ok)[:count]

@@ -13,11 +13,11 @@ import torch
 from bench.data.transforms import prepare
 from bench.errors import MissingError, StoreError, UsageError
 from bench.explaining.plan import INPUT_LAYER, check_layers, find_explainers
-from bench.judging.verdicts import Case, Sample, verdicts
+from bench.judging.verdicts import Case, Inputs, verdicts
 from bench.machine import describe_device, versions
 from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import write_run_page
-from bench.registry.registry import settled
+from bench.registry.registry import resolved
 from bench.request import names
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.cells import read_cell
@@ -133,7 +133,7 @@ def _specs_of_cells(cells: Sequence[Cell], workspace: Workspace) -> dict[str, Ex
     found = {}
     for name in dict.fromkeys(cell.explainer for cell in cells):
         try:
-            found[name] = workspace.explainers[settled(name)]
+            found[name] = workspace.explainers[resolved(name)]
         except (MissingError, UsageError) as error:
             workspace.progress.warn(f"'{name}' cannot be judged: {error.message}")
     return found
@@ -176,10 +176,10 @@ def sample_ids(trained: Trained, cells: Sequence[Cell], cases: Sequence[Case], l
     return order[:limit]
 
 
-def make_sample(trained: Trained, ids: Integers, data: str | None, workspace: Workspace) -> Sample:
+def make_sample(trained: Trained, ids: Integers, data: str | None, workspace: Workspace) -> Inputs:
     """The images as the model sees them, each with its predicted and its true class."""
     dataset = data_of_run(trained.record, data, workspace)
     device = trained.device
     images = prepare(dataset.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
     targets = wanted_targets(read_predictions(trained.folder), ids, "both")
-    return Sample(images, torch.from_numpy(targets).to(device))
+    return Inputs(images, torch.from_numpy(targets).to(device))

@@ -10,7 +10,7 @@ from bench.errors import UsageError
 from bench.machine import choose_device
 from bench.pages.write import draw_curve
 from bench.recipes.files import recipe_of
-from bench.registry.registry import settled, short
+from bench.registry.registry import resolved, short
 from bench.store.paths import drawing_path
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings
@@ -28,7 +28,7 @@ def find_learning_rate(request: LrFindRequest, workspace: Workspace) -> tuple[Ra
         raise UsageError(f"--highest {highest} is not above {LOWEST}", try_="--highest 10")
     device, progress = choose_device(request.device), workspace.progress
     recipe = recipe_of(request.recipe).changed({"batch_size": request.batch_size, "optimizer": request.optimizer})
-    model = settled(request.whole_name(request.model))
+    model = resolved(request.whole_name(request.model))
     spec = workspace.models[model]
     dataset = load_dataset(request.data, cache=workspace.cache, progress=progress, size=spec.input_size)
     net = initial_model(spec, workspace.models, classes=len(dataset.classes), seed=request.seed, init="native")

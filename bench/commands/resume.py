@@ -14,7 +14,7 @@ from bench.request import TrainRequest
 from bench.store.paths import resume_files
 from bench.store.record import read_record, updated
 from bench.store.runs import find_run, run_folders
-from bench.training.checkpoint import cut_log, discard, fingerprint, newest_resume, sweep
+from bench.training.checkpoint import cut_log, discard, fingerprint, newest_resume, remove_leftovers
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings
 from bench.training.run import Job
@@ -81,7 +81,7 @@ def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:
         seed=request.seed,
         init=request.init,
     )
-    sweep(folder)
+    remove_leftovers(folder)
     cut_log(folder, start.log_bytes)
     updated(folder, lambda one: _going_on(one, start.resumed + 1))
     state = start.state

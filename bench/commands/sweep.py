@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.commands.train import train_one
 from bench.errors import GuardRailError, UsageError
 from bench.recipes.files import recipe_of
-from bench.registry.registry import settled
+from bench.registry.registry import resolved
 from bench.request import TrainRequest, names, numbers
 from bench.stats.intervals import mean_interval
 from bench.store.paths import run_path
@@ -124,7 +124,7 @@ def alike(trainings: Sequence[TrainRequest]) -> list[list[TrainRequest]]:
 
 def check(training: TrainRequest, workspace: Workspace) -> None:
     """Bring to light what is wrong with a model or with values before anything is trained."""
-    workspace.models[settled(names(training.model)[0])]
+    workspace.models[resolved(names(training.model)[0])]
     recipe_of(training.recipe).changed(training.changes())
 
 
@@ -166,7 +166,7 @@ def combination_of(trainings: Sequence[TrainRequest], done: Mapping[int, Outcome
     ends = [(each.seed, done[id(each)]) for each in trainings]
     runs = tuple(end for _, end in ends if isinstance(end, Path))
     return Combination(
-        settled(names(first.model)[0]),
+        resolved(names(first.model)[0]),
         recipe.optimizer,
         recipe.lr,
         runs,

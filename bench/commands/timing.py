@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.errors import UsageError, one_of
 from bench.estimates import BACKWARD_COST, PROCESS, duration, reached_rate, timing_seconds
 from bench.explaining.plan import ALL, Wanted, ceilings, find_explainers
-from bench.machine import choose_device, describe_device, settled_precision
+from bench.machine import choose_device, describe_device, resolved_precision
 from bench.nets.summary import summarise
 from bench.request import names
 from bench.schema.timing import Timing
@@ -128,14 +128,14 @@ def _plan(
     device: torch.device,
 ) -> str:
     """The arms in words, and how long they will take, judged by FLOP and the machine's matrix product."""
-    rates = {each: reached_rate(device, each) for each in ("fp32", settled_precision("auto", device))}
+    rates = {each: reached_rate(device, each) for each in ("fp32", resolved_precision("auto", device))}
     flops = {
         label: 2.0 * summarise(one.net, one.input_size).macs * settings.batch_size for label, one in subjects.items()
     }
     seconds = [
         flops[one.model]
         * (BACKWARD_COST if one.what == "train" else explainers[one.entry].cost(one.layer) if one.entry else 1.0)
-        / rates[settled_precision("auto", device) if one.what == "train" else "fp32"]
+        / rates[resolved_precision("auto", device) if one.what == "train" else "fp32"]
         for one in arms
     ]
     process = PROCESS if settings.memory and device.type == "cpu" else 0.0

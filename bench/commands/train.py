@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.commands.resume import find_unfinished, refuse_beside, reopen, settings_of
-from bench.data.datasets import load_dataset, settled_source
+from bench.data.datasets import load_dataset, resolved_source
 from bench.errors import UsageError, one_of
 from bench.estimates import say_how_long
-from bench.machine import choose_device, settled_precision
+from bench.machine import choose_device, resolved_precision
 from bench.nets.summary import summarise
 from bench.pages.write import write_run_page
 from bench.recipes.files import recipe_of
 from bench.recipes.recipe import SETTINGS
-from bench.registry.registry import settled
+from bench.registry.registry import resolved
 from bench.request import names
 from bench.store.runs import create_run, write_latest
 from bench.training.checkpoint import held
@@ -56,7 +56,7 @@ def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
     one_of("--init", asked.init, INITS)
     device = choose_device(asked.device)
     recipe = recipe_of(asked.recipe).changed(asked.changes())
-    recipe = replace(recipe, precision=settled_precision(recipe.precision, device))  # resumed as it was begun
+    recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))  # resumed as it was begun
     request = whole(asked, recipe)
     settings = settings_of(request)
     spec = workspace.models[names(request.model)[0]]
@@ -91,7 +91,7 @@ def whole(asked: TrainRequest, recipe: Recipe) -> TrainRequest:
     """The request with names that mean the same everywhere and every value of its recipe, for the run's record."""
     silent = [name for name, value in asked.changes().items() if value is None]
     origins = {**asked.origins, **dict.fromkeys(silent, "recipe")}
-    model, data = settled(names(asked.model)[0]), settled_source(asked.data)
+    model, data = resolved(names(asked.model)[0]), resolved_source(asked.data)
     values = {name: getattr(recipe, name) for name in SETTINGS}
     return replace(asked, model=model, data=data, recipe=recipe.name, origins=origins, **values)
 

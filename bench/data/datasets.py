@@ -82,7 +82,7 @@ def load_dataset(
     return _dataset(found, name=_slug(path), source=source, mirror=True)
 
 
-def settled_source(source: str) -> str:
+def resolved_source(source: str) -> str:
     """A source that means the same from every folder: a path that is there, in full; anything else as it is."""
     return source if source in BUILTIN or not Path(source).exists() else str(Path(source).resolve())
 

@@ -14,7 +14,7 @@ from bench.estimates import affordable, duration, forward_rate
 from bench.explaining.batches import seeding
 from bench.machine import describe_device, versions
 from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
-from bench.registry.registry import settled
+from bench.registry.registry import resolved
 from bench.schema.run import Cell
 from bench.store.cells import CELL_SCHEMA, read_cell, row_keys, same_cell
 from bench.store.paths import cell_path
@@ -34,7 +34,7 @@ INPUT_LAYER = "input"
 
 
 @dataclass(frozen=True)
-class Job:
+class MissingRows:
     """One explainer at the layers that lack rows of the same images, so that one call serves them all.
 
     Attributes:
@@ -55,7 +55,7 @@ class Job:
         return len(self.ids) * (dearest * self.targets.shape[1] + 1)
 
 
-def plan(trained: Trained, wanted: Wanted, ids: Integers) -> list[Job]:
+def plan(trained: Trained, wanted: Wanted, ids: Integers) -> list[MissingRows]:
     """What has to be computed so that every wanted row of `ids` is there."""
     targets = wanted_targets(read_predictions(trained.folder), ids, wanted.target)
     return [job for name, spec in wanted.specs.items() for job in _jobs(trained, name, spec, wanted, ids, targets)]
@@ -63,25 +63,27 @@ def plan(trained: Trained, wanted: Wanted, ids: Integers) -> list[Job]:
 
 def _jobs(
     trained: Trained, name: str, spec: ExplainerSpec, wanted: Wanted, ids: Integers, targets: Integers
-) -> list[Job]:
+) -> list[MissingRows]:
     groups: dict[tuple[bytes, str], list[str]] = {}
-    for grid in grids_of(spec, wanted):
-        there = row_keys(usable_cell(trained, name, spec, grid))
+    for layer in layers_of(spec, wanted):
+        there = row_keys(usable_cell(trained, name, spec, layer))
         pairs = zip(ids.tolist(), targets.tolist(), strict=True)
         lacking = [any((each, one) not in there for one in row) for each, row in pairs]
         if any(lacking):
-            groups.setdefault((bytes(lacking), "" if spec.joint else grid), []).append(grid)
+            groups.setdefault((bytes(lacking), "" if spec.joint else layer), []).append(layer)
     masks = {key: np.frombuffer(key[0], dtype=bool) for key in groups}
-    return [Job(name, spec, tuple(members), ids[masks[key]], targets[masks[key]]) for key, members in groups.items()]
+    return [
+        MissingRows(name, spec, tuple(layers), ids[masks[key]], targets[masks[key]]) for key, layers in groups.items()
+    ]
 
 
-def grids_of(spec: ExplainerSpec, wanted: Wanted) -> tuple[str, ...]:
+def layers_of(spec: ExplainerSpec, wanted: Wanted) -> tuple[str, ...]:
     """The layers an explainer answers for, but those that are too dear for what `all` brought in."""
     ceiling = wanted.ceilings.get(spec.name, inf)
-    return tuple(grid for grid in possible_grids(spec, wanted) if spec.cost(grid) <= ceiling)
+    return tuple(layer for layer in possible_layers(spec, wanted) if spec.cost(layer) <= ceiling)
 
 
-def possible_grids(spec: ExplainerSpec, wanted: Wanted) -> tuple[str, ...]:
+def possible_layers(spec: ExplainerSpec, wanted: Wanted) -> tuple[str, ...]:
     """The layers an explainer could answer for; an input method has but one, which no other explainer has."""
     if spec.output == "input":
         return (INPUT_LAYER,)
@@ -125,13 +127,12 @@ def empty_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str, tim
     )
 
 
-def find_explainers(names: str | Sequence[str], place: Workspace) -> dict[str, ExplainerSpec]:
+def find_explainers(names: Sequence[str], place: Workspace) -> dict[str, ExplainerSpec]:
     """Explainers by name; `all` means every registered one that loads, beside those that are named."""
-    wanted = (names,) if isinstance(names, str) else tuple(names)
-    if not wanted:
+    if not names:
         raise UsageError("no explainer named", try_="--explainer captum")
-    found = {settled(name): place.explainers[name] for name in wanted if name != ALL}
-    for name in place.explainers if ALL in wanted else ():
+    found = {resolved(name): place.explainers[name] for name in names if name != ALL}
+    for name in place.explainers if ALL in names else ():
         try:
             found[name] = place.explainers[name]
         except MissingError as error:  # a broken plug-in hurts only its own name
@@ -139,25 +140,23 @@ def find_explainers(names: str | Sequence[str], place: Workspace) -> dict[str, E
     return found
 
 
-def ceilings(
-    names: str | Sequence[str] | None, specs: Mapping[str, ExplainerSpec], *, slow: bool = False
-) -> dict[str, float]:
+def ceilings(names: Sequence[str], specs: Mapping[str, ExplainerSpec], *, slow: bool = False) -> dict[str, float]:
     """Of the explainers that only `all` brought in: what a cell may cost, in forward passes an image and class."""
-    named = {names} if isinstance(names, str) else set(names or ())
-    if ALL not in named:
+    if ALL not in names:
         return {}
-    return {spec.name: inf if slow else CHEAP for name, spec in specs.items() if name not in set(map(settled, named))}
+    named = set(map(resolved, names))
+    return {spec.name: inf if slow else CHEAP for name, spec in specs.items() if name not in named}
 
 
 def say_costs(wanted: Wanted, progress: Progress) -> None:
     """One line for each explainer that is left out somewhere for its cost, or is dear and was named."""
     for name, spec in wanted.specs.items():
-        dear = [grid for grid in possible_grids(spec, wanted) if spec.cost(grid) > CHEAP]
+        dear = [layer for layer in possible_layers(spec, wanted) if spec.cost(layer) > CHEAP]
         if not dear:
             continue
-        costs = " and ".join(f"{spec.cost(grid):,.0f} at {grid}" for grid in dear)
+        costs = " and ".join(f"{spec.cost(layer):,.0f} at {layer}" for layer in dear)
         words = f"{name} costs {costs}, in forward passes an image and class"
-        if set(dear) & set(grids_of(spec, wanted)):
+        if set(dear) & set(layers_of(spec, wanted)):
             progress.say(words)
         else:
             progress.say(f"left out: {words}; --slow or --explainer {name} takes it in")
@@ -206,13 +205,12 @@ class Wanted:
     ceilings: Mapping[str, float] = field(default_factory=dict)
 
 
-def choose_layers(named: str | Sequence[str] | None, runs: Sequence[Trained]) -> tuple[str, ...]:
-    """The layers a user named; `all` is every one that all models name, and None the last two of the first model."""
-    if not named:
+def choose_layers(asked: Sequence[str], runs: Sequence[Trained]) -> tuple[str, ...]:
+    """The layers asked for; `all` is every one that all models name, and none the last two of the first model."""
+    if not asked:
         return runs[0].spec.layers[-DEFAULT_LAYERS:]
-    names = (named,) if isinstance(named, str) else tuple(named)
     common = [layer for layer in runs[0].spec.layers if all(layer in trained.spec.layers for trained in runs)]
-    return tuple(dict.fromkeys(layer for name in names for layer in (common if name == ALL else [name])))
+    return tuple(dict.fromkeys(layer for one in asked for layer in (common if one == ALL else [one])))
 
 
 def check_layers(trained: Trained, layers: Sequence[str]) -> None:

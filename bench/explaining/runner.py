@@ -15,7 +15,7 @@ from bench.data.transforms import prepare
 from bench.errors import BenchError
 from bench.explaining.batches import batches, explained
 from bench.explaining.guard import statuses
-from bench.explaining.plan import Job, empty_cell, grids_of, plan
+from bench.explaining.plan import MissingRows, empty_cell, layers_of, plan
 from bench.machine import describe_device, versions
 from bench.modes import evaluating
 from bench.nets.trained import check_same_model
@@ -83,20 +83,20 @@ def explain_run(
                 meters.append((work.job, work.compute(data, predictions, progress)))
     if meters:
         _write_timing(trained, timing, meters)
-    cells = [(name, grid) for name, spec in wanted.specs.items() for grid in grids_of(spec, wanted)]
+    cells = [(name, layer) for name, spec in wanted.specs.items() for layer in layers_of(spec, wanted)]
     results = [_result(trained, *cell, meters) for cell in cells if cell not in failed.errors]
     if not results:
         failed.raise_first()
     return results
 
 
-def _result(trained: Trained, name: str, grid: str, meters: Sequence[tuple[Job, Meter]]) -> CellResult:
-    path = cell_path(trained.folder, name, grid)
+def _result(trained: Trained, name: str, layer: str, meters: Sequence[tuple[MissingRows, Meter]]) -> CellResult:
+    path = cell_path(trained.folder, name, layer)
     rows = len(read_cell(path).ids) if path.exists() else 0
     for job, meter in meters:
-        if job.name == name and grid in job.layers:
-            return CellResult(name, grid, rows, job.targets.size, meter.rate, path)
-    return CellResult(name, grid, rows, 0, None, path)
+        if job.name == name and layer in job.layers:
+            return CellResult(name, layer, rows, job.targets.size, meter.rate, path)
+    return CellResult(name, layer, rows, 0, None, path)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class _Work:
     """A job on one run."""
 
     trained: Trained
-    job: Job
+    job: MissingRows
     timing: str
 
     def compute(self, data: Dataset, predictions: Predictions, progress: Progress) -> Meter:
@@ -225,7 +225,7 @@ def _keep_samples(trained: Trained, data: Dataset, predictions: Predictions, ids
     add_samples(trained.folder, samples)
 
 
-def _write_timing(trained: Trained, timing: str, meters: Sequence[tuple[Job, Meter]]) -> None:
+def _write_timing(trained: Trained, timing: str, meters: Sequence[tuple[MissingRows, Meter]]) -> None:
     device = trained.device
     rows = [
         {

@@ -74,7 +74,9 @@ def watch_parts(model: nn.Module) -> Check:
         for name, module in model.named_modules()
         for table, word in PARTS.items()
     ]
-    return lambda: told((text, f"{name}.{key}".strip(".")) for text, name, keys in put_back(tables) for key in keys)
+    return lambda: sentences(
+        (text, f"{name}.{key}".strip(".")) for text, name, keys in put_back(tables) for key in keys
+    )
 
 
 def watch_forwards(model: nn.Module) -> Check:
@@ -86,7 +88,7 @@ def watch_forwards(model: nn.Module) -> Check:
         for _, module, forward in changed:
             vars(module).pop("forward", None)
             vars(module).update({} if forward is None else {"forward": forward})
-        return told(("replaced the forward of", name or "the model") for name, _, _ in changed)
+        return sentences(("replaced the forward of", name or "the model") for name, _, _ in changed)
 
     return check
 
@@ -109,7 +111,7 @@ def watch_hooks(model: nn.Module) -> Check:
             for name, parameter, hooks in before
             if parameter._backward_hooks is not None
         ]
-        return told((text, name) for text, name, _ in put_back([*tables, *on_parameters]))
+        return sentences((text, name) for text, name, _ in put_back([*tables, *on_parameters]))
 
     return check
 
@@ -130,7 +132,7 @@ def watch_switches(model: nn.Module) -> Check:
             if now is not value:
                 faults.append((f"left {key} = {now} in", name))
                 setattr(module, key, value)
-        return told(faults)
+        return sentences(faults)
 
     return check
 
@@ -152,7 +154,7 @@ def watch_gradients(model: nn.Module) -> Check:
             parameter.requires_grad_(needed)
         for _, parameter, grad in grads:
             parameter.grad = grad
-        return told(faults)
+        return sentences(faults)
 
     return check
 
@@ -167,7 +169,7 @@ def watch_buffers(model: nn.Module) -> Check:
         with torch.no_grad():
             for name in changed:
                 buffers[name].copy_(before[name])
-        return told(("changed buffer", name) for name in changed)
+        return sentences(("changed buffer", name) for name in changed)
 
     return check
 
@@ -183,7 +185,7 @@ def watch_parameters(model: nn.Module) -> Check:
 
     def check() -> list[str]:
         names = tuple(parameters)
-        return told(("changed parameter", names[i]) for i in unlike(before, fingerprints(parameters.values())))
+        return sentences(("changed parameter", names[i]) for i in unlike(before, fingerprints(parameters.values())))
 
     return check
 
@@ -214,7 +216,7 @@ def watch_randomness(*, stochastic: bool) -> Check:
                 torch.cuda.set_rng_state_all(on_devices)
         if stochastic or len(sys.modules) != imported:
             return []
-        return told(("drew from", f"{one} global generator") for one, was in drawn.items() if was)
+        return sentences(("drew from", f"{one} global generator") for one, was in drawn.items() if was)
 
     return check
 
@@ -234,7 +236,7 @@ def watch_inputs(images: Tensor, targets: Tensor) -> Check:
         if images.requires_grad is not needs or images.grad is not grad:
             faults.append(("left", "a gradient on the images"))
             images.requires_grad_(needs).grad = grad
-        return told(faults)
+        return sentences(faults)
 
     return check
 
@@ -252,7 +254,7 @@ def put_back(tables: Iterable[Table]) -> list[tuple[str, str, list[Any]]]:
     return changed
 
 
-def told(faults: Iterable[tuple[str, str]]) -> list[str]:
+def sentences(faults: Iterable[tuple[str, str]]) -> list[str]:
     """One sentence per kind of fault: `left a forward hook on layer3, layer4 and 2 more`."""
     names: dict[str, list[str]] = {}
     for text, name in faults:

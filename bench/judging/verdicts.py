@@ -34,7 +34,7 @@ Maps = dict[str, Tensor | str]  # by layer; words where the explainer raised
 
 
 @dataclass(frozen=True)
-class Sample:
+class Inputs:
     """What explainers are judged on.
 
     Attributes:
@@ -56,7 +56,7 @@ class Case:
 
 
 def verdicts(
-    cases: Sequence[Case], reference: ExplainerSpec | None, model: nn.Module, sample: Sample, *, progress: Progress
+    cases: Sequence[Case], reference: ExplainerSpec | None, model: nn.Module, inputs: Inputs, *, progress: Progress
 ) -> tuple[Verdict, ...]:
     """A verdict for every explainer at every layer that it is asked for.
 
@@ -67,12 +67,12 @@ def verdicts(
     """
     layers = tuple(dict.fromkeys(layer for case in cases for layer in case.layers if layer != "input"))
     with progress.track("judge", 1 + len(cases)) as task:
-        truth = Truth.of(reference, model, layers, sample)
+        truth = Truth.of(reference, model, layers, inputs)
         task.advance(note="the reference")
-        own = {case.name: maps_of(case, model, sample, double=True) for case in cases}
+        own = {case.name: maps_of(case, model, inputs, double=True) for case in cases}
         found = []
         for case in cases:
-            quick = maps_of(case, model, sample, double=False)
+            quick = maps_of(case, model, inputs, double=False)
             found += [judged(case, layer, own[case.name][layer], truth=truth, quick=quick) for layer in case.layers]
             task.advance(note=case.name)
     return tuple(same_bits(one, cases, own, truth) for one in found)
@@ -81,20 +81,20 @@ def verdicts(
 # --- maps ---------------------------------------------------------------------------------------------------
 
 
-def maps_of(case: Case, model: nn.Module, sample: Sample, *, double: bool) -> Maps:
+def maps_of(case: Case, model: nn.Module, inputs: Inputs, *, double: bool) -> Maps:
     """The maps (N, T, h, w) of every layer; if all at once fail, each by itself, so that one failure stays alone."""
     run = in_float64 if double else explained
     try:
-        found = run(case.spec, model, case.layers, sample.images, sample.targets)
+        found = run(case.spec, model, case.layers, inputs.images, inputs.targets)
         return {layer: maps.cpu().double() for layer, maps in found.items()}
     except Exception as error:
         if len(case.layers) == 1:
-            return {case.layers[0]: told(error)}
-    parts = [maps_of(replace(case, layers=(layer,)), model, sample, double=double) for layer in case.layers]
+            return {case.layers[0]: in_one_line(error)}
+    parts = [maps_of(replace(case, layers=(layer,)), model, inputs, double=double) for layer in case.layers]
     return {layer: maps for part in parts for layer, maps in part.items()}
 
 
-def told(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
     """An exception in one line."""
     words = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {words[0]}"
@@ -111,19 +111,19 @@ class Truth:
 
     maps: Maps
     model: nn.Module
-    sample: Sample
+    inputs: Inputs
     by: str
 
     @classmethod
-    def of(cls, reference: ExplainerSpec | None, model: nn.Module, layers: tuple[str, ...], sample: Sample) -> Truth:
+    def of(cls, reference: ExplainerSpec | None, model: nn.Module, layers: tuple[str, ...], inputs: Inputs) -> Truth:
         """The maps of the reference, or the slow plain ones where there is none."""
-        home = home_of_float64(sample.images.device)
-        images = sample.images.detach().to(home, copy=True).double()
-        own = Sample(images, sample.targets.to(home, copy=True))
+        home = home_of_float64(inputs.images.device)
+        images = inputs.images.detach().to(home, copy=True).double()
+        own = Inputs(images, inputs.targets.to(home, copy=True))
         bare = cls({}, double_copy(model), own, reference.name if reference else "")
         if reference is None:
             return replace(bare, maps={layer: bare.plain(layer) for layer in layers})
-        maps = maps_of(Case(reference.name, reference, layers), model, sample, double=True) if layers else {}
+        maps = maps_of(Case(reference.name, reference, layers), model, inputs, double=True) if layers else {}
         return replace(bare, maps=maps)
 
     def plain(self, layer: str) -> Tensor | str:
@@ -131,11 +131,11 @@ class Truth:
         try:
             return plain_maps(self.scene(layer)).detach().cpu()
         except Exception as error:
-            return told(error)
+            return in_one_line(error)
 
     def scene(self, layer: str) -> Scene:
         """What an explainer of this layer was given."""
-        return Scene(self.model, layer, self.sample.images, self.sample.targets)
+        return Scene(self.model, layer, self.inputs.images, self.inputs.targets)
 
 
 # --- one verdict --------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def judged(case: Case, layer: str, own: Tensor | str, *, truth: Truth, quick: Ma
         own: its float64 maps (N, T, h, w), or why there are none.
         quick: its maps in the model's precision, by layer.
     """
-    count, columns = truth.sample.targets.shape
+    count, columns = truth.inputs.targets.shape
     empty = Verdict(case.name, layer, case.spec.revision, "failed", images=count, maps=count * columns)
     if isinstance(own, str):
         return replace(empty, words=own, instead="another explainer or another layer")
@@ -191,7 +191,9 @@ def _of_gradcam(blank: Verdict, spec: ExplainerSpec, own: Tensor, maps: Tensor, 
     try:
         why = diagnose(own, maps, truth.scene(blank.layer), tolerance=tolerance, picture=picture)
     except Exception as error:
-        return replace(blank, verdict="wrong", causes=("unknown",), words=told(error), instead=CAUSES["unknown"][1])
+        return replace(
+            blank, verdict="wrong", causes=("unknown",), words=in_one_line(error), instead=CAUSES["unknown"][1]
+        )
     blank = replace(blank, steps=_steps(why, maps, size))
     if not why.causes:
         return replace(blank, verdict="other recipe", words=_carries_nothing(blank))

@@ -142,7 +142,7 @@ class Registry(Generic[Value], Mapping[str, Value]):
         return value
 
 
-def settled(name: str) -> str:
+def resolved(name: str) -> str:
     """A name that means the same from every folder: that of a file with its whole path."""
     if not is_file_name(name):
         return name

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bench.data.transforms import prepare
 from bench.explaining.batches import explained, seeding
 from bench.explaining.guard import statuses
-from bench.explaining.plan import grids_of
+from bench.explaining.plan import layers_of
 from bench.machine import versions
 from bench.modes import evaluating
 from bench.schema.run import STATUSES
@@ -78,7 +78,7 @@ def sanity_scores(
 
 def sanity_passes(trained: Trained, wanted: Wanted, ids: Integers) -> float:
     """What the maps that are not on disk cost in forward passes, the statistics of batch norms included."""
-    cells = [(name, layer) for name, spec in wanted.specs.items() for layer in grids_of(spec, wanted)]
+    cells = [(name, layer) for name, spec in wanted.specs.items() for layer in layers_of(spec, wanted)]
     missing = _missing(trained, wanted.specs, cells, ids) if len(ids) else {}
     explaining = sum((max if spec.joint else sum)(map(spec.cost, layers)) for spec, layers in missing.values())
     stages = len(stages_of(trained.model, trained.spec.layers))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.model_names import parse_model
-from bench.registry.registry import settled
+from bench.registry.registry import resolved
 from bench.store.files import write_bytes
 from bench.store.paths import BESIDE_RUNS, LATEST, latest_path, numbered_path, record_path, run_path
 from bench.store.record import is_done, read_record
@@ -123,7 +123,7 @@ def remove_run(folder: Path) -> None:
 
 def newest_run(model: str, workspace: Workspace) -> str:
     """Name of the run of a model that was started last and finished; StoreError where there is none."""
-    wanted = settled(model)  # without a size or a stem it means any
+    wanted = resolved(model)  # without a size or a stem it means any
     records = [
         record
         for record in (read_record(folder) for folder in run_folders(workspace.runs) if is_done(folder))

@@ -14,7 +14,7 @@ from torch.nn import functional
 from bench.errors import UsageError, did_you_mean
 from bench.explaining.batches import batches, explained
 from bench.explaining.plan import INPUT_LAYER
-from bench.machine import settled_precision
+from bench.machine import resolved_precision
 from bench.postprocess import postprocess
 from bench.recipes.recipe import find_recipe
 from bench.training.optim import make_optimizer
@@ -116,7 +116,7 @@ def make_arm(spec: ArmSpec, subject: Subject, images: Tensor, *, explainers: Map
     """
     if spec.entry:
         check_explainer(explainers[spec.entry], subject, spec.layer, images)
-    precision = settled_precision("auto", images.device) if spec.what == "train" else "fp32"
+    precision = resolved_precision("auto", images.device) if spec.what == "train" else "fp32"
     return Arm(
         spec,
         work_of(spec, subject.net, images, explainers),
@@ -157,7 +157,7 @@ def train_work(net: nn.Module, images: Tensor, precision: str = "auto") -> Work:
     with torch.no_grad():
         classes = net(images[:1]).shape[1]
     labels = torch.arange(len(images), device=images.device) % classes
-    narrow = settled_precision(precision, images.device) == "bf16"
+    narrow = resolved_precision(precision, images.device) == "bf16"
 
     def work() -> object:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=narrow):

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError, did_you_mean
-from bench.explaining.plan import grids_of
+from bench.explaining.plan import layers_of
 from bench.nets.trained import open_run
 from bench.nets.weights import build_seeded, for_inference
-from bench.registry.registry import settled, short
+from bench.registry.registry import resolved, short
 from bench.timing.arms import ArmSpec, Subject
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def find_subjects(
     names = models or (() if runs else [name for name, one in place.models.entries.items() if one.owner == "bench"])
     found: list[Subject] = []
     for name in names:
-        spec = place.models[settled(name)]
+        spec = place.models[resolved(name)]
         net = for_inference(build_seeded(spec, CLASSES, 0), device)
-        found.append(Subject(short(name), settled(name), net, spec.input_size))
+        found.append(Subject(short(name), resolved(name), net, spec.input_size))
     for name in runs:
         run = open_run(name, str(device), place)
         found.append(Subject(run.record.name, run.record.model, run.model, run.spec.input_size, run.checkpoint))
@@ -72,14 +72,14 @@ def line_up(
     found += [ArmSpec("train", label) for label in labels if "train" in kinds]
     entries = dict(wanted.specs)
     for name, spec in wanted.specs.items():
-        for grid in grids_of(spec, wanted):
-            found.append(ArmSpec("explain", base, short(name), grid, name))
+        for layer in layers_of(spec, wanted):
+            found.append(ArmSpec("explain", base, short(name), layer, name))
             if spec.output == "picture":
                 continue  # it is the library's own artefact already
             shipped = name + SHIPPED
             if shipped in place.explainers:
                 entries[shipped] = place.explainers[shipped]
-            found.append(ArmSpec("shipped", base, short(name), grid, shipped if shipped in entries else name))
+            found.append(ArmSpec("shipped", base, short(name), layer, shipped if shipped in entries else name))
     return found, entries
 
 

@@ -149,10 +149,10 @@ def discard(folder: Path) -> None:
     """Delete what only an unfinished run needs: resume files, and what killed writes left of any file."""
     for path in resume_files(folder):
         path.unlink(missing_ok=True)
-    sweep(folder)
+    remove_leftovers(folder)
 
 
-def sweep(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Delete what writes that were killed left behind; only who holds the run may."""
     for path in leftovers(folder):
         path.unlink(missing_ok=True)

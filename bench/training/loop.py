@@ -16,7 +16,7 @@ from bench.contracts import Silence
 from bench.data.datasets import limit_balanced, split_validation
 from bench.errors import DataError, UsageError
 from bench.evaluation import predict, score
-from bench.machine import settled_precision
+from bench.machine import resolved_precision
 from bench.nets.weights import on_device
 from bench.schema.page import EpochPoint
 from bench.training.checkpoint import Forgetful, Keeper, Position, State
@@ -68,7 +68,7 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
-class Speed:
+class TrainingSpeed:
     """How fast a training was.
 
     Attributes:
@@ -92,7 +92,7 @@ def train_model(
     on_epoch: Callable[[EpochPoint], None] = lambda point: None,
     start: State | None = None,
     keeper: Keeper = NOT_KEPT,
-) -> Speed:
+) -> TrainingSpeed:
     """Train a model in place; the test split is never looked at.
 
     Args:
@@ -123,7 +123,7 @@ def train_model(
     set_bn_momentum(model, recipe.bn_momentum)
     optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")  # reads every value once
     lookahead = Lookahead(model, every=recipe.lookahead, total=total)
-    narrow = settled_precision(recipe.precision, device) == "bf16"
+    narrow = resolved_precision(recipe.precision, device) == "bf16"
     forward, compile_seconds = (
         compiled(model, batches.shapes(), device, narrow=narrow) if settings.compile else (model, None)
     )
@@ -157,7 +157,7 @@ def train_model(
                 optimizer.step()
                 lookahead.after(epoch * steps + step + 1)
                 tally.add(plain_loss(loss, logits, labels[places[step]], recipe), logits, labels[places[step]])
-                note = look(loss, tally, (epoch, step), rate) if looks else ""
+                note = note_of_step(loss, tally, (epoch, step), rate) if looks else ""
                 task.advance(batch_size, note)
                 if keeper.due():
                     keeper.keep(position.capture(epoch, steps, tally))
@@ -169,7 +169,7 @@ def train_model(
         speed, rate = seen / meter.laps[-1][1], optimizer.param_groups[0]["lr"]
         on_epoch(EpochPoint(epoch + 1, tally.loss, right / seen, val_loss, val_accuracy, speed, rate))
         keeper.keep(position.capture(epoch + 1, steps))
-    return Speed(meter.rate, sum(seconds for _, seconds in meter.laps), compile_seconds)
+    return TrainingSpeed(meter.rate, sum(seconds for _, seconds in meter.laps), compile_seconds)
 
 
 # --- the pieces of the loop --------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def plain_loss(loss: Tensor, logits: Tensor, labels: Tensor, recipe: Recipe) -> 
     return functional.cross_entropy(logits.detach().float(), labels) if recipe.label_smoothing else loss
 
 
-def look(loss: Tensor, tally: Tally, place: tuple[int, int], rate: float) -> str:
+def note_of_step(loss: Tensor, tally: Tally, place: tuple[int, int], rate: float) -> str:
     """Read the loss of a step, stop at one that cannot be, and say where the epoch stands."""
     check_loss(loss.item(), *place)
     return f"loss {tally.loss:.3f}, accuracy {tally.right.item() / tally.seen:.1%}, lr {rate:.3f}"

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from bench.errors import UsageError
-from bench.machine import settled_precision
+from bench.machine import resolved_precision
 from bench.modes import own_modes
 from bench.training.init import initialise
 from bench.training.loader import Batches
@@ -111,7 +111,7 @@ def _climb(
     losses: list[float] = []
     mean, best = 0.0, math.inf
     batches, recipe = _inputs(data, settings, device), settings.recipe
-    narrow = settled_precision(recipe.precision, device) == "bf16"
+    narrow = resolved_precision(recipe.precision, device) == "bf16"
     with progress.track("learning rates", steps) as task:
         for step in range(steps):
             rate = set_rate(optimizer, LOWEST * growth**step)

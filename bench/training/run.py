@@ -17,7 +17,7 @@ import numpy as np
 from bench.data.class_order import files_of
 from bench.errors import BenchError, GuardRailError
 from bench.evaluation import VIEWS, Scores, predict, score
-from bench.machine import environment, settled_precision
+from bench.machine import environment, resolved_precision
 from bench.nets.tta import average_logits
 from bench.request import AdoptRequest, TrainRequest
 from bench.schema.page import EpochPoint
@@ -36,7 +36,7 @@ from bench.training.checkpoint import (
     unlock_for_good,
     writing_into,
 )
-from bench.training.loop import Speed, TrainSettings, choose_images, train_model
+from bench.training.loop import TrainingSpeed, TrainSettings, choose_images, train_model
 
 if TYPE_CHECKING:
     import torch
@@ -165,7 +165,7 @@ def keep_weights(folder: Path, net: nn.Module, results: Results) -> None:
     updated(folder, finish)
 
 
-def trained(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None]) -> tuple[Speed, int]:
+def trained(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None]) -> tuple[TrainingSpeed, int]:
     """Train with resume files; how fast it was, and how often the run was continued in all."""
     folder, resumed = job.folder, job.start.resumed + 1 if job.start else 0
     try:
@@ -228,7 +228,7 @@ def evaluate_into(
         "forward_images_per_second": rate,
     }
     if average:
-        narrow = settled_precision(_precision(read_record(folder)), device) == "bf16"
+        narrow = resolved_precision(_precision(read_record(folder)), device) == "bf16"
         averaged = average_logits(
             net, images, logits, statistics, mirror=data.mirror, narrow=narrow, device=device, progress=progress
         )
