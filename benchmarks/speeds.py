@@ -12,12 +12,11 @@ from tables import table, write_between
 
 from bench.pages.speed_sentences import ratio_words
 from bench.schema.timing import ArmTiming, Timing
-from bench.stats.rates import interval_words, number_words
+from bench.stats.rates import interval_words, limit_words, number_words
 from bench.store.timings import read_timing
 
 HEADS = ["what", "images/s", "interval", "p10 to p90", "spread", "against the first", "batch 1, ms", "peak, MB",
          "GFLOP an image", "of the matrix product", "of the copy"]  # fmt: skip
-LIMITS = {"FLOP": "GFLOP/s", "bytes": "GB/s"}
 
 
 def figures(timing: Timing) -> str:
@@ -33,7 +32,7 @@ def figures(timing: Timing) -> str:
             table(HEADS, [row(arm) for arm in arms], {"what"}),
             table(
                 ["limit", "rate", "interval", "spread"],
-                [[f"{arm.mode}, {arm.precision}", *limit(arm), f"{100 * arm.spread:.1f} %"] for arm in limits],
+                [[*limit_words(arm), f"{100 * arm.spread:.1f} %"] for arm in limits],
                 {"limit"},
             ),
         ]
@@ -58,13 +57,6 @@ def row(arm: ArmTiming) -> list[str]:
         _share(arm.of_product),
         _share(arm.of_copy),
     ]
-
-
-def limit(arm: ArmTiming) -> tuple[str, str]:
-    """Rate and interval in billions."""
-    low, high = (None if each is None else each / 1e9 for each in (arm.low, arm.high))
-    rate = arm.rate / 1e9
-    return f"{number_words(rate, low, high)} {LIMITS[arm.unit]}", interval_words(rate, low, high)
 
 
 def _share(value: float | None) -> str:

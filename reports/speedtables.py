@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.schema.page import ArmSpeed, Page, Speeds, run_labels
 from bench.schema.timing import ArmTiming
-from bench.stats.rates import interval_words, number_words
+from bench.stats.rates import interval_words, limit_words, number_words
 
 from .charts import Chart
 from .timing_chart import ratios_chart, rounds_chart
@@ -19,7 +19,6 @@ KINDS = {
     "shipped": "maps, as shipped",
 }
 TONES = {"steady": "", "noisy": "warn", "unusable": "bad"}
-LIMITS = {"FLOP": "GFLOP/s", "bytes": "GB/s"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,8 @@ def tables_of(page: Page) -> tuple[SpeedTable, ...]:
         rounds = rounds_chart(one.arms, f"rounds-{number}")
         ratios = ratios_chart(one.arms, f"ratios-{number}")
         rows = tuple(row_of(each, one, names) for each in one.arms)
-        found.append(SpeedTable(one, rows, tuple(map(limit_words, one.limits)), rounds, ratios))
+        limits = tuple(": ".join(limit_words(each)[:2]) for each in one.limits)
+        found.append(SpeedTable(one, rows, limits, rounds, ratios))
     return tuple(found)
 
 
@@ -133,10 +133,3 @@ def ratio_of(arm: ArmTiming, arms: Sequence[ArmTiming], names: Mapping[str, str]
         baseline=(base.explainer or names.get(base.model, base.model)) if base else ratio.baseline,
         struck=ratio.verdict == "struck out",
     )
-
-
-def limit_words(arm: ArmTiming) -> str:
-    """What the machine can do: its matrix product or its copy, measured in the same rounds."""
-    rate, low, high = (None if each is None else each / 1e9 for each in (arm.rate, arm.low, arm.high))
-    what = f"{arm.mode}, {arm.precision}" if arm.what == "product" else arm.mode
-    return f"{what}: {number_words(rate or 0.0, low, high)} {LIMITS[arm.unit]}"

@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from timing_factory import limits
 
 from bench.stats.rates import (
     Interval,
     grade,
     interval_words,
+    limit_words,
     median_interval,
     number_words,
     ratio_interval,
@@ -18,6 +20,7 @@ from bench.stats.rates import (
     tails,
     verdict,
 )
+from bench.timing.results import arm_timing
 
 LEVELS = (0.95, 0.99)
 
@@ -140,3 +143,14 @@ def test_an_end_that_is_not_1_is_not_printed_as_1() -> None:
 def test_where_all_rounds_are_alike_a_figure_has_four_digits() -> None:
     assert [number_words(each, each, each) for each in (2.0, 87.65432, 123.456)] == ["2.000", "87.65", "123.5"]
     assert number_words(0.0, 0.0, 0.0) == "0"
+
+
+def test_a_limit_is_told_in_billions_of_its_unit() -> None:
+    product, copy = (
+        arm_timing(arm, {arm.name: [1.0] * 6 + [2.0] * 6}, baseline="", batch_size=4, settled=True, limits={})
+        for arm in limits().values()
+    )
+    assert limit_words(product) == ("matrix product, fp32", "1.61 GFLOP/s", "1.07 to 2.15")
+    what, rate, interval = limit_words(copy)
+    assert (what, rate.split()[-1]) == ("copy of a large array", "GB/s")
+    assert interval == "0.00105 to 0.00210"

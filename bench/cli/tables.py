@@ -218,13 +218,10 @@ def _gflop(arm: ArmTiming) -> str:
 
 
 def _limit(arm: ArmTiming) -> str:
-    from bench.stats.rates import interval_words, number_words
+    from bench.stats.rates import limit_words
 
-    low, high = (None if each is None else each / 1e9 for each in (arm.low, arm.high))
-    unit = "GFLOP/s" if arm.unit == "FLOP" else "GB/s"
-    what = f"limit by {arm.mode}, {arm.precision}" if arm.what == "product" else f"limit by {arm.mode}"
-    rate = arm.rate / 1e9
-    return f"{what}: {number_words(rate, low, high)} {unit}, interval {interval_words(rate, low, high)}"
+    what, rate, interval = limit_words(arm)
+    return f"limit by {what}: {rate}, interval {interval}"
 
 
 # --- verdicts and scores ------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ import numpy as np
 from bench.schema.timing import Ratio
 
 if TYPE_CHECKING:
-    from bench.schema.timing import Grade, Sample, Verdict
+    from bench.schema.timing import ArmTiming, Grade, Sample, Verdict
 
 MIN_ROUNDS = 6  # below, no interval of the median reaches 95 %: all n values lie on one side with 2 / 2^n
+GIGA = 1e9
 LEVEL = 0.95
 CLAIM_LEVEL = 0.99  # a table holds many ratios, and a false claim in every twentieth would be one in most tables
 NOISY, UNUSABLE = 0.10, 0.25  # interquartile range over median
@@ -155,3 +156,11 @@ def interval_words(value: float, low: float | None, high: float | None) -> str:
         return "n too small"
     places = decimals(low, high, value)
     return f"{low:,.{places}f} to {high:,.{places}f}"
+
+
+def limit_words(limit: ArmTiming) -> tuple[str, str, str]:
+    """What the machine did at its limit, its rate and the rate's interval: `matrix product, fp32`, `324 GFLOP/s`."""
+    what = f"{limit.mode}, {limit.precision}" if limit.what == "product" else limit.mode
+    rate, unit = limit.rate / GIGA, "GFLOP/s" if limit.unit == "FLOP" else "GB/s"
+    low, high = (None if each is None else each / GIGA for each in (limit.low, limit.high))
+    return what, f"{number_words(rate, low, high)} {unit}", interval_words(rate, low, high)

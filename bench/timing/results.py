@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.schema.timing import ArmTiming
-from bench.stats.rates import grade, median, median_interval, ratio_to, ratios_of, spread, tails
+from bench.stats.rates import GIGA, grade, median, median_interval, ratio_to, ratios_of, spread, tails
 from bench.timing.arms import MODES
 
 if TYPE_CHECKING:
     from bench.timing.arms import Arm, ArmSpec
 
-GIGA = 1e9
 Rounds = Mapping[str, Sequence[float]]  # seconds a call by arm, round by round
 
 
