@@ -45,7 +45,6 @@ class Option:
         flag: where the field's own name will not do; `--on/--off` for a yes or no.
         panel: the heading under which `--help` lists it.
         metavar: what stands for the value.
-        default: what `--help` says the default is, where the field's own says nothing.
         argument: it may stand without its flag.
         flagless: it has no flag.
         many: it repeats, and takes a list with commas.
@@ -62,7 +61,6 @@ class Option:
     flag: str = ""
     panel: str | None = None
     metavar: str | None = None
-    default: str = ""
     argument: bool = False
     flagless: bool = False
     many: bool = False
@@ -416,9 +414,7 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
 
     verb, panel, example = "train", START, "bench train --model cifar_resnet18 --limit 10000 --recipe cpu"
 
-    model: Annotated[Models, replace(MODEL, help=f"{MODEL.help} Repeats.", many=True, default="cifar_resnet18")] = (
-        "cifar_resnet18"
-    )
+    model: Annotated[Models, replace(MODEL, help=f"{MODEL.help} Repeats.", many=True)] = "cifar_resnet18"
     _: KW_ONLY
     recipe: Annotated[str, Option("One of `bench list recipes`, or FILE.toml.")] = "course"
     seed: Annotated[int, Option("Of weights, order, augmentation and split.")] = 0
@@ -564,7 +560,7 @@ class ExplainPicturesRequest(Costly, OnDevice):
     ] = ()
     run: Annotated[Names, RUNS] = LATEST
     _: KW_ONLY
-    class_: Annotated[Names, Option("With --image: explain this class, too. Repeats.", many=True, commas=False)] = ()
+    class_: Annotated[Names, Option("Explain this class, too. Repeats.", many=True, commas=False)] = ()
     out: Annotated[Path | None, Option("Folder of the page; else in the run's folder.")] = None
 
 
@@ -633,7 +629,7 @@ class FaithfulnessRequest(OfExplainers, OfRunsData, Planned, OnDevice):
     run: Annotated[str, RUN] = LATEST
     _: KW_ONLY
     limit: Annotated[int | None, Option("Images of the sample; none for 200.", least=1)] = None
-    sanity: Annotated[int, Option("With --faithfulness: images explained again with scrambled weights.", least=0)] = 50
+    sanity: Annotated[int, Option("Images explained again with scrambled weights.", least=0)] = 50
 
 
 @dataclass(frozen=True)
@@ -649,7 +645,7 @@ class TimeRequest(OfExplainers, OnDevice):
     ] = ()
     _: KW_ONLY
     run: Annotated[Names, RUNS] = ()
-    what: Annotated[Names, Option("forward, train, explain; default all. Repeats.", many=True)] = (
+    what: Annotated[Names, Option("forward, train or explain. Repeats.", many=True)] = (
         "forward",
         "train",
         "explain",

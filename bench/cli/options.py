@@ -43,7 +43,7 @@ def parameters(kinds: Kinds) -> list[inspect.Parameter]:
     Args:
         kinds: the request that a verb means under "", and those it means where the option of that name is given.
     """
-    found = [each for field in fields_of(kinds).values() for each in _of_field(field)]
+    found = [each for field in fields_of(kinds).values() for each in _of_field(field, chooser_of(kinds, field.name))]
     for name, kind in kinds.items():
         if name and name not in fields_of(kinds):  # a plain yes or no that chooses
             words = (kind.__doc__ or "").partition("\n")[0]
@@ -51,25 +51,30 @@ def parameters(kinds: Kinds) -> list[inspect.Parameter]:
     return found
 
 
-def _of_field(each: Typed) -> Iterator[inspect.Parameter]:
+def chooser_of(kinds: Kinds, field: str) -> str:
+    """The option beside which alone a field means something; empty where it means something without any."""
+    return next(name for name, kind in kinds.items() if field in {each.name for each in kind.typed()})
+
+
+def _of_field(each: Typed, chooser: str) -> Iterator[inspect.Parameter]:
     option, hint = each.option, list[str] | None if each.option.many else _word_type(each.hint)
-    default = ... if each.default is MISSING else None if option.many else each.default
-    more: dict[str, Any] = {"help": option.help, "autocompletion": COMPLETIONS.get(option.complete)}
+    default = ... if each.default is MISSING else list(each.default) or None if option.many else each.default
+    beside = "" if chooser in ("", each.name) else f"With --{chooser}: "
+    more: dict[str, Any] = {"help": beside + option.help, "autocompletion": COMPLETIONS.get(option.complete)}
+    name = each.name.upper()
     if option.flagless:
-        yield _parameter(each.name, hint, default, typer.Argument(**more))
+        yield _parameter(each.name, hint, default, typer.Argument(metavar=name, **more))
         return
     if option.argument:
         bare = list[str] | None if option.many else str | None
-        label = f"[{each.name.upper()}]" + ("..." if option.many else "")
-        yield _parameter(each.name + BARE, bare, None, typer.Argument(metavar=label, show_default=False, **more))
-        default = None  # whichever of the two was given
+        yield _parameter(each.name + BARE, bare, None, typer.Argument(metavar=name, show_default=False, **more))
+        default = None if default is ... else default  # either of the two will do
     yield _parameter(each.name, hint | None if default is None else hint, default, typer.Option(
         *_flags(each),
         metavar=option.metavar or ("<str>" if option.many else None),
         rich_help_panel=option.panel,
         envvar=PREFIX + each.name.strip("_").upper() if option.variable else None,
         show_envvar=each.name in SHOWN,
-        show_default=_told_default(each),
         min=option.least,
         **more,
     ))  # fmt: skip
@@ -90,16 +95,6 @@ def _flags(each: Typed) -> list[str]:
     return [f"{each.flag}/--no-{each.flag[2:]}" if with_off else each.flag]
 
 
-def _told_default(each: Typed) -> bool | str:
-    """What `--help` says the default is."""
-    if each.option.default:
-        return each.option.default
-    if each.option.many or each.option.argument:
-        words = ",".join(map(str, each.default)) if isinstance(each.default, tuple) else str(each.default)
-        return words if each.default not in ((), None, MISSING) else False
-    return True
-
-
 def _word_type(hint: Any) -> Any:  # noqa: ANN401 (types)
     """The type that a word on the command line becomes: the simplest of what the field may hold."""
     parts = [each for each in get_args(hint) or (hint,) if each is not NoneType]
@@ -117,9 +112,12 @@ def request_of(ctx: typer.Context, kinds: Kinds, values: Mapping[str, Any]) -> R
     kind = kinds[chosen]
     own = {each.name: each for each in kind.typed()}
     _refuse_of_others(kinds, chosen, own, origins)
-    given = {name: _value(each, values) for name, each in own.items() if name in origins or name + BARE in origins}
-    where = {name: origins.get(name + BARE, origins.get(name, "")) for name in given}
-    return kind(**given, origins=where)
+    given = [name for name in own if name in origins or name + BARE in origins]
+    missing = next((each for name, each in own.items() if each.default is MISSING and name not in given), None)
+    if missing is not None:
+        raise UsageError(f"which {missing.name}?", try_=f"bench {kind.verb} --help")
+    where = {name: origins.get(name + BARE) or origins[name] for name in given}
+    return kind(**{name: _value(own[name], values, origins) for name in given}, origins=where)
 
 
 def origins_of(ctx: typer.Context) -> dict[str, str]:
@@ -128,8 +126,10 @@ def origins_of(ctx: typer.Context) -> dict[str, str]:
     return {name: SOURCES[source.name] for name, source in sources.items() if source and source.name in SOURCES}
 
 
-def _value(each: Typed, values: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    bare, flagged = values.get(each.name + BARE), values.get(each.name)
+def _value(each: Typed, values: Mapping[str, Any], origins: Mapping[str, str]) -> Any:  # noqa: ANN401
+    """What was given with and without the flag; of what stands on the line, variables and files change nothing."""
+    bare = values.get(each.name + BARE)
+    flagged = None if bare and origins.get(each.name) != "flag" else values.get(each.name)
     if each.option.many:
         return _split([*(bare or ()), *(flagged or ())], commas=each.option.commas)
     if bare and flagged and bare != flagged:
@@ -149,8 +149,8 @@ def _refuse_of_others(kinds: Kinds, chosen: str, own: Mapping[str, Typed], origi
             continue
         if chosen:
             raise UsageError(f"{each.flag} beside --{chosen} means nothing", try_=kinds[chosen].example)
-        other = next(key for key, kind in kinds.items() if name in {one.name for one in kind.typed()})
-        raise UsageError(f"{each.flag} is for --{other.strip('_')}", try_=kinds[other].example)
+        other = chooser_of(kinds, name)
+        raise UsageError(f"{each.flag} is for --{other}", try_=kinds[other].example)
 
 
 def files_named(request: Request) -> list[str]:
