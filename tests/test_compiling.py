@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.contracts import Silence
 from bench.errors import UsageError
 from bench.nets.weights import build_seeded
-from bench.training.loop import Speed, TrainSettings, compiled, train_model
+from bench.training.loop import TrainingSpeed, TrainSettings, compiled, train_model
 
 CPU = torch.device("cpu")
 SHAPES = [(16, 3, 16, 16), (16, 3, 32, 32)]
@@ -115,7 +115,7 @@ def test_a_machine_that_cannot_compile_is_told_so_and_the_model_stays(
     assert_untouched(model, before)
 
 
-def trained(*, compile: bool, lr: float = BUSY.lr) -> tuple[dict[str, Tensor], Speed]:
+def trained(*, compile: bool, lr: float = BUSY.lr) -> tuple[dict[str, Tensor], TrainingSpeed]:
     # Two sizes, so that two shapes are compiled; no mirroring, so that the test says nothing about turns.
     recipe = replace(BUSY, epochs=2, sizes=((16, 0.5),), lr=lr)
     model = build_seeded(RESIDUAL, 4, 0)
