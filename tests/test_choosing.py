@@ -122,7 +122,10 @@ def test_an_id_outside_the_test_split_is_named_with_the_range(ids: list[int], ba
 
 
 def trained() -> Trained:
-    return cast("Trained", SimpleNamespace(model=TinyNet(4), record=SimpleNamespace(model="tiny", data={})))
+    return cast(
+        "Trained",
+        SimpleNamespace(model=TinyNet(4), record=SimpleNamespace(model="tiny", data=SimpleNamespace(size=32))),
+    )
 
 
 def test_every_module_with_a_grid_and_the_input_are_layers() -> None:

@@ -341,4 +341,4 @@ def test_the_command_gives_all_figures_as_json_and_nothing_after_a_dry_run(place
 
 def test_a_dry_run_without_scores_is_refused(place: Workspace) -> None:
     done = call("judge", "tiny-run", "--dry-run", runs=place.runs)
-    assert done.exit_code == 2 and "--faithfulness --dry-run" in done.stderr
+    assert done.exit_code == 2 and "--dry-run is for --faithfulness" in done.stderr
