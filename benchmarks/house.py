@@ -10,10 +10,11 @@ read and never run, so any commit can be counted:
   Together they are the product. `tests` and `benchmarks` are counted beside it.
 - a module is a Python file, and its lines are all of its lines.
 - parameters are all that a function declares, `*` and `**` included, but the `self` or `cls` of a method.
-- a place that opens a run is a call of one of OPENERS.
+- a place that opens a run is a function that finds its folder or chooses its device (FINDERS), and loads its weights
+  (OPENERS). Who is given an opened run, or asks one function for it, opens none.
 - a loop that runs explainers is a `for`, a `while` or a comprehension, the outermost one of its function, in which one
-  of RUNNERS or the `explain` of a spec is called: straight, by another name that a variable gives it, or by a function
-  of the same module (a method of the same object) that calls it outside of any loop.
+  of RUNNERS or the `explain` of a spec is called: straight, by a variable or a parameter that stands for it, or by a
+  function of the same module (a method of the same object) that calls it outside of any loop.
 - statements are those of Python's grammar, one for each `def`, `if` or `return`, without docstrings. Comments, blank
   lines and how a line is broken change nothing.
 """
@@ -36,8 +37,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PRODUCT = ("bench", "models", "explainers", "reports")
 BESIDE = ("tests", "benchmarks")
 MANY = 8  # parameters
-OPENERS = ("open_run",)
-RUNNERS = ("guarded", "in_float64")
+FINDERS, OPENERS = {"find_run", "choose_device"}, {"open_run", "read_checkpoint"}
+RUNNERS = ("guarded",)
 HEADS = ("room", "modules", "median lines a module", f"functions over {MANY} parameters", "places that open a run",
          "loops that run explainers", "statements")  # fmt: skip
 LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -67,7 +68,7 @@ def counts_of(source: str) -> Counts:
         statements=sum(isinstance(node, ast.stmt) for node in nodes)
         - sum(ast.get_docstring(node, clean=False) is not None for node in documented),
         wide=sum(isinstance(node, Function) and parameters_of(node) > MANY for node in nodes),
-        opens=sum(isinstance(node, ast.Call) and called(node) in OPENERS for node in nodes),
+        opens=sum(isinstance(node, Function) and opens_run(node) for node in nodes),
         loops=explaining_loops(tree),
     )
 
@@ -77,6 +78,12 @@ def parameters_of(function: Function) -> int:
     given = function.args
     names = [each.arg for each in [*given.posonlyargs, *given.args, *given.kwonlyargs]]
     return len(names) - (names[:1] in (["self"], ["cls"])) + (given.vararg is not None) + (given.kwarg is not None)
+
+
+def opens_run(function: Function) -> bool:
+    """Whether a function does all that it takes to open a run."""
+    calls = {called(call) for call in own(function, (ast.Call,)) if isinstance(call, ast.Call)}
+    return bool(calls & FINDERS) and bool(calls & OPENERS)
 
 
 def called(call: ast.Call) -> str:
@@ -95,12 +102,21 @@ def explaining_loops(tree: ast.Module) -> int:
 
 
 def variables_of_runners(tree: ast.Module) -> set[str]:
-    """Variables that stand for a runner: `run = in_float64 if double else guarded`."""
-    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
-    runners = [each for each in assigned if any(getattr(one, "id", "") in RUNNERS for one in ast.walk(each.value))]
-    return {
-        one.id for each in runners for target in each.targets for one in ast.walk(target) if isinstance(one, ast.Name)
-    }
+    """What stands for a runner: `run = in_float64 if double else guarded`, and a parameter `call=guarded`."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and names_in(node.value) & {*RUNNERS}:
+            found |= {name for target in node.targets for name in names_in(target)}
+        if isinstance(node, ast.arguments):
+            positional = zip(reversed(node.args), reversed(node.defaults), strict=False)
+            pairs = [*positional, *zip(node.kwonlyargs, node.kw_defaults, strict=True)]
+            found |= {each.arg for each, default in pairs if default and names_in(default) & {*RUNNERS}}
+    return found
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """The bare names of an expression."""
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
 def runs(call: ast.AST, names: Collection[str]) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 from bench.errors import ContractError, UsageError
+from bench.explaining.batches import explained
 from bench.modes import evaluating
 from bench.nets.weights import build_seeded
 from bench.postprocess import postprocess
@@ -105,19 +106,42 @@ def test_the_same_artefact_is_the_post_processed_map_of_the_predicted_class_on_t
     targets = subject.net(images).argmax(dim=1, keepdim=True)
     with evaluating(subject.net):
         raw = spec.explain(subject.net, ("layer4",), images, targets)["layer4"]
-    assert isinstance(found, list)
-    assert found[0].shape == (6, 1, 32, 32)
-    assert found[0].dtype == torch.float32
-    assert torch.equal(found[0], postprocess(raw, 32))
+    assert isinstance(found, Tensor)
+    assert found.shape == (6, 1, 32, 32)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, postprocess(raw, 32))
 
 
 def test_as_shipped_is_what_the_entry_gives(subject: Subject, images: Tensor) -> None:
     raw = explain_work(SPECS["reference"], subject.net, "layer4", images=images, finished=False)()
     picture = explain_work(SPECS["gradcam_shipped"], subject.net, "layer4", images=images, finished=False)()
-    assert isinstance(raw, list)
-    assert isinstance(picture, list)
-    assert raw[0].shape == (6, 1, 8, 8)
-    assert picture[0].shape == (6, 1, 32, 32)
+    assert isinstance(raw, Tensor)
+    assert isinstance(picture, Tensor)
+    assert raw.shape == (6, 1, 8, 8)
+    assert picture.shape == (6, 1, 32, 32)
+
+
+def test_what_is_timed_of_a_stochastic_explainer_are_the_maps_of_bench_explain(
+    subject: Subject, images: Tensor
+) -> None:
+    def explain(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {layer: torch.rand(len(images), targets.shape[1], 2, 2) for layer in layers}
+
+    spec = ExplainerSpec(name="own", explain=explain, source="tests", backend="torch", stochastic=True)
+    targets = subject.net(images).argmax(dim=1, keepdim=True)
+    found = explain_work(spec, subject.net, "layer4", images=images, finished=False)()
+    assert isinstance(found, Tensor)
+    assert torch.equal(found, explained(spec, subject.net, ("layer4",), images, targets)["layer4"])
+
+
+def test_the_guard_is_not_in_what_is_timed(subject: Subject, images: Tensor) -> None:
+    def explain(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        model.train()  # which the guard would refuse
+        return {layer: torch.zeros(len(images), 1, 2, 2) for layer in layers}
+
+    spec = ExplainerSpec(name="own", explain=explain, source="tests", backend="torch")
+    explain_work(spec, subject.net, "layer4", images=images, finished=False)()
+    assert subject.net.training
 
 
 def counting(calls: list[int], **changes: Any) -> ExplainerSpec:

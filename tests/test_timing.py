@@ -163,7 +163,7 @@ def test_a_timing_of_one_run_lies_in_its_folder_and_of_several_beside_them(tmp_p
 
 
 def test_the_public_function_is_the_one_the_command_line_calls(tmp_path: Path) -> None:
-    place = bench.api.Workspace(runs=tmp_path)  # type: ignore[attr-defined]
+    place = Workspace(runs=tmp_path)
     done = bench.measure(TINY_FILE, what="forward", batch_size=2, rounds=6, memory=False, workspace=place)
     assert done.timing.arm("forward[tiny.py:TINY]") is not None
     assert done.path.is_file()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import UsageError, did_you_mean
-from bench.explaining.batches import batches, explained
+from bench.explaining.batches import explained
 from bench.explaining.plan import INPUT_LAYER
 from bench.machine import resolved_precision
 from bench.postprocess import postprocess
@@ -172,33 +172,32 @@ def train_work(net: nn.Module, images: Tensor, precision: str = "auto") -> Work:
 
 
 def explain_work(spec: ExplainerSpec, net: nn.Module, layer: str, *, images: Tensor, finished: bool) -> Work:
-    """Maps of the predicted class of every image of the batch, in the batches of `bench explain`.
+    """Maps of the predicted class of every image of the batch, as `bench explain` makes them but for the guard.
 
-    The bare calls: `check_explainer` held them to the contract before. Nobody looks at these maps, so what a stochastic
-    explainer draws starts where the generators stand; to seed them costs time that is not the explainer's.
+    `check_explainer` held the explainer to its contract before, and the guard's work is not the explainer's.
 
     Args:
         finished: post-processed to the images' size, float32, on the host; else as the explainer gives them.
     """
     with torch.no_grad():
         targets = net(images).argmax(dim=1, keepdim=True)
-    parts = [(images[rows], targets[rows]) for rows in batches(spec, len(images))]
 
-    def work() -> object:
-        return [one_call(spec, net, layer, images=some, targets=wanted, finished=finished) for some, wanted in parts]
+    def work() -> Tensor:
+        """(N, 1, h, w) as the explainer gives it, or (N, 1, H, W) finished and on the host."""
+        raw = explained(spec, net, (layer,), images, targets, call=unguarded)[layer]
+        if not finished:
+            return raw
+        picture = raw if spec.output == "picture" else postprocess(raw, images.shape[-1])
+        return picture.float().cpu()
 
     return work
 
 
-def one_call(
-    spec: ExplainerSpec, net: nn.Module, layer: str, *, images: Tensor, targets: Tensor, finished: bool
-) -> Tensor:
-    """(N, 1, h, w) as the explainer gives it, or (N, 1, H, W) finished and on the host."""
-    raw = spec.explain(net, (layer,), images, targets)[layer]
-    if not finished:
-        return raw
-    picture = raw if spec.output == "picture" else postprocess(raw, images.shape[-1])
-    return picture.float().cpu()
+def unguarded(
+    spec: ExplainerSpec, net: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor, watch: object
+) -> Mapping[str, Tensor]:
+    """The bare call."""
+    return spec.explain(net, layers, images, targets)
 
 
 def check_explainer(spec: ExplainerSpec, subject: Subject, layer: str, images: Tensor) -> None:
