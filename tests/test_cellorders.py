@@ -43,12 +43,13 @@ def test_maps_that_fit_no_cells_are_refused_with_their_size() -> None:
         cell_grid(5, 5, 32)
 
 
-def test_pooling_is_the_sum_over_each_cell_and_loses_nothing() -> None:
-    maps = rng().normal(size=(3, 16, 8))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pooling_is_the_sum_over_each_cell_and_loses_nothing(dtype: str) -> None:
+    maps = rng().normal(size=(3, 16, 8)).astype(dtype)
     found = pooled(maps, (4, 4))
     for image, row, column in np.ndindex(3, 4, 4):
-        part = [maps[image, 4 * row + i, 2 * column + j] for i in range(4) for j in range(2)]
-        assert found[image, row, column] == pytest.approx(sum(part))
+        part = [float(maps[image, 4 * row + i, 2 * column + j]) for i in range(4) for j in range(2)]
+        assert found[image, row, column] == pytest.approx(sum(part), rel=1e-12, abs=1e-14)  # no float32 on the way
     assert pooled(maps, (16, 8)) is maps
 
 

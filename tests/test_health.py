@@ -25,6 +25,12 @@ def test_of_dead_maps_only_there_is_no_mean() -> None:
     assert (found.dead, found.tied, found.kappa, found.kappa_largest) == (2, None, None, None)
 
 
+def test_one_map_of_large_kappa_moves_the_largest_and_not_the_middle() -> None:
+    raw = np.array([[[1.0, 0.0]], [[2.0, 1.0]], [[100.0, 99.0]]])  # kappa 1, 2 and 100
+    found = health(raw, statuses(raw))
+    assert (found.kappa, found.kappa_largest) == pytest.approx((2.0, 100.0))
+
+
 def test_ties_after_the_relu_by_hand() -> None:
     three_zeros = [[2.0, 0.0], [-1.0, -4.0]]
     all_apart = [[1.0, 2.0], [3.0, 4.0]]

@@ -211,6 +211,25 @@ def test_equal_orders_ask_the_model_nothing_new() -> None:
     assert scores(BLIND, TRUTH).alike == ""
 
 
+def test_equal_orders_are_counted_over_images_that_both_are_scored_on_and_of_no_baseline() -> None:
+    one, other = np.arange(COUNT) % 2 == 0, np.arange(COUNT) % 3 == 0
+    mine, theirs = (explainer(name, WORTH[:, :, 0], WORTH[:, :, 1], ok) for name, ok in (("a", one), ("b", other)))
+    found = scores(mine, theirs)
+    assert (found.alike, found.alike_images) == ("b", int((one & other).sum()))
+    (random, _), _ = baselines_of(IDS, GRID, GRID)
+    same = explainer("same", random.predicted.reshape(COUNT, CELLS), WORTH[:, :, 1])
+    assert scores(same, random).alike == ""
+
+
+def test_the_contrast_of_two_classes_is_scipys_over_images_where_both_maps_say_something() -> None:
+    one, other = np.arange(COUNT) % 4 > 0, np.arange(COUNT) % 5 > 0
+    maps, true = BLIND.maps.predicted, -(BLIND.maps.predicted**3) + 0.1 * WORTH[:, :, 1].reshape(-1, *GRID)
+    found = scores(ranked(Maps("x", maps, one, true, other), IDS, GRID)).contrast
+    slow = [spearmanr(maps[n].ravel(), true[n].ravel()).statistic for n in np.flatnonzero(one & other)]
+    assert found is not None and found.value is not None
+    assert (found.images, found.value.value) == (len(slow), pytest.approx(np.mean(slow)))
+
+
 def test_what_is_wanted_is_sixteen_steps_both_ways_and_the_flips() -> None:
     ids, sets = wanted_sets(IDS[:1], [], CELLS)
     assert len(ids) == CELLS + 2
