@@ -1,4 +1,4 @@
-"""An arm of a process of its own that does nothing, for the tests of who asks it. Standard library only."""
+"""Arms of processes of their own that train nothing, for the tests of who asks them. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,3 +12,7 @@ def work_as(name: str, pipe: Connection, options: argparse.Namespace) -> None:
     while pipe.recv():
         seconds += options.step
         pipe.send(seconds)
+
+
+def end_at_once(name: str, pipe: Connection, options: argparse.Namespace) -> None:
+    """Answer nothing."""

@@ -276,6 +276,14 @@ def test_an_arm_of_its_own_process_works_when_asked_and_ends_with_the_block() ->
         assert each.exitcode == 0
 
 
+def test_a_process_that_ended_is_noticed_instead_of_waited_for() -> None:
+    with (
+        train.processes(["one"], answering.end_at_once, argparse.Namespace()) as works,
+        pytest.raises((EOFError, ConnectionError)),
+    ):
+        works["one"]()
+
+
 def test_ours_is_compared_with_the_peer_loop_and_with_the_limit_round_by_round() -> None:
     ones = [1.0, 2.0] * 3  # every second round the machine is half as fast
     seconds = {"ours, fp32": [each * 2 for each in ones], train.PEER: [each * 5 for each in ones], train.LIMIT: ones}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -59,6 +61,29 @@ def test_the_rate_of_a_round_is_the_mean_of_its_blocks_and_a_block_its_median_ca
     samples = [Sample("A", 0, 1, (99.0,)), Sample("A", 1, 1, (1.0,)), Sample("B", 1, 1, (7.0,)),
                Sample("A", 1, 2, (6.0,)), Sample("A", 2, 1, (5.0,))]  # fmt: skip
     assert rounds_of(samples) == {"A": [2.0, 5.0], "B": [7.0]}
+
+
+def test_no_round_starts_with_the_rubbish_of_the_one_before() -> None:
+    left: list[weakref.ref[Cycle]] = []
+    found: list[bool] = []
+
+    def work() -> None:
+        found.append(any(each() for each in left))
+        left.append(weakref.ref(Cycle()))
+
+    gc.disable()  # so that nothing else clears it away
+    try:
+        list(play({"A": work}, 2, lambda work: (work(), (1, (1.0,)))[1]))
+    finally:
+        gc.enable()
+    assert found == [False, True, False, True]
+
+
+class Cycle:
+    """Only the garbage collector lets go of it."""
+
+    def __init__(self) -> None:
+        self.own = self
 
 
 def test_every_work_is_warmed_up_before_any_round_and_the_warm_up_is_no_round() -> None:
