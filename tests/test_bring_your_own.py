@@ -21,6 +21,7 @@ from bench.explaining.guard import guarded
 from bench.nets.trained import open_run
 from bench.registry.registry import discover
 from bench.store.files import read_npz
+from bench.store.folder import RunFolder
 from bench.workspace import Workspace
 
 NETS = Path(__file__).with_name("foreign_nets.py")
@@ -84,7 +85,7 @@ def test_maps_of_own_pictures_are_those_of_the_explainer_on_the_same_pixels(runs
     result = call("explain", "--image", str(path), "--class", "eel", "--explainer", "captum", "--layer", "a", runs=runs)
     assert result.exit_code == 0, result.stderr
     arrays = read_npz(Path(result.stdout.splitlines()[-1]).with_name("maps.npz"), ("captum a", "targets", "logits"))
-    trained = open_run(runs / "two", "cpu", Workspace())
+    trained = open_run(RunFolder(runs / "two"), "cpu", Workspace())
     small = Image.open(path).resize((20, 20), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None]
     inputs = prepare(pixels, ((0.5,) * 3, (0.25,) * 3))

@@ -26,6 +26,7 @@ from bench.schema.run import Cell
 from bench.store.cells import add_rows, read_cell
 from bench.store.checkpoints import read_checkpoint, write_checkpoint
 from bench.store.files import read_npz, write_npz
+from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, PREDICTIONS, cell_path
 from bench.store.predictions import fixed_order, read_predictions
 from bench.store.record import read_record
@@ -67,7 +68,7 @@ def run(tmp_path: Path, data: Dataset) -> Path:
 
 
 def opened(run: Path) -> Trained:
-    return open_run(run, "cpu", Workspace())
+    return open_run(RunFolder(run), "cpu", Workspace())
 
 
 def test_an_opened_run_keeps_memory_from_batch_to_batch(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +116,7 @@ def test_a_slow_writer_is_asked_more_rarely(run: Path, data: Dataset, monkeypatc
         saved.append(len(new.ids))
         return add_rows(path, new)
 
-    monkeypatch.setattr("bench.explaining.runner.add_rows", slow)
+    monkeypatch.setattr("bench.store.folder.add_rows", slow)
     monkeypatch.setattr("bench.store.saving.SAVE_EVERY", 0.0)
     explain(run, data, list(range(30)), layers=("layer3",), target="true")
     assert saved == [5, 25]

@@ -49,6 +49,7 @@ from bench.schema.page import EpochPoint, GalleryItem, MapView, Page
 from bench.store.cells import read_cell
 from bench.store.checkpoints import read_checkpoint
 from bench.store.files import read_lines, read_npz, write_npz
+from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, LOG, PREDICTIONS, cell_path
 from bench.store.predictions import choose_ids, read_predictions
 from bench.store.record import read_record, write_record
@@ -259,7 +260,7 @@ class Whole:
     data: Dataset
 
     def opened(self) -> Trained:
-        return open_run(self.folder, "cpu", self.place)
+        return open_run(RunFolder(self.folder), "cpu", self.place)
 
 
 @pytest.fixture(scope="module")

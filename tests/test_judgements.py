@@ -16,6 +16,7 @@ from bench.cli.tables import sentence, shared_rows, size
 from bench.pages.write import page_of
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
 from bench.store.cells import read_cell, write_cell
+from bench.store.folder import RunFolder
 from bench.store.paths import cell_path, verdicts_path
 from bench.store.record import read_record
 from bench.store.verdicts import add_verdicts, read_judgement
@@ -106,13 +107,13 @@ def test_verdicts_are_kept_beside_those_of_other_calls_and_fit_their_schema(runs
 
 def test_the_page_of_the_run_shows_the_verdicts_of_its_cells_until_they_are_made_anew(runs: Path) -> None:
     call("judge", "--limit", "1", runs=runs)
-    page = page_of(runs / "one", Workspace(runs=runs))
+    page = page_of(RunFolder(runs / "one"), Workspace(runs=runs))
     cells = {("gradcam", "layer3"), ("gradcam", "layer4"), ("captum_shipped", "layer3")}
     assert {(one.verdict.explainer, one.verdict.layer) for one in page.verdicts} == cells
     assert 'id="verdicts"' in (runs / "one" / "report.html").read_text()
     cell = read_cell(cell_path(runs / "one", "gradcam", "layer3"))
     write_cell(cell_path(runs / "one", "gradcam", "layer3"), replace(cell, revision=cell.revision + 1))
-    page = page_of(runs / "one", Workspace(runs=runs))
+    page = page_of(RunFolder(runs / "one"), Workspace(runs=runs))
     assert {(one.verdict.explainer, one.verdict.layer) for one in page.verdicts} == cells - {("gradcam", "layer3")}
 
 

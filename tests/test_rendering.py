@@ -19,6 +19,7 @@ from bench.pages.write import page_of, write_page, write_run_page
 from bench.reports import render
 from bench.schema.page import Page
 from bench.schema.run import Code
+from bench.store.folder import RunFolder
 from bench.store.predictions import read_predictions
 from bench.store.record import read_record
 from bench.store.timings import timings_of
@@ -45,18 +46,18 @@ def test_a_run_has_one_page_whichever_form_it_had_before(place: Workspace) -> No
     folder = place.runs / "one"
     before = files_of(folder)
     for _ in range(2):
-        assert write_run_page(folder, place, form="folder") == folder / "report" / "index.html"
+        assert write_run_page(RunFolder(folder), place, form="folder") == folder / "report" / "index.html"
         assert not (folder / "report.html").exists()
-        assert write_run_page(folder, place) == folder / "report.html"
+        assert write_run_page(RunFolder(folder), place) == folder / "report.html"
         assert files_of(folder) - before == {"report.html", "page.json"}
 
 
 @pytest.mark.parametrize("form", ["single", "folder"])
 def test_the_twin_of_a_run_page_lies_in_its_folder_and_holds_every_image(form: str, place: Workspace) -> None:
-    write_run_page(place.runs / "one", place, form=form)
+    write_run_page(RunFolder(place.runs / "one"), place, form=form)
     path = place.runs / "one" / "page.json"
     told = TypeAdapter(Page).validate_json(path.read_bytes())
-    page = page_of(place.runs / "one", place)
+    page = page_of(RunFolder(place.runs / "one"), place)
     assert json.loads(path.read_text()) == json.loads(render.page_json(page))
     assert [item.id for item in told.gallery] == [item.id for item in page.gallery]
     assert (told.kind, told.runs[0].run) == ("run", "one")
@@ -81,13 +82,16 @@ def test_a_smaller_folder_leaves_no_part_of_a_larger_one(tmp_path: Path, monkeyp
 
 def test_why_a_page_became_a_folder_is_said(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "LARGEST", 10_000)
-    assert write_run_page(place.runs / "one", place).name == "index.html"
+    assert write_run_page(RunFolder(place.runs / "one"), place).name == "index.html"
     assert "a folder, since one file would be" in place.progress.said[-1]
     assert "--single-file" in place.progress.said[-1]
 
 
 def test_fewer_images_are_the_first_of_the_fixed_order_and_the_tables_stay(place: Workspace) -> None:
-    whole, two = page_of(place.runs / "one", place), page_of(place.runs / "one", place, max_images=2)
+    whole, two = (
+        page_of(RunFolder(place.runs / "one"), place),
+        page_of(RunFolder(place.runs / "one"), place, max_images=2),
+    )
     assert len(whole.gallery) == 3
     assert (two.shown, two.wanted, whole.wanted) == (2, 3, 3)
     assert {item.id for item in two.gallery} < {item.id for item in whole.gallery}
@@ -99,12 +103,12 @@ def test_fewer_images_are_the_first_of_the_fixed_order_and_the_tables_stay(place
 @pytest.mark.parametrize("count", [0, -1])
 def test_no_image_at_all_is_refused(count: int, place: Workspace) -> None:
     with pytest.raises(UsageError, match=f"--max-images {count} shows nothing"):
-        write_run_page(place.runs / "one", place, max_images=count)
+        write_run_page(RunFolder(place.runs / "one"), place, max_images=count)
 
 
 def test_another_form_is_refused(place: Workspace) -> None:
     with pytest.raises(UsageError, match="folders"):
-        write_run_page(place.runs / "one", place, form="folders")
+        write_run_page(RunFolder(place.runs / "one"), place, form="folders")
 
 
 # --- what a page shows beside its tables -------------------------------------------------------------------
@@ -175,7 +179,7 @@ def test_what_runs_were_made_with_differently_is_named_and_nothing_else(place: W
 def test_probabilities_of_a_page_are_the_largest_first_and_those_of_the_run(place: Workspace) -> None:
     predictions = read_predictions(place.runs / "one")
     expected = softmax(predictions.logits)
-    for item in page_of(place.runs / "one", place).gallery:
+    for item in page_of(RunFolder(place.runs / "one"), place).gallery:
         said = item.predictions[0]
         assert said is not None
         assert said.top[0] == (said.predicted, said.probability)

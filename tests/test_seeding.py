@@ -30,6 +30,7 @@ from bench.request import TrainRequest
 from bench.scoring.randomization import scrambled_maps
 from bench.store.cells import read_cell, write_cell
 from bench.store.files import read_npz
+from bench.store.folder import RunFolder
 from bench.store.paths import cell_path
 from bench.store.predictions import read_predictions
 from bench.training.loop import TrainSettings
@@ -67,7 +68,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data: Dataset) -> Trained:
     folder.mkdir()
     begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
     complete(Job(folder, build_seeded(TINY, 4, 0), data, TrainSettings(replace(QUICK, epochs=1), val=0.0), CPU), place)
-    return open_run(folder, "cpu", place)
+    return open_run(RunFolder(folder), "cpu", place)
 
 
 def images_of(trained: Trained, data: Dataset, ids: Sequence[int]) -> Tensor:

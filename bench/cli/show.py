@@ -15,6 +15,7 @@ from bench.cli.console import Answer, table_of
 from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.registry import Registry, discover
 from bench.request import LATEST
+from bench.store.folder import RunFolder
 from bench.store.paths import drawing_path
 from bench.store.record import read_record
 from bench.store.runs import check_name, find_run, remove_run, run_folders
@@ -144,7 +145,7 @@ def _show_run(request: ShowRequest, session: Session) -> Answer:
 
     folder = find_run(session.runs, request.run or request.name or LATEST)
     if request.markdown:
-        text = markdown_of(folder, session.workspace)
+        text = markdown_of(RunFolder(folder), session.workspace)
         return Answer({**tables.result_value(folder), "markdown": text}, (text.rstrip(),))
     return Answer(tables.result_value(folder), tables.run_lines(folder))
 

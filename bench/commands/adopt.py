@@ -22,6 +22,7 @@ from bench.registry.layer_shapes import shapes_of
 from bench.registry.registry import resolved
 from bench.schema.run import Results
 from bench.store.files import sha256
+from bench.store.folder import RunFolder
 from bench.store.predictions import fixed_order
 from bench.store.runs import create_run, write_latest
 from bench.training.run import begin, evaluate_into, keep_weights, recorded
@@ -88,7 +89,7 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     for line in doubts:
         progress.warn(line)
     write_latest(folder)
-    write_run_page(folder, workspace)
+    write_run_page(RunFolder(folder), workspace)
     return Adopted(folder, scores, lines + doubts)
 
 

@@ -27,8 +27,9 @@ from bench.pages.class_alignment import check_comparable
 from bench.pages.write import at_least_one, notebook_of, write_page
 from bench.request import names
 from bench.schema.page import Page
+from bench.store.folder import RunFolder
 from bench.store.paths import TWIN, comparisons_path, index_path
-from bench.store.run_data import read_run
+from bench.store.run_data import data_of
 from bench.store.runs import find_run, new_folder
 from bench.workspace import Workspace
 
@@ -69,21 +70,21 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
         The page; its JSON twin lies beside it. After a dry run, which only says what would be done, the folder of
         all runs in its place.
     """
-    folders = [find_run(workspace.runs, name) for name in request.run]
-    if not folders:
+    runs = [RunFolder(find_run(workspace.runs, name)) for name in request.run]
+    if not runs:
         raise UsageError("no run named", try_="bench compare RUN RUN")
-    if len({folder.resolve() for folder in folders}) < len(folders):
+    if len({run.path.resolve() for run in runs}) < len(runs):
         raise UsageError("a run is named twice", try_="bench list runs")
     form = request.form
     at_least_one(request.max_images)
-    loaded = [read_run(folder) for folder in folders]
+    loaded = [data_of(run) for run in runs]
     check_comparable(loaded)
     ids = wrong_in_any(loaded, request.limit if isinstance(request.limit, int) else None)
     if request.compute:
         ids = _filled(request, workspace, loaded, ids)
         if request.dry_run:
             return Compared(workspace.runs, None)
-        loaded = [read_run(folder) for folder in folders]
+        loaded = [data_of(run) for run in runs]
     page = comparison_page(loaded, ids, created=workspace.created, max_images=request.max_images)
     target = request.out or new_folder(comparisons_path(workspace.runs))
     return Compared(write_page(page, index_path(target), form=form, workspace=workspace), page)
@@ -91,7 +92,7 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
 
 def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunData], ids: Integers) -> Integers:
     """Make the rows of these images that are missing, or only say how long that takes; gives the images taken."""
-    opened = [open_run(data.folder, request.device, workspace) for data in loaded]
+    opened = [open_run(data.run, request.device, workspace) for data in loaded]
     there = sorted({cell.explainer for data in loaded for cell in data.cells})
     asked = names(request.explainer)
     specs = find_explainers(asked or there or DEFAULT_EXPLAINERS, workspace)

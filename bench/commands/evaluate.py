@@ -8,6 +8,7 @@ from bench.evaluation import broken_threshold, figure_names
 from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import write_run_page
 from bench.request import names
+from bench.store.folder import RunFolder
 from bench.store.record import read_record
 from bench.store.runs import find_run
 from bench.training.run import evaluate_into
@@ -29,7 +30,7 @@ def evaluate(request: EvaluateRequest, workspace: Workspace) -> Scores:
     """
     folder = find_run(workspace.runs, request.run)
     check_thresholds(request, mirror=read_record(folder).data.mirror)
-    trained = open_run(folder, request.device, workspace)
+    trained = open_run(RunFolder(folder), request.device, workspace)
     dataset = data_of_run(trained.record, request.data, workspace)
     scores = evaluate_into(
         folder,
@@ -40,7 +41,7 @@ def evaluate(request: EvaluateRequest, workspace: Workspace) -> Scores:
         progress=workspace.progress,
         average=request.average,
     )
-    write_run_page(folder, workspace)
+    write_run_page(RunFolder(folder), workspace)
     return scores
 
 

@@ -23,7 +23,7 @@ from bench.pages.build import run_page
 from bench.pages.write import notebook_of, write_run_page
 from bench.request import names, one_run
 from bench.store.paths import report_path
-from bench.store.predictions import TARGETS, WHICH, check_ids, choose_ids, read_predictions
+from bench.store.predictions import TARGETS, WHICH, check_ids, choose_ids
 from bench.store.run_data import read_run
 from bench.store.runs import newest_run
 from bench.workspace import Workspace
@@ -70,7 +70,7 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
     check_layers(trained, layers)
     wanted = Wanted(specs, layers, request.target, ceilings(asked, specs, slow=request.slow))
     say_costs(wanted, workspace.progress)
-    predictions = read_predictions(folder)
+    predictions = trained.run.predictions
     if isinstance(request.ids, tuple):
         chosen = check_ids(request.ids, len(predictions.ids))
     else:
@@ -79,7 +79,7 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
     if request.dry_run:
         return Explained(folder, (), len(chosen), report_path(folder))
     results = explain_ids(trained, wanted, chosen, data=request.data, workspace=workspace)
-    return Explained(folder, tuple(results), len(chosen), write_run_page(folder, workspace))
+    return Explained(folder, tuple(results), len(chosen), write_run_page(trained.run, workspace))
 
 
 def runs_of(request: ExplainRequest, workspace: Workspace) -> tuple[str, ...]:

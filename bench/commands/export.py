@@ -8,6 +8,7 @@ from bench.errors import UsageError, did_you_mean, one_of
 from bench.pages.write import draw_gallery, page_of
 from bench.registry.registry import short
 from bench.request import names
+from bench.store.folder import RunFolder
 from bench.store.predictions import TARGETS
 from bench.store.runs import find_run
 
@@ -26,7 +27,7 @@ def export(request: ExportRequest, workspace: Workspace) -> tuple[int, ...]:
         UsageError: no such maps; names what to type for them.
     """
     one_of("--target", request.target, TARGETS)
-    page = page_of(find_run(workspace.runs, request.run), workspace)
+    page = page_of(RunFolder(find_run(workspace.runs, request.run)), workspace)
     there = sorted({cell.explainer for cell in page.cells})
     again = f"bench explain --run {request.run}"
     if not there:

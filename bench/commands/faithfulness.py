@@ -41,9 +41,8 @@ from bench.scoring.occluded_answers import ask, baselines_of, known_answers, lay
 from bench.scoring.patches import STEPS, cell_grid
 from bench.scoring.randomization import sanity_passes, sanity_scores
 from bench.store.cells import row_keys
-from bench.store.files import write_json
-from bench.store.paths import scores_path
-from bench.store.predictions import choose_ids, read_predictions
+from bench.store.predictions import choose_ids
+from bench.store.verdicts import write_scores
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
     wanted = Wanted(specs, choose_layers(names(request.layer), [trained]), "both", ceilings(asked, specs))
     check_layers(trained, wanted.layers)
     say_costs(wanted, progress)
-    predictions = read_predictions(trained.folder)
+    predictions = trained.run.predictions
     ids = choose_ids(predictions, "wrong", ERRORS if request.limit is None else request.limit)
     errors = Errors(ids, predictions.predicted[ids], predictions.labels[ids])
     cost = cost_of(trained, wanted, errors, sanity)
@@ -127,7 +126,7 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
         predicted=errors.predicted[:sanity], seed=SEED, progress=progress,
     )  # fmt: skip
     found = dataclasses.replace(found, sanity=tuple(scrambled))
-    write_json(scores_path(trained.folder), dataclasses.asdict(found))
+    write_scores(trained.folder, found)
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bench.data.transforms import prepare
-from bench.errors import MissingError, StoreError, UsageError
+from bench.errors import MissingError, UsageError
 from bench.explaining.plan import INPUT_LAYER, check_layers, find_explainers
 from bench.judging.verdicts import Case, Inputs, verdicts
 from bench.machine import describe_device, versions
@@ -20,10 +20,8 @@ from bench.pages.write import write_run_page
 from bench.registry.registry import resolved
 from bench.request import names
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
-from bench.store.cells import read_cell
-from bench.store.paths import cell_files, verdicts_path
-from bench.store.predictions import choose_ids, fixed_order, read_predictions, wanted_targets
-from bench.store.verdicts import add_verdicts
+from bench.store.paths import verdicts_path
+from bench.store.predictions import choose_ids, fixed_order, wanted_targets
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -77,8 +75,8 @@ def judge(request: JudgeRequest, workspace: Workspace) -> Judged:
         ids=tuple(ids.tolist()),
         verdicts=found,
     )
-    add_verdicts(trained.folder, new)
-    write_run_page(trained.folder, workspace)
+    trained.run.add_verdicts(new)
+    write_run_page(trained.run, workspace)
     return Judged(trained.folder, new, verdicts_path(trained.folder))
 
 
@@ -95,15 +93,8 @@ def _reference(workspace: Workspace) -> ExplainerSpec | None:
 
 def cells_of(trained: Trained) -> list[Cell]:
     """The cells of the run's own weights; one that cannot be read is left out."""
-    found = []
-    for path in cell_files(trained.folder):
-        try:
-            cell = read_cell(path)
-        except StoreError:
-            continue
-        if cell.checkpoint == trained.checkpoint and len(cell.ids):
-            found.append(cell)
-    return found
+    every = trained.run.readable_cells()
+    return [cell for cell in every if cell.checkpoint == trained.checkpoint and len(cell.ids)]
 
 
 def cases_of(
@@ -163,7 +154,7 @@ def sample_ids(trained: Trained, cells: Sequence[Cell], cases: Sequence[Case], l
 
     Every explainer sees the same images, so that equal maps can be told.
     """
-    predictions = read_predictions(trained.folder)
+    predictions = trained.run.predictions
     order = fixed_order(predictions.labels)
     judged = {(case.name, layer) for case in cases for layer in case.layers}
     held = [cell.ids for cell in cells if (cell.explainer, cell.layer) in judged]
@@ -181,5 +172,5 @@ def make_sample(trained: Trained, ids: Integers, data: str | None, workspace: Wo
     dataset = data_of_run(trained.record, data, workspace)
     device = trained.device
     images = prepare(dataset.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
-    targets = wanted_targets(read_predictions(trained.folder), ids, "both")
+    targets = wanted_targets(trained.run.predictions, ids, "both")
     return Inputs(images, torch.from_numpy(targets).to(device))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.pages.write import write_run_page
 from bench.request import names
-from bench.store.record import is_done
+from bench.store.folder import RunFolder
 from bench.store.runs import find_run, run_folders
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def report(request: ReportRequest, workspace: Workspace) -> list[Path]:
     Returns:
         The report.html of each, or its report/index.html.
     """
-    asked = [find_run(workspace.runs, name) for name in names(request.run)]
-    folders = asked or list(filter(is_done, run_folders(workspace.runs)))
-    return [write_run_page(folder, workspace, form=request.form, max_images=request.max_images) for folder in folders]
+    asked = [RunFolder(find_run(workspace.runs, name)) for name in names(request.run)]
+    every = () if asked else map(RunFolder, run_folders(workspace.runs))
+    runs = [*asked, *(run for run in every if run.is_done)]
+    return [write_run_page(run, workspace, form=request.form, max_images=request.max_images) for run in runs]

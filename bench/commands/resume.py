@@ -12,7 +12,7 @@ from bench.nets.trained import data_of_run
 from bench.recipes.recipe import SETTINGS, Recipe
 from bench.request import TrainRequest
 from bench.store.paths import resume_files
-from bench.store.record import read_record, updated
+from bench.store.record import read_record, status_of, updated
 from bench.store.runs import find_run, run_folders
 from bench.training.checkpoint import cut_log, discard, fingerprint, newest_resume, remove_leftovers
 from bench.training.init import initial_model
@@ -46,17 +46,11 @@ def find_unfinished(runs: Path, name: str) -> Path:
     """The folder of a run; `latest` is the unfinished one whose resume file is the newest."""
     if name != "latest":
         return find_run(runs, name)
-    files = [path for each in run_folders(runs) if _unfinished(each) for path in resume_files(each)[:1]]
+    unfinished = [folder for folder in run_folders(runs) if status_of(folder) not in ("", "done")]
+    files = [path for folder in unfinished for path in resume_files(folder)[:1]]
     if not files:
         raise StoreError(f"no unfinished run with a resume file in {runs}", try_="bench list runs")
     return max(files, key=lambda path: (path.stat().st_mtime_ns, path.parent.name)).parent
-
-
-def _unfinished(folder: Path) -> bool:
-    try:
-        return read_record(folder).status != "done"
-    except StoreError:
-        return False
 
 
 def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:

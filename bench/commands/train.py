@@ -17,6 +17,7 @@ from bench.recipes.files import recipe_of
 from bench.recipes.recipe import SETTINGS
 from bench.registry.registry import resolved
 from bench.request import names
+from bench.store.folder import RunFolder
 from bench.store.runs import create_run, write_latest
 from bench.training.checkpoint import held
 from bench.training.init import initial_model, load_pretrained, without_effect
@@ -109,5 +110,5 @@ def _resume(request: TrainRequest, run: str, workspace: Workspace) -> Path:
 def _presented(folder: Path, workspace: Workspace) -> Path:
     """The folder of a run that is done, as the latest one and with its page."""
     write_latest(folder)
-    write_run_page(folder, workspace)
+    write_run_page(RunFolder(folder), workspace)
     return folder

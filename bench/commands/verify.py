@@ -15,7 +15,7 @@ from bench.errors import MissingError, UsageError, did_you_mean
 from bench.explaining.plan import DEFAULT_LAYERS, INPUT_LAYER, check_layers
 from bench.nets.trained import data_of_run, open_run
 from bench.request import ALL, names
-from bench.store.predictions import choose_ids, read_predictions
+from bench.store.predictions import choose_ids
 from bench.verifying.conformance import CHECKS, outcomes_of
 from bench.verifying.outcomes import Outcome
 from bench.verifying.toy_net import CLASSES, SMALL, small_images, small_net
@@ -172,7 +172,7 @@ def run_stage(run: str, layers: Sequence[str], data: str | None, place: Workspac
     trained = open_run(run, "cpu", place)
     chosen = tuple(layers) or trained.spec.layers[-DEFAULT_LAYERS:]
     check_layers(trained, chosen)
-    predictions = read_predictions(trained.folder)
+    predictions = trained.run.predictions
     ids = choose_ids(predictions, "wrong", IMAGES)
     ids = ids if len(ids) == IMAGES else choose_ids(predictions, "all", IMAGES)
     pictures = data_of_run(trained.record, data, place).test.images[torch.from_numpy(ids)]

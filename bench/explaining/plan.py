@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.errors import MissingError, StoreError, UsageError, did_you_mean
+from bench.errors import MissingError, UsageError, did_you_mean
 from bench.estimates import affordable, duration, forward_rate
 from bench.explaining.batches import seeding
 from bench.machine import describe_device, versions
 from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
 from bench.registry.registry import resolved
 from bench.schema.run import Cell
-from bench.store.cells import CELL_SCHEMA, read_cell, row_keys, same_cell
-from bench.store.paths import cell_path
-from bench.store.predictions import read_predictions, wanted_targets
+from bench.store.cells import CELL_SCHEMA, row_keys, same_cell
+from bench.store.predictions import wanted_targets
 from bench.store.record import size_of
 from bench.workspace import Workspace
 
@@ -57,7 +56,7 @@ class MissingRows:
 
 def plan(trained: Trained, wanted: Wanted, ids: Integers) -> list[MissingRows]:
     """What has to be computed so that every wanted row of `ids` is there."""
-    targets = wanted_targets(read_predictions(trained.folder), ids, wanted.target)
+    targets = wanted_targets(trained.run.predictions, ids, wanted.target)
     return [job for name, spec in wanted.specs.items() for job in _jobs(trained, name, spec, wanted, ids, targets)]
 
 
@@ -92,14 +91,8 @@ def possible_layers(spec: ExplainerSpec, wanted: Wanted) -> tuple[str, ...]:
 
 def usable_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str) -> Cell | None:
     """The cell on disk, when its rows may stand beside new ones; one that cannot be read counts as absent."""
-    path = cell_path(trained.folder, name, layer)
-    if not path.exists():
-        return None
-    try:
-        cell = read_cell(path)
-    except StoreError:
-        return None
-    return cell if same_cell(cell, empty_cell(trained, name, spec, layer)) else None
+    cell = trained.run.cell(name, layer)
+    return cell if cell is not None and same_cell(cell, empty_cell(trained, name, spec, layer)) else None
 
 
 def empty_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str, timing: str = "") -> Cell:

@@ -20,11 +20,9 @@ from bench.machine import describe_device, versions
 from bench.modes import evaluating
 from bench.nets.trained import check_same_model
 from bench.schema.run import Cell
-from bench.store.cells import add_rows, read_cell
 from bench.store.files import write_json
 from bench.store.paths import cell_path, timing_path
-from bench.store.predictions import read_predictions
-from bench.store.samples import Samples, add_samples
+from bench.store.samples import Samples
 from bench.store.saving import Pace
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ def explain_run(
         ContractError: an explainer broke its contract, or its model is not the one that made the predictions. One
             that `all` brought in is only left out, unless that leaves nothing.
     """
-    predictions = read_predictions(trained.folder)
+    predictions = trained.run.predictions
     _keep_samples(trained, data, predictions, ids)
     meters, failed = [], _Failed(wanted, progress)
     with evaluating(trained.model):
@@ -91,8 +89,8 @@ def explain_run(
 
 
 def _result(trained: Trained, name: str, layer: str, meters: Sequence[tuple[MissingRows, Meter]]) -> CellResult:
-    path = cell_path(trained.folder, name, layer)
-    rows = len(read_cell(path).ids) if path.exists() else 0
+    cell, path = trained.run.cell(name, layer), cell_path(trained.folder, name, layer)
+    rows = 0 if cell is None else len(cell.ids)
     for job, meter in meters:
         if job.name == name and layer in job.layers:
             return CellResult(name, layer, rows, job.targets.size, meter.rate, path)
@@ -176,8 +174,7 @@ class _Work:
                     "status": statuses(raw),
                 }
             )
-            path = cell_path(self.trained.folder, name, layer)
-            add_rows(path, new)
+            self.trained.run.add_rows(new)
 
 
 class _Failed:
@@ -221,8 +218,7 @@ def _keep_samples(trained: Trained, data: Dataset, predictions: Predictions, ids
         return
     pictures = data.test.images[torch.from_numpy(ids)].permute(0, 2, 3, 1).contiguous().numpy()
     names = tuple(data.test.names[each] for each in ids.tolist())
-    samples = Samples(ids, pictures, names, predictions.labels[ids], predictions.logits[ids])
-    add_samples(trained.folder, samples)
+    trained.run.add_samples(Samples(ids, pictures, names, predictions.labels[ids], predictions.logits[ids]))
 
 
 def _write_timing(trained: Trained, timing: str, meters: Sequence[tuple[MissingRows, Meter]]) -> None:

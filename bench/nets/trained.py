@@ -17,8 +17,9 @@ from bench.machine import choose_device
 from bench.nets.weights import for_inference, load_weights
 from bench.store.checkpoints import read_checkpoint
 from bench.store.files import sha256
+from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, checkpoint_path
-from bench.store.record import classes_of, finished_record, size_of
+from bench.store.record import check_finished, classes_of, size_of
 from bench.store.runs import find_run
 from bench.workspace import Workspace
 
@@ -37,13 +38,13 @@ class Trained:
     """A run whose checkpoint was checked against its record.
 
     Attributes:
+        run: its folder, with what this call has read of it.
         model: in eval mode, gradients off, channels last, on the device asked for.
         statistics: mean and std that travelled with the weights.
         checkpoint: sha256 of the checkpoint file.
     """
 
-    folder: Path
-    record: RunRecord
+    run: RunFolder
     spec: ModelSpec
     model: nn.Module
     classes: tuple[str, ...]
@@ -51,16 +52,26 @@ class Trained:
     checkpoint: str
 
     @property
+    def folder(self) -> Path:
+        """Where the run lies."""
+        return self.run.path
+
+    @property
+    def record(self) -> RunRecord:
+        """What the run is made of, and how it went."""
+        return self.run.record
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
 
 
-def open_run(run: str | Path, device: str, workspace: Workspace) -> Trained:
+def open_run(run: str | RunFolder, device: str, workspace: Workspace) -> Trained:
     """Open a run that finished training.
 
     Args:
-        run: its name, `latest`, or its folder.
+        run: its name, `latest` or path, or its folder.
         device: as users name it, such as `auto`.
 
     Raises:
@@ -68,32 +79,35 @@ def open_run(run: str | Path, device: str, workspace: Workspace) -> Trained:
         StoreError: unfinished, damaged, or the weights are not those the run ended with.
     """
     where = choose_device(device)
-    folder = run if isinstance(run, Path) else find_run(workspace.runs, run)
-    record = finished_record(folder)
-    found = sha256(checkpoint_path(folder))
-    if found != record.artefacts.get(CHECKPOINT):
+    run = run if isinstance(run, RunFolder) else RunFolder(find_run(workspace.runs, run))
+    path, record = checkpoint_path(run.path), run.record
+    check_finished(record)
+    if not path.is_file():
+        raise StoreError(f"run '{record.name}' has no {CHECKPOINT}", try_="bench list runs")
+    found = sha256(path)
+    if found != run.checkpoint:
         raise StoreError(
-            f"{checkpoint_path(folder)} is not the file this run ended with: sha256 {found[:12]}, "
-            f"run.json says {record.artefacts.get(CHECKPOINT, 'nothing')[:12]}",
+            f"{path} is not the file this run ended with: sha256 {found[:12]}, "
+            f"run.json says {run.checkpoint[:12] or 'nothing'}",
             try_="bench list runs, and explain another one",
         )
-    state, head = read_checkpoint(checkpoint_path(folder))
+    state, head = read_checkpoint(path)
     classes = tuple(str(name) for name in head.get("classes", ()))
     if not classes:
-        raise StoreError(f"{checkpoint_path(folder)} lacks the names of its classes")
+        raise StoreError(f"{path} lacks the names of its classes")
     spec = workspace.models[record.model]
     model = spec.build(len(classes))
     load_weights(model, state)
-    return Trained(folder, record, spec, for_inference(model, where), classes, _statistics(head, folder), found)
+    return Trained(run, spec, for_inference(model, where), classes, _statistics(head, path), found)
 
 
-def _statistics(head: Mapping[str, Any], folder: Path) -> Statistics:
+def _statistics(head: Mapping[str, Any], path: Path) -> Statistics:
     try:
         mean, std = (tuple(float(value) for value in head[name]) for name in ("mean", "std"))
     except (KeyError, TypeError, ValueError) as reason:
-        raise StoreError(f"{checkpoint_path(folder)} lacks its mean and std") from reason
+        raise StoreError(f"{path} lacks its mean and std") from reason
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise StoreError(f"{checkpoint_path(folder)} has no usable mean and std: {mean}, {std}")
+        raise StoreError(f"{path} has no usable mean and std: {mean}, {std}")
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 

@@ -204,8 +204,6 @@ def _page(
             for one in timings_of(index, data.folder, views[index].curve, {cell.timing for cell in data.cells})
         ),
         differences=differences([data.record for data in runs]),
-        verdicts=tuple(
-            one for at, data in enumerate(runs) for one in judged_of(at, data.folder, views[at].checkpoint, data.cells)
-        ),
-        scores=tuple(one for at, data in enumerate(runs) for one in scores_of(at, data.folder, views[at].checkpoint)),
+        verdicts=tuple(one for at, data in enumerate(runs) for one in judged_of(at, data)),
+        scores=tuple(one for at, data in enumerate(runs) for one in scores_of(at, data)),
     )

@@ -11,9 +11,10 @@ from bench.errors import UsageError, one_of
 from bench.pages.build import run_page
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
+from bench.store.folder import RunFolder
 from bench.store.page_files import write_page_files
 from bench.store.paths import report_path
-from bench.store.run_data import read_run
+from bench.store.run_data import data_of
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 FORMS = ("auto", "single", "folder")
 
 
-def write_run_page(folder: Path, workspace: Workspace, *, form: str = "auto", max_images: int | None = None) -> Path:
+def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", max_images: int | None = None) -> Path:
     """Render the page of a run from its folder alone.
 
     Args:
@@ -33,8 +34,8 @@ def write_run_page(folder: Path, workspace: Workspace, *, form: str = "auto", ma
     Returns:
         Its report.html, or its report/index.html.
     """
-    page = page_of(folder, workspace, max_images=max_images)
-    return write_page(page, report_path(folder), form=form, workspace=workspace)
+    page = page_of(run, workspace, max_images=max_images)
+    return write_page(page, report_path(run.path), form=form, workspace=workspace)
 
 
 def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Workspace) -> Path:
@@ -46,9 +47,9 @@ def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Works
     return write_page_files(target, rendered.files, twin(page))
 
 
-def page_of(folder: Path, workspace: Workspace, *, max_images: int | None = None) -> Page:
+def page_of(run: RunFolder, workspace: Workspace, *, max_images: int | None = None) -> Page:
     """Everything the page of a run shows, as plain values; the first `max_images` of its gallery."""
-    return run_page(read_run(folder), created=workspace.created, max_images=at_least_one(max_images))
+    return run_page(data_of(run), created=workspace.created, max_images=at_least_one(max_images))
 
 
 def at_least_one(max_images: int | None) -> int | None:
@@ -78,9 +79,9 @@ def notebook_of(page: Page, path: Path) -> str:
     return str(_from_reports("notebook", "notebook_html")(page, path.resolve().as_uri()))
 
 
-def markdown_of(folder: Path, workspace: Workspace) -> str:
+def markdown_of(run: RunFolder, workspace: Workspace) -> str:
     """A run's result, per-class table and confusion table, to paste."""
-    return str(_from_reports("markdown", "run_markdown")(page_of(folder, workspace)))
+    return str(_from_reports("markdown", "run_markdown")(page_of(run, workspace)))
 
 
 def draw_gallery(page: Page, request: ExportRequest, *, layers: Sequence[str], explainer: str) -> tuple[int, ...]:

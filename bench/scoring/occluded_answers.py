@@ -19,9 +19,7 @@ from bench.nets.trained import check_same_model
 from bench.schema.run import STATUSES
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
 from bench.scoring.occlusion import answers_to, batch_size
-from bench.store.answers import Answers, add_answers, read_answers
-from bench.store.paths import answers_path
-from bench.store.predictions import read_predictions
+from bench.store.answers import Answers
 from bench.store.saving import Pace
 
 if TYPE_CHECKING:
@@ -116,7 +114,7 @@ def wanted_sets(ids: Integers, every: Sequence[Ranked], cells: int) -> tuple[Int
 
 def known_answers(trained: Trained, grid: tuple[int, int]) -> Answers:
     """What was answered before, by this very model with this torch."""
-    return read_answers(answers_path(trained.folder, grid), _head(trained, grid), len(trained.classes))
+    return trained.run.answers(grid, _head(trained, grid), len(trained.classes))
 
 
 def _head(trained: Trained, grid: tuple[int, int]) -> dict[str, object]:
@@ -134,7 +132,7 @@ def ask(
     Raises:
         ContractError: the model is not the one that made the predictions.
     """
-    answers, path = known_answers(trained, grid), answers_path(trained.folder, grid)
+    answers = known_answers(trained, grid)
     ids, sets = answers.missing(*wanted)
     meter = Meter(trained.device)
     if not len(ids):
@@ -146,7 +144,8 @@ def ask(
 
     def saved() -> Answers:
         logits = np.concatenate(parts)
-        return add_answers(path, Answers(ids[: len(logits)], sets[: len(logits)], logits), _head(trained, grid))
+        new = Answers(ids[: len(logits)], sets[: len(logits)], logits)
+        return trained.run.add_answers(grid, new, _head(trained, grid))
 
     try:
         with progress.track(f"cover {grid[0]}x{grid[1]}", len(ids)) as task:
@@ -170,7 +169,7 @@ def _check(trained: Trained, images: Tensor, ids: Integers) -> None:
     logits = np.concatenate(
         list(answers_to(trained.model, images, rows=np.arange(len(ids)), sets=nothing, grid=(2, 2)))
     )
-    check_same_model(logits, read_predictions(trained.folder).logits[ids], trained)
+    check_same_model(logits, trained.run.predictions.logits[ids], trained)
 
 
 def centre_map(height: int, width: int) -> Floats:

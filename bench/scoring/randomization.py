@@ -22,9 +22,8 @@ from bench.schema.scores import SanityScores
 from bench.scoring.layer_scores import kept
 from bench.stats.agreement import likeness
 from bench.stats.intervals import rank_matrix
-from bench.store.paths import scrambled_path
 from bench.store.predictions import fixed_order
-from bench.store.scrambled import read_scrambled, write_scrambled
+from bench.store.scrambled import Scrambled, head_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,20 +125,21 @@ def _make(
                 parts.setdefault((name, layer), []).append(raw.numpy())
             task.advance(1, f"{stage}, {name}")
     for (name, layer), every in parts.items():
-        path = scrambled_path(trained.folder, name, layer)
-        write_scrambled(path, ids, np.stack(every), _facts(trained, specs[name][0]))
+        new = Scrambled(_head(trained, specs[name][0]), ids, np.stack(every))
+        trained.run.keep_scrambled(name, layer, new)
 
 
 def _read(trained: Trained, name: str, spec: ExplainerSpec, layer: str, ids: Integers) -> Floats | None:
     """The maps on disk, where they are of this model, this explainer and these images."""
-    return read_scrambled(scrambled_path(trained.folder, name, layer), ids, _facts(trained, spec))
+    found = trained.run.scrambled(name, layer)
+    return found.of(ids, _head(trained, spec)) if found else None
 
 
-def _facts(trained: Trained, spec: ExplainerSpec) -> dict[str, object]:
+def _head(trained: Trained, spec: ExplainerSpec) -> str:
     """What the maps of scrambled copies hang on."""
     of = versions(("torch", spec.backend))
     facts = {"checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED, "versions": of}
-    return facts | ({"seeding": seeding(spec)} if spec.stochastic else {})
+    return head_of(facts | ({"seeding": seeding(spec)} if spec.stochastic else {}))
 
 
 def stages_of(model: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:

@@ -95,12 +95,16 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray[Any, Any]]:
-    """The named arrays of a file; StoreError where it is missing, damaged or holds objects."""
+def read_npz(path: Path, names: tuple[str, ...], content: BinaryIO | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    """The named arrays of a file; StoreError where it is missing, damaged or holds objects.
+
+    Args:
+        content: of the file, where it has been read already.
+    """
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(content or path, allow_pickle=False) as file:
             return {name: file[name] for name in names}
     except FileNotFoundError as reason:
         raise StoreError(f"no file {path}") from reason

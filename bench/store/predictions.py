@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,13 @@ class Predictions:
     Attributes:
         ids, labels: (N,) int64.
         logits: (N, K) float32.
+        digest: sha256 of the file they were read from; empty for others.
     """
 
     ids: Integers
     labels: Integers
     logits: Floats
+    digest: str = ""
 
     @property
     def predicted(self) -> Integers:
@@ -50,7 +53,12 @@ class Predictions:
 def read_predictions(folder: Path) -> Predictions:
     """predictions.npz of a run, checked."""
     path = predictions_path(folder)
-    found = Predictions(**read_npz(path, ("ids", "labels", "logits")))
+    try:
+        content = path.read_bytes()
+    except OSError as reason:
+        raise StoreError(f"{path} cannot be read: {reason.strerror}", try_=f"bench evaluate {folder.name}") from reason
+    arrays = read_npz(path, ("ids", "labels", "logits"), io.BytesIO(content))
+    found = Predictions(**arrays, digest=hashlib.sha256(content).hexdigest())
     shaped = found.logits.ndim == 2 and len(found.ids) == len(found.labels) == len(found.logits) > 0
     if not shaped or found.labels.min() < 0 or found.labels.max() >= found.logits.shape[1]:
         raise StoreError(
@@ -68,7 +76,7 @@ def read_predictions(folder: Path) -> Predictions:
 def write_predictions(folder: Path, found: Predictions) -> str:
     """Write predictions.npz of a run; gives the file's sha256."""
     path = predictions_path(folder)
-    write_npz(path, vars(found))
+    write_npz(path, {"ids": found.ids, "labels": found.labels, "logits": found.logits})
     return sha256(path)
 
 

@@ -10,7 +10,7 @@ from bench.errors import StoreError
 from bench.schema.run import RunRecord
 from bench.store.files import locked, read_value, write_json
 from bench.store.migrations import record_of_today
-from bench.store.paths import CHECKPOINT, checkpoint_path, record_path
+from bench.store.paths import record_path
 
 RUN_SCHEMA = 2
 
@@ -33,26 +33,22 @@ def updated(folder: Path, change: Callable[[RunRecord], RunRecord]) -> RunRecord
     return record
 
 
-def finished_record(folder: Path) -> RunRecord:
-    """The record of a run that can be explained; StoreError says what the run is instead."""
-    record = read_record(folder)
+def check_finished(record: RunRecord) -> None:
+    """StoreError for a run that did not finish, with how it stands."""
     if record.status != "done":
         raise StoreError(
             f"run '{record.name}' did not finish: it is '{record.status}'"
             + (f" ({record.message})" if record.message else ""),
             try_="bench list runs",
         )
-    if not checkpoint_path(folder).is_file():
-        raise StoreError(f"run '{record.name}' has no {CHECKPOINT}", try_="bench list runs")
-    return record
 
 
-def is_done(folder: Path) -> bool:
-    """Whether a folder holds a run that finished; one that cannot be read did not."""
+def status_of(folder: Path) -> str:
+    """How the run in a folder stands; empty where there is none that can be read."""
     try:
-        return read_record(folder).status == "done"
+        return read_record(folder).status
     except StoreError:
-        return False
+        return ""
 
 
 def classes_of(record: RunRecord) -> tuple[str, ...]:

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import StoreError
-from bench.store.cells import read_cell
-from bench.store.files import sha256
-from bench.store.paths import CHECKPOINT, PREDICTIONS, SAMPLES, cell_files, predictions_path
-from bench.store.predictions import Predictions, read_predictions
-from bench.store.record import classes_of, read_record
-from bench.store.samples import Samples, read_samples
+from bench.store.folder import RunFolder
+from bench.store.paths import PREDICTIONS, SAMPLES, predictions_path
+from bench.store.predictions import Predictions
+from bench.store.record import check_finished, classes_of
+from bench.store.samples import Samples
 from bench.store.timings import rates_of
 
 if TYPE_CHECKING:
     from bench.contracts import Integers
     from bench.schema.run import Cell, RunRecord
+    from bench.schema.scores import FaithfulnessScores
+    from bench.schema.verdicts import Judgement
 
 
 @dataclass(frozen=True)
@@ -27,26 +28,43 @@ class RunData:
 
     Attributes:
         cells: those that belong to the run's checkpoint, in order of explainer and layer.
+        judgement, scores: of its explainers, None for none.
         rates: images a second by (timing id, explainer, layer) with layers and targets a call.
     """
 
-    folder: Path
+    run: RunFolder
     record: RunRecord
     predictions: Predictions
     cells: tuple[Cell, ...]
     samples: Samples | None
+    judgement: Judgement | None
+    scores: FaithfulnessScores | None
     rates: Mapping[tuple[str, str, str], tuple[float, int, int]]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lies."""
+        return self.run.path
 
 
 def read_run(folder: Path) -> RunData:
+    """Everything a page needs of a run, for whoever needs nothing else of its folder."""
+    return data_of(RunFolder(folder))
+
+
+def data_of(run: RunFolder) -> RunData:
     """Everything a page needs of a run; StoreError where it did not finish, or its predictions are another model's."""
-    record = read_record(folder)
-    if record.status != "done":
-        raise StoreError(f"run '{record.name}' did not finish: it is '{record.status}'", try_="bench list runs")
-    checkpoint = record.artefacts.get(CHECKPOINT, "")
-    found = [read_cell(path) for path in cell_files(folder)]
-    cells = tuple(cell for cell in found if cell.checkpoint == checkpoint)
-    data = RunData(folder, record, read_predictions(folder), cells, read_samples(folder), rates_of(folder))
+    check_finished(run.record)
+    data = RunData(
+        run=run,
+        record=run.record,
+        predictions=run.predictions,
+        cells=tuple(cell for cell in run.cells() if cell.checkpoint == run.checkpoint),
+        samples=run.samples,
+        judgement=run.judgement,
+        scores=run.scores,
+        rates=rates_of(run.path),
+    )
     _check_predictions(data)
     _check_classes(data)
     return data
@@ -55,7 +73,8 @@ def read_run(folder: Path) -> RunData:
 def _check_predictions(data: RunData) -> None:
     """The predictions shown are those that the run's own weights made."""
     path, stored = predictions_path(data.folder), data.record.artefacts.get(PREDICTIONS)
-    if stored is not None and stored != (found := sha256(path)):
+    found = data.predictions.digest
+    if stored is not None and stored != found:
         raise StoreError(
             f"{path} is not the file this run was tested into: sha256 {found[:12]}, run.json says {stored[:12]}",
             try_=f"bench evaluate {data.folder.name}",

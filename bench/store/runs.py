@@ -13,9 +13,10 @@ from pathlib import Path
 from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.model_names import parse_model
 from bench.registry.registry import resolved
+from bench.schema.run import RunRecord
 from bench.store.files import write_bytes
 from bench.store.paths import BESIDE_RUNS, LATEST, latest_path, numbered_path, record_path, run_path
-from bench.store.record import is_done, read_record
+from bench.store.record import read_record
 from bench.workspace import Workspace
 
 NAME_LENGTH = 60
@@ -103,6 +104,13 @@ def run_folders(runs: Path) -> list[Path]:
     return sorted(each for each in runs.iterdir() if record_path(each).is_file()) if runs.is_dir() else []
 
 
+def readable_records(runs: Path) -> Iterator[RunRecord]:
+    """The records of all runs, by name, but those that cannot be read."""
+    for folder in run_folders(runs):
+        with suppress(StoreError):
+            yield read_record(folder)
+
+
 def run_names(runs: Path) -> list[str]:
     """Names of all folders that hold a run record, sorted."""
     return [folder.name for folder in run_folders(runs)]
@@ -126,8 +134,8 @@ def newest_run(model: str, workspace: Workspace) -> str:
     wanted = resolved(model)  # without a size or a stem it means any
     records = [
         record
-        for record in (read_record(folder) for folder in run_folders(workspace.runs) if is_done(folder))
-        if wanted in (record.model, parse_model(record.model).base)
+        for record in readable_records(workspace.runs)
+        if record.status == "done" and wanted in (record.model, parse_model(record.model).base)
     ]
     if not records:
         raise StoreError(f"no finished run of model '{model}' in {workspace.runs}", try_=f"bench train --model {model}")

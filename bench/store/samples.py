@@ -65,6 +65,17 @@ def add_samples(run: Path, new: Samples) -> Samples:
     return whole
 
 
+def holds(old: Samples | None, new: Samples) -> bool:
+    """Whether all of the new ones are there as they are."""
+    if old is None or not np.isin(new.ids, old.ids).all():
+        return False
+    order = np.argsort(old.ids)
+    there = _rows(old, order[np.searchsorted(old.ids, new.ids, sorter=order)])
+    return there.names == new.names and all(
+        np.array_equal(getattr(there, name), getattr(new, name)) for name in ("pictures", "labels", "logits")
+    )
+
+
 def _joined(old: Samples | None, new: Samples) -> Samples:
     """Both, by id; of another number of classes or another size the new ones alone."""
     alike = old is not None and all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,20 +19,40 @@ if TYPE_CHECKING:
 SCRAMBLED_SCHEMA = 1
 
 
-def write_scrambled(path: Path, ids: Integers, raw: Floats, facts: Mapping[str, object]) -> None:
-    """Write maps (S, N, h, w) of `ids` (N,), one for each stage; `facts` say of which model and explainer they are."""
-    write_npz(path, {"head": np.array(_head(facts)), "ids": ids, "raw": raw})
+@dataclass(frozen=True)
+class Scrambled:
+    """Maps for the class that the trained model predicts.
+
+    Attributes:
+        head: of which model and explainer they are, as `head_of` gives it.
+        ids: (N,) test ids.
+        raw: (S, N, h, w), for each stage that was scrambled.
+    """
+
+    head: str
+    ids: Integers
+    raw: Floats
+
+    def of(self, ids: Integers, head: str) -> Floats | None:
+        """The maps (S, I, h, w) of `ids` (I,) with this head, where these begin with them; more images do no harm."""
+        same = self.head == head and np.array_equal(self.ids[: len(ids)], ids)
+        return self.raw[:, : len(ids)] if same else None
 
 
-def read_scrambled(path: Path, ids: Integers, facts: Mapping[str, object]) -> Floats | None:
-    """The maps of `ids` (N,) with these facts, where the file begins with them; more images do no harm."""
+def head_of(facts: Mapping[str, object]) -> str:
+    """What maps hang on, in one order."""
+    return json.dumps({"schema": SCRAMBLED_SCHEMA, **facts}, sort_keys=True)
+
+
+def write_scrambled(path: Path, found: Scrambled) -> None:
+    """Write the maps of a cell."""
+    write_npz(path, {"head": np.array(found.head), "ids": found.ids, "raw": found.raw})
+
+
+def read_scrambled(path: Path) -> Scrambled | None:
+    """The maps of a cell; None where there are none that can be read."""
     try:
         arrays = read_npz(path, ("head", "ids", "raw"))
     except StoreError:
         return None
-    same = str(arrays["head"]) == _head(facts) and np.array_equal(arrays["ids"][: len(ids)], ids)
-    return arrays["raw"][:, : len(ids)] if same else None
-
-
-def _head(facts: Mapping[str, object]) -> str:
-    return json.dumps({"schema": SCRAMBLED_SCHEMA, **facts}, sort_keys=True)
+    return Scrambled(str(arrays["head"]), arrays["ids"], arrays["raw"])

@@ -1,4 +1,4 @@
-"""Verdicts on disk: runs/NAME/judge/verdicts.json, written whole, with those of earlier calls that still hold."""
+"""Verdicts and scores on disk; verdicts are written with those of earlier calls that still hold."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import StoreError
+from bench.schema.scores import SCORES_SCHEMA, FaithfulnessScores
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.files import locked, read_value, write_json
-from bench.store.paths import verdicts_path
+from bench.store.paths import scores_path, verdicts_path
 
 
 def read_judgement(run: Path, checkpoint: str) -> Judgement | None:
@@ -19,6 +20,20 @@ def read_judgement(run: Path, checkpoint: str) -> Judgement | None:
     except StoreError:  # judging again writes it anew
         return None
     return found if found.checkpoint == checkpoint else None
+
+
+def read_scores(run: Path, checkpoint: str) -> FaithfulnessScores | None:
+    """The scores of explainers on a run's own weights; None where there are none, or none that can be read."""
+    try:
+        found = read_value(scores_path(run), FaithfulnessScores, SCORES_SCHEMA)
+    except StoreError:  # scoring again writes it anew
+        return None
+    return found if found.checkpoint == checkpoint else None
+
+
+def write_scores(run: Path, found: FaithfulnessScores) -> None:
+    """Replace the scores of a run."""
+    write_json(scores_path(run), dataclasses.asdict(found))
 
 
 def add_verdicts(run: Path, new: Judgement) -> Judgement:

@@ -1,0 +1,123 @@
+"""Run folders of schema 1 are read, reported, compared and resumed, and no row of theirs is computed again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from listening import Listener
+from old_runs import STORED, content, copied
+
+from bench import api
+from bench.store.cells import read_cell
+from bench.store.paths import cell_files, cell_path, predictions_path, resume_files
+from bench.store.record import read_record
+from bench.workspace import Workspace
+
+ROWS = {("gradcam", "layer3"): 24, ("gradcam", "layer4"): 24, ("captum", "layer3"): 24, ("captum", "layer4"): 24}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    return copied(tmp_path, monkeypatch)
+
+
+def announced(place: Workspace) -> dict[str, int]:
+    """The work that was announced: images by its name."""
+    assert isinstance(place.progress, Listener)
+    return place.progress.tracked
+
+
+def test_the_folders_are_of_schema_1() -> None:
+    for name in ("old", "other", "unfinished"):
+        assert json.loads((STORED / name / "run.json").read_text())["schema"] == 1
+
+
+@pytest.mark.parametrize(("name", "seed"), [("old", 0), ("other", 1), ("unfinished", 2)])
+def test_an_old_record_says_what_was_asked_for_and_how_it_went(place: Workspace, name: str, seed: int) -> None:
+    record, stored = read_record(place.runs / name), json.loads((STORED / name / "run.json").read_text())
+    assert (record.name, record.model, record.status) == (name, "tiny", stored["status"])
+    assert record.settings["seed"] == seed
+    assert record.settings["lr"] == stored["config"]["lr"] == 0.05
+    assert record.results.accuracy == stored["metrics"].get("accuracy")
+    assert record.artefacts == stored["artefacts"]
+
+
+def test_explaining_an_old_run_again_computes_no_row(place: Workspace) -> None:
+    before = content(place.runs / "old", "explain/*/*.npz")
+    found = api.explain("old", explainer=["gradcam", "captum"], layer=["layer3", "layer4"], limit=12, workspace=place)
+    assert {(cell.explainer, cell.layer): cell.rows for cell in found.cells} == ROWS
+    assert [cell.computed for cell in found.cells] == [0, 0, 0, 0]
+    assert content(place.runs / "old", "explain/*/*.npz") == before
+    assert announced(place) == {}
+
+
+def test_more_images_of_an_old_run_are_added_to_its_rows(place: Workspace) -> None:
+    found = api.explain("old", explainer="captum", layer="layer4", limit=14, workspace=place)
+    assert [(cell.rows, cell.computed) for cell in found.cells] == [(28, 4)]
+
+
+def test_an_old_run_is_reported_with_everything_that_lies_in_its_folder(place: Workspace) -> None:
+    (page,) = api.report("old", workspace=place)
+    twin = json.loads((place.runs / "old" / "page.json").read_text())
+    stored = json.loads((STORED / "old" / "page.json").read_text())
+    for part in ("title", "classes", "runs", "agreements", "verdicts"):
+        assert twin[part] == stored[part], part
+    assert twin["findings"][: len(stored["findings"])] == stored["findings"]  # scored and timed after its page was made
+    assert [timing["id"] for timing in twin["speeds"]] == ["20261126T004159755382Z"]
+    assert [cell["rows"] for cell in twin["cells"]] == [24] * 5
+    assert [score["explainer"] for score in twin["scores"]] == ["gradcam", "random", "centre"]
+    assert page.read_text().count("<html") == 1
+
+
+def rows_of(run: Path) -> dict[str, dict[tuple[int, int], bytes]]:
+    """The maps of every cell by test id and class."""
+    cells = {str(path.relative_to(run)): read_cell(path) for path in cell_files(run)}
+    return {
+        name: {(int(cell.ids[row]), int(cell.classes[row])): cell.raw[row].tobytes() for row in range(len(cell.ids))}
+        for name, cell in cells.items()
+    }
+
+
+def test_old_runs_are_compared_and_only_rows_that_they_lack_are_computed(place: Workspace) -> None:
+    asked = {"explainer": ["gradcam", "captum"], "limit": 4, "workspace": place}
+    lacking = api.compare("old", "other", compute=False, **asked).values
+    before = {name: rows_of(place.runs / name) for name in ("old", "other")}
+    found = api.compare("old", "other", **asked).values
+    assert lacking is not None and found is not None
+    assert sum(cell.missing for cell in lacking.cells) > 0
+    assert [cell.missing for cell in found.cells if cell.layer != "input"] == [0] * 8
+    for name, cells in before.items():
+        after = rows_of(place.runs / name)
+        for cell, rows in cells.items():
+            assert {key: after[cell][key] for key in rows} == rows
+    grown = [one.rows - other.rows for one, other in zip(found.cells, lacking.cells, strict=True)]
+    assert grown == [0 if cell.layer == "input" else cell.missing for cell in lacking.cells]
+    assert isinstance(place.progress, Listener)
+    made = place.progress.advanced
+    api.compare("old", "other", **asked)
+    assert place.progress.advanced == made > 0
+
+
+def test_old_scores_need_no_answer_and_no_map(place: Workspace) -> None:
+    found = api.faithfulness("old", explainer="gradcam", layer="layer4", limit=6, sanity=2, workspace=place)
+    assert (found.new, found.cost.seconds) == (0, 0)
+    assert announced(place) == {}
+
+
+def test_an_unfinished_old_run_is_resumed_to_its_end(place: Workspace) -> None:
+    assert len(resume_files(place.runs / "unfinished")) == 2
+    folder = api.train(resume="unfinished", workspace=place)
+    record = read_record(folder)
+    assert (record.status, record.results.resumed) == ("done", 1)
+    assert not resume_files(folder)
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    stored = [json.loads(line) for line in (STORED / "unfinished" / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert lines[: len(stored)] == stored
+    assert json.loads((folder / "run.json").read_text())["schema"] > 1
+    assert predictions_path(folder).is_file()
+    found = api.explain("unfinished", explainer="gradcam", layer="layer4", limit=2, workspace=place)
+    assert found.cells[0].computed == 4
+    assert cell_path(folder, "gradcam", "layer4").is_file()
