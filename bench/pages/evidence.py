@@ -12,6 +12,7 @@ from bench.registry.registry import short
 from bench.schema.page import Judged, Score
 from bench.schema.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores
 from bench.store.files import read_value
+from bench.store.migrations import scores_of_today
 from bench.store.paths import scores_path
 from bench.store.verdicts import read_judgement
 
@@ -33,7 +34,7 @@ def judged_of(run: int, folder: Path, checkpoint: str, cells: Sequence[Cell]) ->
 def scores_of(run: int, folder: Path, checkpoint: str) -> tuple[Score, ...]:
     """The scores of the explainers, baselines included; nothing where there are none that can be read."""
     try:
-        found = read_value(scores_path(folder), FaithfulnessScores, SCORES_SCHEMA)
+        found = read_value(scores_path(folder), FaithfulnessScores, SCORES_SCHEMA, scores_of_today)
     except StoreError:  # scoring again writes it anew
         return ()
     return tuple(_score(run, one) for one in found.rows) if found.checkpoint == checkpoint else ()
