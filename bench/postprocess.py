@@ -31,7 +31,7 @@ def postprocess(raw: Tensor, size: int, *, scale: Literal["map"] | float = "map"
     """
     from torch.nn.functional import interpolate
 
-    # ReLU first: resized before, a negative cell would pull its neighbours down.
+    # ReLU first: resized before, a negative value would pull its neighbours down.
     heat = raw.nan_to_num(0.0, 0.0, 0.0).relu()
     if scale == "map":
         top = heat.amax(dim=(-2, -1), keepdim=True)

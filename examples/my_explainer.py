@@ -12,10 +12,10 @@ from bench.contracts import ExplainerSpec
 
 
 def hirescam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """HiResCAM: gradient times activation, cell by cell, summed over channels.
+    """HiResCAM: gradient times activation, position by position, summed over channels.
 
     Grad-CAM takes the mean of the gradient over the grid before it multiplies; HiResCAM does not. Where the
-    gradient is the same in every cell, as at the last stage of a net that ends in a mean and one linear layer,
+    gradient is the same at every position, as at the last stage of a net that ends in a mean and one linear layer,
     both give the same map.
 
     Args:

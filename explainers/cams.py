@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def gradcam_plus_plus(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Grad-CAM++: channels weighted by their positive gradients, each in the share that equation 19 gives it.
 
-        weight[c] = sum over cells of relu(g) * g^2 / (2 g^2 + g^3 * sum of A[c] + 1e-6)
+        weight[c] = sum over positions of relu(g) * g^2 / (2 g^2 + g^3 * sum of A[c] + 1e-6)
 
     The gradient is the logit's, as in the library; the paper takes that of its exponential. The 1e-6 is the
     library's, too: where gradients are below 1e-3, as in the first stages, it outweighs what it is added to.
@@ -44,9 +44,9 @@ def gradcam_plus_plus(model: nn.Module, layers: Sequence[str], images: Tensor, t
 
 
 def hirescam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """HiResCAM: gradient times activation, cell by cell, summed over channels.
+    """HiResCAM: gradient times activation, position by position, summed over channels.
 
-    Equals Grad-CAM wherever the gradient is the same in every cell: at the last stage of a net that ends in a mean
+    Equals Grad-CAM wherever the gradient is the same at every position: at the last stage of a net that ends in a mean
     and one linear layer.
 
     Args:
@@ -68,10 +68,10 @@ def hirescam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
 def xgradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """XGrad-CAM: channels weighted by the mean of their gradient under their activation.
 
-        weight[c] = sum over cells of g * A[c] / (sum of A[c] + 1e-7)
+        weight[c] = sum over positions of g * A[c] / (sum of A[c] + 1e-7)
 
     Meant for activations that are not negative: elsewhere the sum below the line may be near zero. Equals Grad-CAM,
-    up to the library's 1e-7, wherever the gradient is the same in every cell.
+    up to the library's 1e-7, wherever the gradient is the same at every position.
 
     Args:
         As the contract has them (`bench.contracts.Explainer`); outputs of the layers are (N, C, h, w).
@@ -90,7 +90,7 @@ def xgradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
 
 
 def layercam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """LayerCAM: positive gradient times activation, cell by cell, summed over channels.
+    """LayerCAM: positive gradient times activation, position by position, summed over channels.
 
     Args:
         As the contract has them (`bench.contracts.Explainer`); outputs of the layers are (N, C, h, w).
@@ -109,17 +109,17 @@ def layercam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
 
 
 def eigencam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Eigen-CAM: each cell's activations, less their mean over cells, along their first principal component.
+    """Eigen-CAM: each position's activations, less their mean over positions, along their first principal component.
 
     Knows nothing of any class: the map of every target is the same. The sign of a singular vector is arbitrary, so
-    a map is turned to correlate positively, over its cells, with the activations' mean over channels. The library
+    a map is turned to correlate positively, over its positions, with the activations' mean over channels. The library
     gives float32 whatever it is given.
 
     Args:
         As the contract has them (`bench.contracts.Explainer`); outputs of the layers are (N, C, h, w).
 
     Returns:
-        {layer: (N, T, h, w)}, signed, with mean 0 over the cells. Unit: activations.
+        {layer: (N, T, h, w)}, signed, with mean 0 over the positions. Unit: activations.
 
     Raises:
         UsageError, ContractError: as in `gradcam`.

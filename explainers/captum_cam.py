@@ -74,7 +74,7 @@ class Tap(nn.Module):
 
 def attribute(cam: LayerGradCam, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
     """Captum's maps (N, 1, h, w) of every grid, for one target an image; the graph stays for the next target."""
-    # Without ReLU, which is Captum's default: the sign of a cell is for the page to take away, or not.
+    # Without ReLU, which is Captum's default: the sign of a value is for the page to take away, or not.
     maps = cam.attribute(images.detach(), target=targets, grad_kwargs={"retain_graph": True})
     return maps if isinstance(maps, tuple) else (maps,)
 

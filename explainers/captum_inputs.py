@@ -162,7 +162,7 @@ def guided_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targ
     """Guided Grad-CAM: guided backprop in pixels, times the positive part of Grad-CAM at the layer, resized.
 
     It depends on a layer and answers in pixels. So it is asked for by layer, as the other CAMs, and its maps have
-    the size of the image at every layer. Captum resizes Grad-CAM by repeating cells (the paper: bilinear).
+    the size of the image at every layer. Captum resizes Grad-CAM by repeating values (the paper: bilinear).
 
     Args:
         As the contract has them (`bench.contracts.Explainer`); outputs of the layers are (N, C, h, w).

@@ -29,8 +29,8 @@ def gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Te
         targets: (N, T) int64, the classes each map speaks for.
 
     Returns:
-        {layer: (N, T, h, w)} in the dtype of `images`, signed, detached. Unit: logits; a cell's value is
-        the sum over channels of the mean gradient (logits per unit of activation) times the cell's activation.
+        {layer: (N, T, h, w)} in the dtype of `images`, signed, detached. Unit: logits; a position's value is
+        the sum over channels of the mean gradient (logits per unit of activation) times the position's activation.
 
     Raises:
         UsageError: a layer is no module of the model.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-PATCH = 4  # pixels an edge: of 32 pixels as many patches as layer3 has cells
+PATCH = 4  # pixels an edge: of 32 pixels as many patches as layer3 has positions
 AT_ONCE = 64  # changed images a forward pass
 
 

@@ -39,12 +39,12 @@ AFFINE = {
 def reference(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Grad-CAM: channels weighted by the mean gradient of the target's logit, then summed over channels.
 
-    map[n, t] = sum over c of A[n, c] x mean over cells of d logit[n, target t] / d A[n, c].
+    map[n, t] = sum over c of A[n, c] x mean over positions of d logit[n, target t] / d A[n, c].
 
     One forward pass, whose graph begins at the first wanted layer: that is a trunk without autograd and a head with
     it, at the work of a model cut in two, and needs no cut. Then one backward pass a target for all layers together.
     Where only pooling and one linear layer stand behind a layer, the gradient of a logit is a row of the weights over
-    the number of cells, and no backward pass is made.
+    the number of positions, and no backward pass is made.
 
     Args:
         model: gives logits (N, K). Left as found.
@@ -79,8 +79,8 @@ def weights_of(model: nn.Module, recording: Recording, columns: Sequence[Tensor]
     for name, grid in recording.grids.items():
         head = linear_head(model, grid, recording.logits)
         if head is not None:
-            cells = grid.shape[2] * grid.shape[3]
-            found[name] = [head.weight.detach()[column] / cells for column in columns]
+            positions = grid.shape[2] * grid.shape[3]
+            found[name] = [head.weight.detach()[column] / positions for column in columns]
     others = [name for name in recording.grids if name not in found]
     return found | mean_slopes(recording, others, columns)
 
@@ -109,7 +109,7 @@ def linear_head(model: nn.Module, grid: Tensor, logits: Tensor) -> nn.Linear | N
 
 
 def mean_slopes(recording: Recording, layers: Sequence[str], columns: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-    """{layer: T weights (N, C)}: the gradient of each target's logit by the layer's output, averaged over cells."""
+    """{layer: T weights (N, C)}: the gradient of each target's logit by the layer's output, averaged over positions."""
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
     grids = [recording.grids[name] for name in layers]
     for place, column in enumerate(columns if layers else ()):

@@ -126,7 +126,7 @@ class RawGradCAMPlusPlus(Replayed, GradCAMPlusPlus):
 
 
 class RawHiResCAM(Replayed, HiResCAM):
-    """Gradient times activation, cell by cell."""
+    """Gradient times activation, position by position."""
 
 
 class RawXGradCAM(Replayed, XGradCAM):
@@ -134,7 +134,7 @@ class RawXGradCAM(Replayed, XGradCAM):
 
 
 class RawLayerCAM(Replayed, LayerCAM):
-    """Positive gradient times activation, cell by cell."""
+    """Positive gradient times activation, position by position."""
 
 
 class RawEigenCAM(Replayed, EigenCAM):

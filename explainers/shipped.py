@@ -164,7 +164,7 @@ CAPTUM_SHIPPED = ExplainerSpec(
     signed=False,
     claims="grad-cam",
     steps=(
-        "resized to the nearest cell",
+        "resized to the nearest value",
         "ReLU",
         "divided by the value at 98 % of the cumulative sum, cut at 1",
     ),

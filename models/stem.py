@@ -13,7 +13,7 @@ NOT_SHARED = ("conv1.weight", "fc.weight", "fc.bias")
 def small_stem(model: nn.Module) -> None:
     """Put a 3x3 stride-1 convolution for the 7x7 stride-2 one, and nothing for the max-pool.
 
-    Without it a 32x32 image reaches layer4 as a single cell, which no map can show.
+    Without it a 32x32 image reaches layer4 as a single position, which no map can show.
     """
     stem = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
     # As both libraries start all of theirs; PyTorch's own default, which the hand-written net keeps, draws by fan-in.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.schema.page import GalleryItem, Page, run_labels
 
 MOST_PAIRS = 20
-LEAST_DISAGREEMENT = 0.005  # below, explainers give the same order of cells
+LEAST_DISAGREEMENT = 0.005  # below, explainers give the same order of positions
 
 Choice = tuple[str, str]  # the value in an address, the words
 

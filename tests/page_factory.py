@@ -275,7 +275,7 @@ def _top(k: int, predicted: int, true: int, sure: float, left: float) -> tuple[t
 def _verdict(k: int, cell: CellView) -> Verdict:
     """Each word in turn; words of an error may be anybody's."""
     word = VERDICTS[k % len(VERDICTS)]
-    steps = (Step("nearest cell instead of bilinear", 0.47),) if word == "other recipe" else ()
+    steps = (Step("nearest value instead of bilinear", 0.47),) if word == "other recipe" else ()
     words = HOSTILE[k % len(HOSTILE)] if word in ("wrong", "failed") else ""
     equal = ("reference",) if word == "same" else ()
     return Verdict(

@@ -32,7 +32,7 @@ def careless(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
 
 
 def hirescam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> Maps:
-    """Gradient times activation, cell by cell: not Grad-CAM where gradients differ from cell to cell."""
+    """Gradient times activation, position by position: not Grad-CAM where gradients differ between them."""
     maps = {}
     for layer in layers:
         kept: list[Tensor] = []

@@ -1,6 +1,6 @@
 """Grad-CAM once more, slow and plain, to hold the adapters against. It shares no code with them.
 
-    weight[c] = mean over cells of d logit[target] / d A[c]
+    weight[c] = mean over positions of d logit[target] / d A[c]
     map       = sum over c of weight[c] * A[c]
 
 where A is the layer's output at the moment the layer gives it.

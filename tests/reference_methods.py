@@ -1,4 +1,4 @@
-"""The other methods once more, slow and plain: one image, one class, one cell or channel at a time, in float64.
+"""The other methods once more, slow and plain: one image, one class, one position or channel at a time, in float64.
 
 Written from the papers; where a library departs from its paper, its constants are parameters here. Nothing is shared
 with the adapters.
@@ -68,10 +68,10 @@ def gradcam_plus_plus(grid: Floats, slope: Floats, added: float = 1e-6) -> Float
 
 def eigencam(grid: Floats) -> Floats:
     """From the covariance of the channels; turned to rise where the mean over channels does."""
-    cells = grid.reshape(len(grid), -1).T
-    cells = cells - cells.mean(axis=0)
-    _, vectors = np.linalg.eigh(cells.T @ cells)
-    found = (cells @ vectors[:, -1]).reshape(grid.shape[1:])
+    positions = grid.reshape(len(grid), -1).T
+    positions = positions - positions.mean(axis=0)
+    _, vectors = np.linalg.eigh(positions.T @ positions)
+    found = (positions @ vectors[:, -1]).reshape(grid.shape[1:])
     turn = np.corrcoef(found.ravel(), grid.mean(axis=0).ravel())[0, 1]
     return found if turn > 0 else -found
 

@@ -23,8 +23,9 @@ from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.errors import ContractError, UsageError
 from bench.nets.weights import build_seeded
+from bench.pages.evidence import scores_of
 from bench.request import TrainRequest
-from bench.schema.scores import ExplainerScores, FaithfulnessScores
+from bench.schema.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores
 from bench.scoring.occluded_answers import centre_map
 from bench.scoring.occlusion import batch_size
 from bench.store.cells import read_cell
@@ -40,11 +41,11 @@ IMAGES = 10
 
 
 def covering(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """The truth itself, one cell at a time: the drop of the logit without each cell of 8x8."""
-    cell = torch.eye(64).reshape(64, 1, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    """The truth itself, one patch at a time: the drop of the logit without each patch of 8x8."""
+    patch = torch.eye(64).reshape(64, 1, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
     with torch.no_grad():
         whole = model(images).gather(1, targets)
-        parts = torch.stack([model(image * (1 - cell)) for image in images])  # (N, 64, K)
+        parts = torch.stack([model(image * (1 - patch)) for image in images])  # (N, 64, K)
     left = parts.gather(2, targets[:, None].expand(-1, 64, -1))
     maps = (whole[:, None] - left).transpose(1, 2).reshape(*targets.shape, 8, 8)
     return {layer: maps.clone() for layer in layers}
@@ -62,7 +63,7 @@ def partly_dead(model: nn.Module, layers: tuple[str, ...], images: Tensor, targe
 
 
 def pixels(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """The truth again, spread over the pixels of its cells."""
+    """The truth again, spread over the pixels of its patches."""
     fine = covering(model, layers, images, targets)["input"].repeat_interleave(4, 2).repeat_interleave(4, 3)
     return {"input": fine / 16}
 
@@ -143,7 +144,7 @@ def test_the_truth_as_a_map_has_correlation_1_and_baselines_are_in_the_table(
     assert (found.images, found.wrong) == (IMAGES, len(read_predictions(place.runs / "tiny-run").wrong))
 
 
-def test_maps_of_pixels_are_summed_to_cells(place: Workspace) -> None:
+def test_maps_of_pixels_are_summed_to_patches(place: Workspace) -> None:
     found = row(scored(place, "FINE"), "FINE")
     assert (found.layer, found.height, found.width) == ("input", 8, 8)
     assert found.logit.value is not None and found.logit.value.value == pytest.approx(1, abs=1e-3)
@@ -182,7 +183,7 @@ def test_a_second_call_computes_nothing_and_finds_the_same(
     assert second.cost.seconds == 0
 
 
-def test_an_explainer_with_the_same_order_of_cells_costs_no_answer(
+def test_an_explainer_with_the_same_order_of_patches_costs_no_answer(
     place: Workspace, before: tuple[Path, FaithfulnessScores]
 ) -> None:
     second = scored(place, "PERFECT", "DOUBLE")
@@ -220,10 +221,21 @@ def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workspace, monkeypa
 def test_the_scores_are_in_a_file_that_any_reader_takes(place: Workspace) -> None:
     found = scored(place, "PERFECT", sanity=IMAGES)
     value = json.loads(scores_path(place.runs / "tiny-run").read_text(encoding="utf-8"))
-    assert value["schema"] == 1 and value["images"] == IMAGES
+    assert value["schema"] == SCORES_SCHEMA and value["images"] == IMAGES
     assert value["rows"][0]["logit"]["value"]["value"] == pytest.approx(found.rows[0].logit.value.value)  # type: ignore[union-attr]
     assert value["rows"][0]["logit"]["verdict"] == "above" and value["rows"][1]["contrast"] is None
     assert [each["stage"] for each in value["sanity"]] == ["head", "layer4", "layer3"]
+
+
+def test_scores_that_called_patches_cells_are_still_read(fresh: Workspace) -> None:
+    found, folder = scored(fresh, "PERFECT", sanity=0), fresh.runs / "tiny-run"
+    before = scores_of(0, folder, found.checkpoint)
+    value = json.loads(scores_path(folder).read_text(encoding="utf-8"))
+    flips = [flip for row in value["rows"] for flip in row["flips"]]
+    for flip in flips:
+        flip["cells"] = flip.pop("patches")
+    scores_path(folder).write_text(json.dumps({**value, "schema": 1}), encoding="utf-8")
+    assert flips and before and scores_of(0, folder, found.checkpoint) == before
 
 
 # --- what is told -------------------------------------------------------------------------------------------
@@ -324,7 +336,7 @@ def test_the_command_shows_every_table_and_says_first_what_it_takes(place: Works
     done = judged(place)
     assert done.exit_code == 0, done.stderr
     assert "forward passes each" in done.stderr
-    titles = ["Against covering one cell at a time", "Deletion and insertion", "Errors that turn to the true class",
+    titles = ["Against covering one patch at a time", "Deletion and insertion", "Errors that turn to the true class",
               "Agreement", "State of the maps"]  # fmt: skip
     assert [title for title in titles if title not in done.stdout] == []
     assert done.stdout.strip().endswith(str(scores_path(place.runs / "tiny-run").resolve()))

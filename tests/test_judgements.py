@@ -162,10 +162,10 @@ def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) ->
 
 
 def test_why_names_steps_with_their_sizes_and_leaves_out_those_without_effect() -> None:
-    steps = (Step("nearest cell", 0.47), Step("ReLU after resizing", 0.0))
-    assert why(Verdict("a", "x", 1, "other recipe", steps=steps)) == "nearest cell (0.47)"
+    steps = (Step("nearest value", 0.47), Step("ReLU after resizing", 0.0))
+    assert why(Verdict("a", "x", 1, "other recipe", steps=steps)) == "nearest value (0.47)"
     wrong = Verdict("a", "x", 1, "wrong", words="overwritten", steps=steps)
-    assert why(wrong) == "overwritten. Its recipe besides: nearest cell (0.47)"
+    assert why(wrong) == "overwritten. Its recipe besides: nearest value (0.47)"
     assert why(Verdict("a", "x", 1, "same", equal_to=("b", "c"))) == "bit for bit as b, c"
 
 

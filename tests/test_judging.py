@@ -303,7 +303,7 @@ def shipped() -> dict[tuple[str, str], Verdict]:
 STEPS = {
     "gradcam_shipped": ("smallest value subtracted", "scaled again after resizing: smallest value subtracted"),
     "captum_shipped": (
-        "nearest cell instead of bilinear",
+        "nearest value instead of bilinear",
         "ReLU after resizing instead of before",
         "scaled after resizing instead of before: divided by the value at 98 % of the cumulative sum",
     ),

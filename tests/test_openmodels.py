@@ -161,7 +161,12 @@ def test_layers_a_library_prefers_go_first_as_far_as_they_have_a_grid() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "words"),
-    [((), "does not run"), ((5, 64), "5 tokens of 64 values"), ((8, 1, 1), "one cell"), ((10,), r"gives \(N, 10\)")],
+    [
+        ((), "does not run"),
+        ((5, 64), "5 tokens of 64 values"),
+        ((8, 1, 1), "one position"),
+        ((10,), r"gives \(N, 10\)"),
+    ],
 )
 def test_a_layer_without_a_grid_is_told_why(shape: tuple[int, ...], words: str) -> None:
     import re

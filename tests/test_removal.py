@@ -12,18 +12,18 @@ from torch.nn import functional
 
 from bench.scoring.deletion_insertion import area, count_of, logit_drops, margin_drops, probabilities, turned
 from bench.scoring.occlusion import answers_to, batch_size, covered
-from bench.scoring.patches import bits, every_cell
+from bench.scoring.patches import bits, every_patch
 
 
 class CellNet(nn.Module):
-    """Logits that are weighted sums of the cells' means: what a cell is worth is its weight times its mean."""
+    """Logits that are weighted sums of the patches' means: what a patch is worth is its weight times its mean."""
 
     def __init__(self, weights: Tensor, grid: tuple[int, int]) -> None:
         super().__init__()
         self.weights, self.grid = nn.Parameter(weights, requires_grad=False), grid
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) to (N, K), weights (K, cells)."""
+        """(N, 3, H, W) to (N, K), weights (K, patches)."""
         means = functional.adaptive_avg_pool2d(images.mean(dim=1, keepdim=True), self.grid).flatten(1)
         return means @ self.weights.T + 0.5
 
@@ -38,7 +38,7 @@ def case(images: int = 5) -> tuple[CellNet, Tensor]:
 
 
 def singles(net: nn.Module, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of the whole images and with each cell covered."""
+    """Logits of the whole images and with each patch covered."""
     sets = np.tile(np.concatenate([[np.uint64(0)], bits(np.arange(16))]), len(images))
     rows = np.repeat(np.arange(len(images)), 17)
     logits = np.concatenate(list(answers_to(net, images, rows=rows, sets=sets, grid=GRID))).reshape(-1, 17, 3)
@@ -49,7 +49,7 @@ def singles(net: nn.Module, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (8, 8), (2, 16)])
-def test_covering_sets_the_pixels_of_a_cell_to_the_mean_colour_and_no_other(grid: tuple[int, int]) -> None:
+def test_covering_sets_the_pixels_of_a_patch_to_the_mean_colour_and_no_other(grid: tuple[int, int]) -> None:
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     masks = torch.zeros(2, *grid, dtype=torch.bool)
     masks[0, 0, 1] = masks[0, 1, 0] = masks[1, -1, -1] = True
@@ -68,15 +68,15 @@ def test_answers_are_those_of_single_calls_over_several_batches() -> None:
     assert found.dtype == np.float32
     for row, number, logits in list(zip(rows.tolist(), sets.tolist(), found, strict=True))[::20]:
         image = images[row : row + 1].clone()
-        for cell in (each for each in range(16) if number >> each & 1):
-            y, x = divmod(cell, 4)
+        for patch in (each for each in range(16) if number >> each & 1):
+            y, x = divmod(patch, 4)
             image[:, :, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8] = 0
         assert logits == pytest.approx(net(image)[0].numpy(), abs=1e-5)
 
 
 def test_with_everything_covered_only_the_bias_is_left() -> None:
     net, images = case(2)
-    sets = np.array([every_cell(16)] * 2)
+    sets = np.array([every_patch(16)] * 2)
     (logits,) = answers_to(net, images, rows=np.arange(2), sets=sets, grid=GRID)
     assert logits == pytest.approx(np.full((2, 3), 0.5))
 
@@ -88,10 +88,10 @@ def test_drops_of_a_linear_model_are_its_weights_times_the_means() -> None:
     net, images = case()
     classes = np.array([0, 1, 2, 2, 0])
     drops = logit_drops(*singles(net, images), classes)
-    for n, cell in np.ndindex(5, 16):
-        y, x = divmod(cell, 4)
+    for n, patch in np.ndindex(5, 16):
+        y, x = divmod(patch, 4)
         mean = float(images[n, :, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8].mean())
-        assert drops[n, cell] == pytest.approx(float(net.weights[classes[n], cell]) * mean, abs=1e-5)
+        assert drops[n, patch] == pytest.approx(float(net.weights[classes[n], patch]) * mean, abs=1e-5)
 
 
 def test_the_margin_falls_by_what_the_predicted_class_loses_less_what_the_true_one_loses() -> None:
@@ -99,10 +99,10 @@ def test_the_margin_falls_by_what_the_predicted_class_loses_less_what_the_true_o
     plain, without = singles(net, images)
     predicted, true = np.array([0, 1, 2, 2, 0]), np.array([1, 0, 0, 1, 2])
     found = margin_drops(plain, without, predicted=predicted, true=true)
-    for n, cell in np.ndindex(5, 16):
+    for n, patch in np.ndindex(5, 16):
         before = plain[n, predicted[n]] - plain[n, true[n]]
-        after = without[n, cell, predicted[n]] - without[n, cell, true[n]]
-        assert found[n, cell] == pytest.approx(before - after, abs=1e-5)
+        after = without[n, patch, predicted[n]] - without[n, patch, true[n]]
+        assert found[n, patch] == pytest.approx(before - after, abs=1e-5)
 
 
 # --- curves -------------------------------------------------------------------------------------------------
@@ -136,6 +136,6 @@ def test_an_error_has_turned_when_the_true_class_has_the_largest_logit() -> None
     assert turned(logits, np.array([1, 2])).tolist() == [[True, False], [False, True]]
 
 
-@pytest.mark.parametrize(("share", "cells", "count"), [(1 / 8, 16, 2), (1 / 4, 16, 4), (1 / 8, 64, 8), (1 / 8, 4, 1)])
-def test_shares_are_whole_cells_and_at_least_one(share: float, cells: int, count: int) -> None:
-    assert count_of(share, cells) == count
+@pytest.mark.parametrize(("share", "patches", "count"), [(1 / 8, 16, 2), (1 / 4, 16, 4), (1 / 8, 64, 8), (1 / 8, 4, 1)])
+def test_shares_are_whole_patches_and_at_least_one(share: float, patches: int, count: int) -> None:
+    assert count_of(share, patches) == count

@@ -197,11 +197,11 @@ def test_raw_maps_travel_within_half_a_level_of_their_range() -> None:
 def test_finished_pictures_are_named_with_their_steps_and_marked_in_the_data(kind: str) -> None:
     page = make_page(kind=kind, images=2, explainers=("captum", "captum_shipped"))
     cells = tuple(
-        replace(cell, picture=True, steps=("nearest cell", "ReLU")) if "shipped" in cell.explainer else cell
+        replace(cell, picture=True, steps=("nearest value", "ReLU")) if "shipped" in cell.explainer else cell
         for cell in page.cells
     )
     made = render_page(replace(page, cells=cells))
-    assert text_of(made).count("skips the post-processing of this page: nearest cell; ReLU.") == 1
+    assert text_of(made).count("skips the post-processing of this page: nearest value; ReLU.") == 1
     assert "own finished picture" not in text_of(render_page(page))
     carried = [cell["picture"] for cell in data_of(made)["cells"]]
     assert carried == [cell.picture for cell in cells]

@@ -9,7 +9,7 @@ from pictures import pictures
 from tiny import TinyResNet
 from torch import Tensor, nn
 
-from bench.judging.equality import CONSTANT_GRADIENT, NO_REASON, ONE_CELL, ONE_FORMULA, equal_groups, reason_of
+from bench.judging.equality import CONSTANT_GRADIENT, NO_REASON, ONE_FORMULA, ONE_POSITION, equal_groups, reason_of
 
 MAPS = np.random.default_rng(0).normal(size=(5, 3, 4)).astype(np.float32)
 NOISE = np.random.default_rng(1).uniform(-1, 1, size=MAPS.shape).astype(np.float32)
@@ -70,7 +70,7 @@ def test_a_map_that_is_not_finite_equals_only_one_that_is_not_either() -> None:
         (("gradcam", "captum"), (4, 4), ONE_FORMULA),
         (("gradcam", "captum", "hirescam"), (4, 4), CONSTANT_GRADIENT),
         (("hirescam", "xgradcam"), (8, 8), CONSTANT_GRADIENT),
-        (("captum", "xgradcam"), (1, 1), ONE_CELL),
+        (("captum", "xgradcam"), (1, 1), ONE_POSITION),
         (("gradcam", "layercam"), (4, 4), NO_REASON),
         (("eigencam", "./mine.py:X"), (4, 4), NO_REASON),
     ],

@@ -16,13 +16,13 @@ from bench.schema.page import Estimate
 from bench.schema.scores import ExplainerScores, Gain, Likeness
 from bench.scoring.layer_scores import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
 from bench.scoring.occluded_answers import baselines_of, centre_map, centre_maps, random_map, wanted_sets
-from bench.scoring.patches import cell_grid, every_cell
+from bench.scoring.patches import every_patch, patch_grid
 from bench.stats.agreement import likeness, pair_scores
 from bench.stats.intervals import rank_matrix
 from bench.store.answers import Answers, read_answers, write_answers
 from bench.store.paths import answers_path
 
-GRID, CELLS, COUNT = (4, 4), 16, 30
+GRID, PATCHES, COUNT = (4, 4), 16, 30
 IDS = np.arange(100, 100 + COUNT)
 PREDICTED, TRUE = np.zeros(COUNT, dtype=np.int64), np.ones(COUNT, dtype=np.int64)
 
@@ -31,12 +31,12 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-WORTH = rng(5).normal(size=(COUNT, CELLS, 3)).round(3)  # what each cell adds to each logit, when it is to be seen
+WORTH = rng(5).normal(size=(COUNT, PATCHES, 3)).round(3)  # what each patch adds to each logit, when it is to be seen
 
 
 def logits_of(image: int, covered: int) -> np.ndarray:
-    """A model that adds up what the visible cells are worth, so every score can be said in advance."""
-    seen = [cell for cell in range(CELLS) if not covered >> cell & 1]
+    """A model that adds up what the visible patches are worth, so every score can be said in advance."""
+    seen = [patch for patch in range(PATCHES) if not covered >> patch & 1]
     return np.array([0.2, 0.0, -9.0]) + WORTH[image, seen].sum(axis=0)
 
 
@@ -48,12 +48,12 @@ def explainer(name: str, predicted: np.ndarray, true: np.ndarray, ok: np.ndarray
 
 TRUTH = explainer("truth", WORTH[:, :, 0], WORTH[:, :, 1])
 REVERSED = explainer("reversed", -WORTH[:, :, 0], -WORTH[:, :, 1])
-BLIND = explainer("blind", *rng(1).normal(size=(2, COUNT, CELLS)))
+BLIND = explainer("blind", *rng(1).normal(size=(2, COUNT, PATCHES)))
 
 
 def ground(*every: Ranked) -> Ground:
     rows, draws = baselines_of(IDS, GRID, GRID)
-    ids, sets = wanted_sets(IDS, [*every, *rows, *draws], CELLS)
+    ids, sets = wanted_sets(IDS, [*every, *rows, *draws], PATCHES)
     logits = [logits_of(image - 100, covered) for image, covered in zip(ids.tolist(), sets.tolist(), strict=True)]
     answers = Answers(ids, sets, np.array(logits).astype(np.float32))
     return Ground(ids=IDS, predicted=PREDICTED, true=TRUE, grid=GRID, answers=answers, random=draws, centre=rows[1])
@@ -94,13 +94,13 @@ def test_the_correlation_with_the_truth_is_scipys_image_by_image(what: str) -> N
 
 
 def areas_by_hand(one: Ranked, image: int) -> tuple[float, float]:
-    """Deletion and insertion, each a walk of its own from the first to the last cell of a plain sort."""
-    order = sorted(range(CELLS), key=lambda cell: -one.predicted[image].ravel()[cell])
+    """Deletion and insertion, each a walk of its own from the first to the last patch of a plain sort."""
+    order = sorted(range(PATCHES), key=lambda patch: -one.predicted[image].ravel()[patch])
     deletion, insertion = [], []
-    for count in range(CELLS + 1):
-        deletion.append(probability(logits_of(image, sum(1 << cell for cell in order[:count])), 0))
-        insertion.append(probability(logits_of(image, sum(1 << cell for cell in order[count:])), 0))
-    return tuple((sum(curve) - (curve[0] + curve[-1]) / 2) / CELLS for curve in (deletion, insertion))  # type: ignore[return-value]
+    for count in range(PATCHES + 1):
+        deletion.append(probability(logits_of(image, sum(1 << patch for patch in order[:count])), 0))
+        insertion.append(probability(logits_of(image, sum(1 << patch for patch in order[count:])), 0))
+    return tuple((sum(curve) - (curve[0] + curve[-1]) / 2) / PATCHES for curve in (deletion, insertion))  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("one", [TRUTH, BLIND], ids=["truth", "blind"])
@@ -153,14 +153,14 @@ def test_flips_are_those_of_plain_counting_over_the_images_that_are_scored(every
     (_, _), draws = baselines_of(IDS, GRID, GRID)
     ok = np.arange(COUNT) % every == 0
     one = explainer("x", WORTH[:, :, 0], WORTH[:, :, 1], ok)
-    for cells, found in zip((2, 4), scores(one).flips, strict=True):
+    for patches, found in zip((2, 4), scores(one).flips, strict=True):
         turned = []
         for each in (one, *draws):
-            tops = [np.argsort(-maps.ravel())[:cells] for maps in each.difference]
-            logits = [logits_of(n, sum(1 << int(cell) for cell in top)) for n, top in enumerate(tops)]
+            tops = [np.argsort(-maps.ravel())[:patches] for maps in each.difference]
+            logits = [logits_of(n, sum(1 << int(patch) for patch in top)) for n, top in enumerate(tops)]
             turned.append([int(values.argmax() == 1) for values in logits])
         own, random = np.array(turned[0])[ok], np.mean(turned[1:], axis=0)[ok]
-        assert found.cells == cells and found.turned is not None
+        assert found.patches == patches and found.turned is not None
         assert found.random is not None and found.gain is not None
         assert found.turned.value == own.mean() > random.mean()
         assert (found.random.value, found.gain.value) == pytest.approx((random.mean(), (own - random).mean()))
@@ -203,9 +203,9 @@ def test_where_no_map_is_ok_nothing_is_claimed() -> None:
 
 def test_equal_orders_ask_the_model_nothing_new() -> None:
     same = explainer("same", 3 * WORTH[:, :, 0], 3 * WORTH[:, :, 1])
-    one, both = ground(TRUTH).answers, wanted_sets(IDS, [TRUTH, same], CELLS)
+    one, both = ground(TRUTH).answers, wanted_sets(IDS, [TRUTH, same], PATCHES)
     assert len(one.missing(*both)[0]) == 0
-    assert len(one.missing(*wanted_sets(IDS, [BLIND], CELLS))[0]) > 0
+    assert len(one.missing(*wanted_sets(IDS, [BLIND], PATCHES))[0]) > 0
     found = scores(same, BLIND, TRUTH)
     assert (found.alike, found.alike_images) == ("truth", COUNT)
     assert scores(BLIND, TRUTH).alike == ""
@@ -217,7 +217,7 @@ def test_equal_orders_are_counted_over_images_that_both_are_scored_on_and_of_no_
     found = scores(mine, theirs)
     assert (found.alike, found.alike_images) == ("b", int((one & other).sum()))
     (random, _), _ = baselines_of(IDS, GRID, GRID)
-    same = explainer("same", random.predicted.reshape(COUNT, CELLS), WORTH[:, :, 1])
+    same = explainer("same", random.predicted.reshape(COUNT, PATCHES), WORTH[:, :, 1])
     assert scores(same, random).alike == ""
 
 
@@ -231,13 +231,13 @@ def test_the_contrast_of_two_classes_is_scipys_over_images_where_both_maps_say_s
 
 
 def test_what_is_wanted_is_sixteen_steps_both_ways_and_the_flips() -> None:
-    ids, sets = wanted_sets(IDS[:1], [], CELLS)
-    assert len(ids) == CELLS + 2
+    ids, sets = wanted_sets(IDS[:1], [], PATCHES)
+    assert len(ids) == PATCHES + 2
     one = dataclasses.replace(TRUTH, ids=IDS[:1], **{
         name: getattr(TRUTH, name)[:1] for name in ("predicted", "difference", "ok", "clear")
     })  # fmt: skip
-    more = set(wanted_sets(IDS[:1], [one], CELLS)[1].tolist()) - set(sets.tolist())
-    # 15 inner points of each curve, of which the first cell alone is known; two flips; all but those that coincide
+    more = set(wanted_sets(IDS[:1], [one], PATCHES)[1].tolist()) - set(sets.tolist())
+    # 15 inner points of each curve, of which the first patch alone is known; two flips; all but those that coincide
     assert len(more) <= 15 + 15 - 1 + 2 and len(more) >= 15 + 15 - 2
 
 
@@ -297,7 +297,7 @@ def test_an_image_without_a_map_is_left_out_of_value_and_null() -> None:
 
 
 def test_centre_biased_maps_of_unrelated_images_agree_without_evidence() -> None:
-    first, second = (rng(seed).normal(size=(COUNT, CELLS)) * 0.2 + centre_map(4, 4).ravel() * 3 for seed in (1, 2))
+    first, second = (rng(seed).normal(size=(COUNT, PATCHES)) * 0.2 + centre_map(4, 4).ravel() * 3 for seed in (1, 2))
     one, other = explainer("one", first, first), explainer("other", second, second)
     found = agreement_of("layer4", one, other, rng())
     assert found.spearman.value is not None and found.spearman.value.value > 0.7
@@ -311,20 +311,20 @@ def test_equal_maps_overlap_wholly_and_a_dead_one_has_no_say() -> None:
     found = agreement_of("layer4", TRUTH, same, rng())
     assert found.spearman.value is not None and found.overlap.value is not None
     assert (found.spearman.value.value, found.overlap.value.value) == pytest.approx((1, 1))
-    both = agreement_of("layer4", TRUTH, explainer("x", np.ones((COUNT, CELLS)), np.ones((COUNT, CELLS))), rng())
+    both = agreement_of("layer4", TRUTH, explainer("x", np.ones((COUNT, PATCHES)), np.ones((COUNT, PATCHES))), rng())
     assert both.spearman.images == 0
 
 
-def test_overlap_is_that_of_the_top_eighth_of_the_cells_as_the_page_says() -> None:
-    first, second = np.zeros((2, COUNT, CELLS))
-    first[:, :2] = second[:, :2] = 2, 1  # two of sixteen cells are the same, and no other above 0
+def test_overlap_is_that_of_the_top_eighth_of_the_patches_as_the_page_says() -> None:
+    first, second = np.zeros((2, COUNT, PATCHES))
+    first[:, :2] = second[:, :2] = 2, 1  # two of sixteen patches are the same, and no other above 0
     first[:, 2:5] = second[:, 5:8] = 0.5
     found = agreement_of("layer4", explainer("one", first, first), explainer("other", second, second), rng())
     assert found.overlap.value is not None and found.overlap.value.value == 1
 
 
-def test_of_four_cells_the_top_eighth_is_one() -> None:
-    """The smallest grid there is; half a cell would be none, and all maps would overlap alike."""
+def test_of_four_patches_the_top_eighth_is_one() -> None:
+    """The smallest grid there is; half a patch would be none, and all maps would overlap alike."""
     first, second = rng(1).normal(size=(2, COUNT, 2, 2))
     found = pair_scores("layer4", ("one", "other"), [(first, second)], rng()).overlap
     same = [one.argmax() == other.argmax() for one, other in zip(first, second, strict=True)]
@@ -339,7 +339,7 @@ def test_explainers_meet_each_other_and_the_baselines_but_baselines_not_each_oth
     ]  # fmt: skip
 
 
-def test_maps_of_two_sizes_meet_on_the_cells() -> None:
+def test_maps_of_two_sizes_meet_on_the_patches() -> None:
     fine = np.repeat(np.repeat(TRUTH.predicted, 8, axis=1), 8, axis=2)
     maps = Maps("fine", fine, TRUTH.ok, fine, TRUTH.ok)
     found = agreement_of("layer4", explainer("t", *[WORTH[:, :, 0]] * 2), ranked(maps, IDS, GRID), rng())
@@ -382,7 +382,7 @@ def test_a_random_map_belongs_to_its_image_whatever_the_others_are() -> None:
 
 
 def some_answers() -> Answers:
-    sets = np.array([0, int(every_cell(64)), 1 << 63, 5], dtype=np.uint64)
+    sets = np.array([0, int(every_patch(64)), 1 << 63, 5], dtype=np.uint64)
     return Answers(np.array([1, 1, 2, 2]), sets, rng().normal(size=(4, 3)).astype(np.float32))
 
 
@@ -420,4 +420,4 @@ def test_each_missing_answer_is_named_once() -> None:
 
 
 def test_the_grid_of_the_test_is_that_of_layer4() -> None:
-    assert cell_grid(4, 4, 32) == GRID
+    assert patch_grid(4, 4, 32) == GRID

@@ -285,30 +285,30 @@ def test_the_rank_matrix_holds_every_pairs_correlation() -> None:
     assert np.isnan(found[:, 2]).all() and not np.isnan(found[:, [0, 1, 3]]).any()
 
 
-@pytest.mark.parametrize("cells", [1, 2, 8])
-def test_without_ties_overlap_is_that_of_plain_sets(cells: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_without_ties_overlap_is_that_of_plain_sets(count: int) -> None:
     first, second = maps(6, 4), rng(1).normal(size=(5, 4, 4))
-    found = overlap_matrix(first, second, cells)
+    found = overlap_matrix(first, second, count)
     for row, column in np.ndindex(6, 5):
-        a, b = (set(np.argsort(one.ravel())[-cells:].tolist()) for one in (first[row], second[column]))
+        a, b = (set(np.argsort(one.ravel())[-count:].tolist()) for one in (first[row], second[column]))
         assert found[row, column] == pytest.approx(len(a & b) / len(a | b))
 
 
-def shares_by_hand(values: list[float], cells: int) -> list[float]:
-    """How often each cell is among the largest, over every order that equal cells can come in."""
-    orders = [sorted(order, key=lambda cell: -values[cell]) for order in permutations(range(len(values)))]
-    return [sum(cell in order[:cells] for order in orders) / len(orders) for cell in range(len(values))]
+def shares_by_hand(values: list[float], count: int) -> list[float]:
+    """How often each position is among the largest, over every order that equal values can come in."""
+    orders = [sorted(order, key=lambda position: -values[position]) for order in permutations(range(len(values)))]
+    return [sum(position in order[:count] for order in orders) / len(orders) for position in range(len(values))]
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=2, max_size=2), st.integers(1, 5))
 @settings(max_examples=25, deadline=None)
-def test_cells_that_tie_share_the_last_places(values: list[list[int]], cells: int) -> None:
+def test_values_that_tie_share_the_last_places(values: list[list[int]], count: int) -> None:
     first, second = (np.array(each, dtype=float).reshape(1, 2, 3) for each in values)
-    a, b = (shares_by_hand(each, cells) for each in values)
+    a, b = (shares_by_hand(each, count) for each in values)
     slow = sum(map(min, a, b)) / sum(map(max, a, b))
     if first.min() == first.max() or second.min() == second.max():
         slow = math.nan
-    assert overlap_matrix(first, second, cells)[0, 0] == pytest.approx(slow, nan_ok=True)
+    assert overlap_matrix(first, second, count)[0, 0] == pytest.approx(slow, nan_ok=True)
 
 
 def test_of_no_map_there_is_no_overlap() -> None:

@@ -84,7 +84,7 @@ def retargeted(change: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Explain
 
 
 def scored(score: Change, *, elementwise: bool = False, training: bool = False) -> ExplainerSpec:
-    """Grad-CAM of a score other than the logits, or weighted cell by cell, or in training mode."""
+    """Grad-CAM of a score other than the logits, or weighted position by position, or in training mode."""
 
     def explain(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> Maps:
         own = deepcopy(model).train(training)

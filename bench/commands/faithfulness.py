@@ -38,7 +38,7 @@ from bench.scoring.layer_scores import (
     ranked,
 )
 from bench.scoring.occluded_answers import ask, baselines_of, known_answers, layer_sizes, maps_of, wanted_sets
-from bench.scoring.patches import STEPS, cell_grid
+from bench.scoring.patches import STEPS, patch_grid
 from bench.scoring.randomization import sanity_passes, sanity_scores
 from bench.store.cells import row_keys
 from bench.store.predictions import choose_ids
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 FAITHFUL_EXPLAINERS = ("gradcam", "captum", "reference")
 ERRORS = 200  # that are looked at unless a limit is given
 SEED = 6006
-OF_ORDER = 2 * STEPS + len(FLIP_SHARES)  # sets of covered cells that an order needs at most
+OF_ORDER = 2 * STEPS + len(FLIP_SHARES)  # sets of covered patches that an order needs at most
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class LayerMaps:
     """The maps of one layer, as far as they are there.
 
     Attributes:
-        grid: of the cells that are covered.
+        grid: of the patches that are covered.
         explainers: those whose maps are complete.
         baselines: `random` and `centre`, in this order.
         draws: random orders that gains are counted against.
@@ -163,7 +163,7 @@ def cost_of(trained: Trained, wanted: Wanted, errors: Errors, sanity: int) -> Co
 
 
 def maps_there(trained: Trained, wanted: Wanted, errors: Errors) -> list[LayerMaps]:
-    """The maps there are, layer by layer, on the grids on which cells are covered."""
+    """The maps there are, layer by layer, on the grids on which patches are covered."""
     names = list(dict.fromkeys(name for spec in wanted.specs.values() for name in layers_of(spec, wanted)))
     pixels = trained.spec.input_size
     sizes = layer_sizes(trained.model, names, pixels)
@@ -174,7 +174,7 @@ def maps_there(trained: Trained, wanted: Wanted, errors: Errors) -> list[LayerMa
     }
     found = []
     for name in names:
-        grid = cell_grid(*sizes[name], pixels)
+        grid = patch_grid(*sizes[name], pixels)
         rows, draws = baselines_of(errors.ids, sizes[name], grid)
         every = []
         for explainer, spec in wanted.specs.items():
@@ -187,7 +187,7 @@ def maps_there(trained: Trained, wanted: Wanted, errors: Errors) -> list[LayerMa
 
 
 def _wanted(layers: Sequence[LayerMaps], errors: Errors) -> dict[tuple[int, int], tuple[Integers, Integers]]:
-    """For each grid all sets of covered cells that its layers need."""
+    """For each grid all sets of covered patches that its layers need."""
     found = {}
     for grid in dict.fromkeys(layer.grid for layer in layers):
         every = [one for layer in layers if layer.grid == grid for one in (*layer.rows, *layer.draws)]

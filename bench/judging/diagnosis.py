@@ -133,7 +133,7 @@ def averaged(grid: Tensor, slope: Tensor) -> Tensor:
 
 
 def cell_by_cell(grid: Tensor, slope: Tensor) -> Tensor:
-    """HiResCAM's map (N, h, w): gradient times activation in every cell, added up over channels."""
+    """HiResCAM's map (N, h, w): gradient times activation at every position, added up over channels."""
     return (slope * grid.detach()).sum(dim=1)
 
 

@@ -18,10 +18,11 @@ ROUNDING = 1e-5  # of a map's largest value: what float32 sums in another order 
 MEET_GRADCAM = frozenset({"hirescam", "xgradcam"})
 
 ONE_FORMULA = "they claim one formula, Grad-CAM's"
-ONE_CELL = "the grid is a single cell, over which there is nothing to weight"
+ONE_POSITION = "the grid is a single position, over which there is nothing to weight"
 CONSTANT_GRADIENT = (
-    "only pooling and a linear layer follow, so the gradient is the same in every cell, "
-    "and weighting channels by its mean (Grad-CAM), cell by cell (HiResCAM) or by activation (XGradCAM) is one sum"
+    "only pooling and a linear layer follow, so the gradient is the same at every position, "
+    "and weighting channels by its mean (Grad-CAM), position by position (HiResCAM) or by activation (XGradCAM) is "
+    "one sum"
 )
 NO_REASON = "no formula says that they must be equal"
 
@@ -61,7 +62,7 @@ def reason_of(group: Sequence[str], claiming: Collection[str], grid: tuple[int, 
         return ONE_FORMULA
     if not all(name in claiming or name in MEET_GRADCAM for name in group):
         return NO_REASON
-    return ONE_CELL if grid == (1, 1) else CONSTANT_GRADIENT
+    return ONE_POSITION if grid == (1, 1) else CONSTANT_GRADIENT
 
 
 def _equal(first: Floats, second: Floats, tolerance: float) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SHARE = 0.98  # of the cumulative sum: Captum's visualiser leaves two per cent out
 RESIZES = {  # torch's mode, align_corners, words
     "bilinear": ("bilinear", False, "bilinear between half-pixel centres"),
-    "nearest": ("nearest", None, "nearest cell instead of bilinear"),
+    "nearest": ("nearest", None, "nearest value instead of bilinear"),
     "aligned": ("bilinear", True, "bilinear with aligned corners instead of half-pixel centres"),
     "bicubic": ("bicubic", False, "bicubic instead of bilinear"),
 }
@@ -61,8 +61,8 @@ def replayed(raw: Tensor, recipe: PictureRecipe, size: tuple[int, int]) -> Tenso
     Returns:
         (R, H, W) in the dtype of `raw`.
     """
-    cells = SCALES[recipe.scale][0](raw.relu() if recipe.relu == "before" else raw)
-    pixels = resized(cells, recipe.resize, size)
+    scaled = SCALES[recipe.scale][0](raw.relu() if recipe.relu == "before" else raw)
+    pixels = resized(scaled, recipe.resize, size)
     return SCALES[recipe.again][0](pixels.relu() if recipe.relu == "after" else pixels)
 
 
@@ -163,7 +163,7 @@ def steps_between(raw: Tensor, recipe: PictureRecipe, size: tuple[int, int]) -> 
     """What a recipe does otherwise than ours: steps are replaced one at a time until the picture is the recipe's.
 
     A step's difference is the largest change of any pixel when it joins those before it, so a step that makes no
-    difference beside the others has 0: ReLU before or after the nearest cell is taken, for instance.
+    difference beside the others has 0: ReLU before or after the nearest value is taken, for instance.
     """
     steps, before = [], replayed(raw, OURS, size)
     for words, changed in _changes(recipe):

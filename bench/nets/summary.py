@@ -97,10 +97,10 @@ def summarise(model: nn.Module, input_size: int = 32) -> Summary:
 def format_summary(summary: Summary, *, all: bool = False) -> str:
     """The table as text: the classic rows, or all of them, then totals. No line break at the end."""
     rows = [row for row in summary.rows if all or row.classic]
-    cells = [("module", "kind", "output", "parameters"), *(cells_of(row) for row in rows)]
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    texts = [("module", "kind", "output", "parameters"), *(texts_of(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     name, kind, output, parameters = widths
-    lines = [f"{a:<{name}}  {b:<{kind}}  {c:>{output}}  {d:>{parameters}}" for a, b, c, d in cells]
+    lines = [f"{a:<{name}}  {b:<{kind}}  {c:>{output}}  {d:>{parameters}}" for a, b, c, d in texts]
     rule = "-" * len(lines[0])
     hidden = len(summary.rows) - len(rows)
     shown = f"{len(rows)} rows" + (f", {hidden} more with --all" if hidden else "")
@@ -118,7 +118,7 @@ def format_summary(summary: Summary, *, all: bool = False) -> str:
     )
 
 
-def cells_of(row: Row) -> tuple[str, str, str, str]:
+def texts_of(row: Row) -> tuple[str, str, str, str]:
     """A row as text; parameters that other rows have counted stand in brackets."""
     figure = f"{row.parameters:,}" if row.parameters or not row.inside else f"({row.inside:,})"
     return row.name, row.kind, by(row.shape), figure

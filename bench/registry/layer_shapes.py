@@ -57,7 +57,7 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
 
 
 def grids_in(shapes: Shapes) -> dict[str, tuple[int, int, int]]:
-    """Those modules whose output has a grid of more than one cell: {name: (channels, height, width)}."""
+    """Those modules whose output has a grid of more than one position: {name: (channels, height, width)}."""
     return {
         name: (shape[0], shape[1], shape[2]) for name, shape in shapes.items() if len(shape) == 3 and max(shape[1:]) > 1
     }
@@ -96,5 +96,5 @@ def why_no_grid(name: str, shape: tuple[int, ...]) -> str:
             "and not the (N, C, h, w) of a map"
         )
     if len(shape) == 3:
-        return f"layer '{name}' gives one cell, ({', '.join(map(str, shape))}), and one cell is no map"
+        return f"layer '{name}' gives one position, ({', '.join(map(str, shape))}), and one position is no map"
     return f"layer '{name}' gives (N, {', '.join(map(str, shape))}), and a map needs (N, C, h, w)"

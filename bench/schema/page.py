@@ -382,7 +382,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Score:
-    """How well maps order the cells by what covering them does to the logit: mean rank correlation over images.
+    """How well maps order the patches by what covering them does to the logit: mean rank correlation over images.
 
     Attributes:
         run: indexes Page.runs.

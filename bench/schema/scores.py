@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.schema.page import Estimate
 
-SCORES_SCHEMA = 1
+SCORES_SCHEMA = 2  # 1 called the patches of a flip cells
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ def apart(value: Estimate | None, null: Estimate | None) -> str:
 
 @dataclass(frozen=True)
 class Gain:
-    """How much better an order of cells does than other orders, in points of probability (-1..1); above 0 is better.
+    """How much better an order of patches does than other orders, in points of probability (-1..1); above 0 is better.
 
     Attributes:
         over_random: than the mean of random orders of the same image.
-        over_centre: than cells taken from the middle outwards.
+        over_centre: than patches taken from the middle outwards.
     """
 
     over_random: Estimate | None
@@ -54,16 +54,16 @@ class Gain:
 
 @dataclass(frozen=True)
 class Flip:
-    """Errors that turn to the true class when cells of the difference map go.
+    """Errors that turn to the true class when patches of the difference map go.
 
     Attributes:
-        cells: how many cells go: those that speak most for the predicted and against the true class.
+        patches: how many patches go: those that speak most for the predicted and against the true class.
         turned: share of the images.
-        random: share when as many random cells go, the mean of several draws.
+        random: share when as many random patches go, the mean of several draws.
         gain: `turned` minus `random`, image by image.
     """
 
-    cells: int
+    patches: int
     turned: Estimate | None
     random: Estimate | None
     gain: Estimate | None
@@ -75,7 +75,7 @@ class Health:
 
     Attributes:
         maps: all there are, of predicted and true classes.
-        tied: mean share of a map's cells that have the same value as another cell after the ReLU.
+        tied: mean share of a map's values that stand at another position, too, after the ReLU.
         kappa: median of max |raw| / (max - min of the map after the ReLU): how much an error of the raw map grows
             in the picture.
         kappa_largest: the largest of all maps.
@@ -95,13 +95,13 @@ class ExplainerScores:
     """One explainer, or a baseline, at one layer.
 
     Attributes:
-        height, width: the grid of cells that are covered; finer maps are summed to it.
+        height, width: the grid of patches that are covered; finer maps are summed to it.
         images: scored; the others' maps for the predicted class are not `ok`.
-        logit: rank correlation of the predicted class's map with the drop of its logit, cell by cell.
+        logit: rank correlation of the predicted class's map with the drop of its logit, patch by patch.
         margin: of the map of the predicted minus that of the true class with the drop of the margin between them.
         deletion, insertion: gain of the area under the curve of the predicted class's probability.
         contrast: rank correlation of the maps of predicted and true class; None for what has but one map.
-        alike: an earlier row whose cells come in the same order in `alike_images` images; empty for none.
+        alike: an earlier row whose patches come in the same order in `alike_images` images; empty for none.
         health: None for a baseline.
     """
 
@@ -127,7 +127,7 @@ class PairScores:
 
     Attributes:
         spearman: rank correlation.
-        overlap: intersection over union of the top eighth of the cells.
+        overlap: intersection over union of the top eighth of their values.
     """
 
     layer: str
@@ -159,7 +159,7 @@ class Cost:
     Attributes:
         images: explained errors.
         explanations: forward passes' worth of explaining, for maps that are not there yet.
-        forwards: images with covered cells that the model has not answered yet; at most, where maps are missing.
+        forwards: images with covered patches that the model has not answered yet; at most, where maps are missing.
         sanity: forward passes' worth of the sanity check.
         rate: forward passes a second.
     """
@@ -187,7 +187,7 @@ class FaithfulnessScores:
 
     Attributes:
         images: errors that were looked at, of `wrong` there are.
-        answers: images with covered cells that the scores rest on; `new` of them were computed by this call in
+        answers: images with covered patches that the scores rest on; `new` of them were computed by this call in
             `seconds`.
     """
 

@@ -31,7 +31,7 @@ CAUSES: Mapping[str, tuple[str, str]] = {
         "differentiate the target's logit",
     ),
     "elementwise": (
-        "gradients were multiplied cell by cell, as HiResCAM does, not averaged first",
+        "gradients were multiplied position by position, as HiResCAM does, not averaged first",
         "average the gradient over the grid first, or do not claim Grad-CAM",
     ),
     "training mode": (
@@ -50,7 +50,7 @@ CAUSES: Mapping[str, tuple[str, str]] = {
     "relu": ("ReLU was applied to the raw map", "give the map before ReLU"),
     "scaled": ("the raw map was scaled", "give the map before scaling"),
     "resized": ("the raw map was resized", "give the map on the layer's own grid"),
-    "sum": ("gradients were added up over the grid, not averaged", "divide by the number of cells"),
+    "sum": ("gradients were added up over the grid, not averaged", "divide by the number of positions"),
     "sign": ("the sign is reversed", "use another explainer"),
     "factor": ("all maps are multiplied by one constant", "use another explainer"),
     "unknown": ("cause not found", "do not trust it here; use another explainer"),

@@ -1,1 +1,1 @@
-"""How far maps can be trusted, by what the model answers when cells are covered and weights scrambled."""
+"""How far maps can be trusted, by what the model answers when patches are covered and weights scrambled."""

@@ -1,4 +1,4 @@
-"""Scores of a map by what the model says when cells are gone: pure functions of logits."""
+"""Scores of a map by what the model says when patches are gone: pure functions of logits."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def logit_drops(plain: Floats, without: Floats, classes: Integers) -> Floats:
-    """How much a class's logit falls when one cell is gone: the ground truth of a map for that class.
+    """How much a class's logit falls when one patch is gone: the ground truth of a map for that class.
 
     Args:
         plain: (I, K) logits of the whole images.
-        without: (I, C, K) with one cell gone at a time.
+        without: (I, C, K) with one patch gone at a time.
         classes: (I,).
 
     Returns:
-        (I, C) in logits; above 0 where the cell spoke for the class.
+        (I, C) in logits; above 0 where the patch spoke for the class.
 
-    Source: Zeiler & Fergus 2014, arXiv:1311.2901, section 4, with cells that do not overlap.
+    Source: Zeiler & Fergus 2014, arXiv:1311.2901, section 4, with patches that do not overlap.
     """
     own = classes[:, None]
     before = np.take_along_axis(plain, own, axis=1)
@@ -33,7 +33,7 @@ def logit_drops(plain: Floats, without: Floats, classes: Integers) -> Floats:
 
 
 def margin_drops(plain: Floats, without: Floats, *, predicted: Integers, true: Integers) -> Floats:
-    """How much the margin, logit of the predicted minus logit of the true class, falls without one cell: (I, C)."""
+    """How much the margin, logit of the predicted minus logit of the true class, falls without one patch: (I, C)."""
     drops: Floats = logit_drops(plain, without, predicted) - logit_drops(plain, without, true)
     return drops
 
@@ -50,7 +50,7 @@ def probabilities(logits: Floats, classes: Integers) -> Floats:
 
 
 def area(curves: Floats) -> Floats:
-    """Area under curves over the share of cells, 0 to 1, by the trapezoid rule: (..., S + 1) to (...)."""
+    """Area under curves over the share of patches, 0 to 1, by the trapezoid rule: (..., S + 1) to (...)."""
     under: Floats = np.trapezoid(curves, dx=1 / (curves.shape[-1] - 1), axis=-1)
     return under
 
@@ -62,6 +62,6 @@ def turned(logits: Floats, classes: Integers) -> Booleans:
     return found
 
 
-def count_of(share: float, cells: int) -> int:
-    """How many cells a share of them is, at least one."""
-    return max(1, round(share * cells))
+def count_of(share: float, patches: int) -> int:
+    """How many patches a share of them is, at least one."""
+    return max(1, round(share * patches))

@@ -1,4 +1,4 @@
-"""The scores of explainers at one layer, from their maps and from what the model answers when cells are covered."""
+"""The scores of explainers at one layer, from their maps and from what the model answers when patches are covered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from bench.schema.run import STATUSES
 from bench.schema.scores import ExplainerScores, Flip, Gain, Health, Likeness, PairScores
 from bench.scoring.deletion_insertion import area, count_of, logit_drops, margin_drops, probabilities, turned
-from bench.scoring.patches import bits, deletion_sets, every_cell, first_cells, insertion_sets, orders, pooled
+from bench.scoring.patches import bits, deletion_sets, every_patch, first_patches, insertion_sets, orders, pooled
 from bench.stats.agreement import likeness, pair_scores
 from bench.stats.intervals import bootstrap_mean, rank_matrix, wilson
 
@@ -46,7 +46,7 @@ class Maps:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Maps on the grid of the cells that are covered, and the order of the cells.
+    """Maps on the grid of the patches that are covered, and the order of the patches.
 
     Attributes:
         ids: (I,) test ids.
@@ -66,17 +66,17 @@ class Ranked:
 
     @cached_property
     def order(self) -> Integers:
-        """(I, C) cells by what they say for the predicted class."""
+        """(I, C) patches by what they say for the predicted class."""
         return orders(self.predicted, self.ids)
 
     @cached_property
     def difference_order(self) -> Integers:
-        """(I, C) cells by what they say for the predicted and against the true class."""
+        """(I, C) patches by what they say for the predicted and against the true class."""
         return orders(self.difference, self.ids)
 
     def sets(self) -> tuple[Integers, Integers]:
-        """Every set of covered cells that the scores need: (M,) ids and (M,) sets."""
-        order, flips = self.order[self.ok], first_cells(self.difference_order[self.clear])
+        """Every set of covered patches that the scores need: (M,) ids and (M,) sets."""
+        order, flips = self.order[self.ok], first_patches(self.difference_order[self.clear])
         counts = [count_of(share, self.order.shape[1]) for share in FLIP_SHARES]
         parts = [
             (self.ids[self.ok], np.concatenate([deletion_sets(order), insertion_sets(order)], axis=1)),
@@ -104,9 +104,9 @@ def ranked(maps: Maps, ids: Integers, grid: tuple[int, int]) -> Ranked:
     return Ranked(maps, ids, predicted, difference, maps.predicted_ok, clear)
 
 
-def shared_sets(ids: Integers, cells: int) -> tuple[Integers, Integers]:
-    """The sets that all explainers share: nothing covered, each cell alone, and everything."""
-    sets = np.concatenate([[np.uint64(0)], bits(np.arange(cells)), [every_cell(cells)]])
+def shared_sets(ids: Integers, patches: int) -> tuple[Integers, Integers]:
+    """The sets that all explainers share: nothing covered, each patch alone, and everything."""
+    sets = np.concatenate([[np.uint64(0)], bits(np.arange(patches)), [every_patch(patches)]])
     return flat([(ids, np.tile(sets, (len(ids), 1)))])
 
 
@@ -133,9 +133,9 @@ class Ground:
 
     @cached_property
     def truth(self) -> tuple[Floats, Floats]:
-        """Drop of the predicted class's logit, and of the margin, without each cell: (I, h, w) each."""
-        cells = self.grid[0] * self.grid[1]
-        sets = np.tile(np.concatenate([[np.uint64(0)], bits(np.arange(cells))]), (len(self.ids), 1))
+        """Drop of the predicted class's logit, and of the margin, without each patch: (I, h, w) each."""
+        patches = self.grid[0] * self.grid[1]
+        sets = np.tile(np.concatenate([[np.uint64(0)], bits(np.arange(patches))]), (len(self.ids), 1))
         logits = self.answers.of(self.ids, sets).astype(np.float64)
         plain, without = logits[:, 0], logits[:, 1:]
         logit = logit_drops(plain, without, self.predicted)
@@ -161,10 +161,10 @@ class Ground:
         """The same of the order from the middle outwards."""
         return self.areas(self.centre)
 
-    def turns(self, one: Ranked, cells: int) -> Floats:
-        """1 where the true class is predicted once the first cells are covered, 0 where not; NaN if not scored."""
+    def turns(self, one: Ranked, patches: int) -> Floats:
+        """1 where the true class is predicted once the first patches are covered, 0 where not; NaN if not scored."""
         found = np.full(len(self.ids), np.nan)
-        sets = first_cells(one.difference_order[one.clear])[:, cells : cells + 1]
+        sets = first_patches(one.difference_order[one.clear])[:, patches : patches + 1]
         found[one.clear] = turned(self.answers.of(self.ids[one.clear], sets), self.true[one.clear])[:, 0]
         return found
 
@@ -175,7 +175,7 @@ def explainer_scores(
     """One line of the table.
 
     Args:
-        earlier: lines above, of which one may have the same order of cells.
+        earlier: lines above, of which one may have the same order of patches.
     """
     deletion, insertion = ground.areas(one)
     logit_truth, margin_truth = ground.truth
@@ -206,14 +206,16 @@ def gain(over_random: Floats, over_centre: Floats, generator: np.random.Generato
 
 
 def flip(one: Ranked, ground: Ground, share: float, generator: np.random.Generator) -> Flip:
-    """The flip test for a share of the cells; the gain is paired, image by image."""
-    cells = count_of(share, ground.grid[0] * ground.grid[1])
-    own = ground.turns(one, cells)
-    random = np.mean([ground.turns(each, cells) for each in ground.random], axis=0)
+    """The flip test for a share of the patches; the gain is paired, image by image."""
+    patches = count_of(share, ground.grid[0] * ground.grid[1])
+    own = ground.turns(one, patches)
+    random = np.mean([ground.turns(each, patches) for each in ground.random], axis=0)
     known = ~np.isnan(own)
     # The gain is of differences, image by image: that an image turns easily is in both, and cancels.
     turned_share: Estimate | None = wilson(int(own[known].sum()), int(known.sum())) if known.any() else None
-    return Flip(cells, turned_share, bootstrap_mean(random[known], generator), bootstrap_mean(own - random, generator))
+    return Flip(
+        patches, turned_share, bootstrap_mean(random[known], generator), bootstrap_mean(own - random, generator)
+    )
 
 
 def contrast(maps: Maps, generator: np.random.Generator) -> Likeness | None:
@@ -231,7 +233,7 @@ def kept(maps: Floats, good: Booleans) -> Floats:
 
 
 def most_alike(one: Ranked, earlier: Sequence[Ranked]) -> tuple[str, int]:
-    """The earlier explainer whose cells come in the same order most often, and in how many images."""
+    """The earlier explainer whose patches come in the same order most often, and in how many images."""
     same = [
         (int((one.ok & other.ok & (one.order == other.order).all(axis=1)).sum()), other.maps.name)
         for other in earlier
@@ -257,7 +259,7 @@ def agreement_of(layer: str, first: Ranked, second: Ranked, generator: np.random
 
 
 def side_by_side(first: Ranked, second: Ranked) -> list[tuple[Floats, Floats]]:
-    """Maps of predicted and of true class of two explainers, on their own grid where it is one, else on the cells'."""
+    """Maps of predicted and of true class of two explainers, on their own grid where they share it, else on patches."""
     native = first.maps.predicted.shape == second.maps.predicted.shape
     return [
         (of_class(first, role, native=native), of_class(second, role, native=native)) for role in ("predicted", "true")
@@ -294,7 +296,7 @@ def health(raw: Floats, status: Integers) -> Health:
 
 
 def tied_share(raw: Floats) -> Floats:
-    """Share of each map's cells whose value after the ReLU another of its cells has too: (R, h, w) to (R,)."""
+    """Share of each map's values that stand at another of its positions, too, after the ReLU: (R, h, w) to (R,)."""
     heat = np.sort(np.maximum(raw, 0).reshape(len(raw), -1), axis=1)
     same = heat[:, 1:] == heat[:, :-1]
     edge = np.zeros((len(raw), 1), dtype=bool)

@@ -1,4 +1,4 @@
-"""Asking the model about covered cells: what has not been answered yet, the loop that asks, and the maps to rank."""
+"""Asking the model about covered patches: what has not been answered yet, the loop that asks, and the maps to rank."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def layer_sizes(model: nn.Module, layers: Sequence[str], pixels: int) -> dict[st
             model(torch.zeros(1, 3, pixels, pixels, device=next(model.parameters()).device))
     for name in layers:
         if name not in sizes:
-            raise UsageError(f"layer '{name}' gives no grid, so no cells can be covered", try_="--layer layer3")
+            raise UsageError(f"layer '{name}' gives no grid, so no patches can be covered", try_="--layer layer3")
     return sizes
 
 
@@ -106,9 +106,9 @@ def _keep_size(sizes: dict[str, tuple[int, int]], name: str, module: nn.Module, 
 # --- answers ------------------------------------------------------------------------------------------------
 
 
-def wanted_sets(ids: Integers, every: Sequence[Ranked], cells: int) -> tuple[Integers, Integers]:
-    """All sets of covered cells that scores of these maps need, as pairs (M,) ids and (M,) sets."""
-    parts = [shared_sets(ids, cells), *(one.sets() for one in every)]
+def wanted_sets(ids: Integers, every: Sequence[Ranked], patches: int) -> tuple[Integers, Integers]:
+    """All sets of covered patches that scores of these maps need, as pairs (M,) ids and (M,) sets."""
+    parts = [shared_sets(ids, patches), *(one.sets() for one in every)]
     return flat([(these, sets[:, None]) for these, sets in parts])
 
 

@@ -1,4 +1,4 @@
-"""What the model says when cells of an image are covered with the mean colour."""
+"""What the model says when patches of an image are covered with the mean colour."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def batch_size(device: torch.device) -> int:
 
 
 def covered(images: Tensor, masks: Tensor) -> Tensor:
-    """Images whose masked cells are the data set's mean colour, which is 0 once an image is normalised.
+    """Images whose masked patches are the data set's mean colour, which is 0 once an image is normalised.
 
     Args:
         images: (M, 3, H, W), normalised.
-        masks: (M, h, w) bool, True where a cell is covered; h divides H, w divides W.
+        masks: (M, h, w) bool, True where a patch is covered; h divides H, w divides W.
 
     Returns:
         (M, 3, H, W), channels last.
@@ -40,13 +40,13 @@ def covered(images: Tensor, masks: Tensor) -> Tensor:
 def answers_to(
     model: nn.Module, images: Tensor, *, rows: Integers, sets: Integers, grid: tuple[int, int]
 ) -> Iterator[Floats]:
-    """Logits of images with sets of cells covered, batch by batch.
+    """Logits of images with sets of patches covered, batch by batch.
 
     Args:
         model: in eval mode, gives logits (B, K).
         images: (N, 3, H, W), normalised, on the model's device.
         rows: (M,) which image each answer is of.
-        sets: (M,) uint64, which of its cells are covered.
+        sets: (M,) uint64, which of its patches are covered.
 
     Yields:
         (B, K) float32, in the order of `rows`.

@@ -1,4 +1,4 @@
-"""In which order the cells of a map go, and sets of cells as the bits of one number."""
+"""In which order the patches of a map go, and sets of patches as the bits of one number."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
 
-EDGE = 8  # cells an edge at most: 64 cells are the bits of one number, and 64 forwards an image are affordable
-STEPS = 16  # of a curve, on 4x4 and on 8x8 cells
+EDGE = 8  # patches an edge at most: 64 patches are the bits of one number, and 64 forwards an image are affordable
+STEPS = 16  # of a curve, on 4x4 and on 8x8 patches
 TIE_SEED = 4004
 
 
-def cell_grid(height: int, width: int, pixels: int) -> tuple[int, int]:
-    """The grid of cells that are covered for maps of this size: their own, or the finest up to 8x8 they sum up to.
+def patch_grid(height: int, width: int, pixels: int) -> tuple[int, int]:
+    """The grid of patches that are covered for maps of this size: their own, or the finest up to 8x8 they sum up to.
 
     Raises:
-        UsageError: no grid of at least 2x2 cells divides both the map and the image; names the map's size.
+        UsageError: no grid of at least 2x2 patches divides both the map and the image; names the map's size.
     """
     grid = tuple(
         max(edge for edge in range(1, EDGE + 1) if size % edge == pixels % edge == 0) for size in (height, width)
     )
     if min(grid) < 2:
         raise UsageError(
-            f"maps of {height}x{width} fit no grid of cells of an image of {pixels} pixels", try_="--layer layer3"
+            f"maps of {height}x{width} fit no grid of patches of an image of {pixels} pixels", try_="--layer layer3"
         )
     return grid[0], grid[1]
 
 
 def pooled(maps: Floats, grid: tuple[int, int]) -> Floats:
-    """Maps summed over the pixels of each cell: (R, H, W) to (R, h, w); as they are where the grid is their own.
+    """Maps summed over the pixels of each patch: (R, H, W) to (R, h, w); as they are where the grid is their own.
 
-    A sum, because a raw map accounts for a logit: what a cell says is what its parts say together.
+    A sum, because a raw map accounts for a logit: what a patch says is what its parts say together.
     """
     height, width = grid
     if maps.shape[1:] == grid:
@@ -46,60 +46,60 @@ def pooled(maps: Floats, grid: tuple[int, int]) -> Floats:
 
 
 def orders(maps: Floats, ids: Integers) -> Integers:
-    """The cells of each map, the largest value first.
+    """The patches of each map, the largest value first.
 
     Equal values stand in an order drawn once for each image, the same for every explainer: no corner of the image
-    is favoured, equal maps have equal orders, and the count of cells is always exact.
+    is favoured, equal maps have equal orders, and the count of patches is always exact.
 
     Args:
         maps: (I, h, w).
         ids: (I,) test ids.
 
     Returns:
-        (I, h * w) cells, row by row of the grid.
+        (I, h * w) patches, row by row of the grid.
     """
-    cells = maps.shape[1] * maps.shape[2]
-    flat = maps.reshape(len(maps), cells)
+    patches = maps.shape[1] * maps.shape[2]
+    flat = maps.reshape(len(maps), patches)
     # A generator an image, so that its order does not depend on which other images are asked for.
-    draws = [np.random.default_rng([TIE_SEED, int(each)]).permutation(cells) for each in ids]
-    ties = np.array(draws, dtype=np.int64).reshape(len(maps), cells)
+    draws = [np.random.default_rng([TIE_SEED, int(each)]).permutation(patches) for each in ids]
+    ties = np.array(draws, dtype=np.int64).reshape(len(maps), patches)
     found: Integers = np.lexsort((ties, -flat), axis=-1)  # by its last key first
     return found
 
 
-def bits(cells: Integers) -> Integers:
-    """Each cell as a number with one bit set."""
-    numbers: Integers = np.left_shift(np.uint64(1), cells.astype(np.uint64))
+def bits(patches: Integers) -> Integers:
+    """Each patch as a number with one bit set."""
+    numbers: Integers = np.left_shift(np.uint64(1), patches.astype(np.uint64))
     return numbers
 
 
-def first_cells(order: Integers) -> Integers:
-    """The sets of the first 0, 1, ... all cells of orders: (..., C) to (..., C + 1) uint64."""
-    # A cell comes once in an order, so the sum of bits is their union; signed numbers would have no 64th bit.
+def first_patches(order: Integers) -> Integers:
+    """The sets of the first 0, 1, ... all patches of orders: (..., C) to (..., C + 1) uint64."""
+    # A patch comes once in an order, so the sum of bits is their union; signed numbers would have no 64th bit.
     start = np.zeros((*order.shape[:-1], 1), dtype=np.uint64)
     sets: Integers = np.concatenate([start, np.cumsum(bits(order), axis=-1, dtype=np.uint64)], axis=-1)
     return sets
 
 
-def every_cell(cells: int) -> np.uint64:
-    """The set of all cells."""
-    return np.uint64((1 << cells) - 1)
+def every_patch(patches: int) -> np.uint64:
+    """The set of all patches."""
+    return np.uint64((1 << patches) - 1)
 
 
-def cuts(cells: int) -> Integers:
-    """How many cells are gone at each point of a curve: 0, then 16 steps (or one for each cell) to all."""
-    marks: Integers = np.linspace(0, cells, min(STEPS, cells) + 1).round().astype(np.int64)
+def cuts(patches: int) -> Integers:
+    """How many patches are gone at each point of a curve: 0, then 16 steps (or one for each patch) to all."""
+    marks: Integers = np.linspace(0, patches, min(STEPS, patches) + 1).round().astype(np.int64)
     return marks
 
 
 def deletion_sets(order: Integers) -> Integers:
-    """What is gone along a deletion curve, the first cells of the order first: (..., C) to (..., S + 1)."""
-    sets: Integers = first_cells(order)[..., cuts(order.shape[-1])]
+    """What is gone along a deletion curve, the first patches of the order first: (..., C) to (..., S + 1)."""
+    sets: Integers = first_patches(order)[..., cuts(order.shape[-1])]
     return sets
 
 
 def insertion_sets(order: Integers) -> Integers:
-    """What is still gone along an insertion curve, on which the first cells of the order come back first.
+    """What is still gone along an insertion curve, on which the first patches of the order come back first.
 
     It is the deletion of the reversed order, read backwards.
     """
@@ -108,7 +108,7 @@ def insertion_sets(order: Integers) -> Integers:
 
 
 def as_masks(sets: Integers, grid: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Sets of cells as grids: (M,) to (M, h, w), True where a cell is in the set."""
+    """Sets of patches as grids: (M,) to (M, h, w), True where a patch is in the set."""
     places = np.arange(grid[0] * grid[1], dtype=np.uint64)
     flat = np.right_shift(sets[:, None].astype(np.uint64), places) & np.uint64(1)
     return flat.astype(bool).reshape(len(sets), *grid)

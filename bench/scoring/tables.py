@@ -87,8 +87,8 @@ def truth(found: FaithfulnessScores) -> Sheet:
         for one in found.rows
     ]
     return Sheet(
-        "Against covering one cell at a time",
-        "Rank correlation of a map's cells with the drop of the predicted class's logit when the cell takes the mean "
+        "Against covering one patch at a time",
+        "Rank correlation of a map's patches with the drop of the predicted class's logit when a patch takes the mean "
         "colour, and of predicted minus true map with the drop of the margin; beside it, against other images' drops.",
         ("layer", "explainer", "images", "logit", "other images", "reading", "margin", "other images", "reading"),
         tuple(rows),
@@ -107,8 +107,8 @@ def curves(found: FaithfulnessScores) -> Sheet:
     ]  # fmt: skip
     return Sheet(
         "Deletion and insertion",
-        "Area under the predicted class's probability while cells go or come in the map's order; above 0 is better "
-        "than random orders, and than cells from the middle outwards.",
+        "Area under the predicted class's probability while patches go or come in the map's order; above 0 is better "
+        "than random orders, and than patches from the middle outwards.",
         ("layer", "explainer", "images", "deletion, over random", "deletion, over centre",
          "insertion, over random", "insertion, over centre"),
         tuple(rows),
@@ -124,7 +124,7 @@ def flips(found: FaithfulnessScores) -> Sheet:
     """Errors that turn."""
     rows = [
         (
-            one.layer, short(one.explainer), f"{each.cells} of {one.height * one.width}", percent(each.turned),
+            one.layer, short(one.explainer), f"{each.patches} of {one.height * one.width}", percent(each.turned),
             percent(each.random), points(each.gain),
         )
         for one in found.rows
@@ -132,9 +132,9 @@ def flips(found: FaithfulnessScores) -> Sheet:
     ]  # fmt: skip
     return Sheet(
         "Errors that turn to the true class",
-        "Share of the errors that become right when the cells that speak most for the predicted and against the true "
-        "class are covered, and when as many random cells are.",
-        ("layer", "explainer", "cells covered", "turned", "random cells", "difference, points"),
+        "Share of the errors that become right when the patches that speak most for the predicted and against the true "
+        "class are covered, and when as many random patches are.",
+        ("layer", "explainer", "patches covered", "turned", "random patches", "difference, points"),
         tuple(rows),
     )
 
@@ -147,7 +147,7 @@ def agreement(found: FaithfulnessScores) -> Sheet:
     ]
     return Sheet(
         "Agreement",
-        "Rank correlation of two maps of one image, and intersection over union of their top eighth of cells; beside "
+        "Rank correlation of two maps of one image, and intersection over union of their top eighth of values; beside "
         "it, of maps of different images.",
         ("layer", "first", "second", "rank correlation", "other images", "reading", "overlap", "other images",
          "reading"),
@@ -194,17 +194,17 @@ def state(found: FaithfulnessScores) -> Sheet:
     ]  # fmt: skip
     return Sheet(
         "State of the maps, and predicted beside true class",
-        "Maps that are dead, constant or not finite are in no mean. Tied: cells with the value of another cell after "
+        "Maps that are dead, constant or not finite are in no mean. Tied: values that another position has, too, after "
         "the ReLU. Kappa: how much an error of a raw value grows in the picture, median (largest). Then the rank "
         "correlation of the maps of predicted and true class, beside that of different images.",
         ("layer", "explainer", "maps", "dead", "constant", "not finite", "tied", "kappa", "two classes", "other images",
-         "reading", "same order of cells"),
+         "reading", "same order of patches"),
         tuple(rows),
     )  # fmt: skip
 
 
 def same_order(one: ExplainerScores) -> str:
-    """Whose order of cells it shares, and how often."""
+    """Whose order of patches it shares, and how often."""
     return f"{short(one.alike)}, {one.alike_images} of {one.images}" if one.alike else NOTHING
 
 
@@ -213,5 +213,5 @@ def head_words(found: FaithfulnessScores) -> str:
     rate = f", {found.new:,} of them computed now at {found.new / found.seconds:.0f} a second" if found.seconds else ""
     return (
         f"{found.run}: {found.images:,} of {found.wrong:,} misclassified images, {found.answers:,} answers to covered "
-        f"cells{rate}; intervals are 95 %, by bootstrap over images"
+        f"patches{rate}; intervals are 95 %, by bootstrap over images"
     )

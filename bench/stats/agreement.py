@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.contracts import Floats
     from bench.schema.run import Cell
 
-TOP_SHARE = 1 / 8  # of the cells: whole numbers on 4x4 and 8x8, where a tenth would be 1.6 and 6.4
+TOP_SHARE = 1 / 8  # of the positions: whole numbers on 4x4 and 8x8, where a tenth would be 1.6 and 6.4
 
 
 def agreements(run: int, cells: Sequence[Cell]) -> list[Agreement]:
@@ -72,7 +72,7 @@ def disagreements(cells: Sequence[tuple[int, Cell]]) -> dict[int, float]:
         cells: (run index, cell); only cells of one run at one layer are compared.
 
     Returns:
-        0 (same order of cells) to 2 (opposite order) by test id; without those of which nothing can be said.
+        0 (same order of positions) to 2 (opposite order) by test id; without those of which nothing can be said.
     """
     found: dict[int, float] = {}
     for index, (run, first) in enumerate(cells):
@@ -141,8 +141,8 @@ def pair_scores(
         names: the two explainers.
         maps: for each class asked for, the maps (I, h, w) of both, image by image; NaN where a map is not `ok`.
     """
-    cells = maps[0][0][0].size
-    top = max(1, round(TOP_SHARE * cells))
+    positions = maps[0][0][0].size
+    top = max(1, round(TOP_SHARE * positions))
     ranks = [rank_matrix(first, second) for first, second in maps]
     shares = [overlap_matrix(first, second, top) for first, second in maps]
     return PairScores(layer, *names, likeness(ranks, generator), likeness(shares, generator))

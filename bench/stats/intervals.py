@@ -111,7 +111,7 @@ def rank_matrix(first: Floats, second: Floats) -> Floats:
 
 
 def _centred_ranks(maps: Floats) -> Floats:
-    """Ranks of the cells of each map less their mean, (R, h, w) to (R, cells); NaN for a map that is not finite."""
+    """Ranks of the values of each map less their mean, (R, h, w) to (R, h * w); NaN for a map that is not finite."""
     from scipy.stats import rankdata
 
     flat = _flat(maps)
@@ -120,11 +120,11 @@ def _centred_ranks(maps: Floats) -> Floats:
     return ranks
 
 
-def overlap_matrix(first: Floats, second: Floats, cells: int) -> Floats:
-    """Intersection over union of the `cells` largest cells of every map with those of every map.
+def overlap_matrix(first: Floats, second: Floats, count: int) -> Floats:
+    """Intersection over union of the `count` largest values of every map with those of every map.
 
-    Cells that tie for the last places share them equally, so neither a corner nor a pair of maps is favoured: a
-    cell is then in the set by a fraction, and the intersection is the sum of the smaller, the union of the larger
+    Values that tie for the last places share them equally, so neither a corner nor a pair of maps is favoured: a
+    value is then in the set by a fraction, and the intersection is the sum of the smaller, the union of the larger
     fractions (Ruzicka 1958). Without ties that is the plain intersection over union.
 
     Args:
@@ -133,19 +133,19 @@ def overlap_matrix(first: Floats, second: Floats, cells: int) -> Floats:
     Returns:
         (R, S) in 0..1; NaN where a map is constant or not finite.
     """
-    a, b = _membership(first, cells), _membership(second, cells)
-    # Row by row: all at once would be (R, S, cells), gigabytes of a thousand images.
+    a, b = _membership(first, count), _membership(second, count)
+    # Row by row: all at once would be (R, S, h * w), gigabytes of a thousand images.
     rows = [np.minimum(row, b).sum(axis=1) / np.maximum(row, b).sum(axis=1) for row in a]
     return np.array(rows).reshape(len(a), len(b))
 
 
-def _membership(maps: Floats, cells: int) -> Floats:
-    """By how much each cell belongs to the largest: (R, h, w) to (R, h * w), each row summing up to `cells`."""
+def _membership(maps: Floats, count: int) -> Floats:
+    """By how much each value belongs to the largest: (R, h, w) to (R, h * w), each row summing up to `count`."""
     flat = _flat(maps)
-    last = np.sort(flat, axis=1)[:, -cells, None]
+    last = np.sort(flat, axis=1)[:, -count, None]
     above, tied = flat > last, flat == last
     with np.errstate(invalid="ignore", divide="ignore"):
-        part = (cells - above.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True)
+        part = (count - above.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True)
     members: Floats = np.where(above, 1.0, np.where(tied, part, 0.0))
     members[~np.isfinite(flat).all(axis=1) | (flat.max(axis=1) == flat.min(axis=1))] = np.nan
     return members

@@ -1,7 +1,7 @@
-"""What the model answers when cells are covered, on disk: computed once a run, shared by all explainers.
+"""What the model answers when patches are covered, on disk: computed once a run, shared by all explainers.
 
 Every score of faithfulness is read off these answers, so an interrupted call continues where it stopped, and
-explainers whose cells come in the same order cost nothing extra.
+explainers whose patches come in the same order cost nothing extra.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Answers:
-    """Logits of images with sets of cells covered.
+    """Logits of images with sets of patches covered.
 
     Attributes:
         ids: (M,) int64 test ids.
-        sets: (M,) uint64, the covered cells as bits, row by row of the grid; 0 for the whole image.
+        sets: (M,) uint64, the covered patches as bits, row by row of the grid; 0 for the whole image.
         logits: (M, K) float32.
     """
 

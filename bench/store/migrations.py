@@ -46,6 +46,17 @@ def _fingerprint(old: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def scores_of_today(old: Mapping[str, Any]) -> dict[str, Any]:
+    """judge/faithfulness.json of any schema as one of schema 2; schema 1 called patches cells."""
+    if old.get("schema") != 1:
+        return dict(old)
+
+    def renamed(table: dict[str, Any]) -> dict[str, Any]:
+        return {"patches" if name == "cells" else name: value for name, value in table.items()}
+
+    return {**json.loads(json.dumps(dict(old)), object_hook=renamed), "schema": 2}
+
+
 def _table(old: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = old.get(name)
     return found if isinstance(found, dict) else {}

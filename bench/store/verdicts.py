@@ -10,6 +10,7 @@ from bench.errors import StoreError
 from bench.schema.scores import SCORES_SCHEMA, FaithfulnessScores
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.files import locked, read_value, write_json
+from bench.store.migrations import scores_of_today
 from bench.store.paths import scores_path, verdicts_path
 
 
@@ -25,7 +26,7 @@ def read_judgement(run: Path, checkpoint: str) -> Judgement | None:
 def read_scores(run: Path, checkpoint: str) -> FaithfulnessScores | None:
     """The scores of explainers on a run's own weights; None where there are none, or none that can be read."""
     try:
-        found = read_value(scores_path(run), FaithfulnessScores, SCORES_SCHEMA)
+        found = read_value(scores_path(run), FaithfulnessScores, SCORES_SCHEMA, scores_of_today)
     except StoreError:  # scoring again writes it anew
         return None
     return found if found.checkpoint == checkpoint else None

@@ -74,7 +74,7 @@ def check_raw(trial: Trial) -> Found:
 
 
 def scaling_of(rows: Tensor) -> str:
-    """How maps (R, cells) were all brought to one range or size, in words; empty where they were not.
+    """How maps (R, positions) were all brought to one range or size, in words; empty where they were not.
 
     Equal maps count once, and constant ones not at all: of a centre map that never changes nothing can be told.
     """

@@ -37,7 +37,7 @@ class Block(nn.Module):
 
 
 class SmallNet(nn.Module):
-    """layer1 to layer4 of two blocks each: maps of 32, 16, 8 and 4 cells an edge from 32x32 images."""
+    """layer1 to layer4 of two blocks each: maps of 32, 16, 8 and 4 positions an edge from 32x32 images."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Orders of cells: exact counts, ties that favour nobody, and sets of cells as bits."""
+"""Orders of patches: exact counts, ties that favour nobody, and sets of patches as bits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bench.errors import UsageError
 from bench.scoring.patches import (
     as_masks,
     bits,
-    cell_grid,
     cuts,
     deletion_sets,
-    every_cell,
-    first_cells,
+    every_patch,
+    first_patches,
     insertion_sets,
     orders,
+    patch_grid,
     pooled,
 )
 
@@ -26,7 +26,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def cells_of(number: int) -> set[int]:
+def patches_of(number: int) -> set[int]:
     """The set that a number stands for, bit by bit."""
     return {place for place in range(64) if number >> place & 1}
 
@@ -34,17 +34,17 @@ def cells_of(number: int) -> set[int]:
 @pytest.mark.parametrize(
     ("size", "grid"), [((4, 4), (4, 4)), ((8, 8), (8, 8)), ((16, 16), (8, 8)), ((32, 32), (8, 8)), ((2, 4), (2, 4))]
 )
-def test_cells_are_those_of_the_map_or_the_finest_it_sums_up_to(size: tuple[int, int], grid: tuple[int, int]) -> None:
-    assert cell_grid(*size, 32) == grid
+def test_patches_are_those_of_the_map_or_the_finest_it_sums_up_to(size: tuple[int, int], grid: tuple[int, int]) -> None:
+    assert patch_grid(*size, 32) == grid
 
 
-def test_maps_that_fit_no_cells_are_refused_with_their_size() -> None:
+def test_maps_that_fit_no_patches_are_refused_with_their_size() -> None:
     with pytest.raises(UsageError, match="5x5"):
-        cell_grid(5, 5, 32)
+        patch_grid(5, 5, 32)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_pooling_is_the_sum_over_each_cell_and_loses_nothing(dtype: str) -> None:
+def test_pooling_is_the_sum_over_each_patch_and_loses_nothing(dtype: str) -> None:
     maps = rng().normal(size=(3, 16, 8)).astype(dtype)
     found = pooled(maps, (4, 4))
     for image, row, column in np.ndindex(3, 4, 4):
@@ -58,7 +58,7 @@ def test_pooling_is_the_sum_over_each_cell_and_loses_nothing(dtype: str) -> None
 def test_the_order_is_that_of_a_plain_sort(seed: int, grid: tuple[int, int], digits: int) -> None:
     maps = rng(seed).normal(size=(2, *grid)).round(digits)
     for one, order in zip(maps, orders(maps, np.array([3, 8])), strict=True):
-        values = [one.ravel()[cell] for cell in order]
+        values = [one.ravel()[patch] for patch in order]
         assert values == sorted(one.ravel().tolist(), reverse=True)
         assert sorted(order.tolist()) == list(range(one.size))
 
@@ -72,27 +72,27 @@ def test_ties_stand_alike_for_every_explainer_and_differently_for_every_image() 
     assert first.min() > 8 and first.max() < 45  # 25 of 400 expected: no corner is favoured
 
 
-@pytest.mark.parametrize("cells", [4, 16, 64])
-def test_sets_are_the_first_cells_of_the_order(cells: int) -> None:
-    order = rng().permutation(cells)
-    sets = first_cells(order[None])[0].tolist()
-    assert [cells_of(each) for each in sets] == [set(order[:count].tolist()) for count in range(cells + 1)]
-    assert sets[-1] == every_cell(cells) == 2**cells - 1
+@pytest.mark.parametrize("patches", [4, 16, 64])
+def test_sets_are_the_first_patches_of_the_order(patches: int) -> None:
+    order = rng().permutation(patches)
+    sets = first_patches(order[None])[0].tolist()
+    assert [patches_of(each) for each in sets] == [set(order[:count].tolist()) for count in range(patches + 1)]
+    assert sets[-1] == every_patch(patches) == 2**patches - 1
 
 
-@pytest.mark.parametrize(("cells", "step"), [(16, 1), (64, 4)])
-def test_both_grids_have_sixteen_steps_of_whole_cells(cells: int, step: int) -> None:
-    assert cuts(cells).tolist() == list(range(0, cells + 1, step))
+@pytest.mark.parametrize(("patches", "step"), [(16, 1), (64, 4)])
+def test_both_grids_have_sixteen_steps_of_whole_patches(patches: int, step: int) -> None:
+    assert cuts(patches).tolist() == list(range(0, patches + 1, step))
     assert len(cuts(4)) == 5
 
 
-@pytest.mark.parametrize("cells", [16, 64])
-def test_insertion_uncovers_what_deletion_covers_first(cells: int) -> None:
-    order = rng(3).permutation(cells)
+@pytest.mark.parametrize("patches", [16, 64])
+def test_insertion_uncovers_what_deletion_covers_first(patches: int) -> None:
+    order = rng(3).permutation(patches)
     gone, left = (kind(order[None])[0].tolist() for kind in (deletion_sets, insertion_sets))
-    for count, deleted, covered in zip(cuts(cells).tolist(), gone, left, strict=True):
-        assert cells_of(deleted) == set(order[:count].tolist())
-        assert cells_of(covered) == set(order[count:].tolist())
+    for count, deleted, covered in zip(cuts(patches).tolist(), gone, left, strict=True):
+        assert patches_of(deleted) == set(order[:count].tolist())
+        assert patches_of(covered) == set(order[count:].tolist())
 
 
 def test_insertion_is_the_deletion_of_the_reversed_order_read_backwards() -> None:
@@ -101,8 +101,8 @@ def test_insertion_is_the_deletion_of_the_reversed_order_read_backwards() -> Non
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (8, 8), (2, 4)])
-def test_a_mask_is_true_where_the_set_has_its_cell(grid: tuple[int, int]) -> None:
+def test_a_mask_is_true_where_the_set_has_its_patch(grid: tuple[int, int]) -> None:
     total = grid[0] * grid[1]
-    sets = np.array([0, int(every_cell(total)), 5, int(bits(np.array(total - 1)))], dtype=np.uint64)
+    sets = np.array([0, int(every_patch(total)), 5, int(bits(np.array(total - 1)))], dtype=np.uint64)
     for mask, number in zip(as_masks(sets, grid), sets.tolist(), strict=True):
-        assert {row * grid[1] + column for row, column in zip(*np.nonzero(mask), strict=True)} == cells_of(number)
+        assert {row * grid[1] + column for row, column in zip(*np.nonzero(mask), strict=True)} == patches_of(number)
