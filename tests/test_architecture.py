@@ -27,7 +27,11 @@ HEAVY = (
     "sklearn",
     "cv2",
 )
-VALUES = [path for path in OF_BENCH if path.stem in ("errors", "contracts") or path.parts[1] == "schema"]
+VALUES = [
+    path
+    for path in OF_BENCH
+    if path.stem in ("errors", "contracts", "from_python", "model_names") or path.parts[1] == "schema"
+]
 
 
 def module_level(nodes: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -87,7 +91,7 @@ def outside_the_standard_library(tree: ast.Module) -> set[str]:
         for name in imported(module_level(tree.body))
         if name != "bench"
         and name.split(".")[0] not in sys.stdlib_module_names
-        and not name.startswith(("bench.contracts", "bench.errors", "bench.schema", "."))
+        and not name.startswith(("bench.contracts", "bench.errors", "bench.request", "bench.schema", "."))
     }
 
 

@@ -15,7 +15,6 @@ from bench.cli.console import Answer, table_of
 from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.registry import Registry, discover
 from bench.request import LATEST
-from bench.store.folder import RunFolder
 from bench.store.paths import drawing_path
 from bench.store.record import read_record
 from bench.store.runs import check_name, find_run, remove_run, run_folders
@@ -142,6 +141,7 @@ def show(request: ShowRequest, session: Session) -> Answer:
 
 def _show_run(request: ShowRequest, session: Session) -> Answer:
     from bench.pages.write import markdown_of
+    from bench.store.folder import RunFolder
 
     folder = find_run(session.runs, request.run or request.name or LATEST)
     if request.markdown:
