@@ -24,12 +24,12 @@ class Recording:
     """What one forward pass left behind, still attached to its graph.
 
     Attributes:
-        logits: (N, K), whose graph leads back to every grid.
-        grids: each layer's output (N, C, h, w), in forward order.
+        logits: (N, K), whose graph leads back to every layer.
+        outputs: each layer's output (N, C, h, w), in forward order.
     """
 
     logits: Tensor
-    grids: dict[str, Tensor]
+    outputs: dict[str, Tensor]
 
 
 def record(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> Recording:
@@ -43,18 +43,18 @@ def record(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Ten
         ContractError: a layer has no grid or no part in the logits, a target is not a class; names which.
     """
     check_request(layers, images, targets)
-    grids: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     with ExitStack() as hooks:
         for name, module in find_layers(model, layers).items():
-            hooks.enter_context(hooked(module, keep_output(name, len(images), grids)))
+            hooks.enter_context(hooked(module, keep_output(name, len(images), outputs)))
         logits = check_logits(model(private(images)), targets)
     behind = graph_of(logits)  # asked before any gradient is: autograd would refuse without naming the layer
     for name in layers:
-        if name not in grids:
+        if name not in outputs:
             raise ContractError(f"layer {name!r} did not run in the forward pass, so it has no map")
-        if grids[name].grad_fn not in behind:
+        if outputs[name].grad_fn not in behind:
             raise ContractError(f"the logits do not depend on layer {name!r}, so it has no map")
-    return Recording(logits, grids)
+    return Recording(logits, outputs)
 
 
 def graph_of(logits: Tensor, *, until: Node | None = None) -> set[Node]:
@@ -69,19 +69,19 @@ def graph_of(logits: Tensor, *, until: Node | None = None) -> set[Node]:
     return seen
 
 
-def keep_output(name: str, batch: int, grids: dict[str, Tensor]) -> Callable[..., Tensor]:
-    """A forward hook that keeps a layer's output in `grids` and hands a clone on."""
+def keep_output(name: str, batch: int, outputs: dict[str, Tensor]) -> Callable[..., Tensor]:
+    """A forward hook that keeps a layer's output in `outputs` and hands a clone on."""
 
     def hook(module: nn.Module, inputs: object, output: object) -> Tensor:
-        grid = check_grid(name, output, batch)
-        if not grid.requires_grad:
+        kept = check_grid(name, output, batch)
+        if not kept.requires_grad:
             # The graph begins here. A view, because the gradients of leaves arrive in no fixed order, and
             # pytorch-grad-cam pairs gradients with activations by order.
-            leaf = grid.detach().requires_grad_()
-            grid = leaf.view_as(leaf)
-        grids.pop(name, None)  # a later run takes a later place: libraries pair layers with gradients by their order
-        grids[name] = grid
-        return grid.clone()
+            leaf = kept.detach().requires_grad_()
+            kept = leaf.view_as(leaf)
+        outputs.pop(name, None)  # a later run takes a later place: libraries pair layers with gradients by their order
+        outputs[name] = kept
+        return kept.clone()
 
     return hook
 

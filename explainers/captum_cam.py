@@ -44,7 +44,7 @@ def layer_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targe
 
     with borrowed(model):
         recording = record(model, layers, images, targets)
-        tap = Tap(tuple(recording.grids.values()))
+        tap = Tap(tuple(recording.outputs.values()))
 
         def replay(_: Tensor) -> Tensor:
             tap()
@@ -55,7 +55,7 @@ def layer_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targe
         maps = [attribute(cam, images, column) for column in targets.to(images.device).unbind(1)]
     found = {
         name: finished([of_target[place].squeeze(1) for of_target in maps], images)
-        for place, name in enumerate(recording.grids)
+        for place, name in enumerate(recording.outputs)
     }
     return {name: found[name] for name in layers}
 
@@ -63,17 +63,17 @@ def layer_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targe
 class Tap(nn.Module):
     """A module that gives what other modules gave."""
 
-    def __init__(self, grids: tuple[Tensor, ...]) -> None:
+    def __init__(self, outputs: tuple[Tensor, ...]) -> None:
         super().__init__()
-        self.grids = grids
+        self.outputs = outputs
 
     def forward(self) -> tuple[Tensor, ...]:
-        """The grids, each (N, C, h, w)."""
-        return self.grids
+        """Those outputs, each (N, C, h, w)."""
+        return self.outputs
 
 
 def attribute(cam: LayerGradCam, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-    """Captum's maps (N, 1, h, w) of every grid, for one target an image; the graph stays for the next target."""
+    """Captum's maps (N, 1, h, w) of every layer, for one target an image; the graph stays for the next target."""
     # Without ReLU, which is Captum's default: the sign of a value is for the page to take away, or not.
     maps = cam.attribute(images.detach(), target=targets, grad_kwargs={"retain_graph": True})
     return maps if isinstance(maps, tuple) else (maps,)

@@ -37,9 +37,9 @@ AT_ONCE = 64  # changed inputs a forward pass: a layer has up to 512 channels, e
 class Shown(ActivationsAndGradients):
     """The library's recorder, which was shown the pass already and touches no model."""
 
-    def __init__(self, logits: Tensor, grid: Tensor) -> None:
+    def __init__(self, logits: Tensor, output: Tensor) -> None:
         super().__init__(None, [], None)
-        self.logits, self.activations = logits.detach(), [grid.detach()]
+        self.logits, self.activations = logits.detach(), [output.detach()]
 
     def __call__(self, x: Tensor) -> Tensor:
         """The recorded logits (N, K)."""
@@ -120,7 +120,7 @@ def _maps(
     asked = Remembering(model, images.dtype)
     cam: Any = kind(asked)
     cam.names, cam.target_layers = (layer,), [model.get_submodule(layer)]
-    cam.activations_and_grads = Shown(recording.logits, recording.grids[layer])
+    cam.activations_and_grads = Shown(recording.logits, recording.outputs[layer])
     maps = []
     for column in targets.unbind(1):
         asked.begin_again()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .activations import Recording
 
-# What pooling and a linear layer leave in a graph, with the clones of the recording; each is linear in the grid.
+# What pooling and a linear layer leave in a graph, with the clones of the recording: each is linear in that output.
 AFFINE = {
     "AddmmBackward0",
     "AliasBackward0",
@@ -67,7 +67,7 @@ def reference(model: nn.Module, layers: Sequence[str], images: Tensor, targets: 
         weights = weights_of(model, recording, columns)
         with torch.no_grad():
             maps = {
-                name: finished([weighted_sum(recording.grids[name], each) for each in weights[name]], images)
+                name: finished([weighted_sum(recording.outputs[name], each) for each in weights[name]], images)
                 for name in layers
             }
     return maps
@@ -76,58 +76,58 @@ def reference(model: nn.Module, layers: Sequence[str], images: Tensor, targets: 
 def weights_of(model: nn.Module, recording: Recording, columns: Sequence[Tensor]) -> dict[str, list[Tensor]]:
     """{layer: T weights (N, C)}: the mean gradient of each target's logit, the short way wherever it is exact."""
     found: dict[str, list[Tensor]] = {}
-    for name, grid in recording.grids.items():
-        head = linear_head(model, grid, recording.logits)
+    for name, output in recording.outputs.items():
+        head = linear_head(model, output, recording.logits)
         if head is not None:
-            positions = grid.shape[2] * grid.shape[3]
+            positions = output.shape[2] * output.shape[3]
             found[name] = [head.weight.detach()[column] / positions for column in columns]
-    others = [name for name in recording.grids if name not in found]
+    others = [name for name in recording.outputs if name not in found]
     return found | mean_slopes(recording, others, columns)
 
 
-def linear_head(model: nn.Module, grid: Tensor, logits: Tensor) -> nn.Linear | None:
-    """The linear layer whose rows are the gradients, if what stands behind the grid is pooling and that layer alone.
+def linear_head(model: nn.Module, output: Tensor, logits: Tensor) -> nn.Linear | None:
+    """The linear layer whose rows are the gradients, if what stands behind the layer is pooling and that layer alone.
 
     Nothing is assumed of the model. Mean and layer must give the batch's own logits bit for bit, and the graph
     between must hold nothing that bends: a ReLU behind a ReLU changes no logit, yet its slope at 0 is another.
 
     Args:
-        grid: (N, C, h, w), a layer's output.
+        output: (N, C, h, w) of a layer.
         logits: (N, K) of the same pass.
     """
     head = next((module for module in reversed(list(model.modules())) if isinstance(module, nn.Linear)), None)
-    if head is None or head.in_features != grid.shape[1] or head.out_features != logits.shape[1]:
+    if head is None or head.in_features != output.shape[1] or head.out_features != logits.shape[1]:
         return None
-    if (head.weight.dtype, head.weight.device) != (grid.dtype, grid.device):
+    if (head.weight.dtype, head.weight.device) != (output.dtype, output.device):
         return None
-    if any(node.name() not in AFFINE for node in graph_of(logits, until=grid.grad_fn)):
+    if any(node.name() not in AFFINE for node in graph_of(logits, until=output.grad_fn)):
         return None
     with torch.no_grad():
         # Called as a function, so that no hook of the caller's runs a second time.
-        again = functional.linear(functional.adaptive_avg_pool2d(grid, 1).flatten(1), head.weight, head.bias)
+        again = functional.linear(functional.adaptive_avg_pool2d(output, 1).flatten(1), head.weight, head.bias)
     return head if torch.equal(again, logits) else None
 
 
 def mean_slopes(recording: Recording, layers: Sequence[str], columns: Sequence[Tensor]) -> dict[str, list[Tensor]]:
     """{layer: T weights (N, C)}: the gradient of each target's logit by the layer's output, averaged over positions."""
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
-    grids = [recording.grids[name] for name in layers]
+    outputs = [recording.outputs[name] for name in layers]
     for place, column in enumerate(columns if layers else ()):
         # In eval mode images do not touch one another, so the gradient of the sum holds each image's own.
         total = recording.logits.gather(1, column[:, None]).sum()
         more = place + 1 < len(columns)  # the last one frees the graph as it goes
-        slopes = torch.autograd.grad(total, grids, retain_graph=more)
+        slopes = torch.autograd.grad(total, outputs, retain_graph=more)
         for name, slope in zip(layers, slopes, strict=True):
             found[name].append(slope.mean(dim=(2, 3)))
     return found
 
 
-def weighted_sum(grid: Tensor, weights: Tensor) -> Tensor:
+def weighted_sum(output: Tensor, weights: Tensor) -> Tensor:
     """(N, h, w): the channels of (N, C, h, w), each times its weight (N, C), summed.
 
     No matrix product, which TF32 and autocast would round.
     """
-    return (weights[:, :, None, None] * grid).sum(dim=1)
+    return (weights[:, :, None, None] * output).sum(dim=1)
 
 
 REFERENCE = ExplainerSpec(

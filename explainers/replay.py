@@ -38,13 +38,13 @@ class Replay(nn.Module):
     def __init__(self, model: nn.Module, recording: Recording) -> None:
         super().__init__()
         self.model = model  # the library asks its parameters for the device
-        self.probes = nn.ModuleList(nn.Identity() for _ in recording.grids)
+        self.probes = nn.ModuleList(nn.Identity() for _ in recording.outputs)
         self.recording = recording
 
     def forward(self, images: Tensor) -> Tensor:
-        """The recorded logits (N, K), after the probes have shown the recorded grids."""
-        for probe, grid in zip(self.probes, self.recording.grids.values(), strict=True):
-            probe(grid)
+        """The recorded logits (N, K), after the probes have shown the recorded outputs."""
+        for probe, output in zip(self.probes, self.recording.outputs.values(), strict=True):
+            probe(output)
         return self.recording.logits
 
 
@@ -83,11 +83,11 @@ class Raw(BaseCAM):
     def compute_cam_per_layer(self, input_tensor: Tensor, targets: list[nn.Module], eigen_smooth: bool) -> list[Floats]:
         """The library's map of every layer (N, h, w), as it is."""
         kept = self.activations_and_grads
-        grids = [as_numpy(grid) for grid in kept.activations]
-        slopes = [as_numpy(slope) for slope in kept.gradients] if self.uses_gradients else [None] * len(grids)
+        outputs = [as_numpy(output) for output in kept.activations]
+        slopes = [as_numpy(slope) for slope in kept.gradients] if self.uses_gradients else [None] * len(outputs)
         return [
-            self.get_cam_image(input_tensor, layer, targets, grid, slope, eigen_smooth)
-            for layer, grid, slope in zip(self.target_layers, grids, slopes, strict=True)
+            self.get_cam_image(input_tensor, layer, targets, output, slope, eigen_smooth)
+            for layer, output, slope in zip(self.target_layers, outputs, slopes, strict=True)
         ]
 
     def aggregate_multi_layers(self, cam_per_target_layer: list[Floats]) -> list[Floats]:
@@ -104,7 +104,7 @@ class Replayed(Raw):
         super().__init__(replay, [])
         self.target_layers = list(replay.probes)
         self.activations_and_grads = OneForward(replay)
-        self.names = tuple(replay.recording.grids)
+        self.names = tuple(replay.recording.outputs)
 
     @classmethod
     @contextmanager
@@ -147,13 +147,13 @@ class RawEigenCAM(Replayed, EigenCAM):
         input_tensor: Tensor,
         target_layer: nn.Module,
         targets: list[nn.Module],
-        grids: Floats,
+        outputs: Floats,
         slopes: None,
         eigen_smooth: bool,
     ) -> Floats:
         """(N, h, w). A singular vector's sign is arbitrary; this one goes along with the mean over channels."""
-        maps = super().get_cam_image(input_tensor, target_layer, targets, grids, slopes, eigen_smooth)
-        along = (maps * grids.mean(axis=1)).sum(axis=(1, 2), keepdims=True)  # maps are centred, so a covariance
+        maps = super().get_cam_image(input_tensor, target_layer, targets, outputs, slopes, eigen_smooth)
+        along = (maps * outputs.mean(axis=1)).sum(axis=(1, 2), keepdims=True)  # maps are centred, so a covariance
         turned: Floats = np.where(along < 0, -maps, maps)
         return turned
 

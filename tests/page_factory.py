@@ -20,13 +20,13 @@ from bench.schema.page import (
     Estimate,
     Finding,
     GalleryItem,
-    Judged,
     MapView,
     Page,
     PairTest,
     Prediction,
     Rates,
     RunView,
+    VerdictView,
 )
 from bench.schema.verdicts import VERDICTS, Step, Verdict
 
@@ -184,7 +184,7 @@ def make_page(
     )
     pictures = digit_pictures()[:images] if pixels is None else pixels
     gallery = tuple(_item(n, pictures[n], views, cells, len(classes), rng, gaps) for n in range(images))
-    judged = tuple(Judged(cell.run, _verdict(k, cell)) for k, cell in enumerate(cells)) if kind == "run" else ()
+    judged = tuple(VerdictView(cell.run, _verdict(k, cell)) for k, cell in enumerate(cells)) if kind == "run" else ()
     return Page(
         schema=1,
         kind=kind,

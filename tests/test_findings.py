@@ -25,7 +25,7 @@ from bench.pages.findings import (
     run_title,
     verdict_findings,
 )
-from bench.schema.page import Agreement, Average, Estimate, Finding, Judged, PairTest, RunView
+from bench.schema.page import Agreement, Average, Estimate, Finding, PairTest, RunView, VerdictView
 from bench.schema.verdicts import Step, Verdict
 from bench.stats.intervals import mcnemar, paired_difference, wilson
 
@@ -377,9 +377,10 @@ def test_where_there_are_averages_a_badge_says_what_is_compared() -> None:
 def test_what_is_wrong_alike_in_several_runs_is_told_once_with_their_names_and_its_cause_alone() -> None:
     step = Step("smallest value subtracted", 0.3)
     wrong = [
-        Judged(run, Verdict("own", "layer4", 1, "wrong", words="the sign is reversed", steps=(step,))) for run in (0, 2)
+        VerdictView(run, Verdict("own", "layer4", 1, "wrong", words="the sign is reversed", steps=(step,)))
+        for run in (0, 2)
     ]
-    other = Judged(1, Verdict("own", "layer4", 1, "wrong", words="another class"))
+    other = VerdictView(1, Verdict("own", "layer4", 1, "wrong", words="another class"))
     told = verdict_findings([*wrong, other], ("a", "b", "c"))
     assert [(one.before, one.evidence) for one in told] == [
         ("own at layer4 of a and c ", "the sign is reversed"),
@@ -388,8 +389,8 @@ def test_what_is_wrong_alike_in_several_runs_is_told_once_with_their_names_and_i
 
 
 def test_what_the_judge_found_wrong_is_told_with_its_cause_and_nothing_wrong_is_told_too() -> None:
-    same = Judged(0, Verdict("captum", "layer4", 1, "same"))
-    wrong = [Judged(0, Verdict("own", f"layer{k}", 1, "wrong", words="the sign is reversed")) for k in range(5)]
+    same = VerdictView(0, Verdict("captum", "layer4", 1, "same"))
+    wrong = [VerdictView(0, Verdict("own", f"layer{k}", 1, "wrong", words="the sign is reversed")) for k in range(5)]
     assert verdict_findings([]) == ()
     (only,) = verdict_findings([same])
     assert (only.link, only.evidence[:2]) == ("No explainer was found wrong", "1 ")

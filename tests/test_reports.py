@@ -20,7 +20,7 @@ from bench.reports.markdown import run_markdown
 from bench.reports.notebook import notebook_html
 from bench.reports.payload import COLUMNS, shard_json, shards_of, sprite_sheet
 from bench.reports.render import page_json, render_page, script
-from bench.schema.page import EpochPoint, Finding, Judged, Score
+from bench.schema.page import EpochPoint, Finding, Score, VerdictView
 from bench.schema.verdicts import Verdict, why
 
 TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
@@ -91,7 +91,7 @@ def test_verdicts_and_scores_stand_in_the_matrix_with_their_cause_and_a_link_to_
         Score(1, "captum", "layer4", 0.42, 0.38, 0.46, 0.1, 24, "above"),
         Score(1, "random", "layer4", None, None, None, None, 3, "no evidence"),
     )
-    judged = replace(page, verdicts=(Judged(1, wrong), Judged(1, elsewhere)), scores=scores)
+    judged = replace(page, verdicts=(VerdictView(1, wrong), VerdictView(1, elsewhere)), scores=scores)
     shown = render_page(judged)
     text = text_of(shown)
     assert f"wrong {' '.join(why(wrong).split())}" in text

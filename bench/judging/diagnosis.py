@@ -119,7 +119,7 @@ def slopes(seen: Passes, values: Tensor) -> list[Tensor]:
     """Gradient of the sum of `values` (N,) at every run of the layer, each (N, C, h, w); images do not mix."""
     found = torch.autograd.grad(values.sum(), seen.made, retain_graph=True, allow_unused=True)
     pairs = zip(seen.made, found, strict=True)
-    return [torch.zeros_like(grid) if slope is None else slope for grid, slope in pairs]
+    return [torch.zeros_like(output) if slope is None else slope for output, slope in pairs]
 
 
 def column_slopes(seen: Passes, scores: Tensor, targets: Tensor) -> list[list[Tensor]]:
@@ -127,14 +127,14 @@ def column_slopes(seen: Passes, scores: Tensor, targets: Tensor) -> list[list[Te
     return [slopes(seen, scores.gather(1, column[:, None])) for column in targets.unbind(1)]
 
 
-def averaged(grid: Tensor, slope: Tensor) -> Tensor:
+def averaged(output: Tensor, slope: Tensor) -> Tensor:
     """Grad-CAM's map (N, h, w): channels weighted by their mean gradient, added up."""
-    return (slope.mean(dim=(2, 3), keepdim=True) * grid.detach()).sum(dim=1)
+    return (slope.mean(dim=(2, 3), keepdim=True) * output.detach()).sum(dim=1)
 
 
-def cell_by_cell(grid: Tensor, slope: Tensor) -> Tensor:
+def position_by_position(output: Tensor, slope: Tensor) -> Tensor:
     """HiResCAM's map (N, h, w): gradient times activation at every position, added up over channels."""
-    return (slope * grid.detach()).sum(dim=1)
+    return (slope * output.detach()).sum(dim=1)
 
 
 def plain_maps(scene: Scene) -> Tensor:
@@ -152,7 +152,7 @@ def alternatives(scene: Scene) -> Iterator[Alternative]:
     seen = passes(scene)
     logits = column_slopes(seen, seen.logits, scene.targets)
     yield from _of_runs(seen, logits)
-    yield from _of_formula(seen, logits, cell_by_cell, "elementwise")
+    yield from _of_formula(seen, logits, position_by_position, "elementwise")
     for key, scores in (("softmax", seen.logits.softmax(1)), ("log-softmax", seen.logits.log_softmax(1))):
         yield from _of_formula(seen, column_slopes(seen, scores, scene.targets), averaged, key)
     yield from _of_training_mode(scene)
@@ -163,14 +163,14 @@ def alternatives(scene: Scene) -> Iterator[Alternative]:
 def _of_runs(seen: Passes, columns: list[list[Tensor]]) -> Iterator[Alternative]:
     """The output as it is at the end of the pass; then, of a module that runs again, other runs than the last."""
     last = len(seen.made) - 1
-    for grid, slope in sorted(
-        ((grid, slope) for grid in range(last + 1) for slope in range(last + 1)),
+    for output, slope in sorted(
+        ((output, slope) for output in range(last + 1) for slope in range(last + 1)),
         key=lambda pair: (pair != (last, last), pair != (0, 0), pair),
     ):
-        same = () if grid == slope == last else ("first call",) if grid == slope == 0 else ("mixed calls",)
+        same = () if output == slope == last else ("first call",) if output == slope == 0 else ("mixed calls",)
         for causes, kept in ((same, seen.made), ((*same, "overwritten"), seen.ends)):
             if causes:
-                maps = torch.stack([averaged(kept[grid], runs[slope]) for runs in columns], dim=1)
+                maps = torch.stack([averaged(kept[output], runs[slope]) for runs in columns], dim=1)
                 yield Alternative(causes, maps)
 
 

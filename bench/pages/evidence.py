@@ -6,19 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.registry.registry import short
-from bench.schema.page import Judged, Score
-from bench.schema.scores import ExplainerScores
+from bench.schema.page import Score, VerdictView
 
 if TYPE_CHECKING:
     from bench.schema.scores import ExplainerScores
     from bench.store.run_data import RunData
 
 
-def judged_of(run: int, data: RunData) -> tuple[Judged, ...]:
+def judged_of(run: int, data: RunData) -> tuple[VerdictView, ...]:
     """The verdicts on a run's weights, by layer; a cell made by another revision is not judged."""
     revisions = {(cell.explainer, cell.layer): cell.revision for cell in data.cells}
     return tuple(
-        Judged(run, replace(one, explainer=short(one.explainer)))
+        VerdictView(run, replace(one, explainer=short(one.explainer)))
         for one in sorted(data.judgement.verdicts if data.judgement else (), key=lambda one: one.layer)
         if revisions.get((one.explainer, one.layer), one.revision) == one.revision
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.evaluation import confused_pairs
-from bench.schema.page import Agreement, Badge, Finding, Judged, PairTest, RunView, run_labels
+from bench.schema.page import Agreement, Badge, Finding, PairTest, RunView, VerdictView, run_labels
 from bench.schema.verdicts import Verdict, why
 
 SIGNIFICANT = 0.05
@@ -116,7 +116,7 @@ def agreement_findings(agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
     return (*told, Finding(words, "compute different maps", "explainers", "", evidence)) if rest else told
 
 
-def verdict_findings(judged: Sequence[Judged], labels: Sequence[str] = ()) -> tuple[Finding, ...]:
+def verdict_findings(judged: Sequence[VerdictView], labels: Sequence[str] = ()) -> tuple[Finding, ...]:
     """What the judge found wrong, the first MOST_WRONG one by one; else that it found nothing wrong.
 
     Args:
@@ -124,7 +124,7 @@ def verdict_findings(judged: Sequence[Judged], labels: Sequence[str] = ()) -> tu
     """
     if not judged:
         return ()
-    bad: dict[tuple[str, ...], list[Judged]] = {}
+    bad: dict[tuple[str, ...], list[VerdictView]] = {}
     for each in judged:
         one = each.verdict
         if one.verdict in ("wrong", "failed"):

@@ -286,7 +286,7 @@ class Page:
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     timings: tuple[Rates, ...] = ()
     differences: tuple[Difference, ...] = ()
-    verdicts: tuple[Judged, ...] = ()
+    verdicts: tuple[VerdictView, ...] = ()
     scores: tuple[Score, ...] = ()
     speeds: tuple[Speeds, ...] = ()
 
@@ -373,7 +373,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Judged:
+class VerdictView:
     """What the judge says of one explainer at one layer of a run; `run` indexes Page.runs."""
 
     run: int

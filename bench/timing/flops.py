@@ -92,19 +92,19 @@ def floor_flops(model: nn.Module, layer: str, images: Tensor) -> float | None:
     if layer == INPUT_LAYER:
         return None
     own = copy.deepcopy(model).eval().requires_grad_(False)
-    grids: list[Tensor] = []
+    leaves: list[Tensor] = []
 
     def leaf(module: nn.Module, inputs: object, output: object) -> object:
         if not isinstance(output, Tensor):
             return None
-        grids.append(output.detach().requires_grad_(True))
-        return grids[-1].clone()  # so that what follows may write into it
+        leaves.append(output.detach().requires_grad_(True))
+        return leaves[-1].clone()  # so that what follows may write into it
 
     own.get_submodule(layer).register_forward_hook(leaf)
     counter = TotalFlops()
     with counter, torch.enable_grad():
         logits = own(images)
-        if len(grids) != 1 or not logits.requires_grad:
+        if len(leaves) != 1 or not logits.requires_grad:
             return None
-        torch.autograd.grad(logits.sum(), grids)
+        torch.autograd.grad(logits.sum(), leaves)
     return float(counter.get_total_flops())
