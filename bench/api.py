@@ -84,11 +84,16 @@ def _run(request: Wanted, command: Callable[[Wanted, Workspace], Found]) -> Foun
     return command(request, request.workspace or Workspace())
 
 
-def _described(call: Any, kind: Callable[..., Any], command: Callable[..., Any]) -> Any:  # noqa: ANN401
-    """What `help` shows of it: the request's fields, and what the command says of what it gives."""
+def _described(call: Any, kind: Any, command: Callable[..., Any]) -> Any:  # noqa: ANN401
+    """What `help` and editors show: the request's fields with their types and help, and what the command gives."""
+    typed = {each.name: each for each in kind.typed()}
+    given = inspect.signature(kind).parameters.values()
+    shown = [each.replace(annotation=typed[each.name].hint) for each in given if each.name in typed]
+    where = inspect.Parameter("workspace", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Workspace | None)
+    call.__signature__ = inspect.Signature([*shown, where])
     call.__name__ = call.__qualname__ = command.__name__
-    call.__doc__ = command.__doc__
-    call.__signature__ = inspect.signature(kind)
+    lines = [f"    {name}: {each.option.help}" for name, each in typed.items()]
+    call.__doc__ = "\n".join([inspect.getdoc(command) or "", "", "Args:", *lines])
     return call
 
 
