@@ -6,7 +6,7 @@ The first field may stand without its name. `workspace=` says where to work and 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from bench.commands.adopt import adopt as _adopt
@@ -24,6 +24,7 @@ from bench.commands.sweep import sweep as _sweep
 from bench.commands.timing import measure as _measure
 from bench.commands.train import train as _train
 from bench.commands.verify import verify as _verify
+from bench.errors import did_you_mean
 from bench.request import (
     AdoptRequest,
     CompareRequest,
@@ -63,7 +64,7 @@ def keywords(kind: Callable[Given, Wanted], command: Callable[[Wanted, Workspace
     """A command as a function of its request's fields."""
 
     def call(*args: Given.args, **kwargs: Given.kwargs) -> Found:
-        return _run(kind(*args, **kwargs), command)
+        return _asked(kind, command, args, kwargs)
 
     found: Callable[Given, Found] = _described(call, kind, command)
     return found
@@ -73,27 +74,39 @@ def many_runs(kind: Callable[Given, Wanted], command: Callable[[Wanted, Workspac
     """The same of a command that takes several runs."""
 
     def call(*runs: Any, **kwargs: Any) -> Found:  # noqa: ANN401 (the overloads say what it takes)
-        several = runs[0] if len(runs) == 1 else runs
-        return _run(kind(*([several] if runs else []), **kwargs), command)  # type: ignore[arg-type]
+        return _asked(kind, command, runs if len(runs) < 2 else [runs], kwargs)
 
     found: ManyRuns[Given, Found] = _starred(_described(call, kind, command))
     return found
 
 
-def _run(request: Wanted, command: Callable[[Wanted, Workspace], Found]) -> Found:
+def _asked(
+    kind: Callable[..., Wanted],
+    command: Callable[[Wanted, Workspace], Found],
+    args: Sequence[Any],
+    given: Mapping[str, Any],
+) -> Found:
+    """What comes of a call; a TypeError about its keywords speaks of the function that was called."""
+    try:
+        request = kind(*args, **given)
+    except TypeError as reason:
+        known = tuple(inspect.signature(kind).parameters)
+        near = next((did_you_mean(each, known) for each in given if each not in known), "")
+        raise TypeError(str(reason).replace(f"{kind.__name__}.__init__", command.__name__) + near) from None
     return command(request, request.workspace or Workspace())
 
 
 def _described(call: Any, kind: Any, command: Callable[..., Any]) -> Any:  # noqa: ANN401
-    """What `help` and editors show: the request's fields with their types and help, and what the command gives."""
-    typed = {each.name: each for each in kind.typed()}
-    given = inspect.signature(kind).parameters.values()
-    shown = [each.replace(annotation=typed[each.name].hint) for each in given if each.name in typed]
-    where = inspect.Parameter("workspace", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Workspace | None)
-    call.__signature__ = inspect.Signature([*shown, where])
+    """What `help` shows of it: the request's fields, and what the command says of what it gives."""
+    known, told, fields = inspect.signature(kind).parameters, inspect.signature(command), kind.typed()
+    shown = [known[each.name].replace(annotation=each.hint) for each in fields]
+    where = known["workspace"].replace(annotation=Workspace | None)
+    summary, returns, rest = (inspect.getdoc(command) or "").partition("\n\nReturns:")
+    lines = [f"    {each.name}: {each.option.help}" for each in fields]
+    arguments = "\n".join(["Args:", *lines, "    workspace: where to work, and who is told."])
     call.__name__ = call.__qualname__ = command.__name__
-    lines = [f"    {name}: {each.option.help}" for name, each in typed.items()]
-    call.__doc__ = "\n".join([inspect.getdoc(command) or "", "", "Args:", *lines])
+    call.__doc__ = f"{summary}\n\n{arguments}{returns}{rest}"
+    call.__signature__ = told.replace(parameters=[*shown, where])
     return call
 
 

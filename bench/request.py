@@ -7,12 +7,17 @@ that offers a call to repeat, are derived from it.
 
 from __future__ import annotations
 
+import operator
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from contextlib import suppress
+from dataclasses import KW_ONLY, MISSING, dataclass, field, fields, replace
+from functools import cache
 from itertools import product
+from numbers import Real
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import UsageError
@@ -22,7 +27,7 @@ from bench.workspace import Workspace
 
 Names = str | Sequence[str]
 Numbers = float | Sequence[float]
-Paths = str | Path | Sequence[str | Path]
+Paths = Path | str | Sequence[Path | str]
 Model = str | ModelSpec | Callable[..., object]  # a class, or a function that builds one, may be given from Python
 Explainer = str | ExplainerSpec | Callable[..., object]
 Models = Model | Sequence[Model]
@@ -30,6 +35,10 @@ Explainers = Explainer | Sequence[Explainer]
 
 ALL = "all"
 LATEST = "latest"
+IN_WORDS = {
+    str: "text", int: "a whole number", float: "a number", bool: "True or False", Path: "a path", NoneType: "None",
+    Callable: "a class or function", Sequence: "a list",
+}  # fmt: skip
 RECIPE = "Instead of the recipe's"  # the panel of what replaces a recipe's values
 START, LOOK, TRUST, AROUND = "Start", "Look", "Trust", "Around"  # the panels of the verbs
 COUNTED = ("seeds", "stem", "image_size")  # what a single training says by its seed and its model's name
@@ -83,20 +92,36 @@ class Typed:
     default: Any
 
     @property
+    def flags(self) -> list[str]:
+        """How it is typed: the long flag, with `/` and the one that says no where there is one, then others."""
+        if self.option.flag:
+            return self.option.flag.split(",")
+        name = self.name.strip("_").replace("_", "-")
+        with_off = bool in _alternatives(self.hint) and self.default is not False
+        return [f"--{name}/--no-{name}" if with_off else f"--{name}"]
+
+    @property
     def flag(self) -> str:
         """The long flag."""
-        return self.option.flag.partition("/")[0] or f"--{self.name.strip('_').replace('_', '-')}"
+        return self.flags[0].partition("/")[0]
 
     def form(self, value: Any) -> Any:  # noqa: ANN401 (the value of any field)
-        """A value in its one form, however it was given."""
+        """A value in its one form, however it was given.
+
+        Raises:
+            UsageError: a value that the field cannot hold.
+        """
+        kinds = _alternatives(self.hint)
         if self.option.many:
-            return tuple(self._one(each) for each in _several(value))
-        return self._one(value)
+            kinds = [kind for kind in kinds if get_origin(kind) is not Sequence]
+            return tuple(self._one(each, kinds) for each in _several(value))
+        return self._one(value, kinds)
 
     def words(self, value: Any) -> list[str]:  # noqa: ANN401
         """What to type for a value."""
         if isinstance(value, bool):
-            return [self.flag if value else f"--no-{self.flag[2:]}"]
+            yes, _, no = self.flags[0].partition("/")
+            return [yes] if value else [no] if no else []
         values = [self.option.write(each) for each in (value if self.option.many else (value,)) if each is not None]
         if self.option.flagless:
             return values
@@ -108,12 +133,51 @@ class Typed:
         """A value as JSON holds it: one of several as one."""
         return _as_json(value[0] if self.option.many and len(value) == 1 else value)
 
-    def _one(self, value: Any) -> Any:  # noqa: ANN401
-        if isinstance(value, ModelSpec | ExplainerSpec) or callable(value):
-            return name_of(value)
-        if isinstance(value, str) and self.option.read is not None:
-            return self.option.read(value)
-        return tuple(value) if isinstance(value, list) else value
+    def _one(self, value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401
+        found = self.option.read(value) if isinstance(value, str) and self.option.read is not None else value
+        try:
+            found = _fitted(found, kinds)
+        except TypeError:
+            words = " or ".join(dict.fromkeys(map(_in_words, kinds)))
+            raise UsageError(f"{self.name.strip('_')} is {value!r:.60}, must be {words}") from None
+        if self.option.least is not None and found is not None and found < self.option.least:
+            words = f"{self.flag} {found} is too few: {self.option.least} or more"
+            raise UsageError(words, try_=f"{self.flag} {self.default or self.option.least}")
+        return found
+
+
+def _in_words(kind: Any) -> str:  # noqa: ANN401 (types)
+    return IN_WORDS.get(get_origin(kind) or kind) or f"a {kind.__name__}"
+
+
+def _alternatives(hint: Any) -> list[Any]:  # noqa: ANN401 (types)
+    return list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
+
+
+def _fitted(value: Any, kinds: Iterable[Any]) -> Any:  # noqa: ANN401
+    """A value as one of several types has it, the first that can; TypeError where none can."""
+    for kind in kinds:
+        with suppress(TypeError):
+            return _as(value, kind)
+    raise TypeError
+
+
+def _as(value: Any, kind: Any) -> Any:  # noqa: ANN401
+    """A value as a type has it: names of what Python gave, tuples for lists, Python's numbers for any library's."""
+    origin, parts = get_origin(kind) or kind, get_args(kind)
+    if origin is Sequence and value is not None:
+        return tuple(_fitted(each, _alternatives(parts[0])) for each in _several(value))
+    if origin is tuple and isinstance(value, list | tuple) and len(value) == len(parts):
+        return tuple(map(_as, value, parts))
+    if origin is int and not isinstance(value, bool):
+        return operator.index(value)
+    if origin is float and not isinstance(value, bool) and isinstance(value, Real):
+        return float(value)
+    if (origin is Path and isinstance(value, str)) or (origin is str and isinstance(value, Path)):
+        return origin(value)
+    if not isinstance(value, origin) or origin in (int, float, tuple):
+        raise TypeError
+    return name_of(value) if origin in (ModelSpec, ExplainerSpec, Callable) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,23 +202,27 @@ class Request:
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
-        """The request that `stored` made this of."""
-        return cls(**{name: value for name, value in stored.items() if name not in ("verb", "objects")})
+        """The request that `stored` made this of; ValueError for values that it cannot have made."""
+        try:
+            return cls(**{name: value for name, value in stored.items() if name not in ("verb", "objects")})
+        except UsageError as reason:
+            raise ValueError(reason.message) from reason
 
     @classmethod
+    @cache  # the types of a class are read once: that takes milliseconds
     def typed(cls) -> tuple[Typed, ...]:
         """Every field that can be typed, a verb's own before those that it shares with others."""
         hints = get_type_hints(cls, include_extras=True)
         order = [name for one in cls.__mro__ for name in vars(one).get("__annotations__", ())]
         found = {
-            each.name: Typed(each.name, hints[each.name].__origin__, option, None)
+            each.name: Typed(each.name, hints[each.name].__origin__, option, MISSING)
             for each in fields(cls)
             for option in getattr(hints[each.name], "__metadata__", ())
             if isinstance(option, Option)
         }
         defaults = {each.name: each.default for each in fields(cls)}
         return tuple(
-            replace(found[name], default=found[name].form(defaults[name]))
+            found[name] if defaults[name] is MISSING else replace(found[name], default=found[name].form(defaults[name]))
             for name in dict.fromkeys(order)
             if name in found
         )
@@ -294,7 +362,7 @@ def read_sizes(word: str) -> tuple[tuple[int, float], ...]:
 
 def write_sizes(sizes: Sequence[tuple[int, float]]) -> str:
     """The pairs as one word again."""
-    return ",".join(f"{edge}:{share:g}" for edge, share in sizes) or "full"
+    return ",".join(f"{edge}:{share}" for edge, share in sizes) or "full"
 
 
 def write_commas(values: Sequence[object]) -> str:

@@ -70,12 +70,11 @@ def _of_field(each: Typed, chooser: str) -> Iterator[inspect.Parameter]:
         yield _parameter(each.name + BARE, bare, None, typer.Argument(metavar=name, show_default=False, **more))
         default = None if default is ... else default  # either of the two will do
     yield _parameter(each.name, hint | None if default is None else hint, default, typer.Option(
-        *_flags(each),
+        *each.flags,
         metavar=option.metavar or ("<str>" if option.many else None),
         rich_help_panel=option.panel,
         envvar=PREFIX + each.name.strip("_").upper() if option.variable else None,
         show_envvar=each.name in SHOWN,
-        min=option.least,
         **more,
     ))  # fmt: skip
 
@@ -86,13 +85,6 @@ def _parameter(name: str, hint: Any, default: Any, info: Any) -> inspect.Paramet
     return inspect.Parameter(
         name, keyword, default=empty if default is ... else default, annotation=Annotated[hint, info]
     )
-
-
-def _flags(each: Typed) -> list[str]:
-    if "/" in each.option.flag or "," in each.option.flag:
-        return each.option.flag.split(",")
-    with_off = bool in (each.hint, *get_args(each.hint)) and each.default is not False
-    return [f"{each.flag}/--no-{each.flag[2:]}" if with_off else each.flag]
 
 
 def _word_type(hint: Any) -> Any:  # noqa: ANN401 (types)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
+from collections.abc import Mapping
 from typing import Any
 
+from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import UsageError
 
 PYTHON = "python:"  # before the module and the name
@@ -18,15 +20,14 @@ def name_of(value: Any) -> str:  # noqa: ANN401 (whatever a user wrote)
     Raises:
         UsageError: it stands elsewhere, so nothing could find it again.
     """
-    module = getattr(_made_by(value), "__module__", None) or "__main__"
-    there = vars(sys.modules[module]) if module in sys.modules else {}
-    name = next((name for name, each in there.items() if each is value), "")
-    if not name:
-        raise UsageError(
-            f"{getattr(value, '__qualname__', type(value).__name__)!r:.80} has no name at the top level of a module",
-            try_="give it one there, or pass path/to/file.py:NAME",
-        )
-    return f"{PYTHON}{module}:{name}"
+    for module in (getattr(_made_by(value), "__module__", None), "__main__"):  # a spec's function may be a library's
+        name = next((name for name, each in _names_in(module).items() if each is value), "")
+        if name:
+            return f"{PYTHON}{module}:{name}"
+    raise UsageError(
+        f"{getattr(value, '__qualname__', type(value).__name__)!r:.80} has no name at the top level of a module",
+        try_="give it one there, or pass path/to/file.py:NAME",
+    )
 
 
 def is_from_python(name: object) -> bool:
@@ -36,14 +37,18 @@ def is_from_python(name: object) -> bool:
 
 def found_in_python(name: str) -> Any:  # noqa: ANN401
     """What a name of `name_of` means; UsageError where this process has no such thing. Nothing is imported for it."""
-    module, _, attribute = name.removeprefix(PYTHON).partition(":")
-    there = vars(sys.modules[module]) if module in sys.modules else {}
+    module, _, attribute = name.partition("@")[0].removeprefix(PYTHON).partition(":")
+    there = _names_in(module)
     if attribute not in there:
         raise UsageError(
             f"'{attribute}' of module {module} was given from Python, and this process does not have it",
-            try_="the same call from Python, or path/to/file.py:NAME in its place",
+            try_=f"the same from the Python that defines it; what every process finds is path/to/file.py:{attribute}",
         )
     return there[attribute]
+
+
+def _names_in(module: str | None) -> Mapping[str, Any]:
+    return vars(sys.modules[module]) if module in sys.modules else {}
 
 
 def source_hash(name: str) -> str:
@@ -57,4 +62,6 @@ def source_hash(name: str) -> str:
 
 def _made_by(value: Any) -> Any:  # noqa: ANN401
     """Of a spec the function in it."""
-    return getattr(value, "build", None) or getattr(value, "explain", None) or value
+    if isinstance(value, ModelSpec):
+        return value.build
+    return value.explain if isinstance(value, ExplainerSpec) else value
