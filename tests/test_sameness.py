@@ -71,6 +71,7 @@ def test_a_map_that_is_not_finite_equals_only_one_that_is_not_either() -> None:
         (("gradcam", "captum", "hirescam"), (4, 4), CONSTANT_GRADIENT),
         (("hirescam", "xgradcam"), (8, 8), CONSTANT_GRADIENT),
         (("captum", "xgradcam"), (1, 1), ONE_POSITION),
+        (("captum", "xgradcam"), (1, 8), CONSTANT_GRADIENT),
         (("gradcam", "layercam"), (4, 4), NO_REASON),
         (("eigencam", "./mine.py:X"), (4, 4), NO_REASON),
     ],
