@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
+from bench.timing import rounds
 from bench.timing.rounds import Work
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,10 +97,10 @@ def test_all_four_layers_are_one_call_of_ours_and_the_sum_of_four_calls_of_a_lib
         **{(name, layer): 3 for name in (explain.REFERENCE, "theirs") for layer in (*LAYERS, explain.ALL)},
         (explain.FORWARD, "layer4"): 3,
     }
-    rounds = calls[-6 * 10 :]
-    assert rounds.count((explain.REFERENCE, tuple(LAYERS))) == 2 * 3
-    assert rounds.count(("theirs", tuple(LAYERS))) == 0
-    assert rounds[:10] == rounds[10:20][::-1]
+    played = calls[-6 * 10 :]
+    assert played.count((explain.REFERENCE, tuple(LAYERS))) == 2 * 3
+    assert played.count(("theirs", tuple(LAYERS))) == 0
+    assert played[:10] == played[10:20][::-1]
 
 
 def test_a_ratio_says_how_many_times_faster_the_reference_is() -> None:
@@ -116,7 +117,8 @@ def test_rates_are_images_over_seconds() -> None:
     assert row == ["8", "one", "4.0 (2.0 to 8.0)", "–", "–", "–", "–"]
 
 
-def test_the_command_tells_hardware_rounds_and_every_goal() -> None:
+def test_the_command_tells_hardware_rounds_and_every_goal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "WARM_UP", 0.0)  # nobody waits for times to settle
     options = ["--model", MODEL, "--batch-size", "2", "--rounds", "1", "--block", "0", "--device", "cpu"]
     text = explain.measure(explain.read_options([*options, "--threads", str(torch.get_num_threads())]))
     heading = text.splitlines()[0]

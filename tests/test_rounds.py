@@ -77,6 +77,7 @@ def test_no_round_starts_with_the_rubbish_of_the_one_before() -> None:
     finally:
         gc.enable()
     assert found == [False, True, False, True]
+    assert gc.get_freeze_count() == 0
 
 
 class Cycle:

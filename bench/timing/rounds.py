@@ -74,10 +74,15 @@ def turns(names: Sequence[str], number: int) -> list[str]:
 
 def play(works: Mapping[str, Work], rounds: int, take: Take) -> Iterator[Sample]:
     """All blocks of all rounds, in order; nobody starts with the rubbish of the round before."""
-    for number in range(1, rounds + 1):
-        gc.collect()
-        for name in turns(list(works), number):
-            yield _sample(name, number, works[name], take)
+    gc.collect()
+    gc.freeze()  # what is there stays; to look through all of it once a round would take longer than short blocks do
+    try:
+        for number in range(1, rounds + 1):
+            gc.collect()
+            for name in turns(list(works), number):
+                yield _sample(name, number, works[name], take)
+    finally:
+        gc.unfreeze()
 
 
 def timed(works: Mapping[str, Work], rounds: int, take: Take) -> dict[str, list[float]]:
