@@ -55,6 +55,14 @@ def test_recipe_of_captum_is_what_its_own_functions_do(edge: int) -> None:
     assert np.abs(replayed(raw, CAPTUMS, SIZE).numpy() - drawn).max() <= 1e-12
 
 
+def test_signed_maps_are_cut_at_both_ends_as_captum_does() -> None:
+    from captum.attr._utils.visualization import _normalize_attr
+
+    drawn = np.stack([_normalize_attr(each, "all", 2) for each in maps(edge=32).numpy()])
+    assert drawn.min() == -1
+    assert np.abs(by_cumulative_sum(maps(edge=32)).numpy() - drawn).max() <= 1e-12
+
+
 def test_cumulative_sum_is_cut_where_98_of_100_are_reached() -> None:
     top = torch.tensor([[[1.0, 1.0], [48.0, 50.0]]])  # sums 1, 2, 50, 100: only the last reaches 98
     assert torch.equal(by_cumulative_sum(top), top / 50)
