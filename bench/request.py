@@ -8,6 +8,7 @@ that offers a call to repeat, are derived from it.
 from __future__ import annotations
 
 import operator
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -41,6 +42,8 @@ IN_WORDS = {
 }  # fmt: skip
 RECIPE = "Instead of the recipe's"  # the panel of what replaces a recipe's values
 START, LOOK, TRUST, AROUND = "Start", "Look", "Trust", "Around"  # the panels of the verbs
+TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?")
+SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 COUNTED = ("seeds", "stem", "image_size")  # what a single training says by its seed and its model's name
 ALONE = ("flag", "call")  # origins that speak of one call alone; variables and files speak of every call
 
@@ -347,6 +350,19 @@ def read_rate(word: str) -> float:
         return float(word)
     except ValueError:
         raise UsageError(f"--lr '{word}' is no number", try_="--lr 0.1, or --lr 0.1,0.2 for two runs") from None
+
+
+def read_time(word: str) -> float:
+    """Seconds of `300`, `300s`, `5m` or `0.5h`."""
+    found = TIME.fullmatch(word.strip())
+    if found is None or float(found[1]) <= 0:
+        raise UsageError(f"--budget {word} is no time", try_="--budget 5m")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def write_time(seconds: float) -> str:
+    """Seconds as a word again."""
+    return f"{seconds / 60:.0f}m" if seconds % 60 == 0 else f"{seconds}s"
 
 
 def read_sizes(word: str) -> tuple[tuple[int, float], ...]:
@@ -720,7 +736,10 @@ class TimeRequest(OfExplainers, OnDevice):
     )
     batch_size: Annotated[int, Option("Images a call.")] = 64
     rounds: Annotated[int, Option("Rounds; each gives one figure an arm.")] = 12
-    budget: Annotated[str | float, Option("Time for all of it: 90s, 5m, 1h. Fewer rounds, never under 6.")] = "5m"
+    budget: Annotated[
+        str | float,
+        Option("Time for all of it: 90s, 5m, 1h. Fewer rounds, never under 6.", read=read_time, write=write_time),
+    ] = "5m"
     baseline: Annotated[Names, Option("Model or explainer to compare with; else the first. Repeats.", many=True)] = ()
     memory: Annotated[bool, Option("Measure peak memory too.")] = True
     fail_if: Annotated[

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import typer
 from typer.testing import CliRunner, Result
 
-from bench.cli.app import app
+from bench.cli.app import VERBS, app
+from bench.cli.options import request_of
+from bench.request import Request
 
 SHORT = ("--batch-size", "16", "--epochs", "1", "--lr", "0.05", "--val", "0")  # a training of a second
 
@@ -22,6 +26,16 @@ def done(*words: str, runs: Path | None = None, env: dict[str, str] | None = Non
     result = call(*words, runs=runs, env=env)
     assert result.exit_code == 0, result.stderr
     return result
+
+
+def asked(*words: str) -> Request:
+    """The request that a command line means; nothing is run."""
+    group: Any = typer.main.get_command(app)
+    root = group.make_context("bench", list(words))
+    name, command, rest = group.resolve_command(root, list(words))
+    context = command.make_context(name, rest, parent=root)
+    kinds = next(kinds for kinds, *_ in VERBS if kinds[""].verb == name)
+    return request_of(context, kinds, context.params)
 
 
 def names_in(runs: Path) -> list[str]:

@@ -19,6 +19,7 @@ import bench
 from bench.commands import timing as measuring
 from bench.contracts import Silence
 from bench.errors import UsageError
+from bench.request import TimeRequest
 from bench.store.timings import newest_timing, read_timing
 from bench.timing import peak_memory, runner
 from bench.timing import rounds as timing_rounds
@@ -242,13 +243,13 @@ def test_layers_are_the_last_but_one_or_all_or_those_named(named: tuple[str, ...
     ("text", "seconds"), [("300", 300), ("90s", 90), ("5m", 300), ("2 min", 120), ("0.5h", 1800), (7, 7)]
 )
 def test_a_budget_is_read_in_seconds_minutes_and_hours(text: str | float, seconds: float) -> None:
-    assert measuring.seconds_of(text) == seconds
+    assert TimeRequest(budget=text).budget == seconds
 
 
 @pytest.mark.parametrize("text", ["", "5 mins", "-5m", "m", "5m30s"])
 def test_another_budget_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
-        measuring.seconds_of(text)
+        TimeRequest(budget=text)
 
 
 # --- the machine --------------------------------------------------------------------------------------------

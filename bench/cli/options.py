@@ -58,7 +58,7 @@ def chooser_of(kinds: Kinds, field: str) -> str:
 
 def _of_field(each: Typed, chooser: str) -> Iterator[inspect.Parameter]:
     option, hint = each.option, list[str] | None if each.option.many else _word_type(each.hint)
-    default = ... if each.default is MISSING else list(each.default) or None if option.many else each.default
+    default = _default(each)
     beside = "" if chooser in ("", each.name) else f"With --{chooser}: "
     more: dict[str, Any] = {"help": beside + option.help, "autocompletion": COMPLETIONS.get(option.complete)}
     name = each.name.upper()
@@ -77,6 +77,15 @@ def _of_field(each: Typed, chooser: str) -> Iterator[inspect.Parameter]:
         show_envvar=each.name in SHOWN,
         **more,
     ))  # fmt: skip
+
+
+def _default(each: Typed) -> Any:  # noqa: ANN401
+    """A field's default as Typer takes it; ... for none."""
+    if each.default in (None, MISSING):
+        return None if each.default is None else ...
+    if each.option.many:
+        return list(each.default) or None
+    return each.option.write(each.default) if each.option.read is not None else each.default
 
 
 def _parameter(name: str, hint: Any, default: Any, info: Any) -> inspect.Parameter:  # noqa: ANN401

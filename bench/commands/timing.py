@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 WHATS = ("forward", "train", "explain")
 EXPLAINERS = ("gradcam", "captum", "reference")
-BUDGET_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?")
-SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def measure(request: TimeRequest, workspace: Workspace) -> Timed:
     settings = Settings(
         at_least_one("--batch-size", request.batch_size, BATCH_SIZE),
         at_least_one("--rounds", request.rounds, ROUNDS),
-        seconds_of(request.budget),
+        float(request.budget),
         baselines=names(request.baseline),
         memory=request.memory,
     )
@@ -104,16 +101,6 @@ def at_least_one(flag: str, value: int, usual: int) -> int:
     if value < 1:
         raise UsageError(f"{flag} {value} is below 1", try_=f"{flag} {usual}")
     return value
-
-
-def seconds_of(budget: float | str) -> float:
-    """Seconds of `300`, `300s`, `5m` or `0.5h`; UsageError for anything else."""
-    if not isinstance(budget, str):
-        return float(budget)
-    found = BUDGET_FORM.fullmatch(budget.strip())
-    if found is None or float(found[1]) <= 0:
-        raise UsageError(f"--budget {budget} is no time", try_="--budget 5m")
-    return float(found[1]) * SECONDS[found[2]]
 
 
 # --- how long it will take ------------------------------------------------------------------------------------

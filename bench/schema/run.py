@@ -64,7 +64,7 @@ class Cell:
 # --- run.json -----------------------------------------------------------------------------------------------
 
 
-class _OneOf:
+class OneOf:
     """How JSON is read as one of several requests: by its verb, the values checked by the types of its fields."""
 
     def __init__(self, *kinds: type[Request]) -> None:
@@ -210,7 +210,7 @@ class RunRecord:
     status: str
     created: str
     command: str
-    request: Annotated[TrainRequest | AdoptRequest, _OneOf(TrainRequest, AdoptRequest)]
+    request: Annotated[TrainRequest | AdoptRequest, OneOf(TrainRequest, AdoptRequest)]
     data: DataFacts = DataFacts()
     environment: Environment = Environment()
     results: Results = Results()
