@@ -23,7 +23,6 @@ from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.errors import ContractError, UsageError
 from bench.nets.weights import build_seeded
-from bench.pages.evidence import scores_of
 from bench.request import TrainRequest
 from bench.schema.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores
 from bench.scoring.occluded_answers import centre_map
@@ -32,6 +31,7 @@ from bench.store.cells import read_cell
 from bench.store.files import read_npz, write_npz
 from bench.store.paths import PREDICTIONS, answers_path, cell_path, scores_path
 from bench.store.predictions import choose_ids, read_predictions
+from bench.store.verdicts import read_scores
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete
 from bench.workspace import Workspace
@@ -229,13 +229,13 @@ def test_the_scores_are_in_a_file_that_any_reader_takes(place: Workspace) -> Non
 
 def test_scores_that_called_patches_cells_are_still_read(fresh: Workspace) -> None:
     found, folder = scored(fresh, "PERFECT", sanity=0), fresh.runs / "tiny-run"
-    before = scores_of(0, folder, found.checkpoint)
+    before = read_scores(folder, found.checkpoint)
     value = json.loads(scores_path(folder).read_text(encoding="utf-8"))
     flips = [flip for row in value["rows"] for flip in row["flips"]]
     for flip in flips:
         flip["cells"] = flip.pop("patches")
     scores_path(folder).write_text(json.dumps({**value, "schema": 1}), encoding="utf-8")
-    assert flips and before and scores_of(0, folder, found.checkpoint) == before
+    assert flips and before and read_scores(folder, found.checkpoint) == before
 
 
 # --- what is told -------------------------------------------------------------------------------------------

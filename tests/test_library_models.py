@@ -39,7 +39,7 @@ def test_two_libraries_agree_on_the_maps_of_a_net_that_is_no_resnet(name: str) -
 
 def test_token_maps_of_a_transformer_are_refused_with_the_reason_and_the_layer_that_has_a_grid() -> None:
     spec = discover("model", ModelSpec)["timm:vit_tiny_patch16_224@64"]
-    record = SimpleNamespace(model="vit", data={"size": 64})
+    record = SimpleNamespace(model="vit", data=SimpleNamespace(size=64))
     run = cast("Trained", SimpleNamespace(model=build_seeded(spec, 10, 0), record=record))
     check_layers(run, spec.layers)
     with pytest.raises(UsageError, match=r"17 tokens of 192 values.*class token.*with a grid: patch_embed\.proj"):
@@ -51,7 +51,7 @@ def test_a_resnet_of_timm_with_the_cifar_stem_is_trained_and_explained_at_its_la
                    "--limit", "64", "--batch-size", "32", "--val", "0", "--run", "ten", runs=tmp_path)  # fmt: skip
     assert trained.exit_code == 0, trained.stderr
     record = read_record(tmp_path / "ten")
-    assert (record.model, record.data["size"]) == ("timm:resnet10t@cifar", 32)
+    assert (record.model, record.data.size) == ("timm:resnet10t@cifar", 32)
     explained = call("explain", "--model", "timm:resnet10t", "--layer", "layer4", "--limit", "2", runs=tmp_path)
     assert explained.exit_code == 0, explained.stderr
     assert sorted(path.stem for path in (tmp_path / "ten" / "explain").glob("*/*.npz")) == ["layer4", "layer4"]
