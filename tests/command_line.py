@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,15 @@ def done(*words: str, runs: Path | None = None, env: dict[str, str] | None = Non
     return result
 
 
+@cache
+def application() -> Any:
+    """The command line, with all commands registered."""
+    return typer.main.get_command(app)
+
+
 def asked(*words: str) -> Request:
     """The request that a command line means; nothing is run."""
-    group: Any = typer.main.get_command(app)
+    group = application()
     root = group.make_context("bench", list(words))
     name, command, rest = group.resolve_command(root, list(words))
     context = command.make_context(name, rest, parent=root)

@@ -1,0 +1,321 @@
+"""What was wanted, as one value: one form however it is given, one precedence, and a command that says it again."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+import numpy as np
+import pytest
+from command_line import asked, call
+from docs_commands import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import request as requests
+from bench.cli.app import VERBS
+from bench.commands.train import whole
+from bench.errors import UsageError
+from bench.recipes.files import recipe_of
+from bench.request import (
+    AdoptRequest,
+    CompareRequest,
+    EvaluateRequest,
+    ExplainPicturesRequest,
+    ExplainRequest,
+    ExportRequest,
+    FaithfulnessRequest,
+    JudgeRequest,
+    ReportRequest,
+    Request,
+    RmRequest,
+    TimeRequest,
+    TrainRequest,
+    Typed,
+)
+
+KINDS = {kind.__name__: kind for kinds, *_ in VERBS for kind in kinds.values()}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No BENCH_ variable of whoever runs the tests, and no bench.toml."""
+    import os
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("BENCH_")]:
+            patch.delenv(name)
+        patch.chdir(tmp_path_factory.mktemp("empty"))
+        yield
+
+
+def test_every_request_belongs_to_a_verb() -> None:
+    shared = {kind for one in KINDS.values() for kind in one.__mro__}
+    defined = {one for one in vars(requests).values() if isinstance(one, type) and issubclass(one, Request)}
+    assert defined <= shared
+
+
+# --- one form -----------------------------------------------------------------------------------------------
+
+ALIKE: list[tuple[list[Request], str, object]] = [
+    ([TrainRequest("a"), TrainRequest(["a"]), TrainRequest(model=("a",))], "model", ("a",)),
+    ([TrainRequest(lr=0.1), TrainRequest(lr=[0.1]), TrainRequest(lr="0.1")], "lr", (0.1,)),
+    ([TrainRequest(lr=["0.1", 1]), TrainRequest(lr=np.array([0.1, 1.0]))], "lr", (0.1, 1.0)),
+    ([TrainRequest(epochs=3), TrainRequest(epochs=np.int64(3))], "epochs", 3),
+    ([TrainRequest(val=0), TrainRequest(val=np.float32(0))], "val", 0.0),
+    ([TrainRequest(sizes="16:0.5"), TrainRequest(sizes=[[16, 0.5]]), TrainRequest(sizes=((16, 0.5),))], "sizes",
+     ((16, 0.5),)),
+    ([TrainRequest(sizes="full"), TrainRequest(sizes=[])], "sizes", ()),
+    ([TrainRequest(data="x/y"), TrainRequest(data=Path("x/y"))], "data", "x/y"),
+    ([ExplainRequest("x/y"), ExplainRequest(Path("x/y")), ExplainRequest([Path("x/y")])], "run", ("x/y",)),
+    ([ExplainRequest(limit="5"), ExplainRequest(limit=5)], "limit", 5),
+    ([ExplainRequest(ids="3,17"), ExplainRequest(ids=[3, 17]), ExplainRequest(ids=np.array([3, 17]))], "ids", (3, 17)),
+    ([ExplainRequest(ids="3"), ExplainRequest(ids=3)], "ids", (3,)),
+    ([ExplainPicturesRequest("a.png"), ExplainPicturesRequest([Path("a.png")])], "image", (Path("a.png"),)),
+    ([ExportRequest(figure="a.png"), ExportRequest(figure=Path("a.png"))], "figure", Path("a.png")),
+    ([AdoptRequest("w", classes="a, b"), AdoptRequest("w", classes=["a", "b"])], "classes", ("a", "b")),
+    ([AdoptRequest("w", mean="0.5"), AdoptRequest("w", mean=0.5), AdoptRequest("w", mean=[0.5])], "mean", (0.5,)),
+    ([TimeRequest(fail_if="a < b, c"), TimeRequest(fail_if=["a < b, c"])], "fail_if", ("a < b, c",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ways", "name", "form"), ALIKE, ids=[f"{name}-{form}" for _, name, form in ALIKE])
+def test_a_value_has_one_form_however_it_is_given(ways: list[Request], name: str, form: object) -> None:
+    for one in ways:
+        found = getattr(one, name)
+        assert (found, repr(found)) == (form, repr(form))
+        assert one == ways[0]
+
+
+WRONG: list[tuple[Callable[[], Request], str]] = [
+    (lambda: TrainRequest(epochs="many"), "epochs is 'many', must be a whole number or None"),
+    (lambda: TrainRequest(epochs=1.5), "epochs is 1.5, must be a whole number or None"),
+    (lambda: TrainRequest(seed=True), "seed is True, must be a whole number"),
+    (lambda: TrainRequest(val=None), "val is None, must be a number"),
+    (lambda: TrainRequest(whiten=1), "whiten is 1, must be True or False or None"),
+    (lambda: TrainRequest(sizes=[[16]]), "sizes is [[16]], must be text or a list or None"),
+    (lambda: TrainRequest(3), "model is 3, must be text or a ModelSpec or a class or function"),
+    (lambda: TrainRequest(["a", ["b"]]), "model is ['b'], must be text"),
+    (lambda: TrainRequest(lr=["fast"]), "--lr 'fast' is no number"),
+    (lambda: ExplainRequest(layer=4), "layer is 4, must be text"),
+    (lambda: ExplainPicturesRequest("a", class_=[1]), "class is 1, must be text"),
+    (lambda: JudgeRequest(["a", "b"]), "run is ['a', 'b'], must be text"),
+    (lambda: JudgeRequest(limit=0), "--limit 0 is too few: 1 or more"),
+    (lambda: ExportRequest(figure=3), "figure is 3, must be a path"),
+]
+
+
+@pytest.mark.parametrize(("make", "words"), WRONG, ids=[words for _, words in WRONG])
+def test_a_value_that_a_field_cannot_hold_is_refused_by_name(make: Callable[[], Request], words: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(words)):
+        make()
+
+
+# --- what somebody gave -------------------------------------------------------------------------------------
+
+
+def test_what_somebody_gave_is_all_but_defaults_and_what_the_recipe_says() -> None:
+    asked_for = TrainRequest(
+        epochs=3, lr=0.5, seed=0, whiten=True, origins={"lr": "env", "seed": "flag", "whiten": "recipe"}
+    )
+    assert asked_for.given() == {"epochs": 3, "lr": (0.5,), "seed": 0}
+    assert asked_for.given_alone() == ("seed", "epochs")
+    assert asked_for.every_origin()["val"] == "default"
+
+
+def test_where_a_value_came_from_is_no_part_of_what_is_wanted() -> None:
+    assert TrainRequest(epochs=3, origins={"epochs": "env"}) == TrainRequest(epochs=3)
+
+
+# --- what to type for the same ------------------------------------------------------------------------------
+
+
+def values(hint: Any, each: Typed) -> st.SearchStrategy[Any]:
+    """Values of a field's type, or of a part of it; words that are read into something else are in ALIKE."""
+    parts, origin = get_args(hint), get_origin(hint)
+    if origin in (Union, UnionType):
+        return st.one_of(*(values(part, each) for part in parts if part is not str or each.option.read is None))
+    if origin is Sequence:
+        least = {"sizes": 0, "classes": 2}.get(each.name, 1)
+        return st.lists(values(parts[0], each), min_size=least, max_size=3)
+    if origin is tuple:
+        return st.tuples(*(values(part, each) for part in parts))
+    text = st.from_regex("[a-z][a-z/._@ ']{0,6}[a-z]" + ("" if each.option.commas else "(, ?[a-z]+)?"), fullmatch=True)
+    plain: dict[Any, st.SearchStrategy[Any]] = {
+        str: text,
+        int: st.integers(1, 10**6),
+        float: st.floats(0, 1e9) if each.name != "budget" else st.integers(1, 10**6).map(lambda number: number / 4),
+        bool: st.booleans(),
+        NoneType: st.none(),
+        Path: text.map(Path),
+    }
+    return plain.get(hint, st.nothing())
+
+
+def requests_of(kind: type[Request]) -> st.SearchStrategy[Request]:
+    """Requests of which any fields may be given."""
+    fields = {each.name: values(each.hint, each) for each in kind.typed()}
+    needed = {each.name for each in kind.typed() if each.default is MISSING or each.name == "image"}
+    return st.fixed_dictionaries(
+        {name: fields[name] for name in needed},
+        optional={name: field for name, field in fields.items() if name not in needed},
+    ).map(lambda given: kind(**given))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_command_says_the_request_again(name: str) -> None:
+    @settings(max_examples=30, deadline=None)
+    @given(request=requests_of(KINDS[name]))
+    def check(request: Request) -> None:
+        again = asked(*shlex.split(request.command())[1:])
+        assert type(again) is type(request)
+        assert again == request
+        assert again.command() == request.command()
+
+    check()
+
+
+def test_a_command_says_values_of_variables_and_files_too_and_its_changes() -> None:
+    origins = {"lr": "env", "flip": "file", "epochs": "recipe"}
+    asked_for = TrainRequest(
+        lr=0.5, flip="none", epochs=3, dry_run=False, seed=0, origins={**origins, "dry_run": "env"}
+    )
+    assert asked_for.command() == "bench train --lr 0.5 --flip none"
+    assert asked_for.command(seeds=2, lr=()) == "bench train --seeds 2 --flip none"
+    assert asked_for.command(Path("other place")).endswith(" --runs-dir 'other place'")
+
+
+# --- which value holds --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "setting", "found"),
+    [
+        (("--epochs", "6"), "5", "4", (6, "flag")),
+        ((), "5", "4", (5, "env")),
+        ((), None, "4", (4, "file")),
+        ((), None, None, (1, "recipe")),
+    ],
+)
+def test_the_line_holds_before_variables_these_before_the_file_and_that_before_the_recipe(
+    words: tuple[str, ...], variable: str | None, setting: str | None, found: tuple[int, str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("bench.toml").write_text(f"[train]\nepochs = {setting}\n" if setting else "", encoding="utf-8")
+    if variable:
+        monkeypatch.setenv("BENCH_EPOCHS", variable)
+    typed = asked("train", "--recipe", "demo", *words)
+    assert isinstance(typed, TrainRequest)
+    request = whole(typed, recipe_of("demo").changed(typed.changes()))
+    origins = request.stored()["origins"]
+    assert (request.epochs, origins["epochs"]) == found
+    assert (request.val, origins["val"], origins["recipe"]) == (0.1, "default", "flag")
+
+
+# --- a run is named -----------------------------------------------------------------------------------------
+
+EXTRA = {"ExportRequest": ("--figure", "a.png"), "ExplainPicturesRequest": ("--image", "a.png")}
+OF_RUNS = [name for name, kind in KINDS.items() for each in kind.typed() if each.name == "run" and each.option.argument]
+
+
+@pytest.mark.parametrize("name", OF_RUNS)
+def test_a_run_is_named_as_an_argument_or_by_its_flag(name: str) -> None:
+    kind = KINDS[name]
+    verb = [*shlex.split(kind.verb), *EXTRA.get(name, ())]
+    many = next(each.option.many for each in kind.typed() if each.name == "run")
+    for words in (("a",), ("--run", "a")):
+        found = asked(*verb, *words)
+        assert (type(found), found.run, found.origins["run"]) == (kind, ("a",) if many else "a", "flag")
+    if many:
+        assert asked(*verb, "a", "--run", "b,c", "d").run == ("a", "d", "b", "c")
+    else:
+        assert asked(*verb, "a", "--run", "a").run == "a"
+        with pytest.raises(UsageError, match="'a' and --run b name two"):
+            asked(*verb, "a", "--run", "b")
+
+
+def test_every_verb_of_finished_runs_takes_them_both_ways() -> None:
+    assert {KINDS[name] for name in OF_RUNS} >= {
+        ExplainRequest, ExplainPicturesRequest, CompareRequest, ReportRequest, ExportRequest, JudgeRequest,
+        FaithfulnessRequest, TimeRequest, EvaluateRequest, RmRequest,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("verb", "found"), [("explain", ("a",)), ("judge", "a")])
+def test_a_run_on_the_line_hides_those_of_variables_and_files(
+    verb: str, found: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bench.toml").write_text(f'[{verb}]\nrun = "c"\n', encoding="utf-8")
+    assert asked(verb).origins["run"] == "file"
+    monkeypatch.setenv("BENCH_RUN", "b")
+    assert asked(verb).origins["run"] == "env"
+    for words in (("a",), ("--run", "a")):
+        assert (asked(verb, *words).run, asked(verb, *words).origins["run"]) == (found, "flag")
+
+
+def test_a_run_that_has_to_be_named_is_asked_for() -> None:
+    result = call("rm")
+    assert (result.exit_code, result.stderr.splitlines()) == (2, ["error: which run?", "  try: bench rm --help"])
+
+
+# --- what help says of it -----------------------------------------------------------------------------------
+
+
+def help_of(verb: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The help of a verb at 80 columns, its columns folded into lines."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = call(verb, "--help").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    return " ".join(re.sub("[^ -~]", " ", text).split())
+
+
+def test_help_shows_defaults_as_they_are_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Repeats. [default: latest]" in help_of("explain", monkeypatch)
+    assert "[default: cifar_resnet18]" in help_of("train", monkeypatch)
+    timing = help_of("time", monkeypatch)
+    assert "[default: 5m]" in timing and "[default: forward, train, explain]" in timing
+    for name, kind in KINDS.items():
+        text = help_of(kind.verb.split()[0], monkeypatch)
+        assert not re.search(r"default: (\(|\[|None|\]|<)", text), name
+
+
+def test_help_shows_where_a_run_goes_and_what_only_another_option_gives_a_meaning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    explaining, judging = help_of("explain", monkeypatch), help_of("judge", monkeypatch)
+    assert "bench explain [OPTIONS] [RUN]..." in explaining
+    assert "bench judge [OPTIONS] [RUN] " in judging
+    assert "--class <str> With --image: Explain this class, too." in explaining
+    assert "--out <path> With --image: Folder of the page" in explaining
+    assert "--dry-run <bool> With --faithfulness: Say what" in judging
+    assert "--faithfulness <bool> What happens when" in judging
+    assert "--which <str> wrong, or" in explaining
+
+
+# --- how much one function is told --------------------------------------------------------------------------
+
+
+def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return len([*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs])
+
+
+def too_many(text: str) -> list[str]:
+    """The functions of a text that take more than eight values."""
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node.name for node in functions if parameters_of(node) > 8]
+
+
+def test_no_function_takes_more_than_eight_values() -> None:
+    files = [path for folder in ("bench", "models", "explainers", "reports") for path in (ROOT / folder).rglob("*.py")]
+    found = {path.name: too_many(path.read_text(encoding="utf-8")) for path in files}
+    assert {name: functions for name, functions in found.items() if functions} == {}
+    assert len(files) > 100
+    assert too_many("def f(a, b, c, d, /, e, f, *rest, g, h, i, **more): ...") == ["f"]
