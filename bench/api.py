@@ -106,7 +106,7 @@ def _described(call: Any, kind: Any, command: Callable[..., Any]) -> Any:  # noq
     arguments = "\n".join(["Args:", *lines, "    workspace: where to work, and who is told."])
     call.__name__ = call.__qualname__ = command.__name__
     call.__doc__ = f"{summary}\n\n{arguments}{returns}{rest}"
-    call.__signature__ = told.replace(parameters=[*shown, where])
+    call.__signature__ = told.replace(parameters=sorted([*shown, where], key=lambda each: each.kind))
     return call
 
 

@@ -75,6 +75,7 @@ ALIKE: list[tuple[list[Request], str, object]] = [
     ([TrainRequest(data="x/y"), TrainRequest(data=Path("x/y"))], "data", "x/y"),
     ([ExplainRequest("x/y"), ExplainRequest(Path("x/y")), ExplainRequest([Path("x/y")])], "run", ("x/y",)),
     ([ExplainRequest(limit="5"), ExplainRequest(limit=5)], "limit", 5),
+    ([ExplainRequest(limit="all")], "limit", "all"),
     ([ExplainRequest(ids="3,17"), ExplainRequest(ids=[3, 17]), ExplainRequest(ids=np.array([3, 17]))], "ids", (3, 17)),
     ([ExplainRequest(ids="3"), ExplainRequest(ids=3)], "ids", (3,)),
     ([ExplainPicturesRequest("a.png"), ExplainPicturesRequest([Path("a.png")])], "image", (Path("a.png"),)),
