@@ -9,8 +9,6 @@ from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import write_run_page
 from bench.request import names
 from bench.store.folder import RunFolder
-from bench.store.record import read_record
-from bench.store.runs import find_run
 from bench.training.run import evaluate_into
 
 if TYPE_CHECKING:
@@ -28,12 +26,11 @@ def evaluate(request: EvaluateRequest, workspace: Workspace) -> Scores:
     Raises:
         UsageError: a threshold that cannot be read, before any work.
     """
-    folder = find_run(workspace.runs, request.run)
-    check_thresholds(request, mirror=read_record(folder).data.mirror)
-    trained = open_run(RunFolder(folder), request.device, workspace)
+    trained = open_run(request.run, request.device, workspace)
+    check_thresholds(request, mirror=trained.record.data.mirror)
     dataset = data_of_run(trained.record, request.data, workspace)
     scores = evaluate_into(
-        folder,
+        trained.folder,
         trained.model,
         dataset,
         trained.statistics,
@@ -41,7 +38,7 @@ def evaluate(request: EvaluateRequest, workspace: Workspace) -> Scores:
         progress=workspace.progress,
         average=request.average,
     )
-    write_run_page(RunFolder(folder), workspace)
+    write_run_page(RunFolder(trained.folder), workspace)
     return scores
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -25,11 +25,31 @@ if TYPE_CHECKING:
     from bench.contracts import ExplainerSpec, Integers, Progress
     from bench.nets.trained import Trained
 
+    Booleans = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
 DEFAULT_EXPLAINERS = ("gradcam", "captum")
 CHEAP = 200.0  # forward passes an image and class: `all` leaves out cells that cost more
 ALL = "all"  # explainers, layers
 DEFAULT_LAYERS = 2  # the last ones that a model names
 INPUT_LAYER = "input"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which maps of an image are wanted.
+
+    Attributes:
+        specs: explainers by the name the user gave.
+        layers: dotted module names.
+        target: the class they speak for: `predicted`, `true` or `both`.
+        ceilings: of the explainers that `all` brought in, by the name of their spec: the most that a cell of theirs
+            may cost, in forward passes an image and target. One of them that fails is told of and left out.
+    """
+
+    specs: Mapping[str, ExplainerSpec]
+    layers: tuple[str, ...]
+    target: str = "both"
+    ceilings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,10 @@ class MissingRows:
     ids: Integers
     targets: Integers
 
+    def part(self, rows: slice | Booleans) -> MissingRows:
+        """Those of some of the images."""
+        return replace(self, ids=self.ids[rows], targets=self.targets[rows])
+
     @property
     def passes(self) -> float:
         """What it costs in forward passes: the explainer's at its dearest layer, and one for the logits."""
@@ -57,22 +81,22 @@ class MissingRows:
 def plan(trained: Trained, wanted: Wanted, ids: Integers) -> list[MissingRows]:
     """What has to be computed so that every wanted row of `ids` is there."""
     targets = wanted_targets(trained.run.predictions, ids, wanted.target)
-    return [job for name, spec in wanted.specs.items() for job in _jobs(trained, name, spec, wanted, ids, targets)]
+    whole = [MissingRows(name, spec, layers_of(spec, wanted), ids, targets) for name, spec in wanted.specs.items()]
+    return [missing for every in whole for missing in _missing(trained, every)]
 
 
-def _jobs(
-    trained: Trained, name: str, spec: ExplainerSpec, wanted: Wanted, ids: Integers, targets: Integers
-) -> list[MissingRows]:
+def _missing(trained: Trained, every: MissingRows) -> list[MissingRows]:
+    """Of one explainer's rows those that are not there, with the layers together that lack rows of the same images."""
     groups: dict[tuple[bytes, str], list[str]] = {}
-    for layer in layers_of(spec, wanted):
-        there = row_keys(usable_cell(trained, name, spec, layer))
-        pairs = zip(ids.tolist(), targets.tolist(), strict=True)
+    for layer in every.layers:
+        there = row_keys(usable_cell(trained, every.name, every.spec, layer))
+        pairs = zip(every.ids.tolist(), every.targets.tolist(), strict=True)
         lacking = [any((each, one) not in there for one in row) for each, row in pairs]
         if any(lacking):
-            groups.setdefault((bytes(lacking), "" if spec.joint else layer), []).append(layer)
-    masks = {key: np.frombuffer(key[0], dtype=bool) for key in groups}
+            groups.setdefault((bytes(lacking), "" if every.spec.joint else layer), []).append(layer)
     return [
-        MissingRows(name, spec, tuple(layers), ids[masks[key]], targets[masks[key]]) for key, layers in groups.items()
+        replace(every.part(np.frombuffer(lacking, dtype=bool)), layers=tuple(layers))
+        for (lacking, _), layers in groups.items()
     ]
 
 
@@ -178,24 +202,6 @@ def cut_to_afford(
 def rate_of(trained: Trained) -> float:
     """Forward passes a second of a run's model."""
     return forward_rate(trained.record.results.forward_images_per_second)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which maps of an image are wanted.
-
-    Attributes:
-        specs: explainers by the name the user gave.
-        layers: dotted module names.
-        target: the class they speak for: `predicted`, `true` or `both`.
-        ceilings: of the explainers that `all` brought in, by the name of their spec: the most that a cell of theirs
-            may cost, in forward passes an image and target. One of them that fails is told of and left out.
-    """
-
-    specs: Mapping[str, ExplainerSpec]
-    layers: tuple[str, ...]
-    target: str = "both"
-    ceilings: Mapping[str, float] = field(default_factory=dict)
 
 
 def choose_layers(asked: Sequence[str], runs: Sequence[Trained]) -> tuple[str, ...]:

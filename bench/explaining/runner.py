@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,19 +19,17 @@ from bench.explaining.plan import MissingRows, empty_cell, layers_of, plan
 from bench.machine import describe_device, versions
 from bench.modes import evaluating
 from bench.nets.trained import check_same_model
-from bench.schema.run import Cell
+from bench.store.cells import joined
 from bench.store.files import write_json
 from bench.store.paths import cell_path, timing_path
 from bench.store.samples import Samples
 from bench.store.saving import Pace
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.contracts import Dataset, Integers, Progress
+    from bench.contracts import Dataset, Floats, Integers, Progress
     from bench.explaining.plan import Wanted
     from bench.nets.trained import Trained
-    from bench.store.predictions import Predictions
+    from bench.schema.run import Cell
 
 TIMING_SCHEMA = 1
 
@@ -72,139 +70,113 @@ def explain_run(
         ContractError: an explainer broke its contract, or its model is not the one that made the predictions. One
             that `all` brought in is only left out, unless that leaves nothing.
     """
-    predictions = trained.run.predictions
-    _keep_samples(trained, data, predictions, ids)
-    meters, failed = [], _Failed(wanted, progress)
+    _keep_samples(trained, data, ids)
+    work, meters = _Explaining(trained, data, timing, progress), []
     with evaluating(trained.model):
-        for job in plan(trained, wanted, ids):
-            for work in failed.rest(_Work(trained, job, timing), data, predictions):
-                meters.append((work.job, work.compute(data, predictions, progress)))
+        for missing in plan(trained, wanted, ids):
+            for each in work.tried(missing, optional=missing.spec.name in wanted.ceilings):
+                meters.append((each, work.done(each)))
     if meters:
         _write_timing(trained, timing, meters)
     cells = [(name, layer) for name, spec in wanted.specs.items() for layer in layers_of(spec, wanted)]
-    results = [_result(trained, *cell, meters) for cell in cells if cell not in failed.errors]
+    results = [_result(trained, *cell, meters) for cell in cells if cell not in work.failed]
     if not results:
-        failed.raise_first()
+        for error in work.failed.values():  # nothing is left, so the first failure is the answer
+            raise error
     return results
 
 
 def _result(trained: Trained, name: str, layer: str, meters: Sequence[tuple[MissingRows, Meter]]) -> CellResult:
     cell, path = trained.run.cell(name, layer), cell_path(trained.folder, name, layer)
     rows = 0 if cell is None else len(cell.ids)
-    for job, meter in meters:
-        if job.name == name and layer in job.layers:
-            return CellResult(name, layer, rows, job.targets.size, meter.rate, path)
+    for missing, meter in meters:
+        if missing.name == name and layer in missing.layers:
+            return CellResult(name, layer, rows, missing.targets.size, meter.rate, path)
     return CellResult(name, layer, rows, 0, None, path)
 
 
 @dataclass(frozen=True)
-class _Work:
-    """A job on one run."""
+class _Explaining:
+    """What all rows of one call have in common.
+
+    Attributes:
+        failed: cells that cannot be made with this model, and why; only what `all` brought in comes here.
+    """
 
     trained: Trained
-    job: MissingRows
+    data: Dataset
     timing: str
+    progress: Progress
+    failed: dict[tuple[str, str], Exception] = field(default_factory=dict)
 
-    def compute(self, data: Dataset, predictions: Predictions, progress: Progress) -> Meter:
-        """Explain images batch by batch; what is done is saved every minute or so and at the end, even of a failure."""
-        job, device = self.job, self.trained.device
-        meter, parts, pace = Meter(device), [], Pace()
+    def tried(self, missing: MissingRows, *, optional: bool) -> list[MissingRows]:
+        """The rows, once one image went through (imports and allocations, untimed); or those that can be made.
+
+        Args:
+            optional: a failure costs the layers at which it happens, and does not end the whole.
+        """
         try:
-            with progress.track(f"{job.name} {','.join(job.layers)}", len(job.ids)) as task:
-                for chosen in batches(job.spec, len(job.ids)):
-                    ids = job.ids[chosen]
-                    parts.append(self._batch(ids, job.targets[chosen], data, predictions=predictions, meter=meter))
+            self.maps(missing.part(slice(1)))
+        except Exception as error:
+            if not optional:
+                raise
+            if len(missing.layers) > 1:
+                alone = [replace(missing, layers=(layer,)) for layer in missing.layers]
+                return [each for one in alone for each in self.tried(one, optional=True)]
+            self.failed[missing.name, missing.layers[0]] = error
+            self.progress.warn(f"{missing.name} is left out at {missing.layers[0]}: {_reason(error)}")
+            return []
+        return [missing]
+
+    def done(self, missing: MissingRows) -> Meter:
+        """Make the rows batch by batch; they are saved every minute or so and at the end, even of a failure."""
+        meter, pace = Meter(self.trained.device), Pace()
+        parts: list[list[Cell]] = []
+        empty = [empty_cell(self.trained, missing.name, missing.spec, layer, self.timing) for layer in missing.layers]
+        try:
+            with self.progress.track(f"{missing.name} {','.join(missing.layers)}", len(missing.ids)) as task:
+                for rows in batches(missing.spec, len(missing.ids)):
+                    part = missing.part(rows)
+                    logits, raw = self.maps(part, meter)
+                    parts.append([filled(cell, part, logits, raw[cell.layer]) for cell in empty])
                     if pace.due():
                         with pace.saving():
-                            self._save(parts)
-                        parts = []
-                    task.advance(len(ids), f"{meter.rate or 0:.1f} images/s")
+                            self.save(parts)
+                    task.advance(len(part.ids), f"{meter.rate or 0:.1f} images/s")
         finally:
-            if parts:
-                self._save(parts)
+            self.save(parts)
         return meter
 
-    def inputs(self, ids: Integers, data: Dataset, predictions: Predictions) -> tuple[Tensor, np.ndarray[Any, Any]]:
-        """Images as the model takes them, and its logits, once it is clear that it is the same model."""
-        device = self.trained.device
-        inputs = prepare(data.test.images[torch.from_numpy(ids)].to(device), self.trained.statistics)
-        logits = self.trained.model(inputs).float().cpu().numpy()
-        check_same_model(logits, predictions.logits[ids], self.trained)
-        return inputs, logits
+    def maps(self, missing: MissingRows, meter: Meter | None = None) -> tuple[Floats, dict[str, Floats]]:
+        """(N, K) logits, and raw maps {layer: (N, T, h, w)}, once it is clear that the model is that of the run."""
+        trained, ids = self.trained, torch.from_numpy(missing.ids)
+        inputs = prepare(self.data.test.images[ids].to(trained.device), trained.statistics)
+        logits: Floats = trained.model(inputs).float().cpu().numpy()
+        check_same_model(logits, trained.run.predictions.logits[missing.ids], trained)
+        targets = torch.from_numpy(missing.targets).to(trained.device)
+        found = explained(missing.spec, trained.model, missing.layers, inputs, targets, meter=meter)
+        return logits, {layer: maps.float().cpu().numpy() for layer, maps in found.items()}
 
-    def maps(self, inputs: Tensor, targets: Integers, *, meter: Meter | None = None) -> dict[str, Tensor]:
-        """{layer: (N, T, h, w)}."""
-        wanted = torch.from_numpy(targets).to(inputs.device)
-        return explained(self.job.spec, self.trained.model, self.job.layers, inputs, wanted, meter=meter)
-
-    def _batch(
-        self, ids: Integers, targets: Integers, data: Dataset, *, predictions: Predictions, meter: Meter
-    ) -> dict[str, Any]:
-        inputs, logits = self.inputs(ids, data, predictions)
-        raw = self.maps(inputs, targets, meter=meter)
-        return {
-            "ids": ids,
-            "targets": targets,
-            "logits": logits,
-            "raw": {layer: maps.float().cpu().numpy() for layer, maps in raw.items()},
-        }
-
-    def _save(self, parts: list[dict[str, Any]]) -> None:
-        ids = np.concatenate([part["ids"] for part in parts])
-        targets = np.concatenate([part["targets"] for part in parts])
-        logits = np.concatenate([part["logits"] for part in parts])
-        # Where predicted and true class coincide both columns are the same row.
-        rows = [
-            (image, column)
-            for image, row in enumerate(targets.tolist())
-            for column, one in enumerate(row)
-            if one not in row[:column]
-        ]
-        image, column = (np.array(each, dtype=np.int64) for each in zip(*rows, strict=True))
-        name, spec = self.job.name, self.job.spec
-        for layer in self.job.layers:
-            raw = np.concatenate([part["raw"][layer] for part in parts])[image, column]
-            new = Cell(
-                **{
-                    **vars(empty_cell(self.trained, name, spec, layer, self.timing)),
-                    "ids": ids[image],
-                    "classes": targets[image, column],
-                    "raw": raw,
-                    "logits": logits[image],
-                    "status": statuses(raw),
-                }
-            )
-            self.trained.run.add_rows(new)
+    def save(self, parts: list[list[Cell]]) -> None:
+        """Add rows to those on disk, and let go of them."""
+        for of_layer in zip(*parts, strict=True):
+            self.trained.run.add_rows(joined(of_layer))
+        parts.clear()
 
 
-class _Failed:
-    """What of `all` cannot be done with this model; an explainer that was named ends the whole when it fails."""
-
-    def __init__(self, wanted: Wanted, progress: Progress) -> None:
-        self.wanted, self.progress = wanted, progress
-        self.errors: dict[tuple[str, str], Exception] = {}
-
-    def rest(self, work: _Work, data: Dataset, predictions: Predictions) -> list[_Work]:
-        """The work, once one image went through it (imports and allocations, untimed); or its layers that can be."""
-        job = work.job
-        inputs, _ = work.inputs(job.ids[:1], data, predictions)
-        try:
-            work.maps(inputs, job.targets[:1])
-        except Exception as error:
-            if job.spec.name not in self.wanted.ceilings:
-                raise
-            if len(job.layers) > 1:
-                alone = [replace(work, job=replace(job, layers=(layer,))) for layer in job.layers]
-                return [each for one in alone for each in self.rest(one, data, predictions)]
-            self.errors[job.name, job.layers[0]] = error
-            self.progress.warn(f"{job.name} is left out at {job.layers[0]}: {_reason(error)}")
-            return []
-        return [work]
-
-    def raise_first(self) -> None:
-        """When nothing is left, the first failure is the answer."""
-        for error in self.errors.values():
-            raise error
+def filled(empty: Cell, missing: MissingRows, logits: Floats, maps: Floats) -> Cell:
+    """A cell with rows of its key; where predicted and true class are one, so are their rows."""
+    first = [[one not in row[:column] for column, one in enumerate(row)] for row in missing.targets.tolist()]
+    image, column = np.nonzero(np.array(first))
+    raw = maps[image, column]
+    return replace(
+        empty,
+        ids=missing.ids[image],
+        classes=missing.targets[image, column],
+        raw=raw,
+        logits=logits[image],
+        status=statuses(raw),
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -213,9 +185,10 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _keep_samples(trained: Trained, data: Dataset, predictions: Predictions, ids: Integers) -> None:
+def _keep_samples(trained: Trained, data: Dataset, ids: Integers) -> None:
     if len(ids) == 0:
         return
+    predictions = trained.run.predictions
     pictures = data.test.images[torch.from_numpy(ids)].permute(0, 2, 3, 1).contiguous().numpy()
     names = tuple(data.test.names[each] for each in ids.tolist())
     trained.run.add_samples(Samples(ids, pictures, names, predictions.labels[ids], predictions.logits[ids]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +73,12 @@ def _check_rows(arrays: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
 def same_cell(first: Cell, second: Cell) -> bool:
     """Whether rows of two cells may be mixed: all that decides about a map is the same, but where it was computed."""
     return all(getattr(first, name) == getattr(second, name) for name in KEY_FIELDS)
+
+
+def joined(cells: Sequence[Cell]) -> Cell:
+    """The rows of several cells of one key and one grid, one after the other."""
+    rows: dict[str, Any] = {name: np.concatenate([getattr(cell, name) for cell in cells]) for name in ROW_FIELDS}
+    return replace(cells[0], **rows)
 
 
 def merge_cells(old: Cell | None, new: Cell) -> Cell:
