@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,9 +74,37 @@ def aliasing(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
     return maps
 
 
+def of_pixels(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> Maps:
+    """The gradient of the target's logit by the pixels: an honest input method, of two passes an image and target."""
+    if list(layers) != ["input"]:
+        raise KeyError("it knows the input only")
+    if (targets < 0).any():
+        raise IndexError("a target below 0")
+    columns = []
+    for column in targets.unbind(1):
+        with torch.enable_grad():
+            leaf = images.detach().clone().requires_grad_()
+            logits = model(leaf)
+            total = sum(logits[n, target] for n, target in enumerate(column.tolist()))
+        columns.append(torch.autograd.grad(total, leaf)[0].sum(1))
+    return {"input": torch.stack(columns, dim=1)}
+
+
 def each(change: Callable[[Tensor], Any], explain: Explain = honest) -> Explain:
     """The honest maps, each changed by a function of (N, T, h, w)."""
     return lambda m, l, x, t: {layer: change(maps) for layer, maps in explain(m, l, x, t).items()}  # noqa: E741
+
+
+def in_place_of_error(instead: Callable[..., Any]) -> Explain:
+    """The honest maps, and something else where an IndexError comes."""
+
+    def explain(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> Maps:
+        try:
+            return honest(model, layers, images, targets)
+        except IndexError:
+            return instead(layers, images, targets)
+
+    return explain
 
 
 def besides(deed: Callable[[nn.Module, Tensor, Tensor], object]) -> Explain:
@@ -139,6 +169,36 @@ def counting() -> Explain:
 
 def of_one_layer(m: nn.Module, layers: Sequence[str], x: Tensor, t: Tensor) -> Maps:
     return honest(m, layers[:1], x, t)
+
+
+def no_maps(layers: Sequence[str], images: Tensor, targets: Tensor) -> Maps:
+    return {name: images.new_zeros(*targets.shape, 4, 4) for name in layers}
+
+
+def another_error(*values: object) -> Any:
+    raise KeyError("no such class") from None
+
+
+def of_the_last_layer(m: nn.Module, layers: Sequence[str], x: Tensor, t: Tensor) -> Maps:
+    return dict.fromkeys(layers, honest(m, ["layer4"], x, t)["layer4"])
+
+
+def pixels_for_any_layer(m: nn.Module, layers: Sequence[str], x: Tensor, t: Tensor) -> Maps:
+    return dict.fromkeys(layers, of_pixels(m, ["input"], x, t)["input"])
+
+
+def fixed_for_the_first(targets: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(targets[:1]), targets[1:]])
+
+
+def backward(model: nn.Module, images: Tensor, targets: Tensor) -> None:
+    if images.requires_grad:
+        with torch.enable_grad():
+            model(images).sum().backward()
+
+
+def with_nan(maps: Tensor) -> Tensor:
+    return maps.masked_fill(maps == maps.max(), torch.nan)
 
 
 def too_bright(m: nn.Module, layers: Sequence[str], x: Tensor, t: Tensor) -> Maps:
@@ -213,7 +273,15 @@ PLANTED: dict[str, list[tuple[ExplainerSpec, str]]] = {
         (spec_of(each(lambda m: m / over_cells("amax")(m.abs()))), "the largest absolute value of every map is 1 at"),
         (spec_of(each(lambda m: m.flatten(2).softmax(2).view_as(m)), signed=False), "the sum of every map is 1 at"),
         (spec_of(each(lambda m: m / m.square().sum((2, 3), keepdim=True).sqrt())), "the norm of every map is 1 at"),
+    ],
+    "finite": [
+        (spec_of(each(with_nan)), "^1 of 384 values at layer3 are no numbers"),
+        (spec_of(each(lambda maps: maps / 0.0)), "^384 of 384 values at layer3 are no numbers"),
+        (spec_of(each(torch.zeros_like)), "^every map is flat at layer3"),
+    ],
+    "signed": [
         (spec_of(each(torch.relu)), "no value below zero .*says signed"),
+        (spec_of(honest, signed=False), "^down to -.* at layer3, though the spec denies signed"),
     ],
     "picture": [
         (spec_of(too_bright, output="picture", steps=("none",)), "from .* to .* at layer3, not within 0 and 1"),
@@ -234,11 +302,16 @@ PLANTED: dict[str, list[tuple[ExplainerSpec, str]]] = {
     "trainable": [(spec_of(where_trainable), "maps of a model with trainable parameters differ")],
     "class-specific": [
         (spec_of(asked(torch.zeros_like)), "are equal at layer3, though the spec says class_specific"),
+        (spec_of(asked(fixed_for_the_first)), "of image 0 are equal at layer3"),
         (spec_of(honest, class_specific=False), "differ by .* though the spec denies class_specific"),
     ],
     "wrong-target": [
         (spec_of(asked(lambda t: t.clamp(max=9))), "target 10 of 10 classes gives a map and no error"),
         (spec_of(asked(lambda t: t.clamp(min=0))), "target -1 of 10 classes gives a map and no error"),
+    ],
+    "wrong-layer": [
+        (spec_of(of_the_last_layer), "^layer 'no_such_layer' gives a map and no error"),
+        (spec_of(pixels_for_any_layer, output="input"), "^layer 'no_such_layer' gives a map and no error"),
     ],
     "training-flags": [(spec_of(besides(lambda m, x, t: m.train())), "it left training = True in the model")],
     "grad": [(spec_of(besides(zero)), r"it changed the \.grad of conv1\.weight")],
@@ -255,7 +328,27 @@ PLANTED: dict[str, list[tuple[ExplainerSpec, str]]] = {
     "inputs": [(spec_of(besides(lambda m, x, t: x.mul_(2))), "it changed the images")],
     "modes": [(spec_of(besides(switch_grad_mode)), "it left the recording of gradients switched")],
     "random-state": [(spec_of(besides(lambda *rest: torch.rand(1))), "it drew from torch's global generator")],
-    "memory": [(spec_of(hoarding()), r"^0\.6 MB more after 50 batches$")],
+    "image-gradients": [
+        (spec_of(besides(backward)), "left a gradient on images that want one"),
+        (spec_of(besides(lambda m, x, t: x.requires_grad_(False))), "froze images that want a gradient"),
+    ],
+    "error": [
+        (spec_of(in_place_of_error(no_maps)), "^an error in forward pass 1 of 2 gives a map and no error"),
+        (spec_of(in_place_of_error(another_error)), "^an error in forward pass 1 of 2 became KeyError"),
+        (spec_of(hirescam), "^after an error in forward pass 1 of 2 it left a forward hook on layer3"),
+    ],
+    "silent": [
+        (spec_of(besides(lambda *rest: print("half done"))), "^it prints 'half done"),  # noqa: T201
+        (spec_of(besides(lambda *rest: sys.stderr.write("50 %"))), "^it prints '50 %'"),
+        (spec_of(besides(lambda *rest: warnings.warn("old", stacklevel=1))), "^it warns: old"),
+    ],
+    "cost": [
+        (
+            spec_of(of_pixels, output="input", cost=lambda layer: 1.0),
+            "takes 2.00 forward passes, and the spec says 1.00",
+        ),
+    ],
+    "memory": [(spec_of(hoarding()), r"^0\.2 MB more after 20 batches$")],
     "head-scale": [(spec_of(each(min_max), claims="grad-cam"), "twice the head's weights do not give twice the map")],
     "reference": [
         (spec_of(hirescam, claims="grad-cam"), "not Grad-CAM: apart by .* at layer3"),

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from planted import PLANTED, aliasing, each, hirescam, honest, min_max, spec_of
+from planted import PLANTED, aliasing, each, hirescam, honest, min_max, of_pixels, spec_of
 from reference_cam import gradcam_by_hand
 from torch import Tensor, nn
 
@@ -15,7 +15,7 @@ from bench.contracts import ExplainerSpec
 from bench.errors import UsageError
 from bench.explaining.side_effects import watch
 from bench.registry.registry import discover
-from bench.verifying.conformance import CHECKS, outcome_of, outcomes_of
+from bench.verifying.conformance import CHECKS, LEFT, outcome_of, outcomes_of
 from bench.verifying.map_checks import scaling_of
 from bench.verifying.process_memory import growth, held_bytes
 from bench.verifying.toy_net import small_images, small_net
@@ -27,7 +27,15 @@ CASES = [(check, *case) for check, cases in PLANTED.items() for case in cases]
 
 def trial(spec: ExplainerSpec, *layers: str, **changes: object) -> Trial:
     stage = small_stage(layers or ("layer3", "layer4"))
-    return Trial("planted", spec, stage.model, stage.layers, stage.images, stage.targets, stage.classes, **changes)
+    where = ("input",) if spec.output == "input" else stage.layers
+    return Trial("planted", spec, stage.model, where, stage.images, stage.targets, stage.classes, **changes)
+
+
+@pytest.fixture(autouse=True)
+def few_batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That memory is counted over 50 batches is told by the check itself, with a leak planted."""
+    if "[memory" not in request.node.name:
+        monkeypatch.setattr("bench.verifying.conformance.BATCHES", 4)
 
 
 # --- each check ---------------------------------------------------------------------------------------------
@@ -47,10 +55,16 @@ def test_check_fails_what_is_planted_and_names_it(check: str, spec: ExplainerSpe
 @pytest.mark.parametrize("claims", ["grad-cam", ""])
 def test_honest_explainer_passes_every_check(claims: str) -> None:
     found = list(outcomes_of(trial(spec_of(honest, claims=claims))))
-    skipped = {"picture"} if claims else {"picture", "head-scale", "reference"}
+    skipped = {"picture", "cost"} if claims else {"picture", "cost", "head-scale", "reference"}
     assert [one for one in found if one.status == "failed"] == []
     assert {one.name for one in found if one.status == "not applicable"} == skipped
     assert [one.name for one in found] == list(CHECKS)
+
+
+def test_honest_input_method_passes_every_check() -> None:
+    found = list(outcomes_of(trial(spec_of(of_pixels, output="input", cost=lambda layer: 2.0))))
+    assert [one for one in found if one.status == "failed"] == []
+    assert next(one for one in found if one.name == "cost").words == "2.00 forward passes"
 
 
 def test_planted_faults_are_told_one_by_one() -> None:
@@ -85,7 +99,11 @@ def test_stochastic_explainer_gets_one_image_a_call_and_may_draw() -> None:
 
 
 def test_unsigned_maps_need_no_value_below_zero() -> None:
-    assert outcome_of(trial(spec_of(each(torch.relu), signed=False)), "raw").status == "passed"
+    assert outcome_of(trial(spec_of(each(torch.relu), signed=False)), "signed").status == "passed"
+
+
+def test_unsigned_maps_may_be_below_zero_where_the_layers_output_is() -> None:
+    assert outcome_of(trial(spec_of(honest, signed=False), "layer4.1.bn2"), "signed").status == "passed"
 
 
 def test_picture_may_be_scaled_and_must_lie_in_0_to_1() -> None:
@@ -202,8 +220,8 @@ def test_nothing_of_a_trial_reaches_the_caller() -> None:
     one = trial(spec_of(honest), "layer4")
     before = {name: values.clone() for name, values in one.model.state_dict().items()}
     checks = watch(one.model, one.images, one.targets, stochastic=False)
-    for bad in [case[0] for cases in PLANTED.values() for case in cases]:
-        for check in ("repeatable", "hooks", "wrong-target"):
+    for bad in [spec for check in (*LEFT, "random-state", "image-gradients", "silent") for spec, _ in PLANTED[check]]:
+        for check in ("repeatable", "hooks", "wrong-target", "image-gradients", "error"):
             outcome_of(Trial("x", bad, one.model, one.layers, one.images, one.targets, one.classes), check)
     assert [fault for check in checks for fault in check()] == []
     assert all(torch.equal(values, one.model.state_dict()[name]) for name, values in before.items())

@@ -193,7 +193,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_no_graph_is_kept_from_epoch_to_epoch",
     ),
     "G28": (  # explaining in training mode
-        "test_explainers.py::test_model_in_training_mode_is_explained_in_eval_mode",
+        "test_explainers.py::test_model_in_training_mode_is_explained_in_eval_mode_frozen_and_where_no_gradient_is_recorded",
         "test_guard_rails.py::test_a_run_is_explained_in_eval_mode_and_its_flags_are_put_back",
     ),
     "G29": (  # a mean of batch accuracies, and an epoch that was not the last

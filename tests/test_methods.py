@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import reference_methods as plain
 import torch
+import torch.nn.functional as F
 from pictures import pictures
-from test_registered import Block, Small
 from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, ModelSpec
@@ -20,6 +20,36 @@ models = discover("model", ModelSpec)
 TARGETS = torch.tensor([[0, 1], [1, 3]])
 EXACT, CASTS = 1e-12, 1e-6  # of the largest value; the second where a library goes through float32
 LAYERS = ("layer1", "layer2", "layer2.relu", "layer2.bn2")  # the last is written over by `out += x`
+
+
+class Block(nn.Module):
+    """A residual block with torchvision's habits: one in-place ReLU for two calls, and a sum in place."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        out += x
+        return self.relu(out)
+
+
+class Small(nn.Module):
+    """Four channels, a ReLU that is a function, a residual block, pooling, one linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer1 = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4))
+        self.down = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+        self.layer2 = Block(4)
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.layer1(x), inplace=True)
+        return self.fc(self.layer2(self.down(x)).mean(dim=(2, 3)))
 
 
 @pytest.fixture

@@ -6,30 +6,40 @@ the spec makes that claim. It raises only `CrashError`, for what the plug-in its
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.verifying.map_checks import (
     check_answers,
     check_detached,
     check_dtype,
+    check_finite,
     check_picture,
     check_raw,
     check_shape,
+    check_signed,
     check_spec,
 )
 from bench.verifying.outcomes import CAST, EXACT, Found, Outcome, agreed, does_not_apply, failed, passed
 from bench.verifying.process_memory import growth
-from bench.verifying.trial import CrashError, Trial, gap, moved_generators, put_back, slow_gradcam
+from bench.verifying.trial import CrashError, Trial, first_line, gap, moved_generators, put_back, slow_gradcam
+from bench.verifying.work import Work
 
-BATCHES = 50
-LEAK = 50_000  # bytes over all batches: a kilobyte a batch
+BATCHES = 20
+LEAK = 1000  # bytes a batch
 NO_CLAIM = "it does not claim that its raw maps are Grad-CAM"
+NO_HEAD = "the model has no linear head"
+NO_LAYER = "no_such_layer"
+COST = 0.03  # how far a method's own count of forward passes may be off
+UNSEEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)  # python keeps them to itself
 LEFT = ("training-flags", "grad", "requires-grad", "hooks", "buffers", "parameters", "modules", "inputs", "modes")
 ALWAYS = ("spec", "answers")
-OF_VALUES = ("raw", "targets-together", "class-specific")  # these take (N, T, h, w) apart
+OF_VALUES = ("finite", "raw", "targets-together", "class-specific")  # these take (N, T, h, w) apart
 
 
 # --- the same question, the same answer ---------------------------------------------------------------------
@@ -68,8 +78,7 @@ def check_targets_together(trial: Trial) -> Found:
     """Several targets in one call get what each gets alone."""
     if trial.spec.stochastic:
         return does_not_apply("it is stochastic, so each target of a call may draw its own numbers")
-    alone = [trial.ask(trial.images.double(), column[:, None]) for column in trial.targets.unbind(1)]
-    joined = {layer: torch.cat([maps[layer] for maps in alone], dim=1) for layer in trial.layers}
+    joined = {layer: torch.cat([maps[layer] for maps in trial.alone], dim=1) for layer in trial.layers}
     return agreed(trial.doubles, joined, "two targets in one call differ from one at a time")
 
 
@@ -92,15 +101,15 @@ def check_trainable(trial: Trial) -> Found:
 
 def check_class_specific(trial: Trial) -> Found:
     """Another target, another map, where the spec says so; the same map where it says the target has no say."""
-    images, (one, other) = trial.images.double(), trial.targets.unbind(1)
-    first, second = (trial.ask(images, column[:, None]) for column in (one, other))
-    pair = f"classes {int(one[0])} and {int(other[0])}"
+    first, second = trial.alone
     for layer in trial.layers:
-        apart = gap(first[layer], second[layer])
-        if trial.spec.class_specific and apart == 0:
-            return failed(f"maps of {pair} are equal at {layer}, though the spec says class_specific")
-        if not trial.spec.class_specific and apart > CAST:
-            return failed(f"maps of {pair} differ by {apart:.3g} at {layer}, though the spec denies class_specific")
+        for image, (one, other) in enumerate(trial.targets.tolist()):
+            where = f"maps of classes {one} and {other} of image {image}"
+            apart = gap(first[layer][image], second[layer][image])
+            if trial.spec.class_specific and apart == 0 and first[layer][image].any():
+                return failed(f"{where} are equal at {layer}, though the spec says class_specific")
+            if not trial.spec.class_specific and apart > CAST:
+                return failed(f"{where} differ by {apart:.3g} at {layer}, though the spec denies class_specific")
     return passed()
 
 
@@ -116,6 +125,22 @@ def check_wrong_target(trial: Trial) -> Found:
         except CrashError:
             continue
         return failed(f"target {wrong} of {trial.classes} classes gives a map and no error")
+    return passed()
+
+
+def check_wrong_layer(trial: Trial) -> Found:
+    """A layer that the model lacks, or that has no grid, gives no map: it would be taken for that layer's."""
+    if trial.spec.output == "picture":
+        return does_not_apply("a finished picture is whatever its library gives")
+    head, first = trial.head(trial.model), next(name for name, _ in trial.model.named_children())
+    without = first if trial.spec.output == "input" else head[0] if head else NO_LAYER
+    for layer in (NO_LAYER, without):
+        try:
+            maps = trial.ask(trial.images[:1], trial.targets[:1], layers=(layer,))[layer]
+        except CrashError:
+            continue
+        if maps.ndim == 4:
+            return failed(f"layer '{layer}' gives a map and no error")
     return passed()
 
 
@@ -139,8 +164,100 @@ def check_random_state(trial: Trial) -> Found:
     return left("random-state")(trial)
 
 
+def check_image_gradients(trial: Trial) -> Found:
+    """Images that want gradients get none from an explanation."""
+    images, targets, model = trial.images[:1].clone().requires_grad_(), trial.targets[:1].clone(), trial.copy()
+    with put_back(model, images, targets):
+        trial.call(model, trial.layers, images, targets)
+        if images.grad is not None:
+            return failed("it left a gradient on images that want one")
+        return passed() if images.requires_grad else failed("it froze images that want a gradient")
+
+
+def check_silent(trial: Trial) -> Found:
+    """A call prints nothing and warns of nothing: it would stand among what a user reads, or a program."""
+    words = StringIO()
+    with warnings.catch_warnings(record=True) as caught, redirect_stdout(words), redirect_stderr(words):
+        warnings.simplefilter("always")
+        trial.ask(trial.images[:1], trial.targets[:1])
+    told = [f"it warns: {each.message}" for each in caught if not issubclass(each.category, UNSEEN)]
+    told += [f"it prints {words.getvalue()[:60]!r}"] if words.getvalue() else []
+    return failed(told[0]) if told else passed()
+
+
+def check_error(trial: Trial) -> Found:
+    """An error of the model, whenever it comes, reaches the caller, and nothing is left behind."""
+    calls = _with_failing_head(trial, at=0)[0]
+    if not calls:
+        return does_not_apply(NO_HEAD)
+    for at in sorted({1, (1 + calls) // 2, calls}):
+        where = f"in forward pass {at} of {calls}"
+        _, faults, error = _with_failing_head(trial, at)
+        if error is None:
+            return failed(f"an error {where} gives a map and no error")
+        if not any(isinstance(each, PlantedError) for each in _causes(error)):
+            return failed(f"an error {where} became {type(error).__name__}: {first_line(error)}")
+        if faults:
+            return failed(f"after an error {where} it {'; '.join(faults)}")
+    return passed(f"{calls} forward passes")
+
+
+class PlantedError(IndexError):
+    """Raised by a model on purpose; an IndexError, since explainers may take one for a wrong target."""
+
+
+def _with_failing_head(trial: Trial, at: int) -> tuple[int, list[str], BaseException | None]:
+    """How often a call ran the head, which fails the `at`-th time; what was left behind, and what was raised."""
+    model, calls = trial.copy(), 0
+    head = trial.head(model)
+    if head is None:
+        return 0, [], None
+
+    def forward(features: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise PlantedError(f"planted in call {calls} of the head")
+        return nn.functional.linear(features, head[1].weight, head[1].bias)
+
+    vars(head[1])["forward"] = forward
+    found, error = trial.left_by(model)
+    return calls, [fault for faults in found.values() for fault in faults], error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those it was raised from."""
+    known: BaseException | None = error
+    while known is not None:
+        yield known
+        known = known.__cause__ or (None if known.__suppress_context__ else known.__context__)
+
+
+def check_cost(trial: Trial) -> Found:
+    """What an input method says of its cost is what one more image takes, in the work of a forward pass."""
+    if trial.spec.output != "input":
+        return does_not_apply("the cost of a layer is that of the real nets, and these are small ones")
+    said, most = trial.spec.cost(trial.layers[0]), len(trial.images)
+    forward = Work()
+    with forward, torch.no_grad():
+        trial.model(trial.images[:1])
+    taken = (_work_of(trial, most) - _work_of(trial, 1)) / (most - 1) / forward.flops
+    if abs(taken - said) > COST * said:
+        return failed(f"one more image takes {taken:.2f} forward passes, and the spec says {said:.2f}")
+    return passed(f"{taken:.2f} forward passes")
+
+
+def _work_of(trial: Trial, count: int) -> float:
+    """FLOP of one call with the first images, for one target each."""
+    model, images, targets = trial.copy(), trial.images[:count].clone(), trial.targets[:count, :1].clone()
+    work = Work()
+    with put_back(model, images, targets), work:
+        trial.call(model, trial.layers, images, targets)
+    return work.flops
+
+
 def check_memory(trial: Trial) -> Found:
-    """No memory more after 50 batches. What hooks or gradients hold on to is theirs: they are put back first."""
+    """No memory more after 20 batches. What hooks or gradients hold on to is theirs: they are put back first."""
     model, layers = trial.copy(), trial.layers[-1:]
     images, targets = trial.images[:1], trial.targets[:1, :1]  # of one image each
 
@@ -153,7 +270,11 @@ def check_memory(trial: Trial) -> Found:
     grown = growth(batch, BATCHES)
     if grown is None:
         return does_not_apply("this system does not tell how much memory is held")
-    return failed(f"{grown / 1e6:.1f} MB more after {BATCHES} batches") if grown > LEAK else passed(f"{grown:,} bytes")
+    return (
+        failed(f"{grown / 1e6:.1f} MB more after {BATCHES} batches")
+        if grown > LEAK * BATCHES
+        else passed(f"{grown:,} bytes")
+    )
 
 
 # --- Grad-CAM -----------------------------------------------------------------------------------------------
@@ -169,11 +290,11 @@ def check_head_scale(trial: Trial) -> Found:
     if not claims_raw_gradcam(trial):
         return does_not_apply(NO_CLAIM)
     model = trial.copy(torch.float64)
-    heads = [each for each in model.modules() if isinstance(each, nn.Linear) and each.out_features == trial.classes]
-    if not heads:
-        return does_not_apply("the model has no linear head")
+    head = trial.head(model)
+    if head is None:
+        return does_not_apply(NO_HEAD)
     with torch.no_grad():
-        for parameter in heads[-1].parameters():
+        for parameter in head[1].parameters():
             parameter.mul_(2)
     found = trial.ask(trial.images.double(), trial.targets, model=model)
     twice = {layer: 2 * maps for layer, maps in trial.doubles.items()}
@@ -198,7 +319,9 @@ CHECKS: Mapping[str, Callable[[Trial], Found]] = {
     "shape": check_shape,
     "dtype": check_dtype,
     "detached": check_detached,
+    "finite": check_finite,
     "raw": check_raw,
+    "signed": check_signed,
     "picture": check_picture,
     "repeatable": check_repeatable,
     "batch": check_batch,
@@ -208,9 +331,14 @@ CHECKS: Mapping[str, Callable[[Trial], Found]] = {
     "trainable": check_trainable,
     "class-specific": check_class_specific,
     "wrong-target": check_wrong_target,
+    "wrong-layer": check_wrong_layer,
     **{kind: left(kind) for kind in LEFT},
     "random-state": check_random_state,
+    "image-gradients": check_image_gradients,
+    "error": check_error,
+    "silent": check_silent,
     "memory": check_memory,
+    "cost": check_cost,
     "head-scale": check_head_scale,
     "reference": check_reference,
 }

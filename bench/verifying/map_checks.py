@@ -59,18 +59,44 @@ def check_detached(trial: Trial) -> Found:
     return failed(f"the map at {', '.join(held)} still holds its graph") if held else passed()
 
 
+def check_finite(trial: Trial) -> Found:
+    """Every value is a number, and at no layer every map is flat."""
+    for layer, maps in trial.maps.items():
+        wrong = int((~maps.isfinite()).sum())
+        if wrong:
+            return failed(f"{wrong} of {maps.numel()} values at {layer} are no numbers")
+        cells = maps.flatten(2)
+        if torch.equal(cells.amax(2), cells.amin(2)):
+            return failed(f"every map is flat at {layer}")
+    return passed()
+
+
 def check_raw(trial: Trial) -> Found:
-    """Raw means raw: neither squeezed to 0..1 nor brought to one size, and below zero where that means something."""
+    """Raw means raw: neither squeezed to 0..1 nor brought to one size."""
     if trial.spec.output == "picture":
         return does_not_apply("it gives finished pictures")
     for layer, maps in trial.maps.items():
         scaled = scaling_of(maps.flatten(2).flatten(0, 1).double())
         if scaled:
             return failed(f"{scaled} at {layer}; maps are wanted before any scaling")
-    smallest = min(float(maps.min()) for maps in trial.maps.values())
-    if trial.spec.signed and not smallest < 0:
-        return failed(f"no value below zero (the smallest is {smallest:.3g}), though the spec says signed: no ReLU")
-    return passed(f"down to {smallest:.3g}")
+    return passed()
+
+
+def check_signed(trial: Trial) -> Found:
+    """Values below zero where the spec says that they mean something, and none where it denies it.
+
+    What is not signed may still be below zero where the layer's own output is.
+    """
+    if trial.spec.output == "picture":
+        return does_not_apply("it gives finished pictures")
+    smallest = min((float(maps.min()), layer) for layer, maps in trial.maps.items())
+    if trial.spec.signed and not smallest[0] < 0:
+        return failed(f"no value below zero (the smallest is {smallest[0]:.3g}), though the spec says signed: no ReLU")
+    for layer, maps in trial.maps.items():
+        below = layer in trial.outputs and bool(trial.outputs[layer].min() < 0)
+        if not trial.spec.signed and not below and float(maps.min()) < 0:
+            return failed(f"down to {float(maps.min()):.3g} at {layer}, though the spec denies signed")
+    return passed(f"down to {smallest[0]:.3g}")
 
 
 def scaling_of(rows: Tensor) -> str:

@@ -43,9 +43,13 @@ def growth(work: Callable[[], object], times: int) -> int | None:
     The smaller growth of the two halves, doubled: what is filled once, such as a cache, is no leak.
     """
     counts = [held_bytes()]
-    for _ in range(2):
-        for _ in range(times // 2):
-            work()
-        counts.append(held_bytes())
+    gc.freeze()  # what is there already need not be looked at again
+    try:
+        for _ in range(2):
+            for _ in range(times // 2):
+                work()
+            counts.append(held_bytes())
+    finally:
+        gc.unfreeze()
     known = [count for count in counts if count is not None]
     return 2 * max(0, min(known[1] - known[0], known[2] - known[1])) if len(known) == 3 else None

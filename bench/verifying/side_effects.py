@@ -32,8 +32,8 @@ NEEDS = "requires_grad"
 
 def left_behind(
     spec: ExplainerSpec, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
-) -> dict[str, tuple[str, ...]]:
-    """{kind: faults in words} of one call; a kind without a fault has none. An error of the plug-in passes.
+) -> tuple[dict[str, tuple[str, ...]], BaseException | None]:
+    """{kind: faults in words} of one call; a kind without a fault has none. Beside it what the plug-in raised.
 
     Args:
         model: a copy that nobody else needs. Every other parameter is made trainable and gets a gradient, so that
@@ -41,13 +41,15 @@ def left_behind(
     """
     half_trainable(model)
     checks = watched(model, images, targets, stochastic=spec.stochastic)
+    raised: BaseException | None = None
     try:
         spec.explain(model, layers, images, targets)
-    finally:
-        found = {kind: [fault for check in of_kind for fault in check()] for kind, of_kind in checks.items()}
+    except (Exception, SystemExit) as error:
+        raised = error
+    found = {kind: [fault for check in of_kind for fault in check()] for kind, of_kind in checks.items()}
     found["requires-grad"] = [fault for fault in found["grad"] if NEEDS in fault]
     found["grad"] = [fault for fault in found["grad"] if NEEDS not in fault]
-    return {kind: tuple(faults) for kind, faults in found.items()}
+    return {kind: tuple(faults) for kind, faults in found.items()}, raised
 
 
 def watched(model: nn.Module, images: Tensor, targets: Tensor, *, stochastic: bool) -> dict[str, list[Check]]:

@@ -70,16 +70,32 @@ class Trial:
         return self.ask(self.images.double(), self.targets)
 
     @cached_property
-    def grids(self) -> dict[str, tuple[int, ...]]:
-        """(h, w) of each layer's maps: the last two sizes of its output, or of the images."""
-        pixels: tuple[int, ...] = tuple(self.images.shape[2:])
-        found, model = dict.fromkeys(self.layers, pixels), self.copy()
-        if self.spec.output == "layer":
+    def alone(self) -> tuple[dict[str, Tensor], ...]:
+        """{layer: (N, 1, h, w)} for each of the two targets, asked for by itself, in float64."""
+        return tuple(self.ask(self.images.double(), column[:, None]) for column in self.targets.unbind(1))
+
+    @cached_property
+    def outputs(self) -> dict[str, Tensor]:
+        """{layer: (N, C, h, w)} of the layers themselves, as each gave it; none for an input method."""
+        found: dict[str, Tensor] = {}
+        model = self.copy()
+        if self.spec.output != "input":
             for layer in self.layers:
                 model.get_submodule(layer).register_forward_hook(_noting(found, layer))
             with torch.no_grad():
-                model(self.images[:1])
+                model(self.images)
         return found
+
+    @cached_property
+    def grids(self) -> dict[str, tuple[int, ...]]:
+        """(h, w) of each layer's maps: the last two sizes of its output, or of the images."""
+        sizes = self.outputs if self.spec.output == "layer" else dict.fromkeys(self.layers, self.images)
+        return {layer: tuple(values.shape[2:]) for layer, values in sizes.items()}
+
+    def head(self, model: nn.Module) -> tuple[str, nn.Linear] | None:
+        """The name of the layer that gives the logits, and the layer; None where the model has no linear one."""
+        linear = [(name, each) for name, each in model.named_modules() if isinstance(each, nn.Linear)]
+        return next((each for each in reversed(linear) if each[1].out_features == self.classes), None)
 
     @cached_property
     def crash(self) -> str:
@@ -94,13 +110,17 @@ class Trial:
         """What a call with one image left behind, by kind; after a first call, which may import its library."""
         if self.crash:
             raise CrashError(self.crash)
-        images, targets = self.images[:1].clone(), self.targets[:1, : 1 if self.spec.stochastic else None].clone()
-        try:
-            return left_behind(self.spec, self.copy(), self.layers, images, targets)
-        except (Exception, SystemExit) as error:
+        found, error = self.left_by(self.copy())
+        if error:
             raise CrashError(
                 f"raised {type(error).__name__} where some parameters are trainable: {first_line(error)}"
             ) from error
+        return found
+
+    def left_by(self, model: nn.Module) -> tuple[dict[str, tuple[str, ...]], BaseException | None]:
+        """What a call with one image left behind, by kind, and what it raised."""
+        targets = self.targets[:1, : 1 if self.spec.stochastic else None].clone()
+        return left_behind(self.spec, model, self.layers, self.images[:1].clone(), targets)
 
     def ask(
         self,
@@ -160,9 +180,9 @@ class Trial:
             raise CrashError(f"raised {type(error).__name__}: {first_line(error)}") from error
 
 
-def _noting(grids: dict[str, tuple[int, ...]], layer: str) -> Callable[..., None]:
+def _noting(found: dict[str, Tensor], layer: str) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-        grids[layer] = tuple(output.shape[2:])
+        found[layer] = output.clone()  # what follows may write into it
 
     return hook
 
