@@ -254,7 +254,8 @@ def test_where_predicted_and_true_class_coincide_the_row_is_kept_once(run: Path,
         each for each in fixed_order(predictions.labels).tolist() if each not in set(predictions.wrong.tolist())
     )
     explain(run, data, [right])
-    assert keys(run, "layer3") == {(right, int(predictions.labels[right]))}
+    cell = read_cell(cell_path(run, "plain", "layer3"))
+    assert (cell.ids.tolist(), cell.classes.tolist()) == ([right], [int(predictions.labels[right])])
 
 
 @pytest.mark.parametrize("name", list(discover("explainer", ExplainerSpec)))
