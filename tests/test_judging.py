@@ -124,6 +124,45 @@ def test_every_planted_mistake_is_named_and_no_other(mistake: str) -> None:
     assert one.words.startswith(CAUSES[mistake][0])
 
 
+def rippled(maps: Tensor, height: float) -> Tensor:
+    """Maps whose values are off by up to a share of themselves."""
+    return maps * (1 + height * torch.sin(torch.arange(maps.numel()).to(maps)).view_as(maps))
+
+
+@pytest.mark.parametrize(
+    ("factor", "cause"),
+    [(256, "sum"), (256.1, "factor"), (-1, "sign"), (-1.001, "factor"), (1e-4, "factor"), (1e9, "factor")],
+)
+@pytest.mark.parametrize("cast", [False, True], ids=["float64", "float32"])
+def test_a_constant_is_known_for_what_it_is_however_small_or_large(factor: float, cause: str, cast: bool) -> None:
+    """layer3 has 16 x 16 cells; a library may cast the map to float32 on the way."""
+    times = changed(lambda maps: (factor * maps).float().to(maps) if cast else factor * maps)
+    (one,) = judge(small(), small_sample(), {"planted": times}, "layer3")
+    assert (one.verdict, one.causes) == ("wrong", (cause,))
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1.0, 1e9])
+def test_a_constant_times_maps_that_are_not_grad_cams_is_no_constant(factor: float) -> None:
+    (one,) = judge(small(), small_sample(), {"planted": changed(lambda maps: factor * rippled(maps, 1e-8))}, "layer3")
+    assert (one.verdict, one.causes) == ("wrong", ("unknown",))
+
+
+def test_something_where_grad_cam_gives_nothing_is_wrong() -> None:
+    net = small()
+    with torch.no_grad():
+        net.fc.weight[1] = 0
+    filled = changed(lambda maps: maps + 0.5 * (maps == 0).all(dim=3, keepdim=True).all(dim=2, keepdim=True))
+    (one,) = judge(net, small_sample(), {"planted": filled}, "layer3")
+    assert (one.verdict, one.causes) == ("wrong", ("unknown",))
+
+
+def test_what_is_not_finite_in_truth_hides_no_cause() -> None:
+    sample = small_sample()
+    sample.images[0] = torch.nan
+    (one,) = judge(small(), sample, {"planted": MISTAKES["relu"]}, "layer3")
+    assert (one.verdict, one.causes) == ("wrong", ("relu",))
+
+
 def test_two_mistakes_at_once_are_both_named() -> None:
     half = changed(lambda maps: torch.relu(maps) / torch.relu(maps).amax(dim=(2, 3), keepdim=True).clamp_min(1e-300))
     (one,) = judge(small(), small_sample(), {"planted": half}, "layer3")
@@ -149,9 +188,9 @@ def test_unknown_cause_comes_with_size_and_correlation() -> None:
 
 def test_error_beyond_float64_is_wrong_and_within_float32_right_only_where_a_library_casts() -> None:
     cast = changed(lambda maps: maps.float().to(maps))
-    near = changed(lambda maps: maps * (1 + 1e-9 * torch.sin(torch.arange(maps.numel()).to(maps)).view_as(maps)))
-    right, wrong = judge(small(), small_sample(), {"cast": cast, "near": near}, "layer3")
-    assert (right.verdict, wrong.verdict) == ("same up to rounding", "wrong")
+    near, coarse = changed(lambda maps: rippled(maps, 1e-9)), changed(lambda maps: rippled(maps, 1e-5).float().to(maps))
+    right, *wrong = judge(small(), small_sample(), {"cast": cast, "near": near, "coarse": coarse}, "layer3")
+    assert (right.verdict, [one.verdict for one in wrong]) == ("same up to rounding", ["wrong", "wrong"])
     assert is_float32(torch.tensor([0.5, 0.25], dtype=torch.float64))
     assert not is_float32(torch.tensor([0.1], dtype=torch.float64))
 

@@ -271,7 +271,7 @@ def constant_factor(found: Tensor, maps: Tensor, tolerance: float) -> str:
     # By least squares over all maps together, since a constant is one constant; whether it is one shows below.
     squares = float((maps * maps).sum())
     factor = float((found * maps).sum()) / squares if squares > 0 else 0.0
-    if factor == 0 or apart(found, factor * maps) > abs(factor) * tolerance:
+    if factor == 0 or apart(found, factor * maps) > tolerance:
         return ""
     if abs(factor - maps[0].numel()) < 1e-6 * factor:
         return "sum"
