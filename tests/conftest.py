@@ -12,6 +12,7 @@ import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of child processes; workers share the cores, and small nets gain nothing by two
 HERE = Path(__file__)
+SYNC = os.fsync
 GATE, ROOM = HERE, HERE.parents[1] / "pyproject.toml"  # any two files: locks are taken on them, nothing is written
 
 
@@ -33,3 +34,17 @@ def turn(*, alone: bool) -> Iterator[None]:
             yield
         finally:
             fcntl.flock(room, fcntl.LOCK_UN)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """No write waits for the disk: a test's files need not outlive a power cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes wait for the disk as they do for users; for the tests of writing."""
+    monkeypatch.setattr(os, "fsync", SYNC)

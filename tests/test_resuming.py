@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,10 +208,24 @@ def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace
     return Workspace(tmp_path / "runs", tmp_path_factory.getbasetemp() / "cache", save_every=0, progress=Listener())
 
 
+@pytest.fixture(scope="module")
+def once(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of two runs that tests take copies of: `whole`, and `broken`, interrupted in its second epoch."""
+    place = Workspace(tmp_path_factory.mktemp("once"), tmp_path_factory.getbasetemp() / "cache", save_every=0)
+    api.train(data=str(pictures), run="whole", workspace=place, **OPTIONS)
+    with pytest.MonkeyPatch.context() as patch:
+        break_off(place, pictures, patch, 10)
+    return place.runs
+
+
 @pytest.fixture
-def broken_off(place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run that was interrupted in its second epoch."""
-    return break_off(place, pictures, monkeypatch, 10)
+def broken_off(place: Workspace, once: Path) -> Path:
+    return Path(shutil.copytree(once / "broken", place.runs / "broken"))
+
+
+@pytest.fixture
+def whole(place: Workspace, once: Path) -> Path:
+    return Path(shutil.copytree(once / "whole", place.runs / "whole"))
 
 
 def break_off(place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> Path:
@@ -232,11 +247,6 @@ def after(count: int, error: BaseException) -> Callable[[Path, Resume], Path]:
         return write_resume(folder, resume)
 
     return write
-
-
-@pytest.fixture
-def whole(place: Workspace, pictures: Path) -> Path:
-    return api.train(data=str(pictures), run="whole", workspace=place, **OPTIONS)
 
 
 def same_result(one: Path, other: Path) -> bool:
@@ -497,6 +507,7 @@ def test_a_planted_pickle_bomb_does_nothing(broken_off: Path, tmp_path: Path) ->
 # --- writes that fail, other processes, signals -------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("synced")
 def test_a_full_disk_stops_with_a_clear_error_and_intact_files(
     place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:

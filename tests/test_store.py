@@ -66,6 +66,7 @@ def make_run(runs: Path, name: str) -> Path:
 # --- writing -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("synced")
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a" / "b" / "c.bin", b"\0\xff")
     assert (tmp_path / "a" / "b" / "c.bin").read_bytes() == b"\0\xff"
@@ -100,6 +101,7 @@ def test_an_interrupted_write_leaves_no_temporary_file(tmp_path: Path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("synced")
 def test_a_file_is_on_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     sync, rename = os.fsync, Path.replace

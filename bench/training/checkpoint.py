@@ -179,6 +179,7 @@ class FileKeeper:
     stop: Callable[[], None]
     resumed: int = 0
     last: float = dataclasses.field(default_factory=time.monotonic)  # no correction of the clock moves it
+    versions: dict[str, str] = dataclasses.field(default_factory=versions)
 
     def due(self) -> bool:
         """Whether it is time, or whether somebody waits for the training to end."""
@@ -191,7 +192,7 @@ class FileKeeper:
         # Threads, since each adds up a part of every sum, and parts put together otherwise end in other last bits.
         threads = torch.get_num_threads()
         with writing_into(self.folder):
-            write_resume(self.folder, Resume(self.run, state, size, threads, versions(), self.resumed))
+            write_resume(self.folder, Resume(self.run, state, size, threads, self.versions, self.resumed))
         self.last = time.monotonic()
         if self.asked():
             self.stop()
