@@ -82,7 +82,7 @@ def test_an_adopted_run_holds_the_weights_and_the_answers_of_the_file(
     record, data = read_record(tmp_path / "mine"), tiny_data(train=16, test=40)
     logits, _ = predict(trained, data.test.images, (data.mean, data.std), device=CPU, progress=Silence())
     assert record.results.correct == score(logits, data.test.labels).correct
-    assert record.data["classes"] == list(data.classes)
+    assert record.data.classes == data.classes
     by_folder = sorted(range(len(data.test)), key=lambda each: (data.classes[data.test.labels[each]], each))
     assert torch.allclose(torch.from_numpy(read_predictions(tmp_path / "mine").logits), logits[by_folder], atol=1e-5)
 
@@ -96,7 +96,7 @@ def test_the_order_of_the_outputs_is_that_of_classes(trained: TinyNet, pictures:
     assert (sorted_ones.exit_code, named.exit_code) == (0, 0), sorted_ones.stderr + named.stderr
     right = {name: read_record(tmp_path / name).results.accuracy for name in ("sorted", "named")}
     assert right["named"] > right["sorted"]
-    assert read_record(tmp_path / "named").data["classes"] == ["one", "two", "three", "four"]
+    assert read_record(tmp_path / "named").data.classes == ("one", "two", "three", "four")
     assert call("explain", "--run", "named", "--which", "all", "--limit", "6", runs=tmp_path).exit_code == 0
     explained = read_predictions(tmp_path / "named")
     data = tiny_data(train=16, test=40)

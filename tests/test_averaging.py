@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from tiny import TINY, tiny_data
@@ -14,6 +12,7 @@ from bench.evaluation import FIGURES, VIEWS, WORDS, averages_of, figure_names, p
 from bench.nets import tta as averaging
 from bench.nets.tta import average_logits, view
 from bench.nets.weights import build_seeded
+from bench.schema.run import AverageResult, Results
 from bench.stats.intervals import wilson
 
 CPU = torch.device("cpu")
@@ -184,8 +183,8 @@ def test_narrow_views_are_near_the_others_and_their_average_is_float32() -> None
 
 
 def test_counts_of_a_run_are_read_in_a_fixed_order_with_their_intervals() -> None:
-    rows = {"mirror and shifts": {"correct": 8, "views": 6}, "mirror": {"correct": 7, "views": 2}}
-    found = read_averages({"averages": rows}, 10)
+    rows = {"mirror and shifts": AverageResult(0.8, 8, 6), "mirror": AverageResult(0.7, 7, 2)}
+    found = read_averages(Results(averages=rows), 10)
     assert [(each.name, each.correct, each.views) for each in found] == [
         ("mirror average", 7, 2),
         ("mirror and shifts", 8, 6),
@@ -194,17 +193,10 @@ def test_counts_of_a_run_are_read_in_a_fixed_order_with_their_intervals() -> Non
 
 
 @pytest.mark.parametrize(
-    "metrics",
-    [
-        {},
-        {"averages": None},
-        {"averages": [1]},
-        {"averages": {"mirror": 0.5, "else": {"correct": 3}}},
-        *({"averages": {"mirror": {"correct": each}}} for each in (-1, 11, 0.5, math.nan, "7", None)),
-    ],
+    "rows", [{}, {"else": AverageResult(0.3, 3, 2)}, *({"mirror": AverageResult(0.5, each, 2)} for each in (-1, 11))]
 )
-def test_what_was_never_counted_or_cannot_be_is_left_out(metrics: dict[str, object]) -> None:
-    assert read_averages(metrics, 10) == ()
+def test_what_was_never_counted_or_cannot_be_is_left_out(rows: dict[str, AverageResult]) -> None:
+    assert read_averages(Results(averages=rows), 10) == ()
 
 
 def test_every_average_has_words_and_a_name_for_thresholds() -> None:

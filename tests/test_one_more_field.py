@@ -57,6 +57,7 @@ def warm(request: WarmRequest, workspace: Workspace) -> float:
 def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[Result, list[WarmRequest]]]:
     """Calls a command line of one verb, in an empty folder; it refuses what is hot."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BENCH_DATA", raising=False)
     seen: list[WarmRequest] = []
 
     def command(request: WarmRequest, session: Session) -> Answer:
