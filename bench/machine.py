@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import platform
 import subprocess
@@ -79,6 +80,11 @@ def versions(distributions: tuple[str, ...] = DISTRIBUTIONS) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def host() -> str:
+    """Twelve hexadecimal digits that tell this machine from others and do not name it."""
+    return hashlib.sha256(f"bench:{platform.node()}:{platform.machine()}".encode()).hexdigest()[:12]
 
 
 def environment(device: torch.device) -> Environment:

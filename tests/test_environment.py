@@ -10,9 +10,10 @@ import pytest
 import torch
 from timing_factory import QUIET
 
+from bench.machine import host
 from bench.schema.timing import Moment
 from bench.timing import environment
-from bench.timing.environment import Ticks, busy_words, core_clocks, gpu_state, host, moment, others_share, ticks
+from bench.timing.environment import Ticks, busy_words, core_clocks, gpu_state, moment, others_share, ticks
 
 
 def test_ticks_are_busy_without_idle_and_guests_are_not_counted_twice(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from listening import Listener
 from tiny import QUICK, TINY, TINY_FILE, TinyNet, tiny_data
 from torch import Tensor, nn
 
-from bench.contracts import Dataset, ExplainerSpec, Silence
+from bench.contracts import Dataset, ExplainerSpec
 from bench.errors import ContractError, StoreError, UsageError
 from bench.explaining.plan import Wanted, check_layers, plan
 from bench.explaining.runner import explain_run
@@ -31,6 +31,7 @@ from bench.store.paths import CHECKPOINT, PREDICTIONS, cell_path
 from bench.store.predictions import fixed_order, read_predictions
 from bench.store.record import read_record
 from bench.store.samples import read_samples
+from bench.store.timings import read_timings
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete, recorded
 from bench.workspace import Workspace
@@ -82,9 +83,7 @@ def explain(
     run: Path, data: Dataset, ids: list[int], layers: tuple[str, ...] = ("layer3", "layer4"), target: str = "both",
     spec: ExplainerSpec = PLAIN,
 ) -> None:  # fmt: skip
-    explain_run(
-        opened(run), data, Wanted({spec.name: spec}, layers, target), np.array(ids), timing="t", progress=Silence()
-    )
+    explain_run(opened(run), data, Wanted({spec.name: spec}, layers, target), np.array(ids), workspace=Workspace())
 
 
 def keys(run: Path, layer: str) -> set[tuple[int, int]]:
@@ -170,16 +169,33 @@ def test_what_was_done_before_a_failure_is_kept(run: Path, data: Dataset) -> Non
 
 def test_timings_hold_the_raw_samples_in_run_order(run: Path, data: Dataset) -> None:
     explain(run, data, list(range(12)))
-    timing = json.loads((run / "timing" / "t.json").read_text())
-    assert [images for images, _ in timing["rows"][0]["samples"]] == [5, 5, 2]
-    assert timing["rows"][0]["images_per_second"] > 0
+    timing = next(one for one in read_timings(run) if one.what == "explain")
+    assert [(arm.explainer, arm.layers, arm.targets, arm.n) for arm in timing.arms] == [
+        ("plain", ("layer3", "layer4"), 2, 3)
+    ]
+    assert [(one.round, one.images, len(one.seconds)) for one in timing.samples] == [(0, 5, 1), (1, 5, 1), (1, 2, 1)]
+    seconds = [each for one in timing.samples for each in one.seconds]
+    assert timing.arms[0].rate == pytest.approx(7 / sum(seconds[1:]))
+    assert {one.arm for one in timing.samples} == {timing.arms[0].name}
+    assert timing.models == {"tiny-run": {"model": TINY_FILE, "checkpoint": opened(run).checkpoint}}
+
+
+def test_what_two_calls_of_one_moment_noted_stands_in_one_timing(run: Path, data: Dataset) -> None:
+    workspace = Workspace()
+    for layer in ("layer3", "layer4"):
+        wanted = Wanted({"plain": PLAIN}, (layer,))
+        explain_run(opened(run), data, wanted, np.array([1]), workspace=workspace)
+    (timing,) = [one for one in read_timings(run) if one.what == "explain"]
+    assert [arm.layers for arm in timing.arms] == [("layer3",), ("layer4",)]
+    assert {one.arm for one in timing.samples} == {arm.name for arm in timing.arms}
 
 
 def test_a_top_up_does_not_replace_the_rate_of_most_rows(run: Path, data: Dataset) -> None:
     wanted = Wanted({"plain": PLAIN}, ("layer3",))
-    for timing, ids in (("many", range(12)), ("few", range(13))):
-        explain_run(opened(run), data, wanted, np.array(ids), timing=timing, progress=Silence())
-    assert read_cell(cell_path(run, "plain", "layer3")).timing == "many"
+    many, few = (Workspace(started=datetime(2026, 11, day, tzinfo=UTC)) for day in (1, 2))
+    for workspace, ids in ((many, range(12)), (few, range(13))):
+        explain_run(opened(run), data, wanted, np.array(ids), workspace=workspace)
+    assert read_cell(cell_path(run, "plain", "layer3")).timing == many.timing != few.timing
 
 
 def test_a_layer_that_is_not_there_is_named_with_the_nearest(run: Path) -> None:
@@ -278,7 +294,7 @@ def explain_all(run: Path, data: Dataset, *specs: ExplainerSpec) -> tuple[list[t
     heard = Listener()
     ceilings = dict.fromkeys((spec.name for spec in specs), 200.0)
     wanted = Wanted({spec.name: spec for spec in specs}, ("layer3", "layer4"), "predicted", ceilings)
-    results = explain_run(opened(run), data, wanted, np.array([1, 2]), timing="t", progress=heard)
+    results = explain_run(opened(run), data, wanted, np.array([1, 2]), workspace=Workspace(progress=heard))
     return [(each.explainer, each.layer, each.computed) for each in results], heard.warned
 
 

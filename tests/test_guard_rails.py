@@ -425,7 +425,7 @@ def maps_of(run: Whole, trained: Trained, data: Dataset, **changes: Any) -> np.n
     """(R, h, w) raw maps of ten images by Captum, made now."""
     spec = replace(discover("explainer", ExplainerSpec)["captum"], **changes)
     wanted = Wanted({"captum": spec}, ("layer4",))
-    explain_run(trained, data, wanted, np.arange(10), timing="t", progress=Silence())
+    explain_run(trained, data, wanted, np.arange(10), workspace=Workspace())
     cell = read_cell(cell_path(run.folder, "captum", "layer4"))
     assert set(cell.ids.tolist()) == set(range(10)), "images of later batches are there too"
     return cell.raw

@@ -13,6 +13,7 @@ from bench import api
 from bench.store.cells import read_cell
 from bench.store.paths import cell_files, cell_path, predictions_path, resume_files
 from bench.store.record import read_record
+from bench.store.timings import read_timings
 from bench.workspace import Workspace
 
 ROWS = {("gradcam", "layer3"): 24, ("gradcam", "layer4"): 24, ("captum", "layer3"): 24, ("captum", "layer4"): 24}
@@ -100,6 +101,39 @@ def test_old_runs_are_compared_and_only_rows_that_they_lack_are_computed(place: 
     assert place.progress.advanced == made > 0
 
 
+def test_what_explaining_noted_in_a_form_of_its_own_is_a_timing_like_any_other(place: Workspace) -> None:
+    (timing,) = read_timings(place.runs / "other")
+    (path,) = (STORED / "other" / "timing").iterdir()
+    rows = json.loads(path.read_text())["rows"]
+    assert (timing.what, timing.id, timing.rounds) == ("explain", path.stem, 0)
+    assert [(arm.explainer, list(arm.layers), arm.targets, arm.batch_size, arm.rate) for arm in timing.arms] == [
+        (row["explainer"], row["layers"], row["targets"], row["batch_size"], row["images_per_second"]) for row in rows
+    ]
+    for arm, row in zip(timing.arms, rows, strict=True):
+        laps = [(one.images, each) for one in timing.samples if one.arm == arm.name for each in one.seconds]
+        assert laps == [tuple(lap) for lap in row["samples"]]
+
+
+def test_an_old_timing_of_arms_in_turns_keeps_every_figure(place: Workspace) -> None:
+    (timing,) = read_timings(place.runs / "old")
+    (path,) = (STORED / "old" / "timing").iterdir()
+    stored = json.loads(path.read_text())
+    assert [(arm.name, arm.rate, arm.layer) for arm in timing.arms] == [
+        (arm["name"], arm["rate"], arm["layer"]) for arm in stored["arms"]
+    ]
+    assert len(timing.samples) == len(stored["samples"])
+
+
+def test_the_rates_that_the_page_of_an_old_run_shows_are_those_of_before(place: Workspace) -> None:
+    api.report("other", workspace=place)
+    twin, stored = (json.loads((runs / "other" / "page.json").read_text()) for runs in (place.runs, STORED))
+    assert len(stored["timings"]) == 4
+    assert twin["timings"] == stored["timings"]
+    shown = ("explainer", "layer", "ms_per_image", "layers_per_call", "targets_per_call")
+    now, then = ([[cell[name] for name in shown] for cell in page["cells"]] for page in (twin, stored))
+    assert now == then[: len(now)] and len(now) == 4  # the fifth cell of that page is not among the files
+
+
 def test_old_scores_need_no_answer_and_no_map(place: Workspace) -> None:
     found = api.faithfulness("old", explainer="gradcam", layer="layer4", limit=6, sanity=2, workspace=place)
     assert (found.new, found.cost.seconds) == (0, 0)
@@ -118,6 +152,10 @@ def test_an_unfinished_old_run_is_resumed_to_its_end(place: Workspace) -> None:
     assert lines[: len(stored)] == stored
     assert json.loads((folder / "run.json").read_text())["schema"] > 1
     assert predictions_path(folder).is_file()
+    (timing,) = read_timings(folder)
+    assert (timing.what, timing.arms[0].what, timing.arms[0].n) == ("train", "train", 4)
+    assert [(one.round, one.images, len(one.seconds)) for one in timing.samples] == [(0, 352, 1), (1, 352, 3)]
+    assert timing.arms[0].rate == record.results.train_images_per_second
     found = api.explain("unfinished", explainer="gradcam", layer="layer4", limit=2, workspace=place)
     assert found.cells[0].computed == 4
     assert cell_path(folder, "gradcam", "layer4").is_file()

@@ -25,11 +25,13 @@ from bench.schema.page import Average, EpochPoint
 from bench.schema.run import AverageResult, Cell, DataFacts, Results
 from bench.stats.agreement import agreement, agreements, common_rows, disagreements
 from bench.stats.intervals import largest_relative_difference, wilson
-from bench.store.files import write_json
+from bench.store.passing import Passed, noted
 from bench.store.paths import LOG
 from bench.store.predictions import Predictions
 from bench.store.run_data import read_run
 from bench.store.samples import add_samples
+from bench.store.timings import write_timing
+from bench.workspace import Workspace
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
 
@@ -160,23 +162,33 @@ def test_files_that_speak_of_other_classes_or_images_are_refused(tmp_path: Path,
         read_run(small_run(tmp_path, **OTHER_CLASSES[kind]))
 
 
-def row(**changes: Any) -> dict[str, Any]:
-    return {"explainer": "gradcam", "layers": ["layer3", "layer4"], "targets": 2, "images_per_second": 20.0, **changes}
+def note(folder: Path, *works: Passed, id: str = "T1") -> None:
+    """Rates as explaining notes them."""
+    timing = noted("explain", works, {}, image_size=32, device=torch.device("cpu"), workspace=Workspace())
+    write_timing(folder, dataclasses.replace(timing, id=id))
+
+
+def passed(explainer: str = "gradcam") -> Passed:
+    return Passed("explain", "one", 64, 20.0, [(64, 9.0), (64, 3.2)], explainer, ("layer3", "layer4"), 2)
 
 
 def test_a_rate_belongs_to_each_layer_of_its_call(tmp_path: Path) -> None:
     folder = small_run(tmp_path)
-    write_json(folder / "timing" / "T1.json", {"schema": 1, "id": "T1", "rows": [row()]})
-    assert read_run(folder).rates == {("T1", "gradcam", layer): (20.0, 2, 2) for layer in ("layer3", "layer4")}
+    note(folder, passed())
+    rates = read_run(folder).rates
+    assert {key: (arm.rate, len(arm.layers), arm.targets) for key, arm in rates.items()} == {
+        ("T1", "gradcam", layer): (20.0, 2, 2) for layer in ("layer3", "layer4")
+    }
 
 
-UNREADABLE = ["", "{half", "[]", "3", '"rows"', "{}", '{"rows": 3}', '{"id": "T1", "rows": [1]}', "[" * 100_000]
+OLD = '{"schema": 1, "id": "T1", "what": "explain", "device": "CPU", "versions": {}, "rows": %s}'
+UNREADABLE = ["", "{half", "[]", "3", '"rows"', "{}", OLD % 3, OLD % [1], OLD % '[{"layers": []}]', "[" * 100_000]
 
 
 @pytest.mark.parametrize("content", UNREADABLE, ids=lambda content: content[:20])
 def test_a_timing_that_cannot_be_read_is_left_out_and_hurts_no_other(tmp_path: Path, content: str) -> None:
     folder = small_run(tmp_path)
-    write_json(folder / "timing" / "T2.json", {"id": "T2", "rows": [row()]})
+    note(folder, passed(), id="T2")
     (folder / "timing" / "T1.json").write_text(content)
     assert {key[0] for key in read_run(folder).rates} == {"T2"}
 
@@ -184,9 +196,11 @@ def test_a_timing_that_cannot_be_read_is_left_out_and_hurts_no_other(tmp_path: P
 @pytest.mark.parametrize("rate", [None, 0.0, -1.0, "fast"])
 def test_a_rate_that_is_none_hurts_no_other_of_its_timing(tmp_path: Path, rate: object) -> None:
     folder = small_run(tmp_path)
-    rows = [row(explainer="captum", images_per_second=rate), row()]
-    write_json(folder / "timing" / "T1.json", {"id": "T1", "rows": rows})
-    assert {key[1] for key in read_run(folder).rates} == {"gradcam"}
+    plain = {"layers": ["layer3"], "targets": 2, "batch_size": 64, "samples": [[64, 2.0]]}
+    rows = [{**plain, "explainer": name, "images_per_second": each} for name, each in (("captum", rate), ("lime", 2.0))]
+    (folder / "timing").mkdir()
+    (folder / "timing" / "T1.json").write_text(OLD % json.dumps(rows))
+    assert {key[1] for key in read_run(folder).rates} == {"lime"}
 
 
 def test_provenance_tells_what_it_takes_to_make_the_run_again(tmp_path: Path) -> None:
@@ -212,7 +226,7 @@ def test_a_cell_is_shown_with_the_counts_of_its_rows(tmp_path: Path) -> None:
     states = [status(word) for word in ("ok", "dead", "dead", "constant", "non-finite")]
     cell = make_cell([(each, 0) for each in range(5)], status=np.array(states, np.uint8))
     folder = small_run(tmp_path, cells=[cell])
-    write_json(folder / "timing" / "T1.json", {"id": "T1", "rows": [row()]})
+    note(folder, passed())
     found = cell_view(3, read_run(folder), cell, set())
     assert (found.run, found.explainer, found.layer, found.height, found.width) == (3, "gradcam", "layer4", 2, 4)
     assert (found.rows, found.dead, found.constant, found.non_finite) == (5, 2, 1, 1)

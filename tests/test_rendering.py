@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from listening import Listener
 from page_factory import make_page
 from pydantic import TypeAdapter
@@ -20,9 +21,10 @@ from bench.reports import render
 from bench.schema.page import Page
 from bench.schema.run import Code
 from bench.store.folder import RunFolder
+from bench.store.passing import Passed, noted
 from bench.store.predictions import read_predictions
 from bench.store.record import read_record
-from bench.store.timings import timings_of
+from bench.store.timings import read_timings, timings_of, write_timing
 from bench.workspace import Workspace
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
@@ -155,13 +157,13 @@ def test_a_model_that_is_right_as_often_as_it_says_has_no_calibration_error() ->
 
 def test_timings_are_those_the_cells_name_in_the_order_they_were_taken(place: Workspace) -> None:
     folder = place.runs / "one"
-    rows = [{"explainer": "captum", "layers": ["layer4"], "samples": [[64, 2.0], [32, 0.5], [1, 0]]}]
+    work = Passed("explain", "one", 64, 64.0, [(64, 2.0), (64, 1.0), (32, 0.5), (1, 0)], "captum", ("layer4",))
+    timing = noted("explain", [work], {}, image_size=32, device=torch.device("cpu"), workspace=place)
     for name in ("T1", "T2"):
-        (folder / "timing").mkdir(exist_ok=True)
-        (folder / "timing" / f"{name}.json").write_text(json.dumps({"id": name, "rows": rows}))
+        write_timing(folder, dataclasses.replace(timing, id=name))
     (folder / "timing" / "T3.json").write_text("{")
-    found = timings_of(0, folder, (), {"T1", "T3"})
-    assert [(one.what, one.each, one.values) for one in found] == [("captum at layer4", "batch", (32.0, 64.0))]
+    found = timings_of(0, read_timings(folder), (), {"T1", "T3"})
+    assert [(one.what, one.each, one.values) for one in found] == [("captum at layer4", "batch", (32.0, 64.0, 64.0))]
 
 
 def test_what_runs_were_made_with_differently_is_named_and_nothing_else(place: Workspace) -> None:

@@ -247,7 +247,7 @@ def same_result(one: Path, other: Path) -> bool:
 def test_a_run_that_is_done_holds_nothing_an_unfinished_run_needs(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} == {
         "run.json", ".run.json.lock", "log.jsonl", "checkpoint.safetensors", "predictions.npz", "report.html",
-        "page.json",
+        "page.json", "timing",
     }  # fmt: skip
     assert [line["epoch"] for line in read_lines(whole / LOG)] == [1, 2, 3]
 

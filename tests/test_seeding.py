@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.api import explain_pictures
 from bench.clock import Meter, Stopwatch
-from bench.contracts import Dataset, ExplainerSpec, Silence
+from bench.contracts import Dataset, ExplainerSpec
 from bench.data.transforms import prepare
 from bench.explaining import batches
 from bench.explaining.batches import drawing, explained, seed_of
@@ -86,7 +86,7 @@ Found = dict[tuple[int, int], Tensor]  # by test id and class
 def from_cell(trained: Trained, data: Dataset, target: str, ids: Sequence[int]) -> Found:
     """As `bench explain` and faithfulness make and keep them."""
     wanted = Wanted({"noisy": NOISY}, ("layer4",), target)
-    explain_run(again(trained), data, wanted, np.array(ids), timing="t", progress=Silence())
+    explain_run(again(trained), data, wanted, np.array(ids), workspace=Workspace())
     path = cell_path(trained.folder, "noisy", "layer4")
     cell = read_cell(path)
     path.unlink()
@@ -237,7 +237,7 @@ def test_rows_of_another_seed_are_made_anew_and_those_that_draw_nothing_are_kept
 
     def explain() -> None:
         wanted = Wanted(specs, ("layer4",), "true")
-        explain_run(again(trained), data, wanted, np.array(IDS), timing="t", progress=Silence())
+        explain_run(again(trained), data, wanted, np.array(IDS), workspace=Workspace())
 
     explain()
     for path in (noisy, still):

@@ -95,7 +95,7 @@ def test_what_stands_alike_to_the_baseline_shares_a_sentence() -> None:
 def moved(arm: ArmTiming, layer: str) -> ArmTiming:
     """The arm, and what it is compared with, at another layer."""
     ratio = arm.ratio and dataclasses.replace(arm.ratio, baseline=arm.ratio.baseline.replace("layer3", layer))
-    return dataclasses.replace(arm, name=arm.name.replace("layer3", layer), layer=layer, ratio=ratio)
+    return dataclasses.replace(arm, name=arm.name.replace("layer3", layer), layers=(layer,), ratio=ratio)
 
 
 def test_what_noise_forbids_is_no_claim() -> None:
@@ -109,7 +109,7 @@ def test_equal_work_stands_beside_each_other(runs: Path) -> None:
     arm = timing.arms[0]
     mixed = [("shipped", "layer4"), ("explain", "layer4"), ("explain", "layer3"), ("train", ""), ("shipped", "layer3")]
     more = tuple(
-        dataclasses.replace(arm, name=f"{what}{layer}", what=what, layer=layer, ratio=None)  # type: ignore[arg-type]
+        dataclasses.replace(arm, name=f"{what}{layer}", what=what, layers=(layer,) if layer else (), ratio=None)  # type: ignore[arg-type]
         for what, layer in mixed
     )
     write_timing(runs, dataclasses.replace(timing, arms=(*more, *timing.arms)))

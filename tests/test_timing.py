@@ -20,7 +20,7 @@ from bench.commands import timing as measuring
 from bench.contracts import Silence
 from bench.errors import UsageError
 from bench.request import TimeRequest
-from bench.store.timings import newest_timing, read_timing
+from bench.store.timings import newest_timing, read_timing, read_timings
 from bench.timing import peak_memory, runner
 from bench.timing import rounds as timing_rounds
 from bench.timing.arms import Arm, ArmSpec, Subject, batch_of
@@ -156,9 +156,8 @@ def test_a_timing_of_one_run_lies_in_its_folder_and_of_several_beside_them(tmp_p
     both = timed(tmp_path, "--run", "one,two", "--what", "forward")
     assert Path(both["path"]).parent == (tmp_path / "timing").resolve()
     assert [arm["name"] for arm in both["arms"]][:2] == ["forward[one]", "forward[two]"]
-    newest = newest_timing(
-        tmp_path, tmp_path / "one", models={"one": alone["models"]["one"]["checkpoint"], "two": None}
-    )
+    every = (*read_timings(tmp_path), *read_timings(tmp_path / "one"))
+    newest = newest_timing(every, {"one": alone["models"]["one"]["checkpoint"], "two": None})
     assert newest is not None
     assert newest.id == both["id"]
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import torch
 from timing_factory import make_timing
 
 from bench.errors import StoreError, UsageError
 from bench.pages.speed_sentences import ratio_words, timing_badge
+from bench.store.passing import Passed, noted
 from bench.store.paths import timing_path
 from bench.store.runs import check_name
-from bench.store.timings import newest_timing, not_paired, read_timing, write_timing
+from bench.store.timings import add_timing, newest_timing, not_paired, read_timing, read_timings, write_timing
+from bench.workspace import Workspace
 
 TWO = {"a": [0.04] * 12, "b": [0.05, 0.051, 0.049, 0.05] * 3}
 
@@ -31,8 +35,8 @@ def test_a_timing_comes_back_as_it_was_stored_with_every_sample_in_run_order(tmp
 def test_a_newer_or_damaged_timing_is_refused(tmp_path: Path) -> None:
     path = write_timing(tmp_path, make_timing(TWO))
     value = json.loads(path.read_text())
-    path.write_text(json.dumps({**value, "schema": 2}))
-    with pytest.raises(StoreError, match="has schema 2"):
+    path.write_text(json.dumps({**value, "schema": 3}))
+    with pytest.raises(StoreError, match="has schema 3"):
         read_timing(path)
     path.write_text(json.dumps({**value, "arms": [{"name": 3}]}))
     with pytest.raises(StoreError, match="arms"):
@@ -69,7 +73,24 @@ def test_figures_that_no_clock_can_give_are_damage(change: dict[str, dict], tmp_
     path.write_text(json.dumps(damaged(json.loads(path.read_text()), **change)))
     with pytest.raises(StoreError, match="forward\\[a\\]"):
         read_timing(path)
-    assert newest_timing(tmp_path) is None
+    assert read_timings(tmp_path) == ()
+
+
+def test_rates_noted_in_passing_come_back_and_a_call_that_also_times_has_both(tmp_path: Path) -> None:
+    work = Passed(
+        "explain", "run", 4, 8.0, [(4, 1.0), (4, 0.5), (4, 0.25), (3, 0.5)], "captum", ("layer3", "layer4"), 2
+    )
+    timing = noted("explain", [work], {}, image_size=32, device=torch.device("cpu"), workspace=Workspace())
+    add_timing(tmp_path, timing)
+    write_timing(tmp_path, make_timing(TWO, id=timing.id))
+    assert {one.what: one for one in read_timings(tmp_path)} == {
+        "time": make_timing(TWO, id=timing.id), "explain": timing
+    }  # fmt: skip
+    (arm,) = timing.arms
+    assert (arm.rate, arm.n, arm.p10 <= 8.0 <= arm.p90, arm.ratio, arm.low) == (8.0, 4, True, None, None)
+    assert [(one.round, one.images, one.seconds) for one in timing.samples] == [
+        (0, 4, (1.0,)), (1, 4, (0.5, 0.25)), (1, 3, (0.5,))
+    ]  # fmt: skip
 
 
 def test_no_run_may_be_called_as_the_folder_of_timings() -> None:
@@ -82,12 +103,15 @@ def test_the_newest_timing_that_knows_the_weights_is_found(tmp_path: Path) -> No
     for name, folder in (("20260101T", tmp_path), ("20260102T", run), ("20260103T", tmp_path)):
         write_timing(folder, make_timing(TWO, id=name))
     write_timing(run, make_timing(TWO, id="20260104T", models={"run": {"model": "net", "checkpoint": "c1"}}))
-    timing_path(run, "20260105T").write_text('{"schema": 1, "what": "explain", "rows": []}')
+    work = Passed("explain", "run", 4, 9.0, [(4, 0.5)], "captum", ("layer4",))
+    place = Workspace(started=datetime(2026, 1, 5, tzinfo=UTC))
+    models = {"run": {"model": "net", "checkpoint": "c1"}}
+    write_timing(run, noted("explain", [work], models, image_size=32, device=torch.device("cpu"), workspace=place))
     timing_path(run, "20260106T").write_text("{")
     timing_path(run, "20260107T").write_text('{"schema": 9, "what": "time"}')
 
     def found(*folders: Path, **models: str | None) -> str | None:
-        timing = newest_timing(*folders, models=models)
+        timing = newest_timing([one for folder in folders for one in read_timings(folder)], models)
         return timing.id if timing else None
 
     assert found(run, tmp_path) == "20260104T"

@@ -40,7 +40,7 @@ def make_timing(rounds: Mapping[str, Sequence[float]], **changes: Any) -> Timing
         for arm in arms.values()
     )
     plain = Timing(
-        schema=1, what="time", id="T1", created="2026-11-21T02:52:00+00:00", command="bench time", commit="abc",
+        schema=2, what="time", id="T1", created="2026-11-21T02:52:00+00:00", command="bench time", commit="abc",
         host="h" * 12, system="Linux", device="some CPU, 2 threads", device_type="cpu", threads=2,
         versions={"torch": "2.0"}, models={name: {"model": name, "checkpoint": ""} for name in rounds}, batch_size=4,
         image_size=32, memory_format="channels_last", rounds=len(next(iter(rounds.values()))), rounds_asked=12,

@@ -97,4 +97,4 @@ def explain_ids(
         workspace.progress.say(f"run '{trained.record.name}' has no errors to explain")
         return []
     dataset = data_of_run(trained.record, data, workspace)
-    return explain_run(trained, dataset, wanted, ids, timing=workspace.timing, progress=workspace.progress)
+    return explain_run(trained, dataset, wanted, ids, workspace=workspace)

@@ -118,7 +118,7 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
     if request.dry_run or len(ids) == 0:
         return empty
     dataset = data_of_run(trained.record, request.data, workspace)
-    explain_run(trained, dataset, wanted, ids, timing=workspace.timing, progress=progress)
+    explain_run(trained, dataset, wanted, ids, workspace=workspace)
     layers = maps_there(trained, wanted, errors)
     found = _scored(trained, dataset, layers, errors, empty=empty, progress=progress)
     scrambled = sanity_scores(

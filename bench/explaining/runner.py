@@ -16,12 +16,11 @@ from bench.errors import BenchError
 from bench.explaining.batches import batches, explained
 from bench.explaining.guard import statuses
 from bench.explaining.plan import MissingRows, empty_cell, layers_of, plan
-from bench.machine import describe_device, versions
 from bench.modes import evaluating
 from bench.nets.trained import check_same_model
 from bench.store.cells import joined
-from bench.store.files import write_json
-from bench.store.paths import cell_path, timing_path
+from bench.store.passing import Passed, noted
+from bench.store.paths import cell_path
 from bench.store.samples import Samples
 from bench.store.saving import Pace
 
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from bench.explaining.plan import Wanted
     from bench.nets.trained import Trained
     from bench.schema.run import Cell
-
-TIMING_SCHEMA = 1
+    from bench.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class CellResult:
 
 
 def explain_run(
-    trained: Trained, data: Dataset, wanted: Wanted, ids: Integers, *, timing: str, progress: Progress
+    trained: Trained, data: Dataset, wanted: Wanted, ids: Integers, *, workspace: Workspace
 ) -> list[CellResult]:
     """Make the rows that are missing of every explainer x layer, and the samples of the images.
 
@@ -64,20 +62,19 @@ def explain_run(
         trained: the run, opened on the device to compute on; explained in eval mode, its flags left as found.
         data: the run's data set; its test split holds the images.
         ids: test ids.
-        timing: id of this call's timings, such as 20261121T025200Z.
+        workspace: who is told, and what the rates of this call are stored under.
 
     Raises:
         ContractError: an explainer broke its contract, or its model is not the one that made the predictions. One
             that `all` brought in is only left out, unless that leaves nothing.
     """
     _keep_samples(trained, data, ids)
-    work, meters = _Explaining(trained, data, timing, progress), []
+    work, meters = _Explaining(trained, data, workspace.timing, workspace.progress), []
     with evaluating(trained.model):
         for missing in plan(trained, wanted, ids):
             for each in work.tried(missing, optional=missing.spec.name in wanted.ceilings):
                 meters.append((each, work.done(each)))
-    if meters:
-        _write_timing(trained, timing, meters)
+    _note(trained, meters, workspace)
     cells = [(name, layer) for name, spec in wanted.specs.items() for layer in layers_of(spec, wanted)]
     results = [_result(trained, *cell, meters) for cell in cells if cell not in work.failed]
     if not results:
@@ -194,25 +191,17 @@ def _keep_samples(trained: Trained, data: Dataset, ids: Integers) -> None:
     trained.run.add_samples(Samples(ids, pictures, names, predictions.labels[ids], predictions.logits[ids]))
 
 
-def _write_timing(trained: Trained, timing: str, meters: Sequence[tuple[MissingRows, Meter]]) -> None:
-    device = trained.device
-    rows = [
-        {
-            "explainer": job.name,
-            "layers": list(job.layers),
-            "targets": job.targets.shape[1],
-            "batch_size": job.spec.max_batch,
-            "images_per_second": meter.rate,
-            "samples": meter.laps,
-        }
-        for job, meter in meters
+def _note(trained: Trained, meters: Sequence[tuple[MissingRows, Meter]], workspace: Workspace) -> None:
+    """Store the rates of what was computed."""
+    name = trained.record.name
+    works = [
+        Passed(
+            "explain", name, each.spec.max_batch, meter.rate, meter.laps, each.name, each.layers, each.targets.shape[1]
+        )
+        for each, meter in meters
+        if meter.rate
     ]
-    value = {
-        "schema": TIMING_SCHEMA,
-        "id": timing,
-        "what": "explain",
-        "device": describe_device(device),
-        "versions": versions(),
-        "rows": rows,
-    }
-    write_json(timing_path(trained.folder, timing), value)
+    if works:
+        models = {name: {"model": trained.record.model, "checkpoint": trained.checkpoint}}
+        edge, device = trained.spec.input_size, trained.device
+        trained.run.add_timing(noted("explain", works, models, image_size=edge, device=device, workspace=workspace))

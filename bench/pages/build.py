@@ -201,7 +201,7 @@ def _page(
         timings=tuple(
             one
             for index, data in enumerate(runs)
-            for one in timings_of(index, data.folder, views[index].curve, {cell.timing for cell in data.cells})
+            for one in timings_of(index, data.timings, views[index].curve, {cell.timing for cell in data.cells})
         ),
         differences=differences([data.record for data in runs]),
         verdicts=tuple(one for at, data in enumerate(runs) for one in judged_of(at, data)),

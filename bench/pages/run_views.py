@@ -25,7 +25,6 @@ from bench.store.predictions import Predictions
 from bench.store.record import classes_of
 from bench.store.run_data import RunData
 from bench.store.samples import Samples
-from bench.store.timings import _rate
 
 if TYPE_CHECKING:
     from bench.contracts import Floats
@@ -59,8 +58,8 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
         loss=mean_loss(data.predictions),
         only_wrong=only_wrong,
         parameters=results.parameters or 0,
-        train_rate=_rate(results.train_images_per_second),
-        forward_rate=_rate(results.forward_images_per_second),
+        train_rate=_known(results.train_images_per_second),
+        forward_rate=_known(results.forward_images_per_second),
         device=record.environment.device,
         checkpoint=record.artefacts.get(CHECKPOINT, ""),
         curve=read_curve(data.folder),
@@ -70,6 +69,11 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
         calibration=bins,
         calibration_error=calibration_error(bins),
     )
+
+
+def _known(rate: float | None) -> float | None:
+    """A rate as it was measured; None for what cannot be one."""
+    return rate if rate is not None and 0 < rate < math.inf else None
 
 
 def confusion_matrix(predictions: Predictions) -> tuple[tuple[int, ...], ...]:
@@ -103,7 +107,7 @@ def read_curve(folder: Path) -> tuple[EpochPoint, ...]:
 
 def cell_view(run: int, data: RunData, cell: Cell, wanted: Set[tuple[int, int]]) -> CellView:
     """One cell as the matrix shows it; `wanted` are the (test id, class) pairs that it should hold."""
-    rate = data.rates.get((cell.timing, cell.explainer, cell.layer))
+    noted = data.rates.get((cell.timing, cell.explainer, cell.layer))
     counts = np.bincount(cell.status, minlength=len(STATUSES))
     return CellView(
         run=run,
@@ -116,9 +120,9 @@ def cell_view(run: int, data: RunData, cell: Cell, wanted: Set[tuple[int, int]])
         dead=int(counts[STATUSES.index("dead")]),
         constant=int(counts[STATUSES.index("constant")]),
         non_finite=int(counts[STATUSES.index("non-finite")]),
-        ms_per_image=1000 / rate[0] if rate else None,
-        layers_per_call=rate[1] if rate else 1,
-        targets_per_call=rate[2] if rate else 1,
+        ms_per_image=1000 / noted.rate if noted else None,
+        layers_per_call=len(noted.layers) if noted else 1,
+        targets_per_call=noted.targets if noted else 1,
         picture=cell.output == "picture",
         steps=cell.steps,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.pages.speed_sentences import speed_findings, timing_badge
@@ -11,12 +12,14 @@ from bench.registry.registry import short
 from bench.schema.page import ArmSpeed, Badge, Speeds, run_labels
 from bench.stats.rates import per_call, ratios_of, rounds_of
 from bench.store.paths import CHECKPOINT
-from bench.store.timings import knows, newest_timing, not_paired
+from bench.store.timings import knows, newest_timing, not_paired, read_timings
 
 if TYPE_CHECKING:
     from bench.schema.page import Finding, Page
     from bench.schema.timing import ArmTiming, Sample, Timing
     from bench.store.run_data import RunData
+
+Timings = Mapping[Path, tuple["Timing", ...]]  # by the folder they lie beside the runs of
 
 UNPAIRED = "timings not paired"  # how the badge begins that says more where there is a timing
 
@@ -26,8 +29,9 @@ def with_speeds(page: Page, runs: Sequence[RunData]) -> Page:
 
     Without one, with the speeds of the newest timing of each run, which are not paired and not compared.
     """
-    joint = timing_of(runs)
-    found = [joint] if joint else _own(runs)
+    beside = {folder: read_timings(folder) for folder in {data.folder.parent for data in runs}}
+    joint = timing_of(runs, beside)
+    found = [joint] if joint else _own(runs, beside)
     if not found:
         return page
     if len(found) == 1 and _knows_all(found[0], runs):
@@ -48,21 +52,22 @@ def _findings(page: Page, speeds: Speeds) -> tuple[Finding, ...]:
     return speed_findings(speeds, labels=run_labels(page.runs), explainers=explainers)
 
 
-def timing_of(runs: Sequence[RunData]) -> Timing | None:
+def timing_of(runs: Sequence[RunData], beside: Timings) -> Timing | None:
     """The newest timing in the runs' folders or beside them that knows all of them.
 
     One by the runs' own names and weights comes first, else one by the names of their models: how fast a net is does
     not hang on what it learned.
     """
-    folders = {folder: None for data in runs for folder in (data.folder, data.folder.parent)}
-    own = {data.record.name: data.record.artefacts.get(CHECKPOINT, "") for data in runs}
+    timings = [one for data in runs for one in data.timings]
+    timings += [one for folder in dict.fromkeys(data.folder.parent for data in runs) for one in beside[folder]]
+    own = {data.record.name: data.run.checkpoint for data in runs}
     models = {short(data.record.model): None for data in runs}
-    return newest_timing(*folders, models=own) or newest_timing(*folders, models=models)
+    return newest_timing(timings, own) or newest_timing(timings, models)
 
 
-def _own(runs: Sequence[RunData]) -> list[Timing]:
+def _own(runs: Sequence[RunData], beside: Timings) -> list[Timing]:
     """The newest timing of each run that has any, each once."""
-    found = (timing_of([data]) for data in runs)
+    found = (timing_of([data], beside) for data in runs)
     return list({(one.host, one.id): one for one in found if one}.values())
 
 

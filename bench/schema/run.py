@@ -132,6 +132,11 @@ class Code:
     commit: str = ""
     dirty: bool = False
 
+    @property
+    def short(self) -> str:
+        """Twelve digits of the commit, with a + where files differed."""
+        return f"{self.commit[:12]}{'+' if self.dirty else ''}"
+
 
 @dataclass(frozen=True)
 class Environment:

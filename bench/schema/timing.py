@@ -20,12 +20,14 @@ class Sample:
         round: 0 in the warm-up, then from 1.
         calls: calls between two readings of the clock.
         seconds: of each such group of calls, in run order.
+        images: of each call, where it is not its arm's batch size: the last batch has fewer.
     """
 
     arm: str
     round: int
     calls: int
     seconds: tuple[float, ...]
+    images: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ class ArmTiming:
 
     Attributes:
         name: such as `explain[cifar_resnet18,captum,layer3]`.
+        layers, targets: what one call answers for: layers, and classes an image.
         what: `explain` gives normalised 32x32 float32 maps on the host, `shipped` what the library's user gets;
             `product` and `copy` are the machine's own limits.
-        model, explainer, layer: empty where they say nothing.
+        model, explainer, layers: empty where they say nothing.
         mode: gradients and training mode, in words.
         settled: the warm-up ended because two blocks agreed; False draws its samples in grey.
         n: rounds; the rate of each is that of its two blocks.
@@ -74,7 +77,7 @@ class ArmTiming:
     what: What
     model: str
     explainer: str
-    layer: str
+    layers: tuple[str, ...]
     mode: str
     batch_size: int
     precision: str
@@ -96,6 +99,12 @@ class ArmTiming:
     of_product: float | None
     of_copy: float | None
     ratio: Ratio | None
+    targets: int = 1
+
+    @property
+    def layer(self) -> str:
+        """The layers in words."""
+        return ", ".join(self.layers)
 
 
 @dataclass(frozen=True)
@@ -116,9 +125,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Timing:
-    """timing/<when>.json: arms that were timed in turns in one process, with every raw sample.
+    """timing/<when>.json: arms that were timed, with every raw sample.
 
     Attributes:
+        what: `time` for arms that took turns in one process. Rates of a training or of explaining were noted in
+            passing, one piece of work after the other: they have 0 rounds, no ratios, and nothing is known of the
+            machine around them.
         id: when it was taken; the timing id that pages show.
         host: tells machines apart without naming them.
         models: what stands behind each model's name: registered name and sha256 of the checkpoint, empty for
@@ -129,7 +141,7 @@ class Timing:
     """
 
     schema: int
-    what: Literal["time"]
+    what: Literal["time", "train", "explain"]
     id: str
     created: str
     command: str
@@ -149,8 +161,8 @@ class Timing:
     budget_seconds: float
     block_seconds: float
     seconds: float
-    before: Moment
-    after: Moment
+    before: Moment | None
+    after: Moment | None
     others: float | None
     arms: tuple[ArmTiming, ...]
     samples: tuple[Sample, ...]

@@ -20,17 +20,20 @@ from bench.store.paths import (
     samples_path,
     scores_path,
     scrambled_path,
+    timings_path,
     verdicts_path,
 )
 from bench.store.predictions import read_predictions
 from bench.store.record import read_record
 from bench.store.samples import add_samples, holds, read_samples
 from bench.store.scrambled import read_scrambled, write_scrambled
+from bench.store.timings import add_timing, read_timings
 from bench.store.verdicts import add_verdicts, read_judgement, read_scores
 
 if TYPE_CHECKING:
     from bench.schema.run import Cell, RunRecord
     from bench.schema.scores import FaithfulnessScores
+    from bench.schema.timing import Timing
     from bench.schema.verdicts import Judgement
     from bench.store.answers import Answers
     from bench.store.predictions import Predictions
@@ -122,6 +125,17 @@ class RunFolder:
         """Merge rows into their cell."""
         path = cell_path(self.path, new.explainer, new.layer)
         self._known[path] = add_rows(path, new)
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        """The timings of this run alone, the oldest first."""
+        return self._once(timings_path(self.path), lambda: read_timings(self.path))
+
+    def add_timing(self, new: Timing) -> None:
+        """Store what was noted in passing, beside what the same call noted before."""
+        others = [one for one in self.timings if (one.id, one.what) != (new.id, new.what)]
+        found = [*others, add_timing(self.path, new)]
+        self._known[timings_path(self.path)] = tuple(sorted(found, key=lambda one: one.id))
 
     # --- what was judged ---
 

@@ -5,7 +5,7 @@
       report.html page.json             its page, or report/index.html, and the page's values
       resume-<step>.pt                  while it trains
       explain/<explainer>/<layer>.npz   a cell
-      timing/<id>.json
+      timing/<id>[-train|-explain].json
       judge/                            verdicts, scores, answers to covered patches, maps of scrambled weights
       images/<n>/                       a page of one's own pictures
     runs/compare/<n>/                   a page of several runs
@@ -163,14 +163,22 @@ def _file_name(name: str) -> str:
 # --- timing -------------------------------------------------------------------------------------------------
 
 
-def timing_path(folder: Path, timing: str) -> Path:
-    """The file of a timing, in a run's folder or in the folder of all runs."""
-    return folder / TIMING / f"{timing}.json"
+def timing_path(folder: Path, timing: str, what: str = "time") -> Path:
+    """The file of a timing, in a run's folder or in that of all runs; of a training or explaining under its own name.
+
+    One call may train, explain and time: its rates have one id.
+    """
+    return timings_path(folder) / f"{timing}{'' if what == 'time' else f'-{what}'}.json"
+
+
+def timings_path(folder: Path) -> Path:
+    """The folder of timings, in a run's folder or in that of all runs."""
+    return folder / TIMING
 
 
 def timing_files(folder: Path) -> list[Path]:
     """Every timing of a run or of all runs, by name: the oldest first."""
-    return sorted((folder / TIMING).glob("*.json"))
+    return sorted(timings_path(folder).glob("*.json"))
 
 
 # --- judging ------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bench.contracts import Integers
     from bench.schema.run import Cell, RunRecord
     from bench.schema.scores import FaithfulnessScores
+    from bench.schema.timing import ArmTiming, Timing
     from bench.schema.verdicts import Judgement
 
 
@@ -29,7 +30,8 @@ class RunData:
     Attributes:
         cells: those that belong to the run's checkpoint, in order of explainer and layer.
         judgement, scores: of its explainers, None for none.
-        rates: images a second by (timing id, explainer, layer) with layers and targets a call.
+        timings: of this run alone, the oldest first.
+        rates: what was noted while cells were made, by timing, explainer and layer.
     """
 
     run: RunFolder
@@ -39,7 +41,8 @@ class RunData:
     samples: Samples | None
     judgement: Judgement | None
     scores: FaithfulnessScores | None
-    rates: Mapping[tuple[str, str, str], tuple[float, int, int]]
+    timings: tuple[Timing, ...]
+    rates: Mapping[tuple[str, str, str], ArmTiming]
 
     @property
     def folder(self) -> Path:
@@ -63,7 +66,8 @@ def data_of(run: RunFolder) -> RunData:
         samples=run.samples,
         judgement=run.judgement,
         scores=run.scores,
-        rates=rates_of(run.path),
+        timings=run.timings,
+        rates=rates_of(run.timings),
     )
     _check_predictions(data)
     _check_classes(data)

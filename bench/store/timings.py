@@ -1,41 +1,63 @@
-"""Where timings lie. Two of them are beside each other only where nothing else differs."""
+"""Timings on disk. Two of them are beside each other only where nothing else differs."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from bench.errors import StoreError
 from bench.registry.registry import short
 from bench.schema.page import EpochPoint, Rates
-from bench.schema.timing import Timing
-from bench.store.files import read_value, write_json
+from bench.schema.timing import ArmTiming, Timing
+from bench.store.files import locked, read_value, write_json
+from bench.store.passing import TIMING_SCHEMA, Passed
 from bench.store.paths import timing_files, timing_path
-
-TIMING_SCHEMA = 1
 
 
 def write_timing(folder: Path, timing: Timing) -> Path:
     """Store a timing; gives its file."""
-    path = timing_path(folder, timing.id)
+    path = timing_path(folder, timing.id, timing.what)
     write_json(path, dataclasses.asdict(timing))
     return path
 
 
+def add_timing(folder: Path, new: Timing) -> Timing:
+    """Store rates noted in passing beside those that the same call noted before, under the file's lock; gives all."""
+    path = timing_path(folder, new.id, new.what)
+    with locked(path):
+        with suppress(StoreError):
+            old, names = read_timing(path), {arm.name for arm in new.arms}
+            arms = (*(arm for arm in old.arms if arm.name not in names), *new.arms)
+            samples = (*(one for one in old.samples if one.arm not in names), *new.samples)
+            new = replace(new, arms=arms, samples=samples, seconds=old.seconds + new.seconds)
+        write_timing(folder, new)
+    return new
+
+
 def read_timing(path: Path) -> Timing:
-    """A timing file, validated; StoreError where it is damaged, newer than this bench, or of another kind.
+    """A timing file, validated; StoreError where it is damaged or newer than this bench.
 
     Figures that no clock can give (a rate of 0, a time below 0, what is not finite) are damage, too.
     """
-    timing = read_value(path, Timing, TIMING_SCHEMA)
+    timing = read_value(path, Timing, TIMING_SCHEMA, timing_of_today)
     if wrong := next(_impossible(timing), None):
         raise StoreError(f"{path}: {wrong}", try_="bench time, for another one")
     return timing
+
+
+def read_timings(folder: Path) -> tuple[Timing, ...]:
+    """The timings of a run or of all runs, the oldest first; one that cannot be read is left out."""
+    found = []
+    for path in timing_files(folder):
+        with suppress(StoreError):
+            found.append(read_timing(path))
+    return tuple(found)
 
 
 def _impossible(timing: Timing) -> Iterator[str]:
@@ -50,39 +72,74 @@ def _impossible(timing: Timing) -> Iterator[str]:
             yield f"{arm.name} has a rate, an interval, a spread or a ratio that cannot be"
 
 
-def newest_timing(*folders: Path, models: Mapping[str, str | None] = MappingProxyType({})) -> Timing | None:
-    """The newest timing of any of the folders, each a run's or that of all runs; None where there is none.
+# --- what earlier versions wrote ----------------------------------------------------------------------------
 
-    The rates that `bench explain` notes in passing lie in the same folders and are none; neither is a damaged file.
+
+@dataclass(frozen=True)
+class _Row:
+    """What schema 1 kept of an explainer, noted in passing."""
+
+    explainer: str
+    layers: tuple[str, ...]
+    targets: int = 1
+    batch_size: int = 1
+    images_per_second: Any = None
+    samples: tuple[tuple[int, float], ...] = ()
+
+
+def timing_of_today(old: Mapping[str, Any]) -> dict[str, Any]:
+    """A timing of any schema as one of schema 2; what explaining noted was of a form of its own before."""
+    from pydantic import TypeAdapter
+
+    if old.get("schema") != 1:
+        return dict(old)
+    if old.get("what") != "explain":
+        arms = TypeAdapter(list[dict[str, Any]]).validate_python(old.get("arms"))
+        layers = [[arm["layer"]] if arm.get("layer") else [] for arm in arms]
+        return {**old, "schema": 2, "arms": [{**arm, "layers": of} for arm, of in zip(arms, layers, strict=True)]}
+    rows = [row for row in TypeAdapter(tuple[_Row, ...]).validate_python(old.get("rows")) if _rate(row)]
+    works = [
+        Passed("explain", "", row.batch_size, _rate(row), row.samples, row.explainer, row.layers, row.targets)
+        for row in rows
+    ]
+    unknown = dict.fromkeys(("created", "command", "commit", "host", "system", "device_type", "memory_format"), "")
+    nothing = dict.fromkeys(("threads", "batch_size", "image_size", "rounds", "rounds_asked"), 0)
+    return {
+        **unknown, **nothing, "budget_seconds": 0.0, "block_seconds": 0.0, "seconds": 0.0, "before": None,
+        "after": None, "others": None, "models": {}, "notes": (), **old, "schema": 2,
+        "arms": [dataclasses.asdict(one.arm) for one in works],
+        "samples": [dataclasses.asdict(each) for one in works for each in one.samples],
+    }  # fmt: skip
+
+
+def _rate(row: _Row) -> float:
+    """Images a second; 0 where nothing was measured."""
+    rate = row.images_per_second
+    return float(rate) if isinstance(rate, int | float) and 0 < rate < math.inf else 0.0
+
+
+# --- which of them ------------------------------------------------------------------------------------------
+
+
+def newest_timing(timings: Iterable[Timing], models: Mapping[str, str | None] = MappingProxyType({})) -> Timing | None:
+    """The newest timing whose arms took turns; None where there is none.
 
     Args:
         models: only a timing that knows all of these models by their names (registered ones or runs'), and with these
             checkpoints where they are not None; a page of several runs asks for all of its runs.
     """
-    every = (path for folder in folders for path in timing_files(folder))
-    paths = sorted(every, key=lambda path: path.name)
-    for path in reversed(paths):
-        if not _is_timing(path):
-            continue
-        with suppress(StoreError):
-            found = read_timing(path)
-            if all(knows(found, name, checkpoint) for name, checkpoint in models.items()):
-                return found
-    return None
+    known = [
+        timing
+        for timing in timings
+        if timing.what == "time" and all(knows(timing, name, checkpoint) for name, checkpoint in models.items())
+    ]
+    return max(reversed(known), key=lambda timing: timing.id, default=None)
 
 
 def knows(timing: Timing, name: str, checkpoint: str | None) -> bool:
     """Whether a timing has a model of that name, with that checkpoint where it is not None."""
     known = timing.models.get(name)
     return known is not None and checkpoint in (None, known.get("checkpoint"))
-
-
-def _is_timing(path: Path) -> bool:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and value.get("what") == "time"
 
 
 def not_paired(first: Timing, second: Timing) -> str:
@@ -105,53 +162,44 @@ def _precisions(timing: Timing) -> set[tuple[str, str]]:
     return {(arm.what, arm.precision) for arm in timing.arms}
 
 
-def rates_of(folder: Path) -> dict[tuple[str, str, str], tuple[float, int, int]]:
-    """Rates of all timings; one that cannot be read leaves its cells without a rate, which the page shows."""
-    rates = {}
-    for path in timing_files(folder):
-        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            timing = json.loads(path.read_text(encoding="utf-8"))
-            for row in timing["rows"]:
-                rate = _rate(row["images_per_second"])
-                value = None if rate is None else (rate, len(row["layers"]), int(row["targets"]))
-                rates.update({(str(timing["id"]), str(row["explainer"]), str(layer)): value for layer in row["layers"]})
-    return {key: value for key, value in rates.items() if value is not None}
+# --- rates noted in passing ---------------------------------------------------------------------------------
 
 
-def _int(value: object) -> int:
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
+def rates_of(timings: Iterable[Timing]) -> dict[tuple[str, str, str], ArmTiming]:
+    """What was noted while cells were made, by timing, explainer and layer."""
+    return {
+        (timing.id, arm.explainer, layer): arm
+        for timing in timings
+        if timing.what == "explain"
+        for arm in timing.arms
+        for layer in arm.layers
+    }
 
 
-def _rate(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None
-
-
-def timings_of(run: int, folder: Path, curve: Sequence[EpochPoint], wanted: Set[str]) -> tuple[Rates, ...]:
+def timings_of(run: int, timings: Iterable[Timing], curve: Sequence[EpochPoint], wanted: Set[str]) -> tuple[Rates, ...]:
     """Training by epoch, then every explainer by batch.
 
     Args:
         run: index of the run on its page.
-        folder: of the run.
+        timings: those of the run.
         curve: its epochs.
         wanted: ids of timings that cells of the page name; others are of maps that were made anew since.
     """
     training = tuple(each.images_per_second for each in curve if 0 < each.images_per_second < math.inf)
     found = [Rates(run, "training", "epoch", training)] if training else []
-    for path in timing_files(folder):
-        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            timing = json.loads(path.read_text(encoding="utf-8"))
-            if timing["id"] in wanted:
-                found += list(_of_rows(run, timing["rows"], str(timing["id"])))
+    named = [timing for timing in timings if timing.what == "explain" and timing.id in wanted]
+    found += [
+        Rates(run, f"{short(arm.explainer)} at {arm.layer}", "batch", rates, timing.id)
+        for timing in named
+        for arm in timing.arms
+        if (rates := tuple(_rates(timing, arm)))
+    ]
     return tuple(found)
 
 
-def _of_rows(run: int, rows: Sequence[dict[str, object]], id_: str) -> Iterator[Rates]:
-    """Timings whose samples can be read."""
-    for row in rows:
-        samples, layers = row["samples"], row["layers"]
-        if not isinstance(samples, list) or not isinstance(layers, list):
-            continue
-        rates = tuple(float(images) / float(seconds) for images, seconds in samples if seconds > 0)
-        if rates and all(0 < each < math.inf for each in rates):
-            what = f"{short(str(row['explainer']))} at {', '.join(map(str, layers))}"
-            yield Rates(run, what, "batch", rates, id_)
+def _rates(timing: Timing, arm: ArmTiming) -> Iterator[float]:
+    """Images a second of every batch."""
+    for one in timing.samples:
+        if one.arm == arm.name:
+            images = one.calls * (arm.batch_size if one.images is None else one.images)
+            yield from (images / seconds for seconds in one.seconds)

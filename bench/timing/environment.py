@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,8 +110,3 @@ def busy_words(others: float | None, before: Moment, *, cores: int) -> str:
     if before.load and before.load[0] > cores / 2:
         return f"the machine was busy: load {before.load[0]:.1f} on {cores} cores before the rounds"
     return ""
-
-
-def host() -> str:
-    """Twelve hexadecimal digits that tell this machine from others and do not name it."""
-    return hashlib.sha256(f"bench:{platform.node()}:{platform.machine()}".encode()).hexdigest()[:12]

@@ -42,7 +42,7 @@ def arm_timing(
         what=spec.what,
         model=spec.model,
         explainer=spec.explainer,
-        layer=spec.layer,
+        layers=(spec.layer,) if spec.layer else (),
         mode=MODES[spec.what],
         batch_size=batch_size,
         precision=arm.precision,

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.estimates import PROCESS
-from bench.machine import environment
+from bench.machine import environment, host
 from bench.schema.timing import ArmTiming, Moment, Sample, Timing
 from bench.stats.rates import MIN_ROUNDS, per_call, rounds_of
-from bench.store.timings import TIMING_SCHEMA
+from bench.store.passing import TIMING_SCHEMA
 from bench.timing.arms import Arm, ArmSpec, Subject, batch_of, copy_arm, make_arm, product_arm
-from bench.timing.environment import busy_words, host, moment, others_share, ticks
+from bench.timing.environment import busy_words, moment, others_share, ticks
 from bench.timing.flops import counted, floor_flops
 from bench.timing.peak_memory import peak_of_process, peak_on_device
 from bench.timing.results import arm_timing, baseline_of
@@ -160,7 +160,7 @@ class TimingRun:
             id=self.place.timing,
             created=self.place.created,
             command=self.place.command,
-            commit=f"{on.code.commit[:12]}{'+' if on.code.dirty else ''}",
+            commit=on.code.short,
             host=host(),
             system=on.system,
             device=on.device,

@@ -73,13 +73,18 @@ class TrainingSpeed:
 
     Attributes:
         images_per_second: over whole epochs, augmentation included, compilation and validation not.
-        seconds: of all epochs, those before a break included.
+        laps: (images, seconds) of each epoch, those before a break included.
         compile_seconds: what torch.compile took before the first step; None without it.
     """
 
     images_per_second: float | None
-    seconds: float
+    laps: tuple[tuple[int, float], ...]
     compile_seconds: float | None
+
+    @property
+    def seconds(self) -> float:
+        """Of all epochs."""
+        return sum(seconds for _, seconds in self.laps)
 
 
 def train_model(
@@ -169,7 +174,7 @@ def train_model(
         speed, rate = seen / meter.laps[-1][1], optimizer.param_groups[0]["lr"]
         on_epoch(EpochPoint(epoch + 1, tally.loss, right / seen, val_loss, val_accuracy, speed, rate))
         keeper.keep(position.capture(epoch + 1, steps))
-    return TrainingSpeed(meter.rate, sum(seconds for _, seconds in meter.laps), compile_seconds)
+    return TrainingSpeed(meter.rate, tuple(meter.laps), compile_seconds)
 
 
 # --- the pieces of the loop --------------------------------------------------------------------------------

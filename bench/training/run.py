@@ -24,9 +24,11 @@ from bench.schema.page import EpochPoint
 from bench.schema.run import AverageResult, DataFacts, Results, RunRecord
 from bench.store.checkpoints import write_checkpoint
 from bench.store.files import append_line
+from bench.store.passing import Passed, noted
 from bench.store.paths import CHECKPOINT, PREDICTIONS, checkpoint_path, log_path, resume_files
 from bench.store.predictions import Predictions, write_predictions
 from bench.store.record import RUN_SCHEMA, read_record, updated, write_record
+from bench.store.timings import add_timing
 from bench.training.checkpoint import (
     FileKeeper,
     Resume,
@@ -149,11 +151,21 @@ def train_into(job: Job, place: Workspace) -> None:
         resumed=resumed,
     )
     with writing_into(folder):
-        keep_weights(folder, job.net, results)
+        _note(job, speed, keep_weights(folder, job.net, results), place)
 
 
-def keep_weights(folder: Path, net: nn.Module, results: Results) -> None:
-    """Write the checkpoint with what it takes to use it anywhere, and the figures that are known by now."""
+def _note(job: Job, speed: TrainingSpeed, record: RunRecord, workspace: Workspace) -> None:
+    """Store the rates of a training's epochs."""
+    recipe, rate = job.settings.recipe, speed.images_per_second
+    if rate:
+        work = Passed("train", record.name, recipe.batch_size, rate, speed.laps, precision=recipe.precision)
+        models = {record.name: {"model": record.model, "checkpoint": record.artefacts[CHECKPOINT]}}
+        edge, device = record.data.size, job.device
+        add_timing(job.folder, noted("train", [work], models, image_size=edge, device=device, workspace=workspace))
+
+
+def keep_weights(folder: Path, net: nn.Module, results: Results) -> RunRecord:
+    """Write the checkpoint with what it takes to use it anywhere, and the figures known by now; gives the record."""
 
     def finish(record: RunRecord) -> RunRecord:
         facts = record.data
@@ -162,7 +174,7 @@ def keep_weights(folder: Path, net: nn.Module, results: Results) -> None:
         known = replace(results, parameters=sum(each.numel() for each in net.parameters()))
         return replace(record, results=known, artefacts={CHECKPOINT: digest})
 
-    updated(folder, finish)
+    return updated(folder, finish)
 
 
 def trained(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None]) -> tuple[TrainingSpeed, int]:
