@@ -129,10 +129,9 @@ def test_the_rates_that_the_page_of_an_old_run_shows_are_those_of_before(place: 
     twin, stored = (json.loads((runs / "other" / "page.json").read_text()) for runs in (place.runs, STORED))
     assert len(stored["timings"]) == 4
     assert twin["timings"] == stored["timings"]
-    of_cells = ("ms_per_image", "layers_per_call", "targets_per_call")
-    assert [[cell[name] for name in of_cells] for cell in twin["cells"]] == [
-        [cell[name] for name in of_cells] for cell in stored["cells"]
-    ]
+    shown = ("explainer", "layer", "ms_per_image", "layers_per_call", "targets_per_call")
+    now, then = ([[cell[name] for name in shown] for cell in page["cells"]] for page in (twin, stored))
+    assert now == then[: len(now)] and len(now) == 4  # the fifth cell of that page is not among the files
 
 
 def test_old_scores_need_no_answer_and_no_map(place: Workspace) -> None:
