@@ -11,7 +11,6 @@ import inspect
 import json
 import re
 import shutil
-import warnings
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +71,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_rails.py::test_outputs_that_are_no_logits_stop_the_run_before_the_first_step",
         "test_rails.py::test_a_loss_that_is_no_cross_entropy_stops_the_run",
         "test_rails.py::test_a_loss_that_is_not_finite_stops_the_run_and_says_when",
-        "test_rails.py::test_a_first_loss_far_from_ln_k_is_refused",
+        "test_rails.py::test_a_first_loss_more_than_half_a_nat_from_ln_k_is_refused",
         "test_rails.py::test_labels_that_mean_nothing_stop_the_run_at_chance_level",
         "test_rails.py::test_chance_level_is_not_judged_before_500_steps_and_spares_a_slow_start",
     ),
@@ -190,7 +189,6 @@ RAILS: dict[str, tuple[str, ...]] = {
     ),
     "G27": (  # live tensors kept from step to step
         "test_training.py::test_memory_is_not_kept_between_epochs",
-        "test_guard_rails.py::test_no_graph_is_kept_from_epoch_to_epoch",
     ),
     "G28": (  # explaining in training mode
         "test_explainers.py::test_model_in_training_mode_is_explained_in_eval_mode_frozen_and_where_no_gradient_is_recorded",
@@ -711,49 +709,6 @@ def test_the_training_figures_of_an_epoch_are_those_of_its_images() -> None:
     assert points[0].train_loss == pytest.approx(loss / 64, rel=1e-5)
     assert points[0].train_accuracy == right / 64
     assert points[0].train_loss != pytest.approx(loss / 16 / 64, rel=0.1), "batch means over the number of images"
-
-
-class Keeping(nn.Module):
-    """The tiny net behind a list of its outputs, as a list of losses would keep them."""
-
-    def __init__(self, keep: bool) -> None:
-        super().__init__()
-        self.net, self.keep, self.kept = TinyNet(4), keep, []
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = self.net(x)
-        if self.keep and self.training:
-            self.kept.append(logits)
-        return logits
-
-
-def attached() -> int:
-    """How many tensors of this process hold a graph."""
-    import gc
-
-    gc.collect()
-    return sum(issubclass(type(one), Tensor) and one.grad_fn is not None for one in gc.get_objects())
-
-
-def graphs_after_each_epoch(net: nn.Module) -> list[int]:
-    """How many tensors hold a graph when an epoch ends, beside those that other tests left."""
-    before, counts = attached(), list[int]()
-    settings = TrainSettings(replace(QUICK, epochs=3), val=0)
-
-    def count(point: object) -> None:
-        counts.append(attached() - before)
-
-    train_model(net, tiny_data(16), settings, device=CPU, progress=Silence(), on_epoch=count)
-    return counts
-
-
-def test_no_graph_is_kept_from_epoch_to_epoch() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # other libraries' lazy attributes, touched while objects are counted
-        first, second, third = graphs_after_each_epoch(Keeping(keep=False))
-        planted = graphs_after_each_epoch(Keeping(keep=True))
-    assert first == second == third <= 8
-    assert planted[0] < planted[1] < planted[2]
 
 
 # --- learning rates -----------------------------------------------------------------------------------------
