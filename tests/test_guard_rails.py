@@ -272,7 +272,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     )
     api.explain(folder.name, explainer=["captum"], layer=["layer4"], which="all", device="cpu", workspace=place)
     data = load_dataset(str(images), cache=place.cache, progress=Silence())
-    return Whole(images, place, folder, page_of(folder, place), data)
+    return Whole(images, place, folder, page_of(RunFolder(folder), place), data)
 
 
 def picture_of(whole: Whole, item: GalleryItem) -> np.ndarray:
