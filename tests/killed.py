@@ -1,4 +1,4 @@
-"""Train in a child process, kill it with SIGKILL again and again, resume it each time; for test_resuming.
+"""Train in a child process, kill it with SIGKILL again and again, resume it each time; for test_resume.
 
 A process of its own that only forks: PyTorch is imported once, and no thread of it has started before a fork.
 """

@@ -81,7 +81,7 @@ def train_by_hand(net: nn.Module, data: Dataset, seed: int) -> None:
     """BUSY with its values written out: 64 images, 4 epochs of 4 steps."""
     images, labels = data.train.images, data.train.labels
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    initialise(net, BUSY, images, (data.mean, data.std))  # its own tests are in test_ingredients
+    initialise(net, BUSY, images, (data.mean, data.std))  # its own tests are in test_optim
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.4
