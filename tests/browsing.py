@@ -41,7 +41,11 @@ class Opened:
         self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.on("console", lambda message: self.complaints.append(message.text))
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.tab.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
+        self.tab.on("dialog", self._refuse)
+
+    def _refuse(self, dialog: Any) -> None:
+        self.complaints.append(dialog.message)
+        dialog.dismiss()
 
 
 Open = Callable[..., Opened]
@@ -57,7 +61,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
-    contexts = []
+    contexts: list[Any] = []
 
     def open_page(
         page: Values, *, width: int = 1280, anchor: str = "", form: str = "single", ready: bool = True, **options: Any

@@ -47,7 +47,8 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = functional.relu(self.bn1(self.conv1(x)))
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
-        return self.linear(functional.avg_pool2d(out, 4).flatten(1))
+        logits: Tensor = self.linear(functional.avg_pool2d(out, 4).flatten(1))
+        return logits
 
 
 def narrow(num_classes: int) -> nn.Module:
@@ -73,11 +74,11 @@ def main(out: str, epochs: int, width: int) -> None:
     for epoch in range(epochs):
         net.train()
         right = 0
-        for batch in torch.randperm(len(images)).split(64):
+        for batch in torch.split(torch.randperm(len(images)), 64):
             logits = net(images[batch])
             loss = functional.cross_entropy(logits, labels[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             right += int((logits.argmax(1) == labels[batch]).sum())
         acc = 100.0 * right / len(images)

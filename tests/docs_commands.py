@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from command_line import app
+from command_line import application
 
 from bench.recipes.files import is_recipe_file, recipe_of
 from bench.registry.registry import discover, is_file_name
@@ -74,11 +74,6 @@ def parse(line: Line) -> dict[str, Any]:
         return {}
     check_names(command, found)
     return found
-
-
-def application() -> Any:
-    """The command line, with all commands registered."""
-    return typer.main.get_command(app)
 
 
 def check_names(command: Any, found: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Train in a child process, kill it with SIGKILL again and again, resume it each time; for test_resuming.
+"""Train in a child process, kill it with SIGKILL again and again, resume it each time; for test_resume.
 
 A process of its own that only forks: PyTorch is imported once, and no thread of it has started before a fork.
 """
@@ -23,6 +23,7 @@ import bench.explaining.runner
 import bench.pages.write  # noqa: F401 (imported before the forks, so that a child starts at once)
 from bench import api
 from bench.store import files
+from bench.store.paths import resume_files
 from bench.training import checkpoint as keeping
 from bench.workspace import Workspace
 
@@ -42,7 +43,7 @@ def slow_writes(tell: Callable[[], None]) -> None:
             temporary.unlink()
         write(path, data)
 
-    keeping.write_bytes = slowly
+    keeping.write_bytes = slowly  # type: ignore[attr-defined]
 
 
 def child(options: dict[str, Any], place: Workspace, pipe: int, slow: bool) -> None:
@@ -110,7 +111,7 @@ def main() -> None:
             raise SystemExit(f"the run came to its end after {kills} kills: too short for this test")
         kills += 1
         inside += any(folder.glob(".resume-*"))
-        if keeping.resume_files(folder):
+        if resume_files(folder):
             options = {"resume": "killed", **threads}
         else:
             shutil.rmtree(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from timing_factory import make_speeds
@@ -25,10 +26,12 @@ from bench.schema.page import (
     PairTest,
     Prediction,
     Rates,
+    Role,
     RunView,
     VerdictView,
 )
-from bench.schema.verdicts import VERDICTS, Step, Verdict
+from bench.schema.run import Status
+from bench.schema.verdicts import VERDICTS, Step, Verdict, Word
 
 DIGITS = tuple(str(digit) for digit in range(10))
 HOSTILE = (
@@ -50,10 +53,11 @@ def digit_pictures() -> np.ndarray:
     return np.repeat(np.repeat(np.repeat(images[..., None], 3, axis=3), 4, axis=1), 4, axis=2)
 
 
-def quantise(raw: np.ndarray, *, cell: int = 0, role: str = "predicted", target: int = 0) -> MapView:
+def quantise(raw: np.ndarray, *, cell: int = 0, role: Role = "predicted", target: int = 0) -> MapView:
     """A raw (h, w) map as the page carries it."""
     finite = raw[np.isfinite(raw)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    status: Status
     if not np.isfinite(raw).all():
         status = "non-finite"
     elif high <= 0:
@@ -77,7 +81,7 @@ def random_map(rng: np.random.Generator, edge: int) -> np.ndarray:
     raw = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) * 8) + 0.1 * rng.normal(size=(edge, edge)) - 0.1
     if kind == 2:
         raw[0, 0] = np.nan
-    return raw
+    return np.asarray(raw)
 
 
 def estimate(value: float, half: float = 0.01) -> Estimate:
@@ -149,7 +153,7 @@ def make_averages(correct: int, total: int) -> tuple[Average, ...]:
 
 
 def make_page(
-    kind: str = "run",
+    kind: Literal["run", "comparison"] = "run",
     *,
     runs: int | None = None,
     images: int = 12,
@@ -253,7 +257,7 @@ def _item(
         prediction = said[cell.run]
         if prediction is None or (gaps and rng.random() < 0.1):
             continue
-        targets = (
+        targets: list[tuple[Role, int]] = (
             [("both", true)] if prediction.predicted == true else [("predicted", prediction.predicted), ("true", true)]
         )
         maps += [
@@ -274,7 +278,7 @@ def _top(k: int, predicted: int, true: int, sure: float, left: float) -> tuple[t
 
 def _verdict(k: int, cell: CellView) -> Verdict:
     """Each word in turn; words of an error may be anybody's."""
-    word = VERDICTS[k % len(VERDICTS)]
+    word: Word = VERDICTS[k % len(VERDICTS)]  # type: ignore[assignment]
     steps = (Step("nearest value instead of bilinear", 0.47),) if word == "other recipe" else ()
     words = HOSTILE[k % len(HOSTILE)] if word in ("wrong", "failed") else ""
     equal = ("reference",) if word == "same" else ()

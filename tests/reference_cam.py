@@ -17,7 +17,8 @@ def gradcam_by_hand(model: nn.Module, layer: str, images: Tensor, targets: Tenso
 
     Batches of another size may take other kernels and so flip ReLUs near zero; fp32 maps are compared at equal size.
     """
-    pairs = zip(images.split(at_once), targets.split(at_once), strict=True)
+    starts = range(0, len(images), at_once)
+    pairs = [(images[start : start + at_once], targets[start : start + at_once]) for start in starts]
     return torch.cat([maps_of(model, layer, some, theirs) for some, theirs in pairs])
 
 

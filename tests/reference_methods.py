@@ -73,7 +73,7 @@ def eigencam(grid: Floats) -> Floats:
     _, vectors = np.linalg.eigh(positions.T @ positions)
     found = (positions @ vectors[:, -1]).reshape(grid.shape[1:])
     turn = np.corrcoef(found.ravel(), grid.mean(axis=0).ravel())[0, 1]
-    return found if turn > 0 else -found
+    return np.asarray(found if turn > 0 else -found)
 
 
 def scorecam(net: nn.Module, grid: Floats, image: Tensor, target: int, added: float = 1e-8) -> Floats:
@@ -85,7 +85,7 @@ def scorecam(net: nn.Module, grid: Floats, image: Tensor, target: int, added: fl
             logits.append(net((image * torch.from_numpy(mask))[None])[0, target].item())
     weights = np.exp(np.array(logits) - max(logits))
     weights /= weights.sum()
-    return sum(weight * values for weight, values in zip(weights, grid, strict=True))
+    return np.asarray(sum(weight * values for weight, values in zip(weights, grid, strict=True)))
 
 
 def enlarged(values: Floats, size: tuple[int, ...]) -> Floats:
@@ -102,7 +102,7 @@ def enlarged(values: Floats, size: tuple[int, ...]) -> Floats:
 
 
 def ablationcam(weights: list[float], grid: Floats) -> Floats:
-    return sum(weight * values for weight, values in zip(weights, grid, strict=True))
+    return np.asarray(sum(weight * values for weight, values in zip(weights, grid, strict=True)))
 
 
 def ablation_weights(net: nn.Module, layer: str, channels: int, image: Tensor, *, target: int) -> list[float]:
@@ -117,7 +117,7 @@ def ablation_weights(net: nn.Module, layer: str, channels: int, image: Tensor, *
 
         handle = net.get_submodule(layer).register_forward_hook(change)
         with torch.no_grad():
-            logit = net(image[None])[0, target].item()
+            logit = float(net(image[None])[0, target])
         handle.remove()
         return logit
 

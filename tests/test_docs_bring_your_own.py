@@ -26,6 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_three_examples_run_as_they_are_typed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shells, (code,) = fenced(TEXT, "sh"), fenced(TEXT, "python")
     assert len(shells) == 3

@@ -11,7 +11,6 @@ import inspect
 import json
 import re
 import shutil
-import warnings
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,15 +68,15 @@ NOTHING: dict[str, Any] = {"translate": 0, "flip": "none", "cutout": 0}
 
 RAILS: dict[str, tuple[str, ...]] = {
     "G1": (  # a loss that is no cross entropy of logits
-        "test_rails.py::test_outputs_that_are_no_logits_stop_the_run_before_the_first_step",
-        "test_rails.py::test_a_loss_that_is_no_cross_entropy_stops_the_run",
-        "test_rails.py::test_a_loss_that_is_not_finite_stops_the_run_and_says_when",
-        "test_rails.py::test_a_first_loss_far_from_ln_k_is_refused",
-        "test_rails.py::test_labels_that_mean_nothing_stop_the_run_at_chance_level",
-        "test_rails.py::test_chance_level_is_not_judged_before_500_steps_and_spares_a_slow_start",
+        "test_checks.py::test_outputs_that_are_no_logits_stop_the_run_before_the_first_step",
+        "test_checks.py::test_a_loss_that_is_no_cross_entropy_stops_the_run",
+        "test_checks.py::test_a_loss_that_is_not_finite_stops_the_run_and_says_when",
+        "test_checks.py::test_a_first_loss_more_than_half_a_nat_from_ln_k_is_refused",
+        "test_checks.py::test_labels_that_mean_nothing_stop_the_run_at_chance_level",
+        "test_checks.py::test_chance_level_is_not_judged_before_500_steps_and_spares_a_slow_start",
     ),
     "G2": (  # augmentation drawn once and kept
-        "test_augment.py::test_two_epochs_differ_and_a_seed_repeats_them",
+        "test_transforms.py::test_two_epochs_differ_and_a_seed_repeats_them",
         "test_guard_rails.py::test_the_same_image_looks_different_in_two_epochs",
     ),
     "G3": (  # a gallery of training images, in training mode, of weights that still move
@@ -89,7 +88,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_every_image_of_the_page_bears_its_own_map",
     ),
     "G5": (  # every map speaks for the cat
-        "test_choosing.py::test_targets_are_the_predicted_and_the_true_class_in_this_order",
+        "test_plan.py::test_targets_are_the_predicted_and_the_true_class_in_this_order",
         "test_guard_rails.py::test_every_error_is_shown_for_its_predicted_and_its_true_class",
     ),
     "G6": (  # an overlay of values outside 0..1
@@ -102,18 +101,18 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_ci_runs_the_demo_of_the_readme",
     ),
     "G8": (  # a fill in another space than the images
-        "test_augment.py::test_the_square_has_the_mean_colour_which_is_near_zero_for_the_model",
+        "test_transforms.py::test_the_square_has_the_mean_colour_which_is_near_zero_for_the_model",
         "test_guard_rails.py::test_what_is_cut_out_of_a_training_batch_is_near_zero_for_the_model",
     ),
     "G9": (  # maps of another model than the one that predicted
         "test_explaining.py::test_another_model_than_the_one_that_predicted_is_refused",
         "test_explaining.py::test_weights_that_were_swapped_are_refused",
-        "test_pages.py::test_cells_of_another_checkpoint_are_left_out",
+        "test_run_views.py::test_cells_of_another_checkpoint_are_left_out",
         "test_guard_rails.py::test_predictions_of_another_model_make_no_page",
     ),
     "G10": (  # floats that wrap around in uint8
-        "test_augment.py::test_values_out_of_range_are_clamped_never_wrapped",
-        "test_augment.py::test_all_256_levels_come_back",
+        "test_transforms.py::test_values_out_of_range_are_clamped_never_wrapped",
+        "test_transforms.py::test_all_256_levels_come_back",
     ),
     "G11": (  # height and width exchanged
         "test_guard_rails.py::test_pictures_come_to_the_page_the_right_way_round",
@@ -132,11 +131,11 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_the_training_figures_of_an_epoch_are_those_of_its_images",
     ),
     "G14": (  # a resume that begins again, and work at import
-        "test_resuming.py::test_going_on_from_any_step_gives_the_weights_and_curves_of_the_whole_run",
+        "test_resume.py::test_going_on_from_any_step_gives_the_weights_and_curves_of_the_whole_run",
         "test_architecture.py::test_importing_bench_imports_no_backend",
     ),
     "G15": (  # weights chosen on the test images
-        "test_training.py::test_training_never_looks_at_the_test_split",
+        "test_loop.py::test_training_never_looks_at_the_test_split",
         "test_guard_rails.py::test_test_images_are_seen_after_the_last_step_only_and_the_last_weights_are_kept",
     ),
     "G16": (  # a setting that no file tells
@@ -150,7 +149,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_the_page_says_how_far_training_accuracy_lies_above_test",
     ),
     "G18": (  # a fill for floats on bytes: black
-        "test_augment.py::test_dark_frames_show_when_a_fill_is_in_the_wrong_space",
+        "test_transforms.py::test_dark_frames_show_when_a_fill_is_in_the_wrong_space",
         "test_guard_rails.py::test_what_is_cut_out_of_a_training_batch_is_near_zero_for_the_model",
     ),
     "G19": (  # lists of a module that grow from call to call
@@ -163,9 +162,9 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_a_stem_without_its_border_breaks_the_shapes_of_resnet18",
     ),
     "G21": (  # a border and squares in normalised space, squares as large as the image
-        "test_augment.py::test_the_border_is_reflected_so_no_new_colour_appears",
-        "test_augment.py::test_more_than_half_of_the_picture_is_refused",
-        "test_sheets.py::test_an_augment_sheet_shows_the_very_tensors_of_the_batch",
+        "test_transforms.py::test_the_border_is_reflected_so_no_new_colour_appears",
+        "test_transforms.py::test_more_than_half_of_the_picture_is_refused",
+        "test_contact_sheets.py::test_an_augment_sheet_shows_the_very_tensors_of_the_batch",
     ),
     "G22": (  # other statistics than those of the training
         "test_guard_rails.py::test_statistics_come_from_the_checkpoint_and_no_others_pass",
@@ -174,7 +173,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_one_image_a_batch_gives_the_rows_of_large_batches",
     ),
     "G24": (  # another gallery at each call, seeds set too late
-        "test_choosing.py::test_the_order_depends_on_labels_alone_and_is_no_file_order",
+        "test_plan.py::test_the_order_depends_on_labels_alone_and_is_no_file_order",
         "test_guard_rails.py::test_neither_the_gallery_nor_the_training_depends_on_global_generators",
         "test_guard_rails.py::test_images_are_chosen_in_one_order_whatever_the_seed_of_the_run",
     ),
@@ -184,13 +183,12 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_no_recipe_has_a_rate_below_0_where_one_cycle_has",
     ),
     "G26": (  # a range test that starts too high, and its left edge for a finding
-        "test_lrfinding.py::test_rates_start_at_1e_7_and_grow_by_one_factor",
-        "test_lrfinding.py::test_a_suggestion_at_an_edge_is_marked",
+        "test_lr_finder.py::test_rates_start_at_1e_7_and_grow_by_one_factor",
+        "test_lr_finder.py::test_a_suggestion_at_an_edge_is_marked",
         "test_guard_rails.py::test_a_suggestion_at_an_edge_comes_with_a_warning",
     ),
     "G27": (  # live tensors kept from step to step
-        "test_training.py::test_memory_is_not_kept_between_epochs",
-        "test_guard_rails.py::test_no_graph_is_kept_from_epoch_to_epoch",
+        "test_loop.py::test_memory_is_not_kept_between_epochs",
     ),
     "G28": (  # explaining in training mode
         "test_explainers.py::test_model_in_training_mode_is_explained_in_eval_mode_frozen_and_where_no_gradient_is_recorded",
@@ -202,7 +200,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_validation_counts_images_whatever_the_batch",
     ),
     "G30": (  # an input divided by 255 twice, red for blue
-        "test_augment.py::test_normalised_values_are_the_formula",
+        "test_transforms.py::test_normalised_values_are_the_formula",
         "test_guard_rails.py::test_pictures_come_to_the_page_the_right_way_round",
         "test_guard_rails.py::test_the_gallery_shows_test_images_and_what_the_final_weights_say_of_them",
     ),
@@ -211,8 +209,8 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_measured_figures_of_the_docs_stand_where_a_tool_writes_them",
     ),
     "G32": (  # the mean of each image's deviation for the deviation of all pixels
-        "test_data.py::test_statistics_are_those_of_the_training_split_over_all_pixels",
-        "test_data.py::test_the_known_statistics_of_cifar10_come_out_within_jpeg_error",
+        "test_datasets.py::test_statistics_are_those_of_the_training_split_over_all_pixels",
+        "test_datasets.py::test_the_known_statistics_of_cifar10_come_out_within_jpeg_error",
         "test_guard_rails.py::test_a_checkpoint_holds_the_deviation_of_all_pixels_not_the_mean_of_each_images_own",
     ),
 }
@@ -236,7 +234,7 @@ def test_all_32_rails_have_tests_that_are_there() -> None:
     assert list(RAILS) == [f"G{number}" for number in range(1, 33)]
     assert all(RAILS.values())
     assert missing(RAILS) == []
-    gone = ("test_rails.py::test_gone", "test_gone.py::test_gone")
+    gone = ("test_checks.py::test_gone", "test_gone.py::test_gone")
     assert missing({"G1": gone}) == list(gone)
 
 
@@ -274,7 +272,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     )
     api.explain(folder.name, explainer=["captum"], layer=["layer4"], which="all", device="cpu", workspace=place)
     data = load_dataset(str(images), cache=place.cache, progress=Silence())
-    return Whole(images, place, folder, page_of(folder, place), data)
+    return Whole(images, place, folder, page_of(RunFolder(folder), place), data)
 
 
 def picture_of(whole: Whole, item: GalleryItem) -> np.ndarray:
@@ -711,49 +709,6 @@ def test_the_training_figures_of_an_epoch_are_those_of_its_images() -> None:
     assert points[0].train_loss == pytest.approx(loss / 64, rel=1e-5)
     assert points[0].train_accuracy == right / 64
     assert points[0].train_loss != pytest.approx(loss / 16 / 64, rel=0.1), "batch means over the number of images"
-
-
-class Keeping(nn.Module):
-    """The tiny net behind a list of its outputs, as a list of losses would keep them."""
-
-    def __init__(self, keep: bool) -> None:
-        super().__init__()
-        self.net, self.keep, self.kept = TinyNet(4), keep, []
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = self.net(x)
-        if self.keep and self.training:
-            self.kept.append(logits)
-        return logits
-
-
-def attached() -> int:
-    """How many tensors of this process hold a graph."""
-    import gc
-
-    gc.collect()
-    return sum(issubclass(type(one), Tensor) and one.grad_fn is not None for one in gc.get_objects())
-
-
-def graphs_after_each_epoch(net: nn.Module) -> list[int]:
-    """How many tensors hold a graph when an epoch ends, beside those that other tests left."""
-    before, counts = attached(), list[int]()
-    settings = TrainSettings(replace(QUICK, epochs=3), val=0)
-
-    def count(point: object) -> None:
-        counts.append(attached() - before)
-
-    train_model(net, tiny_data(16), settings, device=CPU, progress=Silence(), on_epoch=count)
-    return counts
-
-
-def test_no_graph_is_kept_from_epoch_to_epoch() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # other libraries' lazy attributes, touched while objects are counted
-        first, second, third = graphs_after_each_epoch(Keeping(keep=False))
-        planted = graphs_after_each_epoch(Keeping(keep=True))
-    assert first == second == third <= 8
-    assert planted[0] < planted[1] < planted[2]
 
 
 # --- learning rates -----------------------------------------------------------------------------------------

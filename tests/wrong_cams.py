@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
+from typing import Any
 
 import torch
 from reference_cam import maps_of
@@ -16,10 +18,10 @@ Maps = dict[str, Tensor]
 Change = Callable[[Tensor], Tensor]
 
 
-def claiming(explain: Callable[..., Maps], name: str = "planted", **fields: object) -> ExplainerSpec:
+def claiming(explain: Callable[..., Maps], name: str = "planted", **fields: Any) -> ExplainerSpec:
     """An entry that claims Grad-CAM."""
-    common = {"source": "tests", "backend": "torch", "claims": "grad-cam"}
-    return ExplainerSpec(**{"name": name, "explain": explain, **common, **fields})
+    plain = ExplainerSpec(name=name, explain=explain, source="tests", backend="torch", claims="grad-cam")
+    return replace(plain, **fields)
 
 
 # --- pytorch-grad-cam as its users call it, but stopped before it scales -------------------------------------
@@ -39,19 +41,19 @@ def gradcam_of_too_few_targets(model: nn.Module, layers: Sequence[str], images: 
 
 
 def _unguarded(model: nn.Module, layer: str, images: Tensor, columns: Sequence[Tensor]) -> Tensor:
-    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     class Raw(GradCAM):
-        def compute_cam_per_layer(self, *args: object) -> list:
+        def compute_cam_per_layer(self, *args: Any) -> Any:
             kept = self.activations_and_grads
             activation, gradient = kept.activations[0].numpy(), kept.gradients[0].numpy()
             return [self.get_cam_image(images, self.target_layers[0], [], activation, gradient, False)]
 
-        def aggregate_multi_layers(self, maps: list) -> object:
+        def aggregate_multi_layers(self, maps: Any) -> Any:
             return maps[0]
 
-    cam = Raw(model, [model.get_submodule(layer)])
+    cam: Any = Raw(model, [model.get_submodule(layer)])  # type: ignore[no-untyped-call]
     try:
         maps = [cam(images, [ClassifierOutputTarget(one) for one in column.tolist()]) for column in columns]
     finally:
@@ -92,7 +94,7 @@ def scored(score: Change, *, elementwise: bool = False, training: bool = False) 
 
     def _scored(model: nn.Module, layer: str, images: Tensor, targets: Tensor) -> Tensor:
         kept: list[Tensor] = []
-        handle = model.get_submodule(layer).register_forward_hook(lambda m, i, o: (kept.append(o), o.clone())[1])
+        handle = model.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.append(o) or o.clone())  # type: ignore[func-returns-value]
         with torch.enable_grad():
             scores = score(model(images.clone().requires_grad_()))
         handle.remove()
@@ -138,7 +140,8 @@ def of_noise(maps: Tensor) -> Tensor:
 def predicted(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     """The argmax, whatever was asked for."""
     with torch.no_grad():
-        return model(images).argmax(1)[:, None].expand_as(targets).contiguous()
+        classes: Tensor = model(images).argmax(1)
+    return classes[:, None].expand_as(targets).contiguous()
 
 
 MISTAKES = {

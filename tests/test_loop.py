@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import replace
 
 import pytest
 import torch
+from held import new_tensors
 from tiny import BUSY, QUICK, RESIDUAL, TINY, TinyNet, tiny_data
 from torch import Tensor, nn
 
@@ -81,7 +81,7 @@ def train_by_hand(net: nn.Module, data: Dataset, seed: int) -> None:
     """BUSY with its values written out: 64 images, 4 epochs of 4 steps."""
     images, labels = data.train.images, data.train.labels
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    initialise(net, BUSY, images, (data.mean, data.std))  # its own tests are in test_ingredients
+    initialise(net, BUSY, images, (data.mean, data.std))  # its own tests are in test_optim
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.4
@@ -309,25 +309,18 @@ class Hoarding(TinyNet):
         return logits
 
 
-def live_bytes() -> int:
-    """Of all tensors that somebody still holds."""
-    gc.collect()
-    return sum(each.untyped_storage().nbytes() for each in gc.get_objects() if type(each) is Tensor)
-
-
-def attached() -> int:
-    """Tensors that still hold the graph they came from."""
-    gc.collect()
-    return sum(each.grad_fn is not None for each in gc.get_objects() if type(each) is Tensor)
-
-
 @pytest.mark.parametrize(("kind", "flat"), [(TinyNet, True), (Hoarding, False)], ids=["flat", "planted"])
 def test_memory_is_not_kept_between_epochs(kind: type[TinyNet], flat: bool) -> None:
     # G27: a list of live losses would keep every graph. Tensors are counted, since the C library keeps freed memory.
     sizes: list[int] = []
     net, data, settings = kind(4), tiny_data(), TrainSettings(replace(BUSY, zero_init=False))
-    before = attached()
-    train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=lambda point: sizes.append(live_bytes()))
+    with new_tensors() as held:
+
+        def weigh(point: EpochPoint) -> None:
+            sizes.append(sum(each.untyped_storage().nbytes() for each in held()))
+
+        train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=weigh)
+        graphs = sum(each.grad_fn is not None for each in held())
     assert len(sizes) == 4
     assert (max(sizes[1:]) <= sizes[0]) == flat
-    assert (attached() == before) == flat
+    assert (graphs == 0) == flat

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.contracts import Augmentation
-from bench.data.transforms import augment, denormalise, fill_colour, normalise
+from bench.data.transforms import augment, denormalise, fill_colour, normalise, shrink
 from bench.errors import UsageError
 
 MEAN, STD = (0.49140, 0.48216, 0.44653), (0.24703, 0.24349, 0.26159)
@@ -20,6 +20,10 @@ NOTHING = Augmentation(translate=0, flip="none", cutout=0)
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def normal(count: int) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=seeded(7))
 
 
 def noise(count: int, height: int = 32, width: int = 32) -> Tensor:
@@ -221,3 +225,54 @@ def test_dark_frames_show_when_a_fill_is_in_the_wrong_space() -> None:
     wrong = torch.tensor(MEAN).to(torch.uint8)  # 0.49 cast to a pixel is black
     seen = normalise(wrong.view(1, 3, 1, 1), MEAN, STD)
     assert float(seen.abs().min()) > 1.5
+
+
+# --- smaller images -----------------------------------------------------------------------------------------
+
+
+def tent(images: Tensor, edge: int) -> Tensor:
+    """Each new pixel is the mean of the old ones under a tent of twice the new pixel's width, pixel by pixel."""
+    whole = images.shape[-1]
+    scale = whole / edge
+    weights = torch.zeros(edge, whole, dtype=torch.float64)
+    for new in range(edge):
+        centre = (new + 0.5) * scale
+        for old in range(whole):
+            weights[new, old] = max(0.0, 1 - abs((old + 0.5 - centre) / scale))
+        weights[new] /= weights[new].sum()
+    return torch.einsum("yh,nchw,xw->ncyx", weights, images.double(), weights)
+
+
+@pytest.mark.parametrize("edge", [8, 16, 20, 24, 31])
+def test_smaller_images_are_means_under_a_tent(edge: int) -> None:
+    images = normal(3)
+    small = shrink(images, edge)
+    assert small.shape == (3, 3, edge, edge)
+    assert small.dtype == torch.float32
+    assert small.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(small.double(), tent(images, edge), atol=1e-5)
+
+
+def test_half_the_edge_of_a_smooth_image_is_the_plain_average_of_four() -> None:
+    ramp = torch.linspace(-1, 1, 32).view(1, 1, 1, 32).expand(1, 3, 32, 32)
+    average = nn.functional.avg_pool2d(ramp, 2)
+    assert torch.allclose(shrink(ramp, 16)[:, :, :, 1:-1], average[:, :, :, 1:-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("edge", [8, 17, 31])
+def test_an_image_of_one_colour_keeps_it(edge: int) -> None:
+    flat = torch.tensor([-1.5, 0.0, 2.0]).view(1, 3, 1, 1).expand(2, 3, 32, 32)
+    assert torch.allclose(shrink(flat, edge), flat[:, :, :edge, :edge], atol=1e-6)
+
+
+def test_a_pattern_finer_than_the_new_pixels_disappears() -> None:
+    stripes = torch.tensor([1.0, -1.0]).repeat(16).view(1, 1, 1, 32).expand(1, 3, 32, 32)
+    assert shrink(stripes, 8)[:, :, 1:-1, 1:-1].abs().max() < 1e-6
+    planted = nn.functional.interpolate(stripes, size=(31, 31), mode="nearest")
+    assert planted.abs().min() == 1  # what without antialiasing would come of them
+
+
+@pytest.mark.parametrize("edge", [None, 32, 40])
+def test_images_that_need_not_be_smaller_are_given_back_as_they_are(edge: int | None) -> None:
+    images = normal(2)
+    assert shrink(images, edge) is images

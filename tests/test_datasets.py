@@ -614,6 +614,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Real:
 
 
 @pytest.mark.images
+@pytest.mark.slow
 def test_the_known_statistics_of_cifar10_come_out_within_jpeg_error(real: Real) -> None:
     assert np.abs(np.array(real.dataset.mean) - (0.49140, 0.48216, 0.44653)).max() < 0.001
     assert np.abs(np.array(real.dataset.std) - (0.24703, 0.24349, 0.26159)).max() < 0.003, "JPEG loses some contrast"
@@ -621,6 +622,7 @@ def test_the_known_statistics_of_cifar10_come_out_within_jpeg_error(real: Real) 
 
 
 @pytest.mark.images
+@pytest.mark.slow
 def test_the_real_images_are_whole_and_in_order(real: Real) -> None:
     found = real.dataset
     assert found.classes == tuple(CLASSES)
@@ -637,6 +639,7 @@ def test_sixty_thousand_images_take_less_than_1500_mb(real: Real) -> None:
 
 
 @pytest.mark.images
+@pytest.mark.slow
 def test_the_cache_decodes_and_hashes_nothing(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
     def planted(*rest: object, **named: object) -> None:
         raise AssertionError("the cache was not used")

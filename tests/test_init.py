@@ -1,0 +1,273 @@
+"""Where a training starts: shared and pretrained weights, and what it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from listening import Listener
+from tiny import BUSY, QUICK, RESIDUAL, TINY, TINY_FILE, TinyNet, images_of, tiny_data
+from torch import Tensor, nn
+
+from bench.contracts import ModelSpec, Silence
+from bench.data.datasets import load_dataset
+from bench.data.transforms import normalise
+from bench.errors import StoreError, UsageError
+from bench.estimates import duration, say_how_long
+from bench.nets.summary import summarise
+from bench.nets.weights import build_seeded
+from bench.recipes.recipe import Recipe, find_recipe
+from bench.registry.registry import discover
+from bench.request import TrainRequest
+from bench.schema.page import EpochPoint
+from bench.store.record import read_record
+from bench.training.init import PATCH_IMAGES, initial_model, initialise, load_pretrained, whiten_stem, zero_residuals
+from bench.training.loop import TrainSettings, train_model
+from bench.training.run import Job, begin, complete
+from bench.workspace import Workspace
+
+CPU = torch.device("cpu")
+MODELS = discover("model", ModelSpec)
+STATISTICS = ((0.25, 0.3, 0.35), (0.2, 0.25, 0.3))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.slow
+def test_one_shared_initialisation_and_one_seed_give_three_equal_loss_curves(tmp_path: Path) -> None:
+    data = load_dataset("digits", cache=tmp_path, progress=Silence())
+    recipe = replace(find_recipe("demo"), epochs=2, translate=4, flip="none", cutout=8)
+    settings = TrainSettings(recipe, seed=5, val=0, limit=80)
+    curves = []
+    for name in MODELS:
+        points: list[EpochPoint] = []
+        net = initial_model(MODELS[name], MODELS, classes=10, seed=5, init="shared")
+        train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=points.append)
+        curves.append([(point.train_loss, point.train_accuracy) for point in points])
+    assert len(curves[0]) == 2
+    assert curves[0] == curves[1] == curves[2]
+
+
+def test_native_initialisations_differ_between_the_code_bases() -> None:
+    by_hand, torchvision = (
+        initial_model(MODELS[name], MODELS, classes=10, seed=0, init="native").conv1.weight
+        for name in ("cifar_resnet18", "torchvision_resnet18")
+    )
+    assert not torch.equal(by_hand, torchvision)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the tiny net."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    folder.mkdir()
+    data, net = tiny_data(16, 4), build_seeded(TINY, 4, 0)
+    place = Workspace(runs=folder.parent)
+    begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
+    complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU), place)
+    return folder
+
+
+@pytest.mark.parametrize("how", ["name", "folder", "file"])
+def test_training_starts_from_the_weights_of_a_run(run: Path, how: str) -> None:
+    source = {"name": "first", "folder": f"{run}/", "file": str(run / "checkpoint.safetensors")}[how]
+    net = build_seeded(TINY, 4, 9)
+    assert load_pretrained(net, source, TINY, Workspace().models, run.parent) == []
+    fresh = build_seeded(TINY, 4, 9)
+    assert not torch.equal(net.fc.weight, fresh.fc.weight)
+    assert read_record(run).results.parameters == sum(each.numel() for each in net.parameters())
+
+
+def test_another_number_of_classes_keeps_the_new_head_and_says_so(run: Path) -> None:
+    net = build_seeded(TINY, 7, 9)
+    assert load_pretrained(net, "first", TINY, Workspace().models, run.parent) == ["fc.bias", "fc.weight"]
+
+
+def test_weights_of_another_family_are_refused(run: Path) -> None:
+    spec = MODELS["torchvision_resnet18"]
+    with pytest.raises(UsageError, match="do not fit"):
+        load_pretrained(build_seeded(spec, 10, 0), "first", spec, Workspace().models, run.parent)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="nothing-here"):
+        load_pretrained(build_seeded(TINY, 4, 0), "nothing-here", TINY, MODELS, tmp_path)
+
+
+def test_a_long_training_says_what_would_be_shorter() -> None:
+    long, short = Listener(), Listener()
+    slow = Recipe(name="slow", epochs=2_000_000, batch_size=16, lr=0.1, source="tests")
+    flops = 2 * summarise(build_seeded(TINY, 4, 0), TINY.input_size).macs
+    say_how_long(flops, 50_000, slow, CPU, long)
+    say_how_long(flops, 64, QUICK, CPU, short)
+    assert any("shorter: --limit" in line for line in long.said)
+    assert long.said[-1].startswith("--recipe cpu learns more than")
+    assert len(short.said) == 1
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (75, "75 s"), (600, "10 min"), (7200, "2.0 h")])
+def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+# --- whitening ----------------------------------------------------------------------------------------------
+
+
+class Stem(nn.Module):
+    """One convolution of the image."""
+
+    def __init__(self, filters: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, filters, 3, padding=1, bias=False)
+
+
+def smooth_pictures(count: int = 64) -> Tensor:
+    """Smooth ones, as photographs are: few patterns explain most of a patch."""
+    small = torch.rand(count, 3, 8, 8, generator=seeded(1)) * 255
+    large = nn.functional.interpolate(small, size=(32, 32), mode="bicubic").clamp(0, 255)
+    noise = torch.randn(large.shape, generator=seeded(2)) * 4
+    return (large + noise).clamp(0, 255).to(torch.uint8)
+
+
+def patches_by_hand(images: Tensor) -> Tensor:
+    """(n, 27) float64: every patch of 3x3 pixels, one after the other."""
+    pixels = normalise(images, *STATISTICS, torch.float64)
+    return torch.stack(
+        [
+            image[:, row : row + 3, column : column + 3].flatten()
+            for image in pixels
+            for row in range(30)
+            for column in range(30)
+        ]
+    )
+
+
+def whitened(filters: int, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights of a stem before and after."""
+    torch.manual_seed(0)
+    model = Stem(filters)
+    before = model.conv.weight.detach().clone()
+    whiten_stem(model, images, STATISTICS)
+    return before, model.conv.weight.detach()
+
+
+def test_responses_to_patches_are_uncorrelated_and_of_size_one_where_there_is_more_than_noise() -> None:
+    images = smooth_pictures(16)
+    patches = patches_by_hand(images)
+    _, weight = whitened(64, images)
+    filters = weight[:27].flatten(1).double()
+    moments = (patches @ filters.T).T @ (patches @ filters.T) / len(patches)
+    eigenvalues = torch.linalg.eigvalsh(patches.T @ patches / len(patches)).flip(0)
+    wanted = torch.diag(eigenvalues / (eigenvalues + 5e-4))
+    assert torch.allclose(moments, wanted, atol=1e-3)
+    assert torch.allclose(moments, torch.eye(27).double(), atol=0.2)
+    planted = filters * (eigenvalues + 5e-4).sqrt()[:, None]  # eigenvectors that nobody divided by the root
+    moments = (patches @ planted.T).T @ (patches @ planted.T) / len(patches)
+    assert not torch.allclose(moments, torch.eye(27).double(), atol=0.2)
+
+
+@pytest.mark.parametrize(("filters", "kept"), [(64, 27), (54, 27), (16, 8), (9, 4), (1, 0)])
+def test_the_largest_patterns_come_first_with_both_signs_and_filters_beyond_stay(filters: int, kept: int) -> None:
+    before, after = whitened(filters, smooth_pictures(8))
+    _, all_of_them = whitened(64, smooth_pictures(8))
+    assert torch.equal(after[:kept], all_of_them[:kept])
+    assert torch.equal(after[kept : 2 * kept], -after[:kept])
+    assert torch.equal(after[2 * kept :], before[2 * kept :])
+    norms = all_of_them[:27].flatten(1).norm(dim=1)  # 1 / sqrt(l), so it grows as l falls
+    assert (norms.diff() > -1e-4).all()
+
+
+def test_patches_are_of_all_classes_of_a_data_set_that_is_sorted_by_class() -> None:
+    many = 2 * PATCH_IMAGES
+    images = smooth_pictures(8)[:, :, :4, :4].repeat(many // 8, 1, 1, 1)
+    images[: many // 2] = 0  # the first class is black
+    _, black = whitened(54, images[: many // 2])
+    _, found = whitened(54, images)
+    _, every = whitened(54, images[::2])
+    assert torch.equal(found, every)
+    assert not torch.allclose(found, black)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_real_models_can_be_whitened_and_keep_their_keys_and_all_other_weights(name: str) -> None:
+    model = build_seeded(MODELS[name], 4, 0)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    whiten_stem(model, smooth_pictures(4), STATISTICS)
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert [key for key in after if not torch.equal(after[key], before[key])] == ["conv1.weight"]
+    assert all(each.requires_grad for each in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Linear(3, 4),
+        nn.Conv2d(1, 8, 3),
+        nn.Conv2d(3, 9, 3, groups=3),
+        nn.Sequential(nn.Conv2d(12, 8, 3), nn.Conv2d(3, 8, 3)),
+    ],
+    ids=["no convolution", "another image", "groups", "not the first"],
+)
+def test_a_model_that_does_not_begin_with_a_convolution_of_the_image_is_refused(model: nn.Module) -> None:
+    with pytest.raises(UsageError, match="cannot be whitened") as error:
+        whiten_stem(model, smooth_pictures(2), STATISTICS)
+    assert error.value.try_ == "--no-whiten"
+
+
+# --- residual branches --------------------------------------------------------------------------------------
+
+
+def blocks_of(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None]]:
+    """The residual blocks of the three code bases, each with its projection if it has one."""
+    for name in ("layer1", "layer2", "layer3", "layer4"):
+        for block in getattr(model, name):
+            yield block, getattr(block, "shortcut", None) or getattr(block, "downsample", None)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_block_of_the_real_models_starts_as_its_shortcut(name: str, training: bool) -> None:
+    model = build_seeded(MODELS[name], 4, 0).train(training)
+    blocks = list(blocks_of(model))
+    assert len(blocks) == 8
+    x = torch.randn(2, 64, 8, 8, generator=seeded()).relu()
+    with torch.no_grad():
+        assert not torch.equal(blocks[0][0](x), x)
+        zero_residuals(model)
+        for block, projection in blocks:
+            wanted = (x if projection is None else projection(x)).relu()
+            x = block(x)
+            assert torch.equal(x, wanted)
+
+
+def test_of_three_norms_the_last_is_the_one() -> None:
+    from torchvision.models.resnet import Bottleneck
+
+    block = Bottleneck(16, 4)
+    zero_residuals(nn.Sequential(block))
+    assert not block.bn3.weight.any()
+    assert block.bn1.weight.all() and block.bn2.weight.all()
+
+
+def test_a_model_without_residual_blocks_is_refused() -> None:
+    with pytest.raises(UsageError, match="no residual block") as error:
+        zero_residuals(TinyNet(4))
+    assert error.value.try_ == "--no-zero-init"
+
+
+def test_a_recipe_that_asks_for_nothing_changes_no_weight() -> None:
+    model, same, busy = (build_seeded(RESIDUAL, 4, 0) for _ in range(3))
+    images = images_of(torch.arange(4), 0)
+    initialise(model, QUICK, images, STATISTICS)
+    initialise(busy, BUSY, images, STATISTICS)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True))
+    changed = [
+        name for (name, a), b in zip(busy.named_parameters(), same.parameters(), strict=True) if not torch.equal(a, b)
+    ]
+    assert changed == ["layer3.0.weight", "layer4.3.bn2.weight"]
