@@ -117,7 +117,10 @@ class Typed:
         kinds = _alternatives(self.hint)
         if self.option.many:
             kinds = [kind for kind in kinds if get_origin(kind) is not Sequence]
-            return tuple(self._one(each, kinds) for each in _several(value))
+            found = tuple(self._one(each, kinds) for each in _several(value))
+            if not found and self.default not in ((), MISSING):
+                raise UsageError(f"{self.flag} names nothing", try_=" ".join(self.words(self.default)))
+            return found
         return self._one(value, kinds)
 
     def words(self, value: Any) -> list[str]:  # noqa: ANN401
