@@ -129,7 +129,7 @@ class Typed:
             yes, _, no = self.flags[0].partition("/")
             return [yes] if value else [no] if no else []
         values = [self.option.write(each) for each in (value if self.option.many else (value,)) if each is not None]
-        if self.option.flagless:
+        if self.option.flagless or self.option.argument:
             return values
         if self.option.many and self.option.commas:
             values = [",".join(values)] if values else []
