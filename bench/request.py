@@ -117,7 +117,10 @@ class Typed:
         kinds = _alternatives(self.hint)
         if self.option.many:
             kinds = [kind for kind in kinds if get_origin(kind) is not Sequence]
-            return tuple(self._one(each, kinds) for each in _several(value))
+            found = tuple(self._one(each, kinds) for each in _several(value))
+            if not found and self.default not in ((), MISSING):
+                raise UsageError(f"{self.flag} names nothing", try_=" ".join(self.words(self.default)))
+            return found
         return self._one(value, kinds)
 
     def words(self, value: Any) -> list[str]:  # noqa: ANN401
@@ -126,7 +129,7 @@ class Typed:
             yes, _, no = self.flags[0].partition("/")
             return [yes] if value else [no] if no else []
         values = [self.option.write(each) for each in (value if self.option.many else (value,)) if each is not None]
-        if self.option.flagless:
+        if self.option.flagless or self.option.argument:
             return values
         if self.option.many and self.option.commas:
             values = [",".join(values)] if values else []
@@ -189,6 +192,7 @@ class Request:
 
     Attributes:
         origins: where values came from: `flag`, `env`, `file` or `recipe`; see `origin` for those it does not name.
+        objects: of what Python gave the sha256 of its source, by its name, as a record holds it.
         workspace: where a call from Python works; the command line makes its own.
     """
 
@@ -196,6 +200,7 @@ class Request:
     panel: ClassVar[str] = AROUND
     example: ClassVar[str] = ""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    objects: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     workspace: Workspace | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -207,7 +212,7 @@ class Request:
     def read(cls, stored: Mapping[str, Any]) -> Self:
         """The request that `stored` made this of; ValueError for values that it cannot have made."""
         try:
-            return cls(**{name: value for name, value in stored.items() if name not in ("verb", "objects")})
+            return cls(**{name: value for name, value in stored.items() if name != "verb"})
         except UsageError as reason:
             raise ValueError(reason.message) from reason
 
@@ -259,7 +264,7 @@ class Request:
         """What a record keeps: every value and where it came from; of what Python gave the hash of its source."""
         values = {each.name: each.stored(getattr(self, each.name)) for each in self.typed() if each.option.stored}
         origins, names = self.every_origin(), filter(is_from_python, _flat(values.values()))
-        objects = {name: source_hash(name) for name in names}
+        objects = {name: self.objects[name] if name in self.objects else source_hash(name) for name in names}
         return {"verb": self.verb, **values, "origins": {name: origins[name] for name in values}, "objects": objects}
 
 

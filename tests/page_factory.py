@@ -152,7 +152,7 @@ def make_averages(correct: int, total: int) -> tuple[Average, ...]:
     )
 
 
-def make_page(
+def make_page(  # noqa: PLR0913 (what pages differ in)
     kind: Literal["run", "comparison"] = "run",
     *,
     runs: int | None = None,

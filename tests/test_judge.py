@@ -74,7 +74,7 @@ def test_a_run_without_cells_is_judged_where_explainers_are_named_and_else_says_
     shutil.rmtree(runs / "one" / "explain")
     result = call("judge", runs=runs)
     assert result.exit_code == 2
-    assert "bench explain --run one" in result.stderr
+    assert f"bench explain one --runs-dir {runs}" in result.stderr
     found = json.loads(call("judge", "--explainer", "captum", "--limit", "1", "--json", runs=runs).stdout)
     assert rows(found) == {("captum", "layer3"), ("captum", "layer4")}
 
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_told_in_a_sentence_and_ends_with_3_only_where_asked(ru
     assert result.exit_code == 0
     told = result.stdout.splitlines()[-2]
     assert told.startswith("wrong_cams.py:WITH_RELU at layer3 is wrong: ReLU was applied to the raw map. Instead: give")
-    assert told.endswith("Try: bench explain --run one --explainer reference --layer layer3")
+    assert told.endswith(f"Try: bench explain one --explainer reference --layer layer3 --runs-dir {runs}")
     assert Path(result.stdout.splitlines()[-1]) == verdicts_path(runs / "one").resolve()
     strict = call(*words, "--strict", runs=runs)
     assert strict.exit_code == 3
@@ -180,7 +180,7 @@ def test_methods_that_equal_grad_cam_for_one_reason_share_a_row_with_the_largest
 
 def test_a_failure_is_told_with_its_reason() -> None:
     failed = Verdict("a", "x", 1, "failed", words="ValueError: no", instead="another layer")
-    assert sentence(failed, "one") == "a at x failed: ValueError: no. Instead: another layer."
+    assert sentence(failed, "one", Path("runs")) == "a at x failed: ValueError: no. Instead: another layer."
 
 
 @pytest.mark.parametrize(

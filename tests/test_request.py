@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +18,12 @@ from command_line import asked, call
 from docs_commands import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from run_factory import make_record
 
 from bench import request as requests
 from bench.cli.app import VERBS
 from bench.commands.train import whole
-from bench.errors import UsageError
+from bench.errors import StoreError, UsageError
 from bench.recipes.files import recipe_of
 from bench.request import (
     AdoptRequest,
@@ -39,6 +41,8 @@ from bench.request import (
     TrainRequest,
     Typed,
 )
+from bench.store.paths import record_path
+from bench.store.record import read_record, write_record
 
 KINDS = {kind.__name__: kind for kinds, *_ in VERBS for kind in kinds.values()}
 
@@ -103,6 +107,7 @@ WRONG: list[tuple[Callable[[], Request], str]] = [
     (lambda: TrainRequest(sizes=[[16]]), "sizes is [[16]], must be text or a list or None"),
     (lambda: TrainRequest(3), "model is 3, must be text or a ModelSpec or a class or function"),
     (lambda: TrainRequest(["a", ["b"]]), "model is ['b'], must be text"),
+    (lambda: TrainRequest([]), "--model names nothing"),
     (lambda: TrainRequest(lr=["fast"]), "--lr 'fast' is no number"),
     (lambda: ExplainRequest(layer=4), "layer is 4, must be text"),
     (lambda: ExplainPicturesRequest("a", class_=[1]), "class is 1, must be text"),
@@ -116,6 +121,26 @@ WRONG: list[tuple[Callable[[], Request], str]] = [
 def test_a_value_that_a_field_cannot_hold_is_refused_by_name(make: Callable[[], Request], words: str) -> None:
     with pytest.raises(UsageError, match=re.escape(words)):
         make()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sizes": "x"}, "--sizes: 'x' is no list of edge:share"),
+        ({"model": []}, "--model names nothing"),
+        ({"limit": "many"}, "limit: Input should be a valid integer"),
+        ({"verb": "judge"}, "'judge'"),
+    ],
+    ids=str,
+)
+def test_a_record_of_what_nobody_can_have_asked_for_is_unreadable(
+    change: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    write_record(tmp_path, make_record("one"))
+    stored = json.loads(record_path(tmp_path).read_text(encoding="utf-8"))
+    record_path(tmp_path).write_text(json.dumps({**stored, "request": {**stored["request"], **change}}))
+    with pytest.raises(StoreError, match=re.escape(words)):
+        read_record(tmp_path)
 
 
 # --- what somebody gave -------------------------------------------------------------------------------------
@@ -260,6 +285,13 @@ def test_a_run_on_the_line_hides_those_of_variables_and_files(
     assert asked(verb).origins["run"] == "env"
     for words in (("a",), ("--run", "a")):
         assert (asked(verb, *words).run, asked(verb, *words).origins["run"]) == (found, "flag")
+
+
+def test_a_run_to_show_is_named_once() -> None:
+    result = call("show", "run", "a", "--run", "b")
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (2, "error: 'a' and --run b name two")
+    for words in (("a",), ("--run", "a"), ("a", "--run", "a")):
+        assert "no run 'a'" in call("show", "run", *words).stderr
 
 
 def test_a_run_that_has_to_be_named_is_asked_for() -> None:

@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cli import tables
 from bench.cli.console import Answer
 from bench.errors import ThresholdError, UsageError
-from bench.request import (
-    ExplainPicturesRequest,
-    FaithfulnessRequest,
-    names,
-)
+from bench.request import ExplainPicturesRequest, ExplainRequest, FaithfulnessRequest, names
 from bench.store.paths import run_path
 
 if TYPE_CHECKING:
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
         CompareRequest,
         DemoRequest,
         EvaluateRequest,
-        ExplainRequest,
         ExportRequest,
         JudgeRequest,
         LrFindRequest,
@@ -61,7 +56,7 @@ def train(request: TrainRequest, session: Session) -> Answer:
         found = sweep(request, session.workspace)
         return PLANNED if request.dry_run else tables.sweep_answer(found, session.runs)
     folder = run(request, session.workspace)
-    return PLANNED if request.dry_run else _of_new_run(folder, "next: bench explain")
+    return PLANNED if request.dry_run else _of_new_run(folder, ExplainRequest(), session)
 
 
 def adopt(request: AdoptRequest, session: Session) -> Answer:
@@ -74,13 +69,13 @@ def adopt(request: AdoptRequest, session: Session) -> Answer:
         line = f"{count} tensors, nothing of {request.weights} was run"
         return Answer({"tensors": count, "weights": path}, (line, path))
     found = run(request, session.workspace)
-    return _of_new_run(found.run, f"next: bench explain --run {found.run.name}", warnings=list(found.warnings))
+    return _of_new_run(found.run, ExplainRequest(found.run.name), session, warnings=list(found.warnings))
 
 
-def _of_new_run(folder: Path, line: str, **more: object) -> Answer:
+def _of_new_run(folder: Path, following: ExplainRequest, session: Session, **more: object) -> Answer:
     from bench.store.paths import report_path
 
-    page = str(report_path(folder).resolve())
+    page, line = str(report_path(folder).resolve()), f"next: {following.command(session.runs)}"
     return Answer({**tables.result_value(folder), **more}, (*tables.result_lines(folder), line, page), page)
 
 
@@ -171,7 +166,10 @@ def judge(request: JudgeRequest | FaithfulnessRequest, session: Session) -> Answ
     bad = [one for one in found.verdicts if one.verdict in ("wrong", "failed")]
     broken = request.strict and bad
     failure = ThresholdError(f"{len(bad)} of {len(found.verdicts)} are wrong or failed") if broken else None
-    table, words = tables.verdicts_table(found.run, found.verdicts), [tables.sentence(one, found.run) for one in bad]
+    table, words = (
+        tables.verdicts_table(found.run, found.verdicts),
+        [tables.sentence(one, found.run, session.runs) for one in bad],
+    )
     return Answer({**dataclasses.asdict(found), "path": path}, (table, *words, path), failure=failure)
 
 

@@ -143,6 +143,8 @@ def _show_run(request: ShowRequest, session: Session) -> Answer:
     from bench.pages.write import markdown_of
     from bench.store.folder import RunFolder
 
+    if request.run and request.name and request.run != request.name:
+        raise UsageError(f"'{request.name}' and --run {request.run} name two", try_="one of them")
     folder = find_run(session.runs, request.run or request.name or LATEST)
     if request.markdown:
         text = markdown_of(RunFolder(folder), session.workspace)

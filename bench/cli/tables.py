@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from bench.cli.console import Answer, shown, table_of
+from bench.request import CompareRequest, ExplainRequest
 
 if TYPE_CHECKING:
     from bench.commands.sweep import Combination, Sweep
@@ -130,8 +130,7 @@ def sweep_answer(found: Sweep, runs: Path) -> Answer:
         for one in each.failures
     ]
     if len(found.runs) > 1:
-        where = [] if runs == Path("runs") else ["--runs-dir", str(runs)]
-        lines.append("next: " + shlex.join(["bench", "compare", *(run.name for run in found.runs), *where]))
+        lines.append(f"next: {CompareRequest([run.name for run in found.runs]).command(runs)}")
     value = {
         "runs": [result_value(run) for run in found.runs],
         "summaries": [_summary(each) for each in found.combinations],
@@ -246,13 +245,13 @@ def verdicts_table(run: str, verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
-def sentence(one: Verdict, run: str) -> str:
+def sentence(one: Verdict, run: str, runs: Path) -> str:
     """What is wrong, and what to do instead."""
     from bench.registry.registry import short
 
     if one.verdict == "failed":
         return f"{short(one.explainer)} at {one.layer} failed: {one.words}. Instead: {one.instead}."
-    command = f"bench explain --run {run} --explainer reference --layer {one.layer}"
+    command = ExplainRequest(run, explainer="reference", layer=one.layer).command(runs)
     return f"{short(one.explainer)} at {one.layer} is wrong: {one.words}. Instead: {one.instead}. Try: {command}"
 
 

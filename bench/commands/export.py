@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.errors import UsageError, did_you_mean, one_of
 from bench.pages.write import draw_gallery, page_of
 from bench.registry.registry import short
-from bench.request import names
+from bench.request import ExplainRequest, names
 from bench.store.folder import RunFolder
 from bench.store.predictions import TARGETS
 from bench.store.runs import find_run
@@ -29,20 +29,20 @@ def export(request: ExportRequest, workspace: Workspace) -> tuple[int, ...]:
     one_of("--target", request.target, TARGETS)
     page = page_of(RunFolder(find_run(workspace.runs, request.run)), workspace)
     there = sorted({cell.explainer for cell in page.cells})
-    again = f"bench explain --run {request.run}"
+    again = ExplainRequest(request.run)
     if not there:
-        raise UsageError(f"run '{request.run}' has no maps yet", try_=again)
+        raise UsageError(f"run '{request.run}' has no maps yet", try_=again.command(workspace.runs))
     chosen = short(str(request.explainer)) if request.explainer else there[0]
     if chosen not in there:
         raise UsageError(
             f"run '{request.run}' has no maps of '{chosen}'{did_you_mean(chosen, there)}",
-            try_=f"{again} --explainer {chosen}",
+            try_=again.command(workspace.runs, explainer=chosen),
         )
     known = sorted({cell.layer for cell in page.cells if cell.explainer == chosen})
     for each in names(request.layer):
         if each not in known:
             raise UsageError(
                 f"run '{request.run}' has no maps of {chosen} at '{each}'{did_you_mean(each, known)}",
-                try_=f"{again} --explainer {chosen} --layer {each}",
+                try_=again.command(workspace.runs, explainer=chosen, layer=each),
             )
     return draw_gallery(page, request, layers=names(request.layer) or tuple(known), explainer=chosen)

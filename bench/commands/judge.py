@@ -18,7 +18,7 @@ from bench.machine import describe_device, versions
 from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import write_run_page
 from bench.registry.registry import resolved
-from bench.request import names
+from bench.request import ExplainRequest, names
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.paths import verdicts_path
 from bench.store.predictions import choose_ids, fixed_order, wanted_targets
@@ -115,7 +115,7 @@ def cases_of(
     cases = [case for case in cases if case.layers]
     if not cases:
         name = trained.record.name
-        raise UsageError(f"run '{name}' has no maps to judge", try_=f"bench explain --run {name}")
+        raise UsageError(f"run '{name}' has no maps to judge", try_=ExplainRequest(name).command(workspace.runs))
     return cases
 
 

@@ -25,7 +25,7 @@ def name_of(value: Any) -> str:  # noqa: ANN401 (whatever a user wrote)
         if name:
             return f"{PYTHON}{module}:{name}"
     raise UsageError(
-        f"{getattr(value, '__qualname__', type(value).__name__)!r:.80} has no name at the top level of a module",
+        f"{getattr(value, '__name__', type(value).__name__)!r:.80} has no name at the top level of a module",
         try_="give it one there, or pass path/to/file.py:NAME",
     )
 
