@@ -398,7 +398,7 @@ def test_the_stored_settings_train_the_same_weights_again(
     options = {"model": RESIDUAL_FILE, "val": 0.25, "limit": 96, "seed": 7, "device": "cpu"}
     folder = api.train(data=str(pictures), recipe=str(file), run="first", workspace=place, **options)
     record = read_record(folder)
-    settings = settings_of(record)
+    settings = settings_of(record.request)
     if optimizer == "adamw":
         plain = Recipe("plain", 20, 128, 0.1, "")
         same = {key for key, value in settings.recipe.values().items() if value == plain.values()[key]}
@@ -414,7 +414,7 @@ def test_the_stored_settings_train_the_same_weights_again(
 
 def test_a_precision_is_stored_as_what_it_meant(place: Workspace, pictures: Path) -> None:
     folder = api.train(data=str(pictures), run="auto", workspace=place, **OPTIONS)
-    assert settings_of(read_record(folder)).recipe.precision in ("fp32", "bf16")
+    assert settings_of(read_record(folder).request).recipe.precision in ("fp32", "bf16")
 
 
 # --- damaged files ------------------------------------------------------------------------------------------
