@@ -26,7 +26,7 @@ import pytest
 import torch
 from command_line import call, done
 from docs_commands import DOCS, ROOT, fenced
-from page_factory import make_page, quantise
+from page_factory import make_page, quantise, with_items
 from PIL import Image
 from tiny import CLASSES, QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_images
 from torch import Tensor, nn
@@ -45,7 +45,8 @@ from bench.pages.write import page_of, render
 from bench.recipes.recipe import ABOUT, RECIPES, SETTINGS, Recipe
 from bench.registry.registry import discover
 from bench.request import TrainRequest
-from bench.schema.page import EpochPoint, GalleryItem, MapView, Page
+from bench.schema.gallery import GalleryItem, MapView
+from bench.schema.page import EpochPoint, Page
 from bench.store.cells import read_cell
 from bench.store.checkpoints import read_checkpoint
 from bench.store.files import read_lines, read_npz, write_npz
@@ -500,7 +501,7 @@ def top_right() -> Page:
     hot[0, 3] = 1.0
     page = make_page(images=1, explainers=("captum",), layers=(("layer4", 4),), pixels=picture[None])
     maps = tuple(quantise(hot, cell=0, role=role) for role in ("predicted", "true"))
-    return replace(page, gallery=(replace(page.gallery[0], maps=maps),))
+    return with_items(page, [replace(page.gallery[0], maps=maps)])
 
 
 @contextmanager
