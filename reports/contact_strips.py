@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from bench.postprocess import postprocess
-from bench.schema.page import CellView, GalleryItem, MapView, Page, run_labels
+from bench.schema.gallery import GalleryItem, MapView
+from bench.schema.page import CellView, Page, run_labels
 
 from .payload import EDGE, webp
 
@@ -36,7 +38,7 @@ class Strip:
 
 def contact_strips(page: Page, most: int = MOST) -> list[Strip]:
     """The first `most` images of the gallery, each with up to MOST_MAPS maps for what was predicted."""
-    return [_strip(page, item) for item in page.gallery[:most]]
+    return [_strip(page, item) for item in islice(page.gallery, most)]
 
 
 def _strip(page: Page, item: GalleryItem) -> Strip:

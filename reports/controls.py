@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.schema.page import GalleryItem, Page, run_labels
+from bench.schema.gallery import Gallery
+from bench.schema.page import Page, run_labels
 
 MOST_PAIRS = 20
 LEAST_DISAGREEMENT = 0.005  # below, explainers give the same order of positions
@@ -30,8 +32,9 @@ class Controls:
 def controls_of(page: Page) -> Controls:
     """The choices that the images, runs and cells of a page leave."""
     labels, several = run_labels(page.runs), len(page.runs) > 1
-    said = {one.predicted for item in page.gallery for one in item.predictions if one is not None}
-    top = max((item.disagreement or 0.0 for item in page.gallery), default=0.0)
+    gallery = page.gallery
+    said = {predicted for run in gallery.said for predicted in run.predicted if predicted >= 0}
+    top = max((each or 0.0 for each in gallery.disagreement), default=0.0)
     apart = math.ceil(20 * top) / 20 if top > LEAST_DISAGREEMENT else 0.0
     columns = (
         ("x", "explainers", tuple((one, one) for one in dict.fromkeys(cell.explainer for cell in page.cells))),
@@ -39,7 +42,7 @@ def controls_of(page: Page) -> Controls:
         ("m", "models", tuple((str(k), label) for k, label in enumerate(labels))),
     )
     return Controls(
-        true=_classes(page, {item.true for item in page.gallery}),
+        true=_classes(page, set(gallery.true)),
         predicted=_classes(page, said),
         pairs=_pairs(page),
         wrong=_wrong(labels) if several else (("", "any image"), ("all", "errors"), ("none", "recognised")),
@@ -55,13 +58,16 @@ def _classes(page: Page, present: set[int]) -> tuple[Choice, ...]:
 
 def _pairs(page: Page) -> tuple[Choice, ...]:
     """The most frequent confusions, each image counted once for each wrong class."""
-    counts = Counter((item.true, k) for item in page.gallery for k in _wrong_classes(item))
+    counts = Counter(_confusions(page.gallery))
     chosen = sorted(counts, key=lambda pair: (-counts[pair], pair))[:MOST_PAIRS]
     return (("", "any"), *((f"{t},{p}", f"{page.classes[t]} taken for {page.classes[p]}") for t, p in chosen))
 
 
-def _wrong_classes(item: GalleryItem) -> set[int]:
-    return {one.predicted for one in item.predictions if one is not None} - {item.true}
+def _confusions(gallery: Gallery) -> Iterator[tuple[int, int]]:
+    """Of each image its true class with every wrong one that a run takes it for."""
+    columns = [run.predicted for run in gallery.said]
+    for true, *predicted in zip(gallery.true, *columns, strict=True):
+        yield from ((true, k) for k in set(predicted) - {true, -1})
 
 
 def _wrong(labels: tuple[str, ...]) -> tuple[Choice, ...]:

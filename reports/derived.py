@@ -108,7 +108,7 @@ def _anchors(page: Page) -> frozenset[str]:
     own |= {"calibration"} if page.kind == "run" and page.runs[0].calibration else set()
     tables = {"speed": page.speeds, "verdicts": page.verdicts, "agreement": page.agreements, "pairs": page.pairs}
     shown = {name for name, rows in tables.items() if rows}
-    return frozenset(fixed | own | shown | {f"i{item.id}" for item in page.gallery})
+    return frozenset(fixed | own | shown | {f"i{each}" for each in page.gallery.ids})
 
 
 def _confused(confusion: tuple[tuple[int, ...], ...]) -> tuple[Confused, ...]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UsageError
-from bench.schema.page import GalleryItem, Page
+from bench.schema.gallery import GalleryItem
+from bench.schema.page import Page
 
 from .contact_strips import heat
 from .filters import one_line
@@ -85,17 +86,17 @@ def gallery_figure(
 
 
 def _items(page: Page, ids: Sequence[int] | None, count: int) -> list[GalleryItem]:
-    held = {item.id: item for item in page.gallery}
+    held = {each: place for place, each in enumerate(page.gallery.ids)}
     missing = [one for one in ids or () if one not in held]
     if missing:
         raise UsageError(
             f"no explained image has the id {missing[0]}",
             try_=f"one of {', '.join(map(str, list(held)[:8]))}" if held else "bench explain",
         )
-    items = [held[one] for one in ids] if ids is not None else list(page.gallery[: max(0, count)])
-    if not items:
+    places = range(max(0, min(count, len(held)))) if ids is None else [held[one] for one in ids]
+    if not places:
         raise UsageError("there is no explained image to draw", try_="bench explain")
-    return items
+    return [page.gallery[place] for place in places]
 
 
 def _rows(page: Page, layers: Sequence[str], explainer: str, role: _Choice) -> Iterator[_Row]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 from base64 import b64encode
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -14,18 +13,19 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from bench.schema.page import CellView, GalleryItem, MapView, Page, Prediction, run_labels
+from bench.schema.gallery import PICTURE, ROLES, CellMaps, Gallery, Said
+from bench.schema.page import CellView, Page, run_labels
 from bench.schema.run import STATUSES
 
-ROLES = ("predicted", "true", "both", "asked")
 SHARD = 512  # images a shard: what is read at once when one of them is looked at
+Values = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
 MAPS = {"viridis": "viridis", "cividis": "cividis", "grey": "gray", "diverging": "RdBu_r"}  # ours, matplotlib's
 
 # Nothing in the data may end the script element or start a comment in it, and the two separators are line ends in
 # older scripts.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
-_Row = tuple[int, MapView]  # position in the shard, map
 EDGE = 32  # pixels a side of one picture
 COLUMNS = 32  # pictures a row
 
@@ -41,9 +41,7 @@ class Shard:
 
 def index_of(page: Page) -> dict[str, object]:
     """What filters, sorts and counts need of every image, and what is said of cells as a whole."""
-    items = page.gallery
-    said = [[item.predictions[run] for item in items] for run in range(len(page.runs))]
-    rows = _by_cell(items)
+    gallery = page.gallery
     return {
         "kind": page.kind,
         "classes": page.classes,
@@ -52,25 +50,31 @@ def index_of(page: Page) -> dict[str, object]:
         "edge": EDGE,
         "columns": COLUMNS,
         "perShard": SHARD,
-        "ids": [item.id for item in items],
-        "files": [item.file for item in items],
-        "true": [item.true for item in items],
-        "predicted": [[-1 if p is None else p.predicted for p in run] for run in said],
-        "probability": [_floats(0.0 if p is None else p.probability for p in run) for run in said],
-        "trueProbability": [_floats(0.0 if p is None else p.true_probability for p in run) for run in said],
-        "margin": [_floats(0.0 if p is None else _margin(p) for p in run) for run in said],
-        "disagreement": _floats(math.nan if item.disagreement is None else item.disagreement for item in items),
-        "cells": [_cell_facts(cell, rows.get(index, [])) for index, cell in enumerate(page.cells)],
+        "ids": gallery.ids,
+        "files": gallery.files,
+        "true": gallery.true,
+        "predicted": [said.predicted for said in gallery.said],
+        "probability": [_floats(said.probability) for said in gallery.said],
+        "trueProbability": [_floats(said.true_probability) for said in gallery.said],
+        "margin": [_floats(_margins(said)) for said in gallery.said],
+        "disagreement": _floats(math.nan if each is None else each for each in gallery.disagreement),
+        "cells": [_cell_facts(cell, maps) for cell, maps in zip(page.cells, gallery.maps, strict=True)],
         "colours": {ours: colour_table(theirs) for ours, theirs in MAPS.items()},
     }
 
 
 def shards_of(page: Page) -> list[Shard]:
     """The images of a page in shards."""
-    parts = [page.gallery[start : start + SHARD] for start in range(0, len(page.gallery), SHARD)]
-    return [
-        Shard(sprite_sheet([item.pixels for item in part]), _cells(page, part), _tops(page, part)) for part in parts
-    ]
+    starts = range(0, len(page.gallery), SHARD)
+    return [_shard(page, start, min(start + SHARD, len(page.gallery))) for start in starts]
+
+
+def _shard(page: Page, start: int, stop: int) -> Shard:
+    """The images from `start` to before `stop`."""
+    gallery = page.gallery
+    pictures = [gallery.pixels[PICTURE * place : PICTURE * (place + 1)] for place in range(start, stop)]
+    cells = tuple(_cell(cell, maps, start, stop) for cell, maps in zip(page.cells, gallery.maps, strict=True))
+    return Shard(sprite_sheet(pictures), cells, _tops(gallery, start, stop))
 
 
 def shard_json(shard: Shard, sheet: str) -> Markup:
@@ -91,24 +95,28 @@ def colour_table(name: str) -> str:
     return _base64((colormaps[name](range(256), bytes=True)[:, :3]).tobytes())
 
 
-def _margin(said: Prediction) -> float:
-    """How far the most probable class is ahead of the next one."""
-    return said.top[0][1] - said.top[1][1] if len(said.top) > 1 else said.probability - said.true_probability
+def _margins(said: Said) -> Iterator[float]:
+    """How far the most probable class of each image is ahead of the next one."""
+    for shares, sure, true in zip(said.top_shares, said.probability, said.true_probability, strict=True):
+        yield shares[0] - shares[1] if len(shares) > 1 else sure - true
 
 
-def _tops(page: Page, part: Sequence[GalleryItem]) -> dict[str, object]:
+def _tops(gallery: Gallery, start: int, stop: int) -> dict[str, object]:
     """The `most` likeliest classes of each run and image of a shard, and their probabilities in 1/65535."""
-    most = max((len(p.top) for item in part for p in item.predictions if p is not None), default=0)
-    classes, shares = [], []
-    for run in range(len(page.runs)):
-        said = [item.predictions[run] for item in part]
-        tops = [((p.top if p is not None else ()) + ((65535, 0.0),) * most)[:most] for p in said]
-        classes.append(_words(k for top in tops for k, _ in top))
-        shares.append(_words(round(65535 * share) for top in tops for _, share in top))
-    return {"most": most, "topClass": classes, "topShare": shares}
+    classes = [said.top_classes[start:stop] for said in gallery.said]
+    shares = [said.top_shares[start:stop] for said in gallery.said]
+    most = max((len(top) for run in classes for top in run), default=0)
+    return {
+        "most": most,
+        "topClass": [_words(k for top in run for k in (*top, *(65535,) * (most - len(top)))) for run in classes],
+        "topShare": [
+            _words(round(65535 * share) for top in run for share in (*top, *(0.0,) * (most - len(top))))
+            for run in shares
+        ],
+    }
 
 
-def _cell_facts(cell: CellView, rows: Sequence[_Row]) -> dict[str, object]:
+def _cell_facts(cell: CellView, maps: CellMaps) -> dict[str, object]:
     """Where a cell belongs, and its largest values: the scales that all its maps share."""
     return {
         "run": cell.run,
@@ -117,55 +125,42 @@ def _cell_facts(cell: CellView, rows: Sequence[_Row]) -> dict[str, object]:
         "height": cell.height,
         "width": cell.width,
         "picture": cell.picture,
-        "top": max((one.high for _, one in rows), default=0.0),
-        "magnitude": max((max(abs(one.low), abs(one.high)) for _, one in rows), default=0.0),
-        "difference": _largest_difference(rows),
+        "top": max(maps.high, default=0.0),
+        "magnitude": max(map(abs, (*maps.low, *maps.high)), default=0.0),
+        "difference": _largest_difference(maps),
     }
 
 
-def _largest_difference(rows: Sequence[_Row]) -> float:
+def _largest_difference(maps: CellMaps) -> float:
     """The largest |predicted - true| of a cell."""
-    usable = [(place, one) for place, one in rows if one.status != "non-finite"]
-    predicted = {place: one for place, one in usable if one.role == "predicted"}
-    true = {place: one for place, one in usable if one.role == "true"}
-    both = sorted(predicted.keys() & true.keys())
-    if not both:
+    usable = np.frombuffer(maps.statuses, np.uint8) != STATUSES.index("non-finite")
+    roles, items = np.frombuffer(maps.roles, np.uint8), np.array(maps.items, dtype=np.int64)
+    first, second = (np.flatnonzero(usable & (roles == ROLES.index(role))) for role in ("predicted", "true"))
+    _, here, there = np.intersect1d(items[first], items[second], return_indices=True)
+    if not len(here):
         return 0.0
-    gap = _values([predicted[place] for place in both]) - _values([true[place] for place in both])
+    gap = _values(maps, first[here]) - _values(maps, second[there])
     return float(np.abs(gap).max(initial=0.0))
 
 
-def _values(maps: Sequence[MapView]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """(N, cells) raw values."""
-    low, high = (np.array([[getattr(one, end)] for one in maps]) for end in ("low", "high"))
-    levels = np.frombuffer(b"".join(one.levels for one in maps), np.uint8).reshape(len(maps), -1)
+def _values(maps: CellMaps, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Values:
+    """(N, height * width) raw values of some maps."""
+    low, high = (np.array(ends)[rows, None] for ends in (maps.low, maps.high))
+    levels = np.frombuffer(maps.levels, np.uint8).reshape(len(maps.items), -1)[rows]
     return np.asarray(low + levels / 255 * (high - low))
 
 
-def _by_cell(part: Sequence[GalleryItem]) -> dict[int, list[_Row]]:
-    rows: defaultdict[int, list[_Row]] = defaultdict(list)
-    for position, item in enumerate(part):
-        for one in item.maps:
-            rows[one.cell].append((position, one))
-    return rows
-
-
-def _cells(page: Page, part: Sequence[GalleryItem]) -> tuple[dict[str, object], ...]:
-    rows = _by_cell(part)
-    return tuple(_cell(cell, rows.get(index, [])) for index, cell in enumerate(page.cells))
-
-
-def _cell(cell: CellView, rows: Sequence[_Row]) -> dict[str, object]:
-    """One cell as columns of numbers: a JSON object per map would cost more than the map."""
-    blank = bytes(cell.height * cell.width)
+def _cell(cell: CellView, maps: CellMaps, start: int, stop: int) -> dict[str, object]:
+    """The maps of one cell in a shard, as columns of numbers: a JSON object per map would cost more than the map."""
+    rows, size = maps.places(start, stop), cell.height * cell.width
     return {
-        "item": _words(position for position, _ in rows),
-        "target": [one.target for _, one in rows],
-        "role": _base64(bytes(ROLES.index(one.role) for _, one in rows)),
-        "status": _base64(bytes(STATUSES.index(one.status) for _, one in rows)),
-        "levels": _base64(b"".join(one.levels if len(one.levels) == len(blank) else blank for _, one in rows)),
-        "low": _floats(one.low for _, one in rows),
-        "high": _floats(one.high for _, one in rows),
+        "item": _words(item - start for item in maps.items[rows]),
+        "target": maps.targets[rows],
+        "role": _base64(maps.roles[rows]),
+        "status": _base64(maps.statuses[rows]),
+        "levels": _base64(maps.levels[rows.start * size : rows.stop * size]),
+        "low": _floats(maps.low[rows]),
+        "high": _floats(maps.high[rows]),
     }
 
 

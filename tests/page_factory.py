@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Literal
 
 import numpy as np
 from timing_factory import make_speeds
 
+from bench.schema.gallery import ROLES, CellMaps, Gallery, GalleryItem, MapView, Prediction, Role, Said
 from bench.schema.page import (
     Agreement,
     Average,
@@ -20,17 +22,13 @@ from bench.schema.page import (
     EpochPoint,
     Estimate,
     Finding,
-    GalleryItem,
-    MapView,
     Page,
     PairTest,
-    Prediction,
     Rates,
-    Role,
     RunView,
     VerdictView,
 )
-from bench.schema.run import Status
+from bench.schema.run import STATUSES, Status
 from bench.schema.verdicts import VERDICTS, Step, Verdict, Word
 
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -187,10 +185,10 @@ def make_page(  # noqa: PLR0913 (what pages differ in)
         for layer, edge in layers
     )
     pictures = digit_pictures()[:images] if pixels is None else pixels
-    gallery = tuple(_item(n, pictures[n], views, cells, len(classes), rng, gaps) for n in range(images))
+    items = [_item(n, pictures[n], views, cells, len(classes), rng, gaps) for n in range(images)]
     judged = tuple(VerdictView(cell.run, _verdict(k, cell)) for k, cell in enumerate(cells)) if kind == "run" else ()
     return Page(
-        schema=1,
+        schema=2,
         kind=kind,
         title="95.2 % of the test digits are right; most errors take 8 for 1"
         if kind == "run"
@@ -213,7 +211,7 @@ def make_page(  # noqa: PLR0913 (what pages differ in)
             for a in range(runs)
             for b in range(a + 1, runs)
         ),
-        gallery=gallery,
+        gallery=in_columns(items, runs, len(cells)),
         shown=images,
         wanted=images,
         pipeline="relu, scale per map, bilinear with half-pixel centres, viridis; differences RdBu centred on 0",
@@ -228,6 +226,48 @@ def make_page(  # noqa: PLR0913 (what pages differ in)
         ),
         speeds=(make_speeds(runs, explainers, layers[0][0]),) if speeds else (),
         differences=(Difference("setting", "epochs", tuple(str(k) for k in range(runs))),) if runs > 1 else (),
+    )
+
+
+def with_items(page: Page, items: Iterable[GalleryItem]) -> Page:
+    """The page with these images in its gallery."""
+    return replace(page, gallery=in_columns(list(items), len(page.runs), len(page.cells)))
+
+
+def in_columns(items: Sequence[GalleryItem], runs: int, cells: int) -> Gallery:
+    """The gallery of these images."""
+    return Gallery(
+        ids=tuple(item.id for item in items),
+        files=tuple(item.file for item in items),
+        true=tuple(item.true for item in items),
+        pixels=b"".join(item.pixels for item in items),
+        said=tuple(_said([item.predictions[run] for item in items]) for run in range(runs)),
+        maps=tuple(_maps(items, cell) for cell in range(cells)),
+        disagreement=tuple(item.disagreement for item in items),
+    )
+
+
+def _said(every: Sequence[Prediction | None]) -> Said:
+    known = [one or Prediction(-1, 0.0, 0.0) for one in every]
+    return Said(
+        predicted=tuple(one.predicted for one in known),
+        probability=tuple(one.probability for one in known),
+        true_probability=tuple(one.true_probability for one in known),
+        top_classes=tuple(tuple(k for k, _ in one.top) for one in known),
+        top_shares=tuple(tuple(share for _, share in one.top) for one in known),
+    )
+
+
+def _maps(items: Sequence[GalleryItem], cell: int) -> CellMaps:
+    rows = [(place, one) for place, item in enumerate(items) for one in item.maps if one.cell == cell]
+    return CellMaps(
+        items=tuple(place for place, _ in rows),
+        targets=tuple(one.target for _, one in rows),
+        roles=bytes(ROLES.index(one.role) for _, one in rows),
+        statuses=bytes(STATUSES.index(one.status) for _, one in rows),
+        low=tuple(one.low for _, one in rows),
+        high=tuple(one.high for _, one in rows),
+        levels=b"".join(one.levels for _, one in rows),
     )
 
 

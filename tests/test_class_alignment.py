@@ -122,7 +122,8 @@ def test_models_of_other_classes_sizes_and_layers_stand_on_one_page(tmp_path: Pa
     words = " | ".join(badge["text"] for badge in twin["badges"] if not badge["ok"])
     for each in ("4 classes shared by models of 4 and 6", "pictures of 32 and 20 pixels", "layer4 · a"):
         assert each in words
-    by_name = {item["file"].split("/")[1]: twin["classes"][item["true"]] for item in twin["gallery"]}
+    images = zip(twin["gallery"]["files"], twin["gallery"]["true"], strict=True)
+    by_name = {file.split("/")[1]: twin["classes"][true] for file, true in images}
     assert all(folder == name for folder, name in by_name.items())
 
 

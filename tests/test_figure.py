@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_factory import HOSTILE, make_page, quantise
+from page_factory import HOSTILE, make_page, quantise, with_items
 from PIL import Image
 
 from bench.errors import UsageError
@@ -53,7 +53,7 @@ def test_map_is_drawn_where_it_is_hot(tmp_path: Path) -> None:
     page = make_page(images=1, explainers=("captum",), layers=(("layer4", 4),))
     item = replace(page.gallery[0], pixels=bytes(32 * 32 * 3), maps=(quantise(hot, role="predicted"),))
     gallery_figure(
-        replace(page, gallery=(item,)),
+        with_items(page, [item]),
         tmp_path / "f.png",
         **WANTED | {"layers": ("layer4",), "role": "predicted", "captions": False},
     )
@@ -73,7 +73,7 @@ def test_finished_picture_is_not_scaled_again(tmp_path: Path) -> None:
     half[:8, :8] = 0.5
     page = make_page(images=1, explainers=("captum",), layers=(("layer4", 32),))
     item = replace(page.gallery[0], pixels=bytes(32 * 32 * 3), maps=(quantise(half, role="predicted"),))
-    page = replace(page, gallery=(item,), cells=tuple(replace(cell, picture=True) for cell in page.cells))
+    page = with_items(replace(page, cells=tuple(replace(cell, picture=True) for cell in page.cells)), [item])
     options = WANTED | {"layers": ("layer4",), "role": "predicted", "captions": False}
     gallery_figure(page, tmp_path / "f.png", **options)
     pixels = np.asarray(Image.open(tmp_path / "f.png").convert("RGB")).astype(int)

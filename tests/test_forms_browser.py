@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from browsing import MARKS, Open, browser, opened, pixels_of
-from page_factory import HOSTILE, make_page
+from page_factory import HOSTILE, make_page, with_items
 
 from bench.reports import render
 from bench.reports.render import INDEX, render_files
@@ -98,8 +98,8 @@ def test_hostile_names_change_nothing_but_text(kind: str, form: str, opened: Ope
     cells = tuple(
         replace(cell, explainer=f"{HOSTILE[0]}{cell.explainer},", layer=HOSTILE[1] + cell.layer) for cell in page.cells
     )
-    gallery = tuple(replace(item, file=HOSTILE[k % 4] * 3) for k, item in enumerate(page.gallery))
-    hostile = replace(page, runs=runs, cells=cells, gallery=gallery, title=HOSTILE[1])
+    items = [replace(item, file=HOSTILE[k % 4] * 3) for k, item in enumerate(page.gallery)]
+    hostile = with_items(replace(page, runs=runs, cells=cells, title=HOSTILE[1]), items)
     plain = opened(page, form=form)
     shown = opened(hostile, form=form, anchor=f"#img={page.gallery[0].id}")
     assert shown.complaints == []

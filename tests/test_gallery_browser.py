@@ -13,10 +13,11 @@ import pytest
 import torch
 from browsing import MARKS, Open, browser, opened, pixels_of
 from docs_commands import Line, parse
-from page_factory import make_page, quantise
+from page_factory import make_page, quantise, with_items
 
 from bench.postprocess import postprocess
-from bench.schema.page import GalleryItem, Page
+from bench.schema.gallery import GalleryItem
+from bench.schema.page import Page
 
 pytestmark = MARKS
 
@@ -357,7 +358,7 @@ def test_all_pictures_share_one_cursor_that_tells_the_raw_values_under_it(opened
     raw = np.arange(16.0).reshape(4, 4) - 4
     page = make_page(images=1, explainers=("captum",), layers=(("layer4", 4),))
     maps = (quantise(raw, role="predicted"), quantise(raw.T * 10, role="true"))
-    page = replace(page, gallery=(replace(page.gallery[0], maps=maps),))
+    page = with_items(page, [replace(page.gallery[0], maps=maps)])
     tab = opened(page, anchor=f"#img={page.gallery[0].id}").tab
     box = tab.locator("#one-left canvas").bounding_box()
     tab.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.3 * box["height"])  # column 2, row 1
@@ -372,7 +373,7 @@ def test_two_maps_are_swiped_and_blended(opened: Open) -> None:
     low = np.full((4, 4), 1e-3)
     low[3, 3] = 1.0
     maps = (quantise(flat, role="predicted"), quantise(low, role="true"))
-    page = replace(page, gallery=(replace(page.gallery[0], maps=maps),))
+    page = with_items(page, [replace(page.gallery[0], maps=maps)])
     tab = opened(page, anchor=f"#img={page.gallery[0].id}&opacity=100&cells=raw").tab
     pixels = pixels_of(tab, "#one-pair canvas")
     middle = len(pixels) // 2

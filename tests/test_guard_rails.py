@@ -25,7 +25,7 @@ import pytest
 import torch
 from command_line import call, done
 from docs_commands import DOCS, ROOT, fenced
-from page_factory import make_page, quantise
+from page_factory import make_page, quantise, with_items
 from PIL import Image
 from tiny import CLASSES, QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_images
 from torch import Tensor, nn
@@ -44,7 +44,8 @@ from bench.pages.write import page_of, render
 from bench.recipes.recipe import ABOUT, RECIPES, SETTINGS, Recipe
 from bench.registry.registry import discover
 from bench.request import TrainRequest
-from bench.schema.page import EpochPoint, GalleryItem, MapView, Page
+from bench.schema.gallery import GalleryItem, MapView
+from bench.schema.page import EpochPoint, Page
 from bench.store.cells import read_cell
 from bench.store.checkpoints import read_checkpoint
 from bench.store.files import read_lines, read_npz, write_npz
@@ -347,7 +348,8 @@ def test_every_image_of_the_page_bears_its_own_map(whole: Whole) -> None:
         half = (one.high - one.low) / 255
         return bool(np.abs(raw_of(one, whole.page) - wanted).max() <= half + 1e-4 * np.abs(wanted).max())
 
-    for item, other in zip(whole.page.gallery, (*whole.page.gallery[1:], whole.page.gallery[0]), strict=True):
+    items = list(whole.page.gallery)
+    for item, other in zip(items, (*items[1:], items[0]), strict=True):
         assert all(is_that_of(one, item) for one in item.maps)
         assert not any(is_that_of(one, other) for one in item.maps)
 
@@ -498,7 +500,7 @@ def top_right() -> Page:
     hot[0, 3] = 1.0
     page = make_page(images=1, explainers=("captum",), layers=(("layer4", 4),), pixels=picture[None])
     maps = tuple(quantise(hot, cell=0, role=role) for role in ("predicted", "true"))
-    return replace(page, gallery=(replace(page.gallery[0], maps=maps),))
+    return with_items(page, [replace(page.gallery[0], maps=maps)])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from browsing import MARKS, Open, browser, opened, pixels_of
-from page_factory import HOSTILE, make_page, quantise
+from page_factory import HOSTILE, make_page, quantise, with_items
 
 from bench.postprocess import postprocess
 from bench.schema.page import Page as Values
@@ -30,7 +30,7 @@ def hot_top_left(kind: str = "run") -> Values:
     hot[0, 0] = 1.0
     page = make_page(kind, images=1, explainers=("captum",), layers=(("layer4", 4),), pixels=picture[None])
     maps = tuple(quantise(hot, cell=0, role=role) for role in ("predicted", "true"))
-    return replace(page, gallery=(replace(page.gallery[0], maps=maps),))
+    return with_items(page, [replace(page.gallery[0], maps=maps)])
 
 
 @pytest.mark.parametrize("kind", ["run", "comparison"])
@@ -48,7 +48,7 @@ def test_page_opens_from_disk_asks_for_nothing_and_complains_of_nothing(kind: st
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 def test_hostile_names_are_shown_and_never_run(kind: str, opened: Open) -> None:
     page = make_page(kind, classes=HOSTILE, images=24)
-    page = replace(page, gallery=tuple(replace(item, file=HOSTILE[1]) for item in page.gallery))
+    page = with_items(page, (replace(item, file=HOSTILE[1]) for item in page.gallery))
     shown = opened(page)
     for button in ("difference", "true", "both"):
         shown.tab.get_by_role("button", name=button, exact=True).click()
@@ -124,7 +124,7 @@ def test_picture_and_map_are_the_right_way_up(smooth: bool, opened: Open) -> Non
 def test_difference_has_zero_in_the_middle_of_its_colours(opened: Open) -> None:
     page = hot_top_left()
     other = quantise(np.roll(np.eye(4)[:1].T @ np.eye(4)[:1], 3, axis=(0, 1)), role="true")  # hot at the bottom right
-    page = replace(page, gallery=(replace(page.gallery[0], maps=(page.gallery[0].maps[0], other)),))
+    page = with_items(page, [replace(page.gallery[0], maps=(page.gallery[0].maps[0], other))])
     tab = opened(page).tab
     tab.get_by_role("button", name="difference", exact=True).click()
     tab.get_by_label("opacity").fill("100")
@@ -139,7 +139,7 @@ def test_map_without_a_picture_is_named_in_words(opened: Open) -> None:
     page = hot_top_left()
     dead = quantise(-np.ones((4, 4)), role="predicted")
     constant = quantise(np.ones((4, 4)), role="true")
-    page = replace(page, gallery=(replace(page.gallery[0], maps=(dead, constant)),))
+    page = with_items(page, [replace(page.gallery[0], maps=(dead, constant))])
     tab = opened(page).tab
     assert tab.locator("#grid .blank").all_text_contents() == ["all zero after ReLU", "same value everywhere"]
     assert tab.locator(".map canvas").count() == 0
@@ -180,7 +180,7 @@ def test_columns_of_a_comparison_can_be_chosen(opened: Open) -> None:
 def test_shared_scale_divides_by_the_largest_value_of_the_card(opened: Open) -> None:
     page = hot_top_left()
     weak = quantise(np.full((4, 4), 0.25) + np.eye(4) * 0.25, role="true")  # at most half of the other map's largest
-    page = replace(page, gallery=(replace(page.gallery[0], maps=(page.gallery[0].maps[0], weak)),))
+    page = with_items(page, [replace(page.gallery[0], maps=(page.gallery[0].maps[0], weak))])
     tab = opened(page).tab
     tab.get_by_role("button", name="each image").click()
     tab.get_by_label("opacity").fill("100")
@@ -193,7 +193,7 @@ def test_finished_picture_keeps_its_scale_and_has_no_difference(opened: Open) ->
     page = hot_top_left()
     half = quantise(np.full((4, 4), 0.25) + np.eye(4) * 0.25, role="predicted")
     cells = tuple(replace(cell, picture=True) for cell in page.cells)
-    tab = opened(replace(page, cells=cells, gallery=(replace(page.gallery[0], maps=(half,)),))).tab
+    tab = opened(with_items(replace(page, cells=cells), [replace(page.gallery[0], maps=(half,))])).tab
     tab.get_by_label("opacity").fill("100")
     assert pixels_of(tab, ".map canvas")[4, 4][0] < 80  # viridis at one half is teal, at one yellow
     assert tab.locator(".map figcaption").first.text_content() == "0 to 1"
@@ -217,7 +217,7 @@ def test_nothing_but_frames_scrolls_sideways(kind: str, width: int, opened: Open
     page = make_page(
         kind, classes=[*HOSTILE, "w" * 300], images=6, layers=(("layer2", 16), ("layer3", 8), ("layer4", 4))
     )
-    page = replace(page, title="w" * 200, gallery=tuple(replace(i, file="f" * 300) for i in page.gallery))
+    page = with_items(replace(page, title="w" * 200), (replace(item, file="f" * 300) for item in page.gallery))
     tab = opened(page, width=width).tab
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     assert tab.evaluate(CUT_OFF) == []

@@ -12,7 +12,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from page_factory import HOSTILE, estimate, make_page, quantise
+from page_factory import HOSTILE, estimate, make_page, quantise, with_items
 from PIL import Image
 
 from bench.reports import charts, derived, filters
@@ -55,10 +55,9 @@ def test_page_asks_for_nothing_from_outside(kind: str) -> None:
 def test_hostile_names_are_text_in_the_markup_and_in_the_data(kind: str) -> None:
     page = make_page(kind, classes=HOSTILE)
     hostile = replace(
-        page,
+        with_items(page, (replace(item, file=HOSTILE[1]) for item in page.gallery)),
         title=HOSTILE[1],
         findings=(Finding(HOSTILE[0], HOSTILE[1], 'x" onclick="alert(1)', "", HOSTILE[3]),),
-        gallery=tuple(replace(item, file=HOSTILE[1]) for item in page.gallery),
         runs=tuple(replace(run, run=HOSTILE[0], model=HOSTILE[1]) for run in page.runs),
         provenance=((HOSTILE[0], ((HOSTILE[1], HOSTILE[1]),)),),
     )
@@ -187,7 +186,7 @@ def test_raw_maps_travel_within_half_a_level_of_their_range() -> None:
     raw = np.random.default_rng(1).normal(size=(8, 8))
     page = make_page(images=1, explainers=("captum",), layers=(("layer3", 8),))
     item = replace(page.gallery[0], maps=(quantise(raw, role="predicted"),))
-    cell = json.loads(shard_json(shards_of(replace(page, gallery=(item,)))[0], ""))["cells"][0]
+    cell = json.loads(shard_json(shards_of(with_items(page, [item]))[0], ""))["cells"][0]
     low, high = (np.frombuffer(b64decode(cell[end]), "<f4")[0] for end in ("low", "high"))
     levels = np.frombuffer(b64decode(cell["levels"]), np.uint8).reshape(8, 8)
     assert np.abs(low + levels / 255 * (high - low) - raw).max() <= 0.51 / 255 * (raw.max() - raw.min())
@@ -249,7 +248,7 @@ def test_what_was_never_measured_is_a_dash_and_what_is_missing_is_said() -> None
     page = make_page("comparison", gaps=True)
     cells = (replace(page.cells[0], ms_per_image=None), *page.cells[2:])  # one not timed, one not there
     item = replace(page.gallery[0], maps=())
-    text = text_of(render_page(replace(page, cells=cells, gallery=(item,), speeds=())))
+    text = text_of(render_page(with_items(replace(page, cells=cells, speeds=()), [item])))
     assert "not timed" in text
     assert "not computed" in text
     assert "2 maps missing" in text
@@ -344,10 +343,20 @@ def test_json_twin_gives_every_value_back() -> None:
     assert [[one["correct"] for one in run["averages"]] for run in twin["runs"]] == [
         [one.correct for one in run.averages] for run in page.runs
     ]
-    for item, told in zip(page.gallery, twin["gallery"], strict=True):
-        assert b64decode(told["pixels"]) == item.pixels
-        assert [b64decode(one["levels"]) for one in told["maps"]] == [one.levels for one in item.maps]
-        assert [p is None for p in told["predictions"]] == [p is None for p in item.predictions]
+    told, gallery = twin["gallery"], page.gallery
+    assert twin["schema"] == 2
+    assert (told["ids"], told["files"], told["true"]) == (list(gallery.ids), list(gallery.files), list(gallery.true))
+    assert b64decode(told["pixels"]) == b"".join(item.pixels for item in gallery)
+    for cell, maps in zip(told["maps"], gallery.maps, strict=True):
+        assert [b64decode(cell[name]) for name in ("levels", "roles", "statuses")] == [
+            maps.levels, maps.roles, maps.statuses
+        ]  # fmt: skip
+        assert (cell["items"], cell["low"], cell["high"]) == (list(maps.items), list(maps.low), list(maps.high))
+    for said, one in zip(told["said"], gallery.said, strict=True):
+        assert (said["predicted"], said["top_shares"]) == (list(one.predicted), [list(row) for row in one.top_shares])
+    assert [[k < 0 for k in said["predicted"]] for said in told["said"]] == [
+        [item.predictions[run] is None for item in gallery] for run in range(len(page.runs))
+    ]
 
 
 def test_json_twin_is_valid_json_when_values_are_not_finite() -> None:
@@ -360,7 +369,7 @@ def test_json_twin_is_valid_json_when_values_are_not_finite() -> None:
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 def test_a_notebook_is_shown_sentences_figures_and_pictures_and_names_stay_text(kind: str) -> None:
     page = make_page(kind, classes=HOSTILE)
-    page = replace(page, title=HOSTILE[1], gallery=tuple(replace(item, file=HOSTILE[0]) for item in page.gallery))
+    page = with_items(replace(page, title=HOSTILE[1]), (replace(item, file=HOSTILE[0]) for item in page.gallery))
     shown = notebook_html(page, "file:///somewhere/report.html")
     assert {match[1] for match in TAG.finditer(shown)} == {"img"}
     assert shown.count("<img ") == 6

@@ -16,7 +16,8 @@ from torch import nn
 from bench.contracts import Dataset, Silence
 from bench.evaluation import predict
 from bench.nets.weights import build_seeded
-from bench.pages.run_views import gallery, run_view
+from bench.pages.gallery import gallery
+from bench.pages.run_views import run_view
 from bench.schema.run import DataFacts, Results
 from bench.store.paths import PREDICTIONS
 from bench.store.record import read_record, write_record

@@ -19,10 +19,12 @@ from scipy.stats import spearmanr
 
 from bench.errors import StoreError
 from bench.evaluation import softmax
+from bench.pages.gallery import cell_maps, gallery, quantised
 from bench.pages.provenance import provenance
-from bench.pages.run_views import cell_view, confusion_matrix, gallery, map_view, mean_loss, read_curve, run_view
+from bench.pages.run_views import cell_view, confusion_matrix, mean_loss, read_curve, run_view
+from bench.schema.gallery import ROLES
 from bench.schema.page import Average, EpochPoint
-from bench.schema.run import AverageResult, Cell, DataFacts, Results
+from bench.schema.run import STATUSES, AverageResult, Cell, DataFacts, Results
 from bench.stats.agreement import agreement, agreements, common_rows, disagreements
 from bench.stats.intervals import largest_relative_difference, wilson
 from bench.store.passing import Passed, noted
@@ -362,7 +364,7 @@ def test_of_an_image_that_is_right_the_map_is_of_both_roles(tmp_path: Path) -> N
 def test_an_image_without_a_picture_is_left_out(tmp_path: Path) -> None:
     data = read_run(small_run(tmp_path, samples=make_samples([1])))
     assert [item.id for item in gallery([data], [], [1, 3])] == [1]
-    assert gallery([dataclasses.replace(data, samples=None)], [], [1, 3]) == ()
+    assert len(gallery([dataclasses.replace(data, samples=None)], [], [1, 3])) == 0
 
 
 def test_the_most_confident_error_comes_first_and_what_is_right_last(tmp_path: Path) -> None:
@@ -382,39 +384,59 @@ def test_the_gallery_takes_a_picture_from_any_run_that_has_it(tmp_path: Path) ->
 VALUES = st.floats(-1e6, 1e6, width=32)
 
 
-@given(st.lists(VALUES, min_size=6, max_size=6))
-def test_a_quantised_map_is_at_most_half_a_level_off(values: list[float]) -> None:
-    raw = np.array(values, np.float32).reshape(1, 2, 3)
-    found = map_view(0, make_cell([(0, 1)], raw=raw), 0, "true")
-    levels = np.frombuffer(found.levels, np.uint8).reshape(2, 3)
-    back = found.low + levels / 255 * (found.high - found.low)
-    half = (found.high - found.low) / 255 / 2
-    assert np.abs(back - raw[0]).max() <= half * (1 + 1e-9) + 1e-12
-    assert (found.low, found.high) == (raw.min(), raw.max())
+@given(st.lists(st.lists(VALUES, min_size=6, max_size=6), min_size=1, max_size=3))
+def test_a_quantised_map_is_at_most_half_a_level_off_its_own_range(values: list[list[float]]) -> None:
+    raw = np.array(values, np.float32).reshape(-1, 2, 3)
+    for one, low, high, levels in zip(raw, *quantised(raw), strict=True):
+        back = low + levels / 255 * (high - low)
+        assert np.abs(back - one).max() <= (high - low) / 255 / 2 * (1 + 1e-9) + 1e-12
+        assert (low, high) == (one.min(), one.max())
 
 
 def test_a_constant_map_keeps_its_value() -> None:
-    found = map_view(0, make_cell([(0, 0)], raw=np.full((1, 2, 2), -3.5, np.float32)), 0, "true")
-    assert (found.low, found.high, found.levels) == (-3.5, -3.5, bytes(4))
+    (low,), (high,), levels = quantised(np.full((1, 2, 2), -3.5, np.float32))
+    assert (low, high, levels.tobytes()) == (-3.5, -3.5, bytes(4))
 
 
 def test_values_that_are_not_finite_take_the_nearest_end() -> None:
     raw = np.array([[[np.nan, np.inf, -np.inf], [1, 2, 3]]], np.float32)
-    bad = np.array([status("non-finite")], np.uint8)
-    found = map_view(0, make_cell([(0, 0)], raw=raw, status=bad), 0, "true")
-    assert (found.low, found.high, found.status) == (1.0, 3.0, "non-finite")
-    assert list(found.levels) == [0, 255, 0, 0, 128, 255]
+    (low,), (high,), levels = quantised(raw)
+    assert (low, high) == (1.0, 3.0)
+    assert levels.ravel().tolist() == [0, 255, 0, 0, 128, 255]
 
 
 def test_a_map_without_a_finite_value_is_0() -> None:
-    found = map_view(0, make_cell([(0, 0)], raw=np.full((1, 2, 2), np.nan, np.float32)), 0, "true")
-    assert (found.low, found.high, found.levels) == (0.0, 0.0, bytes(4))
+    (low,), (high,), levels = quantised(np.full((1, 2, 2), np.nan, np.float32))
+    assert (low, high, levels.tobytes()) == (0.0, 0.0, bytes(4))
 
 
-def test_a_map_tells_its_cell_role_and_target() -> None:
-    found = map_view(7, make_cell([(0, 2)]), 0, "asked")
-    assert (found.cell, found.role, found.target, found.status) == (7, "asked", 2, "ok")
-    assert len(found.levels) == 2 * 4
+@pytest.mark.parametrize("at_once", [1, 2, 512])
+def test_the_maps_of_a_cell_stand_in_columns_image_by_image(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr("bench.pages.gallery.AT_ONCE", at_once)
+    states = np.array([status(word) for word in ("ok", "dead", "constant", "ok")], np.uint8)
+    cell = make_cell([(1, 0), (1, 1), (3, 2), (4, 1)], status=states)
+    predictions = Predictions(np.arange(5), np.array([0, 0, 0, 2, 0]), np.eye(3, dtype=np.float32)[[0, 1, 0, 2, 0]])
+    found = cell_maps(cell, predictions, np.array([3, 9, 1]))
+    assert (found.items, found.targets) == ((0, 2, 2), (2, 0, 1))
+    assert [ROLES[code] for code in found.roles] == ["both", "true", "predicted"]
+    assert [STATUSES[code] for code in found.statuses] == ["constant", "ok", "dead"]
+    low, high, levels = quantised(cell.raw[[2, 0, 1]])
+    assert (found.low, found.high, found.levels) == (tuple(low), tuple(high), levels.tobytes())
+    assert (found.places(0, 1), found.places(1, 2), found.places(2, 3)) == (slice(0, 1), slice(1, 1), slice(1, 3))
+
+
+def test_an_image_of_a_gallery_is_made_of_its_columns(tmp_path: Path) -> None:
+    cell = make_cell([(1, 0), (1, 1), (3, 1)])
+    data = read_run(small_run(tmp_path, cells=[cell], samples=make_samples([1, 3], labels=[0, 1])))
+    found = gallery([data], [(0, cell)], [1, 3])
+    items = list(found)
+    assert [item.id for item in items] == list(found.ids) == [3, 1]
+    assert [len(item.maps) for item in items] == [1, 2]
+    levels = b"".join(one.levels for item in items for one in item.maps)
+    assert (levels, b"".join(item.pixels for item in items)) == (found.maps[0].levels, found.pixels)
+    with pytest.raises(IndexError):
+        found[2]
+    assert found[-1] == items[-1]
 
 
 def test_samples_written_later_are_read(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_the_twin_of_a_run_page_lies_in_its_folder_and_holds_every_image(form: s
     told = TypeAdapter(Page).validate_json(path.read_bytes())
     page = page_of(RunFolder(place.runs / "one"), place)
     assert json.loads(path.read_text()) == json.loads(render.page_json(page))
-    assert [item.id for item in told.gallery] == [item.id for item in page.gallery]
+    assert told.gallery.ids == page.gallery.ids
     assert (told.kind, told.runs[0].run) == ("run", "one")
 
 

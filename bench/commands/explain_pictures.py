@@ -29,7 +29,7 @@ from bench.explaining.plan import (
 from bench.machine import describe_device, versions
 from bench.modes import evaluating
 from bench.nets.trained import open_run
-from bench.pages.run_views import levels_of
+from bench.pages.gallery import quantised
 from bench.pages.write import pictures_page, twin
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
@@ -196,7 +196,7 @@ def _page(
 
 def _map(found: Found, row: int, column: int, target: str) -> PictureMap:
     raw = found.raw[row, column]
-    low, high, levels = levels_of(raw)
+    (low,), (high,), levels = quantised(raw[None])
     status: Any = STATUSES[int(found.status[row, column])]
     return PictureMap(
         short(found.explainer),
@@ -205,9 +205,9 @@ def _map(found: Found, row: int, column: int, target: str) -> PictureMap:
         found.finished,
         raw.shape[0],
         raw.shape[1],
-        low,
-        high,
-        levels,
+        float(low),
+        float(high),
+        levels.tobytes(),
         status,
     )
 

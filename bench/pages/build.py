@@ -22,8 +22,9 @@ from bench.pages.findings import (
     run_title,
     verdict_findings,
 )
+from bench.pages.gallery import gallery
 from bench.pages.provenance import differences, provenance
-from bench.pages.run_views import PAGE_SCHEMA, cell_view, gallery, run_view
+from bench.pages.run_views import PAGE_SCHEMA, cell_view, run_view
 from bench.pages.speeds import with_speeds
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.schema.run import Status
+from bench.schema.gallery import Gallery
 from bench.schema.timing import ArmTiming
 from bench.schema.verdicts import Verdict
-
-Role = Literal["predicted", "true", "both", "asked"]
 
 
 @dataclass(frozen=True)
@@ -196,63 +194,6 @@ class PairTest:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What one run says of one image: class index, its probability, the true class's probability.
-
-    `top` are the most probable classes and their probabilities, the most probable first.
-    """
-
-    predicted: int
-    probability: float
-    true_probability: float
-    top: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class MapView:
-    """One raw map, quantised: value = low + level / 255 * (high - low).
-
-    Attributes:
-        cell: index into Page.cells.
-        role: `both` when the predicted class is the true one; `asked` for a class asked for by number.
-        target: class index the map speaks for.
-        low, high: smallest and largest raw value.
-        levels: height * width bytes, row by row.
-    """
-
-    cell: int
-    role: Role
-    target: int
-    low: float
-    high: float
-    levels: bytes
-    status: Status
-
-
-@dataclass(frozen=True)
-class GalleryItem:
-    """One explained image.
-
-    Attributes:
-        id: test id.
-        file: name in the data set, hostile text.
-        true: class index.
-        pixels: 32 * 32 * 3 bytes, RGB, row by row.
-        predictions: one per run of the page; None where a run does not know the image.
-        maps: of all cells.
-        disagreement: 1 - rank correlation of the two explainers' maps that agree least; None with fewer than two.
-    """
-
-    id: int
-    file: str
-    true: int
-    pixels: bytes
-    predictions: tuple[Prediction | None, ...]
-    maps: tuple[MapView, ...]
-    disagreement: float | None = None
-
-
-@dataclass(frozen=True)
 class Page:
     """Everything a page shows, as plain values: what bench.reports renders, and the page's JSON twin.
 
@@ -279,7 +220,7 @@ class Page:
     cells: tuple[CellView, ...]
     agreements: tuple[Agreement, ...]
     pairs: tuple[PairTest, ...]
-    gallery: tuple[GalleryItem, ...]
+    gallery: Gallery
     shown: int
     wanted: int
     pipeline: str

@@ -1,0 +1,123 @@
+"""The images of a page with what every run says and every cell shows, in columns from the cell on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.data.images import thumbnail
+from bench.evaluation import softmax
+from bench.schema.gallery import ROLES, CellMaps, Gallery, Said
+from bench.stats.agreement import disagreements
+
+if TYPE_CHECKING:
+    from bench.contracts import Floats, Integers
+    from bench.schema.run import Cell
+    from bench.store.predictions import Predictions
+    from bench.store.run_data import RunData
+    from bench.store.samples import Samples
+
+TOP = 10  # classes of an image whose probabilities a page carries
+AT_ONCE = 512  # maps that are quantised together
+
+
+def gallery(runs: Sequence[RunData], cells: Sequence[tuple[int, Cell]], ids: Sequence[int]) -> Gallery:
+    """The images of a page.
+
+    Args:
+        runs: in page order; each knows its predictions.
+        cells: (run index, cell) in the order of Page.cells.
+        ids: test ids; those no run has a sample of are left out.
+
+    Returns:
+        The most confident error first.
+    """
+    pictures = _pictures(runs)
+    known = [each for each in ids if each in pictures]
+    tables = [softmax(data.predictions.logits) for data in runs]
+    labels = np.array([samples.labels[row] for samples, row in map(pictures.__getitem__, known)], dtype=np.int64)
+    order = np.argsort(-_confidence(tables, np.array(known, dtype=np.int64), labels), kind="stable")
+    shown, true = np.array(known, dtype=np.int64)[order], labels[order]
+    found = [pictures[each] for each in shown.tolist()]
+    apart = disagreements(cells)
+    return Gallery(
+        ids=tuple(shown.tolist()),
+        files=tuple(samples.names[row] for samples, row in found),
+        true=tuple(true.tolist()),
+        pixels=b"".join(thumbnail(samples.pictures[row]) for samples, row in found),
+        said=tuple(_said(table, shown, true) for table in tables),
+        maps=tuple(cell_maps(cell, runs[run].predictions, shown) for run, cell in cells),
+        disagreement=tuple(apart.get(each) for each in shown.tolist()),
+    )
+
+
+def _pictures(runs: Sequence[RunData]) -> dict[int, tuple[Samples, int]]:
+    """Where each image lies: in the samples of the first run that has it."""
+    found: dict[int, tuple[Samples, int]] = {}
+    for data in runs:
+        if data.samples is not None:
+            for row, each in enumerate(data.samples.ids.tolist()):
+                found.setdefault(each, (data.samples, row))
+    return found
+
+
+def _confidence(tables: Sequence[Floats], ids: Integers, true: Integers) -> Floats:
+    """(N,) the largest probability that a run gave to a wrong class; -1 where none is wrong."""
+    most = np.full(len(ids), -1.0)
+    for table in tables:
+        rows = table[np.where(ids < len(table), ids, 0)]
+        wrong = (ids < len(table)) & (rows.argmax(axis=1) != true)
+        most = np.maximum(most, np.where(wrong, rows.max(axis=1), -1.0))
+    return most
+
+
+def _said(table: Floats, ids: Integers, true: Integers) -> Said:
+    """What a run with these probabilities (M, K) says of the images `ids` (N,)."""
+    known = ids < len(table)
+    rows, every = table[np.where(known, ids, 0)], np.arange(len(ids))
+    predicted, top = rows.argmax(axis=1), np.argsort(-rows, axis=1, kind="stable")[:, :TOP]
+    shares = np.take_along_axis(rows, top, axis=1)
+    return Said(
+        predicted=tuple(np.where(known, predicted, -1).tolist()),
+        probability=tuple(np.where(known, rows[every, predicted], 0.0).tolist()),
+        true_probability=tuple(np.where(known, rows[every, true], 0.0).tolist()),
+        top_classes=tuple(tuple(row) if one else () for row, one in zip(top.tolist(), known, strict=True)),
+        top_shares=tuple(tuple(row) if one else () for row, one in zip(shares.tolist(), known, strict=True)),
+    )
+
+
+def cell_maps(cell: Cell, predictions: Predictions, ids: Integers) -> CellMaps:
+    """The maps of a cell for the images `ids` (N,), image by image."""
+    places = {each: place for place, each in enumerate(ids.tolist())}
+    items = np.array([places.get(each, -1) for each in cell.ids.tolist()], dtype=np.int64)
+    rows = np.flatnonzero(items >= 0)
+    rows = rows[np.argsort(items[rows], kind="stable")]
+    images, targets = cell.ids[rows], cell.classes[rows]
+    is_predicted, is_true = predictions.predicted[images] == targets, predictions.labels[images] == targets
+    both, first, second, asked = (ROLES.index(role) for role in ("both", "predicted", "true", "asked"))
+    roles = np.select([is_predicted & is_true, is_predicted, is_true], [both, first, second], asked)
+    parts = [quantised(cell.raw[rows[start : start + AT_ONCE]]) for start in range(0, len(rows), AT_ONCE)]
+    return CellMaps(
+        items=tuple(items[rows].tolist()),
+        targets=tuple(targets.tolist()),
+        roles=roles.astype(np.uint8).tobytes(),
+        statuses=cell.status[rows].astype(np.uint8).tobytes(),
+        low=tuple(each for low, _, _ in parts for each in low.tolist()),
+        high=tuple(each for _, high, _ in parts for each in high.tolist()),
+        levels=b"".join(levels.tobytes() for _, _, levels in parts),
+    )
+
+
+def quantised(raw: np.ndarray[Any, Any]) -> tuple[Floats, Floats, Integers]:
+    """Raw maps (M, h, w) as their smallest and largest finite values (M,), and 256 levels (M, h, w) between these."""
+    values = raw.astype(np.float64)
+    finite = np.isfinite(values)
+    some = finite.any(axis=(1, 2))
+    low = np.where(some, np.where(finite, values, np.inf).min(axis=(1, 2)), 0.0)
+    high = np.where(some, np.where(finite, values, -np.inf).max(axis=(1, 2)), 0.0)
+    ends, span = low[:, None, None], (high - low)[:, None, None]
+    whole = np.where(finite, values, np.where(values == np.inf, high[:, None, None], ends))
+    shares = np.divide(whole - ends, span, out=np.zeros_like(whole), where=span > 0)
+    return low, high, np.rint(shares * 255).astype(np.uint8)
