@@ -62,7 +62,7 @@ def test_compare_makes_the_missing_rows_and_prints_the_page_last(copy: Path) -> 
     page = Path(result.stdout.splitlines()[-1])
     assert page == (copy / "compare" / "1" / "index.html").resolve()
     twin = json.loads((page.parent / "page.json").read_text())
-    assert twin["schema"] == 1
+    assert twin["schema"] == 2
     assert len(twin["cells"]) == 8
     assert all(cell["missing"] == 0 for cell in twin["cells"])
     assert all(one["largest"] < 1e-5 for one in twin["agreements"])

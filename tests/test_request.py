@@ -175,7 +175,7 @@ def values(hint: Any, each: Typed) -> st.SearchStrategy[Any]:
     text = st.from_regex("[a-z][a-z/._@ ']{0,6}[a-z]" + ("" if each.option.commas else "(, ?[a-z]+)?"), fullmatch=True)
     plain: dict[Any, st.SearchStrategy[Any]] = {
         str: text,
-        int: st.integers(1, 10**6),
+        int: st.integers(each.option.least or 1, 10**6),
         float: st.floats(0, 1e9) if each.name != "budget" else st.integers(1, 10**6).map(lambda number: number / 4),
         bool: st.booleans(),
         NoneType: st.none(),
