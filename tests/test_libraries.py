@@ -46,6 +46,7 @@ def test_token_maps_of_a_transformer_are_refused_with_the_reason_and_the_layer_t
         check_layers(run, ["blocks.11"])
 
 
+@pytest.mark.slow
 def test_a_resnet_of_timm_with_the_cifar_stem_is_trained_and_explained_at_its_last_stage(tmp_path: Path) -> None:
     trained = call("train", "--model", "timm:resnet10t", "--stem", "cifar", "--data", "digits", "--epochs", "1",
                    "--limit", "64", "--batch-size", "32", "--val", "0", "--run", "ten", runs=tmp_path)  # fmt: skip

@@ -311,6 +311,7 @@ def test_six_rounds_are_played_even_over_the_budget_and_that_is_said() -> None:
     assert any("go over the budget" in words for words in said)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_tells_its_peak_and_a_larger_batch_a_larger_one() -> None:
     subject = Subject("tiny", TINY_FILE, torch.nn.Identity(), 32)
     small = peak_of_process(ArmSpec("train", "tiny"), subject, batch_size=1)
