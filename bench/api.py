@@ -25,6 +25,7 @@ from bench.commands.timing import measure as _measure
 from bench.commands.train import train as _train
 from bench.commands.verify import verify as _verify
 from bench.errors import did_you_mean
+from bench.fields import Request
 from bench.request import (
     AdoptRequest,
     CompareRequest,
@@ -37,7 +38,6 @@ from bench.request import (
     JudgeRequest,
     LrFindRequest,
     ReportRequest,
-    Request,
     TimeRequest,
     TrainRequest,
     VerifyRequest,

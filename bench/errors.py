@@ -65,12 +65,3 @@ def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str,
     lowered = {each.lower(): each for each in known}
     close = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
     return f"; did you mean '{lowered[close[0]]}'?" if close else ""
-
-
-def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
-    """UsageError when an option has another value than the known ones."""
-    if value not in known:
-        raise UsageError(
-            f"{option} {value} is not one of {', '.join(known)}{did_you_mean(value, known)}",
-            try_=f"{option} {known[0]}",
-        )

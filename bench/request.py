@@ -7,329 +7,67 @@ that offers a call to repeat, are derived from it.
 
 from __future__ import annotations
 
-import operator
 import re
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import KW_ONLY, MISSING, dataclass, field, fields, replace
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import product
-from numbers import Real
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Self
 
-from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import UsageError
-from bench.registry.from_python import is_from_python, name_of, source_hash
+from bench.fields import (
+    LOOK,
+    START,
+    TRUST,
+    Explainer,
+    Explainers,
+    Model,
+    Models,
+    Names,
+    Numbers,
+    Option,
+    Paths,
+    Request,
+    Words,
+    names,
+    numbers,
+)
 from bench.registry.model_names import with_options
-from bench.workspace import Workspace
-
-Names = str | Sequence[str]
-Numbers = float | Sequence[float]
-Paths = Path | str | Sequence[Path | str]
-Model = str | ModelSpec | Callable[..., object]  # a class, or a function that builds one, may be given from Python
-Explainer = str | ExplainerSpec | Callable[..., object]
-Models = Model | Sequence[Model]
-Explainers = Explainer | Sequence[Explainer]
 
 ALL = "all"
 LATEST = "latest"
-IN_WORDS = {
-    str: "text", int: "a whole number", float: "a number", bool: "True or False", Path: "a path", NoneType: "None",
-    Callable: "a class or function", Sequence: "a list",
-}  # fmt: skip
 RECIPE = "Instead of the recipe's"  # the panel of what replaces a recipe's values
-START, LOOK, TRUST, AROUND = "Start", "Look", "Trust", "Around"  # the panels of the verbs
-TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?")
 SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 COUNTED = ("seeds", "stem", "image_size")  # what a single training says by its seed and its model's name
-ALONE = ("flag", "call")  # origins that speak of one call alone; variables and files speak of every call
-
-
-@dataclass(frozen=True)
-class Option:
-    """How a field is typed on the command line.
-
-    Attributes:
-        help: one line.
-        flag: where the field's own name will not do; `--on/--off` for a yes or no.
-        panel: the heading under which `--help` lists it.
-        metavar: what stands for the value.
-        argument: it may stand without its flag.
-        flagless: it has no flag.
-        many: it repeats, and takes a list with commas.
-        commas: False where a comma belongs to a value.
-        read: from a word to the value; UsageError for a word that means nothing.
-        write: back to a word.
-        least: the smallest number.
-        complete: what the shell offers: `models`, `explainers` or `runs`.
-        variable: whether a BENCH_ variable may set it; not what speaks of one run or file.
-        stored: whether a run's record keeps it.
-    """
-
-    help: str
-    flag: str = ""
-    panel: str | None = None
-    metavar: str | None = None
-    argument: bool = False
-    flagless: bool = False
-    many: bool = False
-    commas: bool = True
-    read: Callable[[str], Any] | None = None
-    write: Callable[[Any], str] = str
-    least: int | None = None
-    complete: str = ""
-    variable: bool = True
-    stored: bool = True
-
-
-@dataclass(frozen=True)
-class Typed:
-    """A field that can be typed: its name, the type of its value, its option and its default in its one form."""
-
-    name: str
-    hint: Any
-    option: Option
-    default: Any
-
-    @property
-    def flags(self) -> list[str]:
-        """How it is typed: the long flag, with `/` and the one that says no where there is one, then others."""
-        if self.option.flag:
-            return self.option.flag.split(",")
-        name = self.name.strip("_").replace("_", "-")
-        with_off = bool in _alternatives(self.hint) and self.default is not False
-        return [f"--{name}/--no-{name}" if with_off else f"--{name}"]
-
-    @property
-    def flag(self) -> str:
-        """The long flag."""
-        return self.flags[0].partition("/")[0]
-
-    def form(self, value: Any) -> Any:  # noqa: ANN401 (the value of any field)
-        """A value in its one form, however it was given.
-
-        Raises:
-            UsageError: a value that the field cannot hold.
-        """
-        kinds = _alternatives(self.hint)
-        if self.option.many:
-            kinds = [kind for kind in kinds if get_origin(kind) is not Sequence]
-            found = tuple(self._one(each, kinds) for each in _several(value))
-            if not found and self.default not in ((), MISSING):
-                raise UsageError(f"{self.flag} names nothing", try_=" ".join(self.words(self.default)))
-            return found
-        return self._one(value, kinds)
-
-    def words(self, value: Any) -> list[str]:  # noqa: ANN401
-        """What to type for a value."""
-        if isinstance(value, bool):
-            yes, _, no = self.flags[0].partition("/")
-            return [yes] if value else [no] if no else []
-        values = [self.option.write(each) for each in (value if self.option.many else (value,)) if each is not None]
-        if self.option.flagless or self.option.argument:
-            return values
-        if self.option.many and self.option.commas:
-            values = [",".join(values)] if values else []
-        return [word for each in values for word in (self.flag, each)]
-
-    def stored(self, value: Any) -> Any:  # noqa: ANN401
-        """A value as JSON holds it: one of several as one."""
-        return _as_json(value[0] if self.option.many and len(value) == 1 else value)
-
-    def _one(self, value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401
-        found = self.option.read(value) if isinstance(value, str) and self.option.read is not None else value
-        try:
-            found = _fitted(found, kinds)
-        except TypeError:
-            words = " or ".join(dict.fromkeys(map(_in_words, kinds)))
-            raise UsageError(f"{self.name.strip('_')} is {value!r:.60}, must be {words}") from None
-        if self.option.least is not None and found is not None and found < self.option.least:
-            words = f"{self.flag} {found} is too few: {self.option.least} or more"
-            raise UsageError(words, try_=f"{self.flag} {self.default or self.option.least}")
-        return found
-
-
-def _in_words(kind: Any) -> str:  # noqa: ANN401 (types)
-    return IN_WORDS.get(get_origin(kind) or kind) or f"a {kind.__name__}"
-
-
-def _alternatives(hint: Any) -> list[Any]:  # noqa: ANN401 (types)
-    return list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
-
-
-def _fitted(value: Any, kinds: Iterable[Any]) -> Any:  # noqa: ANN401
-    """A value as one of several types has it, the first that can; TypeError where none can."""
-    for kind in kinds:
-        with suppress(TypeError):
-            return _as(value, kind)
-    raise TypeError
-
-
-def _as(value: Any, kind: Any) -> Any:  # noqa: ANN401
-    """A value as a type has it: names of what Python gave, tuples for lists, Python's numbers for any library's."""
-    origin, parts = get_origin(kind) or kind, get_args(kind)
-    if origin is Sequence and value is not None:
-        return tuple(_fitted(each, _alternatives(parts[0])) for each in _several(value))
-    if origin is tuple and isinstance(value, list | tuple) and len(value) == len(parts):
-        return tuple(map(_as, value, parts))
-    if origin is int and not isinstance(value, bool):
-        return operator.index(value)
-    if origin is float and not isinstance(value, bool) and isinstance(value, Real):
-        return float(value)
-    if (origin is Path and isinstance(value, str)) or (origin is str and isinstance(value, Path)):
-        return origin(value)
-    if not isinstance(value, origin) or origin in (int, float, tuple):
-        raise TypeError
-    return name_of(value) if origin in (ModelSpec, ExplainerSpec, Callable) else value
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What every verb may be asked with.
-
-    Attributes:
-        origins: where values came from: `flag`, `env`, `file` or `recipe`; see `origin` for those it does not name.
-        objects: of what Python gave the sha256 of its source, by its name, as a record holds it.
-        workspace: where a call from Python works; the command line makes its own.
-    """
-
-    verb: ClassVar[str] = ""
-    panel: ClassVar[str] = AROUND
-    example: ClassVar[str] = ""
-    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-    objects: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-    workspace: Workspace | None = field(default=None, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Give every value its one form."""
-        for each in self.typed():
-            object.__setattr__(self, each.name, each.form(getattr(self, each.name)))
-
-    @classmethod
-    def read(cls, stored: Mapping[str, Any]) -> Self:
-        """The request that `stored` made this of; ValueError for values that it cannot have made."""
-        try:
-            return cls(**{name: value for name, value in stored.items() if name != "verb"})
-        except UsageError as reason:
-            raise ValueError(reason.message) from reason
-
-    @classmethod
-    @cache  # the types of a class are read once: that takes milliseconds
-    def typed(cls) -> tuple[Typed, ...]:
-        """Every field that can be typed, a verb's own before those that it shares with others."""
-        hints = get_type_hints(cls, include_extras=True)
-        order = [name for one in cls.__mro__ for name in vars(one).get("__annotations__", ())]
-        found = {
-            each.name: Typed(each.name, hints[each.name].__origin__, option, MISSING)
-            for each in fields(cls)
-            for option in getattr(hints[each.name], "__metadata__", ())
-            if isinstance(option, Option)
-        }
-        defaults = {each.name: each.default for each in fields(cls)}
-        return tuple(
-            found[name] if defaults[name] is MISSING else replace(found[name], default=found[name].form(defaults[name]))
-            for name in dict.fromkeys(order)
-            if name in found
-        )
-
-    def every_origin(self) -> dict[str, str]:
-        """Where each value came from; `call` for one that Python gave, `default` for one that nobody gave."""
-        unsaid = {each.name: "default" if getattr(self, each.name) == each.default else "call" for each in self.typed()}
-        return {name: self.origins.get(name, origin) for name, origin in unsaid.items()}
-
-    def given(self) -> dict[str, Any]:
-        """What somebody gave: all but defaults and what a recipe says."""
-        said = {name for name, origin in self.every_origin().items() if origin not in ("default", "recipe")}
-        return {each.name: getattr(self, each.name) for each in self.typed() if each.name in said}
-
-    def given_alone(self) -> tuple[str, ...]:
-        """The names of what this call itself gave; variables and bench.toml speak of other calls, too."""
-        return tuple(name for name, origin in self.every_origin().items() if origin in ALONE)
-
-    def command(self, runs: Path = Path("runs"), **changes: Any) -> str:  # noqa: ANN401 (values of fields)
-        """What to type so that another call wants the same, with some values replaced."""
-        wanted = replace(self, **changes, origins={**self.origins, **dict.fromkeys(changes, "flag")})
-        given = wanted.given()
-        words = [word for each in self.typed() if each.name in given for word in each.words(given[each.name])]
-        where = [] if runs == Path("runs") else ["--runs-dir", str(runs)]
-        from_python = any(map(is_from_python, _flat(given.values())))
-        return shlex.join(["bench", *self.verb.split(), *words, *where]) + (
-            "  # not repeatable from the shell: something in it was given from Python" if from_python else ""
-        )
-
-    def stored(self) -> dict[str, Any]:
-        """What a record keeps: every value and where it came from; of what Python gave the hash of its source."""
-        values = {each.name: each.stored(getattr(self, each.name)) for each in self.typed() if each.option.stored}
-        origins, names = self.every_origin(), filter(is_from_python, _flat(values.values()))
-        objects = {name: self.objects[name] if name in self.objects else source_hash(name) for name in names}
-        return {"verb": self.verb, **values, "origins": {name: origins[name] for name in values}, "objects": objects}
-
-
-def names(value: Models | Explainers | None) -> tuple[str, ...]:
-    """One name or several as several, each once."""
-    return tuple(dict.fromkeys(_several(value)))
-
-
-def numbers(value: Numbers | None) -> tuple[float, ...]:
-    """The same of numbers."""
-    return tuple(dict.fromkeys(_several(value)))
-
-
-def paths(value: Paths | None) -> tuple[Path, ...]:
-    """The same of files."""
-    return tuple(dict.fromkeys(map(Path, _several(value))))
-
-
-def _several(value: Any) -> tuple[Any, ...]:  # noqa: ANN401
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str | Path) or not isinstance(value, Iterable) else tuple(value)
-
-
-def _flat(values: Iterable[Any]) -> list[Any]:
-    return [each for value in values for each in (value if isinstance(value, tuple | list) else [value])]
-
-
-def _as_json(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, tuple):
-        return [_as_json(each) for each in value]
-    return str(value) if isinstance(value, Path) else value
+WHICH = ("wrong", "all")  # images
+INITS = ("native", "shared")
+WHATS = ("forward", "train", "explain")
+TARGETS = ("predicted", "true", "both")  # classes that maps speak for
 
 
 # --- words to values ----------------------------------------------------------------------------------------
 
 
-def read_limit(word: str) -> int | str:
-    """A count, or `all`."""
-    if word == ALL:
-        return word
-    if not word.isdecimal() or int(word) < 1:
-        raise UsageError(f"--limit {word} is neither a count nor 'all'", try_="--limit 300")
-    return int(word)
+def _count(word: str) -> int | str:
+    if word != ALL and (not word.isdecimal() or int(word) < 1):
+        raise ValueError
+    return word if word == ALL else int(word)
 
 
-def read_ids(word: str) -> tuple[int, ...]:
-    """Test ids from "3,17" or from a file of numbers."""
+def _ids(word: str) -> tuple[int, ...]:
     words = _or_file(word).replace(",", " ").split()
-    bad = next((each for each in words if not each.isdecimal()), None)
-    if bad is not None or not words:
-        raise UsageError(f"--ids: '{bad or word}' is no test id", try_="--ids 3,17 or a file of numbers")
-    return tuple(int(each) for each in words)
+    if not words or not all(each.isdecimal() for each in words):
+        raise ValueError
+    return tuple(map(int, words))
 
 
-def read_classes(word: str) -> tuple[str, ...]:
-    """Names with commas between them, or a file with one a line."""
+def _classes(word: str) -> tuple[str, ...]:
     lines = _or_file(word)
     words = lines.split(",") if lines == word else lines.splitlines()
-    names = tuple(each.strip() for each in words if each.strip())
-    if len(names) < 2:
-        raise UsageError(
-            f"--classes '{word}' names fewer than two classes", try_="--classes cat,dog or a file of names"
-        )
-    return names
+    found = tuple(each.strip() for each in words if each.strip())
+    if len(found) < 2:
+        raise ValueError
+    return found
 
 
 def _or_file(word: str) -> str:
@@ -337,58 +75,39 @@ def _or_file(word: str) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else word
 
 
-def read_values(flag: str) -> Callable[[str], tuple[float, ...]]:
-    """Numbers with commas between them."""
-
-    def read(word: str) -> tuple[float, ...]:
-        try:
-            return tuple(float(each) for each in word.split(","))
-        except ValueError:
-            raise UsageError(f"{flag} '{word}' is not made of numbers", try_=f"{flag} 0.5, or {flag} R,G,B") from None
-
-    return read
-
-
-def read_rate(word: str) -> float:
-    """A learning rate."""
-    try:
-        return float(word)
-    except ValueError:
-        raise UsageError(f"--lr '{word}' is no number", try_="--lr 0.1, or --lr 0.1,0.2 for two runs") from None
-
-
-def read_time(word: str) -> float:
-    """Seconds of `300`, `300s`, `5m` or `0.5h`."""
-    found = TIME.fullmatch(word.strip())
+def _seconds(word: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?", word.strip())
     if found is None or float(found[1]) <= 0:
-        raise UsageError(f"--budget {word} is no time", try_="--budget 5m")
+        raise ValueError
     return float(found[1]) * SECONDS[found[2]]
 
 
-def write_time(seconds: float) -> str:
-    """Seconds as a word again."""
-    return f"{seconds / 60:.0f}m" if seconds % 60 == 0 else f"{seconds}s"
+def _sizes(word: str) -> tuple[tuple[int, float], ...]:
+    pairs = [] if word == "full" else [part.split(":") for part in word.split(",")]
+    return tuple((int(edge), float(share)) for edge, share in pairs)
 
 
-def read_sizes(word: str) -> tuple[tuple[int, float], ...]:
-    """`16:0.5,24:0.25` as pairs of an edge and a share of the epochs; `full` for none."""
-    try:
-        pairs = [] if word == "full" else [part.split(":") for part in word.split(",")]
-        return tuple((int(edge), float(share)) for edge, share in pairs)
-    except ValueError:
-        raise UsageError(
-            f"--sizes: '{word}' is no list of edge:share", try_="--sizes 16:0.5,24:0.25, or --sizes full"
-        ) from None
-
-
-def write_sizes(sizes: Sequence[tuple[int, float]]) -> str:
-    """The pairs as one word again."""
-    return ",".join(f"{edge}:{share}" for edge, share in sizes) or "full"
-
-
-def write_commas(values: Sequence[object]) -> str:
-    """Values with commas between them."""
+def _with_commas(values: Sequence[object]) -> str:
     return ",".join(map(str, values))
+
+
+COUNT = Words(_count, "neither a count nor 'all'", "300")
+IDS = Words(_ids, "no list of test ids and no file of them", "3,17 or a file of numbers", _with_commas)
+CLASSES = Words(_classes, "no list of two classes or more", "cat,dog or a file of names", _with_commas)
+CHANNELS = Words(
+    lambda word: tuple(map(float, word.split(","))),
+    "not made of numbers",
+    "0.5, or one value each of R,G,B",
+    _with_commas,
+)
+RATE = Words(float, "no number", "0.1, or --lr 0.1,0.2 for two runs")
+TIME = Words(_seconds, "no time", "5m", lambda seconds: f"{seconds / 60:.0f}m" if seconds % 60 == 0 else f"{seconds}s")
+SIZES = Words(
+    _sizes,
+    "no list of edge:share",
+    "16:0.5,24:0.25, or --sizes full",
+    lambda sizes: ",".join(f"{edge}:{share}" for edge, share in sizes) or "full",
+)
 
 
 # --- what several verbs share -------------------------------------------------------------------------------
@@ -452,7 +171,7 @@ class Paged(Request):
 
     single_file: Annotated[bool, Option("One file however large; else up to 10 MB.")] = False
     folder: Annotated[bool, Option("index.html with its files beside it, however small.")] = False
-    max_images: Annotated[int | None, Option("Most images of the gallery; tables cover all.")] = None
+    max_images: Annotated[int | None, Option("Most images of the gallery; tables cover all.", least=1)] = None
 
     @property
     def form(self) -> str:
@@ -472,7 +191,7 @@ class Planned(Request):
 MODEL = Option("Registered name, FILE.py:NAME (runs that file), timm:NAME or torchvision:NAME.", complete="models")
 RUN = Option("Name, latest, or path.", argument=True, complete="runs")
 RUNS = Option("Name, latest, or path. Repeats.", argument=True, many=True, complete="runs")
-LIMIT = Option("First N images of one fixed order, or all.", read=read_limit)
+LIMIT = Option("First N images of one fixed order, or all.", words=COUNT)
 
 
 def one_run(run: Names) -> str:
@@ -507,10 +226,10 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
     _: KW_ONLY
     recipe: Annotated[str, Option("One of `bench list recipes`, or FILE.toml.")] = "course"
     seed: Annotated[int, Option("Of weights, order, augmentation and split.")] = 0
-    seeds: Annotated[int, Option("Train N runs, of consecutive seeds.")] = 1
+    seeds: Annotated[int, Option("Train N runs, of consecutive seeds.", least=1)] = 1
     val: Annotated[float, Option("Share of the training images kept for the curves; 0: none.")] = 0.1
     limit: Annotated[int | None, Option("Train on N images, balanced by class.")] = None
-    init: Annotated[str, Option("native, or shared: one initialisation for all models.")] = "native"
+    init: Annotated[str, Option("native, or shared: one initialisation for all models.", choices=INITS)] = "native"
     pretrained: Annotated[str | None, Option("imagenet, a run, or a checkpoint.safetensors.")] = None
     compile: Annotated[bool, Option("Through torch.compile.", flag="--compile/--no-compile")] = False
     run: Annotated[str | None, Option("Name of the new run.", stored=False)] = None
@@ -522,7 +241,7 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
     epochs: Annotated[int | None, _instead("Passes over the training images.")] = None
     batch_size: Annotated[int | None, _instead("Images a step.")] = None
     optimizer: Annotated[Names, _instead("sgd or adamw. Repeats.", many=True)] = ()
-    lr: Annotated[Numbers, _instead("Peak learning rate. Repeats.", many=True, read=read_rate, metavar="<float>")] = ()
+    lr: Annotated[Numbers, _instead("Peak learning rate. Repeats.", many=True, words=RATE, metavar="<float>")] = ()
     lr_start: Annotated[float | None, _instead("First rate, as a share of the peak.")] = None
     lr_end: Annotated[float | None, _instead("Last rate, as a share of the peak.")] = None
     warm_up: Annotated[float | None, _instead("Share of the steps until the peak.")] = None
@@ -539,7 +258,7 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
     zero_init: Annotated[bool | None, _instead("Start residual branches at 0.")] = None
     sizes: Annotated[
         str | Sequence[tuple[int, float]] | None,
-        _instead("Smaller images first: EDGE:SHARE,... of the epochs, or full.", read=read_sizes, write=write_sizes),
+        _instead("Smaller images first: EDGE:SHARE,... of the epochs, or full.", words=SIZES),
     ] = None
     flip: Annotated[str | None, _instead("none, random or alternating.")] = None
     translate: Annotated[int | None, _instead("Pixels of reflected border to crop from.")] = None
@@ -557,8 +276,6 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
 
     def trainings(self) -> tuple[Self, ...]:
         """One request for each training: every model with every optimiser at every peak rate, from every seed."""
-        if self.seeds < 1:
-            raise UsageError(f"--seeds {self.seeds} trains nothing, must be 1 or more", try_="--seeds 5")
         models = [self.whole_name(name) for name in names(self.model)]
         every = list(product(models, names(self.optimizer) or [None], numbers(self.lr) or [None], range(self.seeds)))
         origins = self.every_origin()
@@ -594,19 +311,16 @@ class AdoptRequest(Sized, OfData, OnDevice):
         str | Sequence[str] | None,
         Option(
             "Names of the outputs in their order, with commas, or a file, one a line.",
-            read=read_classes,
-            write=write_commas,
+            words=CLASSES,
         ),
     ] = None
     mean: Annotated[
         str | Sequence[float] | None,
-        Option(
-            "What the images were normalised with, one value or R,G,B.", read=read_values("--mean"), write=write_commas
-        ),
+        Option("What the images were normalised with, one value or R,G,B.", words=CHANNELS),
     ] = None
     std: Annotated[
         str | Sequence[float] | None,
-        Option("The same for the deviation.", read=read_values("--std"), write=write_commas),
+        Option("The same for the deviation.", words=CHANNELS),
     ] = None
     run: Annotated[str | None, Option("Name of the new run.", stored=False)] = None
     skip_bad: Annotated[bool, Option("Leave out images that cannot be read, and count them.")] = False
@@ -628,12 +342,12 @@ class ExplainRequest(Costly, OfRunsData, Planned, OnDevice):
     run: Annotated[Names, RUNS] = LATEST
     _: KW_ONLY
     model: Annotated[Models, Option("The newest run of this model. Repeats.", many=True, complete="models")] = ()
-    which: Annotated[str, Option("wrong, or all test images.")] = "wrong"
+    which: Annotated[str, Option("wrong, or all test images.", choices=WHICH)] = "wrong"
     ids: Annotated[
         str | Sequence[int] | None,
-        Option("3,17 or a file of test ids, instead of --which.", read=read_ids, write=write_commas),
+        Option("3,17 or a file of test ids, instead of --which.", words=IDS),
     ] = None
-    target: Annotated[str, Option("predicted, true or both.")] = "both"
+    target: Annotated[str, Option("predicted, true or both.", choices=TARGETS)] = "both"
     limit: Annotated[int | str | None, LIMIT] = None
 
 
@@ -684,13 +398,11 @@ class ExportRequest(Request):
     run: Annotated[str, RUN] = LATEST
     _: KW_ONLY
     figure: Annotated[Path, Option("File to write: .png or .pdf.", variable=False)]
-    ids: Annotated[
-        str | Sequence[int] | None, Option("3,17 or a file of test ids.", read=read_ids, write=write_commas)
-    ] = None
+    ids: Annotated[str | Sequence[int] | None, Option("3,17 or a file of test ids.", words=IDS)] = None
     n: Annotated[int, Option("How many pictures.", least=1)] = 20
     layer: Annotated[Names, Option("Dotted module name. Repeats.", many=True)] = ()
     explainer: Annotated[Explainer | None, Option("Whose maps; else the first there is.", complete="explainers")] = None
-    target: Annotated[str, Option("predicted, true or both.")] = "predicted"
+    target: Annotated[str, Option("predicted, true or both.", choices=TARGETS)] = "predicted"
     captions: Annotated[bool, Option("Classes above the pictures.")] = True
 
 
@@ -734,16 +446,12 @@ class TimeRequest(OfExplainers, OnDevice):
     ] = ()
     _: KW_ONLY
     run: Annotated[Names, RUNS] = ()
-    what: Annotated[Names, Option("forward, train or explain. Repeats.", many=True)] = (
-        "forward",
-        "train",
-        "explain",
-    )
-    batch_size: Annotated[int, Option("Images a call.")] = 64
-    rounds: Annotated[int, Option("Rounds; each gives one figure an arm.")] = 12
+    what: Annotated[Names, Option("forward, train or explain. Repeats.", many=True, choices=WHATS)] = WHATS
+    batch_size: Annotated[int, Option("Images a call.", least=1)] = 64
+    rounds: Annotated[int, Option("Rounds; each gives one figure an arm.", least=1)] = 12
     budget: Annotated[
         str | float,
-        Option("Time for all of it: 90s, 5m, 1h. Fewer rounds, never under 6.", read=read_time, write=write_time),
+        Option("Time for all of it: 90s, 5m, 1h. Fewer rounds, never under 6.", words=TIME),
     ] = "5m"
     baseline: Annotated[Names, Option("Model or explainer to compare with; else the first. Repeats.", many=True)] = ()
     memory: Annotated[bool, Option("Measure peak memory too.")] = True

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from bench.cli.app import VERBS, app
 from bench.cli.options import request_of
-from bench.request import Request
+from bench.fields import Request
 
 SHORT = ("--batch-size", "16", "--epochs", "1", "--lr", "0.05", "--val", "0")  # a training of a second
 

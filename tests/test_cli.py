@@ -15,8 +15,7 @@ import pytest
 from command_line import SHORT, call, names_in
 from tiny import TINY_FILE, tiny_data, write_images
 
-from bench.errors import UsageError
-from bench.request import read_ids, read_limit
+from bench.request import ExplainRequest
 from bench.store.record import read_record
 
 BENCH = (sys.executable, "-m", "bench")
@@ -214,9 +213,9 @@ def test_a_run_without_errors_is_a_result(copy: Path, pictures: Path) -> None:
         (("explain", "--target", "treu"), 2, "--target treu"),
         (("explain", "--run", "nothing-here"), 4, "no run 'nothing-here'"),
         (("explain", "--run", "../../etc"), 4, "no run"),
-        (("explain", "--ids", "3,x"), 2, "'x' is no test id"),
+        (("explain", "--ids", "3,x"), 2, "'3,x' is no list of test ids"),
         (("explain", "--ids", "100000"), 2, "no test image 100000"),
-        (("explain", "--limit", "none"), 2, "--limit none"),
+        (("explain", "--limit", "none"), 2, "--limit 'none'"),
         (("train", "--model", "cifar_resnet81"), 2, "did you mean 'cifar_resnet18'?"),
         (("train", "--model", "nowhere.py:NET"), 4, "nowhere.py"),
         (("train", "--data", "digts"), 2, "did you mean 'digits'?"),
@@ -396,11 +395,8 @@ def test_the_doctor_finds_every_name_loadable() -> None:
 
 def test_limits_and_ids_are_read_as_written(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("3\n5, 8\n", encoding="utf-8")
-    assert read_ids(str(tmp_path / "ids.txt")) == (3, 5, 8)
-    assert [read_limit("all"), read_limit("300")] == ["all", 300]
-    for bad in ("0", "-1", "x"):
-        with pytest.raises(UsageError):
-            read_limit(bad)
+    wanted = [ExplainRequest(ids=str(tmp_path / "ids.txt"), limit=each) for each in ("all", "300")]
+    assert [(each.ids, each.limit) for each in wanted] == [((3, 5, 8), "all"), ((3, 5, 8), 300)]
 
 
 # --- as a process -------------------------------------------------------------------------------------------

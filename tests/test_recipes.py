@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from bench.contracts import Augmentation
 from bench.errors import UsageError
 from bench.recipes.recipe import RECIPES, SETTINGS, Recipe, find_recipe
-from bench.request import TrainRequest, read_sizes
+from bench.request import TrainRequest
 
 COURSE = RECIPES["course"]
 
@@ -149,7 +149,7 @@ def test_a_value_that_cannot_train_is_refused_by_name(changes: dict[str, Any], w
 @pytest.mark.parametrize("word", ["16", "", "16:0.5:1", "16.5:0.5"])
 def test_a_word_that_is_no_list_of_sizes_is_refused(word: str) -> None:
     with pytest.raises(UsageError, match=f"'{word}' is no list of edge:share"):
-        read_sizes(word)
+        TrainRequest(sizes=word)
 
 
 @pytest.mark.parametrize(

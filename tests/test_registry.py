@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.contracts import ModelSpec
-from bench.errors import MissingError, UsageError, did_you_mean, one_of
+from bench.errors import MissingError, UsageError, did_you_mean
 from bench.registry.registry import Registry, discover, is_file_name, resolved, short
 
 SPEC_FILE = """
@@ -146,12 +146,6 @@ def test_did_you_mean_offers_what_is_near_whatever_its_case(name: str, words: st
 
 def test_did_you_mean_keeps_the_case_of_what_is_known() -> None:
     assert did_you_mean("my_model", ["MY_MODEL"]) == "; did you mean 'MY_MODEL'?"
-
-
-def test_an_option_with_an_unknown_value_names_the_known_ones() -> None:
-    one_of("--which", "wrong", ("wrong", "all"))
-    with pytest.raises(UsageError, match="--which wrng is not one of wrong, all; did you mean 'wrong'"):
-        one_of("--which", "wrng", ("wrong", "all"))
 
 
 def test_a_registry_cannot_be_written_to() -> None:

@@ -24,6 +24,7 @@ from bench import request as requests
 from bench.cli.app import VERBS
 from bench.commands.train import whole
 from bench.errors import StoreError, UsageError
+from bench.fields import Request, Typed
 from bench.recipes.files import recipe_of
 from bench.request import (
     AdoptRequest,
@@ -35,11 +36,9 @@ from bench.request import (
     FaithfulnessRequest,
     JudgeRequest,
     ReportRequest,
-    Request,
     RmRequest,
     TimeRequest,
     TrainRequest,
-    Typed,
 )
 from bench.store.paths import record_path
 from bench.store.record import read_record, write_record
@@ -113,6 +112,12 @@ WRONG: list[tuple[Callable[[], Request], str]] = [
     (lambda: ExplainPicturesRequest("a", class_=[1]), "class is 1, must be text"),
     (lambda: JudgeRequest(["a", "b"]), "run is ['a', 'b'], must be text"),
     (lambda: JudgeRequest(limit=0), "--limit 0 is too few: 1 or more"),
+    (lambda: TrainRequest(seeds=0), "--seeds 0 is too few: 1 or more"),
+    (lambda: CompareRequest(["a"], max_images=0), "--max-images 0 is too few: 1 or more"),
+    (lambda: ExplainRequest(limit="0"), "--limit '0' is neither a count nor 'all'"),
+    (lambda: ExplainRequest(ids="3,x"), "--ids '3,x' is no list of test ids and no file of them"),
+    (lambda: ExplainRequest(which="wrng"), "--which wrng is not one of wrong, all; did you mean 'wrong'?"),
+    (lambda: TimeRequest(what=["forward", "backward"]), "--what backward is not one of forward, train, explain"),
     (lambda: ExportRequest(figure=3), "figure is 3, must be a path"),
 ]
 
@@ -126,7 +131,7 @@ def test_a_value_that_a_field_cannot_hold_is_refused_by_name(make: Callable[[], 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"sizes": "x"}, "--sizes: 'x' is no list of edge:share"),
+        ({"sizes": "x"}, "--sizes 'x' is no list of edge:share"),
         ({"model": []}, "--model names nothing"),
         ({"limit": "many"}, "limit: Input should be a valid integer"),
         ({"verb": "judge"}, "'judge'"),
@@ -166,7 +171,7 @@ def values(hint: Any, each: Typed) -> st.SearchStrategy[Any]:
     """Values of a field's type, or of a part of it; words that are read into something else are in ALIKE."""
     parts, origin = get_args(hint), get_origin(hint)
     if origin in (Union, UnionType):
-        return st.one_of(*(values(part, each) for part in parts if part is not str or each.option.read is None))
+        return st.one_of(*(values(part, each) for part in parts if part is not str or each.option.words is None))
     if origin is Sequence:
         least = {"sizes": 0, "classes": 2}.get(each.name, 1)
         return st.lists(values(parts[0], each), min_size=least, max_size=3)
@@ -174,7 +179,7 @@ def values(hint: Any, each: Typed) -> st.SearchStrategy[Any]:
         return st.tuples(*(values(part, each) for part in parts))
     text = st.from_regex("[a-z][a-z/._@ ']{0,6}[a-z]" + ("" if each.option.commas else "(, ?[a-z]+)?"), fullmatch=True)
     plain: dict[Any, st.SearchStrategy[Any]] = {
-        str: text,
+        str: st.sampled_from(each.option.choices) if each.option.choices else text,
         int: st.integers(each.option.least or 1, 10**6),
         float: st.floats(0, 1e9) if each.name != "budget" else st.integers(1, 10**6).map(lambda number: number / 4),
         bool: st.booleans(),

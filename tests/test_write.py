@@ -13,7 +13,6 @@ from page_factory import make_page
 from pydantic import TypeAdapter
 from run_factory import make_cell, make_request, make_run, make_samples
 
-from bench.errors import UsageError
 from bench.evaluation import calibration_bins, calibration_error, softmax
 from bench.pages.provenance import differences
 from bench.pages.write import page_of, write_page, write_run_page
@@ -100,17 +99,6 @@ def test_fewer_images_are_the_first_of_the_fixed_order_and_the_tables_stay(place
     assert two.cells == whole.cells
     assert two.runs == whole.runs
     assert "2 of 3 images" in render.render_page(two)
-
-
-@pytest.mark.parametrize("count", [0, -1])
-def test_no_image_at_all_is_refused(count: int, place: Workspace) -> None:
-    with pytest.raises(UsageError, match=f"--max-images {count} shows nothing"):
-        write_run_page(RunFolder(place.runs / "one"), place, max_images=count)
-
-
-def test_another_form_is_refused(place: Workspace) -> None:
-    with pytest.raises(UsageError, match="folders"):
-        write_run_page(RunFolder(place.runs / "one"), place, form="folders")
 
 
 # --- what a page shows beside its tables -------------------------------------------------------------------

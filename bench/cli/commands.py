@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from bench.cli import tables
 from bench.cli.console import Answer
 from bench.errors import ThresholdError, UsageError
-from bench.request import ExplainPicturesRequest, ExplainRequest, FaithfulnessRequest, names
+from bench.fields import names
+from bench.request import ExplainPicturesRequest, ExplainRequest, FaithfulnessRequest
 from bench.store.paths import run_path
 
 if TYPE_CHECKING:
@@ -166,10 +167,8 @@ def judge(request: JudgeRequest | FaithfulnessRequest, session: Session) -> Answ
     bad = [one for one in found.verdicts if one.verdict in ("wrong", "failed")]
     broken = request.strict and bad
     failure = ThresholdError(f"{len(bad)} of {len(found.verdicts)} are wrong or failed") if broken else None
-    table, words = (
-        tables.verdicts_table(found.run, found.verdicts),
-        [tables.sentence(one, found.run, session.runs) for one in bad],
-    )
+    table = tables.verdicts_table(found.run, found.verdicts)
+    words = [tables.sentence(one, found.run, session.runs) for one in bad]
     return Answer({**dataclasses.asdict(found), "path": path}, (table, *words, path), failure=failure)
 
 

@@ -14,8 +14,9 @@ from typing import Annotated, Any, get_args
 import typer
 
 from bench.errors import UsageError, did_you_mean
+from bench.fields import Request, Typed, names
 from bench.registry.registry import discover, is_file_name
-from bench.request import ALL, LATEST, Request, Typed, names
+from bench.request import ALL, LATEST
 from bench.store.runs import run_names
 
 PREFIX = "BENCH_"
@@ -85,7 +86,7 @@ def _default(each: Typed) -> Any:  # noqa: ANN401
         return None if each.default is None else ...
     if each.option.many:
         return list(each.default) or None
-    return each.option.write(each.default) if each.option.read is not None else each.default
+    return each.word(each.default) if each.option.words else each.default
 
 
 def _parameter(name: str, hint: Any, default: Any, info: Any) -> inspect.Parameter:  # noqa: ANN401

@@ -21,11 +21,11 @@ from bench.explaining.plan import (
     find_explainers,
     say_costs,
 )
+from bench.fields import names
 from bench.nets.trained import open_run
 from bench.pages.build import comparison_page, wrong_in_any
 from bench.pages.class_alignment import check_comparable
-from bench.pages.write import at_least_one, notebook_of, write_page
-from bench.request import names
+from bench.pages.write import notebook_of, write_page
 from bench.schema.page import Page
 from bench.store.folder import RunFolder
 from bench.store.paths import TWIN, comparisons_path, index_path
@@ -76,7 +76,6 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise UsageError("a run is named twice", try_="bench list runs")
     form = request.form
-    at_least_one(request.max_images)
     loaded = [data_of(run) for run in runs]
     check_comparable(loaded)
     ids = wrong_in_any(loaded, request.limit if isinstance(request.limit, int) else None)

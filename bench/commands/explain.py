@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import one_of
 from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     Wanted,
@@ -18,12 +17,13 @@ from bench.explaining.plan import (
     say_costs,
 )
 from bench.explaining.runner import CellResult, explain_run
+from bench.fields import names
 from bench.nets.trained import data_of_run, open_run
 from bench.pages.build import run_page
 from bench.pages.write import notebook_of, write_run_page
-from bench.request import names, one_run
+from bench.request import one_run
 from bench.store.paths import report_path
-from bench.store.predictions import TARGETS, WHICH, check_ids, choose_ids
+from bench.store.predictions import check_ids, choose_ids
 from bench.store.run_data import read_run
 from bench.store.runs import newest_run
 from bench.workspace import Workspace
@@ -60,8 +60,6 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
         What was written; rows that were there are not computed again.
     """
     run = one_run(runs_of(request, workspace))
-    one_of("--which", request.which, WHICH)
-    one_of("--target", request.target, TARGETS)
     asked = names(request.explainer)
     specs = find_explainers(asked or DEFAULT_EXPLAINERS, workspace)
     trained = open_run(run, request.device, workspace)

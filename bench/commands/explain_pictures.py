@@ -26,6 +26,7 @@ from bench.explaining.plan import (
     layers_of,
     say_costs,
 )
+from bench.fields import names, paths
 from bench.machine import describe_device, versions
 from bench.modes import evaluating
 from bench.nets.trained import open_run
@@ -33,7 +34,7 @@ from bench.pages.gallery import quantised
 from bench.pages.write import pictures_page, twin
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
-from bench.request import names, one_run, paths
+from bench.request import one_run
 from bench.schema.pictures import PictureMap, PicturesPage, PictureView
 from bench.schema.run import STATUSES
 from bench.store.files import write_npz

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.errors import UsageError, did_you_mean, one_of
+from bench.errors import UsageError, did_you_mean
+from bench.fields import names
 from bench.pages.write import draw_gallery, page_of
 from bench.registry.registry import short
-from bench.request import ExplainRequest, names
+from bench.request import ExplainRequest
 from bench.store.folder import RunFolder
-from bench.store.predictions import TARGETS
 from bench.store.runs import find_run
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ def export(request: ExportRequest, workspace: Workspace) -> tuple[int, ...]:
     Raises:
         UsageError: no such maps; names what to type for them.
     """
-    one_of("--target", request.target, TARGETS)
     page = page_of(RunFolder(find_run(workspace.runs, request.run)), workspace)
     there = sorted({cell.explainer for cell in page.cells})
     again = ExplainRequest(request.run)

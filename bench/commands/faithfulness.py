@@ -23,9 +23,9 @@ from bench.explaining.plan import (
     usable_cell,
 )
 from bench.explaining.runner import explain_run
+from bench.fields import names
 from bench.machine import describe_device, versions
 from bench.nets.trained import data_of_run, open_run
-from bench.request import names
 from bench.schema.scores import SCORES_SCHEMA, Cost, ExplainerScores, FaithfulnessScores
 from bench.scoring.layer_scores import (
     FLIP_SHARES,

@@ -13,12 +13,13 @@ import torch
 from bench.data.transforms import prepare
 from bench.errors import MissingError, UsageError
 from bench.explaining.plan import INPUT_LAYER, check_layers, find_explainers
+from bench.fields import names
 from bench.judging.verdicts import Case, Inputs, verdicts
 from bench.machine import describe_device, versions
 from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import write_run_page
 from bench.registry.registry import resolved
-from bench.request import ExplainRequest, names
+from bench.request import ExplainRequest
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.paths import verdicts_path
 from bench.store.predictions import choose_ids, fixed_order, wanted_targets
@@ -57,8 +58,6 @@ def judge(request: JudgeRequest, workspace: Workspace) -> Judged:
         StoreError: the run did not finish or is damaged.
     """
     limit = IMAGES if request.limit is None else request.limit
-    if limit < 1:
-        raise UsageError(f"--limit {limit} judges nothing, must be 1 or more", try_=f"--limit {IMAGES}")
     trained = open_run(request.run, request.device, workspace)
     cells = cells_of(trained)
     cases = cases_of(trained, cells, request, workspace)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.fields import names
 from bench.pages.write import write_run_page
-from bench.request import names
 from bench.store.folder import RunFolder
 from bench.store.runs import find_run, run_folders
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from bench.commands.train import train_one
 from bench.errors import GuardRailError, UsageError
+from bench.fields import names, numbers
 from bench.recipes.files import recipe_of
 from bench.registry.registry import resolved
-from bench.request import TrainRequest, names, numbers
+from bench.request import TrainRequest
 from bench.stats.intervals import mean_interval
 from bench.store.paths import run_path
 from bench.store.record import read_record

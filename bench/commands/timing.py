@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import UsageError, one_of
 from bench.estimates import BACKWARD_COST, PROCESS, duration, reached_rate, timing_seconds
 from bench.explaining.plan import ALL, Wanted, ceilings, find_explainers
+from bench.fields import names
 from bench.machine import choose_device, describe_device, resolved_precision
 from bench.nets.summary import summarise
-from bench.request import names
 from bench.schema.timing import Timing
 from bench.stats.rates import MIN_ROUNDS
 from bench.store.runs import find_run
 from bench.store.timings import write_timing
 from bench.timing.arms import ArmSpec, Subject
-from bench.timing.runner import BATCH_SIZE, ROUNDS, Settings, make_timing_run
+from bench.timing.runner import Settings, make_timing_run
 from bench.timing.suite import check_baselines, find_subjects, line_up
 from bench.timing.thresholds import ThresholdResult, judge, parse_threshold
 from bench.workspace import Workspace
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from bench.contracts import ExplainerSpec
     from bench.request import TimeRequest
 
-WHATS = ("forward", "train", "explain")
 EXPLAINERS = ("gradcam", "captum", "reference")
 
 
@@ -57,14 +55,12 @@ def measure(request: TimeRequest, workspace: Workspace) -> Timed:
     """
     device, kinds, progress = choose_device(request.device), names(request.what), workspace.progress
     settings = Settings(
-        at_least_one("--batch-size", request.batch_size, BATCH_SIZE),
-        at_least_one("--rounds", request.rounds, ROUNDS),
+        request.batch_size,
+        request.rounds,
         float(request.budget),
         baselines=names(request.baseline),
         memory=request.memory,
     )
-    for kind in kinds:
-        one_of("--what", kind, WHATS)
     subjects = find_subjects(names(request.model), names(request.run), workspace, device)
     base = next((label for label in subjects if label in settings.baselines), next(iter(subjects)))
     asked = names(request.explainer)
@@ -94,13 +90,6 @@ def _layers(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """
     chosen = names or known[-2:][:1]
     return tuple(dict.fromkeys(each for name in chosen for each in (known if name == ALL else (name,))))
-
-
-def at_least_one(flag: str, value: int, usual: int) -> int:
-    """A count as given; UsageError below 1."""
-    if value < 1:
-        raise UsageError(f"{flag} {value} is below 1", try_=f"{flag} {usual}")
-    return value
 
 
 # --- how long it will take ------------------------------------------------------------------------------------

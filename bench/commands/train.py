@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from bench.commands.resume import find_unfinished, refuse_beside, reopen, settings_of
 from bench.data.datasets import load_dataset, resolved_source
-from bench.errors import UsageError, one_of
+from bench.errors import UsageError
 from bench.estimates import say_how_long
+from bench.fields import names
 from bench.machine import choose_device, resolved_precision
 from bench.nets.summary import summarise
 from bench.pages.write import write_run_page
 from bench.recipes.files import recipe_of
 from bench.recipes.recipe import SETTINGS
 from bench.registry.registry import resolved
-from bench.request import names
 from bench.store.folder import RunFolder
 from bench.store.runs import create_run, write_latest
 from bench.training.checkpoint import held
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from bench.recipes.recipe import Recipe
     from bench.request import TrainRequest
     from bench.workspace import Workspace
-
-INITS = ("native", "shared")
 
 
 def train(request: TrainRequest, workspace: Workspace) -> Path:
@@ -54,7 +52,6 @@ def train(request: TrainRequest, workspace: Workspace) -> Path:
 
 def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
     """Train what a request for a single training asks for."""
-    one_of("--init", asked.init, INITS)
     device = choose_device(asked.device)
     recipe = recipe_of(asked.recipe).changed(asked.changes())
     recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))  # resumed as it was begun

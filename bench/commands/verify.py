@@ -13,8 +13,9 @@ import torch
 from bench.data.transforms import prepare
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.explaining.plan import DEFAULT_LAYERS, INPUT_LAYER, check_layers
+from bench.fields import names
 from bench.nets.trained import data_of_run, open_run
-from bench.request import ALL, names
+from bench.request import ALL
 from bench.store.predictions import choose_ids
 from bench.verifying.conformance import CHECKS, outcomes_of
 from bench.verifying.outcomes import Outcome

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UsageError, one_of
 from bench.pages.build import run_page
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
@@ -19,8 +18,6 @@ from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.request import ExportRequest
-
-FORMS = ("auto", "single", "folder")
 
 
 def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", max_images: int | None = None) -> Path:
@@ -40,7 +37,6 @@ def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", 
 
 def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Workspace) -> Path:
     """Write a page with its JSON twin to `target`, as one file or as a folder; gives the HTML file to open."""
-    one_of("the form of a page", form, FORMS)
     rendered = _from_reports("render", "render_files")(page, form)
     if rendered.note:
         workspace.progress.say(f"{target}: {rendered.note}")
@@ -49,14 +45,7 @@ def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Works
 
 def page_of(run: RunFolder, workspace: Workspace, *, max_images: int | None = None) -> Page:
     """Everything the page of a run shows, as plain values; the first `max_images` of its gallery."""
-    return run_page(data_of(run), created=workspace.created, max_images=at_least_one(max_images))
-
-
-def at_least_one(max_images: int | None) -> int | None:
-    """A number of images as given; UsageError below 1."""
-    if max_images is not None and max_images < 1:
-        raise UsageError(f"--max-images {max_images} shows nothing, must be 1 or more", try_="--max-images 300")
-    return max_images
+    return run_page(data_of(run), created=workspace.created, max_images=max_images)
 
 
 def render(page: Page) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-from bench.request import AdoptRequest, Request, TrainRequest, names
+from bench.fields import Request, names
+from bench.request import AdoptRequest, TrainRequest
 
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers

@@ -18,9 +18,6 @@ from bench.store.paths import predictions_path
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
 
-TARGETS = ("predicted", "true", "both")
-WHICH = ("wrong", "all")
-
 
 @dataclass(frozen=True)
 class Predictions:
