@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("shared cores", deadline=None)  # an example may wait for the other workers
+settings.load_profile("shared cores")
 os.environ["OMP_NUM_THREADS"] = "1"  # of child processes; workers share the cores, and small nets gain nothing by two
 HERE = Path(__file__)
 SYNC = os.fsync

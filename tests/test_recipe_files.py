@@ -172,6 +172,7 @@ WRONG = [
     ("momentum = 1", 1, "momentum is 1, must be 0 or more and below 1"),
     ("warm_up = 20", 1, "warm_up is 20, must be from 0 to 1"),
     ("epochs = 1\n[augmentation]\nflip = true\npad = 40", 4, "translate is 40, must be from 0 to 16"),
+    ("cutout = 3\n[augmentation]\ncutout = 2", 2, "cutout stands above [augmentation] and is set in it, too"),
     ('\noptimizer = "sdg"', 2, "no optimizer 'sdg'; did you mean 'sgd'?"),
     ('\n\nbase = "corse"', 3, "base: no recipe 'corse'; did you mean 'course'?"),
     ("base = 3", 1, "base is 3, must be the name of a recipe"),

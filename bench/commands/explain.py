@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING
 from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     Wanted,
-    ceilings,
-    check_layers,
-    choose_layers,
+    at_layers,
     cut_to_afford,
-    find_explainers,
-    say_costs,
+    wanted_explainers,
 )
 from bench.explaining.runner import CellResult, explain_run
 from bench.fields import names
@@ -60,14 +57,12 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
         What was written; rows that were there are not computed again.
     """
     run = one_run(runs_of(request, workspace))
-    asked = names(request.explainer)
-    specs = find_explainers(asked or DEFAULT_EXPLAINERS, workspace)
+    wanted = wanted_explainers(
+        names(request.explainer), workspace, default=DEFAULT_EXPLAINERS, target=request.target, slow=request.slow
+    )
     trained = open_run(run, request.device, workspace)
     folder = trained.folder
-    layers = choose_layers(names(request.layer), [trained])
-    check_layers(trained, layers)
-    wanted = Wanted(specs, layers, request.target, ceilings(asked, specs, slow=request.slow))
-    say_costs(wanted, workspace.progress)
+    wanted = at_layers(wanted, names(request.layer), trained, workspace.progress)
     predictions = trained.run.predictions
     if isinstance(request.ids, tuple):
         chosen = check_ids(request.ids, len(predictions.ids))

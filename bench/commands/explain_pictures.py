@@ -19,12 +19,9 @@ from bench.explaining.guard import statuses
 from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     Wanted,
-    ceilings,
-    check_layers,
-    choose_layers,
-    find_explainers,
+    at_layers,
     layers_of,
-    say_costs,
+    wanted_explainers,
 )
 from bench.fields import names, paths
 from bench.machine import describe_device, versions
@@ -87,15 +84,11 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
         DataError: a file is no picture that can be read; names it.
         UsageError: a class, an explainer or a layer that there is not, or no picture.
     """
-    asked_for = names(request.explainer)
     if not request.image:
         raise UsageError("no picture named", try_="--image cat.png")
-    specs = find_explainers(asked_for or DEFAULT_EXPLAINERS, workspace)
+    wanted = wanted_explainers(names(request.explainer), workspace, default=DEFAULT_EXPLAINERS, slow=request.slow)
     trained = open_run(one_run(request.run), request.device, workspace)
-    layers = choose_layers(names(request.layer), [trained])
-    wanted = Wanted(specs, layers, ceilings=ceilings(asked_for, specs, slow=request.slow))
-    check_layers(trained, wanted.layers)
-    say_costs(wanted, workspace.progress)
+    wanted = at_layers(wanted, names(request.layer), trained, workspace.progress)
     asked = [_class_number(name, trained) for name in names(request.class_)]
     own = [read_picture(path, size_of(trained.record)) for path in paths(request.image)]
     inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(trained.device), trained.statistics)
@@ -103,7 +96,9 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
         logits = trained.model(inputs).float().cpu()
         predicted = logits.argmax(dim=1)
         targets = torch.stack([predicted, *(torch.full_like(predicted, each) for each in asked)], dim=1)
-        found = [one for name in specs for one in _of_explainer(name, trained, wanted, inputs, targets, workspace)]
+        found = [
+            one for name in wanted.specs for one in _of_explainer(name, trained, wanted, inputs, targets, workspace)
+        ]
     page = _page(trained, own, found, logits.numpy(), targets.numpy(), workspace)
     index = index_path(request.out or new_folder(pictures_path(trained.folder)))
     write_npz(maps_path(index), _arrays(own, found, logits.numpy(), targets.numpy()))

@@ -12,15 +12,12 @@ import numpy as np
 from bench.estimates import faithfulness_words
 from bench.explaining.plan import (
     Wanted,
-    ceilings,
-    check_layers,
-    choose_layers,
-    find_explainers,
+    at_layers,
     layers_of,
     plan,
     rate_of,
-    say_costs,
     usable_cell,
+    wanted_explainers,
 )
 from bench.explaining.runner import explain_run
 from bench.fields import names
@@ -103,12 +100,10 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
     Returns:
         The scores; without any error to look at, or after a dry run, tables without rows.
     """
-    asked, sanity, progress = names(request.explainer), request.sanity, workspace.progress
-    specs = find_explainers(asked or FAITHFUL_EXPLAINERS, workspace)
+    sanity, progress = request.sanity, workspace.progress
+    wanted = wanted_explainers(names(request.explainer), workspace, default=FAITHFUL_EXPLAINERS)
     trained = open_run(request.run, request.device, workspace)
-    wanted = Wanted(specs, choose_layers(names(request.layer), [trained]), "both", ceilings(asked, specs))
-    check_layers(trained, wanted.layers)
-    say_costs(wanted, progress)
+    wanted = at_layers(wanted, names(request.layer), trained, progress)
     predictions = trained.run.predictions
     ids = choose_ids(predictions, "wrong", ERRORS if request.limit is None else request.limit)
     errors = Errors(ids, predictions.predicted[ids], predictions.labels[ids])
@@ -122,7 +117,7 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
     layers = maps_there(trained, wanted, errors)
     found = _scored(trained, dataset, layers, errors, empty=empty, progress=progress)
     scrambled = sanity_scores(
-        trained, dataset, _trained_maps(layers, sanity), specs=specs, ids=ids[:sanity],
+        trained, dataset, _trained_maps(layers, sanity), specs=wanted.specs, ids=ids[:sanity],
         predicted=errors.predicted[:sanity], seed=SEED, progress=progress,
     )  # fmt: skip
     found = dataclasses.replace(found, sanity=tuple(scrambled))

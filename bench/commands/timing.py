@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.estimates import BACKWARD_COST, PROCESS, duration, reached_rate, timing_seconds
-from bench.explaining.plan import ALL, Wanted, ceilings, find_explainers
+from bench.explaining.plan import ALL, Wanted, wanted_explainers
 from bench.fields import names
 from bench.machine import choose_device, describe_device, resolved_precision
 from bench.nets.summary import summarise
@@ -63,17 +63,17 @@ def measure(request: TimeRequest, workspace: Workspace) -> Timed:
     )
     subjects = find_subjects(names(request.model), names(request.run), workspace, device)
     base = next((label for label in subjects if label in settings.baselines), next(iter(subjects)))
-    asked = names(request.explainer)
-    specs = find_explainers(asked or EXPLAINERS, workspace) if "explain" in kinds else {}
-    optional = ceilings(asked, specs)
+    chosen = (
+        wanted_explainers(names(request.explainer), workspace, default=EXPLAINERS) if "explain" in kinds else Wanted({})
+    )
     known = workspace.models[subjects[base].model].layers
-    wanted = Wanted(specs, _layers(names(request.layer), known), ceilings=optional)
+    wanted = replace(chosen, layers=_layers(names(request.layer), known))
     arms, entries = line_up(kinds, list(subjects), base, wanted=wanted, place=workspace)
-    check_baselines(settings.baselines, subjects, specs)
+    check_baselines(settings.baselines, subjects, wanted.specs)
     thresholds = [parse_threshold(text, [one.name for one in arms]) for text in names(request.fail_if)]
     progress.say(_plan(arms, subjects, entries, settings=settings, device=device))
     timing = make_timing_run(
-        arms, subjects, entries, device=device, settings=settings, place=workspace, optional=set(optional)
+        arms, subjects, entries, device=device, settings=settings, place=workspace, optional=set(wanted.ceilings)
     ).measure()
     alone = len(subjects) == 1 and names(request.run)
     folder = find_run(workspace.runs, names(request.run)[0]) if alone else workspace.runs

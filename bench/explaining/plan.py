@@ -47,7 +47,7 @@ class Wanted:
     """
 
     specs: Mapping[str, ExplainerSpec]
-    layers: tuple[str, ...]
+    layers: tuple[str, ...] = ()
     target: str = "both"
     ceilings: Mapping[str, float] = field(default_factory=dict)
 
@@ -154,6 +154,26 @@ def find_explainers(names: Sequence[str], place: Workspace) -> dict[str, Explain
             found[name] = place.explainers[name]
         except MissingError as error:  # a broken plug-in hurts only its own name
             place.progress.warn(error.message)
+    return found
+
+
+def wanted_explainers(
+    names: Sequence[str], place: Workspace, *, default: Sequence[str], target: str = "both", slow: bool = False
+) -> Wanted:
+    """The explainers that were named, else the default ones, as yet at no layer."""
+    specs = find_explainers(names or default, place)
+    return Wanted(specs, (), target, ceilings(names, specs, slow=slow))
+
+
+def at_layers(wanted: Wanted, names: Sequence[str], trained: Trained, progress: Progress) -> Wanted:
+    """The same at the layers that were named, else the model's last ones; says what that costs where it is much.
+
+    Raises:
+        UsageError: a layer that the model does not have, or that has no grid.
+    """
+    found = replace(wanted, layers=choose_layers(names, [trained]))
+    check_layers(trained, found.layers)
+    say_costs(found, progress)
     return found
 
 

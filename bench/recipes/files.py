@@ -22,12 +22,14 @@ WORDS = {
     str: "text in quotes",
     PAIRS: "a list of [edge, share]",
 }
+TYPES = {key: kind for key, kind in get_type_hints(Recipe).items() if kind in WORDS}  # others choose among words
 BASE = "course"
 EXAMPLE = 'a TOML file such as: base = "course" then epochs = 5'
 
 # What files of earlier versions say in a table of its own, with the type of each key.
 OLD_TABLE = "augmentation"
 OLD_KEYS: Mapping[str, type] = {"pad": int, "flip": bool, "cutout": int, "alternate": bool}
+OLD_NAMES = {"pad": "translate", "cutout": "cutout", "alternate": "flip"}
 
 
 def recipe_of(name: str) -> Recipe:
@@ -48,16 +50,13 @@ def is_recipe_file(name: str) -> bool:
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a TOML file: the recipe that `base` names, with the file's values in place of its own."""
     file = _read(path)
-    file.check_keys()
     base = file.base()
-    file.check_types(base)
-    given = {keys[-1]: value for keys, value in file.items() if len(keys) == 1 and keys != ("base",)}
-    given |= flat_augmentation(file.settings.get(OLD_TABLE, {}), base.flip)
+    values = file.values(base)
     defaults = {"name": str(path.resolve()), "source": f"{path.name}, based on {base.name}", "measured": ""}
     try:
-        return replace(base, **{**defaults, **_in_tuples(given)})
+        return replace(base, **{**defaults, **values})
     except UsageError as reason:
-        file.blame(base, reason)
+        file.blame(base, values, reason)
 
 
 def flat_augmentation(old: Mapping[str, Any], flip: str = FLIPS[0]) -> dict[str, Any]:
@@ -67,7 +66,7 @@ def flat_augmentation(old: Mapping[str, Any], flip: str = FLIPS[0]) -> dict[str,
         old: any of `pad`, `cutout`, `flip` and `alternate`, the last two yes or no.
         flip: what holds where only one of them is given.
     """
-    found = {new: old[name] for name, new in (("pad", "translate"), ("cutout", "cutout")) if name in old}
+    found = {new: old[name] for name, new in OLD_NAMES.items() if name in ("pad", "cutout") and name in old}
     if "flip" in old or "alternate" in old:
         mirrored, in_turn = old.get("flip", flip != "none"), old.get("alternate", flip == "alternating")
         found["flip"] = "none" if not mirrored else "alternating" if in_turn else "random"
@@ -111,25 +110,6 @@ class _File:
     text: str
     settings: Mapping[str, Any]
 
-    def items(self) -> list[tuple[tuple[str, ...], Any]]:
-        """Every key, behind the old table where that holds it, and its value."""
-        inner = self.settings.get(OLD_TABLE)
-        old = {(OLD_TABLE, key): value for key, value in inner.items()} if isinstance(inner, dict) else {}
-        return [*(((key,), value) for key, value in self.settings.items() if not (old and key == OLD_TABLE)),
-                *old.items()]  # fmt: skip
-
-    def check_keys(self) -> None:
-        """Refuse a key that means nothing where it stands."""
-        for keys, _ in self.items():
-            inside = len(keys) == 2
-            known = tuple(OLD_KEYS) if inside else KEYS
-            if keys[-1] in known:
-                continue
-            belongs = inside and keys[-1] in KEYS
-            near = f"; it belongs above [{OLD_TABLE}]" if belongs else did_you_mean(keys[-1], known)
-            where = f" in [{OLD_TABLE}]" if inside else ""
-            self.refuse(keys, f"no key '{keys[-1]}'{where}{near}", f"one of: {', '.join(KEYS)}")
-
     def base(self) -> Recipe:
         """The recipe whose values hold where the file says nothing."""
         name = self.settings.get("base", BASE)
@@ -140,25 +120,41 @@ class _File:
         except UsageError as reason:
             self.refuse(("base",), f"base: {reason.message}", reason.try_)
 
-    def check_types(self, base: Recipe) -> None:
-        """Refuse a value of another type than the recipe's own."""
-        hints: Mapping[str, Any] = get_type_hints(Recipe)
-        for keys, value in self.items():
-            kind = OLD_KEYS[keys[-1]] if len(keys) == 2 else hints.get(keys[-1], str)
-            kind = kind if kind in WORDS else str  # a choice of words
-            if not _fits(value, kind):
-                self.refuse(keys, f"{keys[-1]} is {_as_toml(value)}, must be {WORDS[kind]}", _as_in(base, keys))
+    def values(self, base: Recipe) -> dict[str, Any]:
+        """What the file says, by the names of a recipe's fields; refuses keys without a meaning and other types."""
+        inner = self.settings.get(OLD_TABLE)
+        old = inner if isinstance(inner, dict) else {}
+        own = {key: value for key, value in self.settings.items() if not (old and key == OLD_TABLE)}
+        self._check((), own, {key: TYPES.get(key, str) for key in KEYS}, base)
+        self._check((OLD_TABLE,), old, OLD_KEYS, base)
+        flat = flat_augmentation(old, base.flip)
+        for key in flat.keys() & own.keys():
+            self.refuse(
+                (OLD_TABLE,), f"{key} stands above [{OLD_TABLE}] and is set in it, too", f"without [{OLD_TABLE}]"
+            )
+        own.pop("base", None)
+        return {**flat, **own, **({"sizes": tuple(map(tuple, own["sizes"]))} if "sizes" in own else {})}
 
-    def blame(self, base: Recipe, reason: UsageError) -> NoReturn:
+    def _check(self, table: tuple[str, ...], given: Mapping[str, Any], kinds: Mapping[str, Any], base: Recipe) -> None:
+        for key, value in given.items():
+            if key not in kinds:
+                belongs = (
+                    f"; it belongs above [{OLD_TABLE}]" if table and key in KEYS else did_you_mean(key, list(kinds))
+                )
+                words = f"no key '{key}'{f' in [{OLD_TABLE}]' if table else ''}{belongs}"
+                self.refuse((*table, key), words, f"one of: {', '.join(KEYS)}")
+            if not _fits(value, kinds[key]):
+                words = f"{key} is {_as_toml(value)}, must be {WORDS[kinds[key]]}"
+                self.refuse((*table, key), words, _as_in(base, OLD_NAMES.get(key, key) if table else key))
+
+    def blame(self, base: Recipe, values: Mapping[str, Any], reason: UsageError) -> NoReturn:
         """Raise what is wrong with the first value that the base refuses by itself."""
-        for keys, value in self.items():
-            if keys == ("base",):
-                continue
-            one = {keys[-1]: value}
+        for name, value in values.items():
             try:
-                replace(base, **(flat_augmentation(one, base.flip) if len(keys) == 2 else _in_tuples(one)))
+                replace(base, **{name: value})
             except UsageError as found:
-                self.refuse(keys, found.message, _as_in(base, keys))
+                old = next((key for key, new in OLD_NAMES.items() if new == name), "")
+                self.refuse((name,) if name in self.settings else (OLD_TABLE, old), found.message, _as_in(base, name))
         raise UsageError(f"{self.path}: {reason.message}", try_=reason.try_) from reason
 
     def refuse(self, keys: Sequence[str], words: str, try_: str) -> NoReturn:
@@ -180,10 +176,6 @@ def _read(path: Path) -> _File:
         raise UsageError(f"{path} cannot be read from line {line} on: {reason}", try_=EXAMPLE) from reason
 
 
-def _in_tuples(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(map(tuple, value)) if name == "sizes" else value for name, value in given.items()}
-
-
 def _fits(value: object, kind: object) -> bool:
     """Whether a value of TOML is of a field's type; a whole number is a number, a list of pairs pairs."""
     if kind == PAIRS:
@@ -194,9 +186,8 @@ def _fits(value: object, kind: object) -> bool:
     return type(value) is kind or (kind is float and type(value) is int)
 
 
-def _as_in(base: Recipe, keys: Sequence[str]) -> str:
+def _as_in(base: Recipe, name: str) -> str:
     """A line that works: the base's own."""
-    name = {"pad": "translate", "alternate": "flip"}.get(keys[-1], keys[-1]) if len(keys) == 2 else keys[-1]
     return f"{name} = {_as_toml(getattr(base, name, BASE))}, as in {base.name}"
 
 
