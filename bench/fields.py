@@ -67,7 +67,8 @@ class Option:
         words: how it is typed where the word is not simply the value.
         choices: the values there are.
         least: the smallest number.
-        complete: what the shell offers: `models`, `explainers` or `runs`.
+        names: what it names: `models`, `explainers`, `recipes`, `runs`, `files` or `data`. The shell offers what it can
+            list; what there is not is refused before anything is loaded that takes time.
         variable: whether a BENCH_ variable may set it; not what speaks of one run or file.
         stored: whether a run's record keeps it.
     """
@@ -83,7 +84,7 @@ class Option:
     words: Words | None = None
     choices: tuple[str, ...] = ()
     least: int | None = None
-    complete: str = ""
+    names: str = ""
     variable: bool = True
     stored: bool = True
 

@@ -124,16 +124,18 @@ class OnDevice(Request):
 class OfRunsData(Request):
     """A verb that needs the images a run was made on."""
 
-    data: Annotated[str | None, Option("Where the run's data set lies now, if it was moved.", variable=False)] = None
+    data: Annotated[
+        str | None, Option("Where the run's data set lies now, if it was moved.", variable=False, names="data")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfData(Request):
     """A verb that takes a data set of any kind."""
 
-    data: Annotated[str, Option("cifar10, digits, or a folder or archive of train/CLASS/* and test/CLASS/*.")] = (
-        "cifar10"
-    )
+    data: Annotated[
+        str, Option("cifar10, digits, or a folder or archive of train/CLASS/* and test/CLASS/*.", names="data")
+    ] = "cifar10"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +154,7 @@ class Sized(Request):
 class OfExplainers(Request):
     """A verb that takes explainers at layers."""
 
-    explainer: Annotated[
-        Explainers, Option("Name, FILE.py:NAME, or all. Repeats.", many=True, complete="explainers")
-    ] = ()
+    explainer: Annotated[Explainers, Option("Name, FILE.py:NAME, or all. Repeats.", many=True, names="explainers")] = ()
     layer: Annotated[Names, Option("Dotted module name, or all. Repeats.", many=True)] = ()
 
 
@@ -188,9 +188,9 @@ class Planned(Request):
     dry_run: Annotated[bool, Option("Say what would be done, and how long it takes.", stored=False)] = False
 
 
-MODEL = Option("Registered name, FILE.py:NAME (runs that file), timm:NAME or torchvision:NAME.", complete="models")
-RUN = Option("Name, latest, or path.", argument=True, complete="runs")
-RUNS = Option("Name, latest, or path. Repeats.", argument=True, many=True, complete="runs")
+MODEL = Option("Registered name, FILE.py:NAME (runs that file), timm:NAME or torchvision:NAME.", names="models")
+RUN = Option("Name, latest, or path.", argument=True, names="runs")
+RUNS = Option("Name, latest, or path. Repeats.", argument=True, many=True, names="runs")
 LIMIT = Option("First N images of one fixed order, or all.", words=COUNT)
 
 
@@ -224,7 +224,7 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
 
     model: Annotated[Models, replace(MODEL, help=f"{MODEL.help} Repeats.", many=True)] = "cifar_resnet18"
     _: KW_ONLY
-    recipe: Annotated[str, Option("One of `bench list recipes`, or FILE.toml.")] = "course"
+    recipe: Annotated[str, Option("One of `bench list recipes`, or FILE.toml.", names="recipes")] = "course"
     seed: Annotated[int, Option("Of weights, order, augmentation and split.")] = 0
     seeds: Annotated[int, Option("Train N runs, of consecutive seeds.", least=1)] = 1
     val: Annotated[float, Option("Share of the training images kept for the curves; 0: none.")] = 0.1
@@ -235,7 +235,7 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
     run: Annotated[str | None, Option("Name of the new run.", stored=False)] = None
     resume: Annotated[
         str | None,
-        Option("Go on with an unfinished run: its name, or latest.", variable=False, stored=False, complete="runs"),
+        Option("Go on with an unfinished run: its name, or latest.", variable=False, stored=False, names="runs"),
     ] = None
     skip_bad: Annotated[bool, Option("Leave out images that cannot be read, and count them.")] = False
     epochs: Annotated[int | None, _instead("Passes over the training images.")] = None
@@ -304,7 +304,7 @@ class AdoptRequest(Sized, OfData, OnDevice):
     verb, panel = "adopt", START
     example = "bench adopt --weights ckpt.pth --model cifar_resnet18 --data cifar10"
 
-    weights: Annotated[Path, Option("A .pt, .pth or .safetensors file.", variable=False)]
+    weights: Annotated[Path, Option("A .pt, .pth or .safetensors file.", variable=False, names="files")]
     _: KW_ONLY
     model: Annotated[Model, MODEL] = "cifar_resnet18"
     classes: Annotated[
@@ -341,7 +341,7 @@ class ExplainRequest(Costly, OfRunsData, Planned, OnDevice):
 
     run: Annotated[Names, RUNS] = LATEST
     _: KW_ONLY
-    model: Annotated[Models, Option("The newest run of this model. Repeats.", many=True, complete="models")] = ()
+    model: Annotated[Models, Option("The newest run of this model. Repeats.", many=True, names="models")] = ()
     which: Annotated[str, Option("wrong, or all test images.", choices=WHICH)] = "wrong"
     ids: Annotated[
         str | Sequence[int] | None,
@@ -359,7 +359,13 @@ class ExplainPicturesRequest(Costly, OnDevice):
 
     image: Annotated[
         Paths,
-        Option("A picture of your own, on a page of its own. Repeats.", many=True, commas=False, variable=False),
+        Option(
+            "A picture of your own, on a page of its own. Repeats.",
+            many=True,
+            commas=False,
+            variable=False,
+            names="files",
+        ),
     ] = ()
     run: Annotated[Names, RUNS] = LATEST
     _: KW_ONLY
@@ -401,7 +407,7 @@ class ExportRequest(Request):
     ids: Annotated[str | Sequence[int] | None, Option("3,17 or a file of test ids.", words=IDS)] = None
     n: Annotated[int, Option("How many pictures.", least=1)] = 20
     layer: Annotated[Names, Option("Dotted module name. Repeats.", many=True)] = ()
-    explainer: Annotated[Explainer | None, Option("Whose maps; else the first there is.", complete="explainers")] = None
+    explainer: Annotated[Explainer | None, Option("Whose maps; else the first there is.", names="explainers")] = None
     target: Annotated[str, Option("predicted, true or both.", choices=TARGETS)] = "predicted"
     captions: Annotated[bool, Option("Classes above the pictures.")] = True
 
@@ -442,7 +448,7 @@ class TimeRequest(OfExplainers, OnDevice):
 
     model: Annotated[
         Models,
-        Option("Registered name, or FILE.py:NAME; weights from a seed. Repeats.", many=True, complete="models"),
+        Option("Registered name, or FILE.py:NAME; weights from a seed. Repeats.", many=True, names="models"),
     ] = ()
     _: KW_ONLY
     run: Annotated[Names, RUNS] = ()
@@ -469,10 +475,10 @@ class VerifyRequest(OfRunsData):
 
     explainer: Annotated[
         Explainers,
-        Option("Registered names, FILE.py:NAME, or all.", many=True, flagless=True, complete="explainers"),
+        Option("Registered names, FILE.py:NAME, or all.", many=True, flagless=True, names="explainers"),
     ] = ()
     _: KW_ONLY
-    run: Annotated[str | None, Option("On this run's model and images; else on a small net.", complete="runs")] = None
+    run: Annotated[str | None, Option("On this run's model and images; else on a small net.", names="runs")] = None
     layer: Annotated[Names, Option("Dotted module name. Repeats.", many=True)] = ()
 
 
@@ -499,7 +505,9 @@ class LrFindRequest(Sized, OfData, OnDevice):
 
     model: Annotated[Model, MODEL] = "cifar_resnet18"
     _: KW_ONLY
-    recipe: Annotated[str, Option("Whose optimiser and batch size; one of `bench list recipes`.")] = "course"
+    recipe: Annotated[str, Option("Whose optimiser and batch size; one of `bench list recipes`.", names="recipes")] = (
+        "course"
+    )
     batch_size: Annotated[int | None, Option("Instead of the recipe's.")] = None
     optimizer: Annotated[str | None, Option("sgd or adamw, instead of the recipe's.")] = None
     steps: Annotated[int, Option("How many rates, from 1e-7 up.")] = 100
@@ -528,11 +536,11 @@ class ShowRequest(Request):
     what: Annotated[str, Option("run, model, data or augment.", flagless=True)]
     name: Annotated[str | None, Option("Its name; for augment and data a data set.", flagless=True)] = None
     _: KW_ONLY
-    run: Annotated[str | None, Option("run: name, latest, or path.", complete="runs")] = None
+    run: Annotated[str | None, Option("run: name, latest, or path.", names="runs")] = None
     all_: Annotated[bool, Option("model: every module.")] = False
     markdown: Annotated[bool, Option("run: tables to paste.")] = False
     classes: Annotated[int, Option("model: number of classes.", least=2)] = 10
-    recipe: Annotated[str, Option("augment: whose augmentation.")] = "course"
+    recipe: Annotated[str, Option("augment: whose augmentation.", names="recipes")] = "course"
     seed: Annotated[int, Option("augment: of the pictures and the changes.")] = 0
     out: Annotated[Path | None, Option("data, augment: PNG to write; else runs/show/.")] = None
 
@@ -559,6 +567,6 @@ class RmRequest(Request):
 
     verb = "rm"
 
-    run: Annotated[str, Option("Name of the run.", argument=True, variable=False, complete="runs")]
+    run: Annotated[str, Option("Name of the run.", argument=True, variable=False, names="runs")]
     _: KW_ONLY
     yes: Annotated[bool, Option("Do not ask.", flag="--yes,-y")] = False

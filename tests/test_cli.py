@@ -238,7 +238,7 @@ def test_a_run_without_errors_is_a_result(copy: Path, pictures: Path) -> None:
         (("show", "modle"), 2, "did you mean 'model'?"),
         (("compare", "latest", "latest"), 2, "named twice"),
         (("schema", "pge"), 2, "did you mean 'page'?"),
-        (("rm", "../x"), 2, "cannot be a run's name"),
+        (("rm", ".."), 2, "cannot be a run's name"),
     ],
 )
 def test_a_mistake_is_two_lines_with_the_value_and_the_right_exit_code(
@@ -250,6 +250,63 @@ def test_a_mistake_is_two_lines_with_the_value_and_the_right_exit_code(
     assert result.stderr.startswith("error:")
     assert "Traceback" not in result.stderr
     assert not result.stdout
+
+
+NOT_THERE = (
+    ("train", "--model", "cifar_resnet81"),
+    ("train", "--recipe", "corse"),
+    ("train", "--data", "no/such"),
+    ("explain", "--explainer", "captm"),
+    ("explain", "nosuch"),
+    ("explain", "--image", "no.png"),
+    ("adopt", "--weights", "no.pth"),
+    ("time", "--model", "no.py:Net"),
+    ("compare", "a", "b"),
+    ("lr-find", "--recipe", "no.toml"),
+)
+
+
+def test_what_is_not_there_is_refused_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from bench.cli.app import app
+for words in {NOT_THERE!r}:
+    try:
+        app(words)
+    except SystemExit as end:
+        assert end.code in (2, 4), (words, end.code)
+    assert "torch" not in sys.modules, words
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("error:") == done.stderr.count("try:") == len(NOT_THERE)
+
+
+NOISY = """
+import os
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+        self.head = torch.nn.Linear(4, num_classes)
+
+    def forward(self, images):
+        print("of Python")
+        os.write(1, b"of the process")
+        return self.head(self.body(images).mean((2, 3)))
+"""
+
+
+def test_json_is_one_object_whatever_a_net_prints(tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(NOISY, encoding="utf-8")
+    words = ["list", "layers", "--model", "noisy.py:Net", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert [each["name"] for each in json.loads(done.stdout)["layers"]] == ["body.0", "body.1", "body"]
+    assert "of Python" in done.stderr and "of the process" in done.stderr
 
 
 def test_a_threshold_that_breaks_exits_3_and_one_that_holds_exits_0(copy: Path) -> None:

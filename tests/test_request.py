@@ -292,8 +292,9 @@ def test_a_run_on_the_line_hides_those_of_variables_and_files(
         assert (asked(verb, *words).run, asked(verb, *words).origins["run"]) == (found, "flag")
 
 
-def test_a_run_to_show_is_named_once() -> None:
-    result = call("show", "run", "a", "--run", "b")
+def test_a_run_to_show_is_named_once(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    result = call("show", "run", "a", "--run", "b", runs=tmp_path)
     assert (result.exit_code, result.stderr.splitlines()[0]) == (2, "error: 'a' and --run b name two")
     for words in (("a",), ("--run", "a"), ("a", "--run", "a")):
         assert "no run 'a'" in call("show", "run", *words).stderr

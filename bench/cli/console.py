@@ -7,10 +7,12 @@ terminal obeys what it is sent.
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +172,24 @@ class _LiveTask:
         if "images/s" not in note:
             changes["speed"] = f"{self.done / max(1e-9, time.monotonic() - self.started):.0f} images/s  "
         self.progress.update(self.task, advance=amount, **changes)
+
+
+@contextmanager
+def stdout_kept() -> Iterator[None]:
+    """Whatever is printed inside, by anybody's model too, goes to stderr: stdout is for results."""
+    with redirect_stdout(sys.stderr):
+        try:
+            sys.__stdout__.flush()  # type: ignore[union-attr]
+            kept = os.dup(1)
+            os.dup2(2, 1)  # what is not Python's, such as a child process
+        except (OSError, AttributeError):  # closed, as under a service
+            yield
+            return
+        try:
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def show(answer: Answer, *, as_json: bool) -> None:

@@ -13,11 +13,15 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from bench.errors import UsageError, did_you_mean
+from bench.data.datasets import check_source
+from bench.errors import MissingError, UsageError, did_you_mean
 from bench.fields import Request, Typed, names
-from bench.registry.registry import discover, is_file_name
+from bench.recipes.files import recipe_of
+from bench.recipes.recipe import RECIPES
+from bench.registry.from_python import is_from_python
+from bench.registry.registry import Kind, discover, file_in, is_file_name
 from bench.request import ALL, LATEST
-from bench.store.runs import run_names
+from bench.store.runs import find_run, run_names
 
 PREFIX = "BENCH_"
 SHOWN = ("data",)  # fields whose variable `--help` names
@@ -61,7 +65,7 @@ def _of_field(each: Typed, chooser: str) -> Iterator[inspect.Parameter]:
     option, hint = each.option, list[str] | None if each.option.many else _word_type(each.hint)
     default = _default(each)
     beside = "" if chooser in ("", each.name) else f"With --{chooser}: "
-    more: dict[str, Any] = {"help": beside + option.help, "autocompletion": COMPLETIONS.get(option.complete)}
+    more: dict[str, Any] = {"help": beside + option.help, "autocompletion": COMPLETIONS.get(option.names)}
     name = each.name.upper()
     if option.flagless:
         yield _parameter(each.name, hint, default, typer.Argument(metavar=name, **more))
@@ -161,6 +165,46 @@ def files_named(request: Request) -> list[str]:
     return list(dict.fromkeys(word.rpartition(":")[0] for word in given if is_file_name(word)))
 
 
+def refuse_unknown(request: Request, runs: Path) -> None:
+    """Refuse names of what there is not, before anything is loaded that takes time.
+
+    Raises:
+        UsageError: no such model, explainer or recipe.
+        MissingError: no such file, run or data set.
+    """
+    for each in request.typed():
+        if each.option.names in CHECKS:
+            for name in names(getattr(request, each.name)):
+                CHECKS[each.option.names](str(name), runs)
+
+
+def _check_entry(kind: Kind, name: str) -> None:
+    if is_file_name(name):
+        file_in(name)
+    elif name != ALL and not is_from_python(name):
+        discover(kind, object).entry(name)
+
+
+def _check_run(name: str, runs: Path) -> None:
+    if name != LATEST and not (runs / name).is_dir():
+        find_run(runs, name)
+
+
+def _check_file(name: str) -> None:
+    if not Path(name).exists():
+        raise MissingError(f"no file {name}", try_="the path of a file that is there")
+
+
+CHECKS: Mapping[str, Callable[[str, Path], object]] = {
+    "models": lambda name, runs: _check_entry("model", name),
+    "explainers": lambda name, runs: _check_entry("explainer", name),
+    "recipes": lambda name, runs: recipe_of(name),
+    "runs": _check_run,
+    "files": lambda name, runs: _check_file(name),
+    "data": lambda name, runs: check_source(name),
+}
+
+
 # --- completion ---------------------------------------------------------------------------------------------
 
 
@@ -177,7 +221,13 @@ def _runs(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in (LATEST, *run_names(Path(runs))) if name.startswith(incomplete)]
 
 
-COMPLETIONS: Mapping[str, Callable[..., list[str]]] = {"models": _models, "explainers": _explainers, "runs": _runs}
+def _recipes(incomplete: str) -> list[str]:
+    return [name for name in RECIPES if name.startswith(incomplete)]
+
+
+COMPLETIONS: Mapping[str, Callable[..., list[str]]] = {
+    "models": _models, "explainers": _explainers, "recipes": _recipes, "runs": _runs,
+}  # fmt: skip
 
 
 # --- settings from a file -----------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from bench.cli.console import Answer, Teller, complain, harmless, show
-from bench.cli.options import PREFIX, Kinds, files_named, parameters, read_config, request_of
+from bench.cli.console import Answer, Teller, complain, harmless, show, stdout_kept
+from bench.cli.options import PREFIX, Kinds, files_named, parameters, read_config, refuse_unknown, request_of
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -96,9 +96,11 @@ def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Session]
         own = {name: values.pop(name) for name in common}
         session = _session(ctx, own)
         request = request_of(ctx, kinds, values)
+        refuse_unknown(request, session.runs)
         for path in filter(os.path.isfile, files_named(request)):
             session.teller.say(f"running {path}")
-        answer = command(request, session)
+        with stdout_kept():
+            answer = command(request, session)
         show(answer, as_json=own["json_"])
         if answer.failure is not None:
             raise answer.failure

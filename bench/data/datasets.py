@@ -87,6 +87,12 @@ def resolved_source(source: str) -> str:
     return source if source in BUILTIN or not Path(source).exists() else str(Path(source).resolve())
 
 
+def check_source(source: str) -> None:
+    """UsageError for a name that is neither known nor a path, DataError for a path at which there is nothing."""
+    if source not in BUILTIN:
+        _existing(source)
+
+
 def limit_balanced(labels: Tensor, limit: int, generator: torch.Generator) -> Tensor:
     """A seeded subset with as many images of each class as possible; the remainder goes to random classes.
 

@@ -201,19 +201,24 @@ def _load(entry: Entry) -> object:
         ) from reason
 
 
-def _load_file(name: str) -> object:
-    path_text, _, attribute = name.rpartition(":")
-    path = Path(path_text)
+def file_in(name: str) -> Path:
+    """The Python file of a name such as `path/to/file.py:attribute`; MissingError where it is not there."""
+    path = Path(name.rpartition(":")[0])
     if not path.is_file():
-        raise MissingError(f"no file {path_text}", try_="a path to a Python file, then ':' and a name in it")
+        raise MissingError(f"no file {path}", try_="a path to a Python file, then ':' and a name in it")
+    return path
+
+
+def _load_file(name: str) -> object:
+    path, attribute = file_in(name), name.rpartition(":")[2]
     try:
         module = _run_file(path)
     except (Exception, SystemExit) as reason:  # the user's own file may fail in any way, or be a script that exits
-        raise MissingError(f"{path_text} does not run: {type(reason).__name__}: {reason}") from reason
+        raise MissingError(f"{path} does not run: {type(reason).__name__}: {reason}") from reason
     if not hasattr(module, attribute):
         public = [each for each in vars(module) if not each.startswith("_")]
         raise MissingError(
-            f"{path_text} has no '{attribute}'{did_you_mean(attribute, public)}",
+            f"{path} has no '{attribute}'{did_you_mean(attribute, public)}",
             try_=f"one of: {', '.join(public[:8]) or 'nothing public is in it'}",
         )
     return getattr(module, attribute)
