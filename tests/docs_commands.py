@@ -13,7 +13,8 @@ import typer
 from command_line import application
 
 from bench.recipes.files import is_recipe_file, recipe_of
-from bench.registry.registry import discover, is_file_name
+from bench.registry.model_names import is_file_name
+from bench.registry.registry import discover
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))

@@ -174,7 +174,7 @@ def test_guessing_is_warned_of_with_the_options_that_cure_it(trained: TinyNet, p
         (("--model", TINY_FILE, "--classes", "one,two,three"), "class 'four'"),
         (("--model", TINY_FILE, "--classes", "one,two,three,four,five"), "all 4 outputs"),
         (("--model", TINY_FILE, "--classes", "one,two,three,four,four"), "names 'four' twice"),
-        (("--model", TINY_FILE, "--classes", "one"), "fewer than two classes"),
+        (("--model", TINY_FILE, "--classes", "one"), "no list of two classes or more"),
         (("--model", TINY_FILE, "--mean", "0.5,0.5"), "one value or three"),
         (("--model", TINY_FILE, "--mean", "a"), "not made of numbers"),
         (("--model", TINY_FILE, "--std", "0"), "above 0"),

@@ -12,8 +12,8 @@ from torch import nn
 from bench.cli.options import files_named
 from bench.contracts import ModelSpec
 from bench.errors import BenchError, ContractError, MissingError, UsageError
+from bench.registry.foreign_models import ForeignBuild
 from bench.registry.layer_shapes import default_layers, grids_in, shapes_of, why_no_grid
-from bench.registry.libraries import as_model
 from bench.registry.model_names import parse_model, with_options
 from bench.registry.registry import Registry, discover
 from bench.request import DemoRequest, LrFindRequest, TimeRequest
@@ -103,7 +103,7 @@ def test_a_model_for_grey_images_gets_the_mean_of_the_colours(models: Registry[M
     plain.load_state_dict(model.state_dict())
     by_hand = torch.stack([sum(image) / 3 for image in images])[:, None]
     assert torch.allclose(model(images), plain(by_hand), atol=1e-6)
-    assert as_model("x", Two(3))._forward_pre_hooks == {}
+    assert ForeignBuild(Two, "x", 20)(3)._forward_pre_hooks == {}
 
 
 def test_looking_at_a_model_leaves_the_global_generator_where_it_was(models: Registry[ModelSpec]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING
@@ -19,13 +20,15 @@ from bench.fields import Request, Typed, names
 from bench.recipes.files import recipe_of
 from bench.recipes.recipe import RECIPES
 from bench.registry.from_python import is_from_python
-from bench.registry.registry import Kind, discover, file_in, is_file_name
+from bench.registry.model_names import is_file_name, name_parts
+from bench.registry.registry import Kind, discover, file_in
 from bench.request import ALL, LATEST
 from bench.store.runs import find_run, run_names
 
 PREFIX = "BENCH_"
 SHOWN = ("data",)  # fields whose variable `--help` names
 SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
+PART = re.compile(r"(?:[^,(\[]|\((?:[^()]|\([^()]*\))*\)|\[[^\]]*\]|[(\[])+")  # up to a comma outside of brackets
 BARE = "_bare"  # behind the name of a field that stands without its flag
 Kinds = Mapping[str, type[Request]]
 
@@ -144,7 +147,7 @@ def _value(each: Typed, values: Mapping[str, Any], origins: Mapping[str, str]) -
 
 
 def _split(words: Sequence[str], *, commas: bool) -> tuple[str, ...]:
-    parts = [part.strip() for word in words for part in (word.split(",") if commas else [word])]
+    parts = [part.strip() for word in words for part in (PART.findall(word) if commas else [word])]
     return tuple(part for part in parts if part)
 
 
@@ -162,7 +165,7 @@ def _refuse_of_others(kinds: Kinds, chosen: str, own: Mapping[str, Typed], origi
 def files_named(request: Request) -> list[str]:
     """The Python files that models and explainers are named in, each once: they are run."""
     given = (word for field in ("model", "explainer") for word in names(getattr(request, field, None)))
-    return list(dict.fromkeys(word.rpartition(":")[0] for word in given if is_file_name(word)))
+    return list(dict.fromkeys(name_parts(word)[0] for word in given if is_file_name(word)))
 
 
 def refuse_unknown(request: Request, runs: Path) -> None:

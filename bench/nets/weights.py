@@ -8,6 +8,7 @@ import torch
 
 from bench.errors import ContractError, MissingError
 from bench.machine import reuse_memory
+from bench.registry.foreign_models import memory_format_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -93,8 +94,9 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, strict: bool 
     Raises:
         MissingError: keys are missing or unexpected, or shapes differ; names them. The model is untouched.
     """
-    given = clean_keys(state)
     own = model.state_dict()
+    names = {unwrapped(key): key for key in own}  # a model may wrap another one itself
+    given = {names.get(key, key): value for key, value in clean_keys(state).items()}
     missing = tuple(key for key in own if key not in given)
     unexpected = [key for key in given if key not in own]
     misshaped = [
@@ -151,7 +153,7 @@ def on_device(model: nn.Module, device: torch.device) -> nn.Module:
     Tensor cores and oneDNN convolve with the channels innermost; the other layout is turned round at every call.
     """
     reuse_memory(device)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device, memory_format=memory_format_of(model))  # type: ignore[call-overload]
     return model
 
 

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contracts import ModelSpec
 from bench.errors import ContractError, MissingError
+from bench.registry.foreign_models import WHOLE, ForeignBuild
 from bench.registry.layer_shapes import default_layers, shapes_of
+from bench.registry.model_names import arguments_in, name_parts
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    pass
 
-COUNTS = ("num_classes", "n_classes", "nclasses", "classes", "num_class", "n_class", "num_labels", "n_labels", "nc")
+COUNTS = (
+    "num_classes", "n_classes", "nclasses", "classes", "num_class", "n_class", "num_labels", "n_labels", "nc", "k",
+    "num_outputs", "n_outputs", "out_features", "output_dim", "out_dim", "num_out", "n_out",
+)  # fmt: skip
 TRIED = 10  # classes of the model that is built to look at it
-WHOLE = "docs/bring-your-own.md shows one whole"
 
 
 def spec_of_value(name: str, value: object) -> object:
@@ -37,12 +41,8 @@ def spec_of_value(name: str, value: object) -> object:
         return value
     if isinstance(value, type) and not issubclass(value, nn.Module):
         return value
-    path, _, attribute = name.rpartition(":")
-    call = _caller(name, value)
-
-    def build(num_classes: int) -> nn.Module:
-        return as_model(name, call(num_classes))
-
+    path, attribute, _ = name_parts(name)
+    build: Any = _caller(name, value)  # what it gives is looked at in `sized`
     return ModelSpec(name=_slug(attribute), build=build, source=path, layers=())
 
 
@@ -51,49 +51,39 @@ def _slug(attribute: str) -> str:
 
 
 def _caller(name: str, function: Callable[..., Any]) -> Callable[[int], Any]:
-    """How the number of classes is handed over: by a telling name, as the one thing needed, or not at all."""
-    parameters = inspect.signature(function).parameters.values()
-    by_name = next((each.name for each in parameters if each.name in COUNTS), None)
-    if by_name is not None:
-        return lambda num_classes: function(**{by_name: num_classes})
+    """How the number of classes is handed over: by a telling name, or not at all; nothing else is guessed."""
+    given = arguments_in(name_parts(name)[2])
+    parameters = inspect.signature(function).parameters
+    free = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    unknown = [] if free else [each for each in given if each not in parameters]
     needed = [
         each.name
-        for each in parameters
+        for each in parameters.values()
         if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     ]
-    if len(needed) > 1:
+    open_ = [each for each in needed if each not in given]
+    counted = next((each for each in parameters if each.lower() in COUNTS and each not in given), None)
+    if unknown or set(open_) - {counted}:
+        what = f"takes no {', '.join(unknown)}" if unknown else f"needs {', '.join(open_)}"
+        example = ", ".join(f"{each}=..." for each in open_ if each != counted) or ", ".join(parameters)
         raise MissingError(
-            f"model '{name}' needs {', '.join(needed)}, and bench knows but the number of classes",
-            try_="a function build(num_classes) that gives the model",
+            f"model '{name}' {what}, and bench knows but the number of classes",
+            try_=f"'{name.partition('(')[0]}({example})', or a function build(num_classes) that gives the model",
         )
-    return function if needed else lambda num_classes: function()
+    if counted is None:
+        return lambda num_classes: function(**given)
+    return lambda num_classes: function(**{counted: num_classes}, **given)
 
 
-def as_model(name: str, value: object) -> nn.Module:
-    """What a build function gave, if it is a module; one that takes grey images gets the mean of the channels."""
-    from torch import nn
-
-    if not isinstance(value, nn.Module):
-        raise MissingError(f"model '{name}' builds a {type(value).__name__}, not a torch.nn.Module", try_=WHOLE)
-    first = next((each for each in value.modules() if isinstance(each, nn.Conv2d)), None)
-    if first is not None and first.in_channels == 1:
-        value.register_forward_pre_hook(grey)
-    return value
-
-
-def grey(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The mean over the colours of images (N, 3, H, W), as (N, 1, H, W), for a model that takes grey ones."""
-    images, *others = inputs
-    return (images.mean(dim=1, keepdim=True) if images.ndim == 4 and images.shape[1] == 3 else images, *others)
-
-
-def sized(spec: ModelSpec, size: int | None) -> ModelSpec:
+def sized(spec: ModelSpec, size: int | None, *, ours: bool = False) -> ModelSpec:
     """The spec for pictures of another size; one without layers gets those that one forward pass shows.
 
     Raises:
         MissingError: the model does not build, or its answer is no logits (N, K).
     """
-    spec = spec if size is None else replace(spec, input_size=size)
+    spec = replace(spec, input_size=size or spec.input_size)
+    if not ours:
+        spec = replace(spec, build=ForeignBuild(spec.build, spec.name, spec.input_size))
     return spec if spec.layers else replace(spec, layers=looked_at(spec)[1])
 
 

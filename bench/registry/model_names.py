@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from bench.errors import UsageError
 
@@ -37,9 +39,9 @@ def parse_model(name: str) -> ModelName:
     Raises:
         UsageError: a part behind an `@` is neither a size nor a stem.
     """
-    head, colon, tail = name.rpartition(":")  # an @ in a folder's name belongs to the path
-    first, *parts = tail.split("@")
-    base = head + colon + first
+    whole = name.rfind(")") + 1 or name.rfind(":") + 1  # an @ in a folder's name or an argument is none of ours
+    first, *parts = name[whole:].split("@")
+    base = name[:whole] + first
     size, stem = None, ""
     for part in parts:
         if re.fullmatch(r"[0-9]{1,5}", part) and size is None:
@@ -52,6 +54,38 @@ def parse_model(name: str) -> ModelName:
                 try_=f"{base}@{STEMS[0]}@64, or --stem {STEMS[0]} --image-size 64",
             )
     return ModelName(base, size, stem)
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name means `path/to/file.py:attribute`."""
+    return ".py:" in name
+
+
+def name_parts(name: str) -> tuple[str, str, str]:
+    """`path/to/file.py`, `NAME` and `(width=10)` of `path/to/file.py:NAME(width=10)`; any of them may be empty."""
+    if not is_file_name(name):
+        where, _, attribute = name.rpartition(":")
+        return where, attribute, ""
+    path, _, rest = name.partition(".py:")
+    attribute, bracket, arguments = rest.partition("(")
+    return f"{path}.py", attribute, bracket + arguments
+
+
+def arguments_in(call: str) -> dict[str, Any]:
+    """The plain values in `(width=10, act="relu")` by their names; empty for no call.
+
+    Raises:
+        UsageError: anything but names with plain values.
+    """
+    try:
+        found = ast.parse(f"f{call or '()'}", mode="eval").body
+        if not isinstance(found, ast.Call) or found.args:
+            raise ValueError
+        return {str(each.arg): ast.literal_eval(each.value) for each in found.keywords}
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        raise UsageError(
+            f"'{call:.60}' holds no arguments with plain values", try_="FILE.py:NAME(width=10), in quotes"
+        ) from None
 
 
 def with_options(name: str, *, size: int | None, stem: str | None) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.registry.from_python import PYTHON, found_in_python, is_from_python
-from bench.registry.model_names import parse_model
+from bench.registry.model_names import is_file_name, name_parts, parse_model
+from bench.registry.neighbours import run_file
 from bench.registry.plain_functions import spec_of_function
 
 Kind = Literal["model", "explainer"]
@@ -104,13 +104,15 @@ class Registry(Generic[Value], Mapping[str, Value]):
                 f"--stem {wanted.stem} is for ResNets of {' and '.join(self.libraries)}, not for '{wanted.base}'",
                 try_=f"--model timm:resnet18 --stem {wanted.stem}",
             )
+        ours = False
         if is_file_name(wanted.base):
             value = spec_of_value(wanted.base, _load_file(wanted.base))
         elif is_from_python(wanted.base):
             value = spec_of_value(wanted.base, found_in_python(wanted.base))
         else:
-            value = _load(self.entry(wanted.base))
-        return sized(value, wanted.size) if isinstance(value, ModelSpec) else value
+            entry = self.entry(wanted.base)
+            value, ours = _load(entry), entry.owner == "bench"
+        return sized(value, wanted.size, ours=ours) if isinstance(value, ModelSpec) else value
 
     def entry(self, name: str) -> Entry:
         """What is known of a name without loading it."""
@@ -146,20 +148,16 @@ def resolved(name: str) -> str:
     """A name that means the same from every folder: that of a file with its whole path."""
     if not is_file_name(name):
         return name
-    path, _, attribute = name.rpartition(":")
-    return f"{Path(path).resolve()}:{attribute}"
+    path, attribute, call = name_parts(name)
+    return f"{Path(path).resolve()}:{attribute}{call}"
 
 
 def short(name: str) -> str:
     """A name for reading: that of a file without its folders, that of Python without the mark."""
     if is_file_name(name):
-        return f"{Path(name.rpartition(':')[0]).name}:{name.rpartition(':')[2]}"
+        path, attribute, call = name_parts(name)
+        return f"{Path(path).name}:{attribute}{call}"
     return name.removeprefix(PYTHON).replace(":", ".") if is_from_python(name) else name
-
-
-def is_file_name(name: str) -> bool:
-    """Whether a name means `path/to/file.py:attribute`."""
-    return ".py:" in name
 
 
 def discover(kind: Kind, value_type: type[Value]) -> Registry[Value]:
@@ -203,16 +201,16 @@ def _load(entry: Entry) -> object:
 
 def file_in(name: str) -> Path:
     """The Python file of a name such as `path/to/file.py:attribute`; MissingError where it is not there."""
-    path = Path(name.rpartition(":")[0])
+    path = Path(name_parts(name)[0])
     if not path.is_file():
         raise MissingError(f"no file {path}", try_="a path to a Python file, then ':' and a name in it")
     return path
 
 
 def _load_file(name: str) -> object:
-    path, attribute = file_in(name), name.rpartition(":")[2]
+    path, attribute = file_in(name), name_parts(name)[1]
     try:
-        module = _run_file(path)
+        module = run_file(path)
     except (Exception, SystemExit) as reason:  # the user's own file may fail in any way, or be a script that exits
         raise MissingError(f"{path} does not run: {type(reason).__name__}: {reason}") from reason
     if not hasattr(module, attribute):
@@ -222,17 +220,3 @@ def _load_file(name: str) -> object:
             try_=f"one of: {', '.join(public[:8]) or 'nothing public is in it'}",
         )
     return getattr(module, attribute)
-
-
-def _run_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"bench_file_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise MissingError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickling look the module up by name
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[spec.name]
-        raise
-    return module

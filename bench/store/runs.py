@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from bench.errors import StoreError, UsageError, did_you_mean
-from bench.registry.model_names import parse_model
+from bench.registry.model_names import name_parts, parse_model
 from bench.registry.registry import resolved
 from bench.schema.run import RunRecord
 from bench.store.files import write_bytes
@@ -68,7 +68,7 @@ def _first_free(folders: Iterator[Path]) -> Path:
 
 def _default_name(model: str, data: str, tail: str) -> str:
     """`<model>-<data><tail>` without what a name may not hold; where it is too long model and data share the room."""
-    model = model.rpartition(":")[2]  # of a file or a library what it names there
+    model = name_parts(model)[1]  # of a file or a library what it names there
     model, data = (re.sub(r"[^A-Za-z0-9._+-]+", "-", each).strip("._+-") or "unnamed" for each in (model, data))
     room = NAME_LENGTH - len(tail) - 1
     model = model[: max(room - len(data), room // 2)]

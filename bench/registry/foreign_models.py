@@ -1,0 +1,154 @@
+"""What anybody's build function gives, made a module that takes pictures and answers with logits (N, K)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import MissingError
+from bench.modes import evaluating
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from torch import Tensor, nn
+
+WHOLE = "docs/bring-your-own.md shows one whole"
+LOGITS = ("logits", "out", "output", "outputs", "pred", "preds", "prediction", "predictions")  # keys and attributes
+
+
+@dataclass(frozen=True)
+class ForeignBuild:
+    """The build function of a spec from outside.
+
+    Attributes:
+        build: from a number of classes to a model.
+        name: what the user typed.
+        size: pixels an edge of the pictures.
+    """
+
+    build: Callable[[int], object]
+    name: str
+    size: int
+
+    def __call__(self, num_classes: int) -> nn.Module:
+        """The model itself, without what wraps it; hooks on it make the input and the answer what bench expects.
+
+        Raises:
+            MissingError: it is no module, or one that keeps its inside to itself.
+        """
+        import torch
+        from torch import nn
+
+        value = without_wrappers(self.build(num_classes))
+        if not isinstance(value, nn.Module):
+            what = f"model '{self.name}' builds a {type(value).__name__}"
+            raise MissingError(f"{what}, not a torch.nn.Module", try_=WHOLE)
+        if isinstance(value, torch.jit.ScriptModule):
+            what = f"model '{self.name}' builds TorchScript, whose layers cannot be looked into"
+            raise MissingError(what, try_="the Python module that it was made of")
+        first = next((each for each in value.modules() if isinstance(each, nn.Conv2d)), None)
+        if first is not None and first.in_channels == 1:
+            value.register_forward_pre_hook(grey)
+        value.register_forward_hook(Logits(num_classes))
+        self._settle(value)
+        return value
+
+    def _settle(self, model: nn.Module) -> None:
+        """Give lazy layers their weights, and find out whether the net takes images with the channels innermost."""
+        import torch
+
+        images = torch.linspace(-1, 1, 2 * 3 * self.size**2).reshape(2, 3, self.size, self.size)
+        with trying(model):
+            plain = model(images)  # what fails here fails again where it is told
+            if not same_with_channels_last(model, images, plain):
+                model.to(memory_format=torch.contiguous_format)
+                model.register_forward_pre_hook(contiguous)
+
+
+@contextmanager
+def trying(model: nn.Module) -> Iterator[None]:
+    """A forward pass or two that leave no trace, and may fail."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]), evaluating(model):
+        try:
+            yield
+        except Exception:  # anybody's code may fail in any way
+            return
+
+
+def same_with_channels_last(model: nn.Module, images: Tensor, plain: Any) -> bool:  # noqa: ANN401
+    """Whether a model gives the same for weights and images with the channels innermost; its weights then are."""
+    import torch
+
+    try:
+        model.to(memory_format=torch.channels_last)
+        other = model(images.contiguous(memory_format=torch.channels_last))
+        return torch.allclose(other, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max()))
+    except Exception:  # a `view` that needs another layout, and whatever else
+        return False
+
+
+def without_wrappers(value: Any) -> Any:  # noqa: ANN401 (what a build gave)
+    """The module inside DataParallel, DistributedDataParallel and torch.compile, in any nesting."""
+    from torch import nn
+
+    while isinstance(value, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(value, "_orig_mod"):
+        value = value._orig_mod if hasattr(value, "_orig_mod") else value.module
+    return value
+
+
+def grey(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The mean over the colours of images (N, 3, H, W), as (N, 1, H, W), for a model that takes grey ones."""
+    images, *others = inputs
+    return (images.mean(dim=1, keepdim=True) if images.ndim == 4 and images.shape[1] == 3 else images, *others)
+
+
+def contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Images with the columns innermost, for a net that flattens with `view`."""
+    images, *others = inputs
+    return (images.contiguous(), *others)
+
+
+def memory_format_of(model: nn.Module) -> torch.memory_format:
+    """The layout of weights with which a model works."""
+    import torch
+
+    return torch.contiguous_format if contiguous in model._forward_pre_hooks.values() else torch.channels_last
+
+
+@dataclass(frozen=True)
+class Logits:
+    """A forward hook: whatever a model gives becomes logits (N, K), where it holds them."""
+
+    classes: int
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> Any:  # noqa: ANN401
+        """The logits in what the model gave; as it is where there are none to be seen."""
+        import torch
+
+        found = first_tensor(output)
+        if not isinstance(found, torch.Tensor):
+            return output
+        if found.ndim > 2 and found.shape[2:].numel() == 1:  # (N, K, 1, 1) of a convolution as head
+            found = found.flatten(1)
+        images = len(inputs[0]) if inputs else 0
+        if found.ndim == 1 and images == 1 and len(found) == self.classes:  # one image's, squeezed
+            found = found[None]
+        if self.classes == 2 and found.numel() == images and found.ndim <= 2:  # one logit for two classes
+            found = found.reshape(images, 1) * found.new_tensor([-0.5, 0.5])
+        return found
+
+
+def first_tensor(output: Any) -> Any:  # noqa: ANN401
+    """The logits of a dict, a named tuple or a pair with an auxiliary head; anything else as it is."""
+    if isinstance(output, Mapping):
+        return next((output[key] for key in LOGITS if key in output), output)
+    named = next((getattr(output, key) for key in LOGITS if isinstance(output, tuple) and hasattr(output, key)), None)
+    if named is not None:
+        return named
+    return output[0] if isinstance(output, list | tuple) and output else output
