@@ -20,7 +20,6 @@ from bench.data.images import enlarged, thumbnail
 from bench.errors import DataError, MissingError
 from bench.registry.registry import discover
 from bench.schema.run import DataFacts
-from bench.store.record import size_of
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +78,7 @@ def test_a_gallery_gets_thumbnails_and_small_pictures_as_they_are() -> None:
 
 @pytest.mark.parametrize(("said", "size"), [(64, 64), (0, 32)])
 def test_a_run_that_does_not_say_its_size_is_of_32_pixels(said: int, size: int) -> None:
-    assert size_of(make_record("x", data=DataFacts(size=said))) == size
+    assert make_record("x", data=DataFacts(size=said)).size == size
 
 
 def test_labels_follow_the_order_of_the_models_classes() -> None:

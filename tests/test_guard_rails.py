@@ -46,14 +46,12 @@ from bench.registry.registry import discover
 from bench.request import TrainRequest
 from bench.schema.gallery import GalleryItem, MapView
 from bench.schema.page import EpochPoint, Page
-from bench.store.cells import read_cell
-from bench.store.checkpoints import read_checkpoint
-from bench.store.files import read_lines, read_npz, write_npz
-from bench.store.folder import RunFolder
+from bench.store.files import read_checkpoint, read_lines, read_npz, write_npz
+from bench.store.folder import RunFolder, read_run
 from bench.store.paths import CHECKPOINT, LOG, PREDICTIONS, cell_path
 from bench.store.predictions import choose_ids, read_predictions
-from bench.store.record import read_record, write_record
-from bench.store.run_data import read_run
+from bench.store.rows import read_cell
+from bench.store.runs import read_record, write_record
 from bench.training import lr_finder as lrfinding
 from bench.training.init import without_effect
 from bench.training.loader import Batches

@@ -27,12 +27,10 @@ from bench.schema.page import Average, EpochPoint
 from bench.schema.run import STATUSES, AverageResult, Cell, DataFacts, Results
 from bench.stats.agreement import agreement, agreements, common_rows, disagreements
 from bench.stats.intervals import largest_relative_difference, wilson
-from bench.store.passing import Passed, noted
+from bench.store.folder import RunFolder, read_run
 from bench.store.paths import LOG
 from bench.store.predictions import Predictions
-from bench.store.run_data import read_run
-from bench.store.samples import add_samples
-from bench.store.timings import write_timing
+from bench.store.timings import Passed, noted, write_timing
 from bench.workspace import Workspace
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
@@ -93,7 +91,7 @@ def test_a_run_made_before_there_were_averages_is_shown_without_them(tmp_path: P
 def test_averages_are_shown_as_counted_and_change_nothing_else(tmp_path: Path) -> None:
     plain = read_run(small_run(tmp_path))
     counted = dataclasses.replace(plain.record.results, averages={"mirror": AverageResult(4 / 6, 4, 2)})
-    more = dataclasses.replace(plain, record=make_record("one", results=counted))
+    more = plain.seen_as(record=make_record("one", results=counted))
     found = run_view(more)
     assert found.averages == (Average("mirror average", wilson(4, 6), 4, 2),)
     assert dataclasses.replace(found, averages=()) == run_view(plain)
@@ -102,7 +100,7 @@ def test_averages_are_shown_as_counted_and_change_nothing_else(tmp_path: Path) -
 @pytest.mark.parametrize("rate", [None, 0, -1.0, math.nan, math.inf])
 def test_a_rate_that_was_not_measured_is_none(tmp_path: Path, rate: float | None) -> None:
     record = make_record("one", results=Results(train_images_per_second=rate))
-    assert run_view(dataclasses.replace(read_run(small_run(tmp_path)), record=record)).train_rate is None
+    assert run_view(read_run(small_run(tmp_path)).seen_as(record=record)).train_rate is None
 
 
 def test_a_curve_leaves_out_lines_that_are_no_epoch(tmp_path: Path) -> None:
@@ -364,7 +362,7 @@ def test_of_an_image_that_is_right_the_map_is_of_both_roles(tmp_path: Path) -> N
 def test_an_image_without_a_picture_is_left_out(tmp_path: Path) -> None:
     data = read_run(small_run(tmp_path, samples=make_samples([1])))
     assert [item.id for item in gallery([data], [], [1, 3])] == [1]
-    assert len(gallery([dataclasses.replace(data, samples=None)], [], [1, 3])) == 0
+    assert len(gallery([data.seen_as(samples=None)], [], [1, 3])) == 0
 
 
 def test_the_most_confident_error_comes_first_and_what_is_right_last(tmp_path: Path) -> None:
@@ -441,6 +439,6 @@ def test_an_image_of_a_gallery_is_made_of_its_columns(tmp_path: Path) -> None:
 
 def test_samples_written_later_are_read(tmp_path: Path) -> None:
     folder = small_run(tmp_path, samples=make_samples([1]))
-    add_samples(folder, make_samples([3], labels=[1]))
+    RunFolder(folder).add_samples(make_samples([3], labels=[1]))
     found = read_run(folder).samples
     assert found is not None and found.ids.tolist() == [1, 3] and len(CLASSES) == 3

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from bench.contracts import Dataset, Progress, Split
+from bench.contracts import SIZE, Dataset, Progress, Split
 from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ BUILTIN: Mapping[str, str] = MappingProxyType(
         "digits": "1,437 + 360 handwritten digits, bundled with scikit-learn: nothing to download, not mirrored",
     }
 )
-SIZE = 32  # pixels an edge, unless a model asks for another
 ARCHIVE_SUFFIX = re.compile(r"(\.tar)?(\.gz|\.tgz|\.xz|\.zip|\.tar)$", re.IGNORECASE)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from bench.data.images import SIZE, Decoded, Part, Pixels
+from bench.contracts import SIZE
+from bench.data.images import Decoded, Part, Pixels
 
 TEST_IMAGES = 360
 SPLIT_SEED = 0

@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from bench.contracts import Progress
+from bench.contracts import SIZE, Progress
 from bench.data.archives import members_of
 from bench.data.layout import BATCHES, LAYOUT, SPLITS, Layout, Member, reason_of, shown
 from bench.errors import DataError
 
-SIZE = 32
 MAX_PIXELS = 64_000_000  # of one image, told by its header before it is decoded
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # no format that runs a program
 CHUNK = 128  # files a task; a task costs about as much as one small image

@@ -10,10 +10,10 @@ from bench.schema.page import Score, VerdictView
 
 if TYPE_CHECKING:
     from bench.schema.scores import ExplainerScores
-    from bench.store.run_data import RunData
+    from bench.store.folder import RunFolder
 
 
-def judged_of(run: int, data: RunData) -> tuple[VerdictView, ...]:
+def judged_of(run: int, data: RunFolder) -> tuple[VerdictView, ...]:
     """The verdicts on a run's weights, by layer; a cell made by another revision is not judged."""
     revisions = {(cell.explainer, cell.layer): cell.revision for cell in data.cells}
     return tuple(
@@ -23,7 +23,7 @@ def judged_of(run: int, data: RunData) -> tuple[VerdictView, ...]:
     )
 
 
-def scores_of(run: int, data: RunData) -> tuple[Score, ...]:
+def scores_of(run: int, data: RunFolder) -> tuple[Score, ...]:
     """The scores of a run's explainers, baselines included."""
     return tuple(_score(run, one) for one in data.scores.rows) if data.scores else ()
 

@@ -16,12 +16,11 @@ from bench.request import TrainRequest
 from bench.schema.page import CellView, EpochPoint, RunView
 from bench.schema.run import STATUSES
 from bench.stats.intervals import wilson
-from bench.store.cells import row_keys
 from bench.store.files import read_lines
+from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, log_path
 from bench.store.predictions import Predictions
-from bench.store.record import classes_of
-from bench.store.run_data import RunData
+from bench.store.rows import row_keys
 
 if TYPE_CHECKING:
     from bench.schema.run import Cell
@@ -32,7 +31,7 @@ PAGE_SCHEMA = 2
 # --- one run ------------------------------------------------------------------------------------------------
 
 
-def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
+def run_view(data: RunFolder, *, only_wrong: int | None = None) -> RunView:
     """One run as tables show it."""
     record, results, request = data.record, data.record.results, data.record.request
     correct, total = int((data.predictions.predicted == data.predictions.labels).sum()), len(data.predictions.labels)
@@ -56,8 +55,8 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
         forward_rate=_known(results.forward_images_per_second),
         device=record.environment.device,
         checkpoint=record.artefacts.get(CHECKPOINT, ""),
-        curve=read_curve(data.folder),
-        per_class=class_rows(confusion, classes_of(record)),
+        curve=read_curve(data.path),
+        per_class=class_rows(confusion, record.data.classes),
         confusion=confusion,
         averages=read_averages(results, total),
         calibration=bins,
@@ -99,7 +98,7 @@ def read_curve(folder: Path) -> tuple[EpochPoint, ...]:
 # --- cells --------------------------------------------------------------------------------------------------
 
 
-def cell_view(run: int, data: RunData, cell: Cell, wanted: Set[tuple[int, int]]) -> CellView:
+def cell_view(run: int, data: RunFolder, cell: Cell, wanted: Set[tuple[int, int]]) -> CellView:
     """One cell as the matrix shows it; `wanted` are the (test id, class) pairs that it should hold."""
     noted = data.rates.get((cell.timing, cell.explainer, cell.layer))
     counts = np.bincount(cell.status, minlength=len(STATUSES))

@@ -17,19 +17,19 @@ from bench.store.timings import knows, newest_timing, not_paired, read_timings
 if TYPE_CHECKING:
     from bench.schema.page import Finding, Page
     from bench.schema.timing import ArmTiming, Sample, Timing
-    from bench.store.run_data import RunData
+    from bench.store.folder import RunFolder
 
 Timings = Mapping[Path, tuple["Timing", ...]]  # by the folder they lie beside the runs of
 
 UNPAIRED = "timings not paired"  # how the badge begins that says more where there is a timing
 
 
-def with_speeds(page: Page, runs: Sequence[RunData]) -> Page:
+def with_speeds(page: Page, runs: Sequence[RunFolder]) -> Page:
     """The page with the speeds, badge and sentences of the newest timing that knows all its runs.
 
     Without one, with the speeds of the newest timing of each run, which are not paired and not compared.
     """
-    beside = {folder: read_timings(folder) for folder in {data.folder.parent for data in runs}}
+    beside = {folder: read_timings(folder) for folder in {data.path.parent for data in runs}}
     joint = timing_of(runs, beside)
     found = [joint] if joint else _own(runs, beside)
     if not found:
@@ -52,26 +52,26 @@ def _findings(page: Page, speeds: Speeds) -> tuple[Finding, ...]:
     return speed_findings(speeds, labels=run_labels(page.runs), explainers=explainers)
 
 
-def timing_of(runs: Sequence[RunData], beside: Timings) -> Timing | None:
+def timing_of(runs: Sequence[RunFolder], beside: Timings) -> Timing | None:
     """The newest timing in the runs' folders or beside them that knows all of them.
 
     One by the runs' own names and weights comes first, else one by the names of their models: how fast a net is does
     not hang on what it learned.
     """
     timings = [one for data in runs for one in data.timings]
-    timings += [one for folder in dict.fromkeys(data.folder.parent for data in runs) for one in beside[folder]]
-    own = {data.record.name: data.run.checkpoint for data in runs}
+    timings += [one for folder in dict.fromkeys(data.path.parent for data in runs) for one in beside[folder]]
+    own = {data.record.name: data.checkpoint for data in runs}
     models = {short(data.record.model): None for data in runs}
     return newest_timing(timings, own) or newest_timing(timings, models)
 
 
-def _own(runs: Sequence[RunData], beside: Timings) -> list[Timing]:
+def _own(runs: Sequence[RunFolder], beside: Timings) -> list[Timing]:
     """The newest timing of each run that has any, each once."""
     found = (timing_of([data], beside) for data in runs)
     return list({(one.host, one.id): one for one in found if one}.values())
 
 
-def _knows_all(timing: Timing, runs: Sequence[RunData]) -> bool:
+def _knows_all(timing: Timing, runs: Sequence[RunFolder]) -> bool:
     return sum(map(len, _labels(timing, runs).values())) == len(runs)
 
 
@@ -82,7 +82,7 @@ def _apart(timings: Sequence[Timing]) -> Badge:
     return Badge(False, f"timings {'; '.join(why)}")
 
 
-def speeds_of(timing: Timing, runs: Sequence[RunData]) -> Speeds:
+def speeds_of(timing: Timing, runs: Sequence[RunFolder]) -> Speeds:
     """What a page shows of a timing: the arms of its runs, and the machine's own limits."""
     labels, rounds = _labels(timing, runs), rounds_of(timing.samples)
     warm_up = [each for each in timing.samples if each.round == 0]
@@ -109,7 +109,7 @@ def _ordered(arms: Sequence[ArmTiming]) -> list[ArmTiming]:
     )
 
 
-def _labels(timing: Timing, runs: Sequence[RunData]) -> dict[str, tuple[int, ...]]:
+def _labels(timing: Timing, runs: Sequence[RunFolder]) -> dict[str, tuple[int, ...]]:
     """The runs that each model of a timing stands for: by a run's own name and weights, else by its model's name."""
     found: dict[str, tuple[int, ...]] = {}
     for index, data in enumerate(runs):
