@@ -6,13 +6,13 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from bench.errors import StoreError
+from bench.whole_file import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,33 +28,8 @@ Migration = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, and durably."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder: only within a file system is a rename one step, before which everybody reads the old file.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            # Before the rename, or a power cut may leave the new name on a file whose content never reached the disk.
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # a temporary file is its owner's alone
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder to sync it
-        return
-    # A rename changes the folder, which has to reach the disk as well.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with replacing(path) as file:
+        file.write(data)
 
 
 @contextmanager
