@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 from urllib.parse import quote
 
-from bench.schema.page import Agreement, ArmSpeed, CellView, Page, Score
-from bench.schema.verdicts import Verdict
+from bench.schema.page import Page
 
 MANY = 40  # agreements: more of them stand in a table of their own
 TONES = {"same": "good", "same up to rounding": "good", "other recipe": "warn", "wrong": "bad", "failed": "bad"}
-
-
-@dataclass(frozen=True)
-class Spot:
-    """One explainer at one layer of one run, as far as it was computed, judged and scored.
-
-    Attributes:
-        link: to its maps in the gallery; empty where there are none.
-        tone: class of the verdict's word.
-        speed: its rate by `bench time`, for the same artefact from all; the cell's own was noted in passing.
-    """
-
-    cell: CellView | None
-    verdict: Verdict | None
-    score: Score | None
-    link: str
-    tone: str
-    speed: ArmSpeed | None = None
-
-
-@dataclass(frozen=True)
-class MatrixRow:
-    """One line of the matrix: an explainer or a pair of them, with one entry a layer, None where there is none."""
-
-    name: str
-    spots: tuple[Spot | None, ...] = ()
-    agreements: tuple[Agreement | None, ...] = ()
 
 
 def layers_of(page: Page) -> tuple[str, ...]:
@@ -46,8 +18,18 @@ def layers_of(page: Page) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def matrix_of(page: Page, run: int) -> tuple[MatrixRow, ...]:
-    """The lines of one run, the explainers' first, then their agreement in pairs."""
+def matrix_of(page: Page, run: int) -> list[SimpleNamespace]:
+    """The lines of one run, the explainers' first, then their agreement in pairs.
+
+    Returns:
+        name: an explainer, or a pair of them.
+        spots: one explainer at each layer, None where there is nothing, else
+            cell, verdict, score: as far as it was computed, judged and scored.
+            link: to its maps in the gallery; empty where there are none.
+            tone: class of the verdict's word.
+            speed: its rate by `bench time`, for the same artefact from all; the cell's own was noted in passing.
+        agreements: of a pair at each layer, None where there is none.
+    """
     layers = layers_of(page)
     cells = {(cell.explainer, cell.layer): cell for cell in page.cells if cell.run == run}
     verdicts = {(one.verdict.explainer, one.verdict.layer): one.verdict for one in page.verdicts if one.run == run}
@@ -61,22 +43,26 @@ def matrix_of(page: Page, run: int) -> tuple[MatrixRow, ...]:
     shown = page.agreements if len(page.agreements) <= MANY else ()
     agreed = {((a.first, a.second), a.layer): a for a in shown if a.run == run}
 
-    def spot(name: str, layer: str) -> Spot | None:
+    def spot(name: str, layer: str) -> SimpleNamespace | None:
         key = name, layer
         if key not in cells and key not in verdicts and key not in scores:
             return None
         verdict = verdicts.get(key)
-        link = _link(page, run, name, layer) if key in cells else ""
-        tone = TONES.get(verdict.verdict, "") if verdict else ""
-        return Spot(cells.get(key), verdict, scores.get(key), link, tone, speeds.get(key))
+        return SimpleNamespace(
+            cell=cells.get(key),
+            verdict=verdict,
+            score=scores.get(key),
+            link=_link(page, run, name, layer) if key in cells else "",
+            tone=TONES.get(verdict.verdict, "") if verdict else "",
+            speed=speeds.get(key),
+        )
 
     names = dict.fromkeys(name for name, _ in [*cells, *verdicts, *scores])
-    rows = [MatrixRow(name, tuple(spot(name, layer) for layer in layers)) for name in names]
-    rows += [
-        MatrixRow(f"{first} against {second}", agreements=tuple(agreed.get(((first, second), one)) for one in layers))
-        for first, second in dict.fromkeys(pair for pair, _ in agreed)
-    ]
-    return tuple(rows)
+    rows = [SimpleNamespace(name=name, spots=[spot(name, one) for one in layers], agreements=()) for name in names]
+    for pair in dict.fromkeys(pair for pair, _ in agreed):
+        found = [agreed.get((pair, one)) for one in layers]
+        rows.append(SimpleNamespace(name=" against ".join(pair), spots=(), agreements=found))
+    return rows
 
 
 def _link(page: Page, run: int, explainer: str, layer: str) -> str:
