@@ -31,19 +31,19 @@ def render_pictures(page: PicturesPage) -> str:
 
 
 def _card(one: PictureView) -> tuple[PictureView, str, str, list[tuple[PictureMap, str, str]]]:
-    """One picture, itself, as the model sees it and its maps; of each map a drawing, or words why there is none."""
+    """One picture with the drawings of its file, of what the model sees, and of its maps."""
     pixels = np.frombuffer(one.pixels, np.uint8).reshape(one.edge, one.edge, 3)
     seen = np.asarray(Image.fromarray(pixels).resize((SHOWN, SHOWN), Image.Resampling.NEAREST)) / 255
-    drawn = [
-        (each, "", WORDS[each.status]) if each.status != "ok" else (each, _over(each, seen), "") for each in one.maps
-    ]
-    return one, f"data:image/webp;base64,{b64encode(one.preview).decode('ascii')}", _uri(seen), drawn
+    preview = f"data:image/webp;base64,{b64encode(one.preview).decode('ascii')}"
+    return one, preview, _uri(seen), [_drawn(each, seen) for each in one.maps]
 
 
-def _over(one: PictureMap, seen: Picture) -> str:
-    """A map laid over the picture."""
+def _drawn(one: PictureMap, seen: Picture) -> tuple[PictureMap, str, str]:
+    """A map, its drawing over the picture, and words where there is none."""
+    if one.status != "ok":
+        return one, "", WORDS[one.status]
     coloured = heat(one, (one.height, one.width), SHOWN, finished=one.finished)
-    return _uri((1 - OPACITY) * seen + OPACITY * coloured)
+    return one, _uri((1 - OPACITY) * seen + OPACITY * coloured), ""
 
 
 def _uri(picture: Picture) -> str:
