@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from run_factory import CHECKPOINT_SHA, CLASSES, make_cell, make_record, make_run, make_samples, status
 from scipy.stats import spearmanr
@@ -21,7 +21,7 @@ from bench.errors import StoreError
 from bench.evaluation import softmax
 from bench.pages.gallery import cell_maps, gallery, quantised
 from bench.pages.provenance import provenance
-from bench.pages.run_views import cell_view, confusion_matrix, mean_loss, read_curve, run_view
+from bench.pages.run_views import cell_view, read_curve, run_view
 from bench.schema.gallery import ROLES
 from bench.schema.page import Average, EpochPoint
 from bench.schema.run import STATUSES, AverageResult, Cell, DataFacts, Results
@@ -40,35 +40,13 @@ def small_run(tmp_path: Path, name: str = "one", **changes: Any) -> Path:
     return make_run(tmp_path, name, **{"labels": LABELS, "predicted": PREDICTED, **changes})
 
 
-def random_predictions(seed: int, total: int = 50, classes: int = 4) -> Predictions:
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(scale=30, size=(total, classes)).astype(np.float32)
-    return Predictions(np.arange(total), rng.integers(0, classes, total), logits)
-
-
 # --- figures -----------------------------------------------------------------------------------------------
-
-
-@given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
-def test_the_loss_is_the_mean_cross_entropy(seed: int) -> None:
-    some = random_predictions(seed)
-    logits, labels = torch.from_numpy(some.logits).double(), torch.from_numpy(some.labels)
-    assert mean_loss(some) == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-12)
 
 
 def test_probabilities_are_those_of_torch_even_of_large_logits() -> None:
     logits = np.array([[1e4, 0, -1e4], [0.1, 0.2, 0.3]], dtype=np.float32)
     expected = torch.from_numpy(logits).double().softmax(dim=1).numpy()
     assert softmax(logits) == pytest.approx(expected, abs=1e-12)
-
-
-def test_the_confusion_matrix_counts_true_by_predicted() -> None:
-    some = random_predictions(0)
-    slow = [[0] * 4 for _ in range(4)]
-    for true, row in zip(some.labels.tolist(), some.logits.tolist(), strict=True):
-        slow[true][row.index(max(row))] += 1
-    assert confusion_matrix(some) == tuple(map(tuple, slow))
 
 
 def test_a_run_is_shown_with_the_counts_of_its_predictions(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from run_factory import CHECKPOINT_SHA, make_cell, make_run
 from timing_factory import make_speeds, make_timing
 
 from bench.pages.build import comparison_page, run_page
-from bench.pages.speed_sentences import speed_findings
+from bench.pages.speeds import speed_findings
 from bench.schema.page import Page
 from bench.schema.timing import ArmTiming, Sample
 from bench.store.folder import read_run

@@ -12,7 +12,7 @@ import torch
 from timing_factory import make_timing
 
 from bench.errors import StoreError, UsageError
-from bench.pages.speed_sentences import ratio_words, timing_badge
+from bench.pages.speeds import ratio_words, timing_badge
 from bench.store.paths import timing_path
 from bench.store.runs import check_name
 from bench.store.timings import (

@@ -193,7 +193,7 @@ def timing_tables(timing: Timing) -> list[Any]:
 
 def figures(arm: ArmTiming) -> tuple[str, ...]:
     """The figures of an arm as people read them, in the order of TIMING_HEADS."""
-    from bench.pages.speed_sentences import ratio_words
+    from bench.pages.speeds import ratio_words
     from bench.stats.rates import interval_words, number_words
 
     return (

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bench.pages.class_alignment import aligned, not_shared
-from bench.pages.evidence import judged_of, scores_of
 from bench.pages.findings import (
     agreement_findings,
     comparison_badges,
@@ -24,7 +23,7 @@ from bench.pages.findings import (
 )
 from bench.pages.gallery import gallery
 from bench.pages.provenance import differences, provenance
-from bench.pages.run_views import PAGE_SCHEMA, cell_view, run_view
+from bench.pages.run_views import PAGE_SCHEMA, cell_view, judged_of, run_view, scores_of
 from bench.pages.speeds import with_speeds
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short

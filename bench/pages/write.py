@@ -50,11 +50,6 @@ def page_of(run: RunFolder, workspace: Workspace, *, max_images: int | None = No
     return run_page(checked(run), created=workspace.created, max_images=max_images)
 
 
-def render(page: Page) -> str:
-    """A page as one HTML file."""
-    return str(_from_reports("render", "render_page")(page))
-
-
 def pictures_page(page: PicturesPage) -> str:
     """A page of one's own pictures as one HTML file."""
     return str(_from_reports("pictures", "render_pictures")(page))

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import StoreError
@@ -214,7 +213,7 @@ def _rate(row: _Row) -> float:
 # --- which of them ------------------------------------------------------------------------------------------
 
 
-def newest_timing(timings: Iterable[Timing], models: Mapping[str, str | None] = MappingProxyType({})) -> Timing | None:
+def newest_timing(timings: Iterable[Timing], models: Mapping[str, str | None]) -> Timing | None:
     """The newest timing whose arms took turns; None where there is none.
 
     Args:
