@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bench.data.class_order import in_class_order
-from bench.data.datasets import load_dataset
+from bench.data.datasets import in_class_order, load_dataset
 from bench.errors import ContractError, DataError, StoreError
 from bench.machine import choose_device
 from bench.nets.weights import for_inference, load_weights

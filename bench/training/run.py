@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.data.class_order import files_of
+from bench.data.datasets import files_of
 from bench.errors import BenchError, GuardRailError
 from bench.evaluation import VIEWS, Scores, predict, score
 from bench.machine import environment, resolved_precision
