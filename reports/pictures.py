@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from io import BytesIO
 
 import numpy as np
@@ -12,7 +11,7 @@ from PIL import Image
 from bench.schema.pictures import PictureMap, PicturesPage, PictureView
 
 from .contact_strips import Picture, heat
-from .render import _environment, _read
+from .render import filled, inside, read
 
 SHOWN = 192  # pixels an edge of what the page shows
 OPACITY = 0.55
@@ -25,17 +24,16 @@ WORDS = {
 
 def render_pictures(page: PicturesPage) -> str:
     """One self-contained HTML page. The same page gives the same text; names stay text wherever they go."""
-    style = Markup(_read("style.css"))  # our own file is the only text that is not escaped
+    style = Markup(read("style.css"))  # our own file is the only text that is not escaped
     cards = [_card(one) for one in page.pictures]
-    return _environment().get_template("pictures.html").render(page=page, cards=cards, style=style, size=SHOWN)
+    return filled("pictures.html", page=page, cards=cards, style=style, size=SHOWN)
 
 
 def _card(one: PictureView) -> tuple[PictureView, str, str, list[tuple[PictureMap, str, str]]]:
     """One picture with the drawings of its file, of what the model sees, and of its maps."""
     pixels = np.frombuffer(one.pixels, np.uint8).reshape(one.edge, one.edge, 3)
     seen = np.asarray(Image.fromarray(pixels).resize((SHOWN, SHOWN), Image.Resampling.NEAREST)) / 255
-    preview = f"data:image/webp;base64,{b64encode(one.preview).decode('ascii')}"
-    return one, preview, _uri(seen), [_drawn(each, seen) for each in one.maps]
+    return one, inside("preview.webp", one.preview), _uri(seen), [_drawn(each, seen) for each in one.maps]
 
 
 def _drawn(one: PictureMap, seen: Picture) -> tuple[PictureMap, str, str]:
@@ -50,4 +48,4 @@ def _uri(picture: Picture) -> str:
     """(h, w, 3) in 0..1 as a data: address; the same picture gives the same text."""
     file = BytesIO()
     Image.fromarray((picture * 255).round().astype("uint8")).save(file, "WEBP", quality=90, method=4)
-    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode('ascii')}"
+    return inside("picture.webp", file.getvalue())

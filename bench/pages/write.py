@@ -62,7 +62,7 @@ def twin(page: Page | PicturesPage) -> str:
 
 def notebook_of(page: Page, path: Path) -> str:
     """What a notebook shows of a page that was written to `path`."""
-    return str(_from_reports("notebook", "notebook_html")(page, path.resolve().as_uri()))
+    return str(_from_reports("render", "notebook_html")(page, path.resolve().as_uri()))
 
 
 def markdown_of(run: RunFolder, workspace: Workspace) -> str:
