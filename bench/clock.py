@@ -1,4 +1,4 @@
-"""The one clock that every rate of bench uses."""
+"""The one clock that every rate of bench uses, and when long work is to be saved again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+SAVE_EVERY = 60.0  # seconds, at least
+TIMES = 20  # a save rewrites the whole file: so many times as long as the last one took passes before the next
 
 
 @dataclass
@@ -104,3 +107,28 @@ def block(work: Callable[[], object], seconds: float) -> tuple[int, list[float]]
     timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
     found = timer.blocked_autorange(min_run_time=seconds)
     return found.number_per_run, list(found.raw_times)
+
+
+@dataclass
+class Pace:
+    """Saves grow rarer as the file grows, so that saving never takes more than a twentieth of the time.
+
+    Attributes:
+        ended: when the last save ended, or the work began.
+        took: seconds of the last save.
+    """
+
+    ended: float = field(default_factory=time.monotonic)
+    took: float = 0.0
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self.ended > max(SAVE_EVERY, TIMES * self.took)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """What is inside saves."""
+        started = time.monotonic()
+        yield
+        self.ended = time.monotonic()
+        self.took = self.ended - started

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Floats = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
     Integers = np.ndarray[tuple[int, ...], np.dtype[np.integer]]
 
+SIZE = 32  # pixels an edge of a picture, unless a model asks for another
 RESNET_LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
 
@@ -39,7 +40,7 @@ class ModelSpec:
     name: str
     build: Callable[[int], nn.Module]
     source: str
-    input_size: int = 32
+    input_size: int = SIZE
     layers: tuple[str, ...] = RESNET_LAYERS
     backend: str = "torch"
     key_map: tuple[tuple[str, str], ...] = ()

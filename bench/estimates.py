@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.transforms import FULL
+from bench.contracts import SIZE
 from bench.machine import describe_device, product_rate, resolved_precision
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def estimated_seconds(flops_per_image: float, images: int, recipe: Recipe, *, ra
         images: an epoch.
         rate: floating-point operations a second that a net reaches.
     """
-    epochs = sum(((recipe.edge(epoch) or FULL) / FULL) ** 2 for epoch in range(recipe.epochs))
+    epochs = sum(((recipe.edge(epoch) or SIZE) / SIZE) ** 2 for epoch in range(recipe.epochs))
     return images * epochs * flops_per_image * BACKWARD_COST / rate
 
 

@@ -55,14 +55,14 @@ class Scores:
         return self.correct / self.total
 
 
-def score(logits: Tensor, labels: Tensor) -> Scores:
+def score(logits: Tensor | Floats, labels: Tensor | Integers) -> Scores:
     """Loss and counts over a whole set, never a mean of means.
 
     Args:
         logits: (N, K).
         labels: (N,) int64.
     """
-    classes = logits.shape[1]
+    logits, labels, classes = torch.as_tensor(logits), torch.as_tensor(labels), logits.shape[1]
     predicted = logits.argmax(dim=1)
     counts = torch.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
     # A sum over images: the mean of batch means counts the images of a smaller last batch more.

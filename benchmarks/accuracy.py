@@ -12,8 +12,7 @@ from tables import finish, p_words, parser_of, points, table
 from bench.schema.run import RunRecord
 from bench.stats.intervals import mcnemar, paired_difference, wilson
 from bench.store.predictions import read_predictions
-from bench.store.record import read_record
-from bench.store.runs import find_run
+from bench.store.runs import find_run, read_record
 
 Row = list[str]
 

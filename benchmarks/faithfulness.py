@@ -16,8 +16,7 @@ from tables import finish, parser_of, table
 from bench.api import faithfulness
 from bench.commands.faithfulness import FAITHFUL_EXPLAINERS
 from bench.scoring.tables import WORD_HEADS, head_words, sheets
-from bench.store.record import read_record
-from bench.store.runs import find_run
+from bench.store.runs import find_run, read_record
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:

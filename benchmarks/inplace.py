@@ -19,7 +19,7 @@ from tables import busy_words, finish, machine_words, parser_of, summary, table
 from torch import Tensor, nn
 
 from bench.machine import choose_device
-from bench.pages.speed_sentences import ratio_words
+from bench.pages.speeds import ratio_words
 from bench.stats.rates import (
     ratio_to,
 )

@@ -16,7 +16,7 @@ from tables import parser_of
 from bench.pages.build import comparison_page, wrong_in_any
 from bench.reports.render import render_page
 from bench.schema.page import Page
-from bench.store.run_data import read_run
+from bench.store.folder import read_run
 from bench.store.runs import find_run
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tables import table, write_between
 
-from bench.pages.speed_sentences import ratio_words
+from bench.pages.speeds import ratio_words
 from bench.schema.timing import ArmTiming, Timing
 from bench.stats.rates import interval_words, limit_words, number_words
 from bench.store.timings import read_timing

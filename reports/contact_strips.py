@@ -11,7 +11,8 @@ from PIL import Image
 
 from bench.postprocess import postprocess
 from bench.schema.gallery import GalleryItem, MapView
-from bench.schema.page import CellView, Page, run_labels
+from bench.schema.page import Page, run_labels
+from bench.schema.pictures import PictureMap
 
 from .payload import EDGE, webp
 
@@ -52,7 +53,8 @@ def _strip(page: Page, item: GalleryItem) -> Strip:
     sheet.paste(picture, (0, 0))
     for place, one in enumerate(drawn, 1):
         cell = page.cells[one.cell]
-        coloured = Image.fromarray((255 * heat(one, cell, _SIDE)).round().astype(np.uint8))
+        heated = heat(one, (cell.height, cell.width), _SIDE, finished=cell.picture)
+        coloured = Image.fromarray((255 * heated).round().astype(np.uint8))
         sheet.paste(Image.blend(picture, coloured, _OPACITY), (_SIDE * place, 0))
     told = [_told(page, one, labels[page.cells[one.cell].run] if several else "") for one in drawn]
     left_out = [
@@ -76,13 +78,13 @@ def _sentence(page: Page, item: GalleryItem) -> str:
     return f"{page.classes[item.true]} {'taken for ' + taken if taken else 'recognised'}"
 
 
-def heat(one: MapView, cell: CellView, size: int) -> Picture:
+def heat(one: MapView | PictureMap, grid: tuple[int, int], size: int, *, finished: bool) -> Picture:
     """(size, size, 3) float colours in 0..1: a raw map after the one post-processing, a finished picture as it is."""
     import torch
     from matplotlib import colormaps
 
-    levels = torch.frombuffer(bytearray(one.levels), dtype=torch.uint8).reshape(cell.height, cell.width)
+    levels = torch.frombuffer(bytearray(one.levels), dtype=torch.uint8).reshape(grid)
     raw = one.low + levels.to(torch.float64) / 255 * (one.high - one.low)
-    shares = postprocess(raw, size, scale=1.0 if cell.picture else "map")
+    shares = postprocess(raw, size, scale=1.0 if finished else "map")
     coloured: Picture = colormaps["viridis"](shares.numpy())[..., :3]
     return coloured

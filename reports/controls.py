@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 from bench.schema.gallery import Gallery
 from bench.schema.page import Page, run_labels
@@ -16,21 +16,14 @@ LEAST_DISAGREEMENT = 0.005  # below, explainers give the same order of positions
 Choice = tuple[str, str]  # the value in an address, the words
 
 
-@dataclass(frozen=True)
-class Controls:
-    """Choices of the lists and columns of a gallery; `apart` is the end of its range, 0 where explainers agree."""
+def controls_of(page: Page) -> SimpleNamespace:
+    """The choices that the images, runs and cells of a page leave, as the lists and columns of its gallery offer them.
 
-    true: tuple[Choice, ...]
-    predicted: tuple[Choice, ...]
-    pairs: tuple[Choice, ...]
-    wrong: tuple[Choice, ...]
-    orders: tuple[Choice, ...]
-    apart: float
-    columns: tuple[tuple[str, str, tuple[Choice, ...]], ...]
-
-
-def controls_of(page: Page) -> Controls:
-    """The choices that the images, runs and cells of a page leave."""
+    Returns:
+        true, predicted, pairs, wrong, orders: the choices of each list.
+        apart: the end of its range, 0 where explainers agree.
+        columns: (key, words, choices) of each.
+    """
     labels, several = run_labels(page.runs), len(page.runs) > 1
     gallery = page.gallery
     said = {predicted for run in gallery.said for predicted in run.predicted if predicted >= 0}
@@ -41,7 +34,7 @@ def controls_of(page: Page) -> Controls:
         ("l", "layers", tuple((one, one) for one in dict.fromkeys(cell.layer for cell in page.cells))),
         ("m", "models", tuple((str(k), label) for k, label in enumerate(labels))),
     )
-    return Controls(
+    return SimpleNamespace(
         true=_classes(page, set(gallery.true)),
         predicted=_classes(page, said),
         pairs=_pairs(page),

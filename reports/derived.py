@@ -2,68 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
+from urllib.parse import quote
 
 from bench.schema.page import Average, Page, run_labels
 
-from .charts import Axis, Chart, axis_of, calibration_chart, curve_chart, series_of
-from .matrix import MANY, MatrixRow, layers_of, matrix_of
-from .speedtables import SpeedTable, TimedRun, tables_of, timed_runs
+from .charts import Chart, axis_of, calibration_chart, curve_chart, series_of
+from .speedtables import tables_of, timed_runs
 from .timing_chart import timing_chart
 
 MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
 MOST_PAIRS = 8
+MANY = 40  # agreements: more of them stand in a table of their own
+TONES = {"same": "good", "same up to rounding": "good", "other recipe": "warn", "wrong": "bad", "failed": "bad"}
 
 
-@dataclass(frozen=True)
-class Confused:
-    """`count` images of class `true` were taken for class `predicted`; `share` of the class's images."""
-
-    true: int
-    predicted: int
-    count: int
-    share: float
-
-
-@dataclass(frozen=True)
-class View:
+def view_of(page: Page) -> SimpleNamespace:
     """Everything derived from a Page that a template prints.
 
-    Attributes:
+    Returns:
+        labels, layers, sizes: of the runs; of the matrix, and how large their grids are.
+        accuracy_axis, recall_axis: of the interval bars.
         ways: the averages that any run has, by name.
         averages: those of each run in the order of `ways`, None where it has none.
+        charts, calibration, timing: drawings.
+        confused: the most frequent confusions as (count, true, predicted, share of the true class).
+        most_off_diagonal: the count of the first of them.
+        matrix, many_pairs: the lines of each run; whether its pairs stand in a table of their own.
+        anchors: the places a finding may link to.
+        pictures: explainers whose columns are a library's finished pictures, each with the library's steps.
         speeds: a table for each timing of the page.
         timed_runs: of each run its arms in them.
         timed, paired: whether any run is in a timing; whether all are in one and the same.
         trained_apart: whether images and epochs have to be told for each run, for no badge tells them for all.
-        pictures: explainers whose columns are a library's finished pictures, each with the library's steps.
     """
-
-    labels: tuple[str, ...]
-    layers: tuple[str, ...]
-    sizes: tuple[str, ...]
-    accuracy_axis: Axis
-    ways: tuple[str, ...]
-    averages: tuple[tuple[Average | None, ...], ...]
-    recall_axis: Axis
-    charts: tuple[Chart, ...]
-    calibration: Chart | None
-    timing: Chart | None
-    confused: tuple[Confused, ...]
-    most_off_diagonal: int
-    matrix: tuple[tuple[MatrixRow, ...], ...]
-    many_pairs: bool
-    anchors: frozenset[str]
-    pictures: tuple[tuple[str, tuple[str, ...]], ...]
-    speeds: tuple[SpeedTable, ...]
-    timed_runs: tuple[TimedRun, ...]
-    timed: bool
-    paired: bool
-    trained_apart: bool
-
-
-def view_of(page: Page) -> View:
-    """The derived values of a page."""
     layers = layers_of(page)
     first = page.runs[0]
     confused = _confused(first.confusion)
@@ -71,7 +43,7 @@ def view_of(page: Page) -> View:
     speeds = tables_of(page)
     timed = timed_runs(page, speeds)
     drawn = first.averages if page.kind == "run" else ()
-    return View(
+    return SimpleNamespace(
         labels=run_labels(page.runs),
         layers=layers,
         sizes=tuple(_size(page, layer) for layer in layers),
@@ -83,14 +55,14 @@ def view_of(page: Page) -> View:
         calibration=calibration_chart(first.calibration) if page.kind == "run" else None,
         timing=timing_chart(page.timings) if page.kind == "run" else None,
         confused=confused[:MOST_PAIRS],
-        most_off_diagonal=max((pair.count for pair in confused), default=0),
+        most_off_diagonal=confused[0][0] if confused else 0,
         matrix=tuple(matrix_of(page, run) for run in range(len(page.runs))),
         many_pairs=len(page.agreements) > MANY,
         anchors=_anchors(page),
         speeds=speeds,
         timed_runs=timed,
-        timed=any(one.forward for one in timed),
-        paired=len(speeds) == 1 and all(one.forward for one in timed),
+        timed=any(one["forward"] for one in timed),
+        paired=len(speeds) == 1 and all(one["forward"] for one in timed),
         trained_apart=not any(badge.ok and badge.text.startswith("same recipe") for badge in page.badges),
         pictures=tuple({cell.explainer: cell.steps for cell in page.cells if cell.picture}.items()),
     )
@@ -111,14 +83,14 @@ def _anchors(page: Page) -> frozenset[str]:
     return frozenset(fixed | own | shown | {f"i{each}" for each in page.gallery.ids})
 
 
-def _confused(confusion: tuple[tuple[int, ...], ...]) -> tuple[Confused, ...]:
+def _confused(confusion: tuple[tuple[int, ...], ...]) -> list[tuple[int, int, int, float]]:
     found = [
-        Confused(true, predicted, number, number / max(1, sum(row)))
+        (number, true, predicted, number / max(1, sum(row)))
         for true, row in enumerate(confusion)
         for predicted, number in enumerate(row)
         if number and true != predicted
     ]
-    return tuple(sorted(found, key=lambda pair: (-pair.count, pair.true, pair.predicted)))
+    return sorted(found, key=lambda pair: (-pair[0], *pair[1:3]))
 
 
 def _size(page: Page, layer: str) -> str:
@@ -139,3 +111,66 @@ def _charts(page: Page) -> tuple[Chart, ...]:
             series += parts if not name else parts[-1:]
         drawn.append(curve_chart(tuple(series), title=quantity, percent=quantity == "accuracy"))
     return tuple(chart for chart in drawn if chart is not None)
+
+
+# --- explainers by layers: what was judged, what it costs, what went wrong, and a link to its maps -------------
+
+
+def layers_of(page: Page) -> tuple[str, ...]:
+    """Layers with maps, then those that were only judged or scored."""
+    named = [cell.layer for cell in page.cells]
+    named += [one.verdict.layer for one in page.verdicts] + [one.layer for one in page.scores]
+    return tuple(dict.fromkeys(named))
+
+
+def matrix_of(page: Page, run: int) -> list[SimpleNamespace]:
+    """The lines of one run, the explainers' first, then their agreement in pairs.
+
+    Returns:
+        name: an explainer, or a pair of them.
+        spots: one explainer at each layer, None where there is nothing, else
+            cell, verdict, score: as far as it was computed, judged and scored.
+            link: to its maps in the gallery; empty where there are none.
+            tone: class of the verdict's word.
+            speed: its rate by `bench time`, for the same artefact from all; the cell's own was noted in passing.
+        agreements: of a pair at each layer, None where there is none.
+    """
+    layers = layers_of(page)
+    cells = {(cell.explainer, cell.layer): cell for cell in page.cells if cell.run == run}
+    verdicts = {(one.verdict.explainer, one.verdict.layer): one.verdict for one in page.verdicts if one.run == run}
+    scores = {(one.explainer, one.layer): one for one in page.scores if one.run == run}
+    speeds = {
+        (one.arm.explainer, one.arm.layer): one
+        for timing in page.speeds
+        for one in timing.arms
+        if one.arm.what == "explain" and run in one.runs
+    }
+    shown = page.agreements if len(page.agreements) <= MANY else ()
+    agreed = {((a.first, a.second), a.layer): a for a in shown if a.run == run}
+
+    def spot(name: str, layer: str) -> SimpleNamespace | None:
+        key = name, layer
+        if key not in cells and key not in verdicts and key not in scores:
+            return None
+        verdict = verdicts.get(key)
+        return SimpleNamespace(
+            cell=cells.get(key),
+            verdict=verdict,
+            score=scores.get(key),
+            link=_link(page, run, name, layer) if key in cells else "",
+            tone=TONES.get(verdict.verdict, "") if verdict else "",
+            speed=speeds.get(key),
+        )
+
+    names = dict.fromkeys(name for name, _ in [*cells, *verdicts, *scores])
+    rows = [SimpleNamespace(name=name, spots=[spot(name, one) for one in layers], agreements=()) for name in names]
+    for pair in dict.fromkeys(pair for pair, _ in agreed):
+        found = [agreed.get((pair, one)) for one in layers]
+        rows.append(SimpleNamespace(name=" against ".join(pair), spots=(), agreements=found))
+    return rows
+
+
+def _link(page: Page, run: int, explainer: str, layer: str) -> str:
+    """The gallery with this column; a list in an address is quoted once more, for commas of its own."""
+    chosen = [("x", explainer), ("l", layer)] + ([("m", str(run))] if len(page.runs) > 1 else [])
+    return "#" + "&".join(f"{key}={quote(quote(value, safe=''), safe='')}" for key, value in chosen)

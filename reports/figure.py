@@ -191,7 +191,8 @@ def _map(axes: Axes, page: Page, item: GalleryItem, row: _Row, picture: Picture)
         axes.spines[:].set(color="0.7", linewidth=0.4, linestyle=(0, (3, 2)))
         axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", **_type(4.5, "0.35"))
         return
-    coloured = heat(found, page.cells[row.cell], _PIXELS)
+    cell = page.cells[row.cell]
+    coloured = heat(found, (cell.height, cell.width), _PIXELS, finished=cell.picture)
     axes.imshow((1 - _OPACITY) * picture + _OPACITY * coloured, interpolation="nearest", vmin=0, vmax=1)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 NONE = "–"  # what was never measured
 NBSP = "\u00a0"
 
@@ -74,10 +76,5 @@ def plural(number: int, noun: str, many: str = "") -> str:
 
 def quantiles(values: Sequence[float]) -> tuple[float, float, float]:
     """The 10th, 50th and 90th percentile, between neighbours in proportion; of all but the first of several values."""
-    ordered = sorted(values[1:] or values)
-    places = [share * (len(ordered) - 1) for share in (0.1, 0.5, 0.9)]
-    low, middle, high = (
-        ordered[int(at)] + (at - int(at)) * (ordered[min(int(at) + 1, len(ordered) - 1)] - ordered[int(at)])
-        for at in places
-    )
+    low, middle, high = np.quantile(values[1:] or values, (0.1, 0.5, 0.9)).tolist()
     return low, middle, high

@@ -13,10 +13,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.schema.page import Page
+from bench.schema.page import Page, run_labels
 from bench.schema.pictures import PicturesPage
 from bench.schema.verdicts import why
 
@@ -28,6 +28,7 @@ from .payload import Shard, as_json, index_of, shard_json, shards_of
 Form = Literal["auto", "single", "folder"]
 
 INDEX = "index.html"
+IN_NOTEBOOK = 6  # images
 LARGEST = 10_000_000  # bytes of a page in one file, unless one file is asked for
 SCRIPTS = ("colour.js", "elements.js", "data.js", "state.js", "cards.js", "dialog.js", "theme.js", "page.js")
 _COMMENT = re.compile(r"([;{},]) // [^\"'`]*$")  # at the end of a line; what a string holds stays
@@ -74,6 +75,19 @@ def render_files(page: Page, form: Form = "auto") -> Rendered:
     return Rendered(_folder(page, shards, strips), note)
 
 
+def notebook_html(page: Page, address: str) -> str:
+    """What a notebook shows of a page: its finding, its sentences, its figures and its first images.
+
+    A piece of HTML without script or style sheet; names of classes and files stay text.
+
+    Args:
+        page: what is shown.
+        address: of the whole page, to be linked to.
+    """
+    strips = [(strip, inside("strip.webp", strip.image)) for strip in contact_strips(page, most=IN_NOTEBOOK)]
+    return filled("notebook.html", page=page, labels=run_labels(page.runs), strips=strips, address=address)
+
+
 def page_json(page: Page | PicturesPage) -> str:
     """The page as JSON, `schema` first; bytes as base64, numbers that are not finite as null."""
     return json.dumps(_plain(page), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
@@ -81,22 +95,25 @@ def page_json(page: Page | PicturesPage) -> str:
 
 def script() -> str:
     """The page's one classic script: its parts in one scope, one after the other, without comments and indents."""
-    lines = (_COMMENT.sub(r"\1", line).strip() for name in SCRIPTS for line in _read(name).splitlines())
+    lines = (_COMMENT.sub(r"\1", line).strip() for name in SCRIPTS for line in read(name).splitlines())
     code = "\n".join(line for line in lines if line and not line.startswith(("//", "/**")))
     return f'(() => {{\n"use strict";\n{code}\n}})();\n'
 
 
 def _single(page: Page, shards: list[Shard], strips: list[Strip]) -> str:
-    def inside(name: str, content: bytes) -> str:
-        return f"data:{_MIME[Path(name).suffix]};base64,{b64encode(content).decode('ascii')}"
-
     parts = [shard_json(shard, inside("sheet.webp", shard.sheet)) for shard in shards]
-    sources = {"img": "data:", "style": _hash(_read("style.css")), "script": f"{_hash(_first())} {_hash(script())}"}
+    scripts = f"{_hash(read('first.js'))} {_hash(script())}"
+    sources = {"img": "data:", "style": _hash(read("style.css")), "script": scripts}
     return _html(page, strips, inside, sources, shards=parts)
 
 
+def inside(name: str, content: bytes) -> str:
+    """A picture as an address that holds it."""
+    return f"data:{_MIME[Path(name).suffix]};base64,{b64encode(content).decode('ascii')}"
+
+
 def _folder(page: Page, shards: list[Shard], strips: list[Strip]) -> dict[str, bytes]:
-    files = {"style.css": _read("style.css").encode(), "page.js": script().encode()}
+    files = {"style.css": read("style.css").encode(), "page.js": script().encode()}
 
     def beside(name: str, content: bytes) -> str:
         files[f"images/{name}"] = content
@@ -107,7 +124,7 @@ def _folder(page: Page, shards: list[Shard], strips: list[Strip]) -> dict[str, b
         files[f"data-{k:03}.js"] = f"benchShard({k}, {text});\n".encode()
     # `self` alone is not the folder of a page from disk in every browser; `file:` says that.
     here = "'self' file:"
-    sources = {"img": f"{here} data:", "style": here, "script": f"{here} {_hash(_first())}"}
+    sources = {"img": f"{here} data:", "style": here, "script": f"{here} {_hash(read('first.js'))}"}
     return {INDEX: _html(page, strips, beside, sources, shards=None).encode(), **files}
 
 
@@ -120,13 +137,14 @@ def _html(
     shards: list[Markup] | None,
 ) -> str:
     """The page; `shards` are inside it, or None for a page whose files lie beside it."""
-    return template("run.html" if page.kind == "run" else "comparison.html").render(
+    return filled(
+        "run.html" if page.kind == "run" else "comparison.html",
         page=page,
         view=derived.view_of(page),
         controls=controls_of(page),
         # Our own files are the only text that is not escaped.
-        style=Markup(_read("style.css")),
-        first=Markup(_first()),
+        style=Markup(read("style.css")),
+        first=Markup(read("first.js")),
         script=Markup(script()),
         sources=sources,
         asset=asset,
@@ -136,14 +154,9 @@ def _html(
     )
 
 
-def template(name: str) -> Template:
-    """A template of this folder, which escapes whatever it prints."""
-    return _environment().get_template(name)
-
-
-def _first() -> str:
-    """The script that runs before anything is drawn, so that a dark page does not flash light."""
-    return _read("first.js")
+def filled(name: str, **values: object) -> str:
+    """A template of this folder with its values, which it escapes."""
+    return _environment().get_template(name).render(**values)
 
 
 def _hash(text: str) -> str:
@@ -159,16 +172,18 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ["percent", "points", "count", "rate", "small", "p_value", "correlation", "moment", "plural"]
-    names += ["quantiles", "whole"]
-    environment.filters.update({name: getattr(filters, name) for name in names})
-    environment.filters["why"] = why
+    names = (
+        "percent", "points", "count", "rate", "small", "p_value", "correlation", "moment", "plural", "quantiles",
+        "whole",
+    )  # fmt: skip
+    environment.filters |= {name: getattr(filters, name) for name in names} | {"why": why}
     environment.globals.update(WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, MOST_CLASSES=derived.MOST_CLASSES)
     return environment
 
 
 @cache
-def _read(name: str) -> str:
+def read(name: str) -> str:
+    """A text file of this folder."""
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 from bench.schema.page import ArmSpeed, Page, Speeds, run_labels
 from bench.schema.timing import ArmTiming
 from bench.stats.rates import interval_words, limit_words, number_words
 
-from .charts import Chart
 from .timing_chart import ratios_chart, rounds_chart
 
 KINDS = {
@@ -21,82 +20,43 @@ KINDS = {
 TONES = {"steady": "", "noisy": "warn", "unusable": "bad"}
 
 
-@dataclass(frozen=True)
-class RatioWords:
-    """A ratio as it is read: `value` may be empty, `said` is the verdict; `struck` where noise forbids it."""
+def tables_of(page: Page) -> list[SimpleNamespace]:
+    """A table for each timing of a page.
 
-    value: str
-    said: str
-    interval: str
-    baseline: str
-    struck: bool
-
-
-@dataclass(frozen=True)
-class SpeedRow:
-    """One arm as it is read; `tone` is the class of its spread."""
-
-    work: str
-    kind: str
-    arm: ArmTiming
-    rate: str
-    interval: str
-    tails: str
-    tone: str
-    ratio: RatioWords | None
-
-
-@dataclass(frozen=True)
-class TimedRun:
-    """What a run's timing says of its model; None for what was not timed."""
-
-    forward: SpeedRow | None
-    train: SpeedRow | None
-
-
-@dataclass(frozen=True)
-class SpeedTable:
-    """A timing as it is read.
-
-    Attributes:
+    Returns:
+        speeds: the timing.
+        rows: its arms, as `row_of` gives them.
         limits: what the machine can do, in words.
         rounds, ratios: its drawings, lines in the order of `rows`.
     """
-
-    speeds: Speeds
-    rows: tuple[SpeedRow, ...]
-    limits: tuple[str, ...]
-    rounds: Chart | None
-    ratios: Chart | None
-
-
-def tables_of(page: Page) -> tuple[SpeedTable, ...]:
-    """A table for each timing of a page."""
     labels = run_labels(page.runs)
     found = []
     for number, one in enumerate(page.speeds):
         names = {each.arm.model: " and ".join(labels[run] for run in each.runs) for each in one.arms}
-        rounds = rounds_chart(one.arms, f"rounds-{number}")
-        ratios = ratios_chart(one.arms, f"ratios-{number}")
-        rows = tuple(row_of(each, one, names) for each in one.arms)
-        limits = tuple(": ".join(limit_words(each)[:2]) for each in one.limits)
-        found.append(SpeedTable(one, rows, limits, rounds, ratios))
-    return tuple(found)
+        table = SimpleNamespace(
+            speeds=one,
+            rows=[row_of(each, one, names) for each in one.arms],
+            limits=[": ".join(limit_words(each)[:2]) for each in one.limits],
+            rounds=rounds_chart(one.arms, f"rounds-{number}"),
+            ratios=ratios_chart(one.arms, f"ratios-{number}"),
+        )
+        found.append(table)
+    return found
 
 
-def timed_runs(page: Page, tables: Sequence[SpeedTable]) -> tuple[TimedRun, ...]:
-    """For each run of a page the rows of its model's forward pass and training step."""
-    found: dict[tuple[int, str], SpeedRow] = {}
+def timed_runs(page: Page, tables: Sequence[SimpleNamespace]) -> list[dict[str, SimpleNamespace | None]]:
+    """For each run of a page the rows of its model's `forward` and `train`; None for what was not timed."""
+    found: dict[tuple[int, str], SimpleNamespace] = {}
     for table in tables:
         for row, one in zip(table.rows, table.speeds.arms, strict=True):
-            found |= {(run, row.arm.what): row for run in one.runs if row.arm.what in ("forward", "train")}
-    return tuple(TimedRun(found.get((run, "forward")), found.get((run, "train"))) for run in range(len(page.runs)))
+            found |= {(run, row.arm.what): row for run in one.runs}
+    return [{what: found.get((run, what)) for what in ("forward", "train")} for run in range(len(page.runs))]
 
 
-def row_of(speed: ArmSpeed, speeds: Speeds, names: Mapping[str, str]) -> SpeedRow:
-    """One arm in words."""
+def row_of(speed: ArmSpeed, speeds: Speeds, names: Mapping[str, str]) -> SimpleNamespace:
+    """One arm in words; `tone` is the class of its spread, `ratio` as `ratio_of` gives it."""
     arm = speed.arm
-    return SpeedRow(
+    return SimpleNamespace(
         work=f"{arm.explainer} at {arm.layer}" if arm.explainer else names.get(arm.model, arm.model),
         kind=kind_words(arm, names),
         arm=arm,
@@ -117,14 +77,14 @@ def kind_words(arm: ArmTiming, names: Mapping[str, str]) -> str:
     return ", ".join(parts)
 
 
-def ratio_of(arm: ArmTiming, arms: Sequence[ArmTiming], names: Mapping[str, str]) -> RatioWords | None:
-    """The ratio to its baseline in words; None for a baseline. What noise forbids is struck out."""
+def ratio_of(arm: ArmTiming, arms: Sequence[ArmTiming], names: Mapping[str, str]) -> SimpleNamespace | None:
+    """The ratio to its baseline in words; None for a baseline. What noise forbids is `struck`; `value` may be empty."""
     ratio = arm.ratio
     if ratio is None:
         return None
     base = next((each for each in arms if each.name == ratio.baseline), None)
     shown = ratio.verdict in ("faster", "slower", "struck out")
-    return RatioWords(
+    return SimpleNamespace(
         value=f"{number_words(ratio.value, ratio.low, ratio.high)}×" if shown else "",
         said="spread over 25 %" if ratio.verdict == "struck out" else ratio.verdict,
         interval=""

@@ -12,11 +12,11 @@ import numpy as np
 from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
 from bench.schema.run import STATUSES, Cell, DataFacts, Environment, Results, RunRecord
-from bench.store.cells import write_cell
 from bench.store.files import append_line, write_npz
+from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, LOG, PREDICTIONS, cell_path
-from bench.store.record import RUN_SCHEMA, write_record
-from bench.store.samples import Samples, add_samples
+from bench.store.rows import Samples, write_cell
+from bench.store.runs import RUN_SCHEMA, write_record
 
 CLASSES = ("cat", "dog", "<script>alert(1)<")
 CHECKPOINT_SHA = "c" * 64
@@ -55,7 +55,7 @@ def make_samples(
     return Samples(
         ids=numbers,
         pictures=np.broadcast_to(numbers[:, None, None, None], (len(ids), 32, 32, 3)).astype(np.uint8),
-        names=tuple(names or (f"test/{each}.png" for each in ids)),
+        names=np.array(names or [f"test/{each}.png" for each in ids], dtype="U"),
         labels=np.array(labels if labels is not None else [0] * len(ids), dtype=np.int64),
         logits=np.zeros((len(ids), len(CLASSES)), dtype=np.float32),
     )
@@ -109,7 +109,7 @@ def make_run(
     for cell in cells:
         write_cell(cell_path(folder, cell.explainer, cell.layer), cell)
     if samples is not None:
-        add_samples(folder, samples)
+        RunFolder(folder).add_samples(samples)
     return folder
 
 

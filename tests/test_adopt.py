@@ -15,9 +15,9 @@ from tiny import QUICK, TINY_FILE, TinyNet, tiny_data, write_images
 from bench.contracts import Silence
 from bench.evaluation import predict, score
 from bench.nets.import_doubts import at_chance, better_fit
-from bench.store.checkpoints import read_checkpoint
+from bench.store.files import read_checkpoint
 from bench.store.predictions import read_predictions
-from bench.store.record import read_record
+from bench.store.runs import read_record
 from bench.training.loop import TrainSettings, train_model
 
 CLASSIC = f"{classic_train.__file__}:narrow"

@@ -24,9 +24,8 @@ from bench.contracts import ModelSpec
 from bench.errors import StoreError, UsageError
 from bench.registry.from_python import found_in_python, name_of, source_hash
 from bench.request import ExplainRequest, LrFindRequest, TrainRequest
-from bench.store.record import read_record
-from bench.store.run_data import read_run
-from bench.store.runs import run_names
+from bench.store.folder import read_run
+from bench.store.runs import read_record, run_names
 from bench.workspace import Workspace
 
 

@@ -91,7 +91,9 @@ def outside_the_standard_library(tree: ast.Module) -> set[str]:
         for name in imported(module_level(tree.body))
         if name != "bench"
         and name.split(".")[0] not in sys.stdlib_module_names
-        and not name.startswith(("bench.contracts", "bench.errors", "bench.request", "bench.schema", "."))
+        and not name.startswith(
+            ("bench.contracts", "bench.errors", "bench.fields", "bench.request", "bench.schema", ".")
+        )
     }
 
 

@@ -25,20 +25,20 @@ from bench.pages.build import (
 )
 from bench.pages.class_alignment import check_comparable
 from bench.stats.intervals import mcnemar, paired_difference
+from bench.store.folder import RunFolder, read_run
 from bench.store.predictions import fixed_order
-from bench.store.run_data import RunData, read_run
 
 LABELS = (0, 0, 1, 1, 2, 2)
 GUESSES = st.lists(st.tuples(*[st.integers(0, 2)] * 4), min_size=1, max_size=30)
 NOW = "2026-11-21T03:00:00+00:00"
 
 
-def load(tmp_path: Path, name: str, predicted: Sequence[int], **changes: Any) -> RunData:
+def load(tmp_path: Path, name: str, predicted: Sequence[int], **changes: Any) -> RunFolder:
     return read_run(make_run(tmp_path, name, **{"labels": LABELS, "predicted": predicted, **changes}))
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> list[RunData]:
+def runs(tmp_path: Path) -> list[RunFolder]:
     """Wrong are {1, 3}, {1, 5} and nothing."""
     guesses = {"one": (0, 1, 1, 0, 2, 2), "two": (0, 2, 1, 1, 2, 0), "three": LABELS}
     return [
@@ -46,7 +46,7 @@ def runs(tmp_path: Path) -> list[RunData]:
     ]
 
 
-def many(tmp_path: Path, rows: list[tuple[int, int, int, int]]) -> tuple[list[RunData], list[set[int]]]:
+def many(tmp_path: Path, rows: list[tuple[int, int, int, int]]) -> tuple[list[RunFolder], list[set[int]]]:
     """Three runs and the images each gets wrong; the first part of a row is the label."""
     labels, *guesses = ([row[part] for row in rows] for part in range(4))
     loaded = [load(tmp_path, f"run{index}", each, labels=labels) for index, each in enumerate(guesses)]
@@ -57,12 +57,12 @@ def many(tmp_path: Path, rows: list[tuple[int, int, int, int]]) -> tuple[list[Ru
 # --- what may be compared ----------------------------------------------------------------------------------
 
 
-def test_runs_on_the_same_data_may_be_compared(runs: list[RunData]) -> None:
+def test_runs_on_the_same_data_may_be_compared(runs: list[RunFolder]) -> None:
     check_comparable(runs)
     check_comparable(runs[:1])
 
 
-def test_runs_on_different_data_are_refused_naming_both(tmp_path: Path, runs: list[RunData]) -> None:
+def test_runs_on_different_data_are_refused_naming_both(tmp_path: Path, runs: list[RunFolder]) -> None:
     data = replace(DIGITS, digest="e" * 64, name="cifar10")
     other = load(tmp_path, "other", LABELS, data=data)
     with pytest.raises(DataError, match=r"runs 'one' and 'other' were made on different data \(digits and cifar10\)"):
@@ -76,7 +76,9 @@ def test_runs_that_do_not_say_on_which_data_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", [(0, 0, 1, 1, 2, 1), (0, 0, 1, 1, 2)])
-def test_runs_with_other_test_labels_are_refused(tmp_path: Path, runs: list[RunData], labels: tuple[int, ...]) -> None:
+def test_runs_with_other_test_labels_are_refused(
+    tmp_path: Path, runs: list[RunFolder], labels: tuple[int, ...]
+) -> None:
     other = load(tmp_path, "other", labels, labels=labels)
     with pytest.raises(DataError, match="the test labels of 'one' and 'other' differ"):
         check_comparable([*runs, other])
@@ -124,7 +126,7 @@ def test_runs_without_errors_have_no_image_to_show(tmp_path: Path) -> None:
     assert wrong_in_any([load(tmp_path, "one", LABELS)], None).tolist() == []
 
 
-def test_a_limit_below_1_is_refused(runs: list[RunData]) -> None:
+def test_a_limit_below_1_is_refused(runs: list[RunFolder]) -> None:
     with pytest.raises(UsageError, match="limit is 0"):
         wrong_in_any(runs, 0)
 
@@ -132,7 +134,7 @@ def test_a_limit_below_1_is_refused(runs: list[RunData]) -> None:
 # --- pages -------------------------------------------------------------------------------------------------
 
 
-def test_a_comparison_shows_every_run_pair_and_cell(tmp_path: Path, runs: list[RunData]) -> None:
+def test_a_comparison_shows_every_run_pair_and_cell(tmp_path: Path, runs: list[RunFolder]) -> None:
     cells = [make_cell([(1, 0), (1, 1)]), make_cell([(1, 0), (1, 1)], explainer="captum")]
     one = load(tmp_path, "explained", (0, 1, 1, 0, 2, 2), cells=cells, samples=make_samples([1]))
     page = comparison_page([one, *runs[1:]], wrong_in_any([one, *runs[1:]], None), created=NOW)
@@ -144,15 +146,15 @@ def test_a_comparison_shows_every_run_pair_and_cell(tmp_path: Path, runs: list[R
     assert (page.shown, page.wanted, page.created, page.kind) == (1, 3, NOW, "comparison")
 
 
-def test_a_comparison_misses_the_rows_of_both_classes_of_every_image(tmp_path: Path, runs: list[RunData]) -> None:
+def test_a_comparison_misses_the_rows_of_both_classes_of_every_image(tmp_path: Path, runs: list[RunFolder]) -> None:
     cell = make_cell([(1, 1), (3, 0), (5, 2)])  # of 1, 3 and 5 the predicted class; of 5 it is the true one too
     one = load(tmp_path, "explained", (0, 1, 1, 0, 2, 2), cells=[cell])
     page = comparison_page([one, runs[1]], np.array([1, 3, 5]), created=NOW)
     assert [view.missing for view in page.cells] == [2]
 
 
-def test_runs_with_the_same_logits_are_said_to_be_one(tmp_path: Path, runs: list[RunData]) -> None:
-    def says_so(loaded: list[RunData]) -> bool:
+def test_runs_with_the_same_logits_are_said_to_be_one(tmp_path: Path, runs: list[RunFolder]) -> None:
+    def says_so(loaded: list[RunFolder]) -> bool:
         page = comparison_page(loaded, wrong_in_any(loaded, None), created=NOW)
         return any(badge.text == "two of the runs are one" for badge in page.badges)
 
@@ -160,17 +162,17 @@ def test_runs_with_the_same_logits_are_said_to_be_one(tmp_path: Path, runs: list
     assert not says_so(runs)
 
 
-def test_settings_are_the_same_when_only_model_and_seed_differ(runs: list[RunData]) -> None:
-    def run_with(**changes: object) -> RunData:
-        return replace(runs[0], record=replace(runs[0].record, request=make_request(**{"lr": 0.1, **changes})))
+def test_settings_are_the_same_when_only_model_and_seed_differ(runs: list[RunFolder]) -> None:
+    def run_with(**changes: object) -> RunFolder:
+        return runs[0].seen_as(record=replace(runs[0].record, request=make_request(**{"lr": 0.1, **changes})))
 
     assert same_settings([run_with(model="a", seed=0), run_with(model="b", seed=1)])
     assert not same_settings([run_with(lr=0.1), run_with(lr=0.2)])
 
 
-def test_settings_are_the_same_when_only_the_recipe_is_called_otherwise(runs: list[RunData]) -> None:
-    def run_with(recipe: str, lr: float) -> RunData:
-        return replace(runs[0], record=replace(runs[0].record, request=make_request(recipe=recipe, lr=lr)))
+def test_settings_are_the_same_when_only_the_recipe_is_called_otherwise(runs: list[RunFolder]) -> None:
+    def run_with(recipe: str, lr: float) -> RunFolder:
+        return runs[0].seen_as(record=replace(runs[0].record, request=make_request(recipe=recipe, lr=lr)))
 
     assert same_settings([run_with("/here/a.toml", 0.1), run_with("/there/b.toml", 0.1)])
     assert not same_settings([run_with("/here/a.toml", 0.1), run_with("/here/a.toml", 0.2)])

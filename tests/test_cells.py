@@ -16,10 +16,18 @@ from run_factory import make_cell, make_samples
 
 from bench.errors import StoreError
 from bench.schema.run import Cell
-from bench.store.cells import ROW_FIELDS, merge_cells, read_cell, row_keys, same_cell, write_cell
 from bench.store.files import read_npz, write_npz
+from bench.store.folder import RunFolder
 from bench.store.paths import SAMPLES, cell_path
-from bench.store.samples import add_samples, read_samples
+from bench.store.rows import (
+    CELL_ROWS,
+    merge_cells,
+    read_cell,
+    read_samples,
+    row_keys,
+    same_cell,
+    write_cell,
+)
 
 Rows = list[tuple[int, int]]
 ROWS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), unique=True, max_size=12)
@@ -28,9 +36,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), unique=True, m
 def content(cell: Cell) -> dict[tuple[int, int], bytes]:
     """What a cell says of each row, by the row's key."""
     return {
-        (int(cell.ids[row]), int(cell.classes[row])): b"".join(
-            getattr(cell, name)[row].tobytes() for name in ROW_FIELDS
-        )
+        (int(cell.ids[row]), int(cell.classes[row])): b"".join(getattr(cell, name)[row].tobytes() for name in CELL_ROWS)
         for row in range(len(cell.ids))
     }
 
@@ -55,7 +61,7 @@ def test_merging_takes_a_row_of_both_from_the_new_cell(first: Rows, second: Rows
 
 def test_without_an_old_cell_the_new_one_is_all() -> None:
     new = make_cell([(1, 0)])
-    assert merge_cells(None, new) is new
+    assert content(merge_cells(None, new)) == content(new)
     assert row_keys(None) == set()
 
 
@@ -101,11 +107,11 @@ def test_maps_of_another_size_replace_the_old_ones() -> None:
 def test_a_cell_comes_back_with_its_rows_sorted(tmp_path_factory: pytest.TempPathFactory, rows: Rows) -> None:
     path = tmp_path_factory.mktemp("cell") / "layer4.npz"
     cell = make_cell(rows)
-    write_cell(path, cell)
+    write_cell(path, merge_cells(None, cell))
     found = read_cell(path)
     assert list(zip(found.ids.tolist(), found.classes.tolist(), strict=True)) == sorted(rows)
     assert content(found) == content(cell)
-    heads = ({name: value for name, value in vars(each).items() if name not in ROW_FIELDS} for each in (found, cell))
+    heads = ({name: value for name, value in vars(each).items() if name not in CELL_ROWS} for each in (found, cell))
     assert next(heads) == next(heads)
 
 
@@ -117,9 +123,7 @@ def test_values_that_are_not_finite_come_back(tmp_path: Path) -> None:
 
 def rewrite(path: Path, **changes: Any) -> None:
     """The file of a cell or of samples with some arrays replaced."""
-    names = (
-        ("head", *ROW_FIELDS) if path.name != SAMPLES else ("schema", "ids", "pictures", "names", "labels", "logits")
-    )
+    names = ("head", *CELL_ROWS) if path.name != SAMPLES else ("schema", "ids", "pictures", "names", "labels", "logits")
     write_npz(path, read_npz(path, names) | {name: np.asarray(value) for name, value in changes.items()})
 
 
@@ -252,39 +256,39 @@ def test_a_plain_name_is_the_name_of_its_file(layer: str) -> None:
 
 
 def test_a_run_that_explained_nothing_has_no_samples(tmp_path: Path) -> None:
-    assert read_samples(tmp_path) is None
+    assert read_samples(tmp_path / SAMPLES) is None
 
 
 def test_samples_are_added_sorted_and_the_new_one_counts(tmp_path: Path) -> None:
-    add_samples(tmp_path, make_samples([7, 3], labels=[1, 2]))
-    add_samples(tmp_path, make_samples([5, 7], labels=[0, 0], names=["five", "seven"]))
-    found = read_samples(tmp_path)
+    RunFolder(tmp_path).add_samples(make_samples([7, 3], labels=[1, 2]))
+    RunFolder(tmp_path).add_samples(make_samples([5, 7], labels=[0, 0], names=["five", "seven"]))
+    found = read_samples(tmp_path / SAMPLES)
     assert found is not None
     assert found.ids.tolist() == [3, 5, 7]
-    assert found.names == ("test/3.png", "five", "seven")
+    assert found.names.tolist() == ["test/3.png", "five", "seven"]
     assert found.labels.tolist() == [2, 0, 0]
     assert found.pictures[:, 0, 0, 0].tolist() == [3, 5, 7]
 
 
 def test_hostile_file_names_come_back_as_text(tmp_path: Path) -> None:
     names = ["<script>alert(1)</script>", "../../etc/passwd", "a\nb", "猫\u202e", "x" * 5000, "\ud800", ""]
-    add_samples(tmp_path, make_samples(range(len(names)), names=names))
-    found = read_samples(tmp_path)
-    assert found is not None and found.names == tuple(names)
+    RunFolder(tmp_path).add_samples(make_samples(range(len(names)), names=names))
+    found = read_samples(tmp_path / SAMPLES)
+    assert found is not None and found.names.tolist() == names
 
 
 def test_no_samples_are_samples(tmp_path: Path) -> None:
-    add_samples(tmp_path, make_samples([]))
-    add_samples(tmp_path, make_samples([4]))
-    add_samples(tmp_path, make_samples([]))
-    found = read_samples(tmp_path)
+    RunFolder(tmp_path).add_samples(make_samples([]))
+    RunFolder(tmp_path).add_samples(make_samples([4]))
+    RunFolder(tmp_path).add_samples(make_samples([]))
+    found = read_samples(tmp_path / SAMPLES)
     assert found is not None and found.ids.tolist() == [4]
 
 
 def test_samples_of_other_classes_replace_the_old_ones(tmp_path: Path) -> None:
-    add_samples(tmp_path, make_samples([1]))
-    add_samples(tmp_path, dataclasses.replace(make_samples([2]), logits=np.zeros((1, 9), np.float32)))
-    found = read_samples(tmp_path)
+    RunFolder(tmp_path).add_samples(make_samples([1]))
+    RunFolder(tmp_path).add_samples(dataclasses.replace(make_samples([2]), logits=np.zeros((1, 9), np.float32)))
+    found = read_samples(tmp_path / SAMPLES)
     assert found is not None and found.ids.tolist() == [2]
 
 
@@ -307,13 +311,13 @@ SAMPLES_DAMAGED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", SAMPLES_DAMAGED)
 def test_damaged_samples_are_refused_with_their_path(tmp_path: Path, kind: str) -> None:
-    add_samples(tmp_path, make_samples([1, 2]))
+    RunFolder(tmp_path).add_samples(make_samples([1, 2]))
     rewrite(tmp_path / SAMPLES, **SAMPLES_DAMAGED[kind])
     with pytest.raises(StoreError, match=r"samples\.npz"):
-        read_samples(tmp_path)
+        read_samples(tmp_path / SAMPLES)
 
 
 def test_a_sample_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / SAMPLES).write_bytes(b"PK")
     with pytest.raises(StoreError, match=r"samples\.npz cannot be read"):
-        add_samples(tmp_path, make_samples([1]))
+        RunFolder(tmp_path).add_samples(make_samples([1]))

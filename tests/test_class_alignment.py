@@ -18,7 +18,7 @@ from bench.errors import DataError
 from bench.evaluation import softmax
 from bench.pages.class_alignment import aligned, check_comparable, not_shared
 from bench.schema.run import DataFacts
-from bench.store.run_data import read_run
+from bench.store.folder import read_run
 
 LABELS = [0, 1, 2, 0]
 NETS = Path(__file__).with_name("foreign_nets.py")

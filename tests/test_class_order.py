@@ -14,13 +14,11 @@ from run_factory import make_record
 from tiny import tiny_data, write_images
 
 from bench.contracts import ModelSpec, Silence
-from bench.data.class_order import files_of, in_class_order
-from bench.data.datasets import load_dataset
+from bench.data.datasets import files_of, in_class_order, load_dataset
 from bench.data.images import enlarged, thumbnail
 from bench.errors import DataError, MissingError
 from bench.registry.registry import discover
 from bench.schema.run import DataFacts
-from bench.store.record import size_of
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +65,7 @@ def test_images_that_come_without_files_are_resized_with_a_note() -> None:
     found = enlarged(Decoded(("x", "y"), part, part, ("before",)), 48)
     by_hand = np.asarray(Image.fromarray(images[1].transpose(1, 2, 0)).resize((48, 48), Image.Resampling.BILINEAR))
     assert np.array_equal(found.train.images[1], by_hand.transpose(2, 0, 1))
+    assert found.train.images.flags.c_contiguous  # or there is no digest of them
     assert found.notes == ("before", "all images resized to 48x48 from 32x32 (bilinear)")
     assert enlarged(found, 48) is found
 
@@ -79,7 +78,7 @@ def test_a_gallery_gets_thumbnails_and_small_pictures_as_they_are() -> None:
 
 @pytest.mark.parametrize(("said", "size"), [(64, 64), (0, 32)])
 def test_a_run_that_does_not_say_its_size_is_of_32_pixels(said: int, size: int) -> None:
-    assert size_of(make_record("x", data=DataFacts(size=said))) == size
+    assert make_record("x", data=DataFacts(size=said)).size == size
 
 
 def test_labels_follow_the_order_of_the_models_classes() -> None:

@@ -16,7 +16,7 @@ from command_line import SHORT, call, names_in
 from tiny import TINY_FILE, tiny_data, write_images
 
 from bench.request import ExplainRequest
-from bench.store.record import read_record
+from bench.store.runs import read_record
 
 BENCH = (sys.executable, "-m", "bench")
 

@@ -11,7 +11,7 @@ from tiny import QUICK, TINY_FILE
 import bench.api
 import bench.commands.demo
 import bench.commands.train
-from bench.store.record import read_record
+from bench.store.runs import read_record
 from bench.workspace import Workspace
 
 

@@ -23,14 +23,12 @@ from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
 from bench.request import TrainRequest
 from bench.schema.run import Cell
-from bench.store.cells import add_rows, read_cell
-from bench.store.checkpoints import read_checkpoint, write_checkpoint
-from bench.store.files import read_npz, write_npz
+from bench.store.files import read_checkpoint, read_npz, write_checkpoint, write_npz
 from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, PREDICTIONS, cell_path
 from bench.store.predictions import fixed_order, read_predictions
-from bench.store.record import read_record
-from bench.store.samples import read_samples
+from bench.store.rows import read_cell
+from bench.store.runs import read_record
 from bench.store.timings import read_timings
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete, recorded
@@ -110,13 +108,14 @@ def test_one_call_serves_several_layers_and_both_classes(run: Path, data: Datase
 def test_a_slow_writer_is_asked_more_rarely(run: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[int] = []
 
-    def slow(path: Path, new: Cell) -> Cell:
+    def slow(folder: RunFolder, *parts: Cell) -> None:
         time.sleep(0.2)  # so 4 seconds pass before the next save, in which all is done
-        saved.append(len(new.ids))
-        return add_rows(path, new)
+        saved.append(sum(len(part.ids) for part in parts))
+        add_rows(folder, *parts)
 
-    monkeypatch.setattr("bench.store.folder.add_rows", slow)
-    monkeypatch.setattr("bench.store.saving.SAVE_EVERY", 0.0)
+    add_rows = RunFolder.add_rows
+    monkeypatch.setattr(RunFolder, "add_rows", slow)
+    monkeypatch.setattr("bench.clock.SAVE_EVERY", 0.0)
     explain(run, data, list(range(30)), layers=("layer3",), target="true")
     assert saved == [5, 25]
 
@@ -148,7 +147,7 @@ def test_a_damaged_cell_is_made_anew(run: Path, data: Dataset) -> None:
 def test_the_samples_are_the_pictures_of_the_data_set(run: Path, data: Dataset) -> None:
     explain(run, data, [9, 4])
     explain(run, data, [30])
-    samples = read_samples(run)
+    samples = RunFolder(run).samples
     assert samples is not None
     assert samples.ids.tolist() == [4, 9, 30]
     for row, each in enumerate((4, 9, 30)):
@@ -236,7 +235,7 @@ def test_an_interrupted_run_says_so_and_has_no_half_written_file(tmp_path: Path,
     with pytest.raises(KeyboardInterrupt), recorded(folder):
         raise KeyboardInterrupt
     assert read_record(folder).status == "interrupted"
-    assert {path.name for path in folder.iterdir()} == {"run.json", ".run.json.lock"}
+    assert {path.name for path in folder.iterdir()} == {"run.json", ".lock"}
 
 
 def test_a_plug_in_that_breaks_its_contract_is_named(run: Path, data: Dataset) -> None:

@@ -27,11 +27,11 @@ from bench.request import TrainRequest
 from bench.schema.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores
 from bench.scoring.occluded_answers import centre_map
 from bench.scoring.occlusion import batch_size
-from bench.store.cells import read_cell
 from bench.store.files import read_npz, write_npz
+from bench.store.folder import RunFolder
 from bench.store.paths import PREDICTIONS, answers_path, cell_path, scores_path
 from bench.store.predictions import choose_ids, read_predictions
-from bench.store.verdicts import read_scores
+from bench.store.rows import read_cell
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete
 from bench.workspace import Workspace
@@ -228,14 +228,15 @@ def test_the_scores_are_in_a_file_that_any_reader_takes(place: Workspace) -> Non
 
 
 def test_scores_that_called_patches_cells_are_still_read(fresh: Workspace) -> None:
-    found, folder = scored(fresh, "PERFECT", sanity=0), fresh.runs / "tiny-run"
-    before = read_scores(folder, found.checkpoint)
+    scored(fresh, "PERFECT", sanity=0)
+    folder = fresh.runs / "tiny-run"
+    before = RunFolder(folder).scores
     value = json.loads(scores_path(folder).read_text(encoding="utf-8"))
     flips = [flip for row in value["rows"] for flip in row["flips"]]
     for flip in flips:
         flip["cells"] = flip.pop("patches")
     scores_path(folder).write_text(json.dumps({**value, "schema": 1}), encoding="utf-8")
-    assert flips and before and read_scores(folder, found.checkpoint) == before
+    assert flips and before and RunFolder(folder).scores == before
 
 
 # --- what is told -------------------------------------------------------------------------------------------

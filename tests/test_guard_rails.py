@@ -40,20 +40,19 @@ from bench.explaining.runner import explain_run
 from bench.nets.trained import Trained, open_run
 from bench.nets.weights import build_seeded
 from bench.pages.build import run_page
-from bench.pages.write import page_of, render
+from bench.pages.write import page_of
 from bench.recipes.recipe import ABOUT, RECIPES, SETTINGS, Recipe
 from bench.registry.registry import discover
+from bench.reports.render import render_page
 from bench.request import TrainRequest
 from bench.schema.gallery import GalleryItem, MapView
 from bench.schema.page import EpochPoint, Page
-from bench.store.cells import read_cell
-from bench.store.checkpoints import read_checkpoint
-from bench.store.files import read_lines, read_npz, write_npz
-from bench.store.folder import RunFolder
+from bench.store.files import read_checkpoint, read_lines, read_npz, write_npz
+from bench.store.folder import RunFolder, read_run
 from bench.store.paths import CHECKPOINT, LOG, PREDICTIONS, cell_path
 from bench.store.predictions import choose_ids, read_predictions
-from bench.store.record import read_record, write_record
-from bench.store.run_data import read_run
+from bench.store.rows import read_cell
+from bench.store.runs import read_record, write_record
 from bench.training import lr_finder as lrfinding
 from bench.training.init import without_effect
 from bench.training.loader import Batches
@@ -303,7 +302,7 @@ def raw_of(one: MapView, page: Page) -> np.ndarray:
 
 
 def test_pictures_come_to_the_page_the_right_way_round(whole: Whole) -> None:
-    html = render(whole.page)
+    html = render_page(whole.page)
     rendered, shard = (
         json.loads(re.search(rf'id="{one}">(.*?)</script>', html, re.S)[1]) for one in ("data", "shard0")
     )
@@ -396,7 +395,7 @@ def test_the_page_says_how_far_training_accuracy_lies_above_test(whole: Whole) -
     planted = replace(
         run, curve=(replace(run.curve[-1], train_accuracy=0.9682),), accuracy=replace(run.accuracy, value=0.83)
     )
-    page = re.sub(r"<[^>]+>", " ", render(replace(whole.page, runs=(planted,))))
+    page = re.sub(r"<[^>]+>", " ", render_page(replace(whole.page, runs=(planted,))))
     assert re.search(r"training accuracy\s+96\.82\s%\s+last epoch; \+13\.82 points to test", page)
 
 
@@ -553,7 +552,7 @@ def test_a_browser_shows_picture_and_map_the_right_way_round(tmp_path: Path) -> 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     if chromium is None:
         pytest.skip("needs Chromium on the PATH")
-    (tmp_path / "report.html").write_text(render(top_right()), encoding="utf-8")
+    (tmp_path / "report.html").write_text(render_page(top_right()), encoding="utf-8")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         tab = browser.new_page(reduced_motion="reduce")

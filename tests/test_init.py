@@ -23,7 +23,7 @@ from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
 from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
-from bench.store.record import read_record
+from bench.store.runs import read_record
 from bench.training.init import PATCH_IMAGES, initial_model, initialise, load_pretrained, whiten_stem, zero_residuals
 from bench.training.loop import TrainSettings, train_model
 from bench.training.run import Job, begin, complete

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from command_line import SHORT, call, done
 from pydantic import TypeAdapter
+from run_factory import make_record
 from tiny import RESIDUAL_FILE, tiny_data, write_images
 
 from bench.cli.tables import sentence, shared_rows, size
 from bench.pages.write import page_of
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement, Step, Verdict, why
-from bench.store.cells import read_cell, write_cell
 from bench.store.folder import RunFolder
-from bench.store.paths import cell_path, verdicts_path
-from bench.store.record import read_record
-from bench.store.verdicts import add_verdicts, read_judgement
+from bench.store.paths import CHECKPOINT, cell_path, verdicts_path
+from bench.store.rows import read_cell, write_cell
+from bench.store.runs import read_record
 from bench.workspace import Workspace
 
 WRONG_FILE = f"{Path(__file__).parent / 'wrong_cams.py'}:WITH_RELU"
@@ -132,30 +132,34 @@ def judgement(*verdicts: Verdict, checkpoint: str = "c", torch: str = "2") -> Ju
     return Judgement(VERDICTS_SCHEMA, "one", checkpoint, "now", "CPU", {"torch": torch}, (1,), verdicts)
 
 
+def kept(folder: Path, checkpoint: str) -> Judgement | None:
+    return RunFolder(folder).seen_as(record=make_record("one", artefacts={CHECKPOINT: checkpoint})).judgement
+
+
 OLD, NEW = Verdict("a", "x", 1, "wrong"), Verdict("b", "x", 1, "same")
 
 
 def test_verdicts_of_other_weights_or_versions_do_not_stand_beside_new_ones(tmp_path: Path) -> None:
-    add_verdicts(tmp_path, judgement(OLD))
-    assert add_verdicts(tmp_path, judgement(NEW)).verdicts == (OLD, NEW)
-    assert add_verdicts(tmp_path, judgement(NEW, torch="3")).verdicts == (NEW,)
-    assert add_verdicts(tmp_path, judgement(OLD, checkpoint="d", torch="3")).verdicts == (OLD,)
-    assert read_judgement(tmp_path, "c") is None
-    assert read_judgement(tmp_path, "d") is not None
+    RunFolder(tmp_path).add_verdicts(judgement(OLD))
+    assert RunFolder(tmp_path).add_verdicts(judgement(NEW)).verdicts == (OLD, NEW)
+    assert RunFolder(tmp_path).add_verdicts(judgement(NEW, torch="3")).verdicts == (NEW,)
+    assert RunFolder(tmp_path).add_verdicts(judgement(OLD, checkpoint="d", torch="3")).verdicts == (OLD,)
+    assert kept(tmp_path, "c") is None
+    assert kept(tmp_path, "d") is not None
 
 
 def test_verdict_judged_again_is_replaced(tmp_path: Path) -> None:
-    add_verdicts(tmp_path, judgement(OLD))
+    RunFolder(tmp_path).add_verdicts(judgement(OLD))
     better = replace(OLD, verdict="same")
-    assert add_verdicts(tmp_path, judgement(better)).verdicts == (better,)
+    assert RunFolder(tmp_path).add_verdicts(judgement(better)).verdicts == (better,)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 1, "run": 3}'])
 def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
     verdicts_path(tmp_path).parent.mkdir()
     verdicts_path(tmp_path).write_text(text)
-    assert read_judgement(tmp_path, "c") is None
-    assert add_verdicts(tmp_path, judgement(NEW)).verdicts == (NEW,)
+    assert kept(tmp_path, "c") is None
+    assert RunFolder(tmp_path).add_verdicts(judgement(NEW)).verdicts == (NEW,)
 
 
 # --- words --------------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from bench.scoring.occluded_answers import baselines_of, centre_map, centre_maps
 from bench.scoring.patches import every_patch, patch_grid
 from bench.stats.agreement import likeness, pair_scores
 from bench.stats.intervals import rank_matrix
-from bench.store.answers import Answers, read_answers, write_answers
 from bench.store.paths import answers_path
+from bench.store.rows import Answers, read_answers, write_answers
 
 GRID, PATCHES, COUNT = (4, 4), 16, 30
 IDS = np.arange(100, 100 + COUNT)
@@ -406,7 +406,7 @@ def test_a_damaged_file_is_asked_for_again(tmp_path: Path, spoil: Callable[[byte
 
 def test_answers_of_a_newer_bench_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = answers_path(tmp_path, (8, 8))
-    monkeypatch.setattr("bench.store.answers.ANSWERS_SCHEMA", 2)
+    monkeypatch.setattr("bench.store.rows.ANSWERS_SCHEMA", 2)
     write_answers(path, some_answers(), {})
     monkeypatch.undo()
     with pytest.raises(StoreError, match="schema 2"):

@@ -18,7 +18,7 @@ from bench.explaining.plan import check_layers
 from bench.nets.trained import Trained
 from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
-from bench.store.record import read_record
+from bench.store.runs import read_record
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_two_libraries_agree_on_the_maps_of_a_net_that_is_no_resnet(name: str) -
 
 def test_token_maps_of_a_transformer_are_refused_with_the_reason_and_the_layer_that_has_a_grid() -> None:
     spec = discover("model", ModelSpec)["timm:vit_tiny_patch16_224@64"]
-    record = SimpleNamespace(model="vit", data=SimpleNamespace(size=64))
+    record = SimpleNamespace(model="vit", size=64)
     run = cast("Trained", SimpleNamespace(model=build_seeded(spec, 10, 0), record=record))
     check_layers(run, spec.layers)
     with pytest.raises(UsageError, match=r"17 tokens of 192 values.*class token.*with a grid: patch_embed\.proj"):

@@ -13,36 +13,43 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_factory import make_cell, make_record, make_samples
+from run_factory import CHECKPOINT_SHA, make_cell, make_record, make_samples
 
+from bench import clock as bench_clock
+from bench.clock import Pace
 from bench.errors import StoreError
 from bench.schema.verdicts import Judgement, Verdict
-from bench.store import answers, cells, files, record, samples, saving, verdicts
-from bench.store.paths import answers_path, cell_path, lock_path, record_path
+from bench.store import files, folder, rows, runs
+from bench.store.folder import RunFolder
+from bench.store.paths import CHECKPOINT, cell_path, record_path
 
 HEAD = {"checkpoint": "c"}
 
 
 def add_row(run: Path, number: int) -> None:
-    cells.add_rows(cell_path(run, "gradcam", "layer4"), make_cell([(number, 0)]))
+    RunFolder(run).add_rows(make_cell([(number, 0)]))
+
+
+def add_samples(run: Path, number: int) -> None:
+    RunFolder(run).add_samples(make_samples([number]))
 
 
 def add_answer(run: Path, number: int) -> None:
-    one = answers.Answers(np.array([number]), np.array([1], np.uint64), np.zeros((1, 3), np.float32))
-    answers.add_answers(answers_path(run, (8, 8)), one, HEAD)
+    one = rows.Answers(np.array([number]), np.array([1], np.uint64), np.zeros((1, 3), np.float32))
+    RunFolder(run).add_answers((8, 8), one, HEAD)
 
 
 def add_verdict(run: Path, number: int) -> None:
     found = (Verdict(str(number), "layer4", 1, "same"),)
-    verdicts.add_verdicts(run, Judgement(1, "one", "c", "now", "CPU", {"torch": "2"}, (), found))
+    RunFolder(run).add_verdicts(Judgement(1, "one", CHECKPOINT_SHA, "now", "CPU", {"torch": "2"}, (), found))
 
 
 def add_artefact(run: Path, number: int) -> None:
-    record.updated(run, lambda one: replace(one, artefacts={**one.artefacts, str(number): "sha256"}))
+    runs.updated(run, lambda one: replace(one, artefacts={**one.artefacts, str(number): "sha256"}))
 
 
-def kept_verdicts(run: Path) -> set[int]:
-    found = verdicts.read_judgement(run, "c")
+def verdicts_of(run: Path) -> set[int]:
+    found = RunFolder(run).judgement
     return {int(one.explainer) for one in found.verdicts} if found else set()
 
 
@@ -57,24 +64,22 @@ class Kind:
 
 
 KINDS = {
-    "cell": Kind(cells, "read_cell", add_row, lambda run: cells.read_cell(cell_path(run, "gradcam", "layer4")).ids),
+    "cell": Kind(folder, "read_cell", add_row, lambda run: rows.read_cell(cell_path(run, "gradcam", "layer4")).ids),
     "samples": Kind(
-        samples, "read_samples", lambda run, number: samples.add_samples(run, make_samples([number])),
-        lambda run: samples.read_samples(run).ids,  # type: ignore[union-attr]
+        folder, "read_samples", add_samples, lambda run: RunFolder(run).samples.ids  # type: ignore[union-attr]
     ),
-    "verdicts": Kind(verdicts, "read_judgement", add_verdict, kept_verdicts),
+    "verdicts": Kind(folder, "read_value", add_verdict, verdicts_of),
     "record": Kind(
-        record, "read_record", add_artefact, lambda run: map(int, record.read_record(run).artefacts)
+        runs, "read_record", add_artefact, lambda run: [int(each) for each in runs.read_record(run).artefacts
+                                                        if each != CHECKPOINT]
     ),
-    "answers": Kind(
-        answers, "read_answers", add_answer, lambda run: answers.read_answers(answers_path(run, (8, 8)), HEAD, 3).ids
-    ),
+    "answers": Kind(folder, "read_answers", add_answer, lambda run: RunFolder(run).answers((8, 8), HEAD, 3).ids),
 }  # fmt: skip
 
 
 def added_at_once(kind: Kind, run: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What is kept when 2 and 3 are added at one time beside 1: a reader is slow, so that both read the same."""
-    record.write_record(run, make_record("one", artefacts={}))
+    runs.write_record(run, make_record("one"))
     kind.add(run, 1)
     read = getattr(kind.module, kind.read)
 
@@ -116,14 +121,14 @@ def test_two_processes_that_add_rows_to_one_cell_keep_all_of_them(tmp_path: Path
         each.start()
     for each in both:
         each.join()
-    assert cells.read_cell(cell_path(tmp_path, "gradcam", "layer4")).ids.tolist() == list(range(20))
+    assert rows.read_cell(cell_path(tmp_path, "gradcam", "layer4")).ids.tolist() == list(range(20))
 
 
 def test_a_lock_is_hidden_and_no_data(tmp_path: Path) -> None:
     add_row(tmp_path, 1)
     path = cell_path(tmp_path, "gradcam", "layer4")
-    assert [each.name for each in sorted(path.parent.iterdir())] == [".layer4.npz.lock", "layer4.npz"]
-    assert lock_path(path).read_bytes() == b""
+    assert [each.name for each in sorted(path.parent.iterdir())] == [".lock", "layer4.npz"]
+    assert path.with_name(".lock").read_bytes() == b""
 
 
 def test_a_file_that_stays_locked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,14 +137,14 @@ def test_a_file_that_stays_locked_is_named(tmp_path: Path, monkeypatch: pytest.M
         files.locked(record_path(tmp_path)),
         pytest.raises(StoreError, match=r"run\.json is being written by another process"),
     ):
-        record.updated(tmp_path, lambda one: one)
+        runs.updated(tmp_path, lambda one: one)
 
 
 def test_a_lock_is_given_back_when_the_change_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "PATIENCE", 0.01)
     for _ in range(2):
         with pytest.raises(StoreError, match="no file"):
-            record.updated(tmp_path, lambda one: one)
+            runs.updated(tmp_path, lambda one: one)
 
 
 # --- how often ----------------------------------------------------------------------------------------------
@@ -150,7 +155,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 1000.0
-        monkeypatch.setattr(saving.time, "monotonic", lambda: self.seconds)
+        monkeypatch.setattr(bench_clock.time, "monotonic", lambda: self.seconds)
 
 
 @pytest.mark.parametrize(("took", "least"), [(0.0, 60), (1.0, 60), (3.0, 60), (5.0, 100), (30.0, 600)])
@@ -158,7 +163,7 @@ def test_twenty_times_as_long_as_a_save_took_passes_before_the_next_and_a_minute
     took: float, least: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch)
-    pace = saving.Pace(clock.seconds)
+    pace = Pace(clock.seconds)
     with pace.saving():
         clock.seconds += took
     clock.seconds += least
@@ -169,7 +174,7 @@ def test_twenty_times_as_long_as_a_save_took_passes_before_the_next_and_a_minute
 
 def test_the_first_save_is_due_a_minute_after_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    pace = saving.Pace(clock.seconds)
+    pace = Pace(clock.seconds)
     clock.seconds += 60
     assert not pace.due()
     clock.seconds += 0.1

@@ -10,9 +10,9 @@ from listening import Listener
 from old_runs import STORED, content, copied
 
 from bench import api
-from bench.store.cells import read_cell
 from bench.store.paths import cell_files, cell_path, predictions_path, resume_files
-from bench.store.record import read_record
+from bench.store.rows import read_cell
+from bench.store.runs import read_record
 from bench.store.timings import read_timings
 from bench.workspace import Workspace
 

@@ -26,7 +26,7 @@ from bench.schema.run import OneOf, RunRecord
 from bench.store.files import read_value
 from bench.store.migrations import record_of_today
 from bench.store.paths import record_path
-from bench.store.record import RUN_SCHEMA, write_record
+from bench.store.runs import RUN_SCHEMA, write_record
 from bench.workspace import Workspace
 
 

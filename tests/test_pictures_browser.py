@@ -45,12 +45,13 @@ LEVELS = np.array([0, 85, 170, 255])
 
 
 def test_a_map_is_coloured_as_the_one_post_processing_says() -> None:
-    from bench.reports.pictures import _heat
+    from bench.reports.contact_strips import heat
 
     raw = torch.tensor([[-1.0, 0.0], [1.0, 2.0]], dtype=torch.float64)
     from matplotlib import colormaps
 
-    assert np.allclose(_heat(map_of(LEVELS)), colormaps["viridis"](postprocess(raw, SHOWN).numpy())[..., :3])
+    coloured = heat(map_of(LEVELS), (2, 2), SHOWN, finished=False)
+    assert np.allclose(coloured, colormaps["viridis"](postprocess(raw, SHOWN).numpy())[..., :3])
     assert 0 < OPACITY < 1
 
 

@@ -124,7 +124,7 @@ def test_an_id_outside_the_test_split_is_named_with_the_range(ids: list[int], ba
 def trained() -> Trained:
     return cast(
         "Trained",
-        SimpleNamespace(model=TinyNet(4), record=SimpleNamespace(model="tiny", data=SimpleNamespace(size=32))),
+        SimpleNamespace(model=TinyNet(4), record=SimpleNamespace(model="tiny", size=32)),
     )
 
 

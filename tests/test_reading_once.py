@@ -13,9 +13,9 @@ import pytest
 from old_runs import copied
 
 from bench import api
-from bench.store.cells import read_cell
 from bench.store.folder import RunFolder
 from bench.store.paths import cell_files, cell_path, predictions_path, record_path, samples_path
+from bench.store.rows import read_cell
 from bench.workspace import Workspace
 
 

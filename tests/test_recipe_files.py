@@ -22,8 +22,8 @@ from bench.pages.run_views import run_view
 from bench.recipes.files import KEYS, line_of, recipe_of
 from bench.recipes.recipe import RECIPES, Recipe
 from bench.request import TrainRequest
-from bench.store.record import read_record
-from bench.store.run_data import read_run
+from bench.store.folder import read_run
+from bench.store.runs import read_record
 
 COURSE = RECIPES["course"]
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "my_recipe.toml"

@@ -17,9 +17,8 @@ from PIL import Image
 
 from bench.reports import charts, derived, filters
 from bench.reports.markdown import run_markdown
-from bench.reports.notebook import notebook_html
 from bench.reports.payload import COLUMNS, shard_json, shards_of, sprite_sheet
-from bench.reports.render import page_json, render_page, script
+from bench.reports.render import notebook_html, page_json, render_page, script
 from bench.schema.page import EpochPoint, Finding, Score, VerdictView
 from bench.schema.verdicts import Verdict, why
 

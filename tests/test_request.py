@@ -41,7 +41,7 @@ from bench.request import (
     TrainRequest,
 )
 from bench.store.paths import record_path
-from bench.store.record import read_record, write_record
+from bench.store.runs import read_record, write_record
 
 KINDS = {kind.__name__: kind for kinds, *_ in VERBS for kind in kinds.values()}
 

@@ -32,10 +32,9 @@ from bench.nets.trained import data_of_run
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe
 from bench.schema.page import EpochPoint
-from bench.store.checkpoints import read_checkpoint
-from bench.store.files import append_line, read_lines
+from bench.store.files import append_line, read_checkpoint, read_lines
 from bench.store.paths import CHECKPOINT, LOG, resume_files
-from bench.store.record import read_record, updated
+from bench.store.runs import read_record, updated
 from bench.training import checkpoint as keeping
 from bench.training.checkpoint import Resume, State, fingerprint, held, newest_resume, read_resume, write_resume
 from bench.training.init import initial_model
@@ -256,7 +255,7 @@ def same_result(one: Path, other: Path) -> bool:
 
 def test_a_run_that_is_done_holds_nothing_an_unfinished_run_needs(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} == {
-        "run.json", ".run.json.lock", "log.jsonl", "checkpoint.safetensors", "predictions.npz", "report.html",
+        "run.json", ".lock", "log.jsonl", "checkpoint.safetensors", "predictions.npz", "report.html",
         "page.json", "timing",
     }  # fmt: skip
     assert [line["epoch"] for line in read_lines(whole / LOG)] == [1, 2, 3]

@@ -19,9 +19,9 @@ from bench.nets.weights import build_seeded
 from bench.pages.gallery import gallery
 from bench.pages.run_views import run_view
 from bench.schema.run import DataFacts, Results
+from bench.store.folder import read_run
 from bench.store.paths import PREDICTIONS
-from bench.store.record import read_record, write_record
-from bench.store.run_data import read_run
+from bench.store.runs import read_record, write_record
 from bench.training import run as runlife
 from bench.training.run import evaluate_into
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from run_factory import CHECKPOINT_SHA, CLASSES, make_cell, make_record, make_run, make_samples, status
 from scipy.stats import spearmanr
@@ -21,18 +21,16 @@ from bench.errors import StoreError
 from bench.evaluation import softmax
 from bench.pages.gallery import cell_maps, gallery, quantised
 from bench.pages.provenance import provenance
-from bench.pages.run_views import cell_view, confusion_matrix, mean_loss, read_curve, run_view
+from bench.pages.run_views import cell_view, read_curve, run_view
 from bench.schema.gallery import ROLES
 from bench.schema.page import Average, EpochPoint
 from bench.schema.run import STATUSES, AverageResult, Cell, DataFacts, Results
 from bench.stats.agreement import agreement, agreements, common_rows, disagreements
 from bench.stats.intervals import largest_relative_difference, wilson
-from bench.store.passing import Passed, noted
+from bench.store.folder import RunFolder, read_run
 from bench.store.paths import LOG
 from bench.store.predictions import Predictions
-from bench.store.run_data import read_run
-from bench.store.samples import add_samples
-from bench.store.timings import write_timing
+from bench.store.timings import Passed, noted, write_timing
 from bench.workspace import Workspace
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong
@@ -42,35 +40,13 @@ def small_run(tmp_path: Path, name: str = "one", **changes: Any) -> Path:
     return make_run(tmp_path, name, **{"labels": LABELS, "predicted": PREDICTED, **changes})
 
 
-def random_predictions(seed: int, total: int = 50, classes: int = 4) -> Predictions:
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(scale=30, size=(total, classes)).astype(np.float32)
-    return Predictions(np.arange(total), rng.integers(0, classes, total), logits)
-
-
 # --- figures -----------------------------------------------------------------------------------------------
-
-
-@given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
-def test_the_loss_is_the_mean_cross_entropy(seed: int) -> None:
-    some = random_predictions(seed)
-    logits, labels = torch.from_numpy(some.logits).double(), torch.from_numpy(some.labels)
-    assert mean_loss(some) == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-12)
 
 
 def test_probabilities_are_those_of_torch_even_of_large_logits() -> None:
     logits = np.array([[1e4, 0, -1e4], [0.1, 0.2, 0.3]], dtype=np.float32)
     expected = torch.from_numpy(logits).double().softmax(dim=1).numpy()
     assert softmax(logits) == pytest.approx(expected, abs=1e-12)
-
-
-def test_the_confusion_matrix_counts_true_by_predicted() -> None:
-    some = random_predictions(0)
-    slow = [[0] * 4 for _ in range(4)]
-    for true, row in zip(some.labels.tolist(), some.logits.tolist(), strict=True):
-        slow[true][row.index(max(row))] += 1
-    assert confusion_matrix(some) == tuple(map(tuple, slow))
 
 
 def test_a_run_is_shown_with_the_counts_of_its_predictions(tmp_path: Path) -> None:
@@ -93,7 +69,7 @@ def test_a_run_made_before_there_were_averages_is_shown_without_them(tmp_path: P
 def test_averages_are_shown_as_counted_and_change_nothing_else(tmp_path: Path) -> None:
     plain = read_run(small_run(tmp_path))
     counted = dataclasses.replace(plain.record.results, averages={"mirror": AverageResult(4 / 6, 4, 2)})
-    more = dataclasses.replace(plain, record=make_record("one", results=counted))
+    more = plain.seen_as(record=make_record("one", results=counted))
     found = run_view(more)
     assert found.averages == (Average("mirror average", wilson(4, 6), 4, 2),)
     assert dataclasses.replace(found, averages=()) == run_view(plain)
@@ -102,7 +78,7 @@ def test_averages_are_shown_as_counted_and_change_nothing_else(tmp_path: Path) -
 @pytest.mark.parametrize("rate", [None, 0, -1.0, math.nan, math.inf])
 def test_a_rate_that_was_not_measured_is_none(tmp_path: Path, rate: float | None) -> None:
     record = make_record("one", results=Results(train_images_per_second=rate))
-    assert run_view(dataclasses.replace(read_run(small_run(tmp_path)), record=record)).train_rate is None
+    assert run_view(read_run(small_run(tmp_path)).seen_as(record=record)).train_rate is None
 
 
 def test_a_curve_leaves_out_lines_that_are_no_epoch(tmp_path: Path) -> None:
@@ -364,7 +340,7 @@ def test_of_an_image_that_is_right_the_map_is_of_both_roles(tmp_path: Path) -> N
 def test_an_image_without_a_picture_is_left_out(tmp_path: Path) -> None:
     data = read_run(small_run(tmp_path, samples=make_samples([1])))
     assert [item.id for item in gallery([data], [], [1, 3])] == [1]
-    assert len(gallery([dataclasses.replace(data, samples=None)], [], [1, 3])) == 0
+    assert len(gallery([data.seen_as(samples=None)], [], [1, 3])) == 0
 
 
 def test_the_most_confident_error_comes_first_and_what_is_right_last(tmp_path: Path) -> None:
@@ -441,6 +417,6 @@ def test_an_image_of_a_gallery_is_made_of_its_columns(tmp_path: Path) -> None:
 
 def test_samples_written_later_are_read(tmp_path: Path) -> None:
     folder = small_run(tmp_path, samples=make_samples([1]))
-    add_samples(folder, make_samples([3], labels=[1]))
+    RunFolder(folder).add_samples(make_samples([3], labels=[1]))
     found = read_run(folder).samples
     assert found is not None and found.ids.tolist() == [1, 3] and len(CLASSES) == 3

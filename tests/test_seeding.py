@@ -28,11 +28,11 @@ from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
 from bench.request import TrainRequest
 from bench.scoring.randomization import scrambled_maps
-from bench.store.cells import read_cell, write_cell
 from bench.store.files import read_npz
 from bench.store.folder import RunFolder
 from bench.store.paths import cell_path
 from bench.store.predictions import read_predictions
+from bench.store.rows import read_cell, write_cell
 from bench.training.loop import TrainSettings
 from bench.training.run import Job, begin, complete
 from bench.verifying.trial import Trial

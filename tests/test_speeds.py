@@ -11,10 +11,10 @@ from run_factory import CHECKPOINT_SHA, make_cell, make_run
 from timing_factory import make_speeds, make_timing
 
 from bench.pages.build import comparison_page, run_page
-from bench.pages.speed_sentences import speed_findings
+from bench.pages.speeds import speed_findings
 from bench.schema.page import Page
 from bench.schema.timing import ArmTiming, Sample
-from bench.store.run_data import read_run
+from bench.store.folder import read_run
 from bench.store.timings import write_timing
 
 SLOWER = {"one": [0.04] * 12, "two": [0.05, 0.051, 0.049, 0.05] * 3}

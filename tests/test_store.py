@@ -23,21 +23,32 @@ from bench.errors import BenchError, StoreError, UsageError
 from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
 from bench.schema.run import DataFacts, Environment, Results, RunRecord
-from bench.store.checkpoints import read_checkpoint, write_checkpoint
 from bench.store.files import (
     append_line,
     check_schema,
+    read_checkpoint,
     read_lines,
     read_npz,
     read_value,
     sha256,
     write_bytes,
+    write_checkpoint,
     write_json,
     write_npz,
 )
 from bench.store.paths import RECORD
-from bench.store.record import RUN_SCHEMA, read_record, updated, write_record
-from bench.store.runs import NAME_LENGTH, check_name, create_run, find_run, new_folder, run_names
+from bench.store.runs import (
+    NAME_LENGTH,
+    RUN_SCHEMA,
+    check_name,
+    create_run,
+    find_run,
+    new_folder,
+    read_record,
+    run_names,
+    updated,
+    write_record,
+)
 
 
 def record(**changes: Any) -> RunRecord:

@@ -21,8 +21,7 @@ from bench.commands import sweep as sweeps
 from bench.commands.sweep import Combination, commands
 from bench.errors import GuardRailError, UsageError
 from bench.request import TrainRequest
-from bench.store.record import read_record
-from bench.store.runs import run_names
+from bench.store.runs import read_record, run_names
 from bench.workspace import Workspace
 
 

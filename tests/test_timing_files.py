@@ -12,11 +12,19 @@ import torch
 from timing_factory import make_timing
 
 from bench.errors import StoreError, UsageError
-from bench.pages.speed_sentences import ratio_words, timing_badge
-from bench.store.passing import Passed, noted
+from bench.pages.speeds import ratio_words, timing_badge
 from bench.store.paths import timing_path
 from bench.store.runs import check_name
-from bench.store.timings import add_timing, newest_timing, not_paired, read_timing, read_timings, write_timing
+from bench.store.timings import (
+    Passed,
+    add_timing,
+    newest_timing,
+    not_paired,
+    noted,
+    read_timing,
+    read_timings,
+    write_timing,
+)
 from bench.workspace import Workspace
 
 TWO = {"a": [0.04] * 12, "b": [0.05, 0.051, 0.049, 0.05] * 3}

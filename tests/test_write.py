@@ -20,10 +20,9 @@ from bench.reports import render
 from bench.schema.page import Page
 from bench.schema.run import Code
 from bench.store.folder import RunFolder
-from bench.store.passing import Passed, noted
 from bench.store.predictions import read_predictions
-from bench.store.record import read_record
-from bench.store.timings import read_timings, timings_of, write_timing
+from bench.store.runs import read_record
+from bench.store.timings import Passed, noted, read_timings, timings_of, write_timing
 from bench.workspace import Workspace
 
 LABELS, PREDICTED = (0, 0, 1, 1, 2, 2), (0, 1, 1, 0, 2, 0)  # ids 1, 3 and 5 are wrong

@@ -221,8 +221,7 @@ def evaluate(request: EvaluateRequest, session: Session) -> Answer:
     """What a run's weights got when they were tested again, and whether its thresholds hold."""
     from bench.commands.evaluate import evaluate as run
     from bench.evaluation import FIGURES, broken_threshold, read_averages
-    from bench.store.record import read_record
-    from bench.store.runs import find_run
+    from bench.store.runs import find_run, read_record
 
     scores = run(request, session.workspace)
     folder = find_run(session.runs, request.run)

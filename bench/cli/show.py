@@ -16,8 +16,7 @@ from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.registry import Registry, discover
 from bench.request import LATEST
 from bench.store.paths import drawing_path
-from bench.store.record import read_record
-from bench.store.runs import check_name, find_run, remove_run, run_folders
+from bench.store.runs import check_name, find_run, read_record, remove_run, run_folders
 
 if TYPE_CHECKING:
     from rich.table import Table

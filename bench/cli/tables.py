@@ -38,7 +38,7 @@ def result_lines(folder: Path) -> tuple[str, ...]:
     """A run's result in one line."""
     from bench.pages.findings import result_words
     from bench.pages.run_views import run_view
-    from bench.store.run_data import read_run
+    from bench.store.folder import read_run
 
     view = run_view(read_run(folder))
     return (f"{view.run}: {result_words(view)}",)
@@ -46,7 +46,7 @@ def result_lines(folder: Path) -> tuple[str, ...]:
 
 def result_value(folder: Path) -> dict[str, object]:
     """A run's result for `--json`."""
-    from bench.store.record import read_record
+    from bench.store.runs import read_record
 
     record = read_record(folder)
     about = {"run": record.name, "model": record.model, "path": str(folder.resolve())}
@@ -58,7 +58,7 @@ def run_lines(folder: Path) -> tuple[Any, ...]:
     from bench.evaluation import confused_pairs
     from bench.pages.findings import result_words
     from bench.pages.run_views import run_view
-    from bench.store.run_data import read_run
+    from bench.store.folder import read_run
 
     view = run_view(read_run(folder))
     numbers = ("right", "of", "recall %", "95 % interval", "predicted")
@@ -193,7 +193,7 @@ def timing_tables(timing: Timing) -> list[Any]:
 
 def figures(arm: ArmTiming) -> tuple[str, ...]:
     """The figures of an arm as people read them, in the order of TIMING_HEADS."""
-    from bench.pages.speed_sentences import ratio_words
+    from bench.pages.speeds import ratio_words
     from bench.stats.rates import interval_words, number_words
 
     return (

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.data.class_order import in_class_order
-from bench.data.datasets import load_dataset, resolved_source
+from bench.data.datasets import in_class_order, load_dataset, resolved_source
 from bench.errors import MissingError, UsageError
 from bench.machine import choose_device
 from bench.nets.foreign_weights import best_match, checked_match, read_foreign

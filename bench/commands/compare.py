@@ -27,9 +27,8 @@ from bench.pages.build import comparison_page, wrong_in_any
 from bench.pages.class_alignment import check_comparable
 from bench.pages.write import notebook_of, write_page
 from bench.schema.page import Page
-from bench.store.folder import RunFolder
+from bench.store.folder import RunFolder, checked
 from bench.store.paths import TWIN, comparisons_path, index_path
-from bench.store.run_data import data_of
 from bench.store.runs import find_run, new_folder
 from bench.workspace import Workspace
 
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from bench.contracts import Integers
     from bench.nets.trained import Trained
     from bench.request import CompareRequest
-    from bench.store.run_data import RunData
 
 
 @dataclass(frozen=True)
@@ -76,22 +74,22 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise UsageError("a run is named twice", try_="bench list runs")
     form = request.form
-    loaded = [data_of(run) for run in runs]
+    loaded = [checked(run) for run in runs]
     check_comparable(loaded)
     ids = wrong_in_any(loaded, request.limit if isinstance(request.limit, int) else None)
     if request.compute:
         ids = _filled(request, workspace, loaded, ids)
         if request.dry_run:
             return Compared(workspace.runs, None)
-        loaded = [data_of(run) for run in runs]
+        loaded = [checked(run) for run in runs]
     page = comparison_page(loaded, ids, created=workspace.created, max_images=request.max_images)
     target = request.out or new_folder(comparisons_path(workspace.runs))
     return Compared(write_page(page, index_path(target), form=form, workspace=workspace), page)
 
 
-def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunData], ids: Integers) -> Integers:
+def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunFolder], ids: Integers) -> Integers:
     """Make the rows of these images that are missing, or only say how long that takes; gives the images taken."""
-    opened = [open_run(data.run, request.device, workspace) for data in loaded]
+    opened = [open_run(data, request.device, workspace) for data in loaded]
     there = sorted({cell.explainer for data in loaded for cell in data.cells})
     asked = names(request.explainer)
     specs = find_explainers(asked or there or DEFAULT_EXPLAINERS, workspace)
@@ -109,7 +107,7 @@ def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunD
 
 
 def _layers(
-    runs: Sequence[RunData], opened: Sequence[Trained], named: Sequence[str], workspace: Workspace
+    runs: Sequence[RunFolder], opened: Sequence[Trained], named: Sequence[str], workspace: Workspace
 ) -> list[tuple[str, ...]]:
     """For each run those of the layers asked for that its model has, else its model's own."""
     there = sorted({cell.layer for data in runs for cell in data.cells} - {INPUT_LAYER})

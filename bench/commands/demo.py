@@ -9,8 +9,8 @@ from bench.commands.compare import compare
 from bench.commands.explain import explain
 from bench.commands.train import train
 from bench.request import CompareRequest, DemoRequest, ExplainRequest, TrainRequest
+from bench.store.folder import RunFolder
 from bench.store.paths import run_path
-from bench.store.record import status_of
 from bench.workspace import Workspace
 
 MODELS = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18")
@@ -37,7 +37,7 @@ def _trained(model: str, device: str, workspace: Workspace) -> str:
     """The finished demo run of a model, trained now unless it is there."""
     name = name_of(model)
     folder = run_path(workspace.runs, name)
-    if status_of(folder) == "done":
+    if RunFolder(folder).status == "done":
         workspace.progress.say(f"{name} was trained before; bench rm {name} makes it anew")
         return name
     free = None if folder.exists() else name  # one that was interrupted stays as it is

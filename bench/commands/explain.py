@@ -19,9 +19,9 @@ from bench.nets.trained import data_of_run, open_run
 from bench.pages.build import run_page
 from bench.pages.write import notebook_of, write_run_page
 from bench.request import one_run
+from bench.store.folder import read_run
 from bench.store.paths import report_path
 from bench.store.predictions import check_ids, choose_ids
-from bench.store.run_data import read_run
 from bench.store.runs import newest_run
 from bench.workspace import Workspace
 

@@ -28,16 +28,14 @@ from bench.machine import describe_device, versions
 from bench.modes import evaluating
 from bench.nets.trained import open_run
 from bench.pages.gallery import quantised
-from bench.pages.write import pictures_page, twin
+from bench.pages.write import pictures_page, twin, write_page_files
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
 from bench.request import one_run
 from bench.schema.pictures import PictureMap, PicturesPage, PictureView
 from bench.schema.run import STATUSES
 from bench.store.files import write_npz
-from bench.store.page_files import write_page_files
-from bench.store.paths import CHECKPOINT, index_path, maps_path, pictures_path
-from bench.store.record import size_of
+from bench.store.paths import CHECKPOINT, MAPS, index_path, pictures_path
 from bench.store.runs import new_folder
 from bench.workspace import Workspace
 
@@ -90,7 +88,7 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
     trained = open_run(one_run(request.run), request.device, workspace)
     wanted = at_layers(wanted, names(request.layer), trained, workspace.progress)
     asked = [_class_number(name, trained) for name in names(request.class_)]
-    own = [read_picture(path, size_of(trained.record)) for path in paths(request.image)]
+    own = [read_picture(path, trained.record.size) for path in paths(request.image)]
     inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(trained.device), trained.statistics)
     with evaluating(trained.model):
         logits = trained.model(inputs).float().cpu()
@@ -101,7 +99,7 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
         ]
     page = _page(trained, own, found, logits.numpy(), targets.numpy(), workspace)
     index = index_path(request.out or new_folder(pictures_path(trained.folder)))
-    write_npz(maps_path(index), _arrays(own, found, logits.numpy(), targets.numpy()))
+    write_npz(index.with_name(MAPS), _arrays(own, found, logits.numpy(), targets.numpy()))
     write_page_files(index, {index.name: pictures_page(page).encode()}, twin(page))
     return ExplainedPictures(index, page.pictures)
 

@@ -37,16 +37,15 @@ from bench.scoring.layer_scores import (
 from bench.scoring.occluded_answers import ask, baselines_of, known_answers, layer_sizes, maps_of, wanted_sets
 from bench.scoring.patches import STEPS, patch_grid
 from bench.scoring.randomization import sanity_passes, sanity_scores
-from bench.store.cells import row_keys
 from bench.store.predictions import choose_ids
-from bench.store.verdicts import write_scores
+from bench.store.rows import row_keys
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.contracts import Dataset, Floats, Integers, Progress
     from bench.nets.trained import Trained
     from bench.request import FaithfulnessRequest
-    from bench.store.answers import Answers
+    from bench.store.rows import Answers
 
 FAITHFUL_EXPLAINERS = ("gradcam", "captum", "reference")
 ERRORS = 200  # that are looked at unless a limit is given
@@ -121,7 +120,7 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
         predicted=errors.predicted[:sanity], seed=SEED, progress=progress,
     )  # fmt: skip
     found = dataclasses.replace(found, sanity=tuple(scrambled))
-    write_scores(trained.folder, found)
+    trained.run.keep_scores(found)
     return found
 
 

@@ -23,5 +23,5 @@ def report(request: ReportRequest, workspace: Workspace) -> list[Path]:
     """
     asked = [RunFolder(find_run(workspace.runs, name)) for name in names(request.run)]
     every = () if asked else map(RunFolder, run_folders(workspace.runs))
-    runs = [*asked, *(run for run in every if run.is_done)]
+    runs = [*asked, *(run for run in every if run.status == "done")]
     return [write_run_page(run, workspace, form=request.form, max_images=request.max_images) for run in runs]

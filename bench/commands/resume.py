@@ -11,9 +11,9 @@ from bench.machine import choose_device, versions
 from bench.nets.trained import data_of_run
 from bench.recipes.recipe import SETTINGS, Recipe
 from bench.request import TrainRequest
+from bench.store.folder import RunFolder
 from bench.store.paths import resume_files
-from bench.store.record import read_record, status_of, updated
-from bench.store.runs import find_run, run_folders
+from bench.store.runs import find_run, read_record, run_folders, updated
 from bench.training.checkpoint import cut_log, discard, fingerprint, newest_resume, remove_leftovers
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings
@@ -46,7 +46,7 @@ def find_unfinished(runs: Path, name: str) -> Path:
     """The folder of a run; `latest` is the unfinished one whose resume file is the newest."""
     if name != "latest":
         return find_run(runs, name)
-    unfinished = [folder for folder in run_folders(runs) if status_of(folder) not in ("", "done")]
+    unfinished = [folder for folder in run_folders(runs) if RunFolder(folder).status not in ("", "done")]
     files = [path for folder in unfinished for path in resume_files(folder)[:1]]
     if not files:
         raise StoreError(f"no unfinished run with a resume file in {runs}", try_="bench list runs")

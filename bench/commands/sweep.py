@@ -16,8 +16,7 @@ from bench.registry.registry import resolved
 from bench.request import TrainRequest
 from bench.stats.intervals import mean_interval
 from bench.store.paths import run_path
-from bench.store.record import read_record
-from bench.store.runs import check_name
+from bench.store.runs import check_name, read_record
 
 if TYPE_CHECKING:
     from bench.schema.page import Estimate

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from bench.contracts import Progress
 from bench.data.archives import base_of, entries
 from bench.data.images import Decoded, Part, Pixels
 from bench.data.layout import SPLITS
+from bench.whole_file import replacing
 
 SCHEMA = 1  # raised when decoding gives other pixels, so that old entries are made anew
 
@@ -81,29 +81,26 @@ def cached(folder: Path, source: Path, make: Callable[[], Cached], *, skip_bad: 
     entry = folder / key
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _held(entry.with_suffix(".lock"), source, progress)
+        held = _held(entry.with_suffix(".lock"), source, progress)
     except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         progress.warn(f"{folder} cannot be used as a cache ({error}); the images are decoded at every start")
         return make()
-    try:
+    with held:
         facts = stamp(source)
         found = _load(entry, facts)
         if found is None or (found.decoded.skipped and not skip_bad):
             found = make()
             _store(entry, facts, found, progress)
         return found
-    finally:
-        lock.release()
 
 
-def _held(path: Path, source: Path, progress: Progress) -> BaseFileLock:
+def _held(path: Path, source: Path, progress: Progress) -> AbstractContextManager[object]:
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=1)
+        return lock.acquire(timeout=1)
     except Timeout:
         progress.say(f"another process reads {source.name}; waiting for it")
-        lock.acquire()
-    return lock
+        return lock.acquire()
 
 
 def _load(entry: Path, facts: str) -> Cached | None:
@@ -146,7 +143,7 @@ def _store(entry: Path, facts: str, made: Cached, progress: Progress) -> None:
     try:
         for split, part in (("train", decoded.train), ("test", decoded.test)):
             images = part.images
-            with _replacing(_pixel_file(entry, split)) as file:
+            with replacing(_pixel_file(entry, split)) as file:
                 np.save(file, images, allow_pickle=False)
             about[split] = {
                 "names": part.names,
@@ -154,7 +151,7 @@ def _store(entry: Path, facts: str, made: Cached, progress: Progress) -> None:
                 "checksum": zlib.crc32(np.ascontiguousarray(images).data),
             }
         body = json.dumps(about)
-        with _replacing(entry.with_suffix(".json")) as file:  # last: without it the pixels are not believed
+        with replacing(entry.with_suffix(".json")) as file:  # last: without it the pixels are not believed
             file.write(f"{zlib.crc32(body.encode())}\n{body}".encode())
     except OSError as error:
         progress.warn(f"{entry.parent} cannot hold the decoded images ({error}); they are decoded at every start")
@@ -162,17 +159,3 @@ def _store(entry: Path, facts: str, made: Cached, progress: Progress) -> None:
 
 def _pixel_file(entry: Path, split: str) -> Path:
     return entry.with_name(f"{entry.name}-{split}.npy")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` when it is complete, and leaves no trace when it is not."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from bench.contracts import Dataset, Progress, Split
+from bench.contracts import SIZE, Dataset, Progress, Split
+from bench.data.layout import BATCHES
 from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +29,6 @@ BUILTIN: Mapping[str, str] = MappingProxyType(
         "digits": "1,437 + 360 handwritten digits, bundled with scikit-learn: nothing to download, not mirrored",
     }
 )
-SIZE = 32  # pixels an edge, unless a model asks for another
 ARCHIVE_SUFFIX = re.compile(r"(\.tar)?(\.gz|\.tgz|\.xz|\.zip|\.tar)$", re.IGNORECASE)
 
 
@@ -195,10 +198,8 @@ def _existing(source: str) -> Path:
 
 
 def _batches_in(path: Path) -> Path | None:
-    for folder in (path, path / "cifar-10-batches-py"):
-        if folder.name == "cifar-10-batches-py" and folder.is_dir():
-            return folder
-    return None
+    folders = (each for each in (path, path / BATCHES) if each.name == BATCHES and each.is_dir())
+    return next(folders, None)
 
 
 def _slug(path: Path) -> str:
@@ -249,9 +250,6 @@ def _statistics(part: Part) -> tuple[tuple[float, float, float], tuple[float, fl
 
 def _digest(decoded: Decoded) -> str:
     """sha256 of classes, labels and pixels, the same on every machine."""
-    import hashlib
-    import json
-
     digest = hashlib.sha256(json.dumps(decoded.classes).encode())
     for part in (decoded.train, decoded.test):
         digest.update(f"{part.images.shape}".encode())
@@ -279,3 +277,37 @@ def _dataset(found: Cached, *, name: str, source: str, mirror: bool) -> Dataset:
         source=source,
         notes=found.decoded.notes,
     )
+
+
+# --- a run's own view of its data ---------------------------------------------------------------------------
+
+
+def in_class_order(data: Dataset, classes: Sequence[str]) -> Dataset:
+    """The data set with its classes in the order in which a model answers, which may know more of them.
+
+    Its images, its digest and its names stay.
+
+    Raises:
+        DataError: a class of the data set is none of the model's; names it.
+    """
+    if tuple(classes) == data.classes:
+        return data
+    import torch
+
+    number = {name: index for index, name in enumerate(classes)}
+    unknown = [name for name in data.classes if name not in number]
+    if unknown:
+        raise DataError(
+            f"class {unknown[0]!r} of {data.source} is none of the model's {len(number)} "
+            f"({len(unknown)} of {len(data.classes)} classes are not)",
+            try_=f"--classes with the names of the model's outputs in their order, such as {','.join(data.classes)}",
+        )
+    places = torch.tensor([number[name] for name in data.classes], dtype=torch.int64)
+    train, test = (replace(split, labels=places[split.labels]) for split in (data.train, data.test))
+    return replace(data, classes=tuple(classes), train=train, test=test)
+
+
+def files_of(data: Dataset) -> str:
+    """sha256 of the test images' names and classes: the same whatever size they were brought to."""
+    named = [data.classes[label] for label in data.test.labels.tolist()]
+    return hashlib.sha256(json.dumps([data.test.names, named]).encode()).hexdigest()

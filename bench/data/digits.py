@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
-from bench.data.images import SIZE, Decoded, Part, Pixels
+from bench.contracts import SIZE
+from bench.data.images import Decoded, Part, Pixels, resized
 
 TEST_IMAGES = 360
 SPLIT_SEED = 0
@@ -25,7 +25,8 @@ def read_digits(size: int = SIZE) -> Decoded:
     from sklearn.model_selection import train_test_split
 
     found = load_digits()
-    images = np.stack([_enlarged(image, size) for image in found.images])
+    levels = np.round(found.images * (255 / 16)).astype(np.uint8)  # (N, 8, 8), they are 0 to 16
+    images = np.stack([resized(np.repeat(each[None], 3, axis=0), size) for each in levels])
     labels = found.target.astype(np.int64)
     train, test = train_test_split(
         np.arange(len(labels)), test_size=TEST_IMAGES, stratify=labels, random_state=SPLIT_SEED
@@ -36,13 +37,6 @@ def read_digits(size: int = SIZE) -> Decoded:
         test=_part("test", images[test], labels[test]),
         notes=(f"enlarged from 8x8 grey to {size}x{size} RGB (bilinear)",),
     )
-
-
-def _enlarged(image: np.ndarray[tuple[int, ...], np.dtype[np.float64]], size: int) -> Pixels:
-    """(8, 8) of 0..16 to (3, size, size) uint8."""
-    levels = np.round(image * (255 / 16)).astype(np.uint8)
-    large = Image.fromarray(levels).resize((size, size), Image.Resampling.BILINEAR)
-    return np.repeat(np.asarray(large)[None], 3, axis=0)
 
 
 def _part(split: str, images: Pixels, labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Part:

@@ -6,7 +6,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from bench.contracts import Progress
+from bench.contracts import SIZE, Progress
 from bench.data.archives import members_of
 from bench.data.layout import BATCHES, LAYOUT, SPLITS, Layout, Member, reason_of, shown
 from bench.errors import DataError
 
-SIZE = 32
 MAX_PIXELS = 64_000_000  # of one image, told by its header before it is decoded
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")  # no format that runs a program
 CHUNK = 128  # files a task; a task costs about as much as one small image
@@ -57,24 +56,11 @@ class Decoded:
 class _Picture:
     """One decoded file; `pixels` is None where it could not be decoded, and `problem` says why."""
 
-    name: str
-    split: str
-    label: str
-    done: int
+    of: Member
     pixels: Pixels | None = None
     size: tuple[int, int] = (SIZE, SIZE)
     converted: str = ""
     problem: str = ""
-
-
-@dataclass
-class _Tally:
-    """What was done to the images on the way."""
-
-    converted: Counter[str] = field(default_factory=Counter)
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    skipped: int = 0
-    first_skipped: str = ""
 
 
 def read_images(path: Path, *, progress: Progress, skip_bad: bool = False, size: int = SIZE) -> Decoded:
@@ -96,26 +82,30 @@ def read_images(path: Path, *, progress: Progress, skip_bad: bool = False, size:
             one class only, or the splits' classes differ.
     """
     layout = Layout(path)
-    tally = _Tally()
     total, members = members_of(path, layout)
     kept: dict[str, list[_Picture]] = {split: [] for split in SPLITS}
+    skipped: list[str] = []
     with progress.track(f"Reading {path.name} (KiB)", -(-total // 1024)) as task:
         done = 0
         for picture in _decoded(members, size):
-            if picture.pixels is None:
-                _skip(picture, path, tally, skip_bad=skip_bad)
+            if picture.pixels is not None:
+                kept[picture.of.split].append(picture)
+            elif skip_bad:
+                skipped.append(picture.of.name)
             else:
-                kept[picture.split].append(picture)
-                tally.sizes[picture.size] += 1
-                tally.converted[picture.converted] += 1
-            if picture.done // 1024 > done:
+                raise DataError(
+                    f"{shown(picture.of.name)} in {path} cannot be decoded: {picture.problem}",
+                    try_="--skip-bad goes on without such files and counts them",
+                )
+            if picture.of.done // 1024 > done:
                 images = sum(map(len, kept.values()))
-                task.advance(picture.done // 1024 - done, note=f"{images:,} images")
-                done = picture.done // 1024
+                task.advance(picture.of.done // 1024 - done, note=f"{images:,} images")
+                done = picture.of.done // 1024
         task.advance(max(0, -(-total // 1024) - done))
     classes = _common_classes(kept, layout)
+    notes = _notes([picture for split in SPLITS for picture in kept[split]], skipped, layout, size)
     train, test = (_part(kept.pop(split), classes, size) for split in SPLITS)
-    return Decoded(classes, train, test, _notes(tally, layout, size), tally.skipped)
+    return Decoded(classes, train, test, notes, len(skipped))
 
 
 def decode(content: bytes, edge: int = SIZE) -> tuple[Pixels, tuple[int, int], str]:
@@ -131,7 +121,7 @@ def decode(content: bytes, edge: int = SIZE) -> tuple[Pixels, tuple[int, int], s
             raise ValueError(f"{size[0]}x{size[1]} pixels, the bound is {MAX_PIXELS:,}")
         image: Image.Image = ImageOps.exif_transpose(opened) if "exif" in opened.info else opened
         mode = image.mode if "transparency" not in image.info else "RGBA"
-        image = _as_rgb(image)
+        image = as_rgb(image)
     if image.size != (edge, edge):
         image = image.resize((edge, edge), Image.Resampling.BILINEAR)
     pixels = np.asarray(image).transpose(2, 0, 1)
@@ -143,7 +133,7 @@ def enlarged(decoded: Decoded, edge: int) -> Decoded:
     if decoded.train.images.shape[2:] == (edge, edge):
         return decoded
     train, test = (
-        replace(part, images=np.stack([_resized(each, edge) for each in part.images]))
+        replace(part, images=np.stack([resized(each, edge) for each in part.images]))
         for part in (decoded.train, decoded.test)
     )
     was = "x".join(map(str, decoded.train.images.shape[2:]))
@@ -158,13 +148,14 @@ def thumbnail(picture: npt.NDArray[Any]) -> bytes:
     return Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BILINEAR).tobytes()
 
 
-def _resized(pixels: Pixels, edge: int) -> Pixels:
+def resized(pixels: Pixels, edge: int) -> Pixels:
     """(3, h, w) uint8 to (3, edge, edge)."""
     image = Image.fromarray(pixels.transpose(1, 2, 0)).resize((edge, edge), Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB; ValueError for one whose values have no agreed range."""
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range")
     if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip instead of scale
@@ -204,26 +195,14 @@ def _decode_chunk(chunk: list[Member], edge: int) -> list[_Picture]:
 
 
 def _decode_member(member: Member, edge: int) -> _Picture:
-    placed = (member.name, member.split, member.label, member.done)
     try:
-        pixels, size, converted = decode(member.read(), edge)
+        return _Picture(member, *decode(member.read(), edge))
     except Exception as error:  # Pillow's plug-ins raise about anything on hostile bytes
-        return _Picture(*placed, problem=reason_of(error))
-    return _Picture(*placed, pixels=pixels, size=size, converted=converted)
-
-
-def _skip(picture: _Picture, path: Path, tally: _Tally, *, skip_bad: bool) -> None:
-    if not skip_bad:
-        raise DataError(
-            f"{shown(picture.name)} in {path} cannot be decoded: {picture.problem}",
-            try_="--skip-bad goes on without such files and counts them",
-        )
-    tally.skipped += 1
-    tally.first_skipped = tally.first_skipped or picture.name
+        return _Picture(member, problem=reason_of(error))
 
 
 def _common_classes(kept: dict[str, list[_Picture]], layout: Layout) -> tuple[str, ...]:
-    labels = {split: {picture.label for picture in pictures} for split, pictures in kept.items()}
+    labels = {split: {picture.of.label for picture in pictures} for split, pictures in kept.items()}
     if layout.batches and not any(labels.values()):
         raise DataError(
             f"{layout.source} holds {BATCHES}, which is read from a folder only",
@@ -244,32 +223,33 @@ def _common_classes(kept: dict[str, list[_Picture]], layout: Layout) -> tuple[st
 
 
 def _part(pictures: list[_Picture], classes: tuple[str, ...], size: int) -> Part:
-    pictures.sort(key=lambda picture: picture.name.encode())
+    pictures.sort(key=lambda picture: picture.of.name.encode())
     number = {name: index for index, name in enumerate(classes)}
     images = np.empty((len(pictures), 3, size, size), np.uint8)
     for row, picture in zip(images, pictures, strict=True):
         if picture.pixels is not None:
             row[:] = picture.pixels
-    labels = np.array([number[picture.label] for picture in pictures], np.int64)
-    return Part(images, labels, tuple(picture.name for picture in pictures))
+    labels = np.array([number[picture.of.label] for picture in pictures], np.int64)
+    return Part(images, labels, tuple(picture.of.name for picture in pictures))
 
 
-def _notes(tally: _Tally, layout: Layout, edge: int) -> tuple[str, ...]:
+def _notes(kept: list[_Picture], skipped: list[str], layout: Layout, edge: int) -> tuple[str, ...]:
+    """What was done to the images on the way."""
     notes = []
-    resized = {size: count for size, count in tally.sizes.items() if size != (edge, edge)}
-    if resized:
-        width, height = max(resized, key=lambda size: resized[size])
-        most = f"{width}x{height}" if len(resized) == 1 else f"{len(resized):,} sizes, most of them {width}x{height}"
-        squeezed = ", proportions not kept" if any(width != height for width, height in resized) else ""
+    others = Counter(picture.size for picture in kept if picture.size != (edge, edge))
+    if others:
+        width, height = max(others, key=others.__getitem__)
+        most = f"{width}x{height}" if len(others) == 1 else f"{len(others):,} sizes, most of them {width}x{height}"
+        squeezed = ", proportions not kept" if any(width != height for width, height in others) else ""
         notes.append(
-            f"{sum(resized.values()):,} images resized to {edge}x{edge} from {most} (bilinear, antialiased{squeezed})"
+            f"{sum(others.values()):,} images resized to {edge}x{edge} from {most} (bilinear, antialiased{squeezed})"
         )
-    converted = {mode: count for mode, count in sorted(tally.converted.items()) if mode}
+    converted = Counter(picture.converted for picture in kept if picture.converted)
     if converted:
-        modes = ", ".join(f"{count:,} {mode}" for mode, count in converted.items())
+        modes = ", ".join(f"{count:,} {mode}" for mode, count in sorted(converted.items()))
         notes.append(f"{sum(converted.values()):,} images converted to RGB ({modes}; alpha is dropped)")
-    if tally.skipped:
-        notes.append(f"{tally.skipped:,} unreadable files skipped, the first {shown(tally.first_skipped)}")
+    if skipped:
+        notes.append(f"{len(skipped):,} unreadable files skipped, the first {shown(skipped[0])}")
     if layout.ignored:
         notes.append(f"{layout.ignored:,} other files ignored")
     return tuple(notes)

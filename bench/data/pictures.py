@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from bench.data.images import FORMATS, MAX_PIXELS, Pixels, decode
+from bench.data.images import FORMATS, MAX_PIXELS, Pixels, as_rgb, decode
 from bench.data.layout import reason_of
 from bench.errors import DataError
 
@@ -73,9 +73,7 @@ def _preview(content: bytes) -> tuple[tuple[int, int], int, bytes]:
         frames = int(getattr(opened, "n_frames", 1))
         image = ImageOps.exif_transpose(opened)  # cameras write how they were held
         size = image.size
-        if image.mode.startswith("I"):
-            image = image.convert("I").point(lambda level: level / 256).convert("L")
-        image = image.convert("RGB")
+        image = as_rgb(image)
         image.thumbnail((PREVIEW, PREVIEW), Image.Resampling.BILINEAR, reducing_gap=2.0)
     file = BytesIO()
     image.save(file, "WEBP", quality=85, method=4)

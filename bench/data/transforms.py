@@ -15,7 +15,6 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-FULL = 32  # pixels an edge of every picture
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and std of the channels
 
 

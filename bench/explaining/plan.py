@@ -16,9 +16,8 @@ from bench.machine import describe_device, versions
 from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
 from bench.registry.registry import resolved
 from bench.schema.run import Cell
-from bench.store.cells import CELL_SCHEMA, row_keys, same_cell
 from bench.store.predictions import wanted_targets
-from bench.store.record import size_of
+from bench.store.rows import CELL_SCHEMA, row_keys, same_cell
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -243,11 +242,11 @@ def check_layers(trained: Trained, layers: Sequence[str]) -> None:
                 f"'{layer}' is not a layer of {trained.record.model}{did_you_mean(layer, known)}",
                 try_=f"bench list layers --model {trained.record.model}",
             )
-    shapes, _ = shapes_of(trained.model, size_of(trained.record))
+    shapes, _ = shapes_of(trained.model, trained.record.size)
     for layer in layers:
         shape = shapes.get(layer, ())
         if layer != INPUT_LAYER and (len(shape) != 3 or max(shape[1:]) == 1):
-            others = ", ".join(default_layers(shapes, size_of(trained.record))) or "none at all"
+            others = ", ".join(default_layers(shapes, trained.record.size)) or "none at all"
             raise UsageError(
                 f"{why_no_grid(layer, shape)}; layers of {trained.record.model} with a grid: {others}",
                 try_=f"bench list layers --model {trained.record.model}",

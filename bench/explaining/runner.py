@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from bench.clock import Meter
+from bench.clock import Meter, Pace
 from bench.data.transforms import prepare
 from bench.errors import BenchError
 from bench.explaining.batches import batches, explained
@@ -18,11 +18,9 @@ from bench.explaining.guard import statuses
 from bench.explaining.plan import MissingRows, empty_cell, layers_of, plan
 from bench.modes import evaluating
 from bench.nets.trained import check_same_model
-from bench.store.cells import joined
-from bench.store.passing import Passed, noted
 from bench.store.paths import cell_path
-from bench.store.samples import Samples
-from bench.store.saving import Pace
+from bench.store.rows import Samples
+from bench.store.timings import Passed, noted
 
 if TYPE_CHECKING:
     from bench.contracts import Dataset, Floats, Integers, Progress
@@ -157,7 +155,7 @@ class _Explaining:
     def save(self, parts: list[list[Cell]]) -> None:
         """Add rows to those on disk, and let go of them."""
         for of_layer in zip(*parts, strict=True):
-            self.trained.run.add_rows(joined(of_layer))
+            self.trained.run.add_rows(*of_layer)
         parts.clear()
 
 
@@ -187,7 +185,7 @@ def _keep_samples(trained: Trained, data: Dataset, ids: Integers) -> None:
         return
     predictions = trained.run.predictions
     pictures = data.test.images[torch.from_numpy(ids)].permute(0, 2, 3, 1).contiguous().numpy()
-    names = tuple(data.test.names[each] for each in ids.tolist())
+    names = np.array([data.test.names[each] for each in ids.tolist()], dtype="U")
     trained.run.add_samples(Samples(ids, pictures, names, predictions.labels[ids], predictions.logits[ids]))
 
 

@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bench.data.class_order import in_class_order
-from bench.data.datasets import load_dataset
+from bench.data.datasets import in_class_order, load_dataset
 from bench.errors import ContractError, DataError, StoreError
 from bench.machine import choose_device
 from bench.nets.weights import for_inference, load_weights
-from bench.store.checkpoints import read_checkpoint
-from bench.store.files import sha256
+from bench.store.files import read_checkpoint, sha256
 from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, checkpoint_path
-from bench.store.record import check_finished, classes_of, size_of
-from bench.store.runs import find_run
+from bench.store.runs import check_finished, find_run
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -133,7 +130,7 @@ def data_of_run(record: RunRecord, source: str | None, place: Workspace) -> Data
         cache=place.cache,
         progress=place.progress,
         skip_bad=bool(record.data.notes),
-        size=size_of(record),
+        size=record.size,
     )
     if dataset.digest != record.data.digest:
         raise DataError(
@@ -141,4 +138,4 @@ def data_of_run(record: RunRecord, source: str | None, place: Workspace) -> Data
             f"{dataset.digest[:12]}, the run's {record.data.digest[:12]}",
             try_="--data with the data set the run was trained on",
         )
-    return in_class_order(dataset, classes_of(record))
+    return in_class_order(dataset, record.data.classes)

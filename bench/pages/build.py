@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bench.pages.class_alignment import aligned, not_shared
-from bench.pages.evidence import judged_of, scores_of
 from bench.pages.findings import (
     agreement_findings,
     comparison_badges,
@@ -24,17 +23,16 @@ from bench.pages.findings import (
 )
 from bench.pages.gallery import gallery
 from bench.pages.provenance import differences, provenance
-from bench.pages.run_views import PAGE_SCHEMA, cell_view, run_view
+from bench.pages.run_views import PAGE_SCHEMA, cell_view, judged_of, run_view, scores_of
 from bench.pages.speeds import with_speeds
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
 from bench.schema.page import Badge, Estimate, Page, PairTest, RunView, run_labels
 from bench.stats.agreement import agreements
 from bench.stats.intervals import mcnemar, paired_difference
-from bench.store.cells import row_keys
+from bench.store.folder import RunFolder
 from bench.store.predictions import cut, fixed_order, wanted_targets
-from bench.store.record import classes_of
-from bench.store.run_data import RunData
+from bench.store.rows import row_keys
 from bench.store.timings import timings_of
 
 if TYPE_CHECKING:
@@ -47,21 +45,21 @@ if TYPE_CHECKING:
 UNTOLD = ("seed", "data", "device", "sizes")  # the last for what has few words; seed comes last
 
 
-def wrong_in_any(runs: Sequence[RunData], limit: int | None) -> Integers:
+def wrong_in_any(runs: Sequence[RunFolder], limit: int | None) -> Integers:
     """The first `limit` test ids, in the fixed order, that at least one run got wrong."""
     order = fixed_order(runs[0].predictions.labels)
     wrong = np.unique(np.concatenate([data.predictions.wrong for data in runs]))
     return cut(order[np.isin(order, wrong)], limit)
 
 
-def only_wrong(runs: Sequence[RunData]) -> list[int]:
+def only_wrong(runs: Sequence[RunFolder]) -> list[int]:
     """For each run the test images that it alone got wrong."""
     wrong = np.stack([data.predictions.predicted != data.predictions.labels for data in runs])
     alone = wrong.sum(axis=0) == 1
     return [int((row & alone).sum()) for row in wrong]
 
 
-def pair_tests(runs: Sequence[RunData]) -> tuple[PairTest, ...]:
+def pair_tests(runs: Sequence[RunFolder]) -> tuple[PairTest, ...]:
     """Exact McNemar test of every pair of runs."""
     wrong = [data.predictions.predicted != data.predictions.labels for data in runs]
     tests = []
@@ -73,7 +71,7 @@ def pair_tests(runs: Sequence[RunData]) -> tuple[PairTest, ...]:
     return tuple(tests)
 
 
-def same_settings(runs: Sequence[RunData]) -> bool:
+def same_settings(runs: Sequence[RunFolder]) -> bool:
     """Whether the runs differ in nothing but model, seed and where they were made.
 
     A recipe's name says nothing that its values, which the config holds too, do not say better.
@@ -83,7 +81,7 @@ def same_settings(runs: Sequence[RunData]) -> bool:
     return all(one == settings[0] for one in settings)
 
 
-def labels_of(runs: Sequence[RunData]) -> tuple[str, ...]:
+def labels_of(runs: Sequence[RunFolder]) -> tuple[str, ...]:
     """What tells each run from the others, in as few settings as do; the run's name where no setting does."""
     settings = [{**data.record.settings, "model": short(data.record.model)} for data in runs]
     first = ("model", "recipe", "optimizer", "lr")
@@ -107,7 +105,7 @@ def _setting(key: str, value: object) -> str:
     return f"{key.replace('_', ' ')} {f'{value:g}' if isinstance(value, float) else value}"
 
 
-def run_page(data: RunData, *, created: str, max_images: int | None = None) -> Page:
+def run_page(data: RunFolder, *, created: str, max_images: int | None = None) -> Page:
     """The page of one run: its errors, as far as they were explained, the first `max_images` in the fixed order."""
     view = run_view(data)
     ids = np.unique(np.concatenate([data.predictions.wrong, *(cell.ids for cell in data.cells)]))
@@ -125,7 +123,7 @@ def run_page(data: RunData, *, created: str, max_images: int | None = None) -> P
     return with_speeds(page, [data])
 
 
-def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str, max_images: int | None = None) -> Page:
+def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, max_images: int | None = None) -> Page:
     """The page of several runs on the images `ids`, those that any of them got wrong; its gallery has `max_images`."""
     notes = tuple(Badge(False, words) for words in not_shared(runs))
     runs = aligned(runs)
@@ -150,7 +148,7 @@ def comparison_page(runs: Sequence[RunData], ids: Integers, *, created: str, max
     return with_speeds(page, runs)
 
 
-def _explained(order: Integers, runs: Sequence[RunData], ids: Integers) -> Integers:
+def _explained(order: Integers, runs: Sequence[RunFolder], ids: Integers) -> Integers:
     """Of `ids` those with a picture, in the fixed order."""
     pictured = [data.samples.ids for data in runs if data.samples is not None]
     known = np.concatenate(pictured) if pictured else np.zeros(0, dtype=np.int64)
@@ -158,14 +156,14 @@ def _explained(order: Integers, runs: Sequence[RunData], ids: Integers) -> Integ
     return chosen
 
 
-def _asked(data: RunData, ids: Integers) -> Keys:
+def _asked(data: RunFolder, ids: Integers) -> Keys:
     """The rows that any explainer of the run was asked for; an image of `ids` without any lacks the predicted one."""
     asked = {key for cell in data.cells for key in row_keys(cell)}
     known = {each for each, _ in asked}
     return asked | {(each, int(data.predictions.predicted[each])) for each in ids.tolist() if each not in known}
 
 
-def _both(data: RunData, ids: Integers) -> Keys:
+def _both(data: RunFolder, ids: Integers) -> Keys:
     """The rows of the predicted and of the true class of every image."""
     targets = wanted_targets(data.predictions, ids, "both")
     return {(each, one) for each, row in zip(ids.tolist(), targets.tolist(), strict=True) for one in row}
@@ -173,7 +171,7 @@ def _both(data: RunData, ids: Integers) -> Keys:
 
 def _page(
     kind: Literal["run", "comparison"],
-    runs: Sequence[RunData],
+    runs: Sequence[RunFolder],
     views: Sequence[RunView],
     ids: Integers,
     created: str,
@@ -187,7 +185,7 @@ def _page(
         kind=kind,
         title="",
         created=created,
-        classes=classes_of(runs[0].record),
+        classes=runs[0].record.data.classes,
         badges=(),
         findings=(),
         runs=tuple(views),

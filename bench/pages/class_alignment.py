@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
+from bench.store.folder import RunFolder
 from bench.store.predictions import Predictions
-from bench.store.record import classes_of, size_of
-from bench.store.run_data import RunData
 
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     Classes = tuple[str, ...]
 
 
-def check_comparable(runs: Sequence[RunData]) -> None:
+def check_comparable(runs: Sequence[RunFolder]) -> None:
     """The runs were tested on the same images with the same labels; DataError names the first that was not.
 
     The images may have been brought to different sizes, and the classes may be numbered differently.
@@ -43,29 +42,29 @@ def same_images(first: RunRecord, second: RunRecord) -> bool:
     return any(one and one == other for one, other in pairs)
 
 
-def _named_labels(data: RunData) -> np.ndarray[tuple[int, ...], np.dtype[np.str_]]:
+def _named_labels(data: RunFolder) -> np.ndarray[tuple[int, ...], np.dtype[np.str_]]:
     """(N,) the name of each test image's class; its number where the run does not know the names."""
-    classes = classes_of(data.record)
+    classes = data.record.data.classes
     known = len(classes) == data.predictions.logits.shape[1]
     return np.array(classes if known else [str(k) for k in range(data.predictions.logits.shape[1])])[
         data.predictions.labels
     ]
 
 
-def aligned(runs: Sequence[RunData]) -> list[RunData]:
+def aligned(runs: Sequence[RunFolder]) -> list[RunFolder]:
     """The runs with one list of classes: the first run's, then those that only others know.
 
     A class that a run does not know gets the logit of what it never answers, minus infinity. Runs whose classes are
     the same come back as they are.
     """
-    classes = [classes_of(data.record) for data in runs]
+    classes = [data.record.data.classes for data in runs]
     if all(each == classes[0] for each in classes):
         return list(runs)
     union = tuple(dict.fromkeys(name for each in classes for name in each))
     return [_renumbered(data, own, union) for data, own in zip(runs, classes, strict=True)]
 
 
-def _renumbered(data: RunData, own: Classes, union: Classes) -> RunData:
+def _renumbered(data: RunFolder, own: Classes, union: Classes) -> RunFolder:
     place = np.array([union.index(name) for name in own], dtype=np.int64)
 
     def spread(logits: Floats) -> Floats:
@@ -80,8 +79,7 @@ def _renumbered(data: RunData, own: Classes, union: Classes) -> RunData:
 
     samples, predictions = data.samples, data.predictions
     labels: Integers = place[predictions.labels]
-    return replace(
-        data,
+    return data.seen_as(
         record=replace(data.record, data=replace(data.record.data, classes=tuple(union))),
         predictions=Predictions(predictions.ids, labels, spread(predictions.logits)),
         cells=tuple(cell(one) for one in data.cells),
@@ -89,17 +87,17 @@ def _renumbered(data: RunData, own: Classes, union: Classes) -> RunData:
     )
 
 
-def not_shared(runs: Sequence[RunData]) -> tuple[str, ...]:
+def not_shared(runs: Sequence[RunFolder]) -> tuple[str, ...]:
     """What a reader must know of runs that differ in classes, picture size or layers; of the runs as they were read."""
     words = []
-    classes = [classes_of(data.record) for data in runs]
+    classes = [data.record.data.classes for data in runs]
     shared = set(classes[0]).intersection(*classes)
     if any(set(each) != shared for each in classes):
         counts = " and ".join(str(len(each)) for each in classes)
         words.append(f"{len(shared)} classes shared by models of {counts}: an answer outside them counts as wrong")
     elif any(each != classes[0] for each in classes):
         words.append("the models number the classes differently: matched by name")
-    sizes = [size_of(data.record) for data in runs]
+    sizes = [data.record.size for data in runs]
     if len(set(sizes)) > 1:
         words.append(f"pictures of {' and '.join(str(each) for each in sizes)} pixels an edge")
     layers = [tuple(dict.fromkeys(cell.layer for cell in data.cells)) for data in runs]

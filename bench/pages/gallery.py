@@ -15,15 +15,15 @@ from bench.stats.agreement import disagreements
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
     from bench.schema.run import Cell
+    from bench.store.folder import RunFolder
     from bench.store.predictions import Predictions
-    from bench.store.run_data import RunData
-    from bench.store.samples import Samples
+    from bench.store.rows import Samples
 
 TOP = 10  # classes of an image whose probabilities a page carries
 AT_ONCE = 512  # maps that are quantised together
 
 
-def gallery(runs: Sequence[RunData], cells: Sequence[tuple[int, Cell]], ids: Sequence[int]) -> Gallery:
+def gallery(runs: Sequence[RunFolder], cells: Sequence[tuple[int, Cell]], ids: Sequence[int]) -> Gallery:
     """The images of a page.
 
     Args:
@@ -44,7 +44,7 @@ def gallery(runs: Sequence[RunData], cells: Sequence[tuple[int, Cell]], ids: Seq
     apart = disagreements(cells)
     return Gallery(
         ids=tuple(shown.tolist()),
-        files=tuple(samples.names[row] for samples, row in found),
+        files=tuple(str(samples.names[row]) for samples, row in found),
         true=tuple(true.tolist()),
         pixels=b"".join(thumbnail(samples.pictures[row]) for samples, row in found),
         said=tuple(_said(table, shown, true) for table in tables),
@@ -53,7 +53,7 @@ def gallery(runs: Sequence[RunData], cells: Sequence[tuple[int, Cell]], ids: Seq
     )
 
 
-def _pictures(runs: Sequence[RunData]) -> dict[int, tuple[Samples, int]]:
+def _pictures(runs: Sequence[RunFolder]) -> dict[int, tuple[Samples, int]]:
     """Where each image lies: in the samples of the first run that has it."""
     found: dict[int, tuple[Samples, int]] = {}
     for data in runs:

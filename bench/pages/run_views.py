@@ -5,26 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Set
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.evaluation import calibration_bins, calibration_error, class_rows, read_averages, softmax
+from bench.evaluation import calibration_bins, calibration_error, class_rows, read_averages, score, softmax
 from bench.registry.registry import short
 from bench.request import TrainRequest
-from bench.schema.page import CellView, EpochPoint, RunView
+from bench.schema.page import CellView, EpochPoint, RunView, Score, VerdictView
 from bench.schema.run import STATUSES
 from bench.stats.intervals import wilson
-from bench.store.cells import row_keys
 from bench.store.files import read_lines
+from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, log_path
-from bench.store.predictions import Predictions
-from bench.store.record import classes_of
-from bench.store.run_data import RunData
+from bench.store.rows import row_keys
 
 if TYPE_CHECKING:
     from bench.schema.run import Cell
+    from bench.schema.scores import ExplainerScores
 
 PAGE_SCHEMA = 2
 
@@ -32,11 +32,10 @@ PAGE_SCHEMA = 2
 # --- one run ------------------------------------------------------------------------------------------------
 
 
-def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
+def run_view(data: RunFolder, *, only_wrong: int | None = None) -> RunView:
     """One run as tables show it."""
     record, results, request = data.record, data.record.results, data.record.request
-    correct, total = int((data.predictions.predicted == data.predictions.labels).sum()), len(data.predictions.labels)
-    confusion = confusion_matrix(data.predictions)
+    counts = score(data.predictions.logits, data.predictions.labels)
     bins = calibration_bins(softmax(data.predictions.logits), data.predictions.labels)
     return RunView(
         run=record.name,
@@ -46,20 +45,20 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
         seed=request.seed if isinstance(request, TrainRequest) else 0,
         epochs=(request.epochs if isinstance(request, TrainRequest) else None) or 0,
         train_images=results.train_images or 0,
-        accuracy=wilson(correct, total),
-        correct=correct,
-        total=total,
-        loss=mean_loss(data.predictions),
+        accuracy=wilson(counts.correct, counts.total),
+        correct=counts.correct,
+        total=counts.total,
+        loss=counts.loss,
         only_wrong=only_wrong,
         parameters=results.parameters or 0,
         train_rate=_known(results.train_images_per_second),
         forward_rate=_known(results.forward_images_per_second),
         device=record.environment.device,
         checkpoint=record.artefacts.get(CHECKPOINT, ""),
-        curve=read_curve(data.folder),
-        per_class=class_rows(confusion, classes_of(record)),
-        confusion=confusion,
-        averages=read_averages(results, total),
+        curve=read_curve(data.path),
+        per_class=class_rows(counts.confusion, record.data.classes),
+        confusion=counts.confusion,
+        averages=read_averages(results, counts.total),
         calibration=bins,
         calibration_error=calibration_error(bins),
     )
@@ -68,21 +67,6 @@ def run_view(data: RunData, *, only_wrong: int | None = None) -> RunView:
 def _known(rate: float | None) -> float | None:
     """A rate as it was measured; None for what cannot be one."""
     return rate if rate is not None and 0 < rate < math.inf else None
-
-
-def confusion_matrix(predictions: Predictions) -> tuple[tuple[int, ...], ...]:
-    """confusion[true][predicted] counts."""
-    size = predictions.logits.shape[1]
-    counts = np.bincount(predictions.labels * size + predictions.predicted, minlength=size * size)
-    return tuple(tuple(int(count) for count in row) for row in counts.reshape(size, size))
-
-
-def mean_loss(predictions: Predictions) -> float:
-    """Mean cross entropy over the test split, in nats."""
-    logits = predictions.logits.astype(np.float64)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    chosen = np.take_along_axis(shifted, predictions.labels[:, None], axis=1)[:, 0]
-    return float((np.log(np.exp(shifted).sum(axis=1)) - chosen).mean())
 
 
 def read_curve(folder: Path) -> tuple[EpochPoint, ...]:
@@ -99,7 +83,7 @@ def read_curve(folder: Path) -> tuple[EpochPoint, ...]:
 # --- cells --------------------------------------------------------------------------------------------------
 
 
-def cell_view(run: int, data: RunData, cell: Cell, wanted: Set[tuple[int, int]]) -> CellView:
+def cell_view(run: int, data: RunFolder, cell: Cell, wanted: Set[tuple[int, int]]) -> CellView:
     """One cell as the matrix shows it; `wanted` are the (test id, class) pairs that it should hold."""
     noted = data.rates.get((cell.timing, cell.explainer, cell.layer))
     counts = np.bincount(cell.status, minlength=len(STATUSES))
@@ -119,4 +103,37 @@ def cell_view(run: int, data: RunData, cell: Cell, wanted: Set[tuple[int, int]])
         targets_per_call=noted.targets if noted else 1,
         picture=cell.output == "picture",
         steps=cell.steps,
+    )
+
+
+# --- what was judged ----------------------------------------------------------------------------------------
+
+
+def judged_of(run: int, data: RunFolder) -> tuple[VerdictView, ...]:
+    """The verdicts on a run's weights, by layer; a cell made by another revision is not judged."""
+    revisions = {(cell.explainer, cell.layer): cell.revision for cell in data.cells}
+    return tuple(
+        VerdictView(run, replace(one, explainer=short(one.explainer)))
+        for one in sorted(data.judgement.verdicts if data.judgement else (), key=lambda one: one.layer)
+        if revisions.get((one.explainer, one.layer), one.revision) == one.revision
+    )
+
+
+def scores_of(run: int, data: RunFolder) -> tuple[Score, ...]:
+    """The scores of a run's explainers, baselines included."""
+    return tuple(_score(run, one) for one in data.scores.rows) if data.scores else ()
+
+
+def _score(run: int, row: ExplainerScores) -> Score:
+    value, null = row.logit.value, row.logit.null
+    return Score(
+        run=run,
+        explainer=short(row.explainer),
+        layer=row.layer,
+        value=value.value if value else None,
+        low=value.low if value else None,
+        high=value.high if value else None,
+        null=null.value if null else None,
+        images=row.logit.images,
+        evidence=row.logit.verdict,
     )

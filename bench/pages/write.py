@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.pages.build import run_page
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
-from bench.store.folder import RunFolder
-from bench.store.page_files import write_page_files
-from bench.store.paths import report_path
-from bench.store.run_data import data_of
+from bench.store.files import write_bytes
+from bench.store.folder import RunFolder, checked
+from bench.store.paths import INDEX, REPORT, TWIN, index_path, report_path
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.request import ExportRequest
+
+MADE_BY = b'<meta name="generator" content="bench">'
+OURS = ("page.js", "style.css", "data-*.js", "images/sheet-*.webp", "images/strip-*.webp", "images/*.svg")
 
 
 def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", max_images: int | None = None) -> Path:
@@ -45,12 +47,7 @@ def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Works
 
 def page_of(run: RunFolder, workspace: Workspace, *, max_images: int | None = None) -> Page:
     """Everything the page of a run shows, as plain values; the first `max_images` of its gallery."""
-    return run_page(data_of(run), created=workspace.created, max_images=max_images)
-
-
-def render(page: Page) -> str:
-    """A page as one HTML file."""
-    return str(_from_reports("render", "render_page")(page))
+    return run_page(checked(run), created=workspace.created, max_images=max_images)
 
 
 def pictures_page(page: PicturesPage) -> str:
@@ -65,7 +62,7 @@ def twin(page: Page | PicturesPage) -> str:
 
 def notebook_of(page: Page, path: Path) -> str:
     """What a notebook shows of a page that was written to `path`."""
-    return str(_from_reports("notebook", "notebook_html")(page, path.resolve().as_uri()))
+    return str(_from_reports("render", "notebook_html")(page, path.resolve().as_uri()))
 
 
 def markdown_of(run: RunFolder, workspace: Workspace) -> str:
@@ -97,3 +94,48 @@ def _from_reports(module: str, name: str) -> Callable[..., Any]:
     """A function of bench.reports, by name: nothing above imports that folder."""
     function: Callable[..., Any] = getattr(importlib.import_module(f"bench.reports.{module}"), name)
     return function
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def write_page_files(target: Path, files: Mapping[str, bytes], twin: str) -> Path:
+    """Write a page to `target`, or as a folder: beside an index.html, else into a folder named like `target`.
+
+    Its JSON twin lies beside `target` as page.json. What an earlier rendering in the other form left is taken away, so
+    that only one page is there.
+
+    Args:
+        files: by name, index.html among them; it alone is a page in one file.
+
+    Returns:
+        The HTML file to open.
+    """
+    write_bytes(target.with_name(TWIN), twin.encode())
+    alone = len(files) == 1
+    folder = target.parent if target.name == INDEX else target.with_suffix("")
+    _clear(folder, keep=set() if alone else set(files))
+    index = target if alone else index_path(folder)
+    if not alone and index != target:
+        target.unlink(missing_ok=True)
+    for name, content in files.items():
+        if name != INDEX:
+            write_bytes(folder / name, content)
+    write_bytes(index, files[INDEX])  # last, so that a page which is there has its files
+    return index
+
+
+def _clear(folder: Path, keep: set[str]) -> None:
+    """Remove what an earlier page in folder form left beside its index, and nothing of anybody else."""
+    index = index_path(folder)
+    if not index.is_file() or MADE_BY not in index.read_bytes()[:4000]:
+        return
+    left = [path for pattern in OURS for path in folder.glob(pattern)]
+    if not keep and folder.name == Path(REPORT).stem:
+        left.append(index)
+    for path in left:
+        if path.relative_to(folder).as_posix() not in keep:
+            path.unlink()
+    for empty in (folder / "images", folder):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
+from bench.contracts import SIZE
 from bench.fields import Request, names
 from bench.request import AdoptRequest, TrainRequest
 
@@ -233,6 +234,11 @@ class RunRecord:
     def recipe(self) -> str:
         """The recipe's name, or the path of its file."""
         return self.request.recipe if isinstance(self.request, TrainRequest) else ADOPTED
+
+    @property
+    def size(self) -> int:
+        """Pixels an edge of the pictures that it was made on; runs that do not say so are older than the choice."""
+        return self.data.size if self.data.size > 0 else SIZE
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
     from bench.schema.page import Estimate
     from bench.scoring.deletion_insertion import Booleans
-    from bench.store.answers import Answers
+    from bench.store.rows import Answers
 
 FLIP_SHARES = (1 / 8, 1 / 4)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from bench.clock import Meter
+from bench.clock import Meter, Pace
 from bench.data.transforms import prepare
 from bench.errors import UsageError
 from bench.explaining.plan import INPUT_LAYER
@@ -19,8 +19,7 @@ from bench.nets.trained import check_same_model
 from bench.schema.run import STATUSES
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
 from bench.scoring.occlusion import answers_to, batch_size
-from bench.store.answers import Answers
-from bench.store.saving import Pace
+from bench.store.rows import Answers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

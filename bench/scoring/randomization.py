@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,6 @@ from bench.scoring.layer_scores import kept
 from bench.stats.agreement import likeness
 from bench.stats.intervals import rank_matrix
 from bench.store.predictions import fixed_order
-from bench.store.scrambled import Scrambled, head_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,21 +125,21 @@ def _make(
                 parts.setdefault((name, layer), []).append(raw.numpy())
             task.advance(1, f"{stage}, {name}")
     for (name, layer), every in parts.items():
-        new = Scrambled(_head(trained, specs[name][0]), ids, np.stack(every))
-        trained.run.keep_scrambled(name, layer, new)
+        head = _head(trained, specs[name][0])
+        trained.run.keep_scrambled(name, layer, head=head, ids=ids, raw=np.stack(every))
 
 
 def _read(trained: Trained, name: str, spec: ExplainerSpec, layer: str, ids: Integers) -> Floats | None:
     """The maps on disk, where they are of this model, this explainer and these images."""
-    found = trained.run.scrambled(name, layer)
-    return found.of(ids, _head(trained, spec)) if found else None
+    return trained.run.scrambled(name, layer, head=_head(trained, spec), ids=ids)
 
 
 def _head(trained: Trained, spec: ExplainerSpec) -> str:
-    """What the maps of scrambled copies hang on."""
+    """What the maps of scrambled copies hang on, in one order."""
     of = versions(("torch", spec.backend))
-    facts = {"checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED, "versions": of}
-    return head_of(facts | ({"seeding": seeding(spec)} if spec.stochastic else {}))
+    about = {"schema": 1, "checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED}
+    drawn = {"seeding": seeding(spec)} if spec.stochastic else {}
+    return json.dumps({**about, "versions": of, **drawn}, sort_keys=True)
 
 
 def stages_of(model: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:

@@ -6,19 +6,20 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from bench.errors import StoreError
-from bench.store.paths import lock_path
+from bench.whole_file import replacing
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
 AGAIN = "delete it and explain again"
+CHECKPOINT_SCHEMA = 1
 PATIENCE = 600.0  # seconds that a lock is waited for; a write takes a few
 
 Value = TypeVar("Value")
@@ -27,38 +28,13 @@ Migration = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, and durably."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder: only within a file system is a rename one step, before which everybody reads the old file.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            # Before the rename, or a power cut may leave the new name on a file whose content never reached the disk.
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # a temporary file is its owner's alone
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder to sync it
-        return
-    # A rename changes the folder, which has to reach the disk as well.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with replacing(path) as file:
+        file.write(data)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file that is read, merged and written back; another process that wants it waits.
+    """Hold a file that is read, merged and written back, and with it its folder's others; who wants one of them waits.
 
     Raises:
         StoreError: others held it for PATIENCE seconds.
@@ -67,15 +43,12 @@ def locked(path: Path) -> Iterator[None]:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not on the file itself: a write puts another file in its place, and who held the old one would hold nothing.
-    lock = FileLock(lock_path(path))
     try:
-        lock.acquire(timeout=PATIENCE)
+        held = FileLock(path.with_name(".lock")).acquire(timeout=PATIENCE)
     except Timeout:
         raise StoreError(f"{path} is being written by another process", try_="wait until it ends") from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def write_json(path: Path, value: object) -> None:
@@ -110,6 +83,37 @@ def read_npz(path: Path, names: tuple[str, ...], content: BinaryIO | None = None
         raise StoreError(f"no file {path}") from reason
     except Exception as reason:  # zip, zlib and numpy raise many kinds for a damaged file
         raise StoreError(f"{path} cannot be read: {reason}", try_="delete it and run the step again") from reason
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, object]) -> str:
+    """Write weights with their metadata as safetensors; gives the file's sha256."""
+    import torch
+    from safetensors.torch import save
+
+    # Tied weights are one tensor under two keys, which safetensors refuses: each key gets a copy of its own.
+    tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    header = {"bench": json.dumps({"schema": CHECKPOINT_SCHEMA, **metadata}, allow_nan=False)}
+    data = save(tensors, metadata=header)
+    write_bytes(path, data)
+    return hashlib.sha256(data).hexdigest()  # of what was meant, so that what a disk made otherwise of it is found out
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and metadata of a checkpoint; StoreError where it is missing, damaged or not ours."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise StoreError(f"no checkpoint {path}", try_="bench train --model cifar_resnet18")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("bench", "null"))
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except Exception as reason:  # safetensors raises its own and Rust's kinds
+        raise StoreError(f"{path} is not a safetensors file: {reason}") from reason
+    if not isinstance(header, dict):
+        raise StoreError(f"{path} was not written by bench: it lacks the names of its classes")
+    check_schema(header, CHECKPOINT_SCHEMA, path)
+    return state, header
 
 
 def sha256(path: Path) -> str:
@@ -158,46 +162,40 @@ def append_line(path: Path, value: object) -> None:
     """One more line of JSON; behind a line that was cut off it starts a new one."""
     line = json.dumps(value, allow_nan=False).encode() + b"\n"
     with path.open("a+b") as file:
-        if file.tell() and not _ends_a_line(file):
-            line = b"\n" + line
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else b"\n" + line
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _ends_a_line(file: BinaryIO) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
-
-
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a log; a last line that was cut off is left out."""
-    if not path.is_file():
-        return []
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        with suppress(ValueError, RecursionError):
+            found.append(json.loads(line))
+    return [each for each in found if isinstance(each, dict)]
 
 
-def check_arrays(arrays: Mapping[str, np.ndarray[Any, Any]], kinds: Mapping[str, str], path: Path) -> None:
+def check_arrays(
+    arrays: Mapping[str, np.ndarray[Any, Any]], kinds: Mapping[str, str], path: Path, try_: str = AGAIN
+) -> None:
     """Each array has the kind of values and the dimensions that `kinds` says ("f2"), and all are equally long."""
     odd = [name for name, kind in kinds.items() if f"{arrays[name].dtype.kind}{arrays[name].ndim}" != kind]
     if odd or len({len(arrays[name]) for name in kinds}) != 1:
         found = ", ".join(f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in odd or kinds)
-        raise StoreError(f"{path} is damaged: its arrays do not belong together: {found}", try_=AGAIN)
+        raise StoreError(f"{path} is damaged: its arrays do not belong together: {found}", try_=try_)
 
 
-def check_range(arrays: Mapping[str, np.ndarray[Any, Any]], name: str, limit: int, path: Path) -> None:
+def check_range(
+    arrays: Mapping[str, np.ndarray[Any, Any]], name: str, limit: int, path: Path, try_: str = AGAIN
+) -> None:
     """Every value of an array lies from 0 to below `limit`."""
     outside = arrays[name][(arrays[name] < 0) | (arrays[name] >= limit)]
     if len(outside):
-        raise StoreError(f"{path} is damaged: {name} holds {outside[0]}", try_=AGAIN)
+        raise StoreError(f"{path} is damaged: {name} holds {outside[0]}", try_=try_)
 
 
 def json_object(text: np.ndarray[Any, Any], path: Path) -> dict[str, Any]:

@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from bench.errors import StoreError
-from bench.store.answers import add_answers, read_answers
-from bench.store.cells import add_rows, read_cell
+from bench.schema.run import Cell
+from bench.schema.scores import SCORES_SCHEMA, FaithfulnessScores
+from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
+from bench.store.files import Migration, locked, read_npz, read_value, write_json, write_npz
+from bench.store.migrations import scores_of_today
 from bench.store.paths import (
     CHECKPOINT,
+    PREDICTIONS,
+    SAMPLES,
     answers_path,
     cell_files,
     cell_path,
     predictions_path,
-    record_path,
     samples_path,
     scores_path,
     scrambled_path,
-    timings_path,
     verdicts_path,
 )
 from bench.store.predictions import read_predictions
-from bench.store.record import read_record
-from bench.store.samples import add_samples, holds, read_samples
-from bench.store.scrambled import read_scrambled, write_scrambled
-from bench.store.timings import add_timing, read_timings
-from bench.store.verdicts import add_verdicts, read_judgement, read_scores
+from bench.store.rows import (
+    Samples,
+    merge_cells,
+    merge_samples,
+    merged,
+    read_answers,
+    read_cell,
+    read_samples,
+    same_rows,
+    write_answers,
+    write_cell,
+    write_samples,
+)
+from bench.store.runs import check_finished, read_record
+from bench.store.timings import add_timing, rates_of, read_timings
 
 if TYPE_CHECKING:
-    from bench.schema.run import Cell, RunRecord
-    from bench.schema.scores import FaithfulnessScores
-    from bench.schema.timing import Timing
-    from bench.schema.verdicts import Judgement
-    from bench.store.answers import Answers
+    from bench.contracts import Floats, Integers
+    from bench.schema.run import RunRecord
+    from bench.schema.timing import ArmTiming, Timing
     from bench.store.predictions import Predictions
-    from bench.store.samples import Samples
-    from bench.store.scrambled import Scrambled
+    from bench.store.rows import Answers
 
 Value = TypeVar("Value")
+Own = TypeVar("Own", Judgement, FaithfulnessScores)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class RunFolder:
     """What a call knows of a run's folder. Each file is read when it is first asked for, and not again.
 
@@ -54,129 +71,211 @@ class RunFolder:
     path: Path
     _known: dict[Path, Any] = field(default_factory=dict, init=False, repr=False)
 
-    def _once(self, path: Path, read: Callable[[], Value]) -> Value:
+    def _once(self, path: Path, read: Callable[[Path], Value]) -> Value:
         if path not in self._known:
-            self._known[path] = read()
+            self._known[path] = read(path)
         value: Value = self._known[path]
         return value
 
+    def seen_as(self, **known: Any) -> RunFolder:  # noqa: ANN401 (what a property gives)
+        """The same folder with other values in the place of what lies in it; nothing is written."""
+        other = copy(self)
+        vars(other).update(known)
+        return other
+
     # --- what a run is ---
 
-    @property
+    @cached_property
     def record(self) -> RunRecord:
         """run.json."""
-        return self._once(record_path(self.path), lambda: read_record(self.path))
+        return read_record(self.path)
 
     @property
-    def is_done(self) -> bool:
-        """Whether it holds a run that finished; one that cannot be read did not."""
+    def status(self) -> str:
+        """How the run stands; empty for one that cannot be read."""
         try:
-            return self.record.status == "done"
+            return self.record.status
         except StoreError:
-            return False
+            return ""
 
     @property
     def checkpoint(self) -> str:
         """The sha256 of the weights the run ended with; empty before its end."""
         return self.record.artefacts.get(CHECKPOINT, "")
 
-    @property
+    @cached_property
     def predictions(self) -> Predictions:
         """The test logits."""
-        return self._once(predictions_path(self.path), lambda: read_predictions(self.path))
+        return read_predictions(self.path)
 
     # --- what was explained ---
 
-    @property
+    @cached_property
     def samples(self) -> Samples | None:
         """The explained images; None before any."""
-        return self._once(samples_path(self.path), lambda: read_samples(self.path))
+        return read_samples(samples_path(self.path))
 
     def add_samples(self, new: Samples) -> None:
         """Add images to those that are there; nothing is written where all of them are."""
-        if not holds(self.samples, new):
-            self._known[samples_path(self.path)] = add_samples(self.path, new)
+        if self.samples and same_rows(self.samples, merge_samples(self.samples, new)):
+            return
+        path = samples_path(self.path)
+        with locked(path):
+            self.samples = merge_samples(read_samples(path), new)
+            write_samples(path, self.samples)
 
-    def cell(self, explainer: str, layer: str) -> Cell | None:
-        """A cell; None where there is none that can be read."""
-        path = cell_path(self.path, explainer, layer)
-        found = self._cell(path) if path in self._known or path.exists() else None
-        return None if isinstance(found, StoreError) else found
-
-    def cells(self) -> list[Cell]:
-        """Every cell, in order of explainer and layer; StoreError for the first that cannot be read."""
-        return [_or_raise(self._cell(path)) for path in cell_files(self.path)]
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells of the run's checkpoint, by explainer and layer; StoreError for the first that cannot be read."""
+        found = [self._once(path, _cell_or_error) for path in cell_files(self.path)]
+        if wrong := next((each for each in found if isinstance(each, StoreError)), None):
+            raise wrong
+        return tuple(each for each in found if isinstance(each, Cell) and each.checkpoint == self.checkpoint)
 
     def readable_cells(self) -> list[Cell]:
         """Every cell that can be read."""
-        found = (self._cell(path) for path in cell_files(self.path))
-        return [each for each in found if not isinstance(each, StoreError)]
+        found = (self._once(path, _cell_or_error) for path in cell_files(self.path))
+        return [each for each in found if isinstance(each, Cell)]
 
-    def _cell(self, path: Path) -> Cell | StoreError:
-        def read() -> Cell | StoreError:
-            try:
-                return read_cell(path)
-            except StoreError as error:
-                return error
+    def cell(self, explainer: str, layer: str) -> Cell | None:
+        """A cell; None where there is none that can be read."""
+        found = self._once(cell_path(self.path, explainer, layer), _cell_or_error)
+        return found if isinstance(found, Cell) else None
 
-        return self._once(path, read)
-
-    def add_rows(self, new: Cell) -> None:
-        """Merge rows into their cell."""
+    def add_rows(self, *parts: Cell) -> None:
+        """Merge rows into their cell's file; one that cannot be read is replaced."""
+        new = merged(parts, "ids", "classes")
         path = cell_path(self.path, new.explainer, new.layer)
-        self._known[path] = add_rows(path, new)
+        with locked(path):
+            old = _cell_or_error(path)
+            self._known[path] = whole = merge_cells(old if isinstance(old, Cell) else None, new)
+            write_cell(path, whole)
+        vars(self).pop("cells", None)
 
-    @property
+    @cached_property
     def timings(self) -> tuple[Timing, ...]:
         """The timings of this run alone, the oldest first."""
-        return self._once(timings_path(self.path), lambda: read_timings(self.path))
+        return read_timings(self.path)
+
+    @cached_property
+    def rates(self) -> Mapping[tuple[str, str, str], ArmTiming]:
+        """What was noted while cells were made, by timing, explainer and layer."""
+        return rates_of(self.timings)
 
     def add_timing(self, new: Timing) -> None:
         """Store what was noted in passing, beside what the same call noted before."""
         others = [one for one in self.timings if (one.id, one.what) != (new.id, new.what)]
-        found = [*others, add_timing(self.path, new)]
-        self._known[timings_path(self.path)] = tuple(sorted(found, key=lambda one: one.id))
+        self.timings = tuple(sorted([*others, add_timing(self.path, new)], key=lambda one: one.id))
+        vars(self).pop("rates", None)
 
     # --- what was judged ---
 
-    @property
+    @cached_property
     def judgement(self) -> Judgement | None:
         """The verdicts on the run's own weights; None where there are none that can be read."""
-        return self._once(verdicts_path(self.path), lambda: read_judgement(self.path, self.checkpoint))
+        return _own(verdicts_path(self.path), self.checkpoint, Judgement, VERDICTS_SCHEMA)
 
-    def add_verdicts(self, new: Judgement) -> None:
-        """Merge verdicts into those that still hold."""
-        self._known[verdicts_path(self.path)] = add_verdicts(self.path, new)
+    def add_verdicts(self, new: Judgement) -> Judgement:
+        """Write new verdicts beside those of other explainers and layers by the same versions; gives all of them."""
+        path = verdicts_path(self.path)
+        with locked(path):
+            old = _own(path, new.checkpoint, Judgement, VERDICTS_SCHEMA)
+            every = (*(old.verdicts if old and old.versions == new.versions else ()), *new.verdicts)
+            kept = {(one.explainer, one.layer): one for one in every}
+            self.judgement = replace(new, verdicts=tuple(kept[key] for key in sorted(kept)))
+            write_json(path, dataclasses.asdict(self.judgement))
+        return self.judgement
 
-    @property
+    @cached_property
     def scores(self) -> FaithfulnessScores | None:
         """The scores of explainers on the run's own weights; None where there are none that can be read."""
-        return self._once(scores_path(self.path), lambda: read_scores(self.path, self.checkpoint))
+        return _own(scores_path(self.path), self.checkpoint, FaithfulnessScores, SCORES_SCHEMA, scores_of_today)
+
+    def keep_scores(self, new: FaithfulnessScores) -> None:
+        """Replace the scores."""
+        self.scores = new
+        write_json(scores_path(self.path), dataclasses.asdict(new))
 
     def answers(self, grid: tuple[int, int], head: Mapping[str, object], classes: int) -> Answers:
         """What this very model answered with patches covered; `head` says of which model the answers must be."""
-        path = answers_path(self.path, grid)
-        return self._once(path, lambda: read_answers(path, head, classes))
+        return self._once(answers_path(self.path, grid), partial(read_answers, head=head, classes=classes))
 
     def add_answers(self, grid: tuple[int, int], new: Answers, head: Mapping[str, object]) -> Answers:
         """Merge answers into those of the same model; gives all."""
         path = answers_path(self.path, grid)
-        found = self._known[path] = add_answers(path, new, head)
-        return found
+        with locked(path):
+            whole = self._known[path] = merged([read_answers(path, head, new.logits.shape[1]), new], "ids", "sets")
+            write_answers(path, whole, head)
+        return whole
 
-    def scrambled(self, explainer: str, layer: str) -> Scrambled | None:
-        """The maps of copies with scrambled weights; None where there are none that can be read."""
-        path = scrambled_path(self.path, explainer, layer)
-        return self._once(path, lambda: read_scrambled(path))
+    def scrambled(self, explainer: str, layer: str, *, head: str, ids: Integers) -> Floats | None:
+        """The maps (S, I, h, w) of `ids` (I,) by copies whose weights were scrambled, for each stage that was.
 
-    def keep_scrambled(self, explainer: str, layer: str, new: Scrambled) -> None:
+        None where there are none that can be read, they hang on other things than `head` or do not begin with these
+        images; more images do no harm.
+        """
+        found = self._once(scrambled_path(self.path, explainer, layer), _read_scrambled)
+        same = found and str(found["head"]) == head and np.array_equal(found["ids"][: len(ids)], ids)
+        return found["raw"][:, : len(ids)] if found and same else None
+
+    def keep_scrambled(self, explainer: str, layer: str, *, head: str, ids: Integers, raw: Floats) -> None:
         """Write such maps in the place of those that are there."""
         path = scrambled_path(self.path, explainer, layer)
-        write_scrambled(path, new)
-        self._known[path] = new
+        self._known[path] = {"head": np.array(head), "ids": ids, "raw": raw}
+        write_npz(path, self._known[path])
 
 
-def _or_raise(found: Cell | StoreError) -> Cell:
-    if isinstance(found, StoreError):
-        raise found
-    return found
+def _cell_or_error(path: Path) -> Cell | StoreError:
+    try:
+        return read_cell(path)
+    except StoreError as error:
+        return error
+
+
+def _read_scrambled(path: Path) -> dict[str, Any] | None:
+    with suppress(StoreError):
+        return read_npz(path, ("head", "ids", "raw"))
+    return None
+
+
+def _own(path: Path, checkpoint: str, kind: type[Own], schema: int, migrated: Migration = dict) -> Own | None:
+    """What was found of some weights; None for others, or where it cannot be read: the next call writes it anew."""
+    with suppress(StoreError):
+        found = read_value(path, kind, schema, migrated)
+        return found if found.checkpoint == checkpoint else None
+    return None
+
+
+# --- all that a page needs ----------------------------------------------------------------------------------
+
+
+def read_run(folder: Path) -> RunFolder:
+    """The run in a folder, for whoever makes a page of it or a part of one; refused as `checked` says."""
+    return checked(RunFolder(folder))
+
+
+def checked(run: RunFolder) -> RunFolder:
+    """The run itself; StoreError where it did not finish, or its files speak of other models, classes or images."""
+    check_finished(run.record)
+    again = f"bench evaluate {run.path.name}"
+    # The predictions shown are those that the run's own weights made.
+    stored, found = run.record.artefacts.get(PREDICTIONS), run.predictions.digest
+    if stored not in (None, found):
+        raise StoreError(
+            f"{predictions_path(run.path)} is not the file this run was tested into: sha256 {found[:12]}, "
+            f"run.json says {stored[:12]}",
+            try_=again,
+        )
+    total, known = run.predictions.logits.shape
+    parts = [("run.json names", len(run.record.data.classes), run.predictions.ids)]
+    parts += [(f"{cell.explainer} at {cell.layer} has", cell.logits.shape[1], cell.ids) for cell in run.cells]
+    parts += [(f"{SAMPLES} has", run.samples.logits.shape[1], run.samples.ids)] if run.samples else []
+    for words, classes, ids in parts:
+        largest = int(ids.max(initial=0))
+        if classes != known or largest >= total:
+            raise StoreError(
+                f"{run.path} is damaged: {words} {classes} classes and ids up to {largest}, "
+                f"its predictions have {known} classes of {total} test images",
+                try_=again,
+            )
+    return run

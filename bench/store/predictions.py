@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import StoreError, UsageError
-from bench.store.files import read_npz, sha256, write_npz
+from bench.store.files import check_arrays, check_range, read_npz, sha256, write_npz
 from bench.store.paths import predictions_path
 
 if TYPE_CHECKING:
     from bench.contracts import Floats, Integers
+
+ROWS = {"ids": "i1", "labels": "i1", "logits": "f2"}
 
 
 @dataclass(frozen=True)
@@ -49,31 +51,24 @@ class Predictions:
 
 def read_predictions(folder: Path) -> Predictions:
     """predictions.npz of a run, checked."""
-    path = predictions_path(folder)
+    path, again = predictions_path(folder), f"bench evaluate {folder.name}"
     try:
         content = path.read_bytes()
     except OSError as reason:
-        raise StoreError(f"{path} cannot be read: {reason.strerror}", try_=f"bench evaluate {folder.name}") from reason
-    arrays = read_npz(path, ("ids", "labels", "logits"), io.BytesIO(content))
-    found = Predictions(**arrays, digest=hashlib.sha256(content).hexdigest())
-    shaped = found.logits.ndim == 2 and len(found.ids) == len(found.labels) == len(found.logits) > 0
-    if not shaped or found.labels.min() < 0 or found.labels.max() >= found.logits.shape[1]:
-        raise StoreError(
-            f"{path} is damaged: its arrays do not belong together",
-            try_=f"bench evaluate {folder.name}",
-        )
-    if not np.array_equal(found.ids, np.arange(len(found.ids))):
-        raise StoreError(
-            f"{path} is damaged: ids are not 0 to {len(found.ids) - 1}",
-            try_=f"bench evaluate {folder.name}",
-        )
-    return found
+        raise StoreError(f"{path} cannot be read: {reason.strerror}", try_=again) from reason
+    arrays = read_npz(path, tuple(ROWS), io.BytesIO(content))
+    check_arrays(arrays, ROWS, path, again)
+    check_range(arrays, "labels", arrays["logits"].shape[1], path, again)
+    ids = arrays["ids"]
+    if not len(ids) or not np.array_equal(ids, np.arange(len(ids))):
+        raise StoreError(f"{path} is damaged: ids are not 0 to {len(ids) - 1}", try_=again)
+    return Predictions(**arrays, digest=hashlib.sha256(content).hexdigest())
 
 
 def write_predictions(folder: Path, found: Predictions) -> str:
     """Write predictions.npz of a run; gives the file's sha256."""
     path = predictions_path(folder)
-    write_npz(path, {"ids": found.ids, "labels": found.labels, "logits": found.logits})
+    write_npz(path, {name: getattr(found, name) for name in ROWS})
     return sha256(path)
 
 

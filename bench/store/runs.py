@@ -1,11 +1,11 @@
-"""Run folders by name: which names there may be, making one, finding one."""
+"""Run folders by name: which names there may be, making one, finding one; and run.json, what a run is made of."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -14,11 +14,12 @@ from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.model_names import name_parts, parse_model
 from bench.registry.registry import resolved
 from bench.schema.run import RunRecord
-from bench.store.files import write_bytes
-from bench.store.paths import BESIDE_RUNS, LATEST, latest_path, numbered_path, record_path, run_path
-from bench.store.record import read_record
+from bench.store.files import locked, read_value, write_bytes, write_json
+from bench.store.migrations import record_of_today
+from bench.store.paths import BESIDE_RUNS, LATEST, latest_path, record_path, run_path
 from bench.workspace import Workspace
 
+RUN_SCHEMA = 2
 NAME_LENGTH = 60
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -54,7 +55,7 @@ def new_folder(parent: Path) -> Path:
     """Make the folder with the first number above those that there are."""
     parent.mkdir(parents=True, exist_ok=True)
     highest = max((int(each.name) for each in parent.iterdir() if each.name.isdecimal()), default=0)
-    return _first_free(numbered_path(parent, number) for number in count(highest + 1))
+    return _first_free(parent / str(number) for number in count(highest + 1))
 
 
 def _first_free(folders: Iterator[Path]) -> Path:
@@ -104,13 +105,6 @@ def run_folders(runs: Path) -> list[Path]:
     return sorted(each for each in runs.iterdir() if record_path(each).is_file()) if runs.is_dir() else []
 
 
-def readable_records(runs: Path) -> Iterator[RunRecord]:
-    """The records of all runs, by name, but those that cannot be read."""
-    for folder in run_folders(runs):
-        with suppress(StoreError):
-            yield read_record(folder)
-
-
 def run_names(runs: Path) -> list[str]:
     """Names of all folders that hold a run record, sorted."""
     return [folder.name for folder in run_folders(runs)]
@@ -129,14 +123,42 @@ def remove_run(folder: Path) -> None:
         pointer.unlink()
 
 
+# --- run.json -----------------------------------------------------------------------------------------------
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Replace run.json."""
+    write_json(record_path(folder), record.as_json())
+
+
+def read_record(folder: Path) -> RunRecord:
+    """run.json of a folder, validated."""
+    return read_value(record_path(folder), RunRecord, RUN_SCHEMA, record_of_today)
+
+
+def updated(folder: Path, change: Callable[[RunRecord], RunRecord]) -> RunRecord:
+    """Read, change and replace a run's record, under its lock."""
+    with locked(record_path(folder)):
+        record = change(read_record(folder))
+        write_record(folder, record)
+    return record
+
+
+def check_finished(record: RunRecord) -> None:
+    """StoreError for a run that did not finish, with how it stands."""
+    if record.status != "done":
+        why = f" ({record.message})" if record.message else ""
+        raise StoreError(f"run '{record.name}' did not finish: it is '{record.status}'{why}", try_="bench list runs")
+
+
 def newest_run(model: str, workspace: Workspace) -> str:
     """Name of the run of a model that was started last and finished; StoreError where there is none."""
-    wanted = resolved(model)  # without a size or a stem it means any
-    records = [
-        record
-        for record in readable_records(workspace.runs)
-        if record.status == "done" and wanted in (record.model, parse_model(record.model).base)
-    ]
-    if not records:
+    wanted, found = resolved(model), []  # without a size or a stem it means any
+    for folder in run_folders(workspace.runs):
+        with suppress(StoreError):
+            record = read_record(folder)
+            if record.status == "done" and wanted in (record.model, parse_model(record.model).base):
+                found.append(record)
+    if not found:
         raise StoreError(f"no finished run of model '{model}' in {workspace.runs}", try_=f"bench train --model {model}")
-    return max(records, key=lambda record: (record.created, record.name)).name
+    return max(found, key=lambda record: (record.created, record.name)).name

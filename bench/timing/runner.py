@@ -14,7 +14,7 @@ from bench.estimates import PROCESS
 from bench.machine import environment, host
 from bench.schema.timing import ArmTiming, Moment, Sample, Timing
 from bench.stats.rates import MIN_ROUNDS, per_call, rounds_of
-from bench.store.passing import TIMING_SCHEMA
+from bench.store.timings import TIMING_SCHEMA
 from bench.timing.arms import Arm, ArmSpec, Subject, batch_of, copy_arm, make_arm, product_arm
 from bench.timing.environment import busy_words, moment, others_share, ticks
 from bench.timing.flops import counted, floor_flops

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from bench.contracts import ModelSpec
-from bench.data.transforms import FULL, normalise
+from bench.contracts import SIZE, ModelSpec
+from bench.data.transforms import normalise
 from bench.errors import UsageError
 from bench.nets.weights import build_seeded, convert, load_weights, shared_initialisation
-from bench.store.checkpoints import read_checkpoint
+from bench.store.files import read_checkpoint
 from bench.store.paths import checkpoint_path
 from bench.store.runs import find_run
 
@@ -85,8 +85,8 @@ def without_effect(recipe: Recipe, data: Dataset) -> list[str]:
     for edge, share in recipe.sizes:
         if edge not in reached:
             found.append(f"size {edge}:{share:g} has no effect: {recipe.epochs} epochs are too few; --sizes full")
-        elif edge == FULL:
-            found.append(f"size {edge}:{share:g} has no effect: the images have {FULL} pixels; --sizes full")
+        elif edge == SIZE:
+            found.append(f"size {edge}:{share:g} has no effect: the images have {SIZE} pixels; --sizes full")
     return found
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.data.class_order import files_of
+from bench.data.datasets import files_of
 from bench.errors import BenchError, GuardRailError
 from bench.evaluation import VIEWS, Scores, predict, score
 from bench.machine import environment, resolved_precision
@@ -22,13 +22,11 @@ from bench.nets.tta import average_logits
 from bench.request import AdoptRequest, TrainRequest
 from bench.schema.page import EpochPoint
 from bench.schema.run import AverageResult, DataFacts, Results, RunRecord
-from bench.store.checkpoints import write_checkpoint
-from bench.store.files import append_line
-from bench.store.passing import Passed, noted
+from bench.store.files import append_line, write_checkpoint
 from bench.store.paths import CHECKPOINT, PREDICTIONS, checkpoint_path, log_path, resume_files
 from bench.store.predictions import Predictions, write_predictions
-from bench.store.record import RUN_SCHEMA, read_record, updated, write_record
-from bench.store.timings import add_timing
+from bench.store.runs import RUN_SCHEMA, read_record, updated, write_record
+from bench.store.timings import Passed, add_timing, noted
 from bench.training.checkpoint import (
     FileKeeper,
     Resume,

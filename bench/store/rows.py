@@ -1,0 +1,230 @@
+"""What a run holds row by row: cells, pictures, answers. Rows are merged, never dropped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from bench.errors import StoreError
+from bench.schema.run import STATUSES, Cell
+from bench.store.files import AGAIN, check_arrays, check_range, check_schema, json_object, read_npz, write_npz
+
+if TYPE_CHECKING:
+    from bench.contracts import Floats, Integers
+
+Key = tuple[int, int]
+Rows = TypeVar("Rows", "Answers", Cell, "Samples")
+
+
+def merged(parts: Sequence[Rows], *keys: str) -> Rows:
+    """The rows of all parts by their keys, the rest of the last part; of one key the row of the latest part.
+
+    A part whose rows have another shape than the last one's is left out.
+    """
+    arrays: list[dict[str, Any]] = [
+        {name: each for name, each in vars(part).items() if isinstance(each, np.ndarray)} for part in parts
+    ]
+    last = arrays[-1]
+    alike = [one for one in arrays if all(one[name].shape[1:] == last[name].shape[1:] for name in last)]
+    rows: dict[str, Any] = {name: np.concatenate([one[name] for one in reversed(alike)]) for name in last}
+    keyed = np.stack([rows[key].astype(np.int64) for key in keys], axis=1)  # sets of patches as bits, not as floats
+    places = np.unique(keyed, axis=0, return_index=True)[1]  # the first of each key
+    return replace(parts[-1], **{name: values[places] for name, values in rows.items()})
+
+
+# --- cells --------------------------------------------------------------------------------------------------
+
+CELL_SCHEMA = 1
+CELL_ROWS = {"ids": "i1", "classes": "i1", "raw": "f3", "logits": "f2", "status": "u1"}
+KEY_FIELDS = ("checkpoint", "explainer", "revision", "layer", "versions", "dtype", "seeding")
+
+
+def write_cell(path: Path, cell: Cell) -> None:
+    """Write a cell whole."""
+    head = {name: getattr(cell, name) for name in ("schema", *KEY_FIELDS, "device", "timing", "output", "steps")}
+    head["versions"] = dict(cell.versions)
+    write_npz(path, {"head": np.array(json.dumps(head)), **{name: getattr(cell, name) for name in CELL_ROWS}})
+
+
+def read_cell(path: Path) -> Cell:
+    """A cell, checked: shapes that do not belong together are refused."""
+    arrays = read_npz(path, ("head", *CELL_ROWS))
+    head = json_object(arrays.pop("head"), path)
+    check_schema(head, CELL_SCHEMA, path)
+    check_arrays(arrays, CELL_ROWS, path)
+    if 0 in arrays["raw"].shape[1:]:
+        raise StoreError(f"{path} is damaged: its maps are {arrays['raw'].shape[1:]} large", try_=AGAIN)
+    limits = {"ids": np.iinfo(np.int64).max, "classes": arrays["logits"].shape[1], "status": len(STATUSES)}
+    for name, limit in limits.items():
+        check_range(arrays, name, limit, path)
+    try:
+        return Cell(
+            schema=int(head["schema"]),
+            checkpoint=str(head["checkpoint"]),
+            explainer=str(head["explainer"]),
+            revision=int(head["revision"]),
+            layer=str(head["layer"]),
+            versions={str(key): str(value) for key, value in head["versions"].items()},
+            device=str(head["device"]),
+            dtype=str(head["dtype"]),
+            timing=str(head["timing"]),
+            output=str(head.get("output", "layer")),  # cells from before there were pictures have none
+            steps=tuple(str(step) for step in head.get("steps", ())),
+            seeding=str(head.get("seeding", "")),  # nor one by image: stochastic rows of then are made anew
+            **arrays,
+        )
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as reason:
+        raise StoreError(f"{path} is damaged: {reason!r}", try_=AGAIN) from reason
+
+
+def same_cell(first: Cell, second: Cell) -> bool:
+    """Whether rows of two cells may be mixed: all that decides about a map is the same, but where it was computed."""
+    return all(getattr(first, name) == getattr(second, name) for name in KEY_FIELDS)
+
+
+def merge_cells(old: Cell | None, new: Cell) -> Cell:
+    """All rows of both; a row in both is taken from `new`. An `old` of another key or grid is replaced whole."""
+    if old is None or not same_cell(old, new):
+        return merged([new], "ids", "classes")
+    if len(new.ids) == 0:
+        return old
+    whole = merged([old, new], "ids", "classes")
+    few = 2 * len(new.ids) < len(whole.ids)
+    return replace(whole, timing=old.timing) if few else whole  # the rate of most rows, not of a top-up
+
+
+def row_keys(cell: Cell | None) -> set[Key]:
+    """The (test id, class) pairs a cell holds."""
+    return set() if cell is None else set(zip(cell.ids.tolist(), cell.classes.tolist(), strict=True))
+
+
+# --- pictures -----------------------------------------------------------------------------------------------
+
+SAMPLES_SCHEMA = 1
+SAMPLE_ROWS = {"ids": "i1", "pictures": "u4", "names": "U1", "labels": "i1", "logits": "f2"}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The explained images of a run, so that its folder renders its pages anywhere.
+
+    Attributes:
+        ids: (R,) int64, ascending.
+        pictures: (R, H, W, 3) uint8.
+        names: (R,) file names.
+        labels: (R,) int64.
+        logits: (R, K) float32.
+    """
+
+    ids: Integers
+    pictures: Integers
+    names: np.ndarray[tuple[int, ...], np.dtype[np.str_]]
+    labels: Integers
+    logits: Floats
+
+
+def write_samples(path: Path, samples: Samples) -> None:
+    """Write the explained images of a run."""
+    write_npz(path, {"schema": np.array(SAMPLES_SCHEMA), **vars(samples)})
+
+
+def read_samples(path: Path) -> Samples | None:
+    """The explained images of a run; None when nothing was explained."""
+    if not path.exists():
+        return None
+    arrays = read_npz(path, ("schema", *SAMPLE_ROWS))
+    check_schema({"schema": arrays.pop("schema").tolist()}, SAMPLES_SCHEMA, path)
+    check_arrays(arrays, SAMPLE_ROWS, path)
+    if arrays["pictures"].dtype != np.uint8 or arrays["pictures"].shape[3] != 3:
+        found = f"{arrays['pictures'].dtype} {arrays['pictures'].shape}"
+        raise StoreError(f"{path} is damaged: its pictures are {found}, not uint8 RGB", try_=AGAIN)
+    check_range(arrays, "labels", arrays["logits"].shape[1], path)
+    return Samples(**arrays)
+
+
+def merge_samples(old: Samples | None, new: Samples) -> Samples:
+    """All images of both; one in both is taken from `new`. Of other classes or another size `old` is replaced whole."""
+    return merged([old, new] if old else [new], "ids")
+
+
+def same_rows(first: Samples, second: Samples) -> bool:
+    """Whether both hold the same."""
+    return all(np.array_equal(here, vars(second)[name]) for name, here in vars(first).items())
+
+
+# --- answers ------------------------------------------------------------------------------------------------
+
+ANSWERS_SCHEMA = 1
+ANSWER_ROWS = {"ids": "i1", "sets": "u1", "logits": "f2"}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Logits of images with sets of patches covered: computed once a run, shared by all explainers.
+
+    Every score of faithfulness is read off these, so an interrupted call continues where it stopped, and explainers
+    whose patches come in the same order cost nothing extra.
+
+    Attributes:
+        ids: (M,) int64 test ids.
+        sets: (M,) uint64, the covered patches as bits, row by row of the grid; 0 for the whole image.
+        logits: (M, K) float32.
+    """
+
+    ids: Integers
+    sets: Integers
+    logits: Floats
+
+    @cached_property
+    def places(self) -> dict[Key, int]:
+        """Where each answer stands."""
+        return {key: place for place, key in enumerate(_keys(self.ids, self.sets))}
+
+    def missing(self, ids: Integers, sets: Integers) -> tuple[Integers, Integers]:
+        """Of (I,) ids with (I, ...) sets each those without an answer, each once, sorted: (M,) ids, (M,) sets."""
+        found = sorted(set(_keys(ids, sets)) - self.places.keys())
+        return (
+            np.array([each for each, _ in found], dtype=np.int64),
+            np.array([bits for _, bits in found], dtype=np.uint64),
+        )
+
+    def of(self, ids: Integers, sets: Integers) -> Floats:
+        """Logits (I, ..., K) of (I,) ids with (I, ...) sets each; all must be there."""
+        rows = np.array([self.places[key] for key in _keys(ids, sets)], dtype=np.int64)
+        found: Floats = self.logits[rows].reshape(*sets.shape, self.logits.shape[1])
+        return found
+
+
+def _keys(ids: Integers, sets: Integers) -> list[Key]:
+    each = sets.size // max(1, len(ids))
+    return list(zip(np.repeat(ids, each).tolist(), sets.ravel().tolist(), strict=True))
+
+
+def write_answers(path: Path, answers: Answers, head: Mapping[str, object]) -> None:
+    """Write answers whole; `head` says of which model they are."""
+    told = json.dumps({"schema": ANSWERS_SCHEMA, **head}, sort_keys=True)
+    write_npz(path, {"head": np.array(told), **{name: getattr(answers, name) for name in ANSWER_ROWS}})
+
+
+def read_answers(path: Path, head: Mapping[str, object], classes: int) -> Answers:
+    """The answers on disk; none where there are none, or they are of another model, or the file is damaged.
+
+    Raises:
+        StoreError: a newer bench wrote the file.
+    """
+    nothing = Answers(np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros((0, classes), np.float32))
+    try:
+        arrays = read_npz(path, ("head", *ANSWER_ROWS))
+        told = json_object(arrays.pop("head"), path)
+        check_arrays(arrays, ANSWER_ROWS, path)
+    except StoreError:
+        return nothing  # they can be computed again
+    check_schema(told, ANSWERS_SCHEMA, path)
+    same = told == {"schema": told["schema"], **head} and arrays["logits"].shape[1] == classes
+    return Answers(**arrays) if same else nothing
