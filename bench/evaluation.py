@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.clock import Meter
+from bench.contracts import Floats, Integers, Progress
 from bench.data.transforms import Statistics, prepare
 from bench.errors import UsageError
 from bench.modes import evaluating
 from bench.schema.page import Average, CalibrationBin, ClassRow
 from bench.schema.run import Results
 from bench.stats.intervals import wilson
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from bench.contracts import Floats, Integers, Progress
 
 BATCH = 250
 VIEWS = {"mirror": 2, "mirror and shifts": 6, "shifts": 3}  # forward passes an image

@@ -7,19 +7,16 @@ on a private copy where each call has its own module (explainers/private_copy.py
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 
 from .costs import gradcam_cost
 from .pixels import INPUT, any_seed, pixels, seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor, nn
 
 STEPS = 50  # of the path of integrated gradients: Captum's default
 AT_ONCE = 64  # images a pass, where one image becomes many; 50 steps of a whole batch would fill the memory

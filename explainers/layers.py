@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from bench.errors import ContractError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def find_layers(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:

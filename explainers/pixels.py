@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from bench.errors import ContractError
 
 from .activations import finished, private
 from .frozen import borrowed
 from .layers import check_logits, check_request, refuse_targets
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from torch import Tensor, nn
 
 INPUT = "input"
 

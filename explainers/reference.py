@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +10,9 @@ from torch.nn import functional
 
 from bench.contracts import ExplainerSpec
 
-from .activations import finished, graph_of, record
+from .activations import Recording, finished, graph_of, record
 from .costs import gradcam_cost
 from .frozen import borrowed
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .activations import Recording
 
 # What pooling and a linear layer leave in a graph, with the clones of the recording: each is linear in that output.
 AFFINE = {

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import ExplainerSpec
+from bench.contracts import ExplainerSpec, Floats
 
 from .activations import finished, private
 from .costs import WHOLE_NET, gradcam_cost
 from .frozen import borrowed
 from .layers import check_logits, check_request, find_layers
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from bench.contracts import Floats
-
-    Draw = Callable[[nn.Module, nn.Module, Tensor, Tensor], Tensor]
+Draw = Callable[[nn.Module, nn.Module, Tensor, Tensor], Tensor]
 
 OUTLIERS = 2  # per cent: what Captum's visualiser leaves out unless told otherwise
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.clock import Stopwatch
+from bench.contracts import ExplainerSpec, Floats, Integers
 from bench.errors import ContractError
 from bench.explaining import side_effects
 from bench.schema.run import STATUSES
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from bench.clock import Stopwatch
-    from bench.contracts import ExplainerSpec, Floats, Integers
-
-    Call = Callable[[ExplainerSpec, nn.Module, Sequence[str], Tensor, Tensor, Stopwatch], Mapping[str, Tensor]]
+Call = Callable[[ExplainerSpec, nn.Module, Sequence[str], Tensor, Tensor, Stopwatch], Mapping[str, Tensor]]
 
 
 def guarded(

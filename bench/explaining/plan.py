@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.contracts import Booleans, ExplainerSpec, Integers, Progress
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.estimates import affordable, duration, forward_rate
 from bench.explaining.batches import seeding
 from bench.machine import describe_device, versions
+from bench.nets.trained import Trained
 from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
 from bench.registry.registry import resolved
 from bench.schema.run import Cell
@@ -20,12 +21,6 @@ from bench.store.cells import CELL_SCHEMA, row_keys, same_cell
 from bench.store.predictions import wanted_targets
 from bench.store.record import size_of
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from bench.contracts import ExplainerSpec, Integers, Progress
-    from bench.nets.trained import Trained
-
-    Booleans = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 DEFAULT_EXPLAINERS = ("gradcam", "captum")
 CHEAP = 200.0  # forward passes an image and class: `all` leaves out cells that cost more

@@ -5,31 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from bench.clock import Meter
+from bench.contracts import Dataset, Floats, Integers, Progress
 from bench.data.transforms import prepare
 from bench.errors import BenchError
 from bench.explaining.batches import batches, explained
 from bench.explaining.guard import statuses
-from bench.explaining.plan import MissingRows, empty_cell, layers_of, plan
+from bench.explaining.plan import MissingRows, Wanted, empty_cell, layers_of, plan
 from bench.modes import evaluating
-from bench.nets.trained import check_same_model
+from bench.nets.trained import Trained, check_same_model
+from bench.schema.run import Cell
 from bench.store.cells import joined
 from bench.store.passing import Passed, noted
 from bench.store.paths import cell_path
 from bench.store.samples import Samples
 from bench.store.saving import Pace
-
-if TYPE_CHECKING:
-    from bench.contracts import Dataset, Floats, Integers, Progress
-    from bench.explaining.plan import Wanted
-    from bench.nets.trained import Trained
-    from bench.schema.run import Cell
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,12 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
-
-if TYPE_CHECKING:
-    from torch import nn
 
 Check = Callable[[], list[str]]
 Table = tuple[str, str, dict[Any, Any], dict[Any, Any]]  # sentence, name, the live table, its content before
@@ -290,8 +287,7 @@ def fingerprints(tensors: Collection[Tensor]) -> list[int]:
     if all(values.is_cpu for values in tensors):
         return [sum_of_words(values) for values in tensors]
     sums = [bits(values).sum(dtype=torch.int64) for values in tensors]
-    found: list[int] = torch.stack([one.to(sums[0].device) for one in sums]).tolist()
-    return found
+    return torch.stack([one.to(sums[0].device) for one in sums]).tolist()
 
 
 def sum_of_words(values: Tensor) -> int:

@@ -10,15 +10,11 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from bench.judging.picture_steps import UNTOUCHED, find_recipe
-
-if TYPE_CHECKING:
-    from bench.judging.picture_steps import PictureRecipe
+from bench.judging.picture_steps import UNTOUCHED, PictureRecipe, find_recipe
 
 MOST_CLASSES = 64  # of more, the others are not tried one by one
 

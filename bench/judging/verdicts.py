@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.contracts import ExplainerSpec, Progress
 from bench.explaining.batches import explained
 from bench.explaining.float64 import double_copy, home_of_float64, in_float64
 from bench.explaining.guard import statuses
-from bench.judging.diagnosis import Scene, apart, diagnose, plain_maps
+from bench.judging.diagnosis import Diagnosis, Scene, apart, diagnose, plain_maps
 from bench.judging.equality import equal_groups, reason_of
 from bench.judging.picture_steps import OURS, replayed, steps_between
 from bench.schema.run import STATUSES
 from bench.schema.verdicts import CAUSES, Step, Verdict
 from bench.stats.intervals import median_or_none, rank_correlations
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from bench.contracts import ExplainerSpec, Progress
-    from bench.judging.diagnosis import Diagnosis
 
 # Of a map's largest value: float64 throughout, or through float32 on the way. Sums in another order were seen to differ
 # by 2e-15 in the one and 4e-7 in the other; what libraries get wrong in place, by a tenth and more.

@@ -9,16 +9,13 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.errors import MissingError, StoreError, UsageError
 from bench.nets.weights import clean_keys, listing
-
-if TYPE_CHECKING:
-    from torch import nn
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "model_state", "network", "weights")
 COUNTER = "num_batches_tracked"  # counts training steps, which no forward pass reads

@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
-from bench.contracts import Silence
+from bench.contracts import Dataset, Silence
+from bench.data.transforms import Statistics
 from bench.evaluation import predict, score
 from bench.stats.intervals import above_chance, mcnemar
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from bench.contracts import Dataset
-    from bench.data.transforms import Statistics
 
 TRIED = 300  # test images
 SURE = 1e-3  # p-value under which a difference is believed

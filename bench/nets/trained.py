@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from bench.contracts import Dataset, ModelSpec
 from bench.data.class_order import in_class_order
 from bench.data.datasets import load_dataset
+from bench.data.transforms import Statistics
 from bench.errors import ContractError, DataError, StoreError
 from bench.machine import choose_device
 from bench.nets.weights import for_inference, load_weights
+from bench.schema.run import RunRecord
 from bench.store.checkpoints import read_checkpoint
 from bench.store.files import sha256
 from bench.store.folder import RunFolder
@@ -22,13 +26,6 @@ from bench.store.paths import CHECKPOINT, checkpoint_path
 from bench.store.record import check_finished, classes_of, size_of
 from bench.store.runs import find_run
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from bench.contracts import Dataset, ModelSpec
-    from bench.data.transforms import Statistics
-    from bench.schema.run import RunRecord
 
 LOGIT_TOLERANCE = 1e-3  # of the largest logit: another batch size or device moves logits by less
 

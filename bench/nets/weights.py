@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 import torch
+from torch import Tensor, nn
 
+from bench.contracts import ModelSpec
 from bench.errors import ContractError, MissingError
 from bench.machine import reuse_memory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from torch import Tensor, nn
-
-    from bench.contracts import ModelSpec
 
 WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
 NAMED = 5  # keys an error names

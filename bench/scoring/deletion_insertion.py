@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
-
-    Booleans = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+from bench.contracts import Booleans, Floats, Integers
 
 
 def logit_drops(plain: Floats, without: Floats, classes: Integers) -> Floats:
@@ -28,14 +23,12 @@ def logit_drops(plain: Floats, without: Floats, classes: Integers) -> Floats:
     own = classes[:, None]
     before = np.take_along_axis(plain, own, axis=1)
     after = np.take_along_axis(without, own[:, :, None], axis=2)[:, :, 0]
-    drops: Floats = before - after
-    return drops
+    return before - after
 
 
 def margin_drops(plain: Floats, without: Floats, *, predicted: Integers, true: Integers) -> Floats:
     """How much the margin, logit of the predicted minus logit of the true class, falls without one patch: (I, C)."""
-    drops: Floats = logit_drops(plain, without, predicted) - logit_drops(plain, without, true)
-    return drops
+    return logit_drops(plain, without, predicted) - logit_drops(plain, without, true)
 
 
 def probabilities(logits: Floats, classes: Integers) -> Floats:

@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from bench.clock import Meter
+from bench.contracts import Dataset, Floats, Integers, Progress
 from bench.data.transforms import prepare
 from bench.errors import UsageError
 from bench.explaining.plan import INPUT_LAYER
 from bench.machine import versions
-from bench.nets.trained import check_same_model
-from bench.schema.run import STATUSES
+from bench.nets.trained import Trained, check_same_model
+from bench.schema.run import STATUSES, Cell
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
 from bench.scoring.occlusion import answers_to, batch_size
 from bench.store.answers import Answers
 from bench.store.saving import Pace
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from bench.contracts import Dataset, Floats, Integers, Progress
-    from bench.nets.trained import Trained
-    from bench.schema.run import Cell
 
 DRAWS = 5  # random orders that the mean is of; the row `random` is one more
 RANDOM_SEED = 5005
@@ -182,8 +176,7 @@ def centre_map(height: int, width: int) -> Floats:
     """
     row = (np.arange(height) - (height - 1) / 2) / (height / 4)
     column = (np.arange(width) - (width - 1) / 2) / (width / 4)
-    gaussian: Floats = np.exp(-(row[:, None] ** 2 + column[None, :] ** 2) / 2)
-    return gaussian
+    return np.exp(-(row[:, None] ** 2 + column[None, :] ** 2) / 2)
 
 
 def random_map(height: int, width: int, generator: np.random.Generator) -> Floats:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bench.registry.registry import short
-
-if TYPE_CHECKING:
-    from bench.schema.page import Estimate
-    from bench.schema.scores import ExplainerScores, FaithfulnessScores, Likeness, SanityScores
+from bench.schema.page import Estimate
+from bench.schema.scores import ExplainerScores, FaithfulnessScores, Likeness, SanityScores
 
 NO_EVIDENCE = "no evidence"
 NOTHING = "–"

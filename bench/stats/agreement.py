@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.contracts import Floats
 from bench.registry.registry import short
 from bench.schema.page import Agreement
+from bench.schema.run import Cell
 from bench.schema.scores import Likeness, PairScores
 from bench.stats.intervals import (
     bootstrap_mean,
@@ -20,10 +21,6 @@ from bench.stats.intervals import (
     rank_matrix,
     unrelated_correlation,
 )
-
-if TYPE_CHECKING:
-    from bench.contracts import Floats
-    from bench.schema.run import Cell
 
 TOP_SHARE = 1 / 8  # of the positions: whole numbers on 4x4 and 8x8, where a tenth would be 1.6 and 6.4
 

@@ -6,14 +6,10 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.schema.timing import Ratio
-
-if TYPE_CHECKING:
-    from bench.schema.timing import ArmTiming, Grade, Sample, Verdict
+from bench.schema.timing import ArmTiming, Grade, Ratio, Sample, Verdict
 
 MIN_ROUNDS = 6  # below, no interval of the median reaches 95 %: all n values lie on one side with 2 / 2^n
 GIGA = 1e9

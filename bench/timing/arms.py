@@ -5,25 +5,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.contracts import ExplainerSpec
 from bench.errors import UsageError, did_you_mean
 from bench.explaining.batches import explained
 from bench.explaining.plan import INPUT_LAYER
 from bench.machine import resolved_precision
 from bench.postprocess import postprocess
 from bench.recipes.recipe import find_recipe
+from bench.schema.timing import What
+from bench.timing.flops import Counted
+from bench.timing.rounds import Work
 from bench.training.optim import make_optimizer
-
-if TYPE_CHECKING:
-    from bench.contracts import ExplainerSpec
-    from bench.schema.timing import What
-    from bench.timing.flops import Counted
-    from bench.timing.rounds import Work
 
 RECIPE = "course"  # whose optimiser a training step uses
 FEW = 2  # images an explainer is checked on before it is timed

@@ -6,12 +6,11 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from bench.schema.timing import Moment
-
-if TYPE_CHECKING:
-    import torch
 
 BUSY = 0.05  # share of the machine that others may take before it is said
 STAT, CPUFREQ = Path("/proc/stat"), Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from bench.schema.timing import ArmTiming
 from bench.stats.rates import GIGA, grade, median, median_interval, ratio_to, ratios_of, spread, tails
-from bench.timing.arms import MODES
-
-if TYPE_CHECKING:
-    from bench.timing.arms import Arm, ArmSpec
+from bench.timing.arms import MODES, Arm, ArmSpec
 
 Rounds = Mapping[str, Sequence[float]]  # seconds a call by arm, round by round
 

@@ -6,10 +6,10 @@ import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 
+from bench.contracts import ExplainerSpec
 from bench.estimates import PROCESS
 from bench.machine import environment, host
 from bench.schema.timing import ArmTiming, Moment, Sample, Timing
@@ -21,10 +21,7 @@ from bench.timing.flops import counted, floor_flops
 from bench.timing.peak_memory import peak_of_process, peak_on_device
 from bench.timing.results import arm_timing, baseline_of
 from bench.timing.rounds import BLOCK, WarmUp, play, rounds_that_fit, taker, warm_up
-
-if TYPE_CHECKING:
-    from bench.contracts import ExplainerSpec
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 ROUNDS = 12
 BATCH_SIZE = 64

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+import torch
+
+from bench.contracts import ExplainerSpec
 from bench.errors import UsageError, did_you_mean
-from bench.explaining.plan import layers_of
+from bench.explaining.plan import Wanted, layers_of
 from bench.nets.trained import open_run
 from bench.nets.weights import build_seeded, for_inference
 from bench.registry.registry import resolved, short
 from bench.timing.arms import ArmSpec, Subject
-
-if TYPE_CHECKING:
-    import torch
-
-    from bench.contracts import ExplainerSpec
-    from bench.explaining.plan import Wanted
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 SHIPPED = "_shipped"  # what the registered finished picture of a library is called behind the explainer's name
 CLASSES = 10  # of models with seeded weights

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from bench.errors import UsageError, did_you_mean
+from bench.schema.timing import ArmTiming, Timing
 from bench.stats.rates import grade, interval_words, number_words, ratio_to, rounds_of
-
-if TYPE_CHECKING:
-    from bench.schema.timing import ArmTiming, Timing
 
 EXAMPLE = '"forward[cifar_resnet18] < 100", or "train[a] < 0.9 * train[b]"'
 NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"

@@ -14,23 +14,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
+from torch import Tensor, nn
 
 from bench.clock import Meter, now
 from bench.errors import RunError, StoreError
 from bench.machine import versions
+from bench.schema.run import RunRecord
 from bench.store.files import check_schema, write_bytes
 from bench.store.paths import leftovers, log_path, resume_files, resume_path, training_holder, training_lock
 from bench.training.optim import Lookahead
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.schema.run import RunRecord
 
 RESUME_SCHEMA = 1
 KEPT = 2  # a disk may damage the newest; the one before it costs no more than the steps between the two

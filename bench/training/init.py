@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from bench.contracts import ModelSpec
-from bench.data.transforms import FULL, normalise
+from bench.contracts import Dataset, ModelSpec
+from bench.data.transforms import FULL, Statistics, normalise
 from bench.errors import UsageError
 from bench.nets.weights import build_seeded, convert, load_weights, shared_initialisation
+from bench.recipes.recipe import Recipe
 from bench.store.checkpoints import read_checkpoint
 from bench.store.paths import checkpoint_path
 from bench.store.runs import find_run
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.contracts import Dataset
-    from bench.data.transforms import Statistics
-    from bench.recipes.recipe import Recipe
 
 SHARED_FROM = "cifar_resnet18"  # whose native initialisation `--init shared` hands to all
 PATCH_IMAGES = 5000

@@ -10,11 +10,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
+from bench.contracts import Dataset, Progress
 from bench.data.class_order import files_of
+from bench.data.transforms import Statistics
 from bench.errors import BenchError, GuardRailError
 from bench.evaluation import VIEWS, Scores, predict, score
 from bench.machine import environment, resolved_precision
@@ -39,14 +43,7 @@ from bench.training.checkpoint import (
     writing_into,
 )
 from bench.training.loop import TrainingSpeed, TrainSettings, choose_images, train_model
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from bench.contracts import Dataset, Progress
-    from bench.data.transforms import Statistics
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 

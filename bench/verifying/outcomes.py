@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from torch import Tensor
 
 from bench.verifying.trial import largest_gap
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Status = Literal["passed", "failed", "not applicable"]
 Found = tuple[Status, str]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
 
+from bench.contracts import ExplainerSpec
 from bench.explaining.side_effects import (
     Check,
     watch_buffers,
@@ -19,13 +21,6 @@ from bench.explaining.side_effects import (
     watch_randomness,
     watch_switches,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor, nn
-
-    from bench.contracts import ExplainerSpec
 
 NEEDS = "requires_grad"
 

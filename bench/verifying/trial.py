@@ -8,19 +8,16 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.clock import Stopwatch
+from bench.contracts import Explainer, ExplainerSpec
 from bench.explaining.batches import explained
 from bench.explaining.side_effects import watch, watch_randomness
 from bench.verifying.side_effects import left_behind
-
-if TYPE_CHECKING:
-    from bench.clock import Stopwatch
-    from bench.contracts import Explainer, ExplainerSpec
 
 
 class CrashError(Exception):

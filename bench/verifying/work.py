@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch._ops import OpOverload
 
 
 class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
