@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
+from torch import nn
 
 from bench.contracts import Booleans, ExplainerSpec, Integers, Progress
 from bench.errors import MissingError, UsageError, did_you_mean
@@ -227,17 +228,22 @@ def choose_layers(asked: Sequence[str], runs: Sequence[Trained]) -> tuple[str, .
     return tuple(dict.fromkeys(layer for one in asked for layer in (common if one == ALL else [one])))
 
 
+def check_names(net: nn.Module, model: str, layers: Sequence[str]) -> None:
+    """UsageError for the first layer that the net lacks; `model` is its registered name."""
+    known = [name for name, _ in net.named_modules() if name]
+    for layer in layers:
+        if layer not in known and layer != INPUT_LAYER:
+            raise UsageError(
+                f"'{layer}' is not a layer of {model}{did_you_mean(layer, known)}",
+                try_=f"bench list layers --model {model}",
+            )
+
+
 def check_layers(trained: Trained, layers: Sequence[str]) -> None:
     """UsageError for the first layer that the model does not have or that has no grid, and for none at all."""
     if not layers:
         raise UsageError("no layer named", try_="--layer layer4")
-    known = [name for name, _ in trained.model.named_modules() if name]
-    for layer in layers:
-        if layer not in known and layer != INPUT_LAYER:
-            raise UsageError(
-                f"'{layer}' is not a layer of {trained.record.model}{did_you_mean(layer, known)}",
-                try_=f"bench list layers --model {trained.record.model}",
-            )
+    check_names(trained.model, trained.record.model, layers)
     shapes, _ = shapes_of(trained.model, size_of(trained.record))
     for layer in layers:
         shape = shapes.get(layer, ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.contracts import Booleans, Floats, Integers
+from bench.evaluation import softmax
 
 
 def logit_drops(plain: Floats, without: Floats, classes: Integers) -> Floats:
@@ -35,11 +36,8 @@ def probabilities(logits: Floats, classes: Integers) -> Floats:
     """Softmax probability of each image's own class: (I, ..., K) and (I,) to (I, ...)."""
     # Probabilities, as the curves of Petsiuk et al. 2018 (arXiv:1806.07421) have it: logits have no common scale, and
     # one image with large ones would be most of the mean.
-    wide = logits.astype(np.float64)
-    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
     own = classes.reshape(-1, *[1] * (logits.ndim - 1))
-    found: Floats = np.take_along_axis(powers, own, axis=-1)[..., 0] / powers.sum(axis=-1)
-    return found
+    return np.take_along_axis(softmax(logits), own, axis=-1)[..., 0]
 
 
 def area(curves: Floats) -> Floats:

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.contracts import ExplainerSpec
-from bench.errors import UsageError, did_you_mean
 from bench.explaining.batches import explained
-from bench.explaining.plan import INPUT_LAYER
+from bench.explaining.plan import check_names
 from bench.machine import resolved_precision
 from bench.postprocess import postprocess
 from bench.recipes.recipe import find_recipe
@@ -199,12 +198,7 @@ def unguarded(
 
 def check_explainer(spec: ExplainerSpec, subject: Subject, layer: str, images: Tensor) -> None:
     """UsageError for a layer the model lacks, ContractError for an explainer that breaks its contract."""
-    known = [name for name, _ in subject.net.named_modules() if name]
-    if layer not in known and layer != INPUT_LAYER:
-        raise UsageError(
-            f"'{layer}' is not a layer of {subject.model}{did_you_mean(layer, known)}",
-            try_=f"bench list layers --model {subject.model}",
-        )
+    check_names(subject.net, subject.model, (layer,))
     few = images[:FEW]
     targets = torch.zeros(len(few), 1, dtype=torch.int64, device=few.device)
     explained(spec, subject.net, (layer,), few, targets)

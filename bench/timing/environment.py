@@ -51,14 +51,12 @@ def gpu_state(device: torch.device) -> dict[str, float] | None:
     """Clocks, power and temperature of a CUDA device, where nvidia-ml-py is installed and the driver tells."""
     if device.type != "cuda":
         return None
-    try:
+    with suppress(ImportError):
         import pynvml  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    except ImportError:
-        return None
-    try:
-        return _asked(pynvml, device.index or 0)
-    except pynvml.NVMLError:
-        return None
+
+        with suppress(pynvml.NVMLError):
+            return _asked(pynvml, device.index or 0)
+    return None
 
 
 def _asked(nvml: Any, index: int) -> dict[str, float]:  # noqa: ANN401 (a library without types)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,17 +48,10 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-class NoModules:
+class NoModules(nullcontext[None]):
     """Stands in for the counter's record of which module runs."""
 
-    def __init__(self) -> None:
-        self.parents = {"Global"}
-
-    def __enter__(self) -> None:
-        """Nothing to hook."""
-
-    def __exit__(self, *reasons: object) -> None:
-        """Nothing to unhook."""
+    parents = ("Global",)
 
 
 class TotalFlops(FlopCounterMode):

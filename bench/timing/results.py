@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from bench.schema.timing import ArmTiming
-from bench.stats.rates import GIGA, grade, median, median_interval, ratio_to, ratios_of, spread, tails
+from bench.stats.rates import GIGA, grade, median_interval, ratio_to, ratios_of, spread, tails
 from bench.timing.arms import MODES, Arm, ArmSpec
 
 Rounds = Mapping[str, Sequence[float]]  # seconds a call by arm, round by round

@@ -52,7 +52,8 @@ def parse_threshold(text: str, names: Sequence[str]) -> Threshold:
     found = FORM.fullmatch(text)
     if found is None or (found["factor"] and found["number"]):
         raise UsageError(f"cannot read the threshold '{text}'", try_=EXAMPLE)
-    left, right = tidy(found["left"]), tidy(found["right"] or "")
+    # People put blanks behind commas.
+    left, right = (re.sub(r"\s+", "", found[side] or "") for side in ("left", "right"))
     for name in filter(None, (left, right)):
         if name not in names:
             raise UsageError(
@@ -61,11 +62,6 @@ def parse_threshold(text: str, names: Sequence[str]) -> Threshold:
             )
     limit = float(found["factor"] or found["number"] or 1)
     return Threshold(text.strip(), left, "<" if found["sign"] == "<" else ">", limit, right)
-
-
-def tidy(name: str) -> str:
-    """A name without blanks, which people put behind commas."""
-    return re.sub(r"\s+", "", name)
 
 
 def judge(thresholds: Sequence[Threshold], timing: Timing) -> tuple[ThresholdResult, ...]:
@@ -95,12 +91,9 @@ def _judged(
 
 
 def _outcome(threshold: Threshold, low: float | None, high: float | None) -> Outcome:
-    if low is None or high is None:
+    if low is None or high is None or low <= threshold.limit <= high:
         return "undecided"
-    below, above = high < threshold.limit, low > threshold.limit
-    if not below and not above:
-        return "undecided"
-    return "holds" if below == (threshold.sign == "<") else "does not hold"
+    return "holds" if (high < threshold.limit) == (threshold.sign == "<") else "does not hold"
 
 
 def broken(results: Sequence[ThresholdResult], *, strict: bool) -> list[ThresholdResult]:
