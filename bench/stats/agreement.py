@@ -73,7 +73,7 @@ def disagreements(cells: Sequence[tuple[int, Cell]]) -> dict[int, float]:
         if run == other and alike(first, second):
             here, there = common_rows(first, second)
             apart = 1 - rank_correlations(first.raw[here], second.raw[there])
-            known = ~np.isnan(apart)  # as it is where a map is constant or not finite
+            known = ~np.isnan(apart)  # which it is where a map is constant or not finite
             for each, value in zip(first.ids[here][known].tolist(), apart[known].tolist(), strict=True):
                 found[each] = max(value, found.get(each, 0.0))
     return found
