@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bench.contracts import ExplainerSpec
 
 from .costs import gradcam_cost
-from .pixels import INPUT, any_seed, pixels, seeded
+from .pixels import INPUT, pixels, seeded
 
 STEPS = 50  # of the path of integrated gradients: Captum's default
 AT_ONCE = 64  # images a pass, where one image becomes many; 50 steps of a whole batch would fill the memory
@@ -141,7 +141,7 @@ def gradient_shap(model: nn.Module, layers: Sequence[str], images: Tensor, targe
 
     with pixels(model, layers, images, targets) as request:
         method: Any = GradientShap(lambda points: model(points.to(images.dtype)))  # noise widens half precisions
-        seed, grey = any_seed(), torch.zeros_like(images[:1])
+        seed, grey = int(torch.randint(2**31, ())), torch.zeros_like(images[:1])
 
         def one(image: Tensor, target: Tensor) -> Tensor:
             with seeded(seed):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -128,7 +128,5 @@ def _maps(
 def quiet() -> Iterator[None]:
     """Without the progress bar that the library draws for every image."""
     silent = SimpleNamespace(tqdm=lambda steps: steps)
-    with ExitStack() as stack:
-        for module in (score_cam, ablation_cam):
-            stack.enter_context(patch.object(module, "tqdm", silent))
+    with patch.object(score_cam, "tqdm", silent), patch.object(ablation_cam, "tqdm", silent):
         yield

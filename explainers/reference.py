@@ -91,7 +91,7 @@ def linear_head(model: nn.Module, output: Tensor, logits: Tensor) -> nn.Linear |
         logits: (N, K) of the same pass.
     """
     head = next((module for module in reversed(list(model.modules())) if isinstance(module, nn.Linear)), None)
-    if head is None or head.in_features != output.shape[1] or head.out_features != logits.shape[1]:
+    if head is None or (head.in_features, head.out_features) != (output.shape[1], logits.shape[1]):
         return None
     if (head.weight.dtype, head.weight.device) != (output.dtype, output.device):
         return None

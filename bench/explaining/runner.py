@@ -12,7 +12,7 @@ import torch
 from bench.clock import Meter
 from bench.contracts import Dataset, Floats, Integers, Progress
 from bench.data.transforms import prepare
-from bench.errors import BenchError
+from bench.errors import BenchError, in_one_line
 from bench.explaining.batches import batches, explained
 from bench.explaining.guard import statuses
 from bench.explaining.plan import MissingRows, Wanted, empty_cell, layers_of, plan
@@ -116,7 +116,8 @@ class _Explaining:
                 alone = [replace(missing, layers=(layer,)) for layer in missing.layers]
                 return [each for one in alone for each in self.tried(one, optional=True)]
             self.failed[missing.name, missing.layers[0]] = error
-            self.progress.warn(f"{missing.name} is left out at {missing.layers[0]}: {_reason(error)}")
+            why = error.message if isinstance(error, BenchError) else in_one_line(error)
+            self.progress.warn(f"{missing.name} is left out at {missing.layers[0]}: {why}")
             return []
         return [missing]
 
@@ -169,12 +170,6 @@ def filled(empty: Cell, missing: MissingRows, logits: Floats, maps: Floats) -> C
         logits=logits[image],
         status=statuses(raw),
     )
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, BenchError):
-        return error.message
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _keep_samples(trained: Trained, data: Dataset, ids: Integers) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, Progress
+from bench.errors import in_one_line
 from bench.explaining.batches import explained
 from bench.explaining.float64 import double_copy, home_of_float64, in_float64
 from bench.explaining.guard import statuses
@@ -86,12 +87,6 @@ def maps_of(case: Case, model: nn.Module, inputs: Inputs, *, double: bool) -> Ma
             return {case.layers[0]: in_one_line(error)}
     parts = [maps_of(replace(case, layers=(layer,)), model, inputs, double=double) for layer in case.layers]
     return {layer: maps for part in parts for layer, maps in part.items()}
-
-
-def in_one_line(error: Exception) -> str:
-    """An exception in one line."""
-    words = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {words[0]}"
 
 
 @dataclass(frozen=True)

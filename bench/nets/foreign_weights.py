@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.errors import MissingError, StoreError, UsageError
+from bench.errors import MissingError, StoreError, UsageError, in_one_line
 from bench.nets.weights import Match, clean_keys, listing, match_of
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "model_state", "network", "weights")
@@ -56,7 +56,9 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(path))
     except Exception as reason:  # safetensors raises its own and Rust's kinds
-        raise StoreError(f"{path} is no whole safetensors file: {_line(reason)}", try_="a whole copy of it") from reason
+        raise StoreError(
+            f"{path} is no whole safetensors file: {in_one_line(reason):.160}", try_="a whole copy of it"
+        ) from reason
 
 
 def _pickled(path: Path) -> object:
@@ -73,7 +75,7 @@ def _pickled(path: Path) -> object:
                 try_=f"{shlex.join(command)}  # takes out the tensors, runs nothing",
             ) from reason
         # torch's own words for a broken pickle advise reading it unsafely.
-        why = "it cannot be unpickled" if isinstance(reason, pickle.UnpicklingError) else _line(reason)
+        why = "it cannot be unpickled" if isinstance(reason, pickle.UnpicklingError) else in_one_line(reason)[:160]
         raise StoreError(
             f"{path} is no whole checkpoint of PyTorch: {why}", try_="a whole copy of it, saved by torch.save"
         ) from reason
@@ -88,10 +90,6 @@ def _refuse_script(path: Path) -> None:
                     f"{path} is a TorchScript archive, which holds code beside its weights",
                     try_="torch.save(torch.jit.load(FILE).state_dict(), OUT), where the file is trusted",
                 )
-
-
-def _line(reason: Exception) -> str:
-    return f"{type(reason).__name__}: {str(reason).strip()}".splitlines()[0][:160]
 
 
 def unwrapped(value: object, path: Path) -> Foreign:
@@ -147,7 +145,7 @@ def convert_pickle(path: Path, out: Path) -> int:
     try:
         value = read_inert(path)
     except Exception as reason:  # a damaged pickle raises many kinds
-        raise StoreError(f"{path} cannot be read: {_line(reason)}", try_="a whole copy of it") from reason
+        raise StoreError(f"{path} cannot be read: {in_one_line(reason):.160}", try_="a whole copy of it") from reason
     state = unwrapped(value, path).state
     # A clone of each: safetensors writes no two tensors that share memory, and none with gaps, as tied weights and
     # channels-last ones are.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from bench.errors import ContractError
+from bench.errors import ContractError, in_one_line
 from bench.modes import evaluating
 
 if TYPE_CHECKING:
@@ -55,9 +55,8 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
             with evaluating(model):
                 answer = model(torch.zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
         except Exception as reason:  # a model of anybody's may fail in any way
-            words = f"{type(reason).__name__}: {reason}".splitlines()[0]
             raise ContractError(
-                f"{type(model).__name__} cannot take one image (3, {size}, {size}): {words}",
+                f"{type(model).__name__} cannot take one image (3, {size}, {size}): {in_one_line(reason)}",
                 try_="--image-size with the pixels an edge that the model was made for",
             ) from reason
     return shapes, answer

@@ -19,7 +19,7 @@ from bench.machine import resolved_precision
 from bench.nets.weights import on_device
 from bench.recipes.recipe import Recipe
 from bench.schema.page import EpochPoint
-from bench.training.checkpoint import Forgetful, Keeper, Position, State, Tally
+from bench.training.checkpoint import Keeper, Position, State, Tally
 from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss
 from bench.training.init import initialise
 from bench.training.loader import Batches
@@ -27,7 +27,7 @@ from bench.training.optim import Lookahead, make_optimizer, set_bn_momentum, set
 
 Forward = Callable[[Tensor], Tensor]
 
-NOT_KEPT = Forgetful()
+NOT_KEPT = Keeper()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.contracts import Dataset, Progress
 from bench.data.class_order import files_of
@@ -29,7 +29,7 @@ from bench.schema.run import AverageResult, DataFacts, Results, RunRecord
 from bench.store.checkpoints import write_checkpoint
 from bench.store.files import append_line
 from bench.store.passing import Passed, noted
-from bench.store.paths import CHECKPOINT, PREDICTIONS, checkpoint_path, log_path, resume_files
+from bench.store.paths import CHECKPOINT, PREDICTIONS, checkpoint_path, log_path, resume_files, training_lock
 from bench.store.predictions import Predictions, write_predictions
 from bench.store.record import RUN_SCHEMA, read_record, updated, write_record
 from bench.store.timings import add_timing
@@ -39,7 +39,6 @@ from bench.training.checkpoint import (
     discard,
     fingerprint,
     resume_command,
-    unlock_for_good,
     writing_into,
 )
 from bench.training.loop import TrainingSpeed, TrainSettings, choose_images, train_model
@@ -126,7 +125,8 @@ def complete(job: Job, place: Workspace) -> None:
         statistics = (job.data.mean, job.data.std)
         evaluate_into(job.folder, job.net, job.data, statistics, device=job.device, progress=place.progress)
     discard(job.folder)
-    unlock_for_good(job.folder)
+    with suppress(OSError):  # not every system lets a lock go while it is held
+        training_lock(job.folder).unlink(missing_ok=True)
 
 
 def train_into(job: Job, place: Workspace) -> None:
@@ -229,42 +229,36 @@ def evaluate_into(
     images, labels = data.test.images, data.test.labels
     logits, rate = predict(net, images, statistics, device=device, progress=progress)
     scores = score(logits, labels)
-    found: dict[str, Any] = {
-        "accuracy": scores.accuracy,
-        "correct": scores.correct,
-        "total": scores.total,
-        "loss": scores.loss,
-        "forward_images_per_second": rate,
-    }
+    averaged: dict[str, Tensor] = {}
     if average:
         narrow = resolved_precision(_precision(read_record(folder)), device) == "bf16"
         averaged = average_logits(
             net, images, logits, statistics, mirror=data.mirror, narrow=narrow, device=device, progress=progress
         )
-        found["averages"] = {name: _average(name, score(each, labels)) for name, each in averaged.items()}
+    counts = {name: score(each, labels) for name, each in averaged.items()}
+    averages = {name: AverageResult(one.accuracy, one.correct, VIEWS[name]) for name, one in counts.items()}
     digest = write_predictions(folder, Predictions(np.arange(scores.total), labels.numpy(), logits.numpy()))
-    _tested(folder, found, digest)
+
+    def done(record: RunRecord) -> RunRecord:
+        results = replace(
+            record.results,
+            accuracy=scores.accuracy,
+            correct=scores.correct,
+            total=scores.total,
+            loss=scores.loss,
+            forward_images_per_second=rate,
+            averages=averages if average else record.results.averages,
+        )
+        artefacts = {**record.artefacts, PREDICTIONS: digest}
+        return replace(record, status="done", message="", results=results, artefacts=artefacts)
+
+    updated(folder, done)
     return scores
 
 
 def _precision(record: RunRecord) -> str:
     """In which precision a run was trained; what was adopted is tested in fp32."""
     return (record.request.precision if isinstance(record.request, TrainRequest) else None) or "fp32"
-
-
-def _tested(folder: Path, found: Mapping[str, Any], digest: str) -> None:
-    """Write into a run's record what its test gave, beside the predictions with this sha256."""
-
-    def done(record: RunRecord) -> RunRecord:
-        artefacts = {**record.artefacts, PREDICTIONS: digest}
-        results = replace(record.results, **found)
-        return replace(record, status="done", message="", results=results, artefacts=artefacts)
-
-    updated(folder, done)
-
-
-def _average(name: str, scores: Scores) -> AverageResult:
-    return AverageResult(scores.accuracy, scores.correct, VIEWS[name])
 
 
 @dataclass
