@@ -122,11 +122,6 @@ def visualised(attribution: Floats) -> Floats:
     return scaled
 
 
-def picture_cost(layer: str) -> float:
-    """A forward pass and a backward pass through the whole net, weights included, for each layer and target."""
-    return 3 * WHOLE_NET / 2
-
-
 GRADCAM_SHIPPED = ExplainerSpec(
     name="gradcam_shipped",
     explain=gradcam_picture,
@@ -142,7 +137,8 @@ GRADCAM_SHIPPED = ExplainerSpec(
         "smallest value subtracted, divided by largest + 1e-7, again",
     ),
     joint=False,
-    cost=picture_cost,
+    # A forward pass and a backward pass through the whole net, weights included, for each layer and target.
+    cost=lambda layer: 3 * WHOLE_NET / 2,
 )
 CAPTUM_SHIPPED = ExplainerSpec(
     name="captum_shipped",

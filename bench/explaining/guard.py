@@ -85,23 +85,17 @@ def faults_of_maps(
     if not isinstance(raw, Mapping) or set(raw) != set(layers):
         given = sorted(raw) if isinstance(raw, Mapping) else type(raw).__name__
         return [f"returned {given} for layers {sorted(layers)}"]
-    grid = "h, w" if spec.output == "layer" else f"{images.shape[2]}, {images.shape[3]}"
-    wanted = f"({len(images)}, {targets.shape[1]}, {grid}) {images.dtype}"
+    size = "h, w" if spec.output == "layer" else f"{images.shape[2]}, {images.shape[3]}"
+    wanted = f"({len(images)}, {targets.shape[1]}, {size}) {images.dtype}"
     faults = []
     for layer, values in raw.items():
         if not isinstance(values, Tensor):
             faults.append(f"returned a {type(values).__name__} at {layer}, not a tensor")
             continue
-        if not fits(values, spec, images, targets):
+        grid = values.shape[2:] if spec.output == "layer" else images.shape[2:]
+        due = (len(images), targets.shape[1], *grid)
+        if values.ndim != 4 or values.numel() == 0 or values.dtype != images.dtype or values.shape != due:
             faults.append(f"returned {tuple(values.shape)} {values.dtype} at {layer}, not {wanted}")
         if values.requires_grad:
             faults.append(f"returned a map at {layer} that still holds its graph")
     return faults
-
-
-def fits(values: Tensor, spec: ExplainerSpec, images: Tensor, targets: Tensor) -> bool:
-    """Whether a map has the shape and the dtype that were asked for."""
-    if values.ndim != 4 or values.numel() == 0 or values.dtype != images.dtype:
-        return False
-    grid = values.shape[2:] if spec.output == "layer" else images.shape[2:]
-    return values.shape == (len(images), targets.shape[1], *grid)

@@ -157,10 +157,9 @@ def judged(case: Case, layer: str, own: Tensor | str, *, truth: Truth, quick: Ma
 
 def _of_another_method(blank: Verdict, spec: ExplainerSpec, own: Tensor, maps: Tensor) -> Verdict:
     """Nothing is claimed; where the map is Grad-CAM's all the same, that is said with the reason."""
-    if own.shape != maps.shape:
-        return replace(blank, verdict="another method")
     kept = {GRADCAM: maps.flatten(0, 1).numpy(), spec.name: own.flatten(0, 1).numpy()}
-    if len(equal_groups(kept)) > 1:  # how far apart two methods are means nothing: each has its own unit
+    # How far apart two methods are means nothing: each has its own unit.
+    if own.shape != maps.shape or len(equal_groups(kept)) > 1:
         return replace(blank, verdict="another method")
     why = reason_of((GRADCAM, spec.name), (GRADCAM,), tuple(maps.shape[2:]))
     words = f"equals Grad-CAM at this layer: {why}"
@@ -240,9 +239,7 @@ def _gap(own: Tensor, due: Tensor, *, picture: bool) -> float | None:
     finite, wanted = own.isfinite().all(dim=(2, 3)), due.isfinite().all(dim=(2, 3))
     if not torch.equal(finite, wanted):
         return None
-    if not finite.any():
-        return 0.0
-    if picture:  # both are on the scale from 0 to 1
+    if picture and finite.any():  # both are on the scale from 0 to 1
         return float((own[finite] - due[finite]).abs().max())
     return apart(own[finite], due[finite])
 

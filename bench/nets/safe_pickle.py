@@ -78,9 +78,7 @@ def plain(value: object) -> object:
     if isinstance(value, Inert):
         state = value.state
         return module_state(state) if isinstance(state, dict) and set(PARTS) <= set(state) else None
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    return value
+    return {key: plain(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def module_state(state: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:

@@ -130,12 +130,10 @@ class TimingRun:
 
     def peak(self, arm: Arm) -> float | None:
         """Peak memory in MiB."""
-        if not self.settings.memory:
+        if not self.settings.memory or self.device.type not in ("cuda", "cpu"):
             return None
         if self.device.type == "cuda":
             return peak_on_device(arm, self.device)
-        if self.device.type != "cpu":
-            return None
         return peak_of_process(arm.spec, self.subjects[arm.spec.model], batch_size=self.settings.batch_size)
 
     def record(

@@ -60,10 +60,8 @@ class Resume:
 
 def fingerprint(record: RunRecord) -> str:
     """What tells a run from every other: its settings, its data and when it was begun."""
-    if record.fingerprint:
-        return record.fingerprint
     facts = (record.settings, record.created, record.data.digest)
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return record.fingerprint or hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def write_resume(folder: Path, resume: Resume) -> Path:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.contracts import Dataset, ModelSpec
 from bench.data.transforms import FULL, Statistics, normalise
 from bench.errors import UsageError
-from bench.nets.weights import build_seeded, convert, load_weights, shared_initialisation
+from bench.nets.weights import convert, load_weights, shared_initialisation
 from bench.recipes.recipe import Recipe
 from bench.store.checkpoints import read_checkpoint
 from bench.store.paths import checkpoint_path
@@ -25,9 +25,7 @@ PATCH_NOISE = 5e-4  # added to the eigenvalues: the rarest patterns are noise, a
 
 def initial_model(spec: ModelSpec, models: Mapping[str, ModelSpec], *, classes: int, seed: int, init: str) -> nn.Module:
     """An untrained model: natively initialised, or holding the one initialisation that all can share."""
-    if init == "shared":
-        return shared_initialisation(spec, models[SHARED_FROM], classes, seed)
-    return build_seeded(spec, classes, seed)
+    return shared_initialisation(spec, models[SHARED_FROM] if init == "shared" else spec, classes, seed)
 
 
 def load_pretrained(

@@ -69,8 +69,8 @@ def begin(
     data: Dataset,
     request: TrainRequest | AdoptRequest,
     device: torch.device,
-) -> RunRecord:
-    """Write the first record of a run; the request must say everything that the run is made with."""
+) -> None:
+    """Write the first record of a run; its request must say everything that the run is made with."""
     record = RunRecord(
         schema=RUN_SCHEMA,
         name=folder.name,
@@ -78,29 +78,23 @@ def begin(
         created=place.created,
         command=place.command or request.command(place.runs),
         request=request,
-        data=facts_of(data),
+        data=DataFacts(
+            name=data.name,
+            source=data.source,
+            digest=data.digest,
+            mirror=data.mirror,
+            classes=data.classes,
+            mean=data.mean,
+            std=data.std,
+            notes=data.notes,
+            train=len(data.train),
+            test=len(data.test),
+            size=data.train.images.shape[-1],
+            files=files_of(data),
+        ),
         environment=environment(device),
     )
     write_record(folder, record)
-    return record
-
-
-def facts_of(data: Dataset) -> DataFacts:
-    """What a record keeps of a data set."""
-    return DataFacts(
-        name=data.name,
-        source=data.source,
-        digest=data.digest,
-        mirror=data.mirror,
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
-        notes=data.notes,
-        train=len(data.train),
-        test=len(data.test),
-        size=data.train.images.shape[-1],
-        files=files_of(data),
-    )
 
 
 @contextmanager
