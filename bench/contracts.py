@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    Floats = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
-    Integers = np.ndarray[tuple[int, ...], np.dtype[np.integer]]
+# In quotes, so that whoever imports them imports no numpy.
+Floats: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.floating]]"
+Integers: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.integer]]"
+Booleans: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]"
 
 SIZE = 32  # pixels an edge of a picture, unless a model asks for another
 RESNET_LAYERS = ("layer1", "layer2", "layer3", "layer4")

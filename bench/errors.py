@@ -60,6 +60,11 @@ class ContractError(BenchError):
     """A model or an explainer broke its contract; the message names which one and how."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """An exception of somebody else's in one line."""
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+
+
 def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:
     """Words that offer the nearest known name, to stand behind an error; empty where nothing is near."""
     lowered = {each.lower(): each for each in known}

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.clock import Meter
+from bench.contracts import Floats, Integers, Progress
 from bench.data.transforms import Statistics, prepare
 from bench.errors import UsageError
 from bench.modes import evaluating
 from bench.schema.page import Average, CalibrationBin, ClassRow
 from bench.schema.run import Results
 from bench.stats.intervals import wilson
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from bench.contracts import Floats, Integers, Progress
 
 BATCH = 250
 VIEWS = {"mirror": 2, "mirror and shifts": 6, "shifts": 3}  # forward passes an image
@@ -160,12 +156,12 @@ def figure_names(*, mirror: bool) -> tuple[str, ...]:
 
 def read_averages(results: Results, total: int) -> tuple[Average, ...]:
     """What a run's results say of `total` test images; counts that are missing or cannot be are left out."""
-    found = []
-    for name, views in VIEWS.items():
-        row = results.averages.get(name)
-        if row is not None and 0 <= row.correct <= total:
-            found.append(Average(WORDS[name], wilson(row.correct, total), row.correct, views))
-    return tuple(found)
+    counts = {name: results.averages[name].correct for name in VIEWS if name in results.averages}
+    return tuple(
+        Average(WORDS[name], wilson(correct, total), correct, VIEWS[name])
+        for name, correct in counts.items()
+        if 0 <= correct <= total
+    )
 
 
 def calibration_bins(probabilities: Floats, labels: Integers, bins: int = BINS) -> tuple[CalibrationBin, ...]:
@@ -180,13 +176,11 @@ def calibration_bins(probabilities: Floats, labels: Integers, bins: int = BINS) 
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     found = []
-    for each in range(bins):
+    for each in np.unique(place):
         inside = place == each
-        if total := int(inside.sum()):
-            correct = int(right[inside].sum())
-            interval = wilson(correct, total)
-            mean = float(confidence[inside].mean())
-            found.append(CalibrationBin(total, correct, mean, interval.low, interval.high))
+        total, correct, mean = int(inside.sum()), int(right[inside].sum()), float(confidence[inside].mean())
+        interval = wilson(correct, total)
+        found.append(CalibrationBin(total, correct, mean, interval.low, interval.high))
     return tuple(found)
 
 
@@ -200,7 +194,7 @@ def calibration_error(bins: tuple[CalibrationBin, ...]) -> float | None:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Probabilities (N, K) of logits (N, K)."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))  # at most 1, so nothing overflows
-    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    """Probabilities (..., K) of logits (..., K)."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))  # at most 1, so nothing overflows
+    shares: Floats = powers / powers.sum(axis=-1, keepdims=True)
     return shares

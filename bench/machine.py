@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,15 +39,10 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"'{name}' is no device", try_=f"{kind}, or {kind}:0") from None
-    if device.index is not None and device.index >= _count(kind):
-        raise UsageError(f"this machine has no device '{name}', only {_count(kind)} of {kind}", try_=f"{kind}:0")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if device.index is not None and device.index >= count:
+        raise UsageError(f"this machine has no device '{name}', only {count} of {kind}", try_=f"{kind}:0")
     return device
-
-
-def _count(kind: str) -> int:
-    import torch
-
-    return torch.cuda.device_count() if kind == "cuda" else 1
 
 
 def describe_device(device: torch.device) -> str:
@@ -75,10 +71,8 @@ def versions(distributions: tuple[str, ...] = DISTRIBUTIONS) -> dict[str, str]:
     """Installed versions by distribution name; those that are not there are left out."""
     found = {"python": platform.python_version()}
     for name in distributions:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @contextmanager
@@ -22,6 +22,16 @@ def evaluating(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
     with torch.set_grad_enabled(gradients), own_modes(model):
         model.eval()
         yield
+
+
+@contextmanager
+def hooked(module: nn.Module, hook: Callable[..., Tensor | None]) -> Iterator[None]:
+    """A forward hook that is gone afterwards."""
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,7 +30,7 @@ from bench.nets.trained import open_run
 from bench.nets.weights import build_seeded, on_device
 from bench.postprocess import postprocess
 from bench.registry.registry import discover, short
-from bench.stats.rates import median, ratio_interval, ratios_of
+from bench.stats.rates import ratio_interval, ratios_of
 from bench.timing.rounds import Take, Work, taker, timed
 from bench.workspace import Workspace, default_cache
 

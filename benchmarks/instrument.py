@@ -15,6 +15,7 @@ import json
 from dataclasses import asdict, dataclass
 from math import nan
 from pathlib import Path
+from statistics import median
 
 import torch
 from tables import busy_words, finish, machine_words, parser_of, table
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from bench.machine import choose_device
 from bench.schema.timing import Ratio
-from bench.stats.rates import median, median_interval, ratio_to
+from bench.stats.rates import median_interval, ratio_to
 from bench.timing.environment import others_share, ticks
 from bench.timing.rounds import Work, taker, timed
 from bench.timing.runner import ROUNDS

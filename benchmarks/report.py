@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from bench.machine import cpu_name
 from bench.reports.render import render_files
 from bench.schema.page import Page
 from bench.schema.timing import Sample
-from bench.stats.rates import median, rounds_of
+from bench.stats.rates import rounds_of
 from bench.timing.rounds import turns
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

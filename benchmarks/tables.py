@@ -6,10 +6,11 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from bench.machine import describe_device, versions
-from bench.stats.rates import Interval, interval_words, median, median_interval, number_words
+from bench.stats.rates import Interval, interval_words, median_interval, number_words
 
 if TYPE_CHECKING:
     import torch

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from bench.errors import ContractError
+from bench.modes import hooked
 
 from .layers import check_grid, check_logits, check_request, find_layers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from torch.autograd.graph import Node
 
 
 @dataclass
@@ -84,16 +81,6 @@ def keep_output(name: str, batch: int, outputs: dict[str, Tensor]) -> Callable[.
         return kept.clone()
 
     return hook
-
-
-@contextmanager
-def hooked(module: nn.Module, hook: Callable[..., Tensor]) -> Iterator[None]:
-    """A forward hook that is gone afterwards."""
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def private(images: Tensor) -> Tensor:

@@ -7,16 +7,13 @@ an in-place operation does to them later cannot be seen.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+
+from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 
 from .costs import eigencam_cost, gradcam_cost
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor, nn
 
 
 def gradcam_plus_plus(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:

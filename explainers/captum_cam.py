@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,11 +12,6 @@ from bench.contracts import ExplainerSpec
 from .activations import finished, record
 from .costs import gradcam_cost
 from .frozen import borrowed
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from captum.attr import LayerGradCam
 
 
 def layer_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -72,7 +68,7 @@ class Tap(nn.Module):
         return self.outputs
 
 
-def attribute(cam: LayerGradCam, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+def attribute(cam: Any, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 (Captum's, not imported)
     """Captum's maps (N, 1, h, w) of every layer, for one target an image; the graph stays for the next target."""
     # Without ReLU, which is Captum's default: the sign of a value is for the page to take away, or not.
     maps = cam.attribute(images.detach(), target=targets, grad_kwargs={"retain_graph": True})

@@ -7,19 +7,16 @@ on a private copy where each call has its own module (explainers/private_copy.py
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 
 from .costs import gradcam_cost
-from .pixels import INPUT, any_seed, pixels, seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor, nn
+from .pixels import INPUT, pixels, seeded
 
 STEPS = 50  # of the path of integrated gradients: Captum's default
 AT_ONCE = 64  # images a pass, where one image becomes many; 50 steps of a whole batch would fill the memory
@@ -144,7 +141,7 @@ def gradient_shap(model: nn.Module, layers: Sequence[str], images: Tensor, targe
 
     with pixels(model, layers, images, targets) as request:
         method: Any = GradientShap(lambda points: model(points.to(images.dtype)))  # noise widens half precisions
-        seed, grey = any_seed(), torch.zeros_like(images[:1])
+        seed, grey = int(torch.randint(2**31, ())), torch.zeros_like(images[:1])
 
         def one(image: Tensor, target: Tensor) -> Tensor:
             with seeded(seed):

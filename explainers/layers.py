@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from bench.errors import ContractError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def find_layers(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
@@ -24,17 +21,12 @@ def find_layers(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]
     del modules[""]
     for name in layers:
         if name not in modules:
-            raise unknown_layer(name, modules)
+            close = get_close_matches(name, modules, n=3, cutoff=0.6) or [each for each in modules if "." not in each]
+            raise UsageError(
+                f"no layer {name!r} in this model; did you mean {', '.join(map(repr, close))}?",
+                try_="bench list layers",
+            )
     return {name: modules[name] for name in layers}
-
-
-def unknown_layer(name: str, known: dict[str, nn.Module]) -> UsageError:
-    """The error for a layer that is not there, with the names that come close."""
-    close = get_close_matches(name, known, n=3, cutoff=0.6) or [n for n in known if "." not in n]
-    return UsageError(
-        f"no layer {name!r} in this model; did you mean {', '.join(map(repr, close))}?",
-        try_="bench list layers",
-    )
 
 
 def check_request(layers: Sequence[str], images: Tensor, targets: Tensor) -> None:

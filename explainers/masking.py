@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -18,18 +19,13 @@ from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from pytorch_grad_cam.score_cam import ScoreCAM
 from torch import Tensor, nn
 
-from .activations import finished, record
+from bench.contracts import Floats
+
+from .activations import Recording, finished, record
 from .frozen import borrowed
 from .memoized import Remembering
 from .private_copy import private_copy
 from .replay import Raw
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from bench.contracts import Floats
-
-    from .activations import Recording
 
 AT_ONCE = 64  # changed inputs a forward pass: a layer has up to 512 channels, each a pass of its own
 
@@ -132,7 +128,5 @@ def _maps(
 def quiet() -> Iterator[None]:
     """Without the progress bar that the library draws for every image."""
     silent = SimpleNamespace(tqdm=lambda steps: steps)
-    with ExitStack() as stack:
-        for module in (score_cam, ablation_cam):
-            stack.enter_context(patch.object(module, "tqdm", silent))
+    with patch.object(score_cam, "tqdm", silent), patch.object(ablation_cam, "tqdm", silent):
         yield

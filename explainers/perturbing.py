@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+
+from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 
 from .costs import pass_a_channel
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor, nn
 
 PATCH = 4  # pixels an edge: of 32 pixels as many patches as layer3 has positions
 AT_ONCE = 64  # changed images a forward pass

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +14,6 @@ from torch.overrides import TorchFunctionMode
 from bench.errors import ContractError
 
 from .activations import private
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 RELUS = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 IN_PLACE = (torch.relu_, Tensor.relu_)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +10,9 @@ from torch.nn import functional
 
 from bench.contracts import ExplainerSpec
 
-from .activations import finished, graph_of, record
+from .activations import Recording, finished, graph_of, record
 from .costs import gradcam_cost
 from .frozen import borrowed
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .activations import Recording
 
 # What pooling and a linear layer leave in a graph, with the clones of the recording: each is linear in that output.
 AFFINE = {
@@ -96,7 +91,7 @@ def linear_head(model: nn.Module, output: Tensor, logits: Tensor) -> nn.Linear |
         logits: (N, K) of the same pass.
     """
     head = next((module for module in reversed(list(model.modules())) if isinstance(module, nn.Linear)), None)
-    if head is None or head.in_features != output.shape[1] or head.out_features != logits.shape[1]:
+    if head is None or (head.in_features, head.out_features) != (output.shape[1], logits.shape[1]):
         return None
     if (head.weight.dtype, head.weight.device) != (output.dtype, output.device):
         return None

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -21,15 +22,10 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from pytorch_grad_cam.xgrad_cam import XGradCAM
 from torch import Tensor, nn
 
-from .activations import finished, record
+from bench.contracts import Floats
+
+from .activations import Recording, finished, record
 from .frozen import borrowed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bench.contracts import Floats
-
-    from .activations import Recording
 
 
 class Replay(nn.Module):

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import ExplainerSpec
+from bench.contracts import ExplainerSpec, Floats
 
 from .activations import finished, private
 from .costs import WHOLE_NET, gradcam_cost
 from .frozen import borrowed
-from .layers import check_logits, check_request, find_layers
+from .layers import check_request, find_layers
+from .pixels import check_classes
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from bench.contracts import Floats
-
-    Draw = Callable[[nn.Module, nn.Module, Tensor, Tensor], Tensor]
+Draw = Callable[[nn.Module, nn.Module, Tensor, Tensor], Tensor]
 
 OUTLIERS = 2  # per cent: what Captum's visualiser leaves out unless told otherwise
 
@@ -79,18 +75,11 @@ def drawn(draw: Draw, model: nn.Module, layers: Sequence[str], *, images: Tensor
     check_request(layers, images, targets)
     modules, inputs = find_layers(model, layers), private(images)
     with borrowed(model):
-        with torch.no_grad():
-            check_classes(model, inputs, targets)
+        check_classes(model, inputs, targets)
         return {
             name: finished([draw(model, module, inputs, column) for column in targets.unbind(1)], images)
             for name, module in modules.items()
         }
-
-
-def check_classes(model: nn.Module, images: Tensor, targets: Tensor) -> None:
-    """ContractError for the first target that is none of the model's classes, of which one image tells the number."""
-    logits = check_logits(model(images[:1]), torch.zeros_like(targets[:1]))
-    check_logits(logits.expand(len(targets), -1), targets)
 
 
 def by_gradcam(model: nn.Module, layer: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
@@ -133,11 +122,6 @@ def visualised(attribution: Floats) -> Floats:
     return scaled
 
 
-def picture_cost(layer: str) -> float:
-    """A forward pass and a backward pass through the whole net, weights included, for each layer and target."""
-    return 3 * WHOLE_NET / 2
-
-
 GRADCAM_SHIPPED = ExplainerSpec(
     name="gradcam_shipped",
     explain=gradcam_picture,
@@ -153,7 +137,8 @@ GRADCAM_SHIPPED = ExplainerSpec(
         "smallest value subtracted, divided by largest + 1e-7, again",
     ),
     joint=False,
-    cost=picture_cost,
+    # A forward pass and a backward pass through the whole net, weights included, for each layer and target.
+    cost=lambda layer: 3 * WHOLE_NET / 2,
 )
 CAPTUM_SHIPPED = ExplainerSpec(
     name="captum_shipped",

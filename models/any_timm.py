@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.contracts import ModelSpec
 from bench.errors import UsageError
 
-from .stem import not_fetched, small_stem_of_any
+from .stem import fetching, small_stem
 
 
 def timm_model(name: str, *, size: int | None, stem: str) -> ModelSpec:
@@ -42,16 +42,14 @@ def timm_model(name: str, *, size: int | None, stem: str) -> ModelSpec:
     def build(num_classes: int) -> nn.Module:
         net: Any = timm.create_model(name, pretrained=False, num_classes=num_classes, **fixed)
         if stem:
-            small_stem_of_any(net, f"timm:{name}")
+            small_stem(net, f"timm:{name}")
         net.bench_layers = tuple(stage["module"] for stage in getattr(net, "feature_info", ()))
         made: nn.Module = net
         return made
 
     def imagenet() -> dict[str, Tensor]:
-        try:
+        with fetching("timm", name):
             return dict(timm.create_model(name, pretrained=True).state_dict())
-        except Exception as reason:  # the hub's client has a dozen families of errors: all mean "not there"
-            raise not_fetched("timm", reason, name) from reason
 
     source = f"timm's {name}" + (", 3x3 stem without max-pool" if stem else "")
     return ModelSpec(name, build, source, input_size=edge, layers=(), backend="timm", imagenet=imagenet)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.contracts import ModelSpec
 from bench.errors import UsageError
 
-from .stem import not_fetched, small_stem_of_any
+from .stem import fetching, small_stem
 
 # Two old networks answer with several logits while they train, unless told not to.
 ONE_ANSWER = {"googlenet": {"aux_logits": False}, "inception_v3": {"aux_logits": False}}
@@ -47,15 +47,13 @@ def torchvision_model(name: str, *, size: int | None, stem: str) -> ModelSpec:
     def build(num_classes: int) -> nn.Module:
         net: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **more)
         if stem:
-            small_stem_of_any(net, f"torchvision:{name}")
+            small_stem(net, f"torchvision:{name}")
         return net
 
     def imagenet() -> dict[str, Tensor]:
-        try:
+        with fetching("torchvision", name):
             weights: Any = models.get_model_weights(name)
             return dict(weights.DEFAULT.get_state_dict(progress=False, check_hash=True))
-        except Exception as reason:  # no network, a proxy, a full disk, a wrong hash: all mean "not there"
-            raise not_fetched("torchvision", reason, name) from reason
 
     source = f"torchvision's {name}" + (", 3x3 stem without max-pool" if stem else "")
     return ModelSpec(name, build, source, input_size=edge, layers=(), backend="torchvision", imagenet=imagenet)

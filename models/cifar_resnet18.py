@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
 
 from .torchvision_resnet18 import imagenet_weights
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels, stride of the first block
 KEY_MAP = ((".shortcut.", ".downsample."), ("linear.", "fc."))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
 
-from .stem import not_fetched, shared_weights, small_stem
+from .stem import fetching, shared_weights, small_stem
 
 REDUCTIONS = {"act1": 1, "layer1": 1, "layer2": 2, "layer3": 4, "layer4": 8}
 # timm's answers to "where do the weights come from": nowhere, for this net is trained from scratch.
@@ -56,11 +56,8 @@ def imagenet_weights() -> dict[str, Tensor]:
     """
     import timm
 
-    try:
-        state = timm.create_model("resnet18", pretrained=True).state_dict()
-    except Exception as reason:  # the hub's client has a dozen families of errors: all mean "not there"
-        raise not_fetched("timm", reason) from reason
-    return shared_weights(dict(state))
+    with fetching("timm"):
+        return shared_weights(dict(timm.create_model("resnet18", pretrained=True).state_dict()))
 
 
 TIMM_RESNET18 = ModelSpec(

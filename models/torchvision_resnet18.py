@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
 
-from .stem import not_fetched, shared_weights, small_stem
+from .stem import fetching, shared_weights, small_stem
 
 
 def build(num_classes: int) -> nn.Module:
@@ -26,11 +26,8 @@ def imagenet_weights() -> dict[str, Tensor]:
     """
     from torchvision.models import ResNet18_Weights
 
-    try:
-        state = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-    except Exception as reason:  # no network, a proxy, a full disk, a wrong hash: all mean "not there"
-        raise not_fetched("torchvision", reason) from reason
-    return shared_weights(dict(state))
+    with fetching("torchvision"):
+        return shared_weights(dict(ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)))
 
 
 TORCHVISION_RESNET18 = ModelSpec(

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from bench.commands.verify import small_stage, targets_of
 from bench.contracts import ExplainerSpec
 from bench.errors import UsageError
-from bench.explaining.side_effects import watch
+from bench.explaining.side_effects import changes, watch
 from bench.registry.registry import discover
-from bench.verifying.conformance import CHECKS, LEFT, outcome_of, outcomes_of
-from bench.verifying.map_checks import scaling_of
+from bench.verifying.conformance import CHECKS, LEFT, outcome_of, outcomes_of, scaling_of
 from bench.verifying.process_memory import growth, held_bytes
 from bench.verifying.toy_net import small_images, small_net
 from bench.verifying.trial import Trial, gap, slow_gradcam
@@ -223,7 +222,7 @@ def test_nothing_of_a_trial_reaches_the_caller() -> None:
     for bad in [spec for check in (*LEFT, "random-state", "image-gradients", "silent") for spec, _ in PLANTED[check]]:
         for check in ("repeatable", "hooks", "wrong-target", "image-gradients", "error"):
             outcome_of(Trial("x", bad, one.model, one.layers, one.images, one.targets, one.classes), check)
-    assert [fault for check in checks for fault in check()] == []
+    assert changes(checks) == []
     assert all(torch.equal(values, one.model.state_dict()[name]) for name, values in before.items())
 
 

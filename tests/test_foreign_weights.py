@@ -70,7 +70,7 @@ def test_weights_are_found_in_any_of_the_usual_wrappers(tmp_path: Path, how: str
 
 def test_what_the_file_says_beside_its_weights_is_kept(tmp_path: Path) -> None:
     found = read_foreign(saved(tmp_path / "w.pth", WRAPPED["net"]))
-    assert (found.wrapped, dict(found.said)) == (("net",), {"acc": 93.5, "epoch": 199})
+    assert dict(found.said) == {"acc": 93.5, "epoch": 199}
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from bench.data.transforms import augment, fill_colour, normalise
 from bench.errors import DataError, UsageError
 from bench.nets.weights import build_seeded
 from bench.schema.page import EpochPoint
-from bench.training.checkpoint import Forgetful, State
+from bench.training.checkpoint import Keeper, State
 from bench.training.init import initialise
 from bench.training.loop import TrainingSpeed, TrainSettings, choose_images, train_model
 
@@ -188,7 +188,7 @@ def test_weights_that_were_loaded_are_not_initialised_again() -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_bf16_keeps_weights_statistics_and_the_optimisers_state_in_fp32(optimizer: str) -> None:
-    class Last(Forgetful):
+    class Last(Keeper):
         def keep(self, state: State) -> None:
             self.state = state
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -211,13 +211,13 @@ def test_the_clock_runs_during_the_bare_calls_alone(monkeypatch: pytest.MonkeyPa
         yield
         seen.append("stopped")
 
-    def watch(*given: object, **named: object) -> list[Callable[[], list[str]]]:
+    def watch(*given: object, **named: object) -> dict[str, list[Iterator[list[str]]]]:
         seen.append("guard")
-        return [lambda: seen.append("checked") or []]  # type: ignore[func-returns-value]
+        return {"all": [(seen.append("checked") or [] for _ in range(1))]}  # type: ignore[func-returns-value]
 
     monkeypatch.setattr(batches, "seed_of", seed)
     monkeypatch.setattr(Stopwatch, "running", running)
-    monkeypatch.setattr("bench.explaining.side_effects.watch", watch)
+    monkeypatch.setattr("bench.explaining.guard.watch", watch)
     images, meter = torch.zeros(2, 3, 32, 32), Meter(CPU)
     explained(NOISY, nn.Identity(), ["layer4"], images, torch.zeros(2, 2, dtype=torch.int64), meter=meter)
     assert seen == ["seed", "guard", "clock", "stopped", "checked"] * 4

@@ -73,17 +73,6 @@ def test_long_lists_of_keys_are_cut() -> None:
         load_weights(models["cifar_resnet18"].build(10), {})
 
 
-def test_loose_loading_says_what_it_left() -> None:
-    model = nn.Linear(3, 2)
-    assert load_weights(model, {"weight": torch.ones(2, 3)}, strict=False) == ("bias",)
-    assert torch.equal(model.weight, torch.ones(2, 3))
-
-
-def test_loose_loading_of_nothing_is_refused() -> None:
-    with pytest.raises(MissingError, match="2 missing"):
-        load_weights(nn.Linear(3, 2), {}, strict=False)
-
-
 def test_seed_gives_the_weights_and_leaves_the_global_generator() -> None:
     before = torch.get_rng_state()
     one, two, other = (build_seeded(models["torchvision_resnet18"], 10, seed) for seed in (1, 1, 2))

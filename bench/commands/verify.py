@@ -17,8 +17,7 @@ from bench.fields import names
 from bench.nets.trained import data_of_run, open_run
 from bench.request import ALL
 from bench.store.predictions import choose_ids
-from bench.verifying.conformance import CHECKS, outcomes_of
-from bench.verifying.outcomes import Outcome
+from bench.verifying.conformance import CHECKS, Outcome, outcomes_of
 from bench.verifying.toy_net import CLASSES, SMALL, small_images, small_net
 from bench.verifying.trial import Trial
 from bench.workspace import Workspace

@@ -8,23 +8,15 @@ call, whatever stands beside it; and every model is explained with the same draw
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
-from bench.clock import Stopwatch
-from bench.explaining.guard import guarded
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import Tensor, nn
-
-    from bench.clock import Meter
-    from bench.contracts import ExplainerSpec
-    from bench.explaining.guard import Call
+from bench.clock import Meter, Stopwatch
+from bench.contracts import ExplainerSpec
+from bench.explaining.guard import Call, guarded
 
 BY_IMAGE = "image"  # stands in the key of stochastic rows, so that those of another way to seed are made anew
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
+from bench.contracts import ExplainerSpec
 from bench.explaining.batches import explained
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor, nn
-
-    from bench.contracts import ExplainerSpec
 
 WITHOUT_FLOAT64 = ("mps",)  # types of devices
 

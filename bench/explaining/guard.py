@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.clock import Stopwatch
+from bench.contracts import ExplainerSpec, Floats, Integers
 from bench.errors import ContractError
-from bench.explaining import side_effects
+from bench.explaining.side_effects import changes, watch
 from bench.schema.run import STATUSES
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from bench.clock import Stopwatch
-    from bench.contracts import ExplainerSpec, Floats, Integers
-
-    Call = Callable[[ExplainerSpec, nn.Module, Sequence[str], Tensor, Tensor, Stopwatch], Mapping[str, Tensor]]
+Call = Callable[[ExplainerSpec, nn.Module, Sequence[str], Tensor, Tensor, Stopwatch], Mapping[str, Tensor]]
 
 
 def guarded(
@@ -29,7 +24,7 @@ def guarded(
     layers: Sequence[str],
     images: Tensor,
     targets: Tensor,
-    watch: Stopwatch | None = None,
+    stopwatch: Stopwatch | None = None,
 ) -> dict[str, Tensor]:
     """What the explainer gives, once it is clear that it left everything as found. Gradients are recorded meanwhile.
 
@@ -39,7 +34,7 @@ def guarded(
         layers: dotted module names, or ("input",).
         images: (N, 3, H, W).
         targets: (N, T) int64.
-        watch: runs during the call alone.
+        stopwatch: runs during the call alone.
 
     Returns:
         {layer: (N, T, h, w)} in the order of `layers`, detached, in the dtype of `images`. Non-finite values stay.
@@ -50,15 +45,15 @@ def guarded(
             all but the values of parameters. An error of the explainer itself passes, with the same put back.
     """
     with torch.enable_grad():  # whether or not the caller records them
-        checks = side_effects.watch(model, images, targets, stochastic=spec.stochastic)
+        watchers = watch(model, images, targets, stochastic=spec.stochastic)
         try:
-            with watch.running() if watch else nullcontext():
+            with stopwatch.running() if stopwatch else nullcontext():
                 raw = spec.explain(model, layers, images, targets)
         except BaseException as error:
-            left = [fault for check in checks for fault in check()]
+            left = changes(watchers)
             error.add_note(f"in explainer {spec.name!r}" + (f", which also {'; '.join(left)}" if left else ""))
             raise
-        faults = [fault for check in checks for fault in check()]
+        faults = changes(watchers)
     faults += faults_of_maps(spec, raw, layers, images, targets)
     if faults:
         raise ContractError(
@@ -78,11 +73,9 @@ def statuses(raw: Floats) -> Integers:
         (R,) uint8, index into STATUSES.
     """
     low, high = raw.min(axis=(1, 2)), raw.max(axis=(1, 2))
-    found = np.full(len(raw), STATUSES.index("ok"), dtype=np.uint8)
-    found[high <= 0] = STATUSES.index("dead")
-    found[high == low] = STATUSES.index("constant")
-    found[~np.isfinite(raw).all(axis=(1, 2))] = STATUSES.index("non-finite")
-    return found
+    first = {"non-finite": ~np.isfinite(raw).all(axis=(1, 2)), "constant": high == low, "dead": high <= 0}
+    places = [STATUSES.index(word) for word in first]
+    return np.select(list(first.values()), places, STATUSES.index("ok")).astype(np.uint8)
 
 
 def faults_of_maps(
@@ -92,23 +85,17 @@ def faults_of_maps(
     if not isinstance(raw, Mapping) or set(raw) != set(layers):
         given = sorted(raw) if isinstance(raw, Mapping) else type(raw).__name__
         return [f"returned {given} for layers {sorted(layers)}"]
-    grid = "h, w" if spec.output == "layer" else f"{images.shape[2]}, {images.shape[3]}"
-    wanted = f"({len(images)}, {targets.shape[1]}, {grid}) {images.dtype}"
+    size = "h, w" if spec.output == "layer" else f"{images.shape[2]}, {images.shape[3]}"
+    wanted = f"({len(images)}, {targets.shape[1]}, {size}) {images.dtype}"
     faults = []
     for layer, values in raw.items():
         if not isinstance(values, Tensor):
             faults.append(f"returned a {type(values).__name__} at {layer}, not a tensor")
             continue
-        if not fits(values, spec, images, targets):
+        grid = values.shape[2:] if spec.output == "layer" else images.shape[2:]
+        due = (len(images), targets.shape[1], *grid)
+        if values.ndim != 4 or values.numel() == 0 or values.dtype != images.dtype or values.shape != due:
             faults.append(f"returned {tuple(values.shape)} {values.dtype} at {layer}, not {wanted}")
         if values.requires_grad:
             faults.append(f"returned a map at {layer} that still holds its graph")
     return faults
-
-
-def fits(values: Tensor, spec: ExplainerSpec, images: Tensor, targets: Tensor) -> bool:
-    """Whether a map has the shape and the dtype that were asked for."""
-    if values.ndim != 4 or values.numel() == 0 or values.dtype != images.dtype:
-        return False
-    grid = values.shape[2:] if spec.output == "layer" else images.shape[2:]
-    return values.shape == (len(images), targets.shape[1], *grid)

@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import nn
 
+from bench.contracts import Booleans, ExplainerSpec, Integers, Progress
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.estimates import affordable, duration, forward_rate
 from bench.explaining.batches import seeding
 from bench.machine import describe_device, versions
+from bench.nets.trained import Trained
 from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
 from bench.registry.registry import resolved
 from bench.schema.run import Cell
 from bench.store.predictions import wanted_targets
 from bench.store.rows import CELL_SCHEMA, row_keys, same_cell
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from bench.contracts import ExplainerSpec, Integers, Progress
-    from bench.nets.trained import Trained
-
-    Booleans = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 DEFAULT_EXPLAINERS = ("gradcam", "captum")
 CHEAP = 200.0  # forward passes an image and class: `all` leaves out cells that cost more
@@ -231,17 +227,22 @@ def choose_layers(asked: Sequence[str], runs: Sequence[Trained]) -> tuple[str, .
     return tuple(dict.fromkeys(layer for one in asked for layer in (common if one == ALL else [one])))
 
 
+def check_names(net: nn.Module, model: str, layers: Sequence[str]) -> None:
+    """UsageError for the first layer that the net lacks; `model` is its registered name."""
+    known = [name for name, _ in net.named_modules() if name]
+    for layer in layers:
+        if layer not in known and layer != INPUT_LAYER:
+            raise UsageError(
+                f"'{layer}' is not a layer of {model}{did_you_mean(layer, known)}",
+                try_=f"bench list layers --model {model}",
+            )
+
+
 def check_layers(trained: Trained, layers: Sequence[str]) -> None:
     """UsageError for the first layer that the model does not have or that has no grid, and for none at all."""
     if not layers:
         raise UsageError("no layer named", try_="--layer layer4")
-    known = [name for name, _ in trained.model.named_modules() if name]
-    for layer in layers:
-        if layer not in known and layer != INPUT_LAYER:
-            raise UsageError(
-                f"'{layer}' is not a layer of {trained.record.model}{did_you_mean(layer, known)}",
-                try_=f"bench list layers --model {trained.record.model}",
-            )
+    check_names(trained.model, trained.record.model, layers)
     shapes, _ = shapes_of(trained.model, trained.record.size)
     for layer in layers:
         shape = shapes.get(layer, ())

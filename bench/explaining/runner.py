@@ -5,29 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from bench.clock import Meter, Pace
+from bench.contracts import Dataset, Floats, Integers, Progress
 from bench.data.transforms import prepare
-from bench.errors import BenchError
+from bench.errors import BenchError, in_one_line
 from bench.explaining.batches import batches, explained
 from bench.explaining.guard import statuses
-from bench.explaining.plan import MissingRows, empty_cell, layers_of, plan
+from bench.explaining.plan import MissingRows, Wanted, empty_cell, layers_of, plan
 from bench.modes import evaluating
-from bench.nets.trained import check_same_model
+from bench.nets.trained import Trained, check_same_model
+from bench.schema.run import Cell
 from bench.store.paths import cell_path
 from bench.store.rows import Samples
 from bench.store.timings import Passed, noted
-
-if TYPE_CHECKING:
-    from bench.contracts import Dataset, Floats, Integers, Progress
-    from bench.explaining.plan import Wanted
-    from bench.nets.trained import Trained
-    from bench.schema.run import Cell
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -119,7 +114,8 @@ class _Explaining:
                 alone = [replace(missing, layers=(layer,)) for layer in missing.layers]
                 return [each for one in alone for each in self.tried(one, optional=True)]
             self.failed[missing.name, missing.layers[0]] = error
-            self.progress.warn(f"{missing.name} is left out at {missing.layers[0]}: {_reason(error)}")
+            why = error.message if isinstance(error, BenchError) else in_one_line(error)
+            self.progress.warn(f"{missing.name} is left out at {missing.layers[0]}: {why}")
             return []
         return [missing]
 
@@ -172,12 +168,6 @@ def filled(empty: Cell, missing: MissingRows, logits: Floats, maps: Floats) -> C
         logits=logits[image],
         status=statuses(raw),
     )
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, BenchError):
-        return error.message
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _keep_samples(trained: Trained, data: Dataset, ids: Integers) -> None:

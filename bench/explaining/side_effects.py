@@ -1,24 +1,22 @@
 """What a call may not leave behind.
 
-Each `watch_*` notes a state and gives a check. The check says, in words, what has changed since, and puts it back.
+Each `watch_*` notes a state and waits; asked once more it says, in words, what has changed since, and puts it back.
 """
 
 from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-if TYPE_CHECKING:
-    from torch import nn
-
-Check = Callable[[], list[str]]
+Watcher = Iterator[list[str]]
 Table = tuple[str, str, dict[Any, Any], dict[Any, Any]]  # sentence, name, the live table, its content before
 
 PARTS = {"_modules": "module", "_parameters": "parameter", "_buffers": "buffer"}
@@ -31,69 +29,69 @@ HOOKS = {
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
-def watch(model: nn.Module, images: Tensor, targets: Tensor, *, stochastic: bool) -> list[Check]:
-    """The checks of everything that must stay.
+def watch(model: nn.Module, images: Tensor, targets: Tensor, *, stochastic: bool) -> dict[str, list[Watcher]]:
+    """The watchers of everything that must stay, by kind, each of which has noted how things are.
 
     Modes come first, so that the rest is put back with gradients as they were; parts before what is in them.
     """
-    return [
-        watch_modes(),
-        watch_parts(model),
-        watch_forwards(model),
-        watch_hooks(model),
-        watch_switches(model),
-        watch_gradients(model),
-        watch_buffers(model),
-        watch_parameters(model),
-        watch_randomness(stochastic=stochastic),
-        watch_inputs(images, targets),
-    ]
+    watchers = {
+        "modes": [watch_modes()],
+        "modules": [watch_parts(model), watch_forwards(model)],
+        "hooks": [watch_hooks(model)],
+        "training-flags": [watch_switches(model)],
+        "grad": [watch_gradients(model)],
+        "buffers": [watch_buffers(model)],
+        "parameters": [watch_parameters(model)],
+        "random-state": [watch_randomness(stochastic=stochastic)],
+        "inputs": [watch_inputs(images, targets)],
+    }
+    for each in chain.from_iterable(watchers.values()):
+        next(each)
+    return watchers
 
 
-def watch_modes() -> Check:
+def changes(watchers: Mapping[str, Sequence[Watcher]]) -> list[str]:
+    """What has changed, in words, kind by kind; what can be put back has been."""
+    return [fault for each in chain.from_iterable(watchers.values()) for fault in next(each)]
+
+
+def watch_modes() -> Watcher:
     """Whether gradients are recorded, and the default dtype."""
     recording, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
-
-    def check() -> list[str]:
-        faults = []
-        if torch.is_grad_enabled() is not recording:
-            faults.append(f"left the recording of gradients switched {'off' if recording else 'on'}")
-            torch.set_grad_enabled(recording)
-        if torch.get_default_dtype() is not dtype:
-            faults.append(f"left {torch.get_default_dtype()} as the default dtype")
-            torch.set_default_dtype(dtype)
-        return faults
-
-    return check
+    yield []
+    faults = []
+    if torch.is_grad_enabled() is not recording:
+        faults.append(f"left the recording of gradients switched {'off' if recording else 'on'}")
+        torch.set_grad_enabled(recording)
+    if torch.get_default_dtype() is not dtype:
+        faults.append(f"left {torch.get_default_dtype()} as the default dtype")
+        torch.set_default_dtype(dtype)
+    yield faults
 
 
-def watch_parts(model: nn.Module) -> Check:
+def watch_parts(model: nn.Module) -> Watcher:
     """The same module, parameter and buffer objects under the same names."""
     tables = [
         (f"changed {word}", name, vars(module)[table], dict(vars(module)[table]))
         for name, module in model.named_modules()
         for table, word in PARTS.items()
     ]
-    return lambda: sentences(
-        (text, f"{name}.{key}".strip(".")) for text, name, keys in put_back(tables) for key in keys
-    )
+    yield []
+    yield sentences((text, f"{name}.{key}".strip(".")) for text, name, keys in put_back(tables) for key in keys)
 
 
-def watch_forwards(model: nn.Module) -> Check:
+def watch_forwards(model: nn.Module) -> Watcher:
     """No module whose `forward` was replaced."""
     before = [(name, module, vars(module).get("forward")) for name, module in model.named_modules()]
-
-    def check() -> list[str]:
-        changed = [one for one in before if vars(one[1]).get("forward") is not one[2]]
-        for _, module, forward in changed:
-            vars(module).pop("forward", None)
-            vars(module).update({} if forward is None else {"forward": forward})
-        return sentences(("replaced the forward of", name or "the model") for name, _, _ in changed)
-
-    return check
+    yield []
+    changed = [one for one in before if vars(one[1]).get("forward") is not one[2]]
+    for _, module, forward in changed:
+        vars(module).pop("forward", None)
+        vars(module).update({} if forward is None else {"forward": forward})
+    yield sentences(("replaced the forward of", name or "the model") for name, _, _ in changed)
 
 
-def watch_hooks(model: nn.Module) -> Check:
+def watch_hooks(model: nn.Module) -> Watcher:
     """No hook more and none less, on modules and on parameters, for one module or for all."""
     tables = [
         (f"left a {word} on", name or "the model", vars(module)[table], dict(vars(module)[table]))
@@ -104,19 +102,16 @@ def watch_hooks(model: nn.Module) -> Check:
         everywhere = vars(torch_module)[f"_global{table}"]
         tables.append((f"left a {word} on", "every module", everywhere, dict(everywhere)))
     before = [(name, parameter, dict(parameter._backward_hooks or {})) for name, parameter in model.named_parameters()]
-
-    def check() -> list[str]:
-        on_parameters = [
-            ("left a gradient hook on", name, parameter._backward_hooks, hooks)
-            for name, parameter, hooks in before
-            if parameter._backward_hooks is not None
-        ]
-        return sentences((text, name) for text, name, _ in put_back([*tables, *on_parameters]))
-
-    return check
+    yield []
+    on_parameters = [
+        ("left a gradient hook on", name, parameter._backward_hooks, hooks)
+        for name, parameter, hooks in before
+        if parameter._backward_hooks is not None
+    ]
+    yield sentences((text, name) for text, name, _ in put_back([*tables, *on_parameters]))
 
 
-def watch_switches(model: nn.Module) -> Check:
+def watch_switches(model: nn.Module) -> Watcher:
     """Training mode, `inplace` and every other public yes or no that a module carries."""
     before = [
         (name or "the model", module, key, value)
@@ -124,57 +119,43 @@ def watch_switches(model: nn.Module) -> Check:
         for key, value in vars(module).items()
         if isinstance(value, bool) and key[0] != "_"
     ]
-
-    def check() -> list[str]:
-        faults = []
-        for name, module, key, value in before:
-            now = vars(module).get(key)
-            if now is not value:
-                faults.append((f"left {key} = {now} in", name))
-                setattr(module, key, value)
-        return sentences(faults)
-
-    return check
+    yield []
+    faults = []
+    for name, module, key, value in before:
+        now = vars(module).get(key)
+        if now is not value:
+            faults.append((f"left {key} = {now} in", name))
+            setattr(module, key, value)
+    yield sentences(faults)
 
 
-def watch_gradients(model: nn.Module) -> Check:
+def watch_gradients(model: nn.Module) -> Watcher:
     """`requires_grad` and `.grad` of every parameter."""
-    needs = [(name, parameter, parameter.requires_grad) for name, parameter in model.named_parameters()]
-    grads = [(name, parameter, parameter.grad) for name, parameter in model.named_parameters()]
-    held = {name: grad for name, _, grad in grads if grad is not None}
+    known = [(name, each, each.requires_grad, each.grad) for name, each in model.named_parameters()]
+    held = {name: grad for name, *_, grad in known if grad is not None}
     before = fingerprints(held.values())
-
-    def check() -> list[str]:
-        faults = [("changed requires_grad of", name) for name, p, needed in needs if p.requires_grad is not needed]
-        faults += [("changed the .grad of", name) for name, p, grad in grads if p.grad is not grad]
-        faults += [
-            ("changed the values in .grad of", tuple(held)[i]) for i in unlike(before, fingerprints(held.values()))
-        ]
-        for _, parameter, needed in needs:
-            parameter.requires_grad_(needed)
-        for _, parameter, grad in grads:
-            parameter.grad = grad
-        return sentences(faults)
-
-    return check
+    yield []
+    faults = [("changed requires_grad of", name) for name, p, needed, _ in known if p.requires_grad is not needed]
+    faults += [("changed the .grad of", name) for name, p, _, grad in known if p.grad is not grad]
+    faults += [("changed the values in .grad of", tuple(held)[i]) for i in unlike(before, fingerprints(held.values()))]
+    for _, parameter, needed, grad in known:
+        parameter.requires_grad_(needed).grad = grad
+    yield sentences(faults)
 
 
-def watch_buffers(model: nn.Module) -> Check:
+def watch_buffers(model: nn.Module) -> Watcher:
     """The bits of every buffer."""
     buffers = dict(model.named_buffers())
     before = {name: copied(buffer) for name, buffer in buffers.items()}
-
-    def check() -> list[str]:
-        changed = [name for name, buffer in buffers.items() if not alike(buffer, before[name])]
-        with torch.no_grad():
-            for name in changed:
-                buffers[name].copy_(before[name])
-        return sentences(("changed buffer", name) for name in changed)
-
-    return check
+    yield []
+    changed = [name for name, buffer in buffers.items() if not alike(buffer, before[name])]
+    with torch.no_grad():
+        for name in changed:
+            buffers[name].copy_(before[name])
+    yield sentences(("changed buffer", name) for name in changed)
 
 
-def watch_parameters(model: nn.Module) -> Check:
+def watch_parameters(model: nn.Module) -> Watcher:
     """The values of every parameter, by the sum of their bits: a copy of all would cost more than the rest together.
 
     Version counters would cost nothing, but miss what is written through `.data`, and blame an explainer that
@@ -182,15 +163,12 @@ def watch_parameters(model: nn.Module) -> Check:
     """
     parameters = dict(model.named_parameters())
     before = fingerprints(parameters.values())
-
-    def check() -> list[str]:
-        names = tuple(parameters)
-        return sentences(("changed parameter", names[i]) for i in unlike(before, fingerprints(parameters.values())))
-
-    return check
+    yield []
+    names = tuple(parameters)
+    yield sentences(("changed parameter", names[i]) for i in unlike(before, fingerprints(parameters.values())))
 
 
-def watch_randomness(*, stochastic: bool) -> Check:
+def watch_randomness(*, stochastic: bool) -> Watcher:
     """The global generators of torch, numpy and python, put back in any case.
 
     A stochastic explainer may draw. So may a call that imports its backend, since modules draw on import (rich does).
@@ -199,46 +177,39 @@ def watch_randomness(*, stochastic: bool) -> Check:
     on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     on_cpu, of_python = torch.get_rng_state(), random.getstate()
     of_numpy: Any = np.random.get_state()  # noqa: NPY002  plug-ins use the global generator
-
-    def check() -> list[str]:
-        now: Any = np.random.get_state()  # noqa: NPY002
-        drawn = {
-            "torch's": not torch.equal(torch.get_rng_state(), on_cpu),
-            "numpy's": now[2:] != of_numpy[2:] or not np.array_equal(now[1], of_numpy[1]),
-            "python's": random.getstate() != of_python,
-            "CUDA's": bool(on_devices) and not all(map(torch.equal, torch.cuda.get_rng_state_all(), on_devices)),
-        }
-        if any(drawn.values()):
-            torch.set_rng_state(on_cpu)
-            np.random.set_state(of_numpy)  # noqa: NPY002
-            random.setstate(of_python)
-            if on_devices:
-                torch.cuda.set_rng_state_all(on_devices)
-        if stochastic or len(sys.modules) != imported:
-            return []
-        return sentences(("drew from", f"{one} global generator") for one, was in drawn.items() if was)
-
-    return check
+    yield []
+    now: Any = np.random.get_state()  # noqa: NPY002
+    drawn = {
+        "torch's": not torch.equal(torch.get_rng_state(), on_cpu),
+        "numpy's": now[2:] != of_numpy[2:] or not np.array_equal(now[1], of_numpy[1]),
+        "python's": random.getstate() != of_python,
+        "CUDA's": bool(on_devices) and not all(map(torch.equal, torch.cuda.get_rng_state_all(), on_devices)),
+    }
+    if any(drawn.values()):
+        torch.set_rng_state(on_cpu)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+        random.setstate(of_python)
+        if on_devices:
+            torch.cuda.set_rng_state_all(on_devices)
+    allowed = stochastic or len(sys.modules) != imported
+    yield sentences(("drew from", f"{one} global generator") for one, was in drawn.items() if was and not allowed)
 
 
-def watch_inputs(images: Tensor, targets: Tensor) -> Check:
+def watch_inputs(images: Tensor, targets: Tensor) -> Watcher:
     """The values of images and targets, and what autograd knows of the images."""
     given = {"images": images, "targets": targets}
     before = {name: copied(values) for name, values in given.items()}
     needs, grad = images.requires_grad, images.grad
-
-    def check() -> list[str]:
-        changed = [name for name, values in given.items() if not alike(values, before[name])]
-        faults = [("changed the", name) for name in changed]
-        with torch.no_grad():
-            for name in changed:
-                given[name].copy_(before[name])
-        if images.requires_grad is not needs or images.grad is not grad:
-            faults.append(("left", "a gradient on the images"))
-            images.requires_grad_(needs).grad = grad
-        return sentences(faults)
-
-    return check
+    yield []
+    changed = [name for name, values in given.items() if not alike(values, before[name])]
+    faults = [("changed the", name) for name in changed]
+    with torch.no_grad():
+        for name in changed:
+            given[name].copy_(before[name])
+    if images.requires_grad is not needs or images.grad is not grad:
+        faults.append(("left", "a gradient on the images"))
+        images.requires_grad_(needs).grad = grad
+    yield sentences(faults)
 
 
 def put_back(tables: Iterable[Table]) -> list[tuple[str, str, list[Any]]]:
@@ -290,8 +261,7 @@ def fingerprints(tensors: Collection[Tensor]) -> list[int]:
     if all(values.is_cpu for values in tensors):
         return [sum_of_words(values) for values in tensors]
     sums = [bits(values).sum(dtype=torch.int64) for values in tensors]
-    found: list[int] = torch.stack([one.to(sums[0].device) for one in sums]).tolist()
-    return found
+    return torch.stack([one.to(sums[0].device) for one in sums]).tolist()
 
 
 def sum_of_words(values: Tensor) -> int:

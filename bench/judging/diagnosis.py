@@ -6,21 +6,20 @@ No cause is guessed from a name. All passes run on a private float64 copy of the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from bench.judging.picture_steps import UNTOUCHED, find_recipe
-
-if TYPE_CHECKING:
-    from bench.judging.picture_steps import PictureRecipe
+from bench.judging.picture_steps import UNTOUCHED, PictureRecipe, find_recipe
+from bench.modes import hooked
 
 MOST_CLASSES = 64  # of more, the others are not tried one by one
+
+# Keys of bench.schema.verdicts.CAUSES (none for Grad-CAM itself), and the maps (N, T, h, w) that such a mistake makes.
+Alternative = tuple[tuple[str, ...], Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,19 +54,6 @@ class Passes:
 
 
 @dataclass(frozen=True)
-class Alternative:
-    """Maps that a mistake makes.
-
-    Attributes:
-        causes: keys of bench.schema.verdicts.CAUSES; none for Grad-CAM itself.
-        maps: (N, T, h, w).
-    """
-
-    causes: tuple[str, ...]
-    maps: Tensor
-
-
-@dataclass(frozen=True)
 class Diagnosis:
     """A mistake that reproduces the maps, and for pictures the recipe on top of it; `unknown` where none does.
 
@@ -98,21 +84,12 @@ def passes(scene: Scene) -> Passes:
         ends.append(output.detach())  # shares its memory: whatever overwrites the output shows here
 
     layer = scene.model.get_submodule(scene.layer)
-    with torch.enable_grad(), _hooked(layer, keep):
+    with torch.enable_grad(), hooked(layer, keep):
         # With all weights frozen the graph has to begin at the images.
         logits = scene.model(scene.images.detach().clone().requires_grad_())
-    with torch.no_grad(), _hooked(layer, watch):
+    with torch.no_grad(), hooked(layer, watch):
         scene.model(scene.images)
     return Passes(made, ends, logits)
-
-
-@contextmanager
-def _hooked(module: nn.Module, hook: Callable[..., Tensor | None]) -> Iterator[None]:
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def slopes(seen: Passes, values: Tensor) -> list[Tensor]:
@@ -155,8 +132,12 @@ def alternatives(scene: Scene) -> Iterator[Alternative]:
     yield from _of_formula(seen, logits, position_by_position, "elementwise")
     for key, scores in (("softmax", seen.logits.softmax(1)), ("log-softmax", seen.logits.log_softmax(1))):
         yield from _of_formula(seen, column_slopes(seen, scores, scene.targets), averaged, key)
-    yield from _of_training_mode(scene)
-    for key, targets in _other_targets(seen, scene.targets):
+    with torch.random.fork_rng():  # dropout draws
+        yield ("training mode",), plain_maps(replace(scene, model=deepcopy(scene.model).train()))
+    others = {"predicted class": seen.logits.argmax(1)[:, None].expand_as(scene.targets)}
+    if scene.targets.shape[1] > 1:
+        others["first class"] = scene.targets[:, :1].expand_as(scene.targets)
+    for key, targets in others.items():
         yield from _of_formula(seen, column_slopes(seen, seen.logits, targets), averaged, key)
 
 
@@ -170,8 +151,7 @@ def _of_runs(seen: Passes, columns: list[list[Tensor]]) -> Iterator[Alternative]
         same = () if output == slope == last else ("first call",) if output == slope == 0 else ("mixed calls",)
         for causes, kept in ((same, seen.made), ((*same, "overwritten"), seen.ends)):
             if causes:
-                maps = torch.stack([averaged(kept[output], runs[slope]) for runs in columns], dim=1)
-                yield Alternative(causes, maps)
+                yield causes, torch.stack([averaged(kept[output], runs[slope]) for runs in columns], dim=1)
 
 
 def _of_formula(
@@ -179,20 +159,7 @@ def _of_formula(
 ) -> Iterator[Alternative]:
     """A formula or a score, on the output as it was made and as it is at the end."""
     for causes, kept in (((key,), seen.made), ((key, "overwritten"), seen.ends)):
-        yield Alternative(causes, torch.stack([formula(kept[-1], runs[-1]) for runs in columns], dim=1))
-
-
-def _of_training_mode(scene: Scene) -> Iterator[Alternative]:
-    model = deepcopy(scene.model).train()
-    with torch.random.fork_rng():  # dropout draws
-        yield Alternative(("training mode",), plain_maps(Scene(model, scene.layer, scene.images, scene.targets)))
-
-
-def _other_targets(seen: Passes, targets: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Classes that an explainer may take in place of those it was given."""
-    yield "predicted class", seen.logits.argmax(1)[:, None].expand_as(targets)
-    if targets.shape[1] > 1:
-        yield "first class", targets[:, :1].expand_as(targets)
+        yield causes, torch.stack([formula(kept[-1], runs[-1]) for runs in columns], dim=1)
 
 
 # --- which of them fits -------------------------------------------------------------------------------------
@@ -231,12 +198,12 @@ def _fitting(
     found: Tensor, truth: Tensor, scene: Scene, *, rows: Tensor, tolerance: float, picture: bool
 ) -> Diagnosis | None:
     """Grad-CAM's own maps first, then every mistake, then any other class."""
-    for one in chain([Alternative((), truth)], alternatives(scene)):
-        maps = one.maps.to(found)
+    for causes, made in chain([((), truth)], alternatives(scene)):
+        maps = made.to(found)
         fit = _fit(found[rows], maps[rows], tolerance, picture=picture) if maps[rows].isfinite().all() else None
         if fit is not None:
             more, recipe = fit
-            return Diagnosis((*one.causes, *more), recipe=recipe, maps=maps)
+            return Diagnosis((*causes, *more), recipe=recipe, maps=maps)
     return None if picture else _of_other_class(found, scene, rows=rows, tolerance=tolerance)
 
 

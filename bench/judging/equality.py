@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.contracts import Floats
 from bench.stats.intervals import largest_relative_difference
-
-if TYPE_CHECKING:
-    from bench.contracts import Floats
 
 ROUNDING = 1e-5  # of a map's largest value: what float32 sums in another order differ by, 25 times over
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from bench.schema.verdicts import Step
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SHARE = 0.98  # of the cumulative sum: Captum's visualiser leaves two per cent out
 RESIZES = {  # torch's mode, align_corners, words

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.contracts import ExplainerSpec, Progress
+from bench.errors import in_one_line
 from bench.explaining.batches import explained
 from bench.explaining.float64 import double_copy, home_of_float64, in_float64
 from bench.explaining.guard import statuses
-from bench.judging.diagnosis import Scene, apart, diagnose, plain_maps
+from bench.judging.diagnosis import Diagnosis, Scene, apart, diagnose, plain_maps
 from bench.judging.equality import equal_groups, reason_of
 from bench.judging.picture_steps import OURS, replayed, steps_between
 from bench.schema.run import STATUSES
 from bench.schema.verdicts import CAUSES, Step, Verdict
 from bench.stats.intervals import median_or_none, rank_correlations
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from bench.contracts import ExplainerSpec, Progress
-    from bench.judging.diagnosis import Diagnosis
 
 # Of a map's largest value: float64 throughout, or through float32 on the way. Sums in another order were seen to differ
 # by 2e-15 in the one and 4e-7 in the other; what libraries get wrong in place, by a tenth and more.
@@ -94,12 +89,6 @@ def maps_of(case: Case, model: nn.Module, inputs: Inputs, *, double: bool) -> Ma
     return {layer: maps for part in parts for layer, maps in part.items()}
 
 
-def in_one_line(error: Exception) -> str:
-    """An exception in one line."""
-    words = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {words[0]}"
-
-
 @dataclass(frozen=True)
 class Truth:
     """Grad-CAM in float64, and all that is needed to find out why something else came out.
@@ -168,10 +157,9 @@ def judged(case: Case, layer: str, own: Tensor | str, *, truth: Truth, quick: Ma
 
 def _of_another_method(blank: Verdict, spec: ExplainerSpec, own: Tensor, maps: Tensor) -> Verdict:
     """Nothing is claimed; where the map is Grad-CAM's all the same, that is said with the reason."""
-    if own.shape != maps.shape:
-        return replace(blank, verdict="another method")
     kept = {GRADCAM: maps.flatten(0, 1).numpy(), spec.name: own.flatten(0, 1).numpy()}
-    if len(equal_groups(kept)) > 1:  # how far apart two methods are means nothing: each has its own unit
+    # How far apart two methods are means nothing: each has its own unit.
+    if own.shape != maps.shape or len(equal_groups(kept)) > 1:
         return replace(blank, verdict="another method")
     why = reason_of((GRADCAM, spec.name), (GRADCAM,), tuple(maps.shape[2:]))
     words = f"equals Grad-CAM at this layer: {why}"
@@ -251,9 +239,7 @@ def _gap(own: Tensor, due: Tensor, *, picture: bool) -> float | None:
     finite, wanted = own.isfinite().all(dim=(2, 3)), due.isfinite().all(dim=(2, 3))
     if not torch.equal(finite, wanted):
         return None
-    if not finite.any():
-        return 0.0
-    if picture:  # both are on the scale from 0 to 1
+    if picture and finite.any():  # both are on the scale from 0 to 1
         return float((own[finite] - due[finite]).abs().max())
     return apart(own[finite], due[finite])
 

@@ -9,16 +9,12 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.errors import MissingError, StoreError, UsageError
-from bench.nets.weights import clean_keys, listing
-
-if TYPE_CHECKING:
-    from torch import nn
+from bench.errors import MissingError, StoreError, UsageError, in_one_line
+from bench.nets.weights import Match, clean_keys, listing, match_of
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "model_state", "network", "weights")
 COUNTER = "num_batches_tracked"  # counts training steps, which no forward pass reads
@@ -33,34 +29,11 @@ class Foreign:
 
     Attributes:
         state: its tensors, without what wraps them.
-        wrapped: the entries that were opened to find them, such as ("net",).
         said: what else it says in plain values, such as accuracy and epoch.
     """
 
     state: dict[str, Tensor]
-    wrapped: tuple[str, ...] = ()
     said: tuple[tuple[str, object], ...] = ()
-
-
-@dataclass(frozen=True)
-class Match:
-    """How a checkpoint's keys go onto a model's.
-
-    Attributes:
-        state: the tensors that fit, under the model's keys.
-        how: what was done to the keys, in words; empty for nothing.
-        missing: keys of the model that the checkpoint lacks.
-        unexpected: keys of the checkpoint that the model lacks.
-        misshaped: (key, shape in the checkpoint, shape in the model).
-        total: entries of the model.
-    """
-
-    state: dict[str, Tensor]
-    how: str
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshaped: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
-    total: int
 
 
 # --- reading -------------------------------------------------------------------------------------------------
@@ -83,7 +56,9 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(path))
     except Exception as reason:  # safetensors raises its own and Rust's kinds
-        raise StoreError(f"{path} is no whole safetensors file: {_line(reason)}", try_="a whole copy of it") from reason
+        raise StoreError(
+            f"{path} is no whole safetensors file: {in_one_line(reason):.160}", try_="a whole copy of it"
+        ) from reason
 
 
 def _pickled(path: Path) -> object:
@@ -100,7 +75,7 @@ def _pickled(path: Path) -> object:
                 try_=f"{shlex.join(command)}  # takes out the tensors, runs nothing",
             ) from reason
         # torch's own words for a broken pickle advise reading it unsafely.
-        why = "it cannot be unpickled" if isinstance(reason, pickle.UnpicklingError) else _line(reason)
+        why = "it cannot be unpickled" if isinstance(reason, pickle.UnpicklingError) else in_one_line(reason)[:160]
         raise StoreError(
             f"{path} is no whole checkpoint of PyTorch: {why}", try_="a whole copy of it, saved by torch.save"
         ) from reason
@@ -117,29 +92,22 @@ def _refuse_script(path: Path) -> None:
                 )
 
 
-def _line(reason: Exception) -> str:
-    return f"{type(reason).__name__}: {str(reason).strip()}".splitlines()[0][:160]
-
-
 def unwrapped(value: object, path: Path) -> Foreign:
     """The state dict in what a file holds, however deep it lies.
 
     Raises:
         StoreError: there is none; names what there is.
     """
-    wrapped: list[str] = []
     said: dict[str, object] = {}
     while isinstance(value, Mapping):
         entries = {str(key): each for key, each in value.items()}
         tensors = {key: each for key, each in entries.items() if isinstance(each, Tensor)}
+        said |= {key: each for key, each in entries.items() if isinstance(each, bool | int | float | str)}
         inner = _inner(entries)
         if inner is None or len(tensors) > 2:
-            said |= {key: each for key, each in entries.items() if isinstance(each, bool | int | float | str)}
             if tensors:
-                return Foreign(tensors, tuple(wrapped), tuple(said.items()))
+                return Foreign(tensors, tuple(said.items()))
             break
-        said |= {key: each for key, each in entries.items() if isinstance(each, bool | int | float | str)}
-        wrapped.append(inner)
         value = entries[inner]
     held = ", ".join(map(str, list(value)[:6])) if isinstance(value, Mapping) else f"a {type(value).__name__}"
     raise StoreError(f"{path} holds no weights: {held or 'nothing'}", try_="torch.save(model.state_dict(), FILE)")
@@ -150,12 +118,9 @@ def _inner(entries: Mapping[str, object]) -> str | None:
     usual = [name for name in WRAPPERS if isinstance(entries.get(name), Mapping)]
     if usual:
         return usual[0]
-    full = [name for name, each in entries.items() if isinstance(each, Mapping) and _all_tensors(each)]
+    inside = {name: list(each.values()) for name, each in entries.items() if isinstance(each, Mapping)}
+    full = [name for name, each in inside.items() if each and all(isinstance(one, Tensor) for one in each)]
     return full[0] if len(full) == 1 else None
-
-
-def _all_tensors(value: Mapping[Any, Any]) -> bool:
-    return len(value) > 0 and all(isinstance(each, Tensor) for each in value.values())
 
 
 def convert_pickle(path: Path, out: Path) -> int:
@@ -180,7 +145,7 @@ def convert_pickle(path: Path, out: Path) -> int:
     try:
         value = read_inert(path)
     except Exception as reason:  # a damaged pickle raises many kinds
-        raise StoreError(f"{path} cannot be read: {_line(reason)}", try_="a whole copy of it") from reason
+        raise StoreError(f"{path} cannot be read: {in_one_line(reason):.160}", try_="a whole copy of it") from reason
     state = unwrapped(value, path).state
     # A clone of each: safetensors writes no two tensors that share memory, and none with gaps, as tied weights and
     # channels-last ones are.
@@ -195,7 +160,7 @@ def convert_pickle(path: Path, out: Path) -> int:
 def best_match(model: nn.Module, state: Mapping[str, Tensor]) -> Match:
     """The renaming of a checkpoint's keys that fits most of the model's entries; among equals the least of it."""
     own = model.state_dict()
-    return max((_match(own, keys, how) for keys, how in _renamings(state)), key=lambda one: len(one.state))
+    return max((match_of(own, keys, how) for keys, how in _renamings(state)), key=lambda one: len(one.state))
 
 
 def _renamings(state: Mapping[str, Tensor]) -> Iterator[tuple[dict[str, Tensor], str]]:
@@ -225,20 +190,6 @@ def _renamed(key: str, pairs: tuple[tuple[str, str], ...]) -> str:
     return key
 
 
-def _match(own: Mapping[str, Tensor], given: Mapping[str, Tensor], how: str) -> Match:
-    both = [key for key in own if key in given]
-    return Match(
-        state={key: given[key] for key in both if given[key].shape == own[key].shape},
-        how=how,
-        missing=tuple(key for key in own if key not in given),
-        unexpected=tuple(key for key in given if key not in own),
-        misshaped=tuple(
-            (key, tuple(given[key].shape), tuple(own[key].shape)) for key in both if given[key].shape != own[key].shape
-        ),
-        total=len(own),
-    )
-
-
 def checked_match(match: Match, model: str) -> tuple[str, ...]:
     """What is worth a line about a match that will do.
 
@@ -247,13 +198,12 @@ def checked_match(match: Match, model: str) -> tuple[str, ...]:
             what is missing would stay random, and so would the answers.
     """
     missing = tuple(key for key in match.missing if not key.endswith(COUNTER))
-    shapes = [f"{key} {there}, not {here}" for key, there, here in match.misshaped]
     problems = (
         listing("missing", missing),
-        listing("of another shape", shapes),
+        listing("of another shape", match.shapes),
         listing("unexpected", match.unexpected),
     )
-    if missing or shapes or len(match.unexpected) > FEW * match.total:
+    if missing or match.shapes or len(match.unexpected) > FEW * match.total:
         raise MissingError(
             f"the weights do not fit {model}: {len(match.state)} of {match.total} entries do; "
             f"{'; '.join(filter(None, problems))}",

@@ -5,27 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
-from bench.contracts import Silence
+from bench.contracts import Dataset, Silence
+from bench.data.transforms import Statistics
 from bench.evaluation import predict, score
 from bench.stats.intervals import above_chance, mcnemar
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from bench.contracts import Dataset
-    from bench.data.transforms import Statistics
 
 TRIED = 300  # test images
 SURE = 1e-3  # p-value under which a difference is believed
 CLEAR = 0.25  # of the images: so many more right under another order of the classes are no accident
-
-
-def _grey(mean: float, std: float) -> Statistics:
-    return (mean, mean, mean), (std, std, std)
 
 
 # What training scripts normalise with, under the name a reader knows it by.
@@ -35,10 +26,10 @@ COMMON: Mapping[str, Statistics] = MappingProxyType(
         "CIFAR-10's, with deviations of single images": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
         "CIFAR-10's": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         "CIFAR-100's": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-        "one half": _grey(0.5, 0.5),
-        "those of handwritten digits": _grey(0.1307, 0.3081),
-        "none, pixels in 0..1": _grey(0.0, 1.0),
-        "none, pixels in 0..255": _grey(0.0, 1 / 255),
+        "one half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        "those of handwritten digits": ((0.1307, 0.1307, 0.1307), (0.3081, 0.3081, 0.3081)),
+        "none, pixels in 0..1": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        "none, pixels in 0..255": ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
     }
 )
 

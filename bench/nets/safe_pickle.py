@@ -43,14 +43,10 @@ class Inert:
     def __setstate__(self, state: object) -> None:
         self.state = state
 
-    def __setitem__(self, key: object, value: object) -> None:
-        """Entries of a dict's kind are not needed."""
+    def __setitem__(self, *entry: object) -> None:
+        """Entries of a dict's or of a list's kind are not needed."""
 
-    def append(self, value: object) -> None:
-        """Entries of a list's kind are not needed."""
-
-    def extend(self, values: object) -> None:
-        """Entries of a list's kind are not needed."""
+    append = extend = __setitem__
 
 
 class InertUnpickler(pickle.Unpickler):
@@ -82,23 +78,20 @@ def plain(value: object) -> object:
     if isinstance(value, Inert):
         state = value.state
         return module_state(state) if isinstance(state, dict) and set(PARTS) <= set(state) else None
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    return value
+    return {key: plain(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def module_state(state: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
     """The state dict of a pickled module, from the attributes it was pickled with."""
     left_out = state.get("_non_persistent_buffers_set")
     transient = left_out if isinstance(left_out, set) else set()
-    found: dict[str, Tensor] = {}
-    for part in PARTS[:2]:
-        entries = state.get(part)
-        for name, value in (entries if isinstance(entries, dict) else {}).items():
-            if isinstance(value, Tensor) and name not in transient:
-                found[f"{prefix}{name}"] = value.detach()
-    children = state.get("_modules")
-    for name, child in (children if isinstance(children, dict) else {}).items():
+    parameters, buffers, children = (each if isinstance(each, dict) else {} for each in map(state.get, PARTS))
+    found = {
+        f"{prefix}{name}": value.detach()
+        for name, value in [*parameters.items(), *buffers.items()]
+        if isinstance(value, Tensor) and name not in transient
+    }
+    for name, child in children.items():
         if isinstance(child, Inert) and isinstance(child.state, dict):
             found |= module_state(child.state, f"{prefix}{name}.")
     return found

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.errors import ContractError
-from bench.modes import evaluating
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from bench.registry.layer_shapes import noting, shapes_of
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -73,20 +66,20 @@ def summarise(model: nn.Module, input_size: int = 32) -> Summary:
     Raises:
         ContractError: the model cannot take such an image; says why.
     """
-    shape = (3, input_size, input_size)
     rows: list[Row] = []
-    counter = FlopCounterMode(display=False)
-    with ExitStack() as stack:
-        stack.enter_context(evaluating(model))
-        stack.enter_context(hooks_that_note(model, rows))
-        stack.enter_context(counter)
-        try:
-            model(black_image(model, shape))
-        except RuntimeError as reason:
-            raise ContractError(f"{type(model).__name__} cannot take one image {shape}: {reason}") from reason
+    seen: set[nn.Module] = set()
+
+    def note(name: str, module: nn.Module, output: object) -> None:
+        shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+        parameters = 0 if module in seen else count(module, own=True)
+        rows.append(Row(name, type(module).__name__, shape, parameters, count(module, own=False), is_classic(module)))
+        seen.add(module)
+
+    with noting(model, note), FlopCounterMode(display=False) as counter:
+        shapes_of(model, input_size)
     return Summary(
         kind=type(model).__name__,
-        input_shape=shape,
+        input_shape=(3, input_size, input_size),
         rows=tuple(rows),
         parameters=count(model, own=False),
         trainable=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
@@ -129,38 +122,6 @@ def by(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-@contextmanager
-def hooks_that_note(model: nn.Module, rows: list[Row]) -> Iterator[None]:
-    """Forward hooks on every module but the model itself, which add to `rows`."""
-    seen: set[nn.Module] = set()
-    handles = [module.register_forward_hook(note(name, rows, seen)) for name, module in model.named_modules() if name]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def note(name: str, rows: list[Row], seen: set[nn.Module]) -> Callable[..., None]:
-    """A forward hook that adds a row."""
-
-    def hook(module: nn.Module, inputs: object, output: object) -> None:
-        first = module not in seen
-        seen.add(module)
-        rows.append(
-            Row(
-                name=name,
-                kind=type(module).__name__,
-                shape=tuple(output.shape[1:]) if isinstance(output, Tensor) else (),
-                parameters=count(module, own=True) if first else 0,
-                inside=count(module, own=False),
-                classic=is_classic(module),
-            )
-        )
-
-    return hook
-
-
 def is_classic(module: nn.Module) -> bool:
     """A convolution, a norm, a linear layer, or a block: parts with weights, joined by code of its own."""
     if isinstance(module, (*CONVOLUTIONS, *NORMS, nn.Linear)):
@@ -172,9 +133,3 @@ def is_classic(module: nn.Module) -> bool:
 def count(module: nn.Module, *, own: bool) -> int:
     """Parameters of the module; `own`: without those of the modules in it."""
     return sum(parameter.numel() for parameter in module.parameters(recurse=not own))
-
-
-def black_image(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
-    """(1, *shape) zeros where the model is and in its precision."""
-    like = next(model.parameters(), torch.empty(0))
-    return torch.zeros(1, *shape, device=like.device, dtype=like.dtype)

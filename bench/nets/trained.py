@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from bench.contracts import Dataset, ModelSpec
 from bench.data.datasets import in_class_order, load_dataset
+from bench.data.transforms import Statistics
 from bench.errors import ContractError, DataError, StoreError
 from bench.machine import choose_device
 from bench.nets.weights import for_inference, load_weights
+from bench.schema.run import RunRecord
 from bench.store.files import read_checkpoint, sha256
 from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, checkpoint_path
 from bench.store.runs import check_finished, find_run
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from bench.contracts import Dataset, ModelSpec
-    from bench.data.transforms import Statistics
-    from bench.schema.run import RunRecord
 
 LOGIT_TOLERANCE = 1e-3  # of the largest logit: another batch size or device moves logits by less
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor, nn
 
+from bench.contracts import Progress
+from bench.data.transforms import Statistics
 from bench.evaluation import BATCH, averages_of, forward
 from bench.modes import evaluating
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from bench.contracts import Progress
-    from bench.data.transforms import Statistics
 
 STEPS = (0, 1, -1)  # from how many pixels further down and right a view takes each of its own
 

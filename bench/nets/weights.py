@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
+from bench.contracts import ModelSpec
 from bench.errors import ContractError, MissingError
 from bench.machine import reuse_memory
 from bench.registry.foreign_models import memory_format_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from torch import Tensor, nn
-
-    from bench.contracts import ModelSpec
-
-WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
+WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # what DataParallel and torch.compile put before every key
 NAMED = 5  # keys an error names
 
 
@@ -27,15 +24,7 @@ def clean_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ContractError: two entries would bear one key.
     """
-    return renamed(state, {key: unwrapped(key) for key in state}, "without its wrappers")
-
-
-def unwrapped(key: str) -> str:
-    """The key without leading wrapper names."""
-    for wrapper in WRAPPERS:
-        if key.startswith(wrapper):
-            return unwrapped(key.removeprefix(wrapper))
-    return key
+    return renamed(state, {key: WRAPPERS.sub("", key) for key in state}, "without its wrappers")
 
 
 def convert(state: Mapping[str, Tensor], source: ModelSpec, target: ModelSpec) -> dict[str, Tensor]:
@@ -48,26 +37,23 @@ def convert(state: Mapping[str, Tensor], source: ModelSpec, target: ModelSpec) -
         ContractError: a key map is not one to one on these keys; names the model and the first such key.
     """
     own = clean_keys(state)
-    common = {key: to_common(key, source) for key in own}
+    common = {key: _replaced(key, source.key_map) for key in own}
     for key, name in common.items():
-        if from_common(name, source) != key:
+        if _replaced(name, _back(source)) != key:
             raise ContractError(f"the key map of {source.name} is not one to one: {key} and {name} do not lead back")
-    found = {key: from_common(name, target) for key, name in common.items()}
+    found = {key: _replaced(name, _back(target)) for key, name in common.items()}
     return renamed(own, found, f"from {source.name} to {target.name}")
 
 
-def to_common(key: str, spec: ModelSpec) -> str:
-    """A model's own key in the family's common names."""
-    for own, common in spec.key_map:
-        key = key.replace(own, common)
+def _replaced(key: str, pairs: Iterable[tuple[str, str]]) -> str:
+    for old, new in pairs:
+        key = key.replace(old, new)
     return key
 
 
-def from_common(key: str, spec: ModelSpec) -> str:
-    """A common key in a model's own names; undoes `to_common`."""
-    for own, common in reversed(spec.key_map):
-        key = key.replace(common, own)
-    return key
+def _back(spec: ModelSpec) -> list[tuple[str, str]]:
+    """What leads from the family's common names to a model's own; undoes its key map."""
+    return [(common, own) for own, common in reversed(spec.key_map)]
 
 
 def renamed(state: Mapping[str, Tensor], names: Mapping[str, str], how: str) -> dict[str, Tensor]:
@@ -80,42 +66,70 @@ def renamed(state: Mapping[str, Tensor], names: Mapping[str, str], how: str) -> 
     return found
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Match:
+    """How a checkpoint's keys go onto a model's.
+
+    Attributes:
+        state: the tensors that fit, under the model's keys.
+        how: what was done to the keys, in words; empty for nothing.
+        missing: keys of the model that the checkpoint lacks.
+        unexpected: keys of the checkpoint that the model lacks.
+        misshaped: (key, shape in the checkpoint, shape in the model).
+        total: entries of the model.
+    """
+
+    state: dict[str, Tensor]
+    how: str
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshaped: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    total: int
+
+    @property
+    def shapes(self) -> list[str]:
+        """The misshaped keys in words."""
+        return [f"{key} {there}, not {here}" for key, there, here in self.misshaped]
+
+
+def match_of(own: Mapping[str, Tensor], given: Mapping[str, Tensor], how: str = "") -> Match:
+    """How given weights go onto a model's own, key by key."""
+    shapes = {key: (tuple(given[key].shape), tuple(value.shape)) for key, value in own.items() if key in given}
+    return Match(
+        state={key: given[key] for key, (there, here) in shapes.items() if there == here},
+        how=how,
+        missing=tuple(key for key in own if key not in given),
+        unexpected=tuple(key for key in given if key not in own),
+        misshaped=tuple((key, there, here) for key, (there, here) in shapes.items() if there != here),
+        total=len(own),
+    )
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Put a state dict into a model, all of it or nothing.
 
     Args:
         model: is filled in place; its dtype, device and memory layout stay.
         state: the model's own keys, wrapped by DataParallel or torch.compile or not.
-        strict: refuse missing keys. Otherwise those entries keep the model's values.
-
-    Returns:
-        The model's keys that the state dict lacks; empty when strict.
 
     Raises:
         MissingError: keys are missing or unexpected, or shapes differ; names them. The model is untouched.
     """
     own = model.state_dict()
-    names = {unwrapped(key): key for key in own}  # a model may wrap another one itself
+    names = {WRAPPERS.sub("", key): key for key in own}  # a model may wrap another one itself
     given = {names.get(key, key): value for key, value in clean_keys(state).items()}
-    missing = tuple(key for key in own if key not in given)
-    unexpected = [key for key in given if key not in own]
-    misshaped = [
-        f"{key} {tuple(given[key].shape)}, not {tuple(value.shape)}"
-        for key, value in own.items()
-        if key in given and given[key].shape != value.shape
-    ]
-    problems = [
-        listing("missing", missing if strict or len(missing) == len(own) else ()),
-        listing("unexpected", unexpected),
-        listing("of another shape", misshaped),
-    ]
+    match = match_of(own, given)
+    problems = (
+        listing("missing", match.missing),
+        listing("unexpected", match.unexpected),
+        listing("of another shape", match.shapes),
+    )
     if any(problems):
         raise MissingError(
             f"the weights do not fit {type(model).__name__}: {'; '.join(filter(None, problems))}",
             try_="the model that the weights were made with, and its number of classes",
         )
-    model.load_state_dict(given, strict=False)
-    return missing
+    model.load_state_dict(given)
 
 
 def listing(what: str, keys: Iterable[str]) -> str:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from bench.errors import ContractError
+from bench.errors import ContractError, in_one_line
 from bench.modes import evaluating
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
 
     Shapes = Mapping[str, tuple[int, ...]]
+
+
+@contextmanager
+def noting(model: nn.Module, note: Callable[[str, nn.Module, object], None]) -> Iterator[None]:
+    """Within a block `note` is told whatever a module of the model gives, but for the model itself."""
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if name:
+                hook = module.register_forward_hook(lambda module, _, output, name=name: note(name, module, output))
+                stack.callback(hook.remove)
+        yield
 
 
 def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], Tensor]:
@@ -34,23 +45,18 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
 
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def note(name: str, output: object) -> None:
+    def note(name: str, module: nn.Module, output: object) -> None:
         shapes.pop(name, None)
         shapes[name] = tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else ()
 
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if name:
-                handle = module.register_forward_hook(lambda _m, _i, output, name=name: note(name, output))
-                stack.callback(handle.remove)
+    with noting(model, note):
         like = next(model.parameters(), torch.empty(0))
         try:
             with evaluating(model):
                 answer = model(torch.zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
         except Exception as reason:  # a model of anybody's may fail in any way
-            words = f"{type(reason).__name__}: {reason}".splitlines()[0]
             raise ContractError(
-                f"{type(model).__name__} cannot take one image (3, {size}, {size}): {words}",
+                f"{type(model).__name__} cannot take one image (3, {size}, {size}): {in_one_line(reason)}",
                 try_="--image-size with the pixels an edge that the model was made for",
             ) from reason
     return shapes, answer

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
-
-    Booleans = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+from bench.contracts import Booleans, Floats, Integers
+from bench.evaluation import softmax
 
 
 def logit_drops(plain: Floats, without: Floats, classes: Integers) -> Floats:
@@ -28,25 +24,20 @@ def logit_drops(plain: Floats, without: Floats, classes: Integers) -> Floats:
     own = classes[:, None]
     before = np.take_along_axis(plain, own, axis=1)
     after = np.take_along_axis(without, own[:, :, None], axis=2)[:, :, 0]
-    drops: Floats = before - after
-    return drops
+    return before - after
 
 
 def margin_drops(plain: Floats, without: Floats, *, predicted: Integers, true: Integers) -> Floats:
     """How much the margin, logit of the predicted minus logit of the true class, falls without one patch: (I, C)."""
-    drops: Floats = logit_drops(plain, without, predicted) - logit_drops(plain, without, true)
-    return drops
+    return logit_drops(plain, without, predicted) - logit_drops(plain, without, true)
 
 
 def probabilities(logits: Floats, classes: Integers) -> Floats:
     """Softmax probability of each image's own class: (I, ..., K) and (I,) to (I, ...)."""
     # Probabilities, as the curves of Petsiuk et al. 2018 (arXiv:1806.07421) have it: logits have no common scale, and
     # one image with large ones would be most of the mean.
-    wide = logits.astype(np.float64)
-    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
     own = classes.reshape(-1, *[1] * (logits.ndim - 1))
-    found: Floats = np.take_along_axis(powers, own, axis=-1)[..., 0] / powers.sum(axis=-1)
-    return found
+    return np.take_along_axis(softmax(logits), own, axis=-1)[..., 0]
 
 
 def area(curves: Floats) -> Floats:

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.contracts import Booleans, Floats, Integers
+from bench.schema.page import Estimate
 from bench.schema.run import STATUSES
 from bench.schema.scores import ExplainerScores, Flip, Gain, Health, Likeness, PairScores
 from bench.scoring.deletion_insertion import area, count_of, logit_drops, margin_drops, probabilities, turned
 from bench.scoring.patches import bits, deletion_sets, every_patch, first_patches, insertion_sets, orders, pooled
 from bench.stats.agreement import likeness, pair_scores
 from bench.stats.intervals import bootstrap_mean, rank_matrix, wilson
-
-if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
-    from bench.schema.page import Estimate
-    from bench.scoring.deletion_insertion import Booleans
-    from bench.store.rows import Answers
+from bench.store.rows import Answers
 
 FLIP_SHARES = (1 / 8, 1 / 4)
 
@@ -228,8 +224,7 @@ def contrast(maps: Maps, generator: np.random.Generator) -> Likeness | None:
 
 def kept(maps: Floats, good: Booleans) -> Floats:
     """Maps with NaN in place of those that are not good, so that no mean takes them in."""
-    found: Floats = np.where(good[:, None, None], maps, np.nan)
-    return found
+    return np.where(good[:, None, None], maps, np.nan)
 
 
 def most_alike(one: Ranked, earlier: Sequence[Ranked]) -> tuple[str, int]:

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from bench.clock import Meter, Pace
+from bench.contracts import Dataset, Floats, Integers, Progress
 from bench.data.transforms import prepare
-from bench.errors import UsageError
 from bench.explaining.plan import INPUT_LAYER
 from bench.machine import versions
-from bench.nets.trained import check_same_model
-from bench.schema.run import STATUSES
+from bench.nets.trained import Trained, check_same_model
+from bench.registry.layer_shapes import shapes_of
+from bench.schema.run import STATUSES, Cell
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
 from bench.scoring.occlusion import answers_to, batch_size
 from bench.store.rows import Answers
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from bench.contracts import Dataset, Floats, Integers, Progress
-    from bench.nets.trained import Trained
-    from bench.schema.run import Cell
 
 DRAWS = 5  # random orders that the mean is of; the row `random` is one more
 RANDOM_SEED = 5005
@@ -61,8 +53,21 @@ def maps_of(cell: Cell, name: str, ids: Integers, *, predicted: Integers, true: 
 
 def random_maps(ids: Integers, size: tuple[int, int], draw: int) -> Maps:
     """A random map of each image, of its own whatever other images there are."""
-    maps = [random_map(*size, np.random.default_rng([RANDOM_SEED, int(each), draw])) for each in ids]
+    maps = [np.random.default_rng([RANDOM_SEED, int(each), draw]).standard_normal(size) for each in ids]
     return Maps(RANDOM, np.array(maps).reshape(-1, *size), np.ones(len(ids), dtype=bool))
+
+
+def centre_map(height: int, width: int) -> Floats:
+    """A Gaussian in the middle, its standard deviation a quarter of the edges: objects tend to be there.
+
+    All scores are of ranks, so only the order counts: from the middle outwards.
+
+    Returns:
+        (height, width) in 0..1.
+    """
+    row = (np.arange(height) - (height - 1) / 2) / (height / 4)
+    column = (np.arange(width) - (width - 1) / 2) / (width / 4)
+    return np.exp(-(row[:, None] ** 2 + column[None, :] ** 2) / 2)
 
 
 def centre_maps(ids: Integers, size: tuple[int, int]) -> Maps:
@@ -77,29 +82,9 @@ def baselines_of(ids: Integers, size: tuple[int, int], grid: tuple[int, int]) ->
 
 
 def layer_sizes(model: nn.Module, layers: Sequence[str], pixels: int) -> dict[str, tuple[int, int]]:
-    """The grid (h, w) of each layer for images of `pixels` an edge; `input` has the image's own.
-
-    Raises:
-        UsageError: a layer gives no grid; names it.
-    """
-    sizes = {name: (pixels, pixels) for name in layers if name == INPUT_LAYER}
-    with ExitStack() as hooks:
-        for name in layers:
-            if name != INPUT_LAYER:
-                handle = model.get_submodule(name).register_forward_hook(partial(_keep_size, sizes, name))
-                hooks.callback(handle.remove)
-        with torch.inference_mode():
-            model(torch.zeros(1, 3, pixels, pixels, device=next(model.parameters()).device))
-    for name in layers:
-        if name not in sizes:
-            raise UsageError(f"layer '{name}' gives no grid, so no patches can be covered", try_="--layer layer3")
-    return sizes
-
-
-def _keep_size(sizes: dict[str, tuple[int, int]], name: str, module: nn.Module, inputs: object, output: object) -> None:
-    """A forward hook that notes how large a layer's output is."""
-    if isinstance(output, torch.Tensor) and output.ndim == 4:
-        sizes[name] = (output.shape[2], output.shape[3])
+    """The grid (h, w) of each layer (all have one) for images of `pixels` an edge; `input` has the image's own."""
+    shapes = {**shapes_of(model, pixels)[0], INPUT_LAYER: (3, pixels, pixels)}
+    return {name: (shapes[name][1], shapes[name][2]) for name in layers}
 
 
 # --- answers ------------------------------------------------------------------------------------------------
@@ -169,22 +154,3 @@ def _check(trained: Trained, images: Tensor, ids: Integers) -> None:
         list(answers_to(trained.model, images, rows=np.arange(len(ids)), sets=nothing, grid=(2, 2)))
     )
     check_same_model(logits, trained.run.predictions.logits[ids], trained)
-
-
-def centre_map(height: int, width: int) -> Floats:
-    """A Gaussian in the middle, its standard deviation a quarter of the edges: objects tend to be there.
-
-    All scores are of ranks, so only the order counts: from the middle outwards.
-
-    Returns:
-        (height, width) in 0..1.
-    """
-    row = (np.arange(height) - (height - 1) / 2) / (height / 4)
-    column = (np.arange(width) - (width - 1) / 2) / (width / 4)
-    gaussian: Floats = np.exp(-(row[:, None] ** 2 + column[None, :] ** 2) / 2)
-    return gaussian
-
-
-def random_map(height: int, width: int, generator: np.random.Generator) -> Floats:
-    """Independent normal values, (height, width)."""
-    return generator.standard_normal((height, width))

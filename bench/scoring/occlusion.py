@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
+from bench.contracts import Floats, Integers
 from bench.scoring.patches import as_masks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor, nn
-
-    from bench.contracts import Floats, Integers
 
 
 def batch_size(device: torch.device) -> int:

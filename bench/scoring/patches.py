@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from bench.contracts import Booleans, Floats, Integers
 from bench.errors import UsageError
-
-if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
 
 EDGE = 8  # patches an edge at most: 64 patches are the bits of one number, and 64 forwards an image are affordable
 STEPS = 16  # of a curve, on 4x4 and on 8x8 patches
@@ -63,22 +59,19 @@ def orders(maps: Floats, ids: Integers) -> Integers:
     # A generator an image, so that its order does not depend on which other images are asked for.
     draws = [np.random.default_rng([TIE_SEED, int(each)]).permutation(patches) for each in ids]
     ties = np.array(draws, dtype=np.int64).reshape(len(maps), patches)
-    found: Integers = np.lexsort((ties, -flat), axis=-1)  # by its last key first
-    return found
+    return np.lexsort((ties, -flat), axis=-1)  # by its last key first
 
 
 def bits(patches: Integers) -> Integers:
     """Each patch as a number with one bit set."""
-    numbers: Integers = np.left_shift(np.uint64(1), patches.astype(np.uint64))
-    return numbers
+    return np.left_shift(np.uint64(1), patches.astype(np.uint64))
 
 
 def first_patches(order: Integers) -> Integers:
     """The sets of the first 0, 1, ... all patches of orders: (..., C) to (..., C + 1) uint64."""
     # A patch comes once in an order, so the sum of bits is their union; signed numbers would have no 64th bit.
     start = np.zeros((*order.shape[:-1], 1), dtype=np.uint64)
-    sets: Integers = np.concatenate([start, np.cumsum(bits(order), axis=-1, dtype=np.uint64)], axis=-1)
-    return sets
+    return np.concatenate([start, np.cumsum(bits(order), axis=-1, dtype=np.uint64)], axis=-1)
 
 
 def every_patch(patches: int) -> np.uint64:
@@ -88,14 +81,12 @@ def every_patch(patches: int) -> np.uint64:
 
 def cuts(patches: int) -> Integers:
     """How many patches are gone at each point of a curve: 0, then 16 steps (or one for each patch) to all."""
-    marks: Integers = np.linspace(0, patches, min(STEPS, patches) + 1).round().astype(np.int64)
-    return marks
+    return np.linspace(0, patches, min(STEPS, patches) + 1).round().astype(np.int64)
 
 
 def deletion_sets(order: Integers) -> Integers:
     """What is gone along a deletion curve, the first patches of the order first: (..., C) to (..., S + 1)."""
-    sets: Integers = first_patches(order)[..., cuts(order.shape[-1])]
-    return sets
+    return first_patches(order)[..., cuts(order.shape[-1])]
 
 
 def insertion_sets(order: Integers) -> Integers:
@@ -103,11 +94,10 @@ def insertion_sets(order: Integers) -> Integers:
 
     It is the deletion of the reversed order, read backwards.
     """
-    sets: Integers = deletion_sets(order[..., ::-1])[..., ::-1]
-    return sets
+    return deletion_sets(order[..., ::-1])[..., ::-1]
 
 
-def as_masks(sets: Integers, grid: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def as_masks(sets: Integers, grid: tuple[int, int]) -> Booleans:
     """Sets of patches as grids: (M,) to (M, h, w), True where a patch is in the set."""
     places = np.arange(grid[0] * grid[1], dtype=np.uint64)
     flat = np.right_shift(sets[:, None].astype(np.uint64), places) & np.uint64(1)

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bench.contracts import Dataset, ExplainerSpec, Floats, Integers, Progress
 from bench.data.transforms import prepare
 from bench.explaining.batches import explained, seeding
 from bench.explaining.guard import statuses
-from bench.explaining.plan import layers_of
+from bench.explaining.plan import Wanted, layers_of
 from bench.machine import versions
 from bench.modes import evaluating
+from bench.nets.trained import Trained
 from bench.schema.run import STATUSES
 from bench.schema.scores import SanityScores
 from bench.scoring.layer_scores import kept
 from bench.stats.agreement import likeness
 from bench.stats.intervals import rank_matrix
 from bench.store.predictions import fixed_order
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from bench.contracts import Dataset, ExplainerSpec, Floats, Integers, Progress
-    from bench.explaining.plan import Wanted
-    from bench.nets.trained import Trained
 
 SANITY_SEED = 7007
 MEASURED_ON = 256  # training images for the statistics of batch norms

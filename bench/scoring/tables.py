@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bench.registry.registry import short
-
-if TYPE_CHECKING:
-    from bench.schema.page import Estimate
-    from bench.schema.scores import ExplainerScores, FaithfulnessScores, Likeness, SanityScores
+from bench.schema.page import Estimate
+from bench.schema.scores import ExplainerScores, FaithfulnessScores, Likeness, SanityScores
 
 NO_EVIDENCE = "no evidence"
 NOTHING = "–"
@@ -40,19 +37,18 @@ def sheets(found: FaithfulnessScores) -> tuple[Sheet, ...]:
 # --- figures in words ---------------------------------------------------------------------------------------
 
 
-def figure(one: Estimate | None, form: str = ".2f") -> str:
+def figure(one: Estimate | None, form: str = ".2f", *, scale: int = 1, unit: str = "") -> str:
     """A value and its interval."""
     if one is None:
         return NOTHING
-    return f"{one.value:{form}} ({one.low:{form}} to {one.high:{form}})".replace("-0.00 ", "0.00 ")
+    value, low, high = (f"{scale * each:{form}}" for each in (one.value, one.low, one.high))
+    return f"{value}{unit} ({low} to {high})".replace("-0.00 ", "0.00 ")
 
 
-def gain(one: Estimate | None, form: str = "+.3f") -> str:
+def gain(one: Estimate | None, form: str = "+.3f", *, scale: int = 1) -> str:
     """A gain and its interval; marked where that reaches 0."""
-    if one is None:
-        return NOTHING
-    mark = f", {NO_EVIDENCE}" if one.low <= 0 <= one.high else ""
-    return figure(one, form) + mark
+    mark = f", {NO_EVIDENCE}" if one is not None and one.low <= 0 <= one.high else ""
+    return figure(one, form, scale=scale) + mark
 
 
 def beside(one: Likeness | None) -> tuple[str, str, str]:
@@ -64,17 +60,12 @@ def beside(one: Likeness | None) -> tuple[str, str, str]:
 
 def percent(one: Estimate | None) -> str:
     """A share in per cent and its interval."""
-    if one is None:
-        return NOTHING
-    return f"{100 * one.value:.1f} % ({100 * one.low:.1f} to {100 * one.high:.1f})"
+    return figure(one, ".1f", scale=100, unit=" %")
 
 
 def points(one: Estimate | None) -> str:
     """A difference of shares in points and its interval; marked where that reaches 0."""
-    if one is None:
-        return NOTHING
-    mark = f", {NO_EVIDENCE}" if one.low <= 0 <= one.high else ""
-    return f"{100 * one.value:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f}){mark}"
+    return gain(one, "+.1f", scale=100)
 
 
 # --- tables -------------------------------------------------------------------------------------------------

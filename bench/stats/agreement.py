@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import combinations
 
 import numpy as np
 
+from bench.contracts import Floats, Integers
 from bench.registry.registry import short
 from bench.schema.page import Agreement
+from bench.schema.run import Cell
 from bench.schema.scores import Likeness, PairScores
 from bench.stats.intervals import (
     bootstrap_mean,
@@ -21,10 +22,6 @@ from bench.stats.intervals import (
     unrelated_correlation,
 )
 
-if TYPE_CHECKING:
-    from bench.contracts import Floats
-    from bench.schema.run import Cell
-
 TOP_SHARE = 1 / 8  # of the positions: whole numbers on 4x4 and 8x8, where a tenth would be 1.6 and 6.4
 
 
@@ -33,32 +30,29 @@ def agreements(run: int, cells: Sequence[Cell]) -> list[Agreement]:
 
     Finished pictures are left out: they are no raw maps, and how they were scaled and resized would be compared.
     """
-    cells = [cell for cell in cells if cell.output != "picture"]
-    found = []
-    for index, first in enumerate(cells):
-        for second in cells[index + 1 :]:
-            if first.layer == second.layer and first.raw.shape[1:] == second.raw.shape[1:]:
-                one = agreement(run, first, second)
-                if one is not None:
-                    found.append(one)
-    return found
+    pairs = combinations([cell for cell in cells if cell.output != "picture"], 2)
+    found = (agreement(run, first, second) for first, second in pairs if alike(first, second))
+    return [one for one in found if one is not None]
+
+
+def alike(first: Cell, second: Cell) -> bool:
+    """Whether two cells are of one layer, on one grid."""
+    return first.layer == second.layer and first.raw.shape[1:] == second.raw.shape[1:]
 
 
 def agreement(run: int, first: Cell, second: Cell) -> Agreement | None:
     """Two cells on their common rows; None when none is finite in both: of those nothing can be said."""
-    rows = [
-        (here, there) for here, there in common_rows(first, second) if _finite(first, here) and _finite(second, there)
-    ]
-    if not rows:
+    here, there = common_rows(first, second)
+    known = np.isfinite(first.raw[here]).all(axis=(1, 2)) & np.isfinite(second.raw[there]).all(axis=(1, 2))
+    if not known.any():
         return None
-    here, there = (np.array(each, dtype=np.int64) for each in zip(*rows, strict=True))
-    a, b, ids = first.raw[here], second.raw[there], first.ids[here]
+    a, b, ids = first.raw[here][known], second.raw[there][known], first.ids[here][known]
     return Agreement(
         run=run,
         layer=first.layer,
         first=short(first.explainer),
         second=short(second.explainer),
-        rows=len(rows),
+        rows=len(ids),
         largest=largest_relative_difference(a, b),
         spearman=median_or_none(rank_correlations(a, b)),
         null=unrelated_correlation(a, b, ids),
@@ -75,28 +69,23 @@ def disagreements(cells: Sequence[tuple[int, Cell]]) -> dict[int, float]:
         0 (same order of positions) to 2 (opposite order) by test id; without those of which nothing can be said.
     """
     found: dict[int, float] = {}
-    for index, (run, first) in enumerate(cells):
-        for other, second in cells[index + 1 :]:
-            if run != other or first.layer != second.layer or first.raw.shape[1:] != second.raw.shape[1:]:
-                continue
-            rows = common_rows(first, second)
-            here, there = ([pair[side] for pair in rows] for side in (0, 1))
+    for (run, first), (other, second) in combinations(cells, 2):
+        if run == other and alike(first, second):
+            here, there = common_rows(first, second)
             apart = 1 - rank_correlations(first.raw[here], second.raw[there])
-            for each, value in zip(first.ids[here].tolist(), apart.tolist(), strict=True):
-                if not math.isnan(value):  # as it is where a map is constant or not finite
-                    found[each] = max(value, found.get(each, 0.0))
+            known = ~np.isnan(apart)  # which it is where a map is constant or not finite
+            for each, value in zip(first.ids[here][known].tolist(), apart[known].tolist(), strict=True):
+                found[each] = max(value, found.get(each, 0.0))
     return found
 
 
-def _finite(cell: Cell, row: int) -> bool:
-    return bool(np.isfinite(cell.raw[row]).all())
-
-
-def common_rows(first: Cell, second: Cell) -> list[tuple[int, int]]:
-    """Positions (in first, in second) of the rows with the same id and class."""
+def common_rows(first: Cell, second: Cell) -> tuple[Integers, Integers]:
+    """Positions in the first and in the second of the rows with the same id and class."""
     place = {key: index for index, key in enumerate(zip(second.ids.tolist(), second.classes.tolist(), strict=True))}
     keys = zip(first.ids.tolist(), first.classes.tolist(), strict=True)
-    return [(index, place[key]) for index, key in enumerate(keys) if key in place]
+    rows = [(index, place[key]) for index, key in enumerate(keys) if key in place]
+    here, there = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    return here, there
 
 
 # --- over images, beside maps of different images -----------------------------------------------------------

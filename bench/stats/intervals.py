@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.contracts import Floats, Integers
 from bench.schema.page import Estimate
-
-if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
 
 MIN_RUNS_FOR_INTERVAL = 2
 RESAMPLES = 2000  # another seed then moves an end by about 1.5 % of the width (s.d.); 100 would by 7 %

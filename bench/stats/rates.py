@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from statistics import fmean, median
 
 import numpy as np
 
-from bench.schema.timing import Ratio
-
-if TYPE_CHECKING:
-    from bench.schema.timing import ArmTiming, Grade, Sample, Verdict
+from bench.schema.timing import ArmTiming, Grade, Ratio, Sample, Verdict
 
 MIN_ROUNDS = 6  # below, no interval of the median reaches 95 %: all n values lie on one side with 2 / 2^n
 GIGA = 1e9
@@ -56,15 +52,10 @@ def ratio_interval(ratios: Sequence[float]) -> Interval | None:
     return median_interval(ratios, CLAIM_LEVEL) or median_interval(ratios)
 
 
-def median(values: Sequence[float]) -> float:
-    """The middle value."""
-    return float(np.median(values))
-
-
 def tails(values: Sequence[float]) -> tuple[float, float]:
     """The 10th and the 90th percentile, interpolated."""
-    low, high = np.percentile(values, [10, 90])
-    return float(low), float(high)
+    low, high = np.percentile(values, [10, 90]).tolist()
+    return low, high
 
 
 def spread(values: Sequence[float]) -> float:
@@ -97,7 +88,7 @@ def verdict(interval: Interval | None, *grades: Grade) -> Verdict:
 def per_call(sample: Sample) -> float:
     """Seconds of one call: the median over the block."""
     # One interruption within a block lengthens one take, and not its median.
-    return statistics.median(sample.seconds) / sample.calls
+    return median(sample.seconds) / sample.calls
 
 
 def rounds_of(samples: Iterable[Sample]) -> dict[str, list[float]]:
@@ -108,7 +99,7 @@ def rounds_of(samples: Iterable[Sample]) -> dict[str, list[float]]:
             blocks.setdefault(each.arm, {}).setdefault(each.round, []).append(per_call(each))
     # The mean, because a round goes forwards and then backwards (A B B A): what a clock that slows down steadily adds
     # to an arm's second block it has taken from the first, and all arms have the same mean time.
-    return {arm: [statistics.fmean(rounds[number]) for number in sorted(rounds)] for arm, rounds in blocks.items()}
+    return {arm: [fmean(rounds[number]) for number in sorted(rounds)] for arm, rounds in blocks.items()}
 
 
 def ratios_of(seconds: Sequence[float], baseline: Sequence[float]) -> list[float]:

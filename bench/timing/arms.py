@@ -5,25 +5,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.errors import UsageError, did_you_mean
+from bench.contracts import ExplainerSpec
 from bench.explaining.batches import explained
-from bench.explaining.plan import INPUT_LAYER
+from bench.explaining.plan import check_names
 from bench.machine import resolved_precision
 from bench.postprocess import postprocess
 from bench.recipes.recipe import find_recipe
+from bench.schema.timing import What
+from bench.timing.flops import Counted
+from bench.timing.rounds import Work
 from bench.training.optim import make_optimizer
-
-if TYPE_CHECKING:
-    from bench.contracts import ExplainerSpec
-    from bench.schema.timing import What
-    from bench.timing.flops import Counted
-    from bench.timing.rounds import Work
 
 RECIPE = "course"  # whose optimiser a training step uses
 FEW = 2  # images an explainer is checked on before it is timed
@@ -202,12 +198,7 @@ def unguarded(
 
 def check_explainer(spec: ExplainerSpec, subject: Subject, layer: str, images: Tensor) -> None:
     """UsageError for a layer the model lacks, ContractError for an explainer that breaks its contract."""
-    known = [name for name, _ in subject.net.named_modules() if name]
-    if layer not in known and layer != INPUT_LAYER:
-        raise UsageError(
-            f"'{layer}' is not a layer of {subject.model}{did_you_mean(layer, known)}",
-            try_=f"bench list layers --model {subject.model}",
-        )
+    check_names(subject.net, subject.model, (layer,))
     few = images[:FEW]
     targets = torch.zeros(len(few), 1, dtype=torch.int64, device=few.device)
     explained(spec, subject.net, (layer,), few, targets)

@@ -6,12 +6,11 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from bench.schema.timing import Moment
-
-if TYPE_CHECKING:
-    import torch
 
 BUSY = 0.05  # share of the machine that others may take before it is said
 STAT, CPUFREQ = Path("/proc/stat"), Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -52,14 +51,12 @@ def gpu_state(device: torch.device) -> dict[str, float] | None:
     """Clocks, power and temperature of a CUDA device, where nvidia-ml-py is installed and the driver tells."""
     if device.type != "cuda":
         return None
-    try:
+    with suppress(ImportError):
         import pynvml  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    except ImportError:
-        return None
-    try:
-        return _asked(pynvml, device.index or 0)
-    except pynvml.NVMLError:
-        return None
+
+        with suppress(pynvml.NVMLError):
+            return _asked(pynvml, device.index or 0)
+    return None
 
 
 def _asked(nvml: Any, index: int) -> dict[str, float]:  # noqa: ANN401 (a library without types)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.explaining.plan import INPUT_LAYER
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch._ops import OpOverload
 
 
 @dataclass(frozen=True)
@@ -51,17 +48,10 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-class NoModules:
+class NoModules(nullcontext[None]):
     """Stands in for the counter's record of which module runs."""
 
-    def __init__(self) -> None:
-        self.parents = {"Global"}
-
-    def __enter__(self) -> None:
-        """Nothing to hook."""
-
-    def __exit__(self, *reasons: object) -> None:
-        """Nothing to unhook."""
+    parents = ("Global",)
 
 
 class TotalFlops(FlopCounterMode):

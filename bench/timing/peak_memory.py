@@ -9,15 +9,14 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.nets.weights import build_seeded, for_inference
 from bench.registry.registry import discover
 from bench.timing.arms import Arm, ArmSpec, Subject, batch_of, make_arm
-
-if TYPE_CHECKING:
-    import torch
 
 MIB = 2**20
 STATUS = Path("/proc/self/status")
@@ -28,8 +27,6 @@ CODE = "import sys; sys.path[:0] = {path!r}; from bench.timing.peak_memory impor
 
 def peak_on_device(arm: Arm, device: torch.device) -> float:
     """MiB that one call of an arm allocates at its peak beyond what lies there: weights and batch are not counted."""
-    import torch
-
     arm.work()
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
@@ -58,8 +55,6 @@ def peak_of_process(spec: ArmSpec, subject: Subject, *, batch_size: int) -> floa
 
 def child(order: str, answer: str) -> None:
     """What the fresh process does: work as an order says, and write the peak into a file."""
-    import torch
-
     given: dict[str, Any] = json.loads(order)
     spec, device = ArmSpec(**given["arm"]), torch.device("cpu")
     model = discover("model", ModelSpec)[given["model"]]

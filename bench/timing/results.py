@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from statistics import median
 
 from bench.schema.timing import ArmTiming
-from bench.stats.rates import GIGA, grade, median, median_interval, ratio_to, ratios_of, spread, tails
-from bench.timing.arms import MODES
-
-if TYPE_CHECKING:
-    from bench.timing.arms import Arm, ArmSpec
+from bench.stats.rates import GIGA, grade, median_interval, ratio_to, ratios_of, spread, tails
+from bench.timing.arms import MODES, Arm, ArmSpec
 
 Rounds = Mapping[str, Sequence[float]]  # seconds a call by arm, round by round
 
@@ -61,16 +58,12 @@ def arm_timing(
         memory_mb=memory_mb,
         gflop=work.flops / arm.items / GIGA if work else None,
         floor_gflop=None if arm.floor is None else arm.floor / GIGA,
-        of_product=share(work.flops, seconds, limit(limits, "product", arm.precision), rounds) if work else None,
-        of_copy=share(work.bytes, seconds, limit(limits, "copy"), rounds) if work else None,
+        of_product=share(work.flops, seconds, limits.get(ArmSpec("product", arm.precision).name), rounds)
+        if work
+        else None,
+        of_copy=share(work.bytes, seconds, limits.get(ArmSpec("copy").name), rounds) if work else None,
         ratio=ratio_to(baseline, rounds, arm.name) if baseline else None,
     )
-
-
-def limit(limits: Mapping[str, Arm], what: str, precision: str = "") -> Arm | None:
-    """The machine's limit of a kind, in a precision where that matters."""
-    found = (arm for arm in limits.values() if arm.spec.what == what)
-    return next((arm for arm in found if not precision or arm.precision == precision), None)
 
 
 def share(amount: float, seconds: Sequence[float], top: Arm | None, rounds: Rounds) -> float | None:

@@ -6,10 +6,10 @@ import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 
+from bench.contracts import ExplainerSpec
 from bench.estimates import PROCESS
 from bench.machine import environment, host
 from bench.schema.timing import ArmTiming, Moment, Sample, Timing
@@ -21,10 +21,7 @@ from bench.timing.flops import counted, floor_flops
 from bench.timing.peak_memory import peak_of_process, peak_on_device
 from bench.timing.results import arm_timing, baseline_of
 from bench.timing.rounds import BLOCK, WarmUp, play, rounds_that_fit, taker, warm_up
-
-if TYPE_CHECKING:
-    from bench.contracts import ExplainerSpec
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 ROUNDS = 12
 BATCH_SIZE = 64
@@ -133,12 +130,10 @@ class TimingRun:
 
     def peak(self, arm: Arm) -> float | None:
         """Peak memory in MiB."""
-        if not self.settings.memory:
+        if not self.settings.memory or self.device.type not in ("cuda", "cpu"):
             return None
         if self.device.type == "cuda":
             return peak_on_device(arm, self.device)
-        if self.device.type != "cpu":
-            return None
         return peak_of_process(arm.spec, self.subjects[arm.spec.model], batch_size=self.settings.batch_size)
 
     def record(

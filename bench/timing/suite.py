@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+import torch
+
+from bench.contracts import ExplainerSpec
 from bench.errors import UsageError, did_you_mean
-from bench.explaining.plan import layers_of
+from bench.explaining.plan import Wanted, layers_of
 from bench.nets.trained import open_run
 from bench.nets.weights import build_seeded, for_inference
 from bench.registry.registry import resolved, short
 from bench.timing.arms import ArmSpec, Subject
-
-if TYPE_CHECKING:
-    import torch
-
-    from bench.contracts import ExplainerSpec
-    from bench.explaining.plan import Wanted
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 SHIPPED = "_shipped"  # what the registered finished picture of a library is called behind the explainer's name
 CLASSES = 10  # of models with seeded weights
@@ -36,22 +32,19 @@ def find_subjects(
     for name in runs:
         run = open_run(name, str(device), place)
         found.append(Subject(run.record.name, run.record.model, run.model, run.spec.input_size, run.checkpoint))
-    _check_subjects(found)
+    labels = [each.label for each in found]
+    for one in found:
+        if labels.count(one.label) > 1:
+            raise UsageError(
+                f"two models are called '{one.label}'", try_="one of them, or a copy of the file by another name"
+            )
+        if one.input_size != found[0].input_size:
+            raise UsageError(
+                f"'{one.label}' takes images of {one.input_size} pixels, '{found[0].label}' of "
+                f"{found[0].input_size}: rates of different images cannot be compared",
+                try_="bench time for each size",
+            )
     return {each.label: each for each in found}
-
-
-def _check_subjects(subjects: Sequence[Subject]) -> None:
-    labels = [each.label for each in subjects]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice is not None:
-        raise UsageError(f"two models are called '{twice}'", try_="one of them, or a copy of the file by another name")
-    odd = next((each for each in subjects if each.input_size != subjects[0].input_size), None)
-    if odd is not None:
-        raise UsageError(
-            f"'{odd.label}' takes images of {odd.input_size} pixels, '{subjects[0].label}' of "
-            f"{subjects[0].input_size}: rates of different images cannot be compared",
-            try_="bench time for each size",
-        )
 
 
 def line_up(

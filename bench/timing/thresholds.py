@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from bench.errors import UsageError, did_you_mean
+from bench.schema.timing import ArmTiming, Timing
 from bench.stats.rates import grade, interval_words, number_words, ratio_to, rounds_of
-
-if TYPE_CHECKING:
-    from bench.schema.timing import ArmTiming, Timing
 
 EXAMPLE = '"forward[cifar_resnet18] < 100", or "train[a] < 0.9 * train[b]"'
 NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
@@ -54,7 +52,8 @@ def parse_threshold(text: str, names: Sequence[str]) -> Threshold:
     found = FORM.fullmatch(text)
     if found is None or (found["factor"] and found["number"]):
         raise UsageError(f"cannot read the threshold '{text}'", try_=EXAMPLE)
-    left, right = tidy(found["left"]), tidy(found["right"] or "")
+    # People put blanks behind commas.
+    left, right = (re.sub(r"\s+", "", found[side] or "") for side in ("left", "right"))
     for name in filter(None, (left, right)):
         if name not in names:
             raise UsageError(
@@ -63,11 +62,6 @@ def parse_threshold(text: str, names: Sequence[str]) -> Threshold:
             )
     limit = float(found["factor"] or found["number"] or 1)
     return Threshold(text.strip(), left, "<" if found["sign"] == "<" else ">", limit, right)
-
-
-def tidy(name: str) -> str:
-    """A name without blanks, which people put behind commas."""
-    return re.sub(r"\s+", "", name)
 
 
 def judge(thresholds: Sequence[Threshold], timing: Timing) -> tuple[ThresholdResult, ...]:
@@ -97,12 +91,9 @@ def _judged(
 
 
 def _outcome(threshold: Threshold, low: float | None, high: float | None) -> Outcome:
-    if low is None or high is None:
+    if low is None or high is None or low <= threshold.limit <= high:
         return "undecided"
-    below, above = high < threshold.limit, low > threshold.limit
-    if not below and not above:
-        return "undecided"
-    return "holds" if below == (threshold.sign == "<") else "does not hold"
+    return "holds" if (high < threshold.limit) == (threshold.sign == "<") else "does not hold"
 
 
 def broken(results: Sequence[ThresholdResult], *, strict: bool) -> list[ThresholdResult]:

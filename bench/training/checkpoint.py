@@ -10,27 +10,24 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from bench.clock import Meter, now
 from bench.errors import RunError, StoreError
 from bench.machine import versions
+from bench.schema.run import RunRecord
 from bench.store.files import check_schema, write_bytes
 from bench.store.paths import leftovers, log_path, resume_files, resume_path, training_holder, training_lock
 from bench.training.optim import Lookahead
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.schema.run import RunRecord
 
 RESUME_SCHEMA = 1
 KEPT = 2  # a disk may damage the newest; the one before it costs no more than the steps between the two
@@ -63,10 +60,8 @@ class Resume:
 
 def fingerprint(record: RunRecord) -> str:
     """What tells a run from every other: its settings, its data and when it was begun."""
-    if record.fingerprint:
-        return record.fingerprint
     facts = (record.settings, record.created, record.data.digest)
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return record.fingerprint or hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def write_resume(folder: Path, resume: Resume) -> Path:
@@ -108,14 +103,14 @@ def read_resume(path: Path, run: str) -> Resume:
         raise StoreError(f"{path} holds what no resume file holds: {words:.200}") from reason
     if resume.run != run or path != resume_path(path.parent, resume.state.done):
         raise StoreError(f"{path} is of another run or another step, or the run's settings were edited")
-    _check_log(log_path(path.parent), resume.log_bytes)
+    log = log_path(path.parent)
+    if _size(log) < resume.log_bytes:
+        raise StoreError(f"{log} has {_size(log)} bytes, and had {resume.log_bytes} when the resume file was written")
     return resume
 
 
-def _check_log(log: Path, wanted: int) -> None:
-    size = log.stat().st_size if log.is_file() else 0
-    if size < wanted:
-        raise StoreError(f"{log} has {size} bytes, and had {wanted} when the resume file was written")
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.is_file() else 0
 
 
 def newest_resume(folder: Path, run: str, warn: Callable[[str], None]) -> Resume:
@@ -147,9 +142,8 @@ def cut_log(folder: Path, length: int) -> None:
 
 def discard(folder: Path) -> None:
     """Delete what only an unfinished run needs: resume files, and what killed writes left of any file."""
-    for path in resume_files(folder):
+    for path in (*resume_files(folder), *leftovers(folder)):
         path.unlink(missing_ok=True)
-    remove_leftovers(folder)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -161,8 +155,19 @@ def remove_leftovers(folder: Path) -> None:
 # --- while it trains ---------------------------------------------------------------------------------------
 
 
+class Keeper:
+    """Decides when the state of a training is kept, and keeps it; this one never does, for nobody continues it."""
+
+    def due(self) -> bool:
+        """Whether the state should be kept between the last step and the next."""
+        return False
+
+    def keep(self, state: State) -> None:
+        """Keep it; whatever this raises ends the training."""
+
+
 @dataclass
-class FileKeeper:
+class FileKeeper(Keeper):
     """Keeps states in a run's folder: every so many seconds, and at once when the process is asked to end.
 
     Attributes:
@@ -187,8 +192,7 @@ class FileKeeper:
 
     def keep(self, state: State) -> None:
         """Write the state, then end if asked to."""
-        log = log_path(self.folder)
-        size = log.stat().st_size if log.is_file() else 0
+        size = _size(log_path(self.folder))
         # Threads, since each adds up a part of every sum, and parts put together otherwise end in other last bits.
         threads = torch.get_num_threads()
         with writing_into(self.folder):
@@ -241,12 +245,6 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def unlock_for_good(folder: Path) -> None:
-    """Delete the lock of a run that is done, where the system allows it while it is held."""
-    with suppress(OSError):
-        training_lock(folder).unlink(missing_ok=True)
-
-
 @dataclass(frozen=True)
 class State:
     """A training between two steps, in tensors of the CPU that share no memory with it.
@@ -279,29 +277,6 @@ class State:
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     slow: dict[str, Tensor]
-
-
-class Keeper(Protocol):
-    """Decides when the state of a training is kept, and keeps it."""
-
-    def due(self) -> bool:
-        """Whether the state should be kept between the last step and the next."""
-        ...
-
-    def keep(self, state: State) -> None:
-        """Keep it; whatever this raises ends the training."""
-        ...
-
-
-class Forgetful:
-    """A Keeper for trainings that nobody continues."""
-
-    def due(self) -> bool:
-        """Never."""
-        return False
-
-    def keep(self, state: State) -> None:
-        """Nothing to keep."""
 
 
 @dataclass
@@ -356,6 +331,9 @@ class Position:
     def capture(self, epoch: int, steps: int, tally: Tally | None = None) -> State:
         """The state within an epoch of `steps` steps, or before the epoch where no sums are given."""
         tally, seconds = (tally, now(self.device) - tally.started) if tally else (self.begin(), 0.0)
+        ambient = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            ambient["cuda"] = torch.cuda.get_rng_state(self.device)
         return State(
             epoch=epoch,
             step=tally.step,
@@ -367,7 +345,7 @@ class Position:
             laps=tuple(self.meter.laps),
             order=_copied(tally.order),
             pixels=_copied(self.pixels.get_state()),
-            ambient=_ambient(self.device),
+            ambient=ambient,
             weights=_copied(dict(self.model.state_dict())),
             optimizer=_copied(self.optimizer.state_dict()),
             slow=_copied(self.lookahead.slow),
@@ -390,19 +368,6 @@ class Position:
             self.meter.add(images, seconds)
 
 
-def _ambient(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
 def _copied(value: Any) -> Any:  # noqa: ANN401 (state dicts hold anything)
     """The same with every tensor copied to the CPU, its memory format kept."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, Mapping):
-        return {key: _copied(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copied(each) for each in value)
-    return value
+    return tree_map_only(Tensor, lambda each: each.detach().to("cpu", copy=True), value)

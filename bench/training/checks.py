@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from bench.errors import GuardRailError
 from bench.stats.intervals import above_chance
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # Nats around ln(K) in which an untrained classifier's loss lies. Label smoothing leaves it there: a smoothed label
 # still sums to 1, and where all logits are alike the loss is ln(K) whatever the label.

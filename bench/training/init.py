@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from bench.contracts import SIZE, ModelSpec
-from bench.data.transforms import normalise
+from bench.contracts import SIZE, Dataset, ModelSpec
+from bench.data.transforms import Statistics, normalise
 from bench.errors import UsageError
-from bench.nets.weights import build_seeded, convert, load_weights, shared_initialisation
+from bench.nets.weights import convert, load_weights, shared_initialisation
+from bench.recipes.recipe import Recipe
 from bench.store.files import read_checkpoint
 from bench.store.paths import checkpoint_path
 from bench.store.runs import find_run
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.contracts import Dataset
-    from bench.data.transforms import Statistics
-    from bench.recipes.recipe import Recipe
 
 SHARED_FROM = "cifar_resnet18"  # whose native initialisation `--init shared` hands to all
 PATCH_IMAGES = 5000
@@ -31,9 +25,7 @@ PATCH_NOISE = 5e-4  # added to the eigenvalues: the rarest patterns are noise, a
 
 def initial_model(spec: ModelSpec, models: Mapping[str, ModelSpec], *, classes: int, seed: int, init: str) -> nn.Module:
     """An untrained model: natively initialised, or holding the one initialisation that all can share."""
-    if init == "shared":
-        return shared_initialisation(spec, models[SHARED_FROM], classes, seed)
-    return build_seeded(spec, classes, seed)
+    return shared_initialisation(spec, models[SHARED_FROM] if init == "shared" else spec, classes, seed)
 
 
 def load_pretrained(

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from bench.data.transforms import Turns, augment, fill_colour, prepare, shrink
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.data.transforms import Statistics
-    from bench.recipes.recipe import Recipe
+from bench.data.transforms import Statistics, Turns, augment, fill_colour, prepare, shrink
+from bench.recipes.recipe import Recipe
 
 
 class Batches:

@@ -5,36 +5,29 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.clock import Meter, now
-from bench.contracts import Silence
+from bench.contracts import Dataset, Progress, Silence
 from bench.data.datasets import limit_balanced, split_validation
 from bench.errors import DataError, UsageError
 from bench.evaluation import predict, score
 from bench.machine import resolved_precision
 from bench.nets.weights import on_device
+from bench.recipes.recipe import Recipe
 from bench.schema.page import EpochPoint
-from bench.training.checkpoint import Forgetful, Keeper, Position, State
+from bench.training.checkpoint import Keeper, Position, State, Tally
 from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss
 from bench.training.init import initialise
 from bench.training.loader import Batches
 from bench.training.optim import Lookahead, make_optimizer, set_bn_momentum, set_rate
 
-if TYPE_CHECKING:
-    from torch import Tensor
+Forward = Callable[[Tensor], Tensor]
 
-    from bench.contracts import Dataset, Progress
-    from bench.recipes.recipe import Recipe
-    from bench.training.checkpoint import Tally
-
-    Forward = Callable[[Tensor], Tensor]
-
-NOT_KEPT = Forgetful()
+NOT_KEPT = Keeper()
 
 
 @dataclass(frozen=True)

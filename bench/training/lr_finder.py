@@ -7,27 +7,21 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.contracts import Dataset, Progress
 from bench.errors import UsageError
 from bench.machine import resolved_precision
 from bench.modes import own_modes
 from bench.training.init import initialise
 from bench.training.loader import Batches
-from bench.training.loop import choose_images, steps_per_epoch
+from bench.training.loop import TrainSettings, choose_images, steps_per_epoch
 from bench.training.optim import make_optimizer, set_bn_momentum, set_rate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from torch import Tensor, nn
-
-    from bench.contracts import Dataset, Progress
-    from bench.training.loop import TrainSettings
 
 LOWEST = 1e-7  # nothing is learned there: a curve without its flat beginning is steepest at its left end
 HIGHEST = 10.0

@@ -7,17 +7,13 @@ what they are worth for this one stands in docs/results.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.errors import StoreError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.recipes.recipe import Recipe
+from bench.recipes.recipe import Recipe
 
 SLOW = 0.95  # a step of the slow weights at the end of the training keeps this share of them
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from bench.contracts import Dataset, Progress
 from bench.data.datasets import files_of
+from bench.data.transforms import Statistics
 from bench.errors import BenchError, GuardRailError
 from bench.evaluation import VIEWS, Scores, predict, score
 from bench.machine import environment, resolved_precision
@@ -23,7 +27,7 @@ from bench.request import AdoptRequest, TrainRequest
 from bench.schema.page import EpochPoint
 from bench.schema.run import AverageResult, DataFacts, Results, RunRecord
 from bench.store.files import append_line, write_checkpoint
-from bench.store.paths import CHECKPOINT, PREDICTIONS, checkpoint_path, log_path, resume_files
+from bench.store.paths import CHECKPOINT, PREDICTIONS, checkpoint_path, log_path, resume_files, training_lock
 from bench.store.predictions import Predictions, write_predictions
 from bench.store.runs import RUN_SCHEMA, read_record, updated, write_record
 from bench.store.timings import Passed, add_timing, noted
@@ -33,18 +37,10 @@ from bench.training.checkpoint import (
     discard,
     fingerprint,
     resume_command,
-    unlock_for_good,
     writing_into,
 )
 from bench.training.loop import TrainingSpeed, TrainSettings, choose_images, train_model
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from bench.contracts import Dataset, Progress
-    from bench.data.transforms import Statistics
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -71,8 +67,8 @@ def begin(
     data: Dataset,
     request: TrainRequest | AdoptRequest,
     device: torch.device,
-) -> RunRecord:
-    """Write the first record of a run; the request must say everything that the run is made with."""
+) -> None:
+    """Write the first record of a run; its request must say everything that the run is made with."""
     record = RunRecord(
         schema=RUN_SCHEMA,
         name=folder.name,
@@ -80,29 +76,23 @@ def begin(
         created=place.created,
         command=place.command or request.command(place.runs),
         request=request,
-        data=facts_of(data),
+        data=DataFacts(
+            name=data.name,
+            source=data.source,
+            digest=data.digest,
+            mirror=data.mirror,
+            classes=data.classes,
+            mean=data.mean,
+            std=data.std,
+            notes=data.notes,
+            train=len(data.train),
+            test=len(data.test),
+            size=data.train.images.shape[-1],
+            files=files_of(data),
+        ),
         environment=environment(device),
     )
     write_record(folder, record)
-    return record
-
-
-def facts_of(data: Dataset) -> DataFacts:
-    """What a record keeps of a data set."""
-    return DataFacts(
-        name=data.name,
-        source=data.source,
-        digest=data.digest,
-        mirror=data.mirror,
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
-        notes=data.notes,
-        train=len(data.train),
-        test=len(data.test),
-        size=data.train.images.shape[-1],
-        files=files_of(data),
-    )
 
 
 @contextmanager
@@ -127,7 +117,8 @@ def complete(job: Job, place: Workspace) -> None:
         statistics = (job.data.mean, job.data.std)
         evaluate_into(job.folder, job.net, job.data, statistics, device=job.device, progress=place.progress)
     discard(job.folder)
-    unlock_for_good(job.folder)
+    with suppress(OSError):  # not every system lets a lock go while it is held
+        training_lock(job.folder).unlink(missing_ok=True)
 
 
 def train_into(job: Job, place: Workspace) -> None:
@@ -230,42 +221,36 @@ def evaluate_into(
     images, labels = data.test.images, data.test.labels
     logits, rate = predict(net, images, statistics, device=device, progress=progress)
     scores = score(logits, labels)
-    found: dict[str, Any] = {
-        "accuracy": scores.accuracy,
-        "correct": scores.correct,
-        "total": scores.total,
-        "loss": scores.loss,
-        "forward_images_per_second": rate,
-    }
+    averaged: dict[str, Tensor] = {}
     if average:
         narrow = resolved_precision(_precision(read_record(folder)), device) == "bf16"
         averaged = average_logits(
             net, images, logits, statistics, mirror=data.mirror, narrow=narrow, device=device, progress=progress
         )
-        found["averages"] = {name: _average(name, score(each, labels)) for name, each in averaged.items()}
+    counts = {name: score(each, labels) for name, each in averaged.items()}
+    averages = {name: AverageResult(one.accuracy, one.correct, VIEWS[name]) for name, one in counts.items()}
     digest = write_predictions(folder, Predictions(np.arange(scores.total), labels.numpy(), logits.numpy()))
-    _tested(folder, found, digest)
+
+    def done(record: RunRecord) -> RunRecord:
+        results = replace(
+            record.results,
+            accuracy=scores.accuracy,
+            correct=scores.correct,
+            total=scores.total,
+            loss=scores.loss,
+            forward_images_per_second=rate,
+            averages=averages if average else record.results.averages,
+        )
+        artefacts = {**record.artefacts, PREDICTIONS: digest}
+        return replace(record, status="done", message="", results=results, artefacts=artefacts)
+
+    updated(folder, done)
     return scores
 
 
 def _precision(record: RunRecord) -> str:
     """In which precision a run was trained; what was adopted is tested in fp32."""
     return (record.request.precision if isinstance(record.request, TrainRequest) else None) or "fp32"
-
-
-def _tested(folder: Path, found: Mapping[str, Any], digest: str) -> None:
-    """Write into a run's record what its test gave, beside the predictions with this sha256."""
-
-    def done(record: RunRecord) -> RunRecord:
-        artefacts = {**record.artefacts, PREDICTIONS: digest}
-        results = replace(record.results, **found)
-        return replace(record, status="done", message="", results=results, artefacts=artefacts)
-
-    updated(folder, done)
-
-
-def _average(name: str, scores: Scores) -> AverageResult:
-    return AverageResult(scores.accuracy, scores.correct, VIEWS[name])
 
 
 @dataclass

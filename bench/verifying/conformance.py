@@ -6,40 +6,192 @@ the spec makes that claim. It raises only `CrashError`, for what the plug-in its
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from bench.verifying.map_checks import (
-    check_answers,
-    check_detached,
-    check_dtype,
-    check_finite,
-    check_picture,
-    check_raw,
-    check_shape,
-    check_signed,
-    check_spec,
-)
-from bench.verifying.outcomes import CAST, EXACT, Found, Outcome, agreed, does_not_apply, failed, passed
+from bench.registry.registry import NAME
+from bench.timing.flops import TotalFlops
 from bench.verifying.process_memory import growth
 from bench.verifying.trial import CrashError, Trial, first_line, gap, moved_generators, put_back, slow_gradcam
-from bench.verifying.work import Work
 
+# Of a map's largest value, in float64: two ways to the same sum, and where a library goes through float32.
+EXACT, CAST = 1e-12, 1e-6
 BATCHES = 20
 LEAK = 1000  # bytes a batch
-NO_CLAIM = "it does not claim that its raw maps are Grad-CAM"
 NO_HEAD = "the model has no linear head"
 NO_LAYER = "no_such_layer"
 COST = 0.03  # how far a method's own count of forward passes may be off
+SQUEEZED = 1e-4  # how near its ends a scaled map lies; libraries add up to 1e-7 to what they divide by
 UNSEEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)  # python keeps them to itself
 LEFT = ("training-flags", "grad", "requires-grad", "hooks", "buffers", "parameters", "modules", "inputs", "modes")
 ALWAYS = ("spec", "answers")
 OF_VALUES = ("finite", "raw", "targets-together", "class-specific")  # these take (N, T, h, w) apart
+
+Status = Literal["passed", "failed", "not applicable"]
+Found = tuple[Status, str]
+PASSED: Found = ("passed", "")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one check found.
+
+    Attributes:
+        name: of the check.
+        status: `passed`, `failed` or `not applicable`.
+        words: what was found, with the offending value; why, where it does not apply.
+    """
+
+    name: str
+    status: Status
+    words: str
+
+
+def unless(fault: str, words: str = "") -> Found:
+    """Passed unless there is a fault, which names the value; `words` are those of a check that passed."""
+    return ("failed", fault) if fault else ("passed", words)
+
+
+def first(faults: Iterator[str], words: str = "") -> Found:
+    """The same of the first fault of several."""
+    return unless(next(faults, ""), words)
+
+
+def agreed(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str, *, within: float = CAST) -> Found:
+    """Passed where all maps are equal within a share of their largest value."""
+    most, layer = max((gap(found[layer], wanted[layer]), layer) for layer in wanted)
+    words = f"within {most:.0e} of the largest value" if most else "bit for bit"
+    return unless("" if most <= within else f"{what}: apart by {most:.3g} of the map's largest value at {layer}", words)
+
+
+# --- the spec, and each map by itself -------------------------------------------------------------------------
+
+
+def check_spec(trial: Trial) -> Found:
+    """Name, source, cost and batch size can be what they are said to be."""
+    spec = trial.spec
+    costs = {layer: spec.cost(layer) for layer in trial.layers}
+    faults = {
+        f"its name is '{spec.name}', and a name must match {NAME.pattern}": not NAME.fullmatch(spec.name),
+        "it names no source": not spec.source.strip(),
+        f"max_batch is {spec.max_batch}": spec.max_batch < 1,
+        **{f"cost('{layer}') is {cost}": not 0 <= cost < math.inf for layer, cost in costs.items()},
+        "it gives a picture and does not name the steps to it": spec.output == "picture" and not spec.steps,
+    }
+    return unless("; ".join(fault for fault, holds in faults.items() if holds))
+
+
+def check_answers(trial: Trial) -> Found:
+    """A call ends, with one tensor for each layer."""
+    return unless(trial.crash)
+
+
+def check_shape(trial: Trial) -> Found:
+    """(N, T) maps on the layer's own grid, or in the pixels of the images."""
+    sizes = {layer: (*trial.targets.shape, *trial.grids[layer]) for layer in trial.maps}
+    return first(
+        f"{tuple(maps.shape)} at {layer}, not {sizes[layer]}"
+        for layer, maps in trial.maps.items()
+        if tuple(maps.shape) != sizes[layer]
+    )
+
+
+def check_dtype(trial: Trial) -> Found:
+    """Maps in the dtype of the images, be it float32 or float64."""
+    return first(
+        f"{maps.dtype} at {layer} for a model and images in {wanted}"
+        for wanted, found in ((torch.float32, trial.maps), (torch.float64, trial.doubles))
+        for layer, maps in found.items()
+        if maps.dtype is not wanted
+    )
+
+
+def check_detached(trial: Trial) -> Found:
+    """Maps that hold no graph: it would keep the memory of the whole pass."""
+    held = ", ".join(layer for layer, maps in trial.maps.items() if maps.requires_grad)
+    return unless(held and f"the map at {held} still holds its graph")
+
+
+def check_finite(trial: Trial) -> Found:
+    """Every value is a number, and at no layer every map is flat."""
+    for layer, maps in trial.maps.items():
+        wrong, cells = int((~maps.isfinite()).sum()), maps.flatten(2)
+        if wrong:
+            return unless(f"{wrong} of {maps.numel()} values at {layer} are no numbers")
+        if torch.equal(cells.amax(2), cells.amin(2)):
+            return unless(f"every map is flat at {layer}")
+    return PASSED
+
+
+def check_raw(trial: Trial) -> Found:
+    """Raw means raw: neither squeezed to 0..1 nor brought to one size."""
+    scaled = {layer: scaling_of(maps.flatten(2).flatten(0, 1).double()) for layer, maps in trial.maps.items()}
+    return first(f"{how} at {layer}; maps are wanted before any scaling" for layer, how in scaled.items() if how)
+
+
+def check_signed(trial: Trial) -> Found:
+    """Values below zero where the spec says that they mean something, and none where it denies it.
+
+    What is not signed may still be below zero where the layer's own output is.
+    """
+    lowest = {layer: float(maps.min()) for layer, maps in trial.maps.items()}
+    smallest = min(lowest.values())
+    if trial.spec.signed:
+        words = f"no value below zero (the smallest is {smallest:.3g}), though the spec says signed: no ReLU"
+        return unless("" if smallest < 0 else words, f"down to {smallest:.3g}")
+    below = {layer for layer, output in trial.outputs.items() if output.min() < 0}
+    return first(
+        (
+            f"down to {low:.3g} at {layer}, though the spec denies signed"
+            for layer, low in lowest.items()
+            if low < 0 and layer not in below
+        ),
+        f"down to {smallest:.3g}",
+    )
+
+
+def scaling_of(rows: Tensor) -> str:
+    """How maps (R, positions) were all brought to one range or size, in words; empty where they were not.
+
+    Equal maps count once, and constant ones not at all: of a centre map that never changes nothing can be told.
+    """
+    rows = torch.unique(rows[(rows.amax(1) > rows.amin(1)) & rows.isfinite().all(1)], dim=0)
+    if len(rows) < 3:
+        return ""
+    low, high = rows.amin(1), rows.amax(1)
+    if ((low.abs() <= SQUEEZED) & ((high - 1).abs() <= SQUEEZED)).all():
+        return "min-max scaled: every map runs from 0 to 1"
+    sizes = {
+        "largest value": high,
+        "largest absolute value": rows.abs().amax(1),
+        "sum": rows.sum(1),
+        "norm": rows.norm(dim=1),
+    }
+    for name, size in sizes.items():
+        typical = float(size.mean())
+        if abs(typical) > 1e-3 * float(rows.abs().mean()) and float((size - typical).abs().max()) <= 1e-5 * abs(
+            typical
+        ):
+            return f"scaled: the {name} of every map is {typical:.4g}"
+    return ""
+
+
+def check_picture(trial: Trial) -> Found:
+    """Finished pictures lie in 0..1."""
+    ranges = {layer: (float(maps.min()), float(maps.max())) for layer, maps in trial.maps.items()}
+    return first(
+        f"from {low:.4g} to {high:.4g} at {layer}, not within 0 and 1"
+        for layer, (low, high) in ranges.items()
+        if not (low >= 0 and high <= 1)  # nan is neither
+    )
 
 
 # --- the same question, the same answer ---------------------------------------------------------------------
@@ -58,17 +210,12 @@ def check_repeatable(trial: Trial) -> Found:
 
 def check_batch(trial: Trial) -> Found:
     """A batch gives what its images give alone."""
-    if trial.at_once == 1:
-        why = "it is stochastic" if trial.spec.stochastic else "max_batch is 1"
-        return does_not_apply(f"{why}, so it gets one image a call")
     alone = trial.ask(trial.images.double(), trial.targets, at_once=1)
     return agreed(trial.doubles, alone, f"a batch of {trial.at_once} differs from its images alone")
 
 
 def check_layers_together(trial: Trial) -> Found:
     """Several layers in one call get what each gets alone."""
-    if len(trial.layers) == 1:
-        return does_not_apply(f"there is but one layer, {trial.layers[0]}")
     images, targets = trial.images.double(), trial.targets
     alone = {layer: trial.ask(images, targets, layers=(layer,))[layer] for layer in trial.layers}
     return agreed(trial.doubles, alone, f"{len(trial.layers)} layers in one call differ from one at a time")
@@ -76,8 +223,6 @@ def check_layers_together(trial: Trial) -> Found:
 
 def check_targets_together(trial: Trial) -> Found:
     """Several targets in one call get what each gets alone."""
-    if trial.spec.stochastic:
-        return does_not_apply("it is stochastic, so each target of a call may draw its own numbers")
     joined = {layer: torch.cat([maps[layer] for maps in trial.alone], dim=1) for layer in trial.layers}
     return agreed(trial.doubles, joined, "two targets in one call differ from one at a time")
 
@@ -107,16 +252,14 @@ def check_class_specific(trial: Trial) -> Found:
             where = f"maps of classes {one} and {other} of image {image}"
             apart = gap(first[layer][image], second[layer][image])
             if trial.spec.class_specific and apart == 0 and first[layer][image].any():
-                return failed(f"{where} are equal at {layer}, though the spec says class_specific")
+                return unless(f"{where} are equal at {layer}, though the spec says class_specific")
             if not trial.spec.class_specific and apart > CAST:
-                return failed(f"{where} differ by {apart:.3g} at {layer}, though the spec denies class_specific")
-    return passed()
+                return unless(f"{where} differ by {apart:.3g} at {layer}, though the spec denies class_specific")
+    return PASSED
 
 
 def check_wrong_target(trial: Trial) -> Found:
     """A target that is no class is refused, wherever it stands in a batch."""
-    if not trial.spec.class_specific:
-        return does_not_apply("its maps do not depend on the target")
     for wrong in (trial.classes, -1):
         targets = trial.targets[:2].clone()
         targets[-1, -1] = wrong
@@ -124,14 +267,12 @@ def check_wrong_target(trial: Trial) -> Found:
             trial.ask(trial.images[:2], targets)
         except CrashError:
             continue
-        return failed(f"target {wrong} of {trial.classes} classes gives a map and no error")
-    return passed()
+        return unless(f"target {wrong} of {trial.classes} classes gives a map and no error")
+    return PASSED
 
 
 def check_wrong_layer(trial: Trial) -> Found:
     """A layer that the model lacks, or that has no grid, gives no map: it would be taken for that layer's."""
-    if trial.spec.output == "picture":
-        return does_not_apply("a finished picture is whatever its library gives")
     head, first = trial.head(trial.model), next(name for name, _ in trial.model.named_children())
     without = first if trial.spec.output == "input" else head[0] if head else NO_LAYER
     for layer in (NO_LAYER, without):
@@ -140,8 +281,8 @@ def check_wrong_layer(trial: Trial) -> Found:
         except CrashError:
             continue
         if maps.ndim == 4:
-            return failed(f"layer '{layer}' gives a map and no error")
-    return passed()
+            return unless(f"layer '{layer}' gives a map and no error")
+    return PASSED
 
 
 # --- nothing left behind ------------------------------------------------------------------------------------
@@ -151,17 +292,10 @@ def left(kind: str) -> Callable[[Trial], Found]:
     """The check that a call leaves nothing of one kind behind."""
 
     def check(trial: Trial) -> Found:
-        faults = trial.left[kind]
-        return failed(f"it {'; '.join(faults)}") if faults else passed()
+        faults = "; ".join(trial.left[kind])
+        return unless(faults and f"it {faults}")
 
     return check
-
-
-def check_random_state(trial: Trial) -> Found:
-    """Whoever is not stochastic draws nothing from the global generators."""
-    if trial.spec.stochastic:
-        return does_not_apply("it is stochastic; bench puts the generators back")
-    return left("random-state")(trial)
 
 
 def check_image_gradients(trial: Trial) -> Found:
@@ -170,8 +304,8 @@ def check_image_gradients(trial: Trial) -> Found:
     with put_back(model, images, targets):
         trial.call(model, trial.layers, images, targets)
         if images.grad is not None:
-            return failed("it left a gradient on images that want one")
-        return passed() if images.requires_grad else failed("it froze images that want a gradient")
+            return unless("it left a gradient on images that want one")
+        return unless("" if images.requires_grad else "it froze images that want a gradient")
 
 
 def check_silent(trial: Trial) -> Found:
@@ -180,26 +314,26 @@ def check_silent(trial: Trial) -> Found:
     with warnings.catch_warnings(record=True) as caught, redirect_stdout(words), redirect_stderr(words):
         warnings.simplefilter("always")
         trial.ask(trial.images[:1], trial.targets[:1])
-    told = [f"it warns: {each.message}" for each in caught if not issubclass(each.category, UNSEEN)]
-    told += [f"it prints {words.getvalue()[:60]!r}"] if words.getvalue() else []
-    return failed(told[0]) if told else passed()
+    printed = f"it prints {words.getvalue()[:60]!r}" if words.getvalue() else ""
+    warned = (f"it warns: {each.message}" for each in caught if not issubclass(each.category, UNSEEN))
+    return unless(next(warned, printed))
 
 
 def check_error(trial: Trial) -> Found:
     """An error of the model, whenever it comes, reaches the caller, and nothing is left behind."""
     calls = _with_failing_head(trial, at=0)[0]
     if not calls:
-        return does_not_apply(NO_HEAD)
+        return "not applicable", NO_HEAD
     for at in sorted({1, (1 + calls) // 2, calls}):
         where = f"in forward pass {at} of {calls}"
         _, faults, error = _with_failing_head(trial, at)
         if error is None:
-            return failed(f"an error {where} gives a map and no error")
+            return unless(f"an error {where} gives a map and no error")
         if not any(isinstance(each, PlantedError) for each in _causes(error)):
-            return failed(f"an error {where} became {type(error).__name__}: {first_line(error)}")
+            return unless(f"an error {where} became {type(error).__name__}: {first_line(error)}")
         if faults:
-            return failed(f"after an error {where} it {'; '.join(faults)}")
-    return passed(f"{calls} forward passes")
+            return unless(f"after an error {where} it {'; '.join(faults)}")
+    return unless("", f"{calls} forward passes")
 
 
 class PlantedError(IndexError):
@@ -235,25 +369,20 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def check_cost(trial: Trial) -> Found:
     """What an input method says of its cost is what one more image takes, in the work of a forward pass."""
-    if trial.spec.output != "input":
-        return does_not_apply("the cost of a layer is that of the real nets, and these are small ones")
     said, most = trial.spec.cost(trial.layers[0]), len(trial.images)
-    forward = Work()
-    with forward, torch.no_grad():
+    with TotalFlops() as forward, torch.no_grad():
         trial.model(trial.images[:1])
-    taken = (_work_of(trial, most) - _work_of(trial, 1)) / (most - 1) / forward.flops
-    if abs(taken - said) > COST * said:
-        return failed(f"one more image takes {taken:.2f} forward passes, and the spec says {said:.2f}")
-    return passed(f"{taken:.2f} forward passes")
+    taken = (_flops_of(trial, most) - _flops_of(trial, 1)) / (most - 1) / forward.get_total_flops()
+    fault = f"one more image takes {taken:.2f} forward passes, and the spec says {said:.2f}"
+    return unless(fault if abs(taken - said) > COST * said else "", f"{taken:.2f} forward passes")
 
 
-def _work_of(trial: Trial, count: int) -> float:
+def _flops_of(trial: Trial, count: int) -> float:
     """FLOP of one call with the first images, for one target each."""
     model, images, targets = trial.copy(), trial.images[:count].clone(), trial.targets[:count, :1].clone()
-    work = Work()
-    with put_back(model, images, targets), work:
+    with put_back(model, images, targets), TotalFlops() as work:
         trial.call(model, trial.layers, images, targets)
-    return work.flops
+    return float(work.get_total_flops())
 
 
 def check_memory(trial: Trial) -> Found:
@@ -269,30 +398,19 @@ def check_memory(trial: Trial) -> Found:
         batch()
     grown = growth(batch, BATCHES)
     if grown is None:
-        return does_not_apply("this system does not tell how much memory is held")
-    return (
-        failed(f"{grown / 1e6:.1f} MB more after {BATCHES} batches")
-        if grown > LEAK * BATCHES
-        else passed(f"{grown:,} bytes")
-    )
+        return "not applicable", "this system does not tell how much memory is held"
+    fault = f"{grown / 1e6:.1f} MB more after {BATCHES} batches" if grown > LEAK * BATCHES else ""
+    return unless(fault, f"{grown:,} bytes")
 
 
 # --- Grad-CAM -----------------------------------------------------------------------------------------------
 
 
-def claims_raw_gradcam(trial: Trial) -> bool:
-    """Whether raw maps must be Grad-CAM's; what a finished picture has to do with it, `bench judge` tells."""
-    return trial.spec.claims == "grad-cam" and trial.spec.output == "layer"
-
-
 def check_head_scale(trial: Trial) -> Found:
     """Twice the head's weights, twice the map: Grad-CAM is linear in the logit, and a scaled map is not."""
-    if not claims_raw_gradcam(trial):
-        return does_not_apply(NO_CLAIM)
     model = trial.copy(torch.float64)
     head = trial.head(model)
-    if head is None:
-        return does_not_apply(NO_HEAD)
+    assert head is not None  # `out_of_scope` sees to it
     with torch.no_grad():
         for parameter in head[1].parameters():
             parameter.mul_(2)
@@ -303,8 +421,6 @@ def check_head_scale(trial: Trial) -> Found:
 
 def check_reference(trial: Trial) -> Found:
     """Where it claims to be Grad-CAM, its maps are Grad-CAM's."""
-    if not claims_raw_gradcam(trial):
-        return does_not_apply(NO_CLAIM)
     images, model = trial.images.double(), trial.copy(torch.float64)
     truth = (trial.reference or slow_gradcam)(model, trial.layers, images, trial.targets)
     cast = all(torch.equal(maps.float().to(maps.dtype), maps) for maps in trial.doubles.values())
@@ -332,8 +448,7 @@ CHECKS: Mapping[str, Callable[[Trial], Found]] = {
     "class-specific": check_class_specific,
     "wrong-target": check_wrong_target,
     "wrong-layer": check_wrong_layer,
-    **{kind: left(kind) for kind in LEFT},
-    "random-state": check_random_state,
+    **{kind: left(kind) for kind in (*LEFT, "random-state")},
     "image-gradients": check_image_gradients,
     "error": check_error,
     "silent": check_silent,
@@ -344,6 +459,31 @@ CHECKS: Mapping[str, Callable[[Trial], Found]] = {
 }
 
 
+def out_of_scope(trial: Trial, name: str) -> str:
+    """Why a check means nothing for a plug-in, whose spec makes no such claim; empty where it means something."""
+    spec, picture = trial.spec, trial.spec.output == "picture"
+    one_a_call = f"{'it is stochastic' if spec.stochastic else 'max_batch is 1'}, so it gets one image a call"
+    # What a finished picture has to do with Grad-CAM, `bench judge` tells.
+    no_gradcam = spec.claims != "grad-cam" or spec.output != "layer"
+    no_claim = "it does not claim that its raw maps are Grad-CAM"
+    reasons = {
+        "raw": (picture, "it gives finished pictures"),
+        "signed": (picture, "it gives finished pictures"),
+        "picture": (not picture, "it gives raw maps"),
+        "batch": (trial.at_once == 1, one_a_call),
+        "layers-together": (len(trial.layers) == 1, f"there is but one layer, {trial.layers[0]}"),
+        "targets-together": (spec.stochastic, "it is stochastic, so each target of a call may draw its own numbers"),
+        "wrong-target": (not spec.class_specific, "its maps do not depend on the target"),
+        "wrong-layer": (picture, "a finished picture is whatever its library gives"),
+        "random-state": (spec.stochastic, "it is stochastic; bench puts the generators back"),
+        "cost": (spec.output != "input", "the cost of a layer is that of the real nets, and these are small ones"),
+        "head-scale": (no_gradcam or not trial.head(trial.model), no_claim if no_gradcam else NO_HEAD),
+        "reference": (no_gradcam, no_claim),
+    }
+    applies_not, words = reasons.get(name, (False, ""))
+    return words if applies_not else ""
+
+
 def outcome_of(trial: Trial, name: str) -> Outcome:
     """What one check, by its name, finds about a plug-in."""
     try:
@@ -351,7 +491,8 @@ def outcome_of(trial: Trial, name: str) -> Outcome:
             return Outcome(name, "not applicable", "not tried: it does not answer")
         if name in OF_VALUES and check_shape(trial)[0] == "failed":
             return Outcome(name, "not applicable", "not tried: its maps have another shape")
-        return Outcome(name, *CHECKS[name](trial))
+        beside = out_of_scope(trial, name)
+        return Outcome(name, "not applicable", beside) if beside else Outcome(name, *CHECKS[name](trial))
     except CrashError as error:
         return Outcome(name, "failed", str(error))
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.clock import Stopwatch
+from bench.contracts import Explainer, ExplainerSpec
 from bench.explaining.batches import explained
-from bench.explaining.side_effects import watch, watch_randomness
-from bench.verifying.side_effects import left_behind
-
-if TYPE_CHECKING:
-    from bench.clock import Stopwatch
-    from bench.contracts import Explainer, ExplainerSpec
+from bench.explaining.side_effects import changes, watch, watch_randomness
+from bench.judging.diagnosis import Scene, plain_maps
 
 
 class CrashError(Exception):
@@ -39,7 +36,7 @@ class Trial:
         images: (N, 3, H, W) float32, normalised, N >= 2.
         targets: (N, 2) int64, two different classes an image, and not the same ones for all images.
         classes: K.
-        reference: an explainer known to be Grad-CAM; None for the slow one of this module.
+        reference: an explainer known to be Grad-CAM; None for the slow one of `bench judge`.
     """
 
     name: str
@@ -81,7 +78,9 @@ class Trial:
         model = self.copy()
         if self.spec.output != "input":
             for layer in self.layers:
-                model.get_submodule(layer).register_forward_hook(_noting(found, layer))
+                model.get_submodule(layer).register_forward_hook(  # clones: what follows may write into an output
+                    lambda _module, _inputs, output, layer=layer: found.update({layer: output.clone()})
+                )
             with torch.no_grad():
                 model(self.images)
         return found
@@ -106,7 +105,7 @@ class Trial:
             return str(error)
 
     @cached_property
-    def left(self) -> dict[str, tuple[str, ...]]:
+    def left(self) -> dict[str, list[str]]:
         """What a call with one image left behind, by kind; after a first call, which may import its library."""
         if self.crash:
             raise CrashError(self.crash)
@@ -117,10 +116,27 @@ class Trial:
             ) from error
         return found
 
-    def left_by(self, model: nn.Module) -> tuple[dict[str, tuple[str, ...]], BaseException | None]:
-        """What a call with one image left behind, by kind, and what it raised."""
-        targets = self.targets[:1, : 1 if self.spec.stochastic else None].clone()
-        return left_behind(self.spec, model, self.layers, self.images[:1].clone(), targets)
+    def left_by(self, model: nn.Module) -> tuple[dict[str, list[str]], BaseException | None]:
+        """What a call with one image left behind, kind by kind, and what it raised.
+
+        Args:
+            model: a copy that nobody else needs. Every other parameter is made trainable and gets a gradient, so that
+                one that is lost, changed or new is seen, and a `requires_grad` that is switched in either direction.
+        """
+        for index, parameter in enumerate(model.parameters()):
+            parameter.requires_grad_(index % 2 == 0)
+            parameter.grad = torch.ones_like(parameter) if index % 2 == 0 else None
+        images, targets = self.images[:1].clone(), self.targets[:1, : 1 if self.spec.stochastic else None].clone()
+        watchers = watch(model, images, targets, stochastic=self.spec.stochastic)
+        raised: BaseException | None = None
+        try:
+            self.spec.explain(model, self.layers, images, targets)
+        except (Exception, SystemExit) as error:
+            raised = error
+        found = {kind: changes({kind: those}) for kind, those in watchers.items()}
+        found["requires-grad"] = [fault for fault in found["grad"] if "requires_grad" in fault]
+        found["grad"] = [fault for fault in found["grad"] if "requires_grad" not in fault]
+        return found, raised
 
     def ask(
         self,
@@ -180,33 +196,26 @@ class Trial:
             raise CrashError(f"raised {type(error).__name__}: {first_line(error)}") from error
 
 
-def _noting(found: dict[str, Tensor], layer: str) -> Callable[..., None]:
-    def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-        found[layer] = output.clone()  # what follows may write into it
-
-    return hook
-
-
 @contextmanager
 def put_back(model: nn.Module, images: Tensor, targets: Tensor) -> Iterator[None]:
     """Whatever a plug-in does to model, inputs and global states is undone, but for the values of parameters."""
-    checks = watch(model, images, targets, stochastic=True)
+    watchers = watch(model, images, targets, stochastic=True)
     try:
         yield
     finally:
-        for check in checks:
-            check()
+        changes(watchers)
 
 
 @contextmanager
 def moved_generators() -> Iterator[None]:
     """The global generators elsewhere than they were, so that whoever draws from them draws other numbers."""
-    back = watch_randomness(stochastic=True)
+    watcher = watch_randomness(stochastic=True)
+    next(watcher)
     torch.rand(1), np.random.random(), random.random()  # noqa: NPY002 (those that plug-ins use)
     try:
         yield
     finally:
-        back()
+        next(watcher)
 
 
 def first_line(error: BaseException) -> str:
@@ -246,49 +255,9 @@ def gap(found: Tensor, wanted: Tensor) -> float:
     return float(torch.where(most > 0, most / top, 0.0).max())
 
 
-def largest_gap(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[float, str]:
-    """The largest of all layers, and at which it is."""
-    return max((gap(found[layer], wanted[layer]), layer) for layer in wanted)
-
-
 def slow_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Grad-CAM with nothing clever about it: one forward and one backward pass a layer and target.
-
-    The layer's output is kept as it was the moment it was made: the rest of the net works on a clone.
-
-    Args:
-        model: gives logits (N, K).
-        images: (N, 3, H, W).
-        targets: (N, T) int64.
-
-    Returns:
-        {layer: (N, T, h, w)} raw maps, detached.
+    """Grad-CAM with nothing clever about it, layer by layer: {layer: (N, T, h, w)} raw maps, detached.
 
     Source: Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2, without the ReLU.
     """
-    found = {}
-    for layer in layers:
-        columns = [_one_map(model, layer, images, column) for column in targets.unbind(1)]
-        found[layer] = torch.stack(columns, dim=1)
-    return found
-
-
-def _one_map(model: nn.Module, layer: str, images: Tensor, column: Tensor) -> Tensor:
-    kept: list[Tensor] = []
-    handle = model.get_submodule(layer).register_forward_hook(_keeping(kept))
-    try:
-        with torch.enable_grad():
-            logits = model(images.clone().requires_grad_())
-            (slopes,) = torch.autograd.grad(logits.gather(1, column[:, None]).sum(), kept[-1])
-    finally:
-        handle.remove()
-    weights = slopes.mean(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)
-    return (weights * kept[-1].detach()).sum(dim=1)
-
-
-def _keeping(kept: list[Tensor]) -> Callable[..., Tensor]:
-    def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
-        kept.append(output)
-        return output.clone()
-
-    return hook
+    return {layer: plain_maps(Scene(model, layer, images, targets)).detach() for layer in layers}
