@@ -43,6 +43,13 @@ class Opened:
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.tab.on("dialog", self._refuse)
 
+    def go(self, anchor: str = "") -> Any:
+        """Load the page anew, at an address; gives its tab once everything is drawn."""
+        self.tab.goto("about:blank")
+        self.tab.goto(self.file.as_uri() + anchor)
+        self.tab.wait_for_selector("html[data-ready]", state="attached", timeout=20_000)
+        return self.tab
+
     def _refuse(self, dialog: Any) -> None:
         self.complaints.append(dialog.message)
         dialog.dismiss()
@@ -73,9 +80,10 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
         context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce", **options)
         contexts.append(context)
         shown = Opened(context.new_page(), folder / "index.html")
-        shown.tab.goto(shown.file.as_uri() + anchor)
         if ready:
-            shown.tab.wait_for_selector("html[data-ready]", state="attached", timeout=20_000)
+            shown.go(anchor)
+        else:
+            shown.tab.goto(shown.file.as_uri() + anchor)
         return shown
 
     yield open_page

@@ -234,6 +234,20 @@ def with_items(page: Page, items: Iterable[GalleryItem]) -> Page:
     return replace(page, gallery=in_columns(list(items), len(page.runs), len(page.cells)))
 
 
+def top_right() -> Page:
+    """A picture that is red only at its top right, with a map that is hot only there: not its own transpose."""
+    picture, hot = np.zeros((32, 32, 3), np.uint8), np.zeros((4, 4))
+    picture[:16, 16:], hot[0, 3] = (255, 0, 0), 1.0
+    page = make_page(images=1, explainers=("captum",), layers=(("layer4", 4),), pixels=picture[None])
+    maps = tuple(quantise(hot, cell=0, role=role) for role in ("predicted", "true"))
+    return with_items(page, [replace(page.gallery[0], maps=maps)])
+
+
+def corners_of(pixels: np.ndarray) -> np.ndarray:
+    """(4, 3) the colours near the corners: top left, top right, bottom left, bottom right."""
+    return pixels[np.ix_((6, -7), (6, -7))].reshape(4, -1)
+
+
 def in_columns(items: Sequence[GalleryItem], runs: int, cells: int) -> Gallery:
     """The gallery of these images."""
     return Gallery(

@@ -24,8 +24,7 @@ STRIDE = 701  # members are sorted by class, so take one here and one there
 @cache
 def pictures(count: int) -> Tensor:
     """(count, 3, 32, 32) float32, mean 0 and deviation 1 over all."""
-    images = (from_archive() if HAVE_REAL else from_digits())[:count]
-    values = images.float() / 255
+    values = (from_archive() if HAVE_REAL else from_digits())[:count].float() / 255
     return (values - values.mean()) / values.std()
 
 

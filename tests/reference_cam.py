@@ -8,6 +8,8 @@ where A is the layer's output at the moment the layer gives it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,18 @@ def gradcam_by_hand(model: nn.Module, layer: str, images: Tensor, targets: Tenso
 
 def maps_of(model: nn.Module, layer: str, images: Tensor, targets: Tensor) -> Tensor:
     """The same for one forward pass."""
+    activations, columns = activations_and_slopes(model, layer, images, targets)
+    maps = [
+        [(slope.mean(dim=(1, 2))[:, None, None] * values).sum(dim=0) for slope in row]
+        for values, *row in zip(activations, *columns, strict=True)
+    ]
+    return torch.stack([torch.stack(row) for row in maps])
+
+
+def activations_and_slopes(
+    model: nn.Module, layer: str, images: Tensor, targets: Tensor, score: Callable[[Tensor], Tensor] = Tensor.clone
+) -> tuple[Tensor, list[Tensor]]:
+    """(N, C, h, w) what the layer gave, and for each column of targets the slope there of a score of the logits."""
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
@@ -33,18 +47,9 @@ def maps_of(model: nn.Module, layer: str, images: Tensor, targets: Tensor) -> Te
     handle = model.get_submodule(layer).register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            logits = model(images.detach().clone().requires_grad_())
+            scores = score(model(images.detach().clone().requires_grad_()))
     finally:
         handle.remove()
-    activation = kept[-1]
-    columns = []
-    for column in targets.unbind(1):
-        # In eval mode images do not touch one another, so the gradient of the sum holds each image's own.
-        total = sum(logits[n, target] for n, target in enumerate(column))
-        (gradient,) = torch.autograd.grad(total, activation, retain_graph=True)
-        maps = []
-        for n in range(len(images)):
-            weights = gradient[n].mean(dim=(1, 2))
-            maps.append((weights[:, None, None] * activation[n].detach()).sum(dim=0))
-        columns.append(torch.stack(maps))
-    return torch.stack(columns, dim=1)
+    # In eval mode images do not touch one another, so the gradient of the sum holds each image's own.
+    totals = [scores.gather(1, column[:, None]).sum() for column in targets.unbind(1)]
+    return kept[-1].detach(), [torch.autograd.grad(total, kept[-1], retain_graph=True)[0] for total in totals]

@@ -31,26 +31,17 @@ def grid_and_slope(net: nn.Module, layer: str, image: Tensor, target: int) -> tu
 
 
 def hirescam(grid: Floats, slope: Floats) -> Floats:
-    found = np.zeros(grid.shape[1:])
-    for c, y, x in np.ndindex(grid.shape):
-        found[y, x] += slope[c, y, x] * grid[c, y, x]
-    return found
+    return np.asarray(sum(slopes * values for values, slopes in zip(grid, slope, strict=True)))
 
 
 def layercam(grid: Floats, slope: Floats) -> Floats:
-    found = np.zeros(grid.shape[1:])
-    for c, y, x in np.ndindex(grid.shape):
-        if slope[c, y, x] > 0:
-            found[y, x] += slope[c, y, x] * grid[c, y, x]
-    return found
+    return hirescam(grid, np.where(slope > 0, slope, 0))
 
 
 def xgradcam(grid: Floats, slope: Floats, added: float = 1e-7) -> Floats:
     found = np.zeros(grid.shape[1:])
     for values, slopes in zip(grid, slope, strict=True):
-        total = sum(values.ravel()) + added
-        weight = sum(g * a / total for g, a in zip(slopes.ravel(), values.ravel(), strict=True))
-        found += weight * values
+        found += (slopes * values).sum() / (values.sum() + added) * values
     return found
 
 
@@ -58,11 +49,8 @@ def gradcam_plus_plus(grid: Floats, slope: Floats, added: float = 1e-6) -> Float
     """Equation 19 with the logit's gradient in place of its exponential's."""
     found = np.zeros(grid.shape[1:])
     for values, slopes in zip(grid, slope, strict=True):
-        weight = 0.0
-        for g in slopes.ravel():
-            if g > 0:
-                weight += g * g**2 / (2 * g**2 + values.sum() * g**3 + added)
-        found += weight * values
+        rising = slopes[slopes > 0]
+        found += (rising * rising**2 / (2 * rising**2 + values.sum() * rising**3 + added)).sum() * values
     return found
 
 
@@ -135,13 +123,11 @@ def pixel_slope(net: nn.Module, image: Tensor, target: int) -> Tensor:
 
 
 def saliency(net: nn.Module, image: Tensor, target: int) -> Tensor:
-    slope = pixel_slope(net, image, target)
-    return torch.maximum(torch.maximum(slope[0].abs(), slope[1].abs()), slope[2].abs())
+    return pixel_slope(net, image, target).abs().amax(0)
 
 
 def input_x_gradient(net: nn.Module, image: Tensor, target: int) -> Tensor:
-    parts = image * pixel_slope(net, image, target)
-    return parts[0] + parts[1] + parts[2]
+    return (image * pixel_slope(net, image, target)).sum(0)
 
 
 def integrated_gradients(net: nn.Module, image: Tensor, target: int, *, steps: int = 50) -> Tensor:
@@ -166,11 +152,12 @@ def occlusion(net: nn.Module, image: Tensor, target: int, *, edge: int = 4) -> T
 
 def for_all(images: Tensor, targets: Tensor, one: Callable[[Tensor, int], Tensor | Floats]) -> Tensor:
     """(N, T, h, w) of `one(image, target)`."""
-    rows = [
-        torch.stack([torch.as_tensor(one(image, target)) for target in row])
-        for image, row in zip(images, targets.tolist(), strict=True)
-    ]
-    return torch.stack(rows)
+    return torch.stack(
+        [
+            torch.stack([torch.as_tensor(one(image, target)) for target in row])
+            for image, row in zip(images, targets.tolist(), strict=True)
+        ]
+    )
 
 
 def gradient_shap(net: nn.Module, images: Tensor, targets: Tensor, points: int = 4000, noise: float = 0.1) -> Tensor:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import classic_train
+import numpy as np
 import pytest
 import torch
-from command_line import call, names_in
-from tiny import QUICK, TINY_FILE, TinyNet, tiny_data, write_images
+from command_line import call, done, names_in
+from tiny import QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_images
 
 from bench.contracts import Silence
 from bench.evaluation import predict, score
-from bench.nets.import_doubts import at_chance, better_fit
+from bench.nets.import_doubts import COMMON, at_chance, better_fit
+from bench.nets.weights import build_seeded
 from bench.store.files import read_checkpoint
 from bench.store.predictions import read_predictions
 from bench.store.runs import read_record
@@ -28,7 +32,9 @@ CPU = torch.device("cpu")
 def classic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the classic script leaves: DataParallel keys in its wrapper."""
     path = tmp_path_factory.mktemp("classic") / "ckpt.pth"
-    classic_train.main(str(path), 1, 8)
+    few = tuple(part[:256] for part in classic_train.digits())
+    with mock.patch.object(classic_train, "digits", return_value=few):
+        classic_train.main(str(path), 1, 8)
     return path
 
 
@@ -49,33 +55,35 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_classic_checkpoint_is_adopted_explained_and_compared_with_a_run_of_ours(
     classic: Path, tmp_path: Path
 ) -> None:
-    adopted = call("adopt", "--weights", str(classic), "--model", CLASSIC, "--data", "digits", runs=tmp_path)
-    assert adopted.exit_code == 0, adopted.stderr
+    adopted = done("adopt", "--weights", str(classic), "--model", CLASSIC, "--data", "digits", runs=tmp_path)
     assert "acc " in adopted.stderr and "wrapper names taken off" in adopted.stderr
-    quick = ("--epochs", "1", "--batch-size", "64", "--lr", "0.05", "--val", "0", "--run", "ours")
-    assert call("train", "--model", TINY_FILE, "--data", "digits", *quick, runs=tmp_path).exit_code == 0
+    quick = ("--epochs", "1", "--batch-size", "64", "--lr", "0.05", "--val", "0", "--limit", "400", "--run", "ours")
+    done("train", "--model", TINY_FILE, "--data", "digits", *quick, runs=tmp_path)
     theirs = next(name for name in names_in(tmp_path) if name != "ours")
-    explained = call("explain", "--run", theirs, "--limit", "8", runs=tmp_path)
-    assert explained.exit_code == 0, explained.stderr
-    compared = call("compare", theirs, "ours", "--limit", "8", "--json", runs=tmp_path)
-    assert compared.exit_code == 0, compared.stderr
+    done("explain", "--run", theirs, "--limit", "8", runs=tmp_path)
+    compared = done("compare", theirs, "ours", "--limit", "8", "--json", runs=tmp_path)
     twin = json.loads(Path(json.loads(compared.stdout)["twin"]).read_text())
     assert [run["run"] for run in twin["runs"]] == [theirs, "ours"]
-    assert {cell["layer"] for cell in twin["cells"]} == {"layer3", "layer4"}
-    assert all(cell["missing"] == 0 for cell in twin["cells"])
+    assert {(cell["layer"], cell["missing"]) for cell in twin["cells"]} == {("layer3", 0), ("layer4", 0)}
     page = (tmp_path / theirs / "report.html").read_text()
     assert "trained elsewhere" in page and "0 epochs" not in page
+
+
+ORDER = "one,two,three,four"
+
+
+def adopting(weights: object, pictures: Path, folder: Path) -> list[str]:
+    """The words that adopt these weights as the tiny net's."""
+    torch.save(weights, folder / "w.pth")
+    statistics = ["--mean", "0.25", "--std", "0.2"]
+    return ["adopt", "--weights", str(folder / "w.pth"), "--model", TINY_FILE, "--data", str(pictures), *statistics]
 
 
 def test_an_adopted_run_holds_the_weights_and_the_answers_of_the_file(
     trained: TinyNet, pictures: Path, tmp_path: Path
 ) -> None:
-    torch.save({"net": {f"module.{key}": value for key, value in trained.state_dict().items()}}, tmp_path / "w.pth")
-    result = call(
-        "adopt", "--weights", str(tmp_path / "w.pth"), "--model", TINY_FILE, "--data", str(pictures), "--mean", "0.25",
-        "--std", "0.2", "--classes", "one,two,three,four", "--run", "mine", runs=tmp_path,
-    )  # fmt: skip
-    assert result.exit_code == 0, result.stderr
+    state = {f"module.{key}": value for key, value in trained.state_dict().items()}
+    done(*adopting({"net": state}, pictures, tmp_path), "--classes", ORDER, "--run", "mine", runs=tmp_path)
     state, about = read_checkpoint(tmp_path / "mine" / "checkpoint.safetensors")
     assert all(torch.equal(state[key], value) for key, value in trained.state_dict().items())
     assert (about["mean"], about["std"]) == ([0.25] * 3, [0.2] * 3)
@@ -88,19 +96,12 @@ def test_an_adopted_run_holds_the_weights_and_the_answers_of_the_file(
 
 
 def test_the_order_of_the_outputs_is_that_of_classes(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
-    torch.save(trained.state_dict(), tmp_path / "w.pth")
-    shared = ("--weights", str(tmp_path / "w.pth"), "--model", TINY_FILE, "--data", str(pictures), "--mean", "0.25",
-              "--std", "0.2")  # fmt: skip
-    sorted_ones = call("adopt", *shared, "--run", "sorted", runs=tmp_path)
-    named = call("adopt", *shared, "--run", "named", "--classes", "one,two,three,four", runs=tmp_path)
-    assert (sorted_ones.exit_code, named.exit_code) == (0, 0), sorted_ones.stderr + named.stderr
-    right = {name: read_record(tmp_path / name).results.accuracy for name in ("sorted", "named")}
-    assert right["named"] > right["sorted"]
-    assert read_record(tmp_path / "named").data.classes == ("one", "two", "three", "four")
-    assert call("explain", "--run", "named", "--which", "all", "--limit", "6", runs=tmp_path).exit_code == 0
-    explained = read_predictions(tmp_path / "named")
-    data = tiny_data(train=16, test=40)
-    assert sorted(explained.labels.tolist()) == sorted(data.test.labels.tolist())
+    for name, more in (("sorted", []), ("named", ["--classes", ORDER])):
+        done(*adopting(trained.state_dict(), pictures, tmp_path), *more, "--run", name, runs=tmp_path)
+    by_folder, named = (read_record(tmp_path / name) for name in ("sorted", "named"))
+    assert named.results.accuracy > by_folder.results.accuracy and named.data.classes == tuple(ORDER.split(","))
+    done("explain", "--run", "named", "--which", "all", "--limit", "6", runs=tmp_path)
+    assert np.bincount(read_predictions(tmp_path / "named").labels).tolist() == [40] * 4
 
 
 # --- doubts --------------------------------------------------------------------------------------------------
@@ -108,8 +109,7 @@ def test_the_order_of_the_outputs_is_that_of_classes(trained: TinyNet, pictures:
 
 def scrambled(trained: TinyNet, order: list[int]) -> TinyNet:
     """The net whose output k answers for class order[k]."""
-    net = TinyNet(4)
-    net.load_state_dict(trained.state_dict())
+    net = deepcopy(trained)
     net.fc.weight.data, net.fc.bias.data = trained.fc.weight.data[order], trained.fc.bias.data[order]
     return net
 
@@ -117,50 +117,32 @@ def scrambled(trained: TinyNet, order: list[int]) -> TinyNet:
 def test_another_order_of_the_classes_is_found(trained: TinyNet) -> None:
     data, order = tiny_data(test=40), [2, 3, 1, 0]
     found = better_fit(scrambled(trained, order), data, torch.arange(len(data.test)), CPU)
-    assert found is not None and found.order == tuple(order)
-    assert found.right > 0.9 * found.total
+    assert found is not None and found.order == tuple(order) and found.right > 0.9 * found.total
 
 
 def test_other_statistics_are_found_by_name(trained: TinyNet) -> None:
     """The same net, its first layer turned so that it wants pixels in 0..255."""
-    from bench.nets.import_doubts import COMMON
-
     mean, std = COMMON["none, pixels in 0..255"]
-    net = TinyNet(4)
-    net.load_state_dict(trained.state_dict())
+    net = deepcopy(trained)
     wrong = replace(tiny_data(test=40), mean=(0.95, 0.05, 0.95), std=(0.01, 2.0, 0.01))
-    scale = torch.tensor(std)[None, :, None, None] / 0.2
-    shift = (torch.tensor(mean) - 0.25)[None, :, None, None] / 0.2
-    first = net.layer3[0]
-
-    class Turned(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            out: torch.Tensor = first(x * scale + shift)
-            return out
-
-    net.layer3[0] = Turned()
+    scale, shift = (torch.tensor(each)[None, :, None, None] / 0.2 for each in (std, [one - 0.25 for one in mean]))
+    net.layer3[0].register_forward_pre_hook(lambda module, inputs: inputs[0] * scale + shift)
     found = better_fit(net, wrong, torch.arange(len(wrong.test)), CPU)
     assert found is not None and (found.name, found.order) == ("none, pixels in 0..255", None)
 
 
 def test_weights_that_fit_raise_no_doubt_and_random_ones_are_at_chance(trained: TinyNet) -> None:
     data = tiny_data(test=40)
-    assert better_fit(trained, data, torch.arange(len(data.test)), CPU) is None
-    assert better_fit(TinyNet(4), data, torch.arange(len(data.test)), CPU) is None
-    labels = data.test.labels
-    assert at_chance(40, 160, labels) and at_chance(45, 160, labels) and not at_chance(80, 160, labels)
+    for net in (trained, build_seeded(TINY, 4, 0)):
+        assert better_fit(net, data, torch.arange(len(data.test)), CPU) is None
+    assert [at_chance(right, 160, data.test.labels) for right in (40, 45, 80)] == [True, True, False]
 
 
 def test_guessing_is_warned_of_with_the_options_that_cure_it(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
-    torch.save(scrambled(trained, [2, 3, 1, 0]).state_dict(), tmp_path / "w.pth")
-    words = ("adopt", "--weights", str(tmp_path / "w.pth"), "--model", TINY_FILE, "--data", str(pictures), "--mean",
-             "0.25", "--std", "0.2", "--classes", "one,two,three,four")  # fmt: skip
-    result = call(*words, "--run", "first", runs=tmp_path)
-    assert result.exit_code == 0, result.stderr
-    assert "no more than guessing" in result.stderr
-    assert "--classes three,four,two,one" in result.stderr
-    cured = call(*words[:-1], "three,four,two,one", "--run", "cured", runs=tmp_path)
-    assert cured.exit_code == 0
+    words = adopting(scrambled(trained, [2, 3, 1, 0]).state_dict(), pictures, tmp_path)
+    said = done(*words, "--classes", ORDER, "--run", "first", runs=tmp_path).stderr
+    assert "no more than guessing" in said and "--classes three,four,two,one" in said
+    done(*words, "--classes", "three,four,two,one", "--run", "cured", runs=tmp_path)
     assert read_record(tmp_path / "cured").results.accuracy > 0.9
 
 

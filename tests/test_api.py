@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sklearn.datasets
-from command_line import call
+from command_line import call, done
 from docs_commands import ROOT, fenced
 from sklearn.utils import Bunch
 from tiny import TINY, TinyNet, tiny_data, write_images
@@ -70,9 +70,9 @@ def test_what_python_gives_stands_in_the_record_by_module_name_and_source(
     value: object, name: str, source: object
 ) -> None:
     asked = TrainRequest(value, image_size=64)
-    assert asked.model == (name,)
-    assert asked.stored()["model"] == name
-    assert asked.stored()["objects"] == {name: sha256_of(source)}
+    assert (asked.model, asked.stored()["model"], asked.stored()["objects"]) == (
+        (name,), name, {name: sha256_of(source)},
+    )  # fmt: skip
     assert found_in_python(name) is value
     (sized,) = asked.trainings()
     assert sized.stored()["objects"] == {f"{name}@64": sha256_of(source)}
@@ -117,16 +117,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def test_a_run_of_a_class_is_opened_where_the_class_is(place: Workspace) -> None:
-    done = bench.explain("one", explainer=first_channel, layer="layer4", limit=2, workspace=place)
-    (cell,) = done.cells
+    (cell,) = bench.explain("one", explainer=first_channel, layer="layer4", limit=2, workspace=place).cells
     assert (cell.explainer, cell.rows > 0) == (f"{TITLE}:first_channel", True)
-    assert (
-        bench.explain("one", explainer=first_channel, layer="layer4", limit=2, workspace=place).cells[0].computed == 0
-    )
+    again = bench.explain("one", explainer=first_channel, layer="layer4", limit=2, workspace=place)
+    assert again.cells[0].computed == 0
     assert bench.evaluate("one", average=False, workspace=place).total == 16
     record = read_record(place.runs / "one")
-    assert record.model == f"{TITLE}:Net"
-    assert record.request.origins["model"] == "call"
+    assert (record.model, record.request.origins["model"]) == (f"{TITLE}:Net", "call")
     assert record.command == TrainRequest(
         Net, data=record.data.source, run="one", batch_size=16, epochs=1, lr=0.05, val=0
     ).command(place.runs)
@@ -142,9 +139,8 @@ def test_a_process_without_the_class_says_what_opens_its_run(place: Workspace, m
     ]
     stored = read_record(place.runs / "one").as_json()["request"]
     assert (stored["model"], stored["objects"]) == (f"{TITLE}:Net", {f"{TITLE}:Net": NET}), "the hash is of then"
-    assert call("show", "run", "one", runs=place.runs).exit_code == 0
-    assert call("report", "one", runs=place.runs).exit_code == 0
-    assert call("list", "runs", runs=place.runs).exit_code == 0
+    for words in (("show", "run", "one"), ("report", "one"), ("list", "runs")):
+        done(*words, runs=place.runs)
 
 
 # --- calls --------------------------------------------------------------------------------------------------
@@ -158,20 +154,15 @@ def test_values_that_mean_several_trainings_are_for_sweep(place: Workspace) -> N
 
 
 def test_several_runs_are_named_one_after_the_other_or_as_a_list(place: Workspace) -> None:
-    for call_ in (
-        lambda: bench.compare("one", "two", workspace=place),
-        lambda: bench.compare(["one", "two"], workspace=place),
-        lambda: bench.compare(run=("one", "two"), workspace=place),
-    ):
+    for values, named in ((("one", "two"), {}), ((["one", "two"],), {}), ((), {"run": ("one", "two")})):
         with pytest.raises(StoreError, match="no run 'two'"):
-            call_()
+            bench.compare(*values, **named, workspace=place)
 
 
 def test_help_shows_types_and_says_what_every_keyword_is() -> None:
     signature = inspect.signature(bench.train)
     assert str(signature.parameters["epochs"]) == "epochs: int | None = None"
-    assert [*signature.parameters][:2] == ["model", "recipe"]
-    assert [*signature.parameters][-1] == "workspace"
+    assert ([*signature.parameters][:2], [*signature.parameters][-1]) == (["model", "recipe"], "workspace")
     assert signature.return_annotation == "Path"
     assert str(inspect.signature(bench.compare)).startswith("(*run: str | collections.abc.Sequence[str], limit:")
     told = inspect.getdoc(bench.train) or ""

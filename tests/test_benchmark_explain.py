@@ -29,8 +29,7 @@ TARGETS = torch.tensor([1, 3])
 
 @pytest.fixture(scope="module")
 def net() -> nn.Module:
-    model = build_seeded(discover("model", ModelSpec)[MODEL], 4, 0).eval()
-    return model.to(memory_format=torch.channels_last)
+    return build_seeded(discover("model", ModelSpec)[MODEL], 4, 0).eval().to(memory_format=torch.channels_last)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +49,7 @@ def test_every_arm_but_the_forward_pass_ends_with_the_same_artefact(
         maps = arm(LAYERS, images, TARGETS)
         assert len(maps) == (0 if name == explain.FORWARD else 4)
         for each in maps:
-            assert (each.shape, each.dtype) == ((2, 32, 32), np.float32)
-            assert 0 <= each.min() <= each.max() <= 1 + 1e-6
+            assert each.shape == (2, 32, 32) and each.dtype == np.float32 and 0 <= each.min() <= each.max() <= 1 + 1e-6
 
 
 def test_captum_and_our_adapters_draw_what_the_reference_draws(arms: dict[str, explain.Maps], images: Tensor) -> None:
@@ -99,15 +97,13 @@ def test_all_four_layers_are_one_call_of_ours_and_the_sum_of_four_calls_of_a_lib
     }
     played = calls[-6 * 10 :]
     assert played.count((explain.REFERENCE, tuple(LAYERS))) == 2 * 3
-    assert played.count(("theirs", tuple(LAYERS))) == 0
-    assert played[:10] == played[10:20][::-1]
+    assert played.count(("theirs", tuple(LAYERS))) == 0 and played[:10] == played[10:20][::-1]
 
 
 def test_a_ratio_says_how_many_times_faster_the_reference_is() -> None:
     own, other = (explain.REFERENCE, "layer1"), ("other", "layer1")
     times = {own: [1.0, 2.0, 4.0, 1.0, 1.0, 1.0], other: [2.0, 6.0, 4.0, 2.0, 2.0, 2.0]}
-    row = ["other", "layer1", "2", "2.0 (1.0 to 3.0)", "yes"]
-    assert explain.goal_row("other", "layer1", 2.0, {32: times}) == row
+    assert explain.goal_row(*other, 2.0, {32: times}) == ["other", "layer1", "2", "2.0 (1.0 to 3.0)", "yes"]
     slower = {own: [1.0], other: [1.9]}
     assert explain.goal_row("other", "layer1", 2.0, {32: times, 64: slower})[-2:] == ["1.9 (n too small)", "no"]
 
@@ -121,9 +117,7 @@ def test_the_command_tells_hardware_rounds_and_every_goal(monkeypatch: pytest.Mo
     monkeypatch.setattr(rounds, "WARM_UP", 0.0)  # nobody waits for times to settle
     options = ["--model", MODEL, "--batch-size", "2", "--rounds", "1", "--block", "0", "--device", "cpu"]
     text = explain.measure(explain.read_options([*options, "--threads", str(torch.get_num_threads())]))
-    heading = text.splitlines()[0]
-    assert "thread" in heading and "captum" in heading and "1 rounds" in heading and "fp32" in heading
-    assert "`my_model.py:TINY` with seeded weights" in heading
-    goals = [line for line in text.splitlines() if line.endswith(("| yes |", "| no |"))]
-    assert len(goals) == len(explain.GOALS)
+    told = ("thread", "captum", "1 rounds", "fp32", "`my_model.py:TINY` with seeded weights")
+    assert [words for words in told if words not in text.splitlines()[0]] == []
+    assert len([line for line in text.splitlines() if line.endswith(("| yes |", "| no |"))]) == len(explain.GOALS)
     assert text.count("| 2 | Captum, frozen model |") == 1

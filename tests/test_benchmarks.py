@@ -42,8 +42,7 @@ def test_every_arm_of_an_ablation_is_another_training(recipe: Recipe) -> None:
     arms = ablation.arms_of(recipe)
     values = [repr(recipe.changed(changes).values()) for changes in arms.values()]
     assert values[0] == repr(recipe.values())
-    same = [name for name, each in zip(arms, values, strict=True) if values.count(each) > 1]
-    assert not same
+    assert not [name for name, each in zip(arms, values, strict=True) if values.count(each) > 1]
 
 
 def test_each_ingredient_that_a_recipe_has_is_taken_away_once() -> None:
@@ -96,19 +95,16 @@ def test_an_arm_that_is_better_than_the_recipe_has_a_positive_difference() -> No
 
 def test_several_seeds_give_students_interval_of_the_paired_differences() -> None:
     whole = {0: "1000000000", 1: "1100000000", 2: "1110000000"}
-    own = {0: "1100000000", 1: "1100000000", 2: "1111100000"}
-    row = ablation.row_of("an arm", own, whole)
+    row = ablation.row_of("an arm", {0: "1100000000", 1: "1100000000", 2: "1111100000"}, whole)
     gaps = torch.tensor([0.1, 0.0, 0.2], dtype=torch.float64)
     half = 4.302652729749462 * float(gaps.std()) / 3**0.5  # t of two degrees of freedom, from a table
-    assert row[4] == "+10.0"
-    assert row[5] == f"{100 * (0.1 - half):+.1f} to {100 * (0.1 + half):+.1f}"
+    assert (row[4], row[5]) == ("+10.0", f"{100 * (0.1 - half):+.1f} to {100 * (0.1 + half):+.1f}")
 
 
 def test_an_ablation_of_the_tiny_net_is_the_same_twice(tiny: Dataset) -> None:
     settings = TrainSettings(RECIPES["demo"], val=0, limit=64)
     first, second = (ablation.trained_arm(TINY, tiny, settings, torch.device("cpu"), 20)["right"] for _ in range(2))
-    assert first == second
-    assert len(str(first)) == 20
+    assert (first, len(str(first))) == (second, 20)
 
 
 def test_a_table_replaces_what_stands_between_its_marks_and_nothing_else(tmp_path: Path) -> None:
@@ -171,8 +167,7 @@ def test_a_trial_finds_what_is_planted_and_claims_nothing_else(
     clock(monkeypatch, 1e-3, 0.001)
     found = instrument.trial(planted, options(), torch.device("cpu"))
     assert found.ratio.verdict == said
-    assert found.covered
-    assert found.truth == 1 / (1 + planted)
+    assert found.covered and found.truth == 1 / (1 + planted)
 
 
 def test_a_slowdown_below_the_noise_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,10 +201,8 @@ def test_the_table_of_a_timing_shows_interval_verdict_and_that_the_machine_was_b
         {"a": [0.04] * 12, "b": [0.05, 0.051, 0.049, 0.05] * 3}, notes=("the machine was busy: others took 34% of it",)
     )
     text = speeds.figures(timing)
-    assert "Note: the machine was busy" in text
-    assert "| `forward[b]` | 80.0 | 78.4 to 81.6 |" in text
-    assert "0.800× (slower), 0.784 to 0.816" in text
-    assert "Timing T1, some CPU, 2 threads" in text
+    assert "Note: the machine was busy" in text and "| `forward[b]` | 80.0 | 78.4 to 81.6 |" in text
+    assert "0.800× (slower), 0.784 to 0.816" in text and "Timing T1, some CPU, 2 threads" in text
 
 
 @pytest.mark.parametrize("images", [1, 3])

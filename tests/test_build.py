@@ -58,30 +58,26 @@ def many(tmp_path: Path, rows: list[tuple[int, int, int, int]]) -> tuple[list[Ru
 
 
 def test_runs_on_the_same_data_may_be_compared(runs: list[RunFolder]) -> None:
-    check_comparable(runs)
-    check_comparable(runs[:1])
+    for some in (runs, runs[:1]):
+        check_comparable(some)
 
 
-def test_runs_on_different_data_are_refused_naming_both(tmp_path: Path, runs: list[RunFolder]) -> None:
-    data = replace(DIGITS, digest="e" * 64, name="cifar10")
-    other = load(tmp_path, "other", LABELS, data=data)
-    with pytest.raises(DataError, match=r"runs 'one' and 'other' were made on different data \(digits and cifar10\)"):
-        check_comparable([*runs, other])
-
-
-def test_runs_that_do_not_say_on_which_data_are_refused(tmp_path: Path) -> None:
-    two = [load(tmp_path, name, LABELS, data=replace(DIGITS, digest="")) for name in ("one", "two")]
-    with pytest.raises(DataError, match="different data"):
-        check_comparable(two)
-
-
-@pytest.mark.parametrize("labels", [(0, 0, 1, 1, 2, 1), (0, 0, 1, 1, 2)])
-def test_runs_with_other_test_labels_are_refused(
-    tmp_path: Path, runs: list[RunFolder], labels: tuple[int, ...]
+@pytest.mark.parametrize(
+    ("labels", "data", "says"),
+    [
+        (LABELS, {"digest": "e" * 64, "name": "cifar10"}, r"were made on different data \(digits and cifar10\)"),
+        (LABELS, {"digest": ""}, "different data"),
+        ((0, 0, 1, 1, 2, 1), {}, "the test labels of 'one' and 'other' differ"),
+        ((0, 0, 1, 1, 2), {}, "the test labels of 'one' and 'other' differ"),
+    ],
+)
+def test_runs_on_different_data_are_refused_naming_both(
+    tmp_path: Path, runs: list[RunFolder], labels: tuple[int, ...], data: dict[str, str], says: str
 ) -> None:
-    other = load(tmp_path, "other", labels, labels=labels)
-    with pytest.raises(DataError, match="the test labels of 'one' and 'other' differ"):
-        check_comparable([*runs, other])
+    other = load(tmp_path, "other", labels, labels=labels, data=replace(DIGITS, **data))
+    for some in ([*runs, other], *([[other, other]] if data == {"digest": ""} else [])):
+        with pytest.raises(DataError, match=says):
+            check_comparable(some)
 
 
 # --- counts ------------------------------------------------------------------------------------------------
@@ -138,8 +134,7 @@ def test_a_comparison_shows_every_run_pair_and_cell(tmp_path: Path, runs: list[R
     cells = [make_cell([(1, 0), (1, 1)]), make_cell([(1, 0), (1, 1)], explainer="captum")]
     one = load(tmp_path, "explained", (0, 1, 1, 0, 2, 2), cells=cells, samples=make_samples([1]))
     page = comparison_page([one, *runs[1:]], wrong_in_any([one, *runs[1:]], None), created=NOW)
-    assert [view.run for view in page.runs] == ["explained", "two", "three"]
-    assert [view.only_wrong for view in page.runs] == [1, 1, 0]
+    assert [(view.run, view.only_wrong) for view in page.runs] == [("explained", 1), ("two", 1), ("three", 0)]
     assert len(page.pairs) == 3 and len(page.provenance) == 3
     assert [(cell.run, cell.explainer) for cell in page.cells] == [(0, "captum"), (0, "gradcam")]
     assert [(each.first, each.second) for each in page.agreements] == [("captum", "gradcam")]
@@ -158,24 +153,24 @@ def test_runs_with_the_same_logits_are_said_to_be_one(tmp_path: Path, runs: list
         page = comparison_page(loaded, wrong_in_any(loaded, None), created=NOW)
         return any(badge.text == "two of the runs are one" for badge in page.badges)
 
-    assert says_so([runs[0], runs[0]])
-    assert not says_so(runs)
+    assert says_so([runs[0], runs[0]]) and not says_so(runs)
 
 
-def test_settings_are_the_same_when_only_model_and_seed_differ(runs: list[RunFolder]) -> None:
-    def run_with(**changes: object) -> RunFolder:
-        return runs[0].seen_as(record=replace(runs[0].record, request=make_request(**{"lr": 0.1, **changes})))
-
-    assert same_settings([run_with(model="a", seed=0), run_with(model="b", seed=1)])
-    assert not same_settings([run_with(lr=0.1), run_with(lr=0.2)])
-
-
-def test_settings_are_the_same_when_only_the_recipe_is_called_otherwise(runs: list[RunFolder]) -> None:
-    def run_with(recipe: str, lr: float) -> RunFolder:
-        return runs[0].seen_as(record=replace(runs[0].record, request=make_request(recipe=recipe, lr=lr)))
-
-    assert same_settings([run_with("/here/a.toml", 0.1), run_with("/there/b.toml", 0.1)])
-    assert not same_settings([run_with("/here/a.toml", 0.1), run_with("/here/a.toml", 0.2)])
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ({"model": "a", "seed": 0}, {"model": "b", "seed": 1}, True),
+        ({"recipe": "/here/a.toml"}, {"recipe": "/there/b.toml"}, True),
+        ({"lr": 0.1}, {"lr": 0.2}, False),
+        ({"recipe": "/here/a.toml"}, {"recipe": "/here/a.toml", "lr": 0.2}, False),
+    ],
+)
+def test_settings_are_the_same_when_only_model_seed_and_name_of_the_recipe_differ(
+    runs: list[RunFolder], first: dict[str, object], second: dict[str, object], same: bool
+) -> None:
+    requests = (make_request(**{"lr": 0.1, **changes}) for changes in (first, second))
+    two = [runs[0].seen_as(record=replace(runs[0].record, request=request)) for request in requests]
+    assert same_settings(two) is same
 
 
 def test_a_run_page_shows_its_errors_as_far_as_they_were_explained(tmp_path: Path) -> None:
@@ -229,13 +224,11 @@ def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
     ]
     loaded = [load(tmp_path, f"run{k}", LABELS, request=make_request(**each)) for k, each in enumerate(changes)]
     assert labels_of(loaded)[::2] == ("sgd · lr 0.1 · seed 0", "sgd · lr 0.2 · seed 0", "adamw · lr 0.001 · seed 0")
-    assert labels_of(loaded[:2]) == ("seed 0", "seed 1")
-    assert labels_of(loaded[::4]) == ("sgd", "adamw")
+    assert (labels_of(loaded[:2]), labels_of(loaded[::4])) == (("seed 0", "seed 1"), ("sgd", "adamw"))
     assert [
         view.label for view in comparison_page(loaded, fixed_order(loaded[0].predictions.labels), created=NOW).runs
     ] == [*labels_of(loaded)]
 
 
 def test_runs_without_any_difference_are_called_by_their_names(tmp_path: Path) -> None:
-    loaded = [load(tmp_path, name, LABELS) for name in ("one", "two")]
-    assert labels_of(loaded) == ("one", "two")
+    assert labels_of([load(tmp_path, name, LABELS) for name in ("one", "two")]) == ("one", "two")

@@ -33,6 +33,9 @@ Rows = list[tuple[int, int]]
 ROWS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), unique=True, max_size=12)
 
 
+HEAD = [field.name for field in dataclasses.fields(Cell) if field.name not in CELL_ROWS]
+
+
 def content(cell: Cell) -> dict[tuple[int, int], bytes]:
     """What a cell says of each row, by the row's key."""
     return {
@@ -46,51 +49,42 @@ def content(cell: Cell) -> dict[tuple[int, int], bytes]:
 
 @given(ROWS, ROWS)
 def test_merging_keeps_every_row_of_both_once(first: Rows, second: Rows) -> None:
-    merged = merge_cells(make_cell(first), make_cell(second))
-    assert row_keys(merged) == set(first) | set(second)
-    assert len(merged.ids) == len(set(first) | set(second))
-
-
-@given(ROWS, ROWS)
-def test_merging_takes_a_row_of_both_from_the_new_cell(first: Rows, second: Rows) -> None:
-    old = make_cell(first)
-    new = make_cell(second)
+    old, new = make_cell(first), make_cell(second)
     new = dataclasses.replace(new, raw=new.raw + 100)
-    assert content(merge_cells(old, new)) == content(old) | content(new)
+    merged = merge_cells(old, new)
+    assert content(merged) == content(old) | content(new)  # a row of both is that of the new cell
+    assert len(merged.ids) == len(row_keys(merged)) == len(set(first) | set(second))
 
 
 def test_without_an_old_cell_the_new_one_is_all() -> None:
     new = make_cell([(1, 0)])
-    assert content(merge_cells(None, new)) == content(new)
-    assert row_keys(None) == set()
+    assert content(merge_cells(None, new)) == content(new) and row_keys(None) == set()
 
 
-KEYS: dict[str, Any] = {
-    "checkpoint": "d" * 64,
-    "explainer": "captum",
-    "revision": 2,
-    "layer": "layer3",
-    "versions": {"torch": "9"},
-    "dtype": "float64",
-}
-
-
-@pytest.mark.parametrize("key", KEYS)
-def test_a_cell_of_another_key_is_replaced_whole(key: str) -> None:
-    old, new = make_cell([(1, 0), (2, 0)]), make_cell([(2, 0)], **{key: KEYS[key]})
-    assert not same_cell(old, new)
-    assert row_keys(merge_cells(old, new)) == {(2, 0)}
-
-
-@pytest.mark.parametrize("changes", [{"device": "other"}, {"timing": "T2"}])
-def test_device_and_timing_do_not_part_cells(changes: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"checkpoint": "d" * 64}, False),
+        ({"explainer": "captum"}, False),
+        ({"revision": 2}, False),
+        ({"layer": "layer3"}, False),
+        ({"versions": {"torch": "9"}}, False),
+        ({"dtype": "float64"}, False),
+        ({"device": "other"}, True),
+        ({"timing": "T2"}, True),
+    ],
+    ids=str,
+)
+def test_a_cell_of_another_key_is_replaced_whole_and_device_and_timing_are_no_key(
+    changes: dict[str, Any], same: bool
+) -> None:
     old, new = make_cell([(1, 0)]), make_cell([(2, 0)], **changes)
-    assert row_keys(merge_cells(old, new)) == {(1, 0), (2, 0)}
+    assert same_cell(old, new) is same
+    assert row_keys(merge_cells(old, new)) == {(2, 0), *([(1, 0)] if same else [])}
 
 
 def test_a_new_cell_without_rows_drops_none() -> None:
-    old = make_cell([(1, 0)])
-    empty = make_cell([], raw=np.zeros((0, 1, 1), np.float32))
+    old, empty = make_cell([(1, 0)]), make_cell([], raw=np.zeros((0, 1, 1), np.float32))
     assert content(merge_cells(old, empty)) == content(old)
 
 
@@ -105,14 +99,11 @@ def test_maps_of_another_size_replace_the_old_ones() -> None:
 @given(ROWS)
 @settings(max_examples=20, deadline=None)
 def test_a_cell_comes_back_with_its_rows_sorted(tmp_path_factory: pytest.TempPathFactory, rows: Rows) -> None:
-    path = tmp_path_factory.mktemp("cell") / "layer4.npz"
-    cell = make_cell(rows)
+    path, cell = tmp_path_factory.mktemp("cell") / "layer4.npz", make_cell(rows)
     write_cell(path, merge_cells(None, cell))
     found = read_cell(path)
-    assert list(zip(found.ids.tolist(), found.classes.tolist(), strict=True)) == sorted(rows)
-    assert content(found) == content(cell)
-    heads = ({name: value for name, value in vars(each).items() if name not in CELL_ROWS} for each in (found, cell))
-    assert next(heads) == next(heads)
+    assert [*content(found)] == sorted(rows) and content(found) == content(cell)
+    assert {name: vars(found)[name] for name in HEAD} == {name: vars(cell)[name] for name in HEAD}
 
 
 def test_values_that_are_not_finite_come_back(tmp_path: Path) -> None:
@@ -125,12 +116,6 @@ def rewrite(path: Path, **changes: Any) -> None:
     """The file of a cell or of samples with some arrays replaced."""
     names = ("head", *CELL_ROWS) if path.name != SAMPLES else ("schema", "ids", "pictures", "names", "labels", "logits")
     write_npz(path, read_npz(path, names) | {name: np.asarray(value) for name, value in changes.items()})
-
-
-def rewrite_head(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    head = json.loads(str(read_npz(path, ("head",))["head"]))
-    change(head)
-    rewrite(path, head=json.dumps(head))
 
 
 @pytest.fixture
@@ -150,9 +135,13 @@ HEADS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_a_cell_with_a_damaged_head_is_refused_with_its_path(cell_file: Path, kind: str) -> None:
-    rewrite_head(cell_file, HEADS[kind])
+@pytest.mark.parametrize("change", HEADS.values(), ids=HEADS)
+def test_a_cell_with_a_damaged_head_is_refused_with_its_path(
+    cell_file: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    head = json.loads(str(read_npz(cell_file, ("head",))["head"]))
+    change(head)
+    rewrite(cell_file, head=json.dumps(head))
     with pytest.raises(StoreError, match=r"layer4\.npz"):
         read_cell(cell_file)
 
@@ -193,19 +182,8 @@ def test_rows_that_mean_nothing_are_refused_with_what_is_odd(cell_file: Path, ki
 # --- names -------------------------------------------------------------------------------------------------
 
 HOSTILE = [
-    "../../x.py:y",
-    "/etc/passwd",
-    "..",
-    ".",
-    "",
-    "a/b.py:C",
-    "a\\b",
-    "\0",
-    "x" * 5000,
-    "猫" * 200,
-    "a\nb",
-    "\ud800",
-]
+    "../../x.py:y", "/etc/passwd", "..", ".", "", "a/b.py:C", "a\\b", "\0", "x" * 5000, "猫" * 200, "a\nb", "\ud800",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
@@ -218,10 +196,12 @@ def test_no_name_leads_out_of_the_run(tmp_path: Path, name: str) -> None:
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_two_names_never_share_a_file(first: str, second: str) -> None:
-    run = Path("run")
-    same = first == second
-    assert (cell_path(run, first, "layer4") == cell_path(run, second, "layer4")) is same
-    assert (cell_path(run, "gradcam", first) == cell_path(run, "gradcam", second)) is same
+    assert [one == other for one, other in zip(paths(first), paths(second), strict=True)] == [first == second] * 2
+
+
+def paths(name: str) -> tuple[Path, Path]:
+    """The files of cells whose explainer or layer has this name."""
+    return cell_path(Path("run"), name, "layer4"), cell_path(Path("run"), "gradcam", name)
 
 
 @pytest.mark.parametrize(
@@ -236,15 +216,12 @@ def test_two_names_never_share_a_file(first: str, second: str) -> None:
     ],
 )
 def test_names_that_look_alike_when_made_harmless_stay_apart(first: str, second: str) -> None:
-    run = Path("run")
-    assert cell_path(run, first, "layer4") != cell_path(run, second, "layer4")
-    assert cell_path(run, "gradcam", first) != cell_path(run, "gradcam", second)
+    assert not {*paths(first)} & {*paths(second)}
 
 
 def test_a_name_that_copies_a_made_harmless_one_stays_apart() -> None:
-    run = Path("run")
-    first = cell_path(run, "a/b.py:C", "layer4")
-    assert cell_path(run, first.parent.name, "layer4") != first
+    first, _ = paths("a/b.py:C")
+    assert paths(first.parent.name)[0] != first
 
 
 @pytest.mark.parametrize("layer", ["layer4", "layer4.1.bn2", "input", "block_2-a+"])
@@ -263,11 +240,8 @@ def test_samples_are_added_sorted_and_the_new_one_counts(tmp_path: Path) -> None
     RunFolder(tmp_path).add_samples(make_samples([7, 3], labels=[1, 2]))
     RunFolder(tmp_path).add_samples(make_samples([5, 7], labels=[0, 0], names=["five", "seven"]))
     found = read_samples(tmp_path / SAMPLES)
-    assert found is not None
-    assert found.ids.tolist() == [3, 5, 7]
-    assert found.names.tolist() == ["test/3.png", "five", "seven"]
-    assert found.labels.tolist() == [2, 0, 0]
-    assert found.pictures[:, 0, 0, 0].tolist() == [3, 5, 7]
+    assert found is not None and found.names.tolist() == ["test/3.png", "five", "seven"]
+    assert found.ids.tolist() == found.pictures[:, 0, 0, 0].tolist() == [3, 5, 7] and found.labels.tolist() == [2, 0, 0]
 
 
 def test_hostile_file_names_come_back_as_text(tmp_path: Path) -> None:
@@ -278,9 +252,8 @@ def test_hostile_file_names_come_back_as_text(tmp_path: Path) -> None:
 
 
 def test_no_samples_are_samples(tmp_path: Path) -> None:
-    RunFolder(tmp_path).add_samples(make_samples([]))
-    RunFolder(tmp_path).add_samples(make_samples([4]))
-    RunFolder(tmp_path).add_samples(make_samples([]))
+    for ids in ([], [4], []):
+        RunFolder(tmp_path).add_samples(make_samples(ids))
     found = read_samples(tmp_path / SAMPLES)
     assert found is not None and found.ids.tolist() == [4]
 

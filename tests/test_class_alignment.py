@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_line import call
+from command_line import call, done
 from foreign_nets import Two
-from run_factory import CLASSES, make_cell, make_run, make_samples
+from run_factory import CLASSES, make_cell, make_logits, make_run, make_samples
 from tiny import TINY_FILE, TinyNet, tiny_data, write_images
 
 from bench.errors import DataError
 from bench.evaluation import softmax
 from bench.pages.class_alignment import aligned, check_comparable, not_shared
 from bench.schema.run import DataFacts
+from bench.store.files import write_npz
 from bench.store.folder import read_run
+from bench.store.paths import PREDICTIONS
 
 LABELS = [0, 1, 2, 0]
 NETS = Path(__file__).with_name("foreign_nets.py")
@@ -42,10 +44,9 @@ def pair(tmp_path: Path) -> list:
 
 def test_runs_that_number_the_classes_differently_are_comparable_and_matched_by_name(pair: list) -> None:
     check_comparable(pair)
-    first, second = aligned(pair)
-    assert first.predictions.labels.tolist() == second.predictions.labels.tolist() == LABELS
-    assert second.predictions.predicted.tolist() == [0, 2, 2, 1]
-    assert second.predictions.logits.tolist() == pair[1].predictions.logits[:, ::-1].tolist()
+    first, second = (run.predictions for run in aligned(pair))
+    assert first.labels.tolist() == second.labels.tolist() == LABELS and second.predicted.tolist() == [0, 2, 2, 1]
+    assert second.logits.tolist() == pair[1].predictions.logits[:, ::-1].tolist()
     assert not_shared(pair) == ("the models number the classes differently: matched by name",)
 
 
@@ -60,16 +61,11 @@ def test_rows_of_cells_follow_their_class_and_stay_sorted(pair: list) -> None:
 
 
 def test_runs_with_the_same_classes_come_back_as_they_are(pair: list) -> None:
-    assert aligned([pair[0], pair[0]]) == [pair[0], pair[0]]
-    assert not_shared([pair[0], pair[0]]) == ()
+    same = [pair[0], pair[0]]
+    assert (aligned(same), not_shared(same)) == (same, ())
 
 
 def test_a_class_that_only_one_model_knows_is_never_the_others_answer(tmp_path: Path, pair: list) -> None:
-    from run_factory import make_logits
-
-    from bench.store.files import write_npz
-    from bench.store.paths import PREDICTIONS
-
     folder = make_run(tmp_path, "wide", labels=LABELS, predicted=[1, 1, 2, 0], data=data_of((*CLASSES, "owl")))
     logits = np.concatenate([make_logits([1, 1, 2, 0]), [[9], [0], [0], [0]]], axis=1).astype(np.float32)
     write_npz(folder / PREDICTIONS, {"ids": np.arange(4), "labels": np.array(LABELS), "logits": logits})
@@ -89,11 +85,10 @@ def test_pictures_of_another_size_are_the_same_when_their_files_are(
 ) -> None:
     small = data_of(CLASSES, files="f" if more.get("files") != "" else "", size=32)
     large = data_of(CLASSES, **more, size=64, digest="e" * 64)
-    folders = [
-        make_run(tmp_path, name, labels=LABELS, predicted=LABELS, data=data)
+    runs = [
+        read_run(make_run(tmp_path, name, labels=LABELS, predicted=LABELS, data=data))
         for name, data in (("a", small), ("b", large))
     ]
-    runs = [read_run(folder) for folder in folders]
     if same:
         check_comparable(runs)
         assert not_shared(runs) == ("pictures of 32 and 64 pixels an edge",)
@@ -102,40 +97,33 @@ def test_pictures_of_another_size_are_the_same_when_their_files_are(
             check_comparable(runs)
 
 
-def test_models_of_other_classes_sizes_and_layers_stand_on_one_page(tmp_path: Path) -> None:
+@pytest.fixture
+def adopted(tmp_path: Path) -> Path:
+    """Two adopted runs on one data set: `tiny` of four classes, and `two` of other layers, size and six classes."""
     data = write_images(tmp_path / "data", tiny_data(train=4, test=6))
     torch.manual_seed(0)
-    torch.save(Two(6).state_dict(), tmp_path / "two.pth")
-    torch.save(TinyNet(4).state_dict(), tmp_path / "tiny.pth")
-    shared = ("--data", str(data), "--mean", "0.25", "--std", "0.2")
-    two = call("adopt", "--weights", str(tmp_path / "two.pth"), "--model", f"{NETS}:build", "--image-size", "20",
-               "--classes", "owl,two,one,three,four,eel", *shared, "--run", "two", runs=tmp_path / "runs")  # fmt: skip
-    tiny = call("adopt", "--weights", str(tmp_path / "tiny.pth"), "--model", TINY_FILE, *shared, "--run", "tiny",
-                runs=tmp_path / "runs")  # fmt: skip
-    assert (two.exit_code, tiny.exit_code) == (0, 0), two.stderr + tiny.stderr
-    result = call("compare", "tiny", "two", "--layer", "layer4", "--layer", "a", "--json", runs=tmp_path / "runs")
-    assert result.exit_code == 0, result.stderr
+    others = ["--image-size", "20", "--classes", "owl,two,one,three,four,eel"]
+    for name, net, model, more in (("two", Two(6), f"{NETS}:build", others), ("tiny", TinyNet(4), TINY_FILE, [])):
+        torch.save(net.state_dict(), tmp_path / f"{name}.pth")
+        words = ["--weights", str(tmp_path / f"{name}.pth"), "--model", model, "--data", str(data), *more]
+        done("adopt", *words, "--mean", "0.25", "--std", "0.2", "--run", name, runs=tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def test_models_of_other_classes_sizes_and_layers_stand_on_one_page(adopted: Path) -> None:
+    result = done("compare", "tiny", "two", "--layer", "layer4", "--layer", "a", "--json", runs=adopted)
     twin = json.loads(Path(json.loads(result.stdout)["twin"]).read_text())
-    assert {(cell["run"], cell["layer"]) for cell in twin["cells"]} == {(0, "layer4"), (1, "a")}
-    assert all(cell["missing"] == 0 for cell in twin["cells"])
+    assert {(cell["run"], cell["layer"], cell["missing"]) for cell in twin["cells"]} == {(0, "layer4", 0), (1, "a", 0)}
     assert twin["classes"] == ["four", "one", "three", "two", "owl", "eel"]
     words = " | ".join(badge["text"] for badge in twin["badges"] if not badge["ok"])
     for each in ("4 classes shared by models of 4 and 6", "pictures of 32 and 20 pixels", "layer4 · a"):
         assert each in words
     images = zip(twin["gallery"]["files"], twin["gallery"]["true"], strict=True)
-    by_name = {file.split("/")[1]: twin["classes"][true] for file, true in images}
-    assert all(folder == name for folder, name in by_name.items())
+    assert all(file.split("/")[1] == twin["classes"][true] for file, true in images)
 
 
-def test_a_run_without_any_of_the_layers_shows_its_own_and_says_so(tmp_path: Path) -> None:
-    data = write_images(tmp_path / "data", tiny_data(train=4, test=4))
-    torch.save(Two(4).state_dict(), tmp_path / "two.pth")
-    torch.save(TinyNet(4).state_dict(), tmp_path / "tiny.pth")
-    for name, model in (("two", f"{NETS}:build"), ("tiny", TINY_FILE)):
-        words = ("--weights", str(tmp_path / f"{name}.pth"), "--model", model, "--data", str(data), "--std", "0.2")
-        assert call("adopt", *words, "--run", name, runs=tmp_path / "runs").exit_code == 0
-    result = call("compare", "tiny", "two", "--layer", "layer4", runs=tmp_path / "runs")
-    assert result.exit_code == 0, result.stderr
-    assert "run 'two' has none of the layers layer4: its own a, b are shown" in result.stderr
-    none = call("compare", "tiny", "two", "--layer", "nowhere", runs=tmp_path / "runs")
+def test_a_run_without_any_of_the_layers_shows_its_own_and_says_so(adopted: Path) -> None:
+    shown = done("compare", "tiny", "two", "--layer", "layer4", runs=adopted)
+    assert "run 'two' has none of the layers layer4: its own a, b are shown" in shown.stderr
+    none = call("compare", "tiny", "two", "--layer", "nowhere", runs=adopted)
     assert none.exit_code == 2 and "'nowhere' is not a layer" in none.stderr

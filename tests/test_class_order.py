@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tiny import tiny_data, write_images
 
 from bench.contracts import ModelSpec, Silence
 from bench.data.datasets import files_of, in_class_order, load_dataset
-from bench.data.images import enlarged, thumbnail
+from bench.data.images import Decoded, Part, enlarged, thumbnail
 from bench.errors import DataError, MissingError
 from bench.registry.registry import discover
 from bench.schema.run import DataFacts
@@ -30,12 +31,15 @@ def load(source: str | Path, cache: Path, size: int = 32) -> Any:
     return load_dataset(str(source), cache=cache, progress=Silence(), size=size)
 
 
+def resized(picture: Image.Image, size: int) -> np.ndarray:
+    """(3, size, size) uint8, by Pillow."""
+    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+
+
 def test_files_are_decoded_at_the_size_asked_for_and_that_is_noted(pictures: Path, tmp_path: Path) -> None:
     data = load(pictures, tmp_path, 20)
     assert data.test.images.shape == (8, 3, 20, 20)
-    file = next(path for path in pictures.rglob("*.png") if str(path).endswith(data.test.names[0]))
-    by_hand = np.asarray(Image.open(file).resize((20, 20), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
-    assert np.array_equal(data.test.images[0].numpy(), by_hand)
+    assert np.array_equal(data.test.images[0].numpy(), resized(Image.open(pictures / data.test.names[0]), 20))
     assert any("resized to 20x20 from 32x32" in note for note in data.notes)
 
 
@@ -53,18 +57,14 @@ def test_digits_are_enlarged_once_from_their_own_pixels(tmp_path: Path) -> None:
     assert "enlarged from 8x8 grey to 28x28" in data.notes[0]
     assert set(own.test.images.unique().tolist()) == {round(level * 255 / 16) for level in range(17)}
     picture = Image.fromarray(own.test.images[7].permute(1, 2, 0).numpy())
-    by_hand = np.asarray(picture.resize((28, 28), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
-    assert np.array_equal(data.test.images[7].numpy(), by_hand)
+    assert np.array_equal(data.test.images[7].numpy(), resized(picture, 28))
 
 
 def test_images_that_come_without_files_are_resized_with_a_note() -> None:
-    from bench.data.images import Decoded, Part
-
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
     part = Part(images, np.zeros(3, np.int64), ("a", "b", "c"))
     found = enlarged(Decoded(("x", "y"), part, part, ("before",)), 48)
-    by_hand = np.asarray(Image.fromarray(images[1].transpose(1, 2, 0)).resize((48, 48), Image.Resampling.BILINEAR))
-    assert np.array_equal(found.train.images[1], by_hand.transpose(2, 0, 1))
+    assert np.array_equal(found.train.images[1], resized(Image.fromarray(images[1].transpose(1, 2, 0)), 48))
     assert found.train.images.flags.c_contiguous  # or there is no digest of them
     assert found.notes == ("before", "all images resized to 48x48 from 32x32 (bilinear)")
     assert enlarged(found, 48) is found
@@ -84,9 +84,8 @@ def test_a_run_that_does_not_say_its_size_is_of_32_pixels(said: int, size: int) 
 def test_labels_follow_the_order_of_the_models_classes() -> None:
     data = tiny_data(train=2, test=2)
     found = in_class_order(data, ("four", "owl", "three", "two", "one"))
-    for before, after in zip(data.test.labels.tolist(), found.test.labels.tolist(), strict=True):
-        assert found.classes[after] == data.classes[before]
-    assert found.digest == data.digest and files_of(found) == files_of(data)
+    first, second = ([each.classes[label] for label in each.test.labels] for each in (data, found))
+    assert (first, data.digest, files_of(data)) == (second, found.digest, files_of(found))
     assert in_class_order(data, data.classes) is data
 
 
@@ -103,20 +102,13 @@ def test_files_differ_where_a_name_or_a_class_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "module"), [("timm:resnet10t", "timm"), ("torchvision:resnet18", "torchvision.models")]
+    ("name", "maker"),
+    [("timm:resnet10t", "timm.create_model"), ("torchvision:resnet18", "torchvision.models.get_model_weights")],
 )
 def test_imagenet_weights_that_cannot_be_fetched_are_told_as_that(
-    name: str, module: str, monkeypatch: pytest.MonkeyPatch
+    name: str, maker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import importlib
-
     spec = discover("model", ModelSpec)[name]
-    assert spec.imagenet is not None
-
-    def no_network(*values: object, **named: object) -> None:
-        raise OSError("no network here")
-
-    attribute = "create_model" if module == "timm" else "get_model_weights"
-    monkeypatch.setattr(importlib.import_module(module), attribute, no_network)
+    monkeypatch.setattr(maker, mock.Mock(side_effect=OSError("no network here")))
     with pytest.raises(MissingError, match=rf"weights of {name.split(':')[1]} are not cached.*no network here"):
         spec.imagenet()

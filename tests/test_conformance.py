@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
-from planted import PLANTED, aliasing, each, hirescam, honest, min_max, of_pixels, spec_of
+from planted import PLANTED, Explain, aliasing, each, hirescam, honest, min_max, of_pixels, spec_of
 from reference_cam import gradcam_by_hand
 from torch import Tensor, nn
 
-from bench.commands.verify import small_stage, targets_of
+from bench.commands.verify import small_stage, targets_of, trial_of
 from bench.contracts import ExplainerSpec
 from bench.errors import UsageError
 from bench.explaining.side_effects import changes, watch
@@ -19,15 +20,22 @@ from bench.verifying.conformance import CHECKS, LEFT, outcome_of, outcomes_of, s
 from bench.verifying.process_memory import growth, held_bytes
 from bench.verifying.toy_net import small_images, small_net
 from bench.verifying.trial import Trial, gap, slow_gradcam
+from bench.workspace import Workspace
 
 explainers = discover("explainer", ExplainerSpec)
 CASES = [(check, *case) for check, cases in PLANTED.items() for case in cases]
 
 
-def trial(spec: ExplainerSpec, *layers: str, **changes: object) -> Trial:
-    stage = small_stage(layers or ("layer3", "layer4"))
-    where = ("input",) if spec.output == "input" else stage.layers
-    return Trial("planted", spec, stage.model, where, stage.images, stage.targets, stage.classes, **changes)
+def trial(spec: ExplainerSpec, *layers: str) -> Trial:
+    return trial_of("planted", spec, small_stage(layers or ("layer3", "layer4")), Workspace(explainers={}))
+
+
+def failures(spec: ExplainerSpec, *layers: str) -> list[str]:
+    return [one.name for one in outcomes_of(trial(spec, *layers)) if one.status == "failed"]
+
+
+def status(check: str, explain: Explain, *layers: str, **changes: object) -> str:
+    return outcome_of(trial(spec_of(explain, **changes), *layers), check).status
 
 
 @pytest.fixture(autouse=True)
@@ -66,21 +74,15 @@ def test_honest_input_method_passes_every_check() -> None:
     assert next(one for one in found if one.name == "cost").words == "2.00 forward passes"
 
 
-def test_planted_faults_are_told_one_by_one() -> None:
-    found = outcomes_of(trial(PLANTED["hooks"][0][0], "layer3"))
-    assert [one.name for one in found if one.status == "failed"] == ["hooks"]
-
-
-def test_who_does_not_answer_is_tried_no_further() -> None:
-    found = {one.name: one for one in outcomes_of(trial(PLANTED["answers"][0][0]))}
-    assert [one.name for one in found.values() if one.status == "failed"] == ["answers"]
-    assert found["memory"].words == "not tried: it does not answer"
+def test_planted_faults_are_told_one_by_one_and_who_does_not_answer_is_tried_no_further() -> None:
+    assert failures(PLANTED["hooks"][0][0], "layer3") == ["hooks"]
+    assert failures(PLANTED["answers"][0][0]) == ["answers"]
+    assert outcome_of(trial(PLANTED["answers"][0][0]), "memory").words == "not tried: it does not answer"
 
 
 def test_wrong_shape_spoils_no_other_check() -> None:
     found = {one.name: one.status for one in outcomes_of(trial(PLANTED["shape"][0][0], "layer4"))}
-    assert found["shape"] == "failed"
-    assert found["hooks"] == found["memory"] == found["repeatable"] == "passed"
+    assert found["shape"] == "failed" and found["hooks"] == found["memory"] == found["repeatable"] == "passed"
 
 
 # --- where a check applies ----------------------------------------------------------------------------------
@@ -97,12 +99,9 @@ def test_stochastic_explainer_gets_one_image_a_call_and_may_draw() -> None:
     assert found["repeatable"].status == "passed"
 
 
-def test_unsigned_maps_need_no_value_below_zero() -> None:
-    assert outcome_of(trial(spec_of(each(torch.relu), signed=False)), "signed").status == "passed"
-
-
-def test_unsigned_maps_may_be_below_zero_where_the_layers_output_is() -> None:
-    assert outcome_of(trial(spec_of(honest, signed=False), "layer4.1.bn2"), "signed").status == "passed"
+def test_unsigned_maps_need_no_value_below_zero_and_may_be_there_where_the_layers_output_is() -> None:
+    assert status("signed", each(torch.relu), signed=False) == "passed"
+    assert status("signed", honest, "layer4.1.bn2", signed=False) == "passed"
 
 
 def test_picture_may_be_scaled_and_must_lie_in_0_to_1() -> None:
@@ -113,31 +112,27 @@ def test_picture_may_be_scaled_and_must_lie_in_0_to_1() -> None:
 
     spec = spec_of(picture, output="picture", steps=("scaled", "resized"), claims="grad-cam")
     found = {one.name: one.status for one in outcomes_of(trial(spec, "layer4"))}
-    assert "failed" not in found.values()
-    assert found["picture"] == "passed"
+    assert "failed" not in found.values() and found["picture"] == "passed"
     assert found["raw"] == found["reference"] == "not applicable"
 
 
 def test_claim_of_grad_cam_is_held_against_float64_unless_the_library_casts() -> None:
-    def off(size: float) -> ExplainerSpec:
-        return spec_of(each(lambda maps: maps * (1 + size)), claims="grad-cam")
-
-    def cast(maps: Tensor) -> Tensor:
-        return maps.float().to(maps.dtype)
-
-    assert outcome_of(trial(off(1e-14)), "reference").status == "passed"
-    assert outcome_of(trial(off(1e-9)), "reference").status == "failed"
-    assert outcome_of(trial(spec_of(each(cast), claims="grad-cam")), "reference").status == "passed"
+    for change, told in (
+        (lambda maps: maps * (1 + 1e-14), "passed"),
+        (lambda maps: maps * (1 + 1e-9), "failed"),
+        (lambda maps: maps.float().to(maps.dtype), "passed"),
+    ):
+        assert status("reference", each(change), claims="grad-cam") == told
 
 
 @pytest.mark.parametrize("reference", [None, "reference"])
 def test_overwritten_activation_is_found_inside_a_block_and_harmless_at_its_end(reference: str | None) -> None:
     known = explainers[reference].explain if reference in explainers else None
-    spec = spec_of(aliasing, claims="grad-cam")
-    assert outcome_of(trial(spec, "layer3", "layer4", reference=known), "reference").status == "passed"
-    found = outcome_of(trial(spec, "layer4.1.bn2", reference=known), "reference")
-    assert found.status == "failed"
-    assert "at layer4.1.bn2" in found.words
+    layers = ("layer3", "layer4", "layer4.1.bn2")
+    tried = replace(trial(spec_of(aliasing, claims="grad-cam"), *layers), reference=known)
+    assert outcome_of(replace(tried, layers=layers[:2]), "reference").status == "passed"
+    found = outcome_of(replace(tried, layers=layers[2:]), "reference")
+    assert found.status == "failed" and "at layer4.1.bn2" in found.words
 
 
 # --- what checks stand on -----------------------------------------------------------------------------------
@@ -192,27 +187,21 @@ def test_gap_is_relative_to_the_largest_value_of_the_map(found: list, wanted: li
     assert gap(torch.tensor(found), torch.tensor(wanted)) == expected
 
 
-def test_maps_of_their_own_sizes_are_not_taken_for_scaled_ones() -> None:
+def test_maps_of_their_own_sizes_and_one_map_for_everything_are_not_taken_for_scaled_ones() -> None:
     generator = torch.Generator().manual_seed(0)
-    assert scaling_of(torch.rand(8, 16, generator=generator)) == ""
-    assert scaling_of(torch.randn(8, 1024, generator=generator)) == ""
-    centred = torch.randn(8, 16, generator=generator)
-    assert scaling_of(centred - centred.mean(1, keepdim=True)) == ""  # a sum of zero is no scale
-
-
-def test_one_map_for_everything_is_not_taken_for_a_scaled_one() -> None:
-    assert scaling_of(torch.linspace(0, 1, 16).expand(8, 16)) == ""
+    own, signed = torch.rand(8, 16, generator=generator), torch.randn(8, 1024, generator=generator)
+    centred = signed - signed.mean(1, keepdim=True)  # a sum of zero is no scale
+    for maps in (own, signed, centred, torch.linspace(0, 1, 16).expand(8, 16)):
+        assert scaling_of(maps) == ""
 
 
 def test_memory_that_is_kept_is_counted_to_the_byte() -> None:
     kept: list[Tensor] = []
+    once: dict[str, Tensor] = {}
     if held_bytes() is None:
         pytest.skip("this system does not tell how much memory is held")
-    grown = growth(lambda: kept.append(torch.ones(25_000)), 20)  # 100 kB a time
-    assert grown is not None and 1.9e6 < grown < 2.3e6
-    once: dict[str, Tensor] = {}
-    grown = growth(lambda: once.setdefault("cache", torch.ones(1_000_000)), 20)
-    assert grown is not None and grown < 100_000
+    assert 1.9e6 < growth(lambda: kept.append(torch.ones(25_000)), 20) < 2.3e6  # 100 kB a time
+    assert growth(lambda: once.setdefault("cache", torch.ones(1_000_000)), 20) < 100_000
 
 
 def test_nothing_of_a_trial_reaches_the_caller() -> None:
@@ -220,8 +209,9 @@ def test_nothing_of_a_trial_reaches_the_caller() -> None:
     before = {name: values.clone() for name, values in one.model.state_dict().items()}
     checks = watch(one.model, one.images, one.targets, stochastic=False)
     for bad in [spec for check in (*LEFT, "random-state", "image-gradients", "silent") for spec, _ in PLANTED[check]]:
-        for check in ("repeatable", "hooks", "wrong-target", "image-gradients", "error"):
-            outcome_of(Trial("x", bad, one.model, one.layers, one.images, one.targets, one.classes), check)
+        tried = replace(one, spec=bad)
+        for check in ("silent", "hooks", "wrong-target", "image-gradients", "error"):
+            outcome_of(tried, check)
     assert changes(checks) == []
     assert all(torch.equal(values, one.model.state_dict()[name]) for name, values in before.items())
 

@@ -29,10 +29,8 @@ def test_the_second_demo_trains_nothing_and_makes_another_page(tmp_path: Path) -
     first = bench.api.demo(workspace=place)
     before = read_record(place.runs / "demo-tiny")
     second = bench.api.demo(workspace=place)
-    assert first.runs == second.runs == ("demo-tiny",)
-    assert read_record(place.runs / "demo-tiny") == before
-    assert (first.page.parent.name, second.page.parent.name) == ("1", "2")
-    assert first.page.is_file()
+    assert first.runs == second.runs == ("demo-tiny",) and read_record(place.runs / "demo-tiny") == before
+    assert (first.page.parent.name, second.page.parent.name, first.page.is_file()) == ("1", "2", True)
 
 
 @pytest.mark.usefixtures("small")

@@ -36,8 +36,7 @@ def test_smaller_images_cost_their_share_of_pixels() -> None:
 def test_a_net_reaches_a_share_of_the_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
     products = {"fp32": 1e11, "bf16": 4e11}
     monkeypatch.setattr("bench.estimates.product_rate", lambda device, precision: products[precision])
-    assert reached_rate(CPU, "fp32") == pytest.approx(7e10)
-    assert reached_rate(CPU, "bf16") == pytest.approx(1e11)
+    assert (reached_rate(CPU, "fp32"), reached_rate(CPU, "bf16")) == (pytest.approx(7e10), pytest.approx(1e11))
 
 
 @pytest.mark.parametrize(("measured", "rate"), [(250.0, 250.0), (None, 100.0), (0.0, 100.0), (-1.0, 100.0)])

@@ -32,8 +32,7 @@ def test_scores_equal_a_loop_over_the_images() -> None:
     scores = score(logits, labels)
     assert scores.loss == pytest.approx(loss / 103, rel=1e-12)
     assert [list(row) for row in scores.confusion] == confusion
-    assert scores.correct == sum(confusion[each][each] for each in range(5))
-    assert scores.total == 103
+    assert (scores.correct, scores.total) == (sum(confusion[each][each] for each in range(5)), 103)
 
 
 def test_a_mean_of_batch_means_would_be_another_figure() -> None:
@@ -67,11 +66,9 @@ def test_prediction_uses_eval_mode_and_puts_every_training_flag_back() -> None:
 
 def test_per_class_mean_equals_overall_accuracy_on_balanced_data() -> None:
     labels = torch.arange(5).repeat(40)
-    logits = torch.randn(200, 5, generator=torch.Generator().manual_seed(1))
-    scores = score(logits, labels)
+    scores = score(torch.randn(200, 5, generator=torch.Generator().manual_seed(1)), labels)
     rows = class_rows(scores.confusion, tuple("abcde"))
-    assert sum(row.total for row in rows) == 200
-    assert sum(row.predicted for row in rows) == 200
+    assert (sum(row.total for row in rows), sum(row.predicted for row in rows)) == (200, 200)
     assert sum(row.recall.value for row in rows) / 5 == pytest.approx(scores.accuracy, abs=1e-12)
 
 

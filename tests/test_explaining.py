@@ -6,12 +6,13 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from listening import Listener
-from tiny import QUICK, TINY, TINY_FILE, TinyNet, tiny_data
+from tiny import TINY_FILE, finished_run, tiny_data
 from torch import Tensor, nn
 
 from bench.contracts import Dataset, ExplainerSpec
@@ -19,19 +20,18 @@ from bench.errors import ContractError, StoreError, UsageError
 from bench.explaining.plan import Wanted, check_layers, plan
 from bench.explaining.runner import explain_run
 from bench.nets.trained import Trained, open_run
-from bench.nets.weights import build_seeded
 from bench.registry.registry import discover
 from bench.request import TrainRequest
 from bench.schema.run import Cell
+from bench.schema.timing import Timing
 from bench.store.files import read_checkpoint, read_npz, write_checkpoint, write_npz
 from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, PREDICTIONS, cell_path
-from bench.store.predictions import fixed_order, read_predictions
+from bench.store.predictions import read_predictions
 from bench.store.rows import read_cell
 from bench.store.runs import read_record
 from bench.store.timings import read_timings
-from bench.training.loop import TrainSettings
-from bench.training.run import Job, begin, complete, recorded
+from bench.training.run import begin, recorded
 from bench.workspace import Workspace
 
 CPU = torch.device("cpu")
@@ -56,14 +56,8 @@ def data() -> Dataset:
 
 @pytest.fixture
 def run(tmp_path: Path, data: Dataset) -> Path:
-    folder = tmp_path / "tiny-run"
-    folder.mkdir()
-    place = Workspace(runs=tmp_path)
-    begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
-    net = build_seeded(TINY, 4, 0)
-    complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU), place)
     CALLS.clear()
-    return folder
+    return finished_run(tmp_path / "tiny-run", data)
 
 
 def opened(run: Path) -> Trained:
@@ -99,6 +93,10 @@ def test_every_row_wanted_is_there_once_with_the_logits_of_the_model(run: Path, 
     assert np.array_equal(cell.raw[:, 1, 1], cell.classes)
 
 
+def ids_at(run: Path, layer: str = "layer3") -> set[int]:
+    return {each for each, _ in keys(run, layer)}
+
+
 def test_one_call_serves_several_layers_and_both_classes(run: Path, data: Dataset) -> None:
     explain(run, data, list(range(12)))
     both = ("layer3", "layer4")
@@ -125,14 +123,14 @@ def test_rows_that_are_there_are_not_computed_again(run: Path, data: Dataset) ->
     CALLS.clear()
     explain(run, data, [1, 2, 3])
     assert sorted(CALLS) == [(("layer3",), 1), (("layer3",), 1), (("layer4",), 1), (("layer4",), 3)]
-    assert {each for each, _ in keys(run, "layer3")} == {1, 2, 3}
+    assert ids_at(run) == {1, 2, 3}
 
 
 def test_a_new_revision_makes_old_rows_anew(run: Path, data: Dataset) -> None:
     explain(run, data, [1, 2], layers=("layer3",))
     CALLS.clear()
     explain(run, data, [1], layers=("layer3",), spec=replace(PLAIN, revision=2))
-    assert CALLS == [(("layer3",), 1), (("layer3",), 1)]
+    assert CALLS == [(("layer3",), 1)] * 2
     assert read_cell(cell_path(run, "plain", "layer3")).revision == 2
 
 
@@ -141,40 +139,42 @@ def test_a_damaged_cell_is_made_anew(run: Path, data: Dataset) -> None:
     path = cell_path(run, "plain", "layer3")
     path.write_bytes(path.read_bytes()[:100])
     explain(run, data, [1], layers=("layer3",))
-    assert {each for each, _ in keys(run, "layer3")} == {1}
+    assert ids_at(run) == {1}
 
 
 def test_the_samples_are_the_pictures_of_the_data_set(run: Path, data: Dataset) -> None:
     explain(run, data, [9, 4])
     explain(run, data, [30])
     samples = RunFolder(run).samples
-    assert samples is not None
-    assert samples.ids.tolist() == [4, 9, 30]
-    for row, each in enumerate((4, 9, 30)):
-        assert np.array_equal(samples.pictures[row], data.test.images[each].permute(1, 2, 0).numpy())
-        assert samples.names[row] == data.test.names[each]
+    assert samples is not None and samples.ids.tolist() == [4, 9, 30]
+    assert np.array_equal(samples.pictures, data.test.images[[4, 9, 30]].permute(0, 2, 3, 1).numpy())
+    assert [*samples.names] == [data.test.names[each] for each in (4, 9, 30)]
 
 
 def test_what_was_done_before_a_failure_is_kept(run: Path, data: Dataset) -> None:
-    def failing(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def failing(*call: Any) -> dict[str, Tensor]:
         if len(CALLS) == 3:
             raise RuntimeError("planted")
-        return gradient(model, layers, images, targets)
+        return gradient(*call)
 
     with pytest.raises(RuntimeError, match="planted"):
         explain(run, data, list(range(12)), spec=replace(PLAIN, explain=failing))
-    assert {each for each, _ in keys(run, "layer3")} == set(range(10))
+    assert ids_at(run) == set(range(10))
+
+
+def timing_of(run: Path) -> Timing:
+    (timing,) = [one for one in read_timings(run) if one.what == "explain"]
+    return timing
 
 
 def test_timings_hold_the_raw_samples_in_run_order(run: Path, data: Dataset) -> None:
     explain(run, data, list(range(12)))
-    timing = next(one for one in read_timings(run) if one.what == "explain")
+    timing = timing_of(run)
     assert [(arm.explainer, arm.layers, arm.targets, arm.n) for arm in timing.arms] == [
         ("plain", ("layer3", "layer4"), 2, 3)
     ]
     assert [(one.round, one.images, len(one.seconds)) for one in timing.samples] == [(0, 5, 1), (1, 5, 1), (1, 2, 1)]
-    seconds = [each for one in timing.samples for each in one.seconds]
-    assert timing.arms[0].rate == pytest.approx(7 / sum(seconds[1:]))
+    assert timing.arms[0].rate == pytest.approx(7 / sum(one.seconds[0] for one in timing.samples[1:]))
     assert {one.arm for one in timing.samples} == {timing.arms[0].name}
     assert timing.models == {"tiny-run": {"model": TINY_FILE, "checkpoint": opened(run).checkpoint}}
 
@@ -184,7 +184,7 @@ def test_what_two_calls_of_one_moment_noted_stands_in_one_timing(run: Path, data
     for layer in ("layer3", "layer4"):
         wanted = Wanted({"plain": PLAIN}, (layer,))
         explain_run(opened(run), data, wanted, np.array([1]), workspace=workspace)
-    (timing,) = [one for one in read_timings(run) if one.what == "explain"]
+    timing = timing_of(run)
     assert [arm.layers for arm in timing.arms] == [("layer3",), ("layer4",)]
     assert {one.arm for one in timing.samples} == {arm.name for arm in timing.arms}
 
@@ -217,31 +217,26 @@ def test_weights_that_were_swapped_are_refused(run: Path) -> None:
         opened(run)
 
 
-def test_a_run_that_failed_says_why_and_is_not_explained(tmp_path: Path, data: Dataset) -> None:
-    folder = tmp_path / "broken"
-    folder.mkdir()
-    begin(folder, Workspace(runs=tmp_path), data, TrainRequest(TINY_FILE), CPU)
-    with pytest.raises(StoreError), recorded(folder):
-        raise StoreError("planted reason")
-    assert read_record(folder).status == "failed"
-    with pytest.raises(StoreError, match="planted reason"):
-        opened(folder)
-
-
-def test_an_interrupted_run_says_so_and_has_no_half_written_file(tmp_path: Path, data: Dataset) -> None:
-    folder = tmp_path / "stopped"
-    folder.mkdir()
-    begin(folder, Workspace(runs=tmp_path), data, TrainRequest(TINY_FILE), CPU)
-    with pytest.raises(KeyboardInterrupt), recorded(folder):
-        raise KeyboardInterrupt
-    assert read_record(folder).status == "interrupted"
-    assert {path.name for path in folder.iterdir()} == {"run.json", ".lock"}
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [(StoreError("planted reason"), "failed", "planted reason"), (KeyboardInterrupt(), "interrupted", "interrupted")],
+)
+def test_a_run_that_did_not_end_says_why_is_not_explained_and_has_no_half_written_file(
+    error: BaseException, status: str, says: str, tmp_path: Path, data: Dataset
+) -> None:
+    begin(tmp_path, Workspace(runs=tmp_path.parent), data, TrainRequest(TINY_FILE), CPU)
+    with pytest.raises(type(error)), recorded(tmp_path):
+        raise error
+    assert read_record(tmp_path).status == status
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", ".lock"}
+    with pytest.raises(StoreError, match=says):
+        opened(tmp_path)
 
 
 def test_a_plug_in_that_breaks_its_contract_is_named(run: Path, data: Dataset) -> None:
-    def careless(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def careless(model: nn.Module, *rest: Any) -> dict[str, Tensor]:
         model.train()
-        return gradient(model, layers, images, targets)
+        return gradient(model, *rest)
 
     with pytest.raises(ContractError, match="careless_one"):
         explain(run, data, [1], spec=replace(PLAIN, name="careless_one", explain=careless))
@@ -249,9 +244,7 @@ def test_a_plug_in_that_breaks_its_contract_is_named(run: Path, data: Dataset) -
 
 def test_where_predicted_and_true_class_coincide_the_row_is_kept_once(run: Path, data: Dataset) -> None:
     predictions = read_predictions(run)
-    right = next(
-        each for each in fixed_order(predictions.labels).tolist() if each not in set(predictions.wrong.tolist())
-    )
+    right = int(np.setdiff1d(predictions.ids, predictions.wrong)[0])
     explain(run, data, [right])
     cell = read_cell(cell_path(run, "plain", "layer3"))
     assert (cell.ids.tolist(), cell.classes.tolist()) == ([right], [int(predictions.labels[right])])
@@ -262,14 +255,9 @@ def test_every_registered_explainer_runs_end_to_end(run: Path, data: Dataset, na
     spec = discover("explainer", ExplainerSpec)[name]
     explain(run, data, [0, 1, 2], spec=replace(spec, name="plain"))
     cell = read_cell(cell_path(run, "plain", "input" if spec.output == "input" else "layer3"))
-    assert cell.raw.shape[1:] == ((16, 16) if spec.output == "layer" else (32, 32))
-    assert (cell.output, cell.steps) == (spec.output, spec.steps)
+    size = (16, 16) if spec.output == "layer" else (32, 32)
+    assert (cell.raw.shape[1:], cell.output, cell.steps) == (size, spec.output, spec.steps)
     assert np.isfinite(cell.raw).all()
-
-
-def test_the_tiny_net_is_what_the_file_name_loads() -> None:
-    assert isinstance(Workspace().models[TINY_FILE].build(4), nn.Module)
-    assert type(Workspace().models[TINY_FILE].build(4)).__name__ == TinyNet.__name__
 
 
 # --- everything there is: what fails is left out -----------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 from command_line import call
 from listening import Listener
-from tiny import QUICK, TINY, TINY_FILE, tiny_data, write_images
+from tiny import finished_run, tiny_data, write_images
 from torch import Tensor, nn
 from typer.testing import Result
 
@@ -22,9 +22,7 @@ from bench.api import faithfulness
 from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.errors import ContractError, UsageError
-from bench.nets.weights import build_seeded
-from bench.request import TrainRequest
-from bench.schema.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores
+from bench.schema.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores, Likeness
 from bench.scoring.occluded_answers import centre_map
 from bench.scoring.occlusion import batch_size
 from bench.store.files import read_npz, write_npz
@@ -32,17 +30,19 @@ from bench.store.folder import RunFolder
 from bench.store.paths import PREDICTIONS, answers_path, cell_path, scores_path
 from bench.store.predictions import choose_ids, read_predictions
 from bench.store.rows import read_cell
-from bench.training.loop import TrainSettings
-from bench.training.run import Job, begin, complete
 from bench.workspace import Workspace
 
-CPU = torch.device("cpu")
 IMAGES = 10
+
+
+def in_pixels(maps: Tensor) -> Tensor:
+    """(..., 8, 8) to (..., 32, 32)."""
+    return maps.repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
 def covering(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """The truth itself, one patch at a time: the drop of the logit without each patch of 8x8."""
-    patch = torch.eye(64).reshape(64, 1, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    patch = in_pixels(torch.eye(64).reshape(64, 1, 8, 8))
     with torch.no_grad():
         whole = model(images).gather(1, targets)
         parts = torch.stack([model(image * (1 - patch)) for image in images])  # (N, 64, K)
@@ -64,14 +64,13 @@ def partly_dead(model: nn.Module, layers: tuple[str, ...], images: Tensor, targe
 
 def pixels(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """The truth again, spread over the pixels of its patches."""
-    fine = covering(model, layers, images, targets)["input"].repeat_interleave(4, 2).repeat_interleave(4, 3)
-    return {"input": fine / 16}
+    return {"input": in_pixels(covering(model, layers, images, targets)["input"]) / 16}
 
 
 PERFECT = ExplainerSpec(name="perfect", explain=covering, source="tests", backend="torch", cost=lambda layer: 65.0)
-DOUBLE = ExplainerSpec(name="double", explain=twice, source="tests", backend="torch")
-SICK = ExplainerSpec(name="sick", explain=partly_dead, source="tests", backend="torch", max_batch=100)
-FINE = ExplainerSpec(name="fine", explain=pixels, source="tests", backend="torch", output="input")
+DOUBLE = replace(PERFECT, name="double", explain=twice)
+SICK = replace(PERFECT, name="sick", explain=partly_dead, max_batch=100)
+FINE = replace(PERFECT, name="fine", explain=pixels, output="input")
 
 
 def named(*names: str) -> list[str]:
@@ -84,12 +83,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("origin")
     images = write_images(root / "images", tiny_data(train=16, test=8))
     data = load_dataset(str(images), cache=root / "cache", progress=Silence())
-    folder = root / "runs" / "tiny-run"
-    folder.mkdir(parents=True)
-    place = Workspace(runs=root / "runs", cache=root / "cache")
-    begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
-    settings = TrainSettings(replace(QUICK, epochs=1, lr=1e-6), val=0)
-    complete(Job(folder, build_seeded(TINY, 4, 0), data, settings, CPU), place)
+    folder = finished_run(root / "runs" / "tiny-run", data, lr=1e-6)
     assert len(read_predictions(folder).wrong) > IMAGES + 2
     return root
 
@@ -129,6 +123,18 @@ def row(found: FaithfulnessScores, name: str) -> ExplainerScores:
     return next(each for each in found.rows if each.explainer.endswith(name))
 
 
+def is_one(score: Likeness | None) -> bool:
+    """Whether a score was computed, and is 1."""
+    return score is not None and score.value is not None and score.value.value == pytest.approx(1, abs=1e-3)
+
+
+def predicted(place: Workspace, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> None:
+    """Put other predictions into the run."""
+    path = place.runs / "tiny-run" / PREDICTIONS
+    arrays = read_npz(path, ("ids", "labels", "logits"))
+    write_npz(path, arrays | change(arrays))
+
+
 # --- scores of maps whose scores are known ------------------------------------------------------------------
 
 
@@ -137,24 +143,22 @@ def test_the_truth_as_a_map_has_correlation_1_and_baselines_are_in_the_table(
 ) -> None:
     _, found = before
     assert [each.explainer.rpartition(":")[2] for each in found.rows] == ["PERFECT", "random", "centre"]
-    for each in (row(found, "PERFECT").logit, row(found, "PERFECT").margin):
-        assert each.value is not None and each.value.value == pytest.approx(1, abs=1e-3)
-        assert each.images == IMAGES
-    assert row(found, "PERFECT").health is not None and row(found, "random").health is None
-    assert (found.images, found.wrong) == (IMAGES, len(read_predictions(place.runs / "tiny-run").wrong))
+    perfect = row(found, "PERFECT")
+    assert is_one(perfect.logit) and is_one(perfect.margin)
+    assert perfect.health is not None and row(found, "random").health is None
+    assert (found.images, perfect.logit.images, perfect.margin.images) == (IMAGES, IMAGES, IMAGES)
+    assert found.wrong == len(read_predictions(place.runs / "tiny-run").wrong)
 
 
 def test_maps_of_pixels_are_summed_to_patches(place: Workspace) -> None:
     found = row(scored(place, "FINE"), "FINE")
-    assert (found.layer, found.height, found.width) == ("input", 8, 8)
-    assert found.logit.value is not None and found.logit.value.value == pytest.approx(1, abs=1e-3)
+    assert (found.layer, found.height, found.width, is_one(found.logit)) == ("input", 8, 8, True)
 
 
 def test_planted_dead_maps_are_counted_and_in_no_score(place: Workspace) -> None:
     found = row(scored(place, "SICK"), "SICK")
     cell = read_cell(cell_path(place.runs / "tiny-run", named("SICK")[0], "layer4"))
-    predictions = read_predictions(place.runs / "tiny-run")
-    dead = cell.status[cell.classes == predictions.predicted[cell.ids]] == 1
+    dead = cell.status[cell.classes == read_predictions(place.runs / "tiny-run").predicted[cell.ids]] == 1
     assert 0 < dead.sum() < IMAGES
     assert found.health is not None and found.health.dead == (cell.status == 1).sum()
     assert found.images == found.logit.images == IMAGES - dead.sum()
@@ -179,8 +183,9 @@ def test_a_second_call_computes_nothing_and_finds_the_same(
 ) -> None:
     first, second = before[1], scored(place, "PERFECT", sanity=IMAGES)
     assert first.new == first.answers == stored(place) and second.new == 0
-    assert (second.rows, second.pairs, second.sanity) == (first.rows, first.pairs, first.sanity)
-    assert second.cost.seconds == 0
+    assert (second.rows, second.pairs, second.sanity, second.cost.seconds) == (
+        first.rows, first.pairs, first.sanity, 0,
+    )  # fmt: skip
 
 
 def test_an_explainer_with_the_same_order_of_patches_costs_no_answer(
@@ -231,12 +236,11 @@ def test_scores_that_called_patches_cells_are_still_read(fresh: Workspace) -> No
     scored(fresh, "PERFECT", sanity=0)
     folder = fresh.runs / "tiny-run"
     before = RunFolder(folder).scores
-    value = json.loads(scores_path(folder).read_text(encoding="utf-8"))
-    flips = [flip for row in value["rows"] for flip in row["flips"]]
-    for flip in flips:
-        flip["cells"] = flip.pop("patches")
-    scores_path(folder).write_text(json.dumps({**value, "schema": 1}), encoding="utf-8")
-    assert flips and before and RunFolder(folder).scores == before
+    text = scores_path(folder).read_text(encoding="utf-8")
+    assert before and '"patches":' in text
+    old = json.loads(text.replace('"patches":', '"cells":')) | {"schema": 1}
+    scores_path(folder).write_text(json.dumps(old), encoding="utf-8")
+    assert RunFolder(folder).scores == before
 
 
 # --- what is told -------------------------------------------------------------------------------------------
@@ -260,32 +264,26 @@ def test_once_maps_are_there_the_cost_is_exact(place: Workspace, before: tuple[P
 
 
 def test_a_run_without_errors_is_a_result(place: Workspace) -> None:
-    folder = place.runs / "tiny-run"
-    arrays = read_npz(folder / PREDICTIONS, ("ids", "labels", "logits"))
-    arrays["labels"] = arrays["logits"].argmax(axis=1)
-    write_npz(folder / PREDICTIONS, arrays)
+    predicted(place, lambda arrays: {"labels": arrays["logits"].argmax(axis=1)})
     found = scored(place, "DOUBLE")
-    assert (found.images, found.rows) == (0, ())
-    assert place.progress.said == ["no errors to look at"]  # type: ignore[attr-defined]
+    assert (found.images, found.rows, place.progress.said) == (0, (), ["no errors to look at"])  # type: ignore[attr-defined]
 
 
 def test_the_model_must_be_the_one_that_made_the_predictions(place: Workspace) -> None:
-    folder = place.runs / "tiny-run"
-    shutil.rmtree(folder / "judge")
-    arrays = read_npz(folder / PREDICTIONS, ("ids", "labels", "logits"))
-    write_npz(folder / PREDICTIONS, {**arrays, "logits": arrays["logits"] * 3})
+    shutil.rmtree(place.runs / "tiny-run" / "judge")
+    predicted(place, lambda arrays: {"logits": arrays["logits"] * 3})
     with pytest.raises(ContractError, match="gives other logits"):
         scored(place, "PERFECT")
 
 
-def test_a_layer_that_is_not_there_is_refused_before_any_work(place: Workspace) -> None:
-    with pytest.raises(UsageError, match="layer9"):
-        scored(place, "DOUBLE", layer="layer9")
-
-
-def test_a_layer_without_a_grid_is_refused_with_its_name(place: Workspace) -> None:
-    with pytest.raises(UsageError, match=r"'fc' gives \(N, 4\), and a map needs \(N, C, h, w\)"):
-        scored(place, "DOUBLE", layer="fc")
+@pytest.mark.parametrize(
+    ("layer", "words"), [("layer9", "layer9"), ("fc", r"'fc' gives \(N, 4\), and a map needs \(N, C, h, w\)")]
+)
+def test_a_layer_that_is_not_there_or_has_no_grid_is_refused_by_its_name(
+    place: Workspace, layer: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        scored(place, "DOUBLE", layer=layer)
 
 
 # --- sanity -------------------------------------------------------------------------------------------------
@@ -298,19 +296,17 @@ def middle(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: T
     return {layer: maps[:, None].repeat(1, targets.shape[1], 1, 1) for layer in layers}
 
 
-UNMOVED = ExplainerSpec(name="unmoved", explain=middle, source="tests", backend="torch")
+UNMOVED = replace(PERFECT, name="unmoved", explain=middle)
 
 
 def test_an_explainer_that_ignores_the_model_is_found_out_at_every_stage(place: Workspace) -> None:
     found = scored(place, "UNMOVED", sanity=IMAGES)
-    assert [each.stage for each in found.sanity] == ["head", "layer4", "layer3"]
-    for each in found.sanity:
-        assert each.spearman.value is not None and each.spearman.value.value == pytest.approx(1)
-        assert each.spearman.verdict == "above"
-    contrast = row(found, "UNMOVED").contrast
-    assert contrast is not None and contrast.value is not None and contrast.value.value == pytest.approx(1)
+    assert [(each.stage, each.spearman.verdict, is_one(each.spearman)) for each in found.sanity] == [
+        (stage, "above", True) for stage in ("head", "layer4", "layer3")
+    ]
+    unmoved = row(found, "UNMOVED")
     # Its maps of both classes are one, so there is no difference to rank.
-    assert row(found, "UNMOVED").margin.images == 0 and row(found, "UNMOVED").flips[0].turned is None
+    assert is_one(unmoved.contrast) and unmoved.margin.images == 0 and unmoved.flips[0].turned is None
 
 
 def test_maps_of_scrambled_weights_are_kept_by_cell(place: Workspace) -> None:
@@ -328,15 +324,14 @@ def test_maps_of_scrambled_weights_are_kept_by_cell(place: Workspace) -> None:
 
 def judged(place: Workspace, *words: str) -> Result:
     """`bench judge tiny-run --faithfulness` on the layer of the other tests."""
-    command = ["judge", "tiny-run", "--faithfulness", "--explainer", *named("DOUBLE"), "--layer", "layer4", *words]
-    few = ["--limit", str(IMAGES), "--sanity", "0"]
+    command = ["judge", "tiny-run", "--faithfulness", "--explainer", *named("DOUBLE"), "--layer", "layer4"]
+    few = ["--limit", str(IMAGES), "--sanity", "0", *words]
     return call(*command, *few, runs=place.runs, env={"BENCH_CACHE": str(place.cache)})
 
 
 def test_the_command_shows_every_table_and_says_first_what_it_takes(place: Workspace) -> None:
     done = judged(place)
-    assert done.exit_code == 0, done.stderr
-    assert "forward passes each" in done.stderr
+    assert done.exit_code == 0 and "forward passes each" in done.stderr, done.stderr
     titles = ["Against covering one patch at a time", "Deletion and insertion", "Errors that turn to the true class",
               "Agreement", "State of the maps"]  # fmt: skip
     assert [title for title in titles if title not in done.stdout] == []

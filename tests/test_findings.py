@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
@@ -76,59 +77,52 @@ def with_averages(one: RunView, correct: int) -> RunView:
 # --- one run -----------------------------------------------------------------------------------------------
 
 
-def test_a_run_without_errors_says_so_and_names_no_weakest_class() -> None:
-    perfect = view()
-    assert run_title(perfect) == "net on digits: all 15 test images right"
-    assert texts(run_findings(perfect, ())) == ["0 of 15 test images are wrong"]
+@pytest.mark.parametrize(
+    ("confusion", "title"),
+    [
+        (PERFECT, "net on digits: all 15 test images right"),
+        (((3, 2, 0), (0, 4, 1), (0, 0, 5)), "right, cat most often taken for dog"),
+        (((4, 1, 0), (1, 4, 0), (0, 0, 5)), "2 of 15 wrong"),
+        (((4, 1, 0), (0, 5, 0), (0, 0, 5)), "1 of 15 wrong"),
+    ],
+)
+def test_a_habit_is_named_in_the_title_and_single_errors_and_ties_are_none(confusion: Confusion, title: str) -> None:
+    assert run_title(view(confusion)).endswith(title)
 
 
-def test_a_habit_is_named_in_the_title() -> None:
-    some = view(((3, 2, 0), (0, 4, 1), (0, 0, 5)))
-    assert run_title(some).endswith("right, cat most often taken for dog")
+@pytest.mark.parametrize(
+    ("confusion", "place", "words", "evidence"),
+    [
+        (((3, 2, 0), (1, 4, 0), (0, 0, 5)), 1, "The most frequent error: cat taken for dog", "2 of 5 images of cat"),
+        (
+            ((4, 1, 0), (1, 4, 0), (0, 1, 4)), 1, "One of the most frequent errors: cat taken for dog",
+            "as often: 2 other pairs of classes",
+        ),
+        (((3, 2, 0), (1, 4, 0), (0, 0, 5)), 2, "The weakest class is cat", "95 % interval 23 to 88, n = 5"),
+        (((4, 1, 0), (1, 4, 0), (0, 0, 5)), 2, "One of the weakest classes is cat", "as weak: dog"),
+    ],
+)  # fmt: skip
+def test_the_most_frequent_error_and_the_weakest_class_stand_with_their_evidence_and_ties_are_said(
+    confusion: Confusion, place: int, words: str, evidence: str
+) -> None:
+    found = run_findings(view(confusion), ())[place]
+    assert text(found) == words and evidence in found.evidence
 
 
-@pytest.mark.parametrize("confusion", [((4, 1, 0), (1, 4, 0), (0, 0, 5)), ((4, 1, 0), (0, 5, 0), (0, 0, 5))])
-def test_single_errors_and_ties_are_no_habit(confusion: Confusion) -> None:
-    some = view(confusion)
-    assert run_title(some).endswith(f"{some.total - some.correct} of 15 wrong")
-
-
-def test_the_most_frequent_error_stands_with_its_share() -> None:
-    found = run_findings(view(((3, 2, 0), (1, 4, 0), (0, 0, 5))), ())[1]
-    assert text(found) == "The most frequent error: cat taken for dog"
-    assert found.evidence == "2 of 5 images of cat"
-
-
-def test_errors_that_tie_are_said_to_tie() -> None:
-    found = run_findings(view(((4, 1, 0), (1, 4, 0), (0, 1, 4))), ())[1]
-    assert text(found) == "One of the most frequent errors: cat taken for dog"
-    assert found.evidence.endswith("as often: 2 other pairs of classes")
-
-
-def test_the_weakest_class_stands_with_interval_and_count() -> None:
-    found = run_findings(view(((3, 2, 0), (1, 4, 0), (0, 0, 5))), ())[2]
-    assert text(found) == "The weakest class is cat"
-    assert "95 % interval 23 to 88, n = 5" in found.evidence
-
-
-def test_classes_that_tie_for_the_weakest_are_said_to_tie() -> None:
-    found = run_findings(view(((4, 1, 0), (1, 4, 0), (0, 0, 5))), ())[2]
-    assert text(found) == "One of the weakest classes is cat"
-    assert found.evidence.endswith("as weak: dog")
-
-
-def test_where_all_classes_are_alike_none_is_the_weakest() -> None:
-    found = run_findings(view(((4, 1, 0), (0, 4, 1), (1, 0, 4))), ())
-    assert not [each for each in found if "weakest" in text(each)]
-
-
-def test_a_class_without_images_is_not_the_weakest() -> None:
-    found = run_findings(view(((0, 0, 0), (1, 4, 0), (0, 0, 5))), ())
-    assert [text(each) for each in found if "weakest" in text(each)] == ["The weakest class is dog"]
-
-
-def test_one_error_is_one() -> None:
-    assert texts(run_findings(view(((4, 1, 0), (0, 5, 0), (0, 0, 5))), ()))[0] == "1 of 15 test images is wrong"
+@pytest.mark.parametrize(
+    ("confusion", "first", "weakest"),
+    [
+        (PERFECT, "0 of 15 test images are wrong", []),
+        (((4, 1, 0), (0, 5, 0), (0, 0, 5)), "1 of 15 test images is wrong", ["The weakest class is cat"]),
+        (((4, 1, 0), (0, 4, 1), (1, 0, 4)), "3 of 15 test images are wrong", []),  # all are alike
+        (((0, 0, 0), (1, 4, 0), (0, 0, 5)), "1 of 10 test images is wrong", ["The weakest class is dog"]),  # no cat
+    ],
+)
+def test_a_class_is_the_weakest_where_it_has_images_and_others_are_better(
+    confusion: Confusion, first: str, weakest: list[str]
+) -> None:
+    found = texts(run_findings(view(confusion), ()))
+    assert (found[0], [each for each in found if "weakest" in each]) == (first, weakest)
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=3, max_size=3))
@@ -146,9 +140,9 @@ def test_an_accuracy_carries_its_interval() -> None:
 
 
 def test_badges_of_a_run_say_jpeg_only_of_jpeg_images() -> None:
-    assert any("JPEG" in badge.text for badge in run_badges(view(data="cifar10-jpeg")))
-    assert not any("JPEG" in badge.text for badge in run_badges(view(data="cifar10")))
-    assert any(badge.text == "one seed" and not badge.ok for badge in run_badges(view()))
+    jpeg, plain = ({badge.text: badge.ok for badge in run_badges(view(data=f"cifar10{end}"))} for end in ("-jpeg", ""))
+    assert any("JPEG" in words for words in jpeg) and not any("JPEG" in words for words in plain)
+    assert plain["one seed"] is False
 
 
 # --- explainers --------------------------------------------------------------------------------------------
@@ -180,11 +174,7 @@ def test_of_many_pairs_only_those_that_give_one_map_are_told_one_by_one() -> Non
         "7 other pairs of explainers compute different maps",
     ]
     assert texts(agreement_findings(others)) == ["7 pairs of explainers compute different maps"]
-    assert len(agreement_findings(others[:6])) == 6
-
-
-def test_without_a_pair_of_explainers_nothing_is_said() -> None:
-    assert agreement_findings([]) == ()
+    assert (len(agreement_findings(others[:6])), agreement_findings([])) == (6, ())
 
 
 # --- several runs ------------------------------------------------------------------------------------------
@@ -196,17 +186,16 @@ def test_no_sentence_claims_a_difference_that_test_or_interval_deny(a: int, b: i
     one, views = pair(a, b), runs(300 - a, 300 - b)
     denied = one.p_value >= 0.05 or one.difference.low <= 0 <= one.difference.high
     sentence, title = text(pair_findings(views, [one])[0]), comparison_title(views, [one], same_settings=True)
-    assert ("No measurable" in sentence) == denied
-    assert ("no measurable difference" in title) == denied
+    assert ("No measurable" in sentence) == ("no measurable difference" in title) == denied
     if not denied:
         assert ("is right more often than" in sentence) == (a < b)
         assert f"net{int(a > b)} is the most accurate" in title
 
 
 def test_an_interval_that_spans_0_denies_what_the_test_claims() -> None:
-    odd = PairTest(0, 1, 1, 9, 0.01, Estimate(0.02, -0.001, 0.04))
-    assert "No measurable" in text(pair_findings(runs(290, 280), [odd])[0])
-    assert "no measurable difference" in comparison_title(runs(290, 280), [odd], same_settings=True)
+    odd, views = PairTest(0, 1, 1, 9, 0.01, Estimate(0.02, -0.001, 0.04)), runs(290, 280)
+    assert "No measurable" in text(pair_findings(views, [odd])[0])
+    assert "no measurable difference" in comparison_title(views, [odd], same_settings=True)
 
 
 def test_a_sentence_carries_difference_interval_and_p() -> None:
@@ -217,40 +206,29 @@ def test_a_sentence_carries_difference_interval_and_p() -> None:
 def test_runs_of_which_none_differs_get_one_sentence() -> None:
     views = runs(290, 289, 288)
     tests = [pair(2, 3, 0, 1), pair(2, 4, 0, 2), pair(2, 3, 1, 2)]
-    found = pair_findings(views, tests)
-    assert texts(found) == ["No measurable accuracy difference between the 3 runs"]
-    assert found[0].evidence == "exact McNemar p = 1, 0.69, 1"
-    assert (
-        comparison_title(views, tests, same_settings=True)
-        == "Three runs on digits: no measurable difference in accuracy"
-    )
+    (found,) = pair_findings(views, tests)
+    assert text(found) == "No measurable accuracy difference between the 3 runs"
+    assert found.evidence == "exact McNemar p = 1, 0.69, 1"
 
 
-def test_the_most_accurate_has_beaten_every_other_run() -> None:
-    views = runs(290, 270, 250)
-    tests = [pair(5, 25, 0, 1), pair(5, 45, 0, 2), pair(5, 25, 1, 2)]
-    assert comparison_title(views, tests, same_settings=True) == "Three runs on digits: net0 is the most accurate"
-    tied = [pair(5, 8, 0, 1), *tests[1:]]
-    assert comparison_title(views, tied, same_settings=True) == "Three runs on digits: some differ in accuracy"
-    assert len(pair_findings(views, tied)) == 3
-
-
-def test_of_two_runs_that_share_the_first_place_none_is_the_most_accurate() -> None:
-    views = runs(290, 290, 250)
-    tests = [pair(5, 5, 0, 1), pair(5, 45, 0, 2), pair(5, 45, 1, 2)]
-    assert comparison_title(views, tests, same_settings=True) == "Three runs on digits: some differ in accuracy"
-
-
-def test_one_run_has_nothing_to_be_compared_with() -> None:
-    assert (
-        comparison_title(runs(290), [], same_settings=True)
-        == "net0 on digits: where it is wrong, and what it looked at"
-    )
-    assert pair_findings(runs(290), []) == ()
-
-
-def test_many_runs_are_counted_in_figures() -> None:
-    assert comparison_title(runs(*[290] * 8), [pair(0, 0)], same_settings=True).startswith("8 runs on digits: ")
+@pytest.mark.parametrize(
+    ("correct", "tests", "title", "sentences"),
+    [
+        ((290,), [], "net0 on digits: where it is wrong, and what it looked at", 0),
+        ((290, 289, 288), [(2, 3), (2, 4), (2, 3)], "Three runs on digits: no measurable difference in accuracy", 1),
+        ((290, 270, 250), [(5, 25), (5, 45), (5, 25)], "Three runs on digits: net0 is the most accurate", 3),
+        ((290, 270, 250), [(5, 8), (5, 45), (5, 25)], "Three runs on digits: some differ in accuracy", 3),
+        ((290, 290, 250), [(5, 5), (5, 45), (5, 45)], "Three runs on digits: some differ in accuracy", 3),
+        ([290] * 8, [(0, 0)] * 28, "8 runs on digits: no measurable difference in accuracy", 1),
+    ],
+)
+def test_the_most_accurate_has_beaten_every_other_run(
+    correct: Sequence[int], tests: list[tuple[int, int]], title: str, sentences: int
+) -> None:
+    views, places = runs(*correct), combinations(range(len(correct)), 2)
+    pairs = [pair(*wrong, *place) for wrong, place in zip(tests, places, strict=True)]
+    assert comparison_title(views, pairs, same_settings=True) == title
+    assert len(pair_findings(views, pairs)) == sentences
 
 
 def test_runs_of_one_model_are_called_by_their_names() -> None:
@@ -279,8 +257,9 @@ def test_another_training_is_said_in_badge_and_title() -> None:
     found = badges(view(), view(), same_settings=False)
     assert found["trained differently: see provenance"] is False
     assert not any(text.startswith("same recipe") for text in found)
-    title = comparison_title(runs(290, 200), [pair(10, 100)], same_settings=False)
-    assert title.endswith("net0 is the most accurate, but they were trained differently")
+    assert comparison_title(runs(290, 200), [pair(10, 100)], same_settings=False).endswith(
+        "net0 is the most accurate, but they were trained differently"
+    )
 
 
 def test_another_machine_is_said() -> None:
@@ -303,10 +282,8 @@ def test_whether_models_had_the_same_seeds_is_said(seeds: dict[str, tuple[int, .
 
 
 def test_of_adopted_weights_no_seed_is_said() -> None:
-    assert not any(
-        "seed" in words and words != "one seed: no claim about the architecture"
-        for words in badges(view(epochs=0), view())
-    )
+    found = badges(view(epochs=0), view())
+    assert [words for words in found if "seed" in words] == ["one seed: no claim about the architecture"]
 
 
 def test_two_runs_that_are_one_are_said() -> None:
@@ -326,19 +303,22 @@ def test_p_values_are_never_printed_as_zero() -> None:
     assert (p_words(0.0), p_words(0.41), p_words(0.0, 0.2)) == ("p < 0.001", "p = 0.41", "p = under 0.001, 0.2")
 
 
-SEEDS = [
-    ([("a", 0), ("b", 0)], True),
-    ([("a", 0), ("b", 1)], True),
-    ([("a", 0), ("a", 1), ("b", 0)], True),
-    ([("a", 0), ("a", 0), ("b", 1), ("b", 1)], True),
-    ([("a", 0), ("a", 1), ("b", 0), ("b", 1)], False),
-    ([("a", 0), ("a", 1)], False),
-]
-
-
-@pytest.mark.parametrize(("models", "one"), SEEDS, ids=str)
-def test_a_model_with_one_seed_allows_no_claim_about_the_architecture(models: list[tuple[str, int]], one: bool) -> None:
-    found = badges(*(view(model=model, seed=seed) for model, seed in models))
+@pytest.mark.parametrize(
+    ("seeds", "one"),
+    [
+        ({"a": (0,), "b": (0,)}, True),
+        ({"a": (0,), "b": (1,)}, True),
+        ({"a": (0, 1), "b": (0,)}, True),
+        ({"a": (0, 0), "b": (1, 1)}, True),
+        ({"a": (0, 1), "b": (0, 1)}, False),
+        ({"a": (0, 1)}, False),
+    ],
+    ids=str,
+)
+def test_a_model_with_one_seed_allows_no_claim_about_the_architecture(
+    seeds: dict[str, tuple[int, ...]], one: bool
+) -> None:
+    found = badges(*(view(model=model, seed=seed) for model, each in seeds.items() for seed in each))
     assert ("one seed: no claim about the architecture" in found) is one
 
 
@@ -369,9 +349,7 @@ def test_no_sentence_depends_on_an_average(counts: list[tuple[int, int]], same: 
 def test_where_there_are_averages_a_badge_says_what_is_compared() -> None:
     plain = runs(270, 280)
     more = [with_averages(plain[0], 273), plain[1]]
-    text_of_badge = "compared by the plain forward"
-    assert text_of_badge in [badge.text for badge in comparison_badges(more, (), same_settings=True)]
-    assert text_of_badge not in [badge.text for badge in comparison_badges(plain, (), same_settings=True)]
+    assert ["compared by the plain forward" in badges(*views) for views in (more, plain)] == [True, False]
 
 
 def test_what_is_wrong_alike_in_several_runs_is_told_once_with_their_names_and_its_cause_alone() -> None:
@@ -396,5 +374,4 @@ def test_what_the_judge_found_wrong_is_told_with_its_cause_and_nothing_wrong_is_
     assert (only.link, only.evidence[:2]) == ("No explainer was found wrong", "1 ")
     told = verdict_findings([same, *wrong])
     assert [one.before for one in told] == ["own at layer0 ", "own at layer1 ", "own at layer2 ", "2 more "]
-    assert told[0].link == "gives wrong maps"
-    assert told[0].evidence == "the sign is reversed"
+    assert (told[0].link, told[0].evidence) == ("gives wrong maps", "the sign is reversed")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
-from bench.errors import MissingError, StoreError, UsageError
+from bench.errors import BenchError, MissingError, StoreError
 from bench.nets.foreign_weights import best_match, checked_match, convert_pickle, read_foreign
 from bench.registry.registry import Registry, discover
 
@@ -62,9 +64,9 @@ WRAPPED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("how", WRAPPED)
-def test_weights_are_found_in_any_of_the_usual_wrappers(tmp_path: Path, how: str) -> None:
-    found = read_foreign(saved(tmp_path / "w.pth", WRAPPED[how])).state
+@pytest.mark.parametrize("content", WRAPPED.values(), ids=WRAPPED)
+def test_weights_are_found_in_any_of_the_usual_wrappers(tmp_path: Path, content: object) -> None:
+    found = read_foreign(saved(tmp_path / "w.pth", content)).state
     assert equal({key: found[key] for key in SMALL}, SMALL)
 
 
@@ -73,29 +75,18 @@ def test_what_the_file_says_beside_its_weights_is_kept(tmp_path: Path) -> None:
     assert dict(found.said) == {"acc": 93.5, "epoch": 199}
 
 
-def test_safetensors_are_read(tmp_path: Path) -> None:
-    save_file(SMALL, tmp_path / "w.safetensors")
-    assert sorted(read_foreign(tmp_path / "w.safetensors").state) == sorted(SMALL)
-
-
+@dataclass
 class Trap:
     """Writes a file when it is unpickled the usual way."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.write_text, (self.path, "run")
 
 
 def truncated(path: Path) -> Path:
-    saved(path, SMALL)
-    path.write_bytes(path.read_bytes()[:-300])
-    return path
-
-
-def empty(path: Path) -> Path:
-    path.touch()
+    path.write_bytes(saved(path, SMALL).read_bytes()[:-300])
     return path
 
 
@@ -104,15 +95,15 @@ def script(path: Path) -> Path:
     return path
 
 
-def text(path: Path) -> Path:
-    path.write_text("these are no weights\n")
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
     return path
 
 
 DAMAGED = {
     "truncated": (truncated, "no whole checkpoint"),
-    "text": (text, "no whole checkpoint"),
-    "empty": (empty, "no whole checkpoint"),
+    "text": (lambda path: written(path, b"these are no weights\n"), "no whole checkpoint"),
+    "empty": (lambda path: written(path, b""), "no whole checkpoint"),
     "missing": (lambda path: path, "no file"),
     "TorchScript": (script, "TorchScript archive"),
     "no tensors": (lambda path: saved(path, {"epoch": 3, "lr": 0.1}), "holds no weights: epoch, lr"),
@@ -120,18 +111,20 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("how", DAMAGED)
-def test_a_file_without_whole_weights_is_refused_by_name(tmp_path: Path, how: str) -> None:
-    make, words = DAMAGED[how]
+@pytest.mark.parametrize(("make", "words"), DAMAGED.values(), ids=DAMAGED)
+def test_a_file_without_whole_weights_is_refused_by_name(
+    tmp_path: Path, make: Callable[[Path], Path], words: str
+) -> None:
     path = make(tmp_path / "w.pth")
     with pytest.raises(StoreError, match=words) as error:
         read_foreign(path)
     assert str(path) in error.value.message and error.value.try_
 
 
-def test_truncated_safetensors_are_refused(tmp_path: Path) -> None:
+def test_safetensors_are_read_and_refused_where_truncated(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file(SMALL, path)
+    assert sorted(read_foreign(path).state) == sorted(SMALL)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(StoreError, match="no whole safetensors file"):
         read_foreign(path)
@@ -159,12 +152,9 @@ def test_a_full_pickle_is_refused_with_the_command_that_converts_it(tmp_path: Pa
 @pytest.mark.parametrize("more", [{}, {"args": argparse.Namespace(lr=0.1), "best": object, "epoch": 3}])
 def test_converting_takes_out_the_state_dict_of_a_pickled_module(tmp_path: Path, more: dict[str, object]) -> None:
     path, net = full_pickle(tmp_path / "full.pth", **more)
-    out = tmp_path / "out.safetensors"
-    wanted = net.state_dict()
+    out, wanted = tmp_path / "out.safetensors", dict(sorted(net.state_dict().items()))
     assert convert_pickle(path, out) == len(wanted)
-    found = load_file(out)
-    assert sorted(found) == sorted(wanted)
-    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    assert equal(dict(sorted(load_file(out).items())), wanted)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -187,14 +177,14 @@ def test_the_trap_of_these_tests_would_have_run(tmp_path: Path) -> None:
 def test_converting_takes_no_file_that_is_there_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     path, _ = full_pickle(tmp_path / "full.pth")
     (tmp_path / "out.safetensors").write_text("mine")
-    with pytest.raises(UsageError, match="is there already"):
-        convert_pickle(path, tmp_path / "out.safetensors")
-    with pytest.raises(StoreError, match="TorchScript archive"):
-        convert_pickle(script(tmp_path / "s.pt"), tmp_path / "t.safetensors")
-    with pytest.raises(StoreError, match="cannot be read"):
-        convert_pickle(truncated(tmp_path / "t.pth"), tmp_path / "t.safetensors")
-    assert (tmp_path / "out.safetensors").read_text() == "mine"
-    assert not (tmp_path / "t.safetensors").exists()
+    for given, out, says in (
+        (path, "out", "is there already"),
+        (script(tmp_path / "s.pt"), "t", "TorchScript archive"),
+        (truncated(tmp_path / "t.pth"), "t", "cannot be read"),
+    ):
+        with pytest.raises(BenchError, match=says):
+            convert_pickle(given, tmp_path / f"{out}.safetensors")
+    assert (tmp_path / "out.safetensors").read_text() == "mine" and not (tmp_path / "t.safetensors").exists()
 
 
 # --- keys ----------------------------------------------------------------------------------------------------
@@ -240,22 +230,25 @@ def test_counters_may_be_missing_and_a_few_entries_unexpected(state: dict[str, T
 
 
 POOR: dict[str, Any] = {
-    "missing": (lambda state: {key: state[key] for key in state if key != "layer1.0.conv1.weight"}, "1 missing"),
-    "another net": (lambda state: SMALL, "0 of 122 entries do"),
+    "missing": (lambda state: {key: state[key] for key in state if key != "layer1.0.conv1.weight"}, "1 missing",
+                "--model"),
+    "another net": (lambda state: SMALL, "0 of 122 entries do", "--model"),
     "another head": (lambda state: {**state, "linear.weight": torch.zeros(100, 512), "linear.bias": torch.zeros(100)},
-                     r"2 of another shape \(linear.weight \(100, 512\)"),
-    "another stem": (lambda state: {**state, "conv1.weight": torch.zeros(64, 3, 7, 7)}, r"\(64, 3, 7, 7\)"),
-    "many more": (lambda state: {**state, **{f"x{each}": torch.zeros(1) for each in range(20)}}, "20 unexpected"),
+                     r"2 of another shape \(linear.weight \(100, 512\)", "all 100 outputs"),
+    "another stem": (lambda state: {**state, "conv1.weight": torch.zeros(64, 3, 7, 7)}, r"\(64, 3, 7, 7\)",
+                     "without --stem cifar"),
+    "many more": (lambda state: {**state, **{f"x{each}": torch.zeros(1) for each in range(20)}}, "20 unexpected",
+                  "--model"),
 }  # fmt: skip
-ADVICE = {"another head": "all 100 outputs", "another stem": "without --stem cifar"}
 
 
-@pytest.mark.parametrize("how", POOR)
-def test_a_poor_match_is_refused_with_what_differs(state: dict[str, Tensor], how: str) -> None:
-    change, words = POOR[how]
+@pytest.mark.parametrize(("change", "words", "advice"), POOR.values(), ids=POOR)
+def test_a_poor_match_is_refused_with_what_differs(
+    state: dict[str, Tensor], change: Callable[[dict[str, Tensor]], dict[str, Tensor]], words: str, advice: str
+) -> None:
     with pytest.raises(MissingError, match=words) as error:
         checked_match(best_match(Net(), change(state)), "net")
-    assert ADVICE.get(how, "--model") in error.value.try_
+    assert advice in error.value.try_
 
 
 def test_two_keys_that_would_become_one_are_no_renaming() -> None:

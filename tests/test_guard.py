@@ -23,14 +23,15 @@ TARGETS = torch.tensor([[0, 1], [1, 0]])
 Mistake = Callable[[nn.Module, Tensor, Tensor], object]
 
 
+def called(explain: ExplainerSpec, model: nn.Module | None = None, *layers: str) -> dict[str, Tensor]:
+    """The maps of one call under the guard."""
+    return guarded(explain, model or small(), list(layers) or ["0"], IMAGES, TARGETS)
+
+
 def small() -> nn.Module:
     """Frozen but for its head, in eval mode; one norm, one in-place ReLU."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, 2))
     return model.eval()
-
-
-def good_maps(layers: list[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    return {layer: torch.ones(len(images), targets.shape[1], 4, 4, dtype=images.dtype) for layer in layers}
 
 
 def doing(mistake: Mistake, **fields: object) -> ExplainerSpec:
@@ -38,7 +39,7 @@ def doing(mistake: Mistake, **fields: object) -> ExplainerSpec:
 
     def explain(model: nn.Module, layers: list[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         mistake(model, images, targets)
-        return good_maps(layers, images, targets)
+        return {layer: torch.ones(len(images), targets.shape[1], 4, 4, dtype=images.dtype) for layer in layers}
 
     return ExplainerSpec(**{"name": "planted", "explain": explain, "source": "a test", "backend": "none", **fields})
 
@@ -46,10 +47,6 @@ def doing(mistake: Mistake, **fields: object) -> ExplainerSpec:
 def giving(raw: object, **fields: object) -> ExplainerSpec:
     """An explainer that does nothing and gives this."""
     return ExplainerSpec("planted", lambda *args: raw, "a test", "none", **fields)
-
-
-def left_a_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> None:
-    model(images).sum().backward()
 
 
 def changed_switch(key: str, value: object, part: int) -> Mistake:
@@ -67,7 +64,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "backward pre-hook": (lambda m, x, t: m[0].register_full_backward_pre_hook(print), "left a backward pre-hook on 0"),
     "hook on every module": (lambda m, x, t: register_module_forward_hook(int), "left a forward hook on every module"),
     "hook on a parameter": (lambda m, x, t: m[4].bias.register_hook(print), "left a gradient hook on 4.bias"),
-    "gradients": (left_a_gradient, "changed the .grad of 0.weight, 0.bias and 4 more"),
+    "gradients": (lambda m, x, t: m(x).sum().backward(), "changed the .grad of 0.weight, 0.bias and 4 more"),
     "requires_grad": (lambda m, x, t: m[0].requires_grad_(False), "changed requires_grad of 0.weight, 0.bias"),
     "buffer in place": (lambda m, x, t: m[1].running_mean.add_(1), "changed buffer 1.running_mean"),
     "buffer through .data": (lambda m, x, t: m[1].running_var.data.mul_(2), "changed buffer 1.running_var"),
@@ -97,11 +94,10 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_every_mistake_is_named_alone_and_put_back(mistake: str) -> None:
+@pytest.mark.parametrize(("make", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_every_mistake_is_named_alone_and_put_back(make: Mistake, message: str) -> None:
     model, images, targets = small(), IMAGES.clone(), TARGETS.clone()
     checks = watch(model, images, targets, stochastic=False)
-    make, message = MISTAKES[mistake]
     with pytest.raises(ContractError) as caught:
         guarded(doing(make), model, ["0"], images, targets)
     assert caught.value.message.startswith(f"explainer 'planted' broke its contract: it {message}")
@@ -114,74 +110,57 @@ def test_every_mistake_is_named_alone_and_put_back(mistake: str) -> None:
 )
 def test_changed_parameters_are_named(write: Callable[[Tensor], object]) -> None:
     with pytest.raises(ContractError, match=r"it changed parameter 0\.weight$"):
-        guarded(doing(lambda m, x, t: write(m[0].weight)), small(), ["0"], IMAGES, TARGETS)
+        called(doing(lambda m, x, t: write(m[0].weight)))
 
 
 def test_gradients_that_were_there_are_named_when_they_change() -> None:
     model = small()
     model(IMAGES).sum().backward()
     with pytest.raises(ContractError, match=r"changed the values in \.grad of 0\.weight$"):
-        guarded(doing(lambda m, x, t: m[0].weight.grad.add_(1)), model, ["0"], IMAGES, TARGETS)
+        called(doing(lambda m, x, t: m[0].weight.grad.add_(1)), model)
 
 
 def test_hook_that_was_there_is_put_back_when_it_is_taken_away() -> None:
     model = small()
     handle = model[0].register_forward_hook(print)
     with pytest.raises(ContractError, match="left a forward hook on 0"):
-        guarded(doing(lambda m, x, t: handle.remove()), model, ["0"], IMAGES, TARGETS)
+        called(doing(lambda m, x, t: handle.remove()), model)
     assert list(model[0]._forward_hooks.values()) == [print]
 
 
 def test_weights_changed_and_put_back_are_no_fault() -> None:
-    def there_and_back(model: nn.Module, images: Tensor, targets: Tensor) -> None:
-        kept = model[0].weight.detach().clone()
-        model[0].weight.data.zero_()
-        model[0].weight.data.copy_(kept)
-
-    guarded(doing(there_and_back), small(), ["0"], IMAGES, TARGETS)
+    called(doing(lambda m, x, t: (m[0].weight.data.neg_(), m[0].weight.data.neg_())))
 
 
 def test_gradients_are_recorded_during_a_call_and_afterwards_as_the_caller_had_it() -> None:
     seen: list[bool] = []
     with torch.no_grad():
-        guarded(doing(lambda m, x, t: seen.append(torch.is_grad_enabled())), small(), ["0"], IMAGES, TARGETS)
+        called(doing(lambda m, x, t: seen.append(torch.is_grad_enabled())))
         assert not torch.is_grad_enabled()
     assert seen == [True]
 
 
 def test_stochastic_explainer_may_draw_and_the_generators_are_put_back() -> None:
     model, before = small(), torch.get_rng_state()
-    guarded(doing(lambda m, x, t: torch.rand(1), stochastic=True), model, ["0"], IMAGES, TARGETS)
+    called(doing(lambda m, x, t: torch.rand(1), stochastic=True), model)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_import_that_draws_is_no_fault_and_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    def import_something(model: nn.Module, images: Tensor, targets: Tensor) -> None:
-        monkeypatch.setitem(sys.modules, "bench_test_backend", random)
-        random.random()
-
-    before = random.getstate()
-    guarded(doing(import_something), small(), ["0"], IMAGES, TARGETS)
+    before, modules = random.getstate(), sys.modules
+    called(doing(lambda *rest: (monkeypatch.setitem(modules, "bench_test_backend", random), random.random())))
     assert random.getstate() == before
 
 
 def test_all_mistakes_of_one_call_are_told_at_once() -> None:
-    def careless(model: nn.Module, images: Tensor, targets: Tensor) -> None:
-        model.train()
-        torch.rand(1)
-
     with pytest.raises(ContractError, match=r"it left training = True .*; drew from torch's global generator$"):
-        guarded(doing(careless), small(), ["0"], IMAGES, TARGETS)
+        called(doing(lambda m, x, t: (m.train(), torch.rand(1))))
 
 
 def test_error_of_the_explainer_passes_and_the_model_is_put_back() -> None:
-    def fail(model: nn.Module, images: Tensor, targets: Tensor) -> None:
-        model.train()
-        raise ZeroDivisionError("planted")
-
     model = small()
     with pytest.raises(ZeroDivisionError) as caught:
-        guarded(doing(fail), model, ["0"], IMAGES, TARGETS)
+        called(doing(lambda m, x, t: (m.train(), 1 / 0)), model)
     assert caught.value.__notes__ == [
         "in explainer 'planted', which also left training = True in the model, 0 and 4 more"
     ]
@@ -204,31 +183,25 @@ def test_error_of_the_explainer_passes_and_the_model_is_put_back() -> None:
 )
 def test_wrong_maps_are_refused(raw: object, message: str) -> None:
     with pytest.raises(ContractError, match=message):
-        guarded(giving(raw), small(), ["0"], IMAGES, TARGETS)
+        called(giving(raw))
 
 
 @pytest.mark.parametrize("output", ["input", "pixels", "picture"])
 def test_input_methods_must_answer_in_pixels(output: str) -> None:
-    right, wrong = torch.ones(2, 2, 8, 8), torch.ones(2, 2, 4, 4)
-    guarded(giving({"input": right}, output=output), small(), ["input"], IMAGES, TARGETS)
+    called(giving({"input": torch.ones(2, 2, 8, 8)}, output=output), None, "input")
     with pytest.raises(ContractError, match=r"not \(2, 2, 8, 8\)"):
-        guarded(giving({"input": wrong}, output=output), small(), ["input"], IMAGES, TARGETS)
+        called(giving({"input": torch.ones(2, 2, 4, 4)}, output=output), None, "input")
 
 
-def test_non_finite_values_are_kept() -> None:
-    raw = {"0": torch.full((2, 2, 4, 4), torch.nan)}
-    assert guarded(giving(raw), small(), ["0"], IMAGES, TARGETS)["0"].isnan().all()
-
-
-def test_maps_come_in_the_order_of_the_layers() -> None:
-    raw = {"1": torch.ones(2, 2, 4, 4), "0": torch.ones(2, 2, 4, 4)}
-    assert list(guarded(giving(raw), small(), ["0", "1"], IMAGES, TARGETS)) == ["0", "1"]
+def test_maps_come_in_the_order_of_the_layers_and_values_that_are_not_finite_are_kept() -> None:
+    found = called(giving(dict.fromkeys("10", torch.full((2, 2, 4, 4), torch.nan))), None, "0", "1")
+    assert list(found) == ["0", "1"] and found["0"].isnan().all()
 
 
 def test_buffers_that_hold_nan_are_not_taken_for_changed() -> None:
     model = small()
     model[1].running_mean[0] = torch.nan
-    guarded(doing(lambda m, x, t: None), model, ["0"], IMAGES, TARGETS)
+    called(doing(lambda m, x, t: None), model)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool], ids=str)
@@ -238,12 +211,9 @@ def test_bits_tell_every_single_change_in_any_dtype_and_layout(dtype: torch.dtyp
     for laid_out in (values, values.T if len(shape) == 2 else values, channels_last(values)):
         copy = copied(laid_out)
         before = fingerprints([laid_out])
-        assert copy.dtype is dtype
-        assert alike(copy, laid_out)
-        assert unlike(before, fingerprints([copy])) == []
+        assert copy.dtype is dtype and alike(copy, laid_out) and unlike(before, fingerprints([copy])) == []
         copy.view(-1)[-1:].zero_() if copy.is_contiguous() else copy[..., -1].zero_()
-        assert not alike(copy, laid_out)
-        assert unlike(before, fingerprints([copy])) == [0]
+        assert not alike(copy, laid_out) and unlike(before, fingerprints([copy])) == [0]
 
 
 def channels_last(values: Tensor) -> Tensor:
@@ -251,21 +221,10 @@ def channels_last(values: Tensor) -> Tensor:
 
 
 def test_statuses_put_non_finite_before_constant_before_dead_before_ok() -> None:
-    maps = {
-        "ok": [[-1, 2], [0, 0]],
-        "dead": [[-1, -2], [0, 0]],
-        "constant": [[3, 3], [3, 3]],
-        "non-finite": [[np.inf, np.inf], [np.inf, np.inf]],
-    }
-    found = statuses(np.array(list(maps.values()), dtype=np.float32))
-    assert [STATUSES[index] for index in found] == list(maps)
-    assert found.dtype == np.uint8
-
-
-def test_negative_constants_and_zeros_are_constant_and_nan_is_non_finite() -> None:
-    raw = np.array([[[-1.0, -1.0]], [[0.0, 0.0]], [[np.nan, 1.0]]])
-    assert [STATUSES[index] for index in statuses(raw)] == ["constant", "constant", "non-finite"]
-
-
-def test_no_maps_have_no_statuses() -> None:
+    maps = [
+        ("ok", [-1, 2]), ("dead", [-1, -2]), ("constant", [3, 3]), ("constant", [-1, -1]), ("constant", [0, 0]),
+        ("non-finite", [np.inf, np.inf]), ("non-finite", [np.nan, 1]),
+    ]  # fmt: skip
+    found = statuses(np.array([[raw] for _, raw in maps], dtype=np.float32))
+    assert [STATUSES[index] for index in found] == [word for word, _ in maps] and found.dtype == np.uint8
     assert statuses(np.zeros((0, 4, 4))).shape == (0,)

@@ -38,8 +38,7 @@ def archive_of(path: Path, contents: dict[str, bytes]) -> Path:
 def assert_same(first: Decoded, second: Decoded) -> None:
     assert first.classes == second.classes
     for left, right in ((first.train, second.train), (first.test, second.test)):
-        assert left.names == right.names
-        assert (left.images == right.images).all()
+        assert left.names == right.names and (left.images == right.images).all()
         assert (left.labels == right.labels).all()
 
 
@@ -57,23 +56,16 @@ def refusal(path: Path, *, skip_bad: bool = False) -> str:
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_an_archive_gives_what_its_folder_gives(tmp_path: Path, name: str) -> None:
     contents = files(("dog", "cat", "Bat"))
-    shuffled = list(contents.items())
-    random.Random(0).shuffle(shuffled)
-    folder = read(folder_of(tmp_path / "set", contents))
-    assert_same(folder, read(archive_of(tmp_path / name, dict(shuffled))))
-
-
-def test_nothing_is_written_beside_an_archive(tmp_path: Path) -> None:
-    path = tar_of(tmp_path / "a.tar.xz", files())
-    read(path)
-    assert list(tmp_path.iterdir()) == [path]
+    shuffled = random.Random(0).sample(list(contents.items()), len(contents))
+    folder, path = read(folder_of(tmp_path / "set", contents)), archive_of(tmp_path / name, dict(shuffled))
+    assert_same(folder, read(path))
+    assert {*tmp_path.iterdir()} == {path, tmp_path / "set"}  # nothing is written beside an archive
 
 
 def test_pixels_are_those_of_the_file_channel_first(tmp_path: Path) -> None:
-    found = read(folder_of(tmp_path, files()))
-    third = Image.open(tmp_path / "train/cat/2.png")
-    assert found.train.images.shape == (6, 3, 32, 32)
-    assert (found.train.images[2].transpose(1, 2, 0) == np.asarray(third)).all()
+    images = read(folder_of(tmp_path, files())).train.images
+    assert images.shape == (6, 3, 32, 32)
+    assert (images[2].transpose(1, 2, 0) == np.asarray(Image.open(tmp_path / "train/cat/2.png"))).all()
 
 
 def test_classes_and_ids_are_byte_sorted_not_by_locale_or_number(tmp_path: Path) -> None:
@@ -86,26 +78,17 @@ def test_classes_and_ids_are_byte_sorted_not_by_locale_or_number(tmp_path: Path)
 
 
 def test_one_top_folder_is_stripped(tmp_path: Path) -> None:
-    contents = files()
-    inner = {f"my-set/{name}": content for name, content in contents.items()}
-    plain = read(tar_of(tmp_path / "plain.tar", contents))
+    inner = {f"my-set/{name}": content for name, content in files().items()}
+    plain = read(tar_of(tmp_path / "plain.tar", files()))
     assert_same(plain, read(tar_of(tmp_path / "inner.tar", inner)))
     assert_same(plain, read(folder_of(tmp_path / "outer", inner)))
-
-
-def test_two_top_folders_are_refused(tmp_path: Path) -> None:
-    contents = {f"{top}/{name}": content for top in ("one", "two") for name, content in files().items()}
-    message = refusal(tar_of(tmp_path / "a.tar", contents))
-    assert "two data sets" in message
-    assert "'one/'" in message and "'two/'" in message
 
 
 def test_other_files_are_counted_and_hidden_ones_are_not(tmp_path: Path) -> None:
     contents = files() | {"README.md": b"x", "train/cat/notes.txt": b"x", "train/cat/deep/er.png": png(0)}
     contents |= {"__MACOSX/train/cat/._0.png": b"x", "train/cat/.DS_Store": b"x"}
     found = read(tar_of(tmp_path / "a.tar", contents))
-    assert found.notes == ("3 other files ignored",)
-    assert len(found.train.names) == 6
+    assert (found.notes, len(found.train.names)) == (("3 other files ignored",), 6)
 
 
 def test_a_class_name_that_is_no_utf8_becomes_text(tmp_path: Path) -> None:
@@ -117,10 +100,8 @@ def test_a_class_name_that_is_no_utf8_becomes_text(tmp_path: Path) -> None:
 
 def test_a_link_in_a_folder_is_followed(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "set", files())
-    elsewhere = tmp_path / "elsewhere.png"
-    (root / "train/cat/0.png").rename(elsewhere)
-    before = read(folder_of(tmp_path / "same", files()))
-    (root / "train/cat/0.png").symlink_to(elsewhere)
+    before, one = read(root), root / "train/cat/0.png"
+    one.symlink_to(one.rename(tmp_path / "elsewhere.png"))
     assert_same(before, read(root))
 
 
@@ -130,31 +111,29 @@ def test_a_link_in_a_folder_is_followed(tmp_path: Path) -> None:
 def test_another_size_is_resized_and_said_once(tmp_path: Path) -> None:
     contents = files() | {f"train/cat/{index}.png": encoded(picture(index, (64, 64))) for index in (7, 8)}
     found = read(folder_of(tmp_path, contents))
-    assert found.train.images.shape == (8, 3, 32, 32)
-    assert found.notes == ("2 images resized to 32x32 from 64x64 (bilinear, antialiased)",)
+    assert (found.train.images.shape, found.notes) == (
+        (8, 3, 32, 32), ("2 images resized to 32x32 from 64x64 (bilinear, antialiased)",),
+    )  # fmt: skip
 
 
 def test_several_sizes_are_one_note_that_says_proportions_are_lost(tmp_path: Path) -> None:
     extra = {f"train/cat/{i}.png": encoded(picture(i, size)) for i, size in ((7, (8, 8)), (8, (64, 48)), (9, (64, 48)))}
     (note,) = read(folder_of(tmp_path, files() | extra)).notes
-    assert note.startswith("3 images resized to 32x32 from 2 sizes, most of them 64x48")
-    assert "proportions not kept" in note
+    assert re.match("3 images resized to 32x32 from 2 sizes, most of them 64x48.*proportions not kept", note)
 
 
 def test_resizing_averages_instead_of_picking() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
     pixels, size, _ = decode(encoded(Image.fromarray(stripes)))
-    assert size == (64, 64)
-    assert pixels[:, 8:24, 8:24].min() > 100 and pixels[:, 8:24, 8:24].max() < 155
+    assert size == (64, 64) and pixels[:, 8:24, 8:24].min() > 100 and pixels[:, 8:24, 8:24].max() < 155
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("L", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"), ("P", "PNG"), ("1", "PNG")])
-def test_other_modes_become_rgb(mode: str, kind: str) -> None:
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
+def test_other_modes_become_rgb(mode: str) -> None:
     image = picture(1, mode=mode)
-    pixels, _, before = decode(encoded(image, kind))
-    assert before == mode
-    assert (pixels.transpose(1, 2, 0) == np.asarray(image.convert("RGB"))).all()
+    pixels, _, before = decode(encoded(image))
+    assert before == mode and (pixels.transpose(1, 2, 0) == np.asarray(image.convert("RGB"))).all()
 
 
 def test_conversions_are_one_note(tmp_path: Path) -> None:
@@ -164,16 +143,12 @@ def test_conversions_are_one_note(tmp_path: Path) -> None:
 
 
 def test_cmyk_becomes_rgb() -> None:
-    image = Image.new("CMYK", (32, 32), (0, 255, 255, 0))
-    pixels, _, before = decode(encoded(image, "JPEG"))
-    assert before == "CMYK"
-    assert pixels[0].min() > 240 and pixels[1:].max() < 15
+    pixels, _, before = decode(encoded(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), "JPEG"))
+    assert before == "CMYK" and pixels[0].min() > 240 and pixels[1:].max() < 15
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
-    levels = np.full((32, 32), 0x8040, np.uint16)
-    pixels, _, _ = decode(encoded(Image.fromarray(levels)))
-    assert (pixels == 0x80).all()
+    assert (decode(encoded(Image.fromarray(np.full((32, 32), 0x8040, np.uint16))))[0] == 0x80).all()
 
 
 def test_a_palette_with_transparency_is_read_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
@@ -196,33 +171,57 @@ def test_a_photo_is_turned_as_its_camera_says() -> None:
 
 # --- files that are no images ------------------------------------------------------------------------------
 
-BAD = {"truncated": png(0)[:200], "text": b"not an image", "empty": b"", "page": b"%!PS-Adobe-3.0 EPSF-3.0\n"}
+
+def without(split: str) -> dict[str, bytes]:
+    """Files of which none is in a split."""
+    return {name: content for name, content in files().items() if not name.startswith(split)}
 
 
-@pytest.mark.parametrize("content", BAD.values(), ids=BAD)
-def test_a_bad_file_is_named(tmp_path: Path, content: bytes) -> None:
-    message = refusal(folder_of(tmp_path, files() | {"test/dog/1.png": content}))
-    assert "'test/dog/1.png'" in message
-    assert "0x" not in message, "no address of an object"
+BAD = "test/dog/1.png"
+REFUSED = {
+    "truncated": (files() | {BAD: png(0)[:200]}, ["'test/dog/1.png'"]),
+    "text": (files() | {BAD: b"not an image"}, ["'test/dog/1.png'"]),
+    "empty": (files() | {BAD: b""}, ["'test/dog/1.png'"]),
+    "page": (files() | {BAD: b"%!PS-Adobe-3.0 EPSF-3.0\n"}, ["'test/dog/1.png'"]),
+    "truncated jpeg": (
+        files() | {"train/cat/x.jpg": encoded(picture(0, (64, 64)), "JPEG")[:-400]}, ["'train/cat/x.jpg'"],
+    ),
+    "hostile name": (files() | {"train/cat/\x1b[2J\n.png": b"no"}, ["x1b[2J"]),
+    "no training": (without("train"), ["no image in train/"]),
+    "no test": (without("test"), ["no image in test/"]),
+    "nothing": ({}, ["no image in train/"]),
+    "class of train": (files() | {"train/owl/0.png": png(0)}, ["'owl'", "in train and none in"]),
+    "class of test": (files() | {"test/owl/0.png": png(0)}, ["'owl'", "in test and none in"]),
+    "two top folders": (
+        {f"{top}/{name}": content for top in ("one", "two") for name, content in files().items()},
+        ["two data sets", "'one/'", "'two/'"],
+    ),
+    "batches": ({"cifar-10-batches-py/data_batch_1": b"x"}, ["cifar-10-batches-py"]),
+}  # fmt: skip
 
 
-def test_a_truncated_jpeg_is_named(tmp_path: Path) -> None:
-    content = encoded(picture(0, (64, 64)), "JPEG")
-    assert "'train/cat/x.jpg'" in refusal(folder_of(tmp_path, files() | {"train/cat/x.jpg": content[:-400]}))
+@pytest.mark.parametrize(("contents", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_data_set_or_no_image_is_refused_in_words(
+    tmp_path: Path, contents: dict[str, bytes], words: list[str]
+) -> None:
+    message = refusal(tar_of(tmp_path / "a.tar", contents))
+    assert [word for word in words if word not in message] == []
+    assert "0x" not in message and "\x1b" not in message and len(message) < 400  # no address of an object
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    assert "no image in train/" in refusal(tmp_path)
 
 
 def test_skip_bad_goes_on_and_counts(tmp_path: Path) -> None:
     contents = files() | {"test/dog/1.png": b"no", "train/cat/0.png": b"no"}
     found = read(tar_of(tmp_path / "a.tar", contents), skip_bad=True)
-    assert found.skipped == 2
-    assert found.notes == ("2 unreadable files skipped, the first 'train/cat/0.png'",)
-    assert "train/cat/0.png" not in found.train.names
-    assert len(found.train.names) == 5
+    assert (found.skipped, found.notes) == (2, ("2 unreadable files skipped, the first 'train/cat/0.png'",))
+    assert "train/cat/0.png" not in found.train.names and len(found.train.names) == 5
 
 
 def test_skip_bad_does_not_hide_a_class_that_lost_all_images(tmp_path: Path) -> None:
-    contents = files(each=1) | {"test/dog/0.png": b"no"}
-    assert "'dog'" in refusal(folder_of(tmp_path, contents), skip_bad=True)
+    assert "'dog'" in refusal(folder_of(tmp_path, files(each=1) | {"test/dog/0.png": b"no"}), skip_bad=True)
 
 
 @pytest.mark.parametrize("edge", [9_000, 60_000])
@@ -231,32 +230,6 @@ def test_a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(t
     bomb = png(0)[:12] + header + struct.pack(">I", zlib.crc32(header)) + png(0)[33:]
     message = refusal(folder_of(tmp_path, files() | {"train/cat/9.png": bomb}))
     assert "'train/cat/9.png'" in message and "pixels" in message
-
-
-# --- data sets that are none -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_an_empty_split_is_refused(tmp_path: Path, split: str) -> None:
-    contents = {name: content for name, content in files().items() if not name.startswith(split)}
-    assert f"no image in {split}/" in refusal(folder_of(tmp_path, contents))
-
-
-@pytest.mark.parametrize("lone", ["train", "test"])
-def test_classes_that_differ_are_named(tmp_path: Path, lone: str) -> None:
-    message = refusal(folder_of(tmp_path, files() | {f"{lone}/owl/0.png": png(0)}))
-    assert "'owl'" in message and f"in {lone} and none in" in message
-
-
-def test_an_empty_folder_and_an_empty_archive_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    assert "no image in train/" in refusal(tmp_path / "empty")
-    assert "no image in train/" in refusal(tar_of(tmp_path / "empty.tar", {}))
-
-
-def test_the_original_cifar10_archive_gets_a_hint(tmp_path: Path) -> None:
-    path = tar_of(tmp_path / "cifar-10-python.tar.gz", {"cifar-10-batches-py/data_batch_1": b"x"})
-    assert "cifar-10-batches-py" in refusal(path)
 
 
 # --- hostile archives --------------------------------------------------------------------------------------
@@ -288,18 +261,13 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.tar.xz", "a.zip"])
-def test_a_large_member_is_refused_by_its_declared_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("member", ["train/cat/9.png", "zeros.bin"])
+def test_a_large_member_is_refused_by_its_declared_size_even_if_it_is_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, member: str
 ) -> None:
-    path = archive_of(tmp_path / name, files() | {"train/cat/9.png": bytes(100_000)})
+    path = archive_of(tmp_path / name, files() | {member: bytes(100_000)})
     monkeypatch.setattr(layout, "MAX_BYTES", 50_000)
-    assert "declares 100,000 bytes; the bound is 50,000" in refusal(path)
-
-
-def test_a_large_member_that_is_no_image_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tar_of(tmp_path / "a.tar.gz", files() | {"zeros.bin": bytes(100_000)})
-    monkeypatch.setattr(layout, "MAX_BYTES", 50_000)
-    assert "'zeros.bin'" in refusal(path)
+    assert re.search(f"'{member}'.* declares 100,000 bytes; the bound is 50,000", refusal(path))
 
 
 def test_a_header_that_asks_for_gigabytes_is_refused_unread(tmp_path: Path) -> None:
@@ -326,17 +294,11 @@ def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
     assert "comes twice" in refusal(path)
 
 
-def test_a_name_cannot_write_to_the_terminal(tmp_path: Path) -> None:
-    message = refusal(tar_of(tmp_path / "a.tar", files() | {"train/cat/\x1b[2J\n.png": b"no"}))
-    assert "\x1b" not in message
-    assert len(message) < 400
-
-
 @pytest.mark.parametrize("kind", ARCHIVES)
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
 def test_a_truncated_archive_is_refused(tmp_path: Path, kind: str, share: float) -> None:
     path = archive_of(tmp_path / kind, files())
-    content = path.read_bytes().rstrip(b"\0") if kind == "a.tar" else path.read_bytes()
+    content = path.read_bytes().rstrip(b"\0" if kind == "a.tar" else b"")
     path.write_bytes(content[: int(len(content) * share)])
     assert "corrupt" in refusal(path)
 
@@ -368,10 +330,11 @@ def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
     assert "encrypted" in refusal(path)
 
 
-def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar.gz"
-    path.write_bytes(png(0))
-    assert "neither a folder nor an archive" in refusal(path)
+def test_a_file_that_is_no_archive_and_a_pipe_are_refused_without_waiting(tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(png(0))
+    os.mkfifo(tmp_path / "pipe.tar")
+    for path in tmp_path.iterdir():
+        assert "neither a folder nor an archive" in refusal(path)
 
 
 def test_progress_reaches_its_total(tmp_path: Path) -> None:
@@ -381,16 +344,21 @@ def test_progress_reaches_its_total(tmp_path: Path) -> None:
         assert sum(progress.tracked.values()) == progress.advanced > 0
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF"])
-def test_every_format_is_read_in_a_fresh_process(kind: str) -> None:
-    code = "import sys; from bench.data.images import decode; decode(sys.stdin.buffer.read())"
-    content = encoded(picture(3), kind)
-    assert subprocess.run([sys.executable, "-c", code], input=content, check=False).returncode == 0
-
-
-def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.tar")
-    assert "neither a folder nor an archive" in refusal(tmp_path / "pipe.tar")
+def test_every_format_is_read_in_a_fresh_process(tmp_path: Path) -> None:
+    code = """if True:
+        import os, sys
+        from pathlib import Path
+        from bench.data.images import decode
+        for path in sys.argv[1:]:
+            if not os.fork():  # what one format loads must not serve the next one
+                decode(Path(path).read_bytes())
+                os._exit(0)
+            if os.wait()[1]:
+                sys.exit(path)
+    """
+    for kind in ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF"):
+        (tmp_path / kind).write_bytes(encoded(picture(3), kind))
+    subprocess.run([sys.executable, "-c", code, *map(str, tmp_path.iterdir())], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from listening import Listener
-from tiny import BUSY, QUICK, RESIDUAL, TINY, TINY_FILE, TinyNet, images_of, tiny_data
+from tiny import BUSY, QUICK, RESIDUAL, TINY, TinyNet, finished_run, images_of, tiny_data
 from torch import Tensor, nn
 
 from bench.contracts import ModelSpec, Silence
@@ -19,14 +19,12 @@ from bench.errors import StoreError, UsageError
 from bench.estimates import duration, say_how_long
 from bench.nets.summary import summarise
 from bench.nets.weights import build_seeded
-from bench.recipes.recipe import Recipe, find_recipe
+from bench.recipes.recipe import find_recipe
 from bench.registry.registry import discover
-from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
 from bench.store.runs import read_record
 from bench.training.init import PATCH_IMAGES, initial_model, initialise, load_pretrained, whiten_stem, zero_residuals
 from bench.training.loop import TrainSettings, train_model
-from bench.training.run import Job, begin, complete
 from bench.workspace import Workspace
 
 CPU = torch.device("cpu")
@@ -49,8 +47,7 @@ def test_one_shared_initialisation_and_one_seed_give_three_equal_loss_curves(tmp
         net = initial_model(MODELS[name], MODELS, classes=10, seed=5, init="shared")
         train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=points.append)
         curves.append([(point.train_loss, point.train_accuracy) for point in points])
-    assert len(curves[0]) == 2
-    assert curves[0] == curves[1] == curves[2]
+    assert len(curves[0]) == 2 and curves[0] == curves[1] == curves[2]
 
 
 def test_native_initialisations_differ_between_the_code_bases() -> None:
@@ -64,13 +61,7 @@ def test_native_initialisations_differ_between_the_code_bases() -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the tiny net."""
-    folder = tmp_path_factory.mktemp("runs") / "first"
-    folder.mkdir()
-    data, net = tiny_data(16, 4), build_seeded(TINY, 4, 0)
-    place = Workspace(runs=folder.parent)
-    begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
-    complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), CPU), place)
-    return folder
+    return finished_run(tmp_path_factory.mktemp("runs") / "first", tiny_data(16, 4))
 
 
 @pytest.mark.parametrize("how", ["name", "folder", "file"])
@@ -78,8 +69,7 @@ def test_training_starts_from_the_weights_of_a_run(run: Path, how: str) -> None:
     source = {"name": "first", "folder": f"{run}/", "file": str(run / "checkpoint.safetensors")}[how]
     net = build_seeded(TINY, 4, 9)
     assert load_pretrained(net, source, TINY, Workspace().models, run.parent) == []
-    fresh = build_seeded(TINY, 4, 9)
-    assert not torch.equal(net.fc.weight, fresh.fc.weight)
+    assert not torch.equal(net.fc.weight, build_seeded(TINY, 4, 9).fc.weight)
     assert read_record(run).results.parameters == sum(each.numel() for each in net.parameters())
 
 
@@ -88,20 +78,18 @@ def test_another_number_of_classes_keeps_the_new_head_and_says_so(run: Path) -> 
     assert load_pretrained(net, "first", TINY, Workspace().models, run.parent) == ["fc.bias", "fc.weight"]
 
 
-def test_weights_of_another_family_are_refused(run: Path) -> None:
+@pytest.mark.parametrize(("source", "says"), [("first", "do not fit"), ("nothing-here", "nothing-here")])
+def test_weights_of_another_family_and_a_checkpoint_that_is_not_there_are_refused(
+    run: Path, source: str, says: str
+) -> None:
     spec = MODELS["torchvision_resnet18"]
-    with pytest.raises(UsageError, match="do not fit"):
-        load_pretrained(build_seeded(spec, 10, 0), "first", spec, Workspace().models, run.parent)
-
-
-def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="nothing-here"):
-        load_pretrained(build_seeded(TINY, 4, 0), "nothing-here", TINY, MODELS, tmp_path)
+    with pytest.raises((UsageError, StoreError), match=says):
+        load_pretrained(build_seeded(spec, 10, 0), source, spec, Workspace().models, run.parent)
 
 
 def test_a_long_training_says_what_would_be_shorter() -> None:
     long, short = Listener(), Listener()
-    slow = Recipe(name="slow", epochs=2_000_000, batch_size=16, lr=0.1, source="tests")
+    slow = replace(QUICK, epochs=2_000_000)
     flops = 2 * summarise(build_seeded(TINY, 4, 0), TINY.input_size).macs
     say_how_long(flops, 50_000, slow, CPU, long)
     say_how_long(flops, 64, QUICK, CPU, short)
@@ -130,8 +118,7 @@ def smooth_pictures(count: int = 64) -> Tensor:
     """Smooth ones, as photographs are: few patterns explain most of a patch."""
     small = torch.rand(count, 3, 8, 8, generator=seeded(1)) * 255
     large = nn.functional.interpolate(small, size=(32, 32), mode="bicubic").clamp(0, 255)
-    noise = torch.randn(large.shape, generator=seeded(2)) * 4
-    return (large + noise).clamp(0, 255).to(torch.uint8)
+    return (large + 4 * torch.randn(large.shape, generator=seeded(2))).clamp(0, 255).to(torch.uint8)
 
 
 def patches_by_hand(images: Tensor) -> Tensor:
@@ -159,38 +146,28 @@ def whitened(filters: int, images: Tensor) -> tuple[Tensor, Tensor]:
 def test_responses_to_patches_are_uncorrelated_and_of_size_one_where_there_is_more_than_noise() -> None:
     images = smooth_pictures(16)
     patches = patches_by_hand(images)
-    _, weight = whitened(64, images)
-    filters = weight[:27].flatten(1).double()
-    moments = (patches @ filters.T).T @ (patches @ filters.T) / len(patches)
-    eigenvalues = torch.linalg.eigvalsh(patches.T @ patches / len(patches)).flip(0)
-    wanted = torch.diag(eigenvalues / (eigenvalues + 5e-4))
-    assert torch.allclose(moments, wanted, atol=1e-3)
-    assert torch.allclose(moments, torch.eye(27).double(), atol=0.2)
-    planted = filters * (eigenvalues + 5e-4).sqrt()[:, None]  # eigenvectors that nobody divided by the root
-    moments = (patches @ planted.T).T @ (patches @ planted.T) / len(patches)
-    assert not torch.allclose(moments, torch.eye(27).double(), atol=0.2)
+    filters = whitened(64, images)[1][:27].flatten(1).double()
+    sizes = torch.linalg.eigvalsh(patches.T @ patches / len(patches)).flip(0)
+    planted = filters * (sizes + 5e-4).sqrt()[:, None]  # eigenvectors that nobody divided by the root
+    moments, wrong = ((patches @ each.T).T @ (patches @ each.T) / len(patches) for each in (filters, planted))
+    assert torch.allclose(moments, torch.diag(sizes / (sizes + 5e-4)), atol=1e-3)
+    assert [torch.allclose(each, torch.eye(27).double(), atol=0.2) for each in (moments, wrong)] == [True, False]
 
 
 @pytest.mark.parametrize(("filters", "kept"), [(64, 27), (54, 27), (16, 8), (9, 4), (1, 0)])
 def test_the_largest_patterns_come_first_with_both_signs_and_filters_beyond_stay(filters: int, kept: int) -> None:
     before, after = whitened(filters, smooth_pictures(8))
     _, all_of_them = whitened(64, smooth_pictures(8))
-    assert torch.equal(after[:kept], all_of_them[:kept])
-    assert torch.equal(after[kept : 2 * kept], -after[:kept])
-    assert torch.equal(after[2 * kept :], before[2 * kept :])
+    assert torch.equal(after, torch.cat([all_of_them[:kept], -all_of_them[:kept], before[2 * kept :]]))
     norms = all_of_them[:27].flatten(1).norm(dim=1)  # 1 / sqrt(l), so it grows as l falls
     assert (norms.diff() > -1e-4).all()
 
 
 def test_patches_are_of_all_classes_of_a_data_set_that_is_sorted_by_class() -> None:
-    many = 2 * PATCH_IMAGES
-    images = smooth_pictures(8)[:, :, :4, :4].repeat(many // 8, 1, 1, 1)
-    images[: many // 2] = 0  # the first class is black
-    _, black = whitened(54, images[: many // 2])
-    _, found = whitened(54, images)
-    _, every = whitened(54, images[::2])
-    assert torch.equal(found, every)
-    assert not torch.allclose(found, black)
+    images = smooth_pictures(8)[:, :, :4, :4].repeat(PATCH_IMAGES // 4, 1, 1, 1)
+    images[:PATCH_IMAGES] = 0  # the first class is black
+    black, found, every = (whitened(54, each)[1] for each in (images[:PATCH_IMAGES], images, images[::2]))
+    assert torch.equal(found, every) and not torch.allclose(found, black)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -198,9 +175,9 @@ def test_the_real_models_can_be_whitened_and_keep_their_keys_and_all_other_weigh
     model = build_seeded(MODELS[name], 4, 0)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     whiten_stem(model, smooth_pictures(4), STATISTICS)
-    after = model.state_dict()
-    assert list(after) == list(before)
-    assert [key for key in after if not torch.equal(after[key], before[key])] == ["conv1.weight"]
+    assert list(model.state_dict()) == list(before)
+    changed = [key for key, value in model.state_dict().items() if not torch.equal(value, before[key])]
+    assert changed == ["conv1.weight"]
     assert all(each.requires_grad for each in model.parameters())
 
 
@@ -251,8 +228,7 @@ def test_of_three_norms_the_last_is_the_one() -> None:
 
     block = Bottleneck(16, 4)
     zero_residuals(nn.Sequential(block))
-    assert not block.bn3.weight.any()
-    assert block.bn1.weight.all() and block.bn2.weight.all()
+    assert not block.bn3.weight.any() and block.bn1.weight.all() and block.bn2.weight.all()
 
 
 def test_a_model_without_residual_blocks_is_refused() -> None:
@@ -262,12 +238,7 @@ def test_a_model_without_residual_blocks_is_refused() -> None:
 
 
 def test_a_recipe_that_asks_for_nothing_changes_no_weight() -> None:
-    model, same, busy = (build_seeded(RESIDUAL, 4, 0) for _ in range(3))
-    images = images_of(torch.arange(4), 0)
-    initialise(model, QUICK, images, STATISTICS)
-    initialise(busy, BUSY, images, STATISTICS)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True))
-    changed = [
-        name for (name, a), b in zip(busy.named_parameters(), same.parameters(), strict=True) if not torch.equal(a, b)
-    ]
-    assert changed == ["layer3.0.weight", "layer4.3.bn2.weight"]
+    for recipe, changed in ((QUICK, []), (BUSY, ["layer3.0.weight", "layer4.3.bn2.weight"])):
+        before, model = build_seeded(RESIDUAL, 4, 0).state_dict(), build_seeded(RESIDUAL, 4, 0)
+        initialise(model, recipe, images_of(torch.arange(4), 0), STATISTICS)
+        assert [key for key, value in model.named_parameters() if not torch.equal(value, before[key])] == changed

@@ -76,8 +76,7 @@ def test_above_chance_is_the_sum_of_the_binomials(correct: int, total: int, shar
 
 
 def test_accuracy_at_chance_is_not_above_it() -> None:
-    assert above_chance(100, 1000, 0.1) > 0.4
-    assert above_chance(150, 1000, 0.1) < 1e-3
+    assert above_chance(100, 1000, 0.1) > 0.4 and above_chance(150, 1000, 0.1) < 1e-3
 
 
 # --- pairs of runs -----------------------------------------------------------------------------------------
@@ -96,8 +95,7 @@ def test_mcnemar_is_the_sum_of_the_binomials(a: int, b: int) -> None:
 
 
 def test_without_discord_there_is_no_difference() -> None:
-    assert mcnemar(0, 0) == 1.0
-    assert mcnemar(7, 7) == 1.0
+    assert (mcnemar(0, 0), mcnemar(7, 7)) == (1.0, 1.0)
 
 
 PAIRS = st.integers(1, 500).flatmap(
@@ -144,8 +142,7 @@ def test_the_interval_holds_the_true_difference_in_95_of_100_cases(total: int, s
     a, b = shares
     draws = rng().multinomial(total, [a, b, 1 - a - b], size=2000)
     found = [paired_difference(int(one), int(other), total) for one, other, _ in draws]
-    covered = np.mean([each.low <= b - a <= each.high for each in found])
-    assert 0.935 <= covered <= 0.985
+    assert 0.935 <= np.mean([each.low <= b - a <= each.high for each in found]) <= 0.985
 
 
 # --- maps --------------------------------------------------------------------------------------------------

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.contracts import Dataset, ModelSpec, Split
+from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe
+from bench.request import TrainRequest
+from bench.workspace import Workspace
 
+CPU = torch.device("cpu")
 CLASSES = ("one", "two", "three", "four")
 
 
@@ -121,6 +127,18 @@ def tiny_data(train: int = 64, test: int = 16) -> Dataset:
         digest="0" * 64,
         source="tests",
     )
+
+
+def finished_run(folder: Path, data: Dataset, **changes: Any) -> Path:
+    """A folder as a training of one epoch of the tiny net leaves it, on all training images."""
+    from bench.training.loop import TrainSettings
+    from bench.training.run import Job, begin, complete
+
+    place, recipe = Workspace(runs=folder.parent), replace(QUICK, epochs=1, **changes)
+    folder.mkdir(parents=True)
+    begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
+    complete(Job(folder, build_seeded(TINY, len(CLASSES), 0), data, TrainSettings(recipe, val=0), CPU), place)
+    return folder
 
 
 def write_images(root: Path, data: Dataset, classes: tuple[str, ...] | None = None) -> Path:

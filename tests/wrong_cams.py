@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from reference_cam import maps_of
+from reference_cam import activations_and_slopes, maps_of
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -90,20 +90,12 @@ def scored(score: Change, *, elementwise: bool = False, training: bool = False) 
 
     def explain(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> Maps:
         own = deepcopy(model).train(training)
-        return {layer: _scored(own, layer, images, targets) for layer in layers}
-
-    def _scored(model: nn.Module, layer: str, images: Tensor, targets: Tensor) -> Tensor:
-        kept: list[Tensor] = []
-        handle = model.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.append(o) or o.clone())  # type: ignore[func-returns-value]
-        with torch.enable_grad():
-            scores = score(model(images.clone().requires_grad_()))
-        handle.remove()
-        columns = []
-        for column in targets.unbind(1):
-            (slope,) = torch.autograd.grad(scores.gather(1, column[:, None]).sum(), kept[-1], retain_graph=True)
-            weights = slope if elementwise else slope.mean(dim=(2, 3), keepdim=True)
-            columns.append((weights * kept[-1]).sum(1).detach())
-        return torch.stack(columns, dim=1)
+        maps = {}
+        for layer in layers:
+            grid, slopes = activations_and_slopes(own, layer, images, targets, score)
+            weights = slopes if elementwise else [slope.mean(dim=(2, 3), keepdim=True) for slope in slopes]
+            maps[layer] = torch.stack([(weight * grid).sum(1) for weight in weights], dim=1)
+        return maps
 
     return claiming(explain)
 
