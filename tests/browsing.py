@@ -21,10 +21,12 @@ if os.environ.get("CI"):  # there nothing is skipped: without a browser these te
     import playwright.sync_api as playwright_api
 else:
     playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright_api.expect
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 MISSING = CHROMIUM is None and not os.environ.get("CI")
 MARKS = [pytest.mark.browser, pytest.mark.skipif(MISSING, reason="needs Chromium on the PATH")]
 QUIET = ("background-networking", "component-update", "gpu", "quic", "sync")
+FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"  # two of them
 ARGUMENTS = ["--no-sandbox", "--no-first-run", *(f"--disable-{one}" for one in QUIET)]
 
 
@@ -93,8 +95,9 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
 
 def pixels_of(tab: Any, selector: str) -> np.ndarray:
     """What is on the screen at an element, as (height, width, 3)."""
-    element = tab.locator(selector).first
-    element.scroll_into_view_if_needed()
+    tab.evaluate(FRAMES)  # what a click asked for is drawn in the next one, by elements in the place of those before
+    tab.wait_for_selector(selector)
+    tab.evaluate("(wanted) => document.querySelector(wanted).scrollIntoView({ block: 'center' })", selector)
     tab.wait_for_timeout(150)  # the picture is painted once it is in sight
-    box = element.bounding_box()
+    box = tab.locator(selector).first.bounding_box()
     return np.asarray(Image.open(BytesIO(tab.screenshot(clip=box))).convert("RGB")).astype(int)

@@ -49,49 +49,44 @@ def rows(found: dict) -> set[tuple[str, str]]:
 
 
 def test_without_options_every_cell_of_the_run_is_judged_on_images_that_all_have(runs: Path) -> None:
-    result = call("judge", "--json", runs=runs)
-    assert result.exit_code == 0, result.stderr
-    found = json.loads(result.stdout)
-    assert next(iter(found)) == "schema"
-    assert rows(found) == {("gradcam", "layer3"), ("gradcam", "layer4"), ("captum_shipped", "layer3")}
+    found = json.loads(done("judge", "--json", runs=runs).stdout)
+    assert next(iter(found)) == "schema" and rows(found) == {
+        ("gradcam", "layer3"),
+        ("gradcam", "layer4"),
+        ("captum_shipped", "layer3"),
+    }
     shared = [read_cell(cell_path(runs / "one", name, "layer3")).ids for name in ("gradcam", "captum_shipped")]
     assert set(found["ids"]) == set(shared[0].tolist()) & set(shared[1].tolist())
     assert all(one["images"] == 4 for one in found["verdicts"])
 
 
 def test_limit_explainer_and_layer_choose_what_is_judged(runs: Path) -> None:
-    words = ("judge", "one", "--explainer", "captum", "--layer", "layer4", "--limit", "2", "--json")
-    found = json.loads(call(*words, runs=runs).stdout)
-    assert rows(found) == {("captum", "layer4")}
-    assert len(found["ids"]) == 2
-    found = json.loads(call("judge", "--explainer", "captum_shipped", "--limit", "1", "--json", runs=runs).stdout)
-    assert rows(found) == {("captum_shipped", "layer3")}
-    found = json.loads(call("judge", "--layer", "layer4", "--limit", "1", "--json", runs=runs).stdout)
-    assert rows(found) == {("gradcam", "layer4"), ("captum_shipped", "layer4")}
+    for words, expected in (
+        (("--explainer", "captum", "--layer", "layer4", "--limit", "2"), {("captum", "layer4")}),
+        (("--explainer", "captum_shipped", "--limit", "2"), {("captum_shipped", "layer3")}),
+        (("--layer", "layer4", "--limit", "2"), {("gradcam", "layer4"), ("captum_shipped", "layer4")}),
+    ):
+        found = json.loads(done("judge", "one", *words, "--json", runs=runs).stdout)
+        assert (rows(found), len(found["ids"])) == (expected, 2)
 
 
 def test_a_run_without_cells_is_judged_where_explainers_are_named_and_else_says_what_to_type(runs: Path) -> None:
     shutil.rmtree(runs / "one" / "explain")
     result = call("judge", runs=runs)
-    assert result.exit_code == 2
-    assert f"bench explain one --runs-dir {runs}" in result.stderr
+    assert result.exit_code == 2 and f"bench explain one --runs-dir {runs}" in result.stderr
     found = json.loads(call("judge", "--explainer", "captum", "--limit", "1", "--json", runs=runs).stdout)
     assert rows(found) == {("captum", "layer3"), ("captum", "layer4")}
 
 
 def test_what_is_wrong_is_told_in_a_sentence_and_ends_with_3_only_where_asked(runs: Path) -> None:
     words = ("judge", "--explainer", WRONG_FILE, "--layer", "layer3", "--limit", "2")
-    result = call(*words, runs=runs)
-    assert result.exit_code == 0
-    told = result.stdout.splitlines()[-2]
+    *_, told, path = done(*words, runs=runs).stdout.splitlines()
     assert told.startswith("wrong_cams.py:WITH_RELU at layer3 is wrong: ReLU was applied to the raw map. Instead: give")
     assert told.endswith(f"Try: bench explain one --explainer reference --layer layer3 --runs-dir {runs}")
-    assert Path(result.stdout.splitlines()[-1]) == verdicts_path(runs / "one").resolve()
+    assert Path(path) == verdicts_path(runs / "one").resolve()
     strict = call(*words, "--strict", runs=runs)
-    assert strict.exit_code == 3
-    assert "1 of 1 are wrong or failed" in strict.stderr
-    right = ("judge", "--explainer", "gradcam", "--layer", "layer3", "--limit", "1", "--strict")
-    assert call(*right, runs=runs).exit_code == 0
+    assert strict.exit_code == 3 and "1 of 1 are wrong or failed" in strict.stderr
+    done("judge", "--explainer", "gradcam", "--layer", "layer3", "--limit", "1", "--strict", runs=runs)
 
 
 def test_verdicts_are_kept_beside_those_of_other_calls_and_fit_their_schema(runs: Path) -> None:
@@ -140,26 +135,23 @@ OLD, NEW = Verdict("a", "x", 1, "wrong"), Verdict("b", "x", 1, "same")
 
 
 def test_verdicts_of_other_weights_or_versions_do_not_stand_beside_new_ones(tmp_path: Path) -> None:
-    RunFolder(tmp_path).add_verdicts(judgement(OLD))
-    assert RunFolder(tmp_path).add_verdicts(judgement(NEW)).verdicts == (OLD, NEW)
-    assert RunFolder(tmp_path).add_verdicts(judgement(NEW, torch="3")).verdicts == (NEW,)
-    assert RunFolder(tmp_path).add_verdicts(judgement(OLD, checkpoint="d", torch="3")).verdicts == (OLD,)
-    assert kept(tmp_path, "c") is None
-    assert kept(tmp_path, "d") is not None
-
-
-def test_verdict_judged_again_is_replaced(tmp_path: Path) -> None:
-    RunFolder(tmp_path).add_verdicts(judgement(OLD))
-    better = replace(OLD, verdict="same")
-    assert RunFolder(tmp_path).add_verdicts(judgement(better)).verdicts == (better,)
+    better = replace(OLD, verdict="same")  # judged again it is replaced
+    for new, expected in (
+        (judgement(better), (better,)),
+        (judgement(OLD), (OLD,)),
+        (judgement(NEW), (OLD, NEW)),
+        (judgement(NEW, torch="3"), (NEW,)),
+        (judgement(OLD, checkpoint="d", torch="3"), (OLD,)),
+    ):
+        assert RunFolder(tmp_path).add_verdicts(new).verdicts == expected
+    assert kept(tmp_path, "c") is None and kept(tmp_path, "d") is not None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 1, "run": 3}'])
 def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
     verdicts_path(tmp_path).parent.mkdir()
     verdicts_path(tmp_path).write_text(text)
-    assert kept(tmp_path, "c") is None
-    assert RunFolder(tmp_path).add_verdicts(judgement(NEW)).verdicts == (NEW,)
+    assert kept(tmp_path, "c") is None and RunFolder(tmp_path).add_verdicts(judgement(NEW)).verdicts == (NEW,)
 
 
 # --- words --------------------------------------------------------------------------------------------------
@@ -178,8 +170,7 @@ def test_methods_that_equal_grad_cam_for_one_reason_share_a_row_with_the_largest
     two = Verdict("xgradcam", "x", 1, "another method", words="equal", difference=1e-8, moved=2e-6)
     alone = Verdict("xgradcam", "y", 1, "another method", words="equal")
     (names, row), (_, other) = shared_rows([one, alone, two])
-    assert (names, row.difference, row.moved) == ("hirescam = xgradcam", 1e-8, 3e-6)
-    assert other == alone
+    assert (names, row.difference, row.moved, other) == ("hirescam = xgradcam", 1e-8, 3e-6, alone)
 
 
 def test_a_failure_is_told_with_its_reason() -> None:

@@ -16,7 +16,7 @@ from bench.schema.page import Estimate
 from bench.schema.scores import ExplainerScores, Gain, Likeness
 from bench.scoring.layer_scores import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
 from bench.scoring.occluded_answers import baselines_of, centre_map, wanted_sets
-from bench.scoring.patches import every_patch, patch_grid
+from bench.scoring.patches import every_patch
 from bench.stats.agreement import likeness, pair_scores
 from bench.stats.intervals import rank_matrix
 from bench.store.paths import answers_path
@@ -74,7 +74,6 @@ def test_a_map_that_equals_the_truth_has_correlation_1_and_its_reverse_minus_1()
     for one, wanted in ((TRUTH, 1.0), (REVERSED, -1.0)):
         found = scores(one)
         for each in (found.logit, found.margin):
-            assert each.value is not None and each.null is not None
             assert each.value.value == pytest.approx(wanted) and abs(each.null.value) < 0.1
     assert scores(TRUTH).logit.verdict == "above" and scores(REVERSED).logit.verdict == "below"
 
@@ -85,9 +84,7 @@ def test_the_correlation_with_the_truth_is_scipys_image_by_image(what: str) -> N
     maps = BLIND.predicted if what == "logit" else BLIND.difference
     truth = WORTH[:, :, 0] if what == "logit" else WORTH[:, :, 0] - WORTH[:, :, 1]
     slow = [spearmanr(one.ravel(), other).statistic for one, other in zip(maps, truth, strict=True)]
-    assert found.value is not None
-    assert found.value.value == pytest.approx(np.mean(slow), abs=1e-6)
-    assert found.verdict == "no evidence"
+    assert (found.value.value, found.verdict) == (pytest.approx(np.mean(slow), abs=1e-6), "no evidence")
 
 
 # --- curves -------------------------------------------------------------------------------------------------
@@ -124,22 +121,18 @@ def test_gains_are_counted_against_the_mean_of_random_orders_and_the_centre() ->
 
 
 def means(gain: Gain) -> tuple[float, float]:
-    assert gain.over_random is not None and gain.over_centre is not None
     return gain.over_random.value, gain.over_centre.value
 
 
 def test_the_best_order_of_an_additive_model_gains_and_the_worst_loses() -> None:
     best, worst = scores(TRUTH), scores(REVERSED)
-    for gain in (best.deletion, best.insertion):
-        assert gain.over_random is not None and gain.over_random.low > 0.05
-    for gain in (worst.deletion, worst.insertion):
-        assert gain.over_random is not None and gain.over_random.high < -0.05
+    assert min(best.deletion.over_random.low, best.insertion.over_random.low) > 0.05
+    assert max(worst.deletion.over_random.high, worst.insertion.over_random.high) < -0.05
 
 
 def test_a_random_map_gains_nothing_over_random_maps_and_the_centre_nothing_over_itself() -> None:
     (random, centre), _ = baselines_of(IDS, GRID, GRID)
     row = scores(random)
-    assert row.deletion.over_random is not None and row.insertion.over_random is not None
     assert row.deletion.over_random.low < 0 < row.deletion.over_random.high
     assert scores(centre).deletion.over_centre == scores(centre).insertion.over_centre == Estimate(0.0, 0.0, 0.0)
     assert row.contrast is None and row.health is None
@@ -160,9 +153,7 @@ def test_flips_are_those_of_plain_counting_over_the_images_that_are_scored(every
             logits = [logits_of(n, sum(1 << int(patch) for patch in top)) for n, top in enumerate(tops)]
             turned.append([int(values.argmax() == 1) for values in logits])
         own, random = np.array(turned[0])[ok], np.mean(turned[1:], axis=0)[ok]
-        assert found.patches == patches and found.turned is not None
-        assert found.random is not None and found.gain is not None
-        assert found.turned.value == own.mean() > random.mean()
+        assert found.patches == patches and found.turned.value == own.mean() > random.mean()
         assert (found.random.value, found.gain.value) == pytest.approx((random.mean(), (own - random).mean()))
 
 
@@ -173,12 +164,10 @@ def test_a_planted_dead_map_is_in_no_mean() -> None:
     ok = np.arange(COUNT) != 3
     spoiled = WORTH[:, :, 0].copy()
     spoiled[3] = -spoiled[3] - 100
-    found, whole = scores(explainer("x", spoiled, WORTH[:, :, 1], ok)), scores(TRUTH)
+    found = scores(explainer("x", spoiled, WORTH[:, :, 1], ok))
     assert found.images == found.logit.images == found.margin.images == COUNT - 1
-    assert found.logit.value is not None and found.logit.value.value == pytest.approx(1)
-    assert whole.images == COUNT
-    own, _ = ground(TRUTH).areas(TRUTH)
-    random = ground(TRUTH).random_areas[0]
+    assert scores(TRUTH).images == COUNT and found.logit.value.value == pytest.approx(1)
+    own, random = ground(TRUTH).areas(TRUTH)[0], ground(TRUTH).random_areas[0]
     assert means(found.deletion)[0] == pytest.approx((random - own)[ok].mean())
 
 
@@ -203,12 +192,11 @@ def test_where_no_map_is_ok_nothing_is_claimed() -> None:
 
 def test_equal_orders_ask_the_model_nothing_new() -> None:
     same = explainer("same", 3 * WORTH[:, :, 0], 3 * WORTH[:, :, 1])
-    one, both = ground(TRUTH).answers, wanted_sets(IDS, [TRUTH, same], PATCHES)
-    assert len(one.missing(*both)[0]) == 0
+    one = ground(TRUTH).answers
+    assert len(one.missing(*wanted_sets(IDS, [TRUTH, same], PATCHES))[0]) == 0
     assert len(one.missing(*wanted_sets(IDS, [BLIND], PATCHES))[0]) > 0
     found = scores(same, BLIND, TRUTH)
-    assert (found.alike, found.alike_images) == ("truth", COUNT)
-    assert scores(BLIND, TRUTH).alike == ""
+    assert (found.alike, found.alike_images, scores(BLIND, TRUTH).alike) == ("truth", COUNT, "")
 
 
 def test_equal_orders_are_counted_over_images_that_both_are_scored_on_and_of_no_baseline() -> None:
@@ -226,7 +214,6 @@ def test_the_contrast_of_two_classes_is_scipys_over_images_where_both_maps_say_s
     maps, true = BLIND.maps.predicted, -(BLIND.maps.predicted**3) + 0.1 * WORTH[:, :, 1].reshape(-1, *GRID)
     found = scores(ranked(Maps("x", maps, one, true, other), IDS, GRID)).contrast
     slow = [spearmanr(maps[n].ravel(), true[n].ravel()).statistic for n in np.flatnonzero(one & other)]
-    assert found is not None and found.value is not None
     assert (found.images, found.value.value) == (len(slow), pytest.approx(np.mean(slow)))
 
 
@@ -246,11 +233,9 @@ def test_what_is_wanted_is_sixteen_steps_both_ways_and_the_flips() -> None:
 
 def test_likeness_is_the_mean_over_images_beside_the_mean_over_all_other_pairs() -> None:
     first, second = rng(1).normal(size=(2, 12, 4, 4))
-    matrix = rank_matrix(first, second)
-    found = likeness([matrix], rng())
+    found = likeness([rank_matrix(first, second)], rng())
     own = [spearmanr(first[n].ravel(), second[n].ravel()).statistic for n in range(12)]
     other = [spearmanr(first[n].ravel(), second[m].ravel()).statistic for n in range(12) for m in range(12) if n != m]
-    assert found.value is not None and found.null is not None
     assert (found.value.value, found.null.value) == pytest.approx((np.mean(own), np.mean(other)))
 
 
@@ -261,8 +246,7 @@ def test_the_null_is_what_permuted_images_reach_on_average() -> None:
         order = generator.permutation(40)
         reached += np.diagonal(rank_matrix(first, second[order]))[order != np.arange(40)].tolist()
     found = likeness([rank_matrix(first, second)], rng())
-    assert found.null is not None and found.null.value == pytest.approx(np.mean(reached), abs=0.01)
-    assert found.null.value > 0.2  # shared centres alone
+    assert 0.2 < found.null.value == pytest.approx(np.mean(reached), abs=0.01)  # shared centres alone
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 0), (0, 1), (1, 1)])
@@ -275,7 +259,6 @@ def test_the_interval_of_the_null_holds_the_mean_of_all_images_in_about_95_of_10
         first, second = generator.normal(size=(2, 24))
         matrix = 0.3 + rows * first[:, None] + columns * second + generator.normal(scale=0.3, size=(24, 24))
         found = likeness([matrix], generator).null
-        assert found is not None
         held.append(found.low <= 0.3 <= found.high)
     assert 0.88 < np.mean(held) < 0.99
 
@@ -283,8 +266,8 @@ def test_the_interval_of_the_null_holds_the_mean_of_all_images_in_about_95_of_10
 def test_both_classes_of_an_image_count_as_one_image() -> None:
     first, second = rng(1).normal(size=(2, 20, 4, 4))
     matrix = rank_matrix(first, second)
-    once, twice = likeness([matrix], rng()), likeness([matrix, matrix], rng())
-    assert once == twice  # twice as many maps of the same images make no interval narrower
+    # twice as many maps of the same images make no interval narrower
+    assert likeness([matrix], rng()) == likeness([matrix, matrix], rng())
 
 
 def test_an_image_without_a_map_is_left_out_of_value_and_null() -> None:
@@ -292,16 +275,14 @@ def test_an_image_without_a_map_is_left_out_of_value_and_null() -> None:
     holed = matrix.copy()
     holed[2, :] = np.nan
     found = likeness([holed], rng())
-    assert found.images == 11 and found.value is not None
-    assert found.value.value == pytest.approx(np.delete(np.diagonal(matrix), 2).mean())
+    assert (found.images, found.value.value) == (11, pytest.approx(np.delete(np.diagonal(matrix), 2).mean()))
 
 
 def test_centre_biased_maps_of_unrelated_images_agree_without_evidence() -> None:
     first, second = (rng(seed).normal(size=(COUNT, PATCHES)) * 0.2 + centre_map(4, 4).ravel() * 3 for seed in (1, 2))
     one, other = explainer("one", first, first), explainer("other", second, second)
     found = agreement_of("layer4", one, other, rng())
-    assert found.spearman.value is not None and found.spearman.value.value > 0.7
-    assert found.spearman.verdict == found.overlap.verdict == "no evidence"
+    assert found.spearman.value.value > 0.7 and found.spearman.verdict == found.overlap.verdict == "no evidence"
     noisy = explainer("noisy", first + rng(3).normal(size=first.shape) * 0.05, first)
     assert agreement_of("layer4", one, noisy, rng()).spearman.verdict == "above"
 
@@ -309,10 +290,9 @@ def test_centre_biased_maps_of_unrelated_images_agree_without_evidence() -> None
 def test_equal_maps_overlap_wholly_and_a_dead_one_has_no_say() -> None:
     same = explainer("same", WORTH[:, :, 0], WORTH[:, :, 1], np.arange(COUNT) > 0)
     found = agreement_of("layer4", TRUTH, same, rng())
-    assert found.spearman.value is not None and found.overlap.value is not None
     assert (found.spearman.value.value, found.overlap.value.value) == pytest.approx((1, 1))
-    both = agreement_of("layer4", TRUTH, explainer("x", np.ones((COUNT, PATCHES)), np.ones((COUNT, PATCHES))), rng())
-    assert both.spearman.images == 0
+    flat = explainer("x", *np.ones((2, COUNT, PATCHES)))
+    assert agreement_of("layer4", TRUTH, flat, rng()).spearman.images == 0
 
 
 def test_overlap_is_that_of_the_top_eighth_of_the_patches_as_the_page_says() -> None:
@@ -320,7 +300,7 @@ def test_overlap_is_that_of_the_top_eighth_of_the_patches_as_the_page_says() -> 
     first[:, :2] = second[:, :2] = 2, 1  # two of sixteen patches are the same, and no other above 0
     first[:, 2:5] = second[:, 5:8] = 0.5
     found = agreement_of("layer4", explainer("one", first, first), explainer("other", second, second), rng())
-    assert found.overlap.value is not None and found.overlap.value.value == 1
+    assert found.overlap.value.value == 1
 
 
 def test_of_four_patches_the_top_eighth_is_one() -> None:
@@ -328,7 +308,7 @@ def test_of_four_patches_the_top_eighth_is_one() -> None:
     first, second = rng(1).normal(size=(2, COUNT, 2, 2))
     found = pair_scores("layer4", ("one", "other"), [(first, second)], rng()).overlap
     same = [one.argmax() == other.argmax() for one, other in zip(first, second, strict=True)]
-    assert found.value is not None and found.value.value == pytest.approx(np.mean(same))
+    assert found.value.value == pytest.approx(np.mean(same))
 
 
 def test_explainers_meet_each_other_and_the_baselines_but_baselines_not_each_other() -> None:
@@ -343,7 +323,7 @@ def test_maps_of_two_sizes_meet_on_the_patches() -> None:
     fine = np.repeat(np.repeat(TRUTH.predicted, 8, axis=1), 8, axis=2)
     maps = Maps("fine", fine, TRUTH.ok, fine, TRUTH.ok)
     found = agreement_of("layer4", explainer("t", *[WORTH[:, :, 0]] * 2), ranked(maps, IDS, GRID), rng())
-    assert found.spearman.value is not None and found.spearman.value.value == pytest.approx(1)
+    assert found.spearman.value.value == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -366,8 +346,7 @@ def test_the_centre_falls_off_from_the_middle_to_the_corners_alike(size: tuple[i
     found = centre_map(*size)
     assert np.array_equal(found, found[::-1]) and np.array_equal(found, found[:, ::-1])
     assert found.max() == found[size[0] // 2, size[1] // 2] and found.min() == found[0, 0] > 0
-    middle = found[size[0] // 2, size[1] // 2 :]
-    assert (np.diff(middle) < 0).all()
+    assert (np.diff(found[size[0] // 2, size[1] // 2 :]) < 0).all()
 
 
 def test_a_random_map_belongs_to_its_image_whatever_the_others_are() -> None:
@@ -416,7 +395,3 @@ def test_each_missing_answer_is_named_once() -> None:
     ids, sets = np.array([1, 1, 3, 3]), np.array([[0, 7], [7, 0], [1, 1], [2, 1]], dtype=np.uint64)
     found = some_answers().missing(ids, sets)
     assert list(zip(*(each.tolist() for each in found), strict=True)) == [(1, 7), (3, 1), (3, 2)]
-
-
-def test_the_grid_of_the_test_is_that_of_layer4() -> None:
-    assert patch_grid(4, 4, 32) == GRID

@@ -40,16 +40,14 @@ def test_an_epoch_shows_every_image_once_but_those_that_fill_no_batch() -> None:
     found = batches(QUICK)
     for _ in range(2):
         places = torch.cat(list(found.shuffled()))
-        assert len(places) == 48 == len(set(places.tolist()))
-        assert found.steps == 3
+        assert len(places) == 48 == len(set(places.tolist())) and found.steps == 3
 
 
 def test_every_image_is_seen_in_both_orientations_in_any_two_epochs() -> None:
     epochs = [mirrored_in(batches(TURNING), epoch) for epoch in range(4)]
     for one, other in itertools.pairwise(epochs):
         assert all(a != b for a, b in zip(one, other, strict=True))
-    assert epochs[0] == epochs[2]
-    assert 10 < sum(epochs[0]) < 40
+    assert epochs[0] == epochs[2] and 10 < sum(epochs[0]) < 40
 
 
 def test_turns_belong_to_images_whatever_batch_they_come_in() -> None:
@@ -66,30 +64,23 @@ def test_the_seed_decides_the_turns_and_nothing_else_does() -> None:
     torch.manual_seed(2)
     same = batches(TURNING, seed=4)
     same.shuffled()
-    assert mirrored_in(same, 0) == one
-    assert mirrored_in(batches(TURNING, seed=5), 0) != one
+    assert mirrored_in(same, 0) == one and mirrored_in(batches(TURNING, seed=5), 0) != one
 
 
 def test_turns_are_no_part_of_the_order_or_of_the_augmentation() -> None:
-    turning = replace(QUICK, translate=4, flip="alternating", cutout=8)
-    flat = replace(QUICK, translate=4, flip="none", cutout=8)
-    one, other = batches(turning), batches(flat)
+    one, other = (batches(replace(QUICK, translate=4, flip=flip, cutout=8)) for flip in ("alternating", "none"))
     assert all(torch.equal(a, b) for a, b in zip(one.shuffled(), other.shuffled(), strict=True))
     one.inputs(torch.arange(8), 0)
     other.inputs(torch.arange(8), 0)
     assert torch.equal(one.pixels.get_state(), other.pixels.get_state())
 
 
-@pytest.mark.parametrize("alternate", [True, False])
-def test_a_data_set_that_forbids_mirroring_is_not_mirrored(alternate: bool) -> None:
-    found = batches(replace(QUICK, translate=0, flip="random", cutout=0), mirror=False)
+@pytest.mark.parametrize(("flip", "mirror"), [("random", False), ("alternating", False), ("none", True)])
+def test_a_data_set_or_a_recipe_that_forbids_mirroring_is_not_mirrored(flip: str, mirror: bool) -> None:
+    found = batches(replace(TURNING, flip=flip), mirror=mirror)
     assert found.turns is None
     for epoch in range(2):
         assert torch.equal(found.inputs(torch.arange(50), epoch), normalise(found.images, *STATISTICS))
-
-
-def test_alternating_without_mirroring_does_nothing() -> None:
-    assert batches(replace(QUICK, translate=0, flip="none", cutout=0)).turns is None
 
 
 def test_turns_of_a_seed_are_half_and_the_same_again() -> None:
@@ -97,8 +88,8 @@ def test_turns_of_a_seed_are_half_and_the_same_again() -> None:
     assert 1850 < int(turns.first.sum()) < 2150  # 4.7 standard deviations
     assert torch.equal(turns.first, Turns.of(4000, 3, torch.device("cpu")).first)
     places = torch.tensor([7, 0, 7, 3999])
-    assert torch.equal(turns.mirrored(places, 0), turns.first[places])
-    assert torch.equal(turns.mirrored(places, 1), 1 - turns.first[places])
+    first, second = (turns.mirrored(places, epoch) for epoch in (0, 1))
+    assert torch.equal(first, turns.first[places]) and torch.equal(second, 1 - first)
 
 
 def test_batches_have_the_shapes_they_say() -> None:

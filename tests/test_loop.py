@@ -17,9 +17,10 @@ from bench.nets.weights import build_seeded
 from bench.schema.page import EpochPoint
 from bench.training.checkpoint import Keeper, State
 from bench.training.init import initialise
-from bench.training.loop import TrainingSpeed, TrainSettings, choose_images, train_model
+from bench.training.loop import TrainSettings, choose_images, train_model
 
 CPU = torch.device("cpu")
+FLAT = {"translate": 0, "flip": "none", "cutout": 0}
 
 
 def run(net: nn.Module, data: Dataset, settings: TrainSettings) -> list[EpochPoint]:
@@ -28,31 +29,30 @@ def run(net: nn.Module, data: Dataset, settings: TrainSettings) -> list[EpochPoi
     return points
 
 
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
 def test_a_small_net_learns_the_quarters() -> None:
     recipe = replace(QUICK, epochs=6, bn_momentum=0.25)
     points = run(build_seeded(TINY, 4, 0), tiny_data(), TrainSettings(recipe, val=0.25))
-    assert points[-1].val_accuracy is not None
-    assert points[-1].val_accuracy > 0.9
-    assert points[-1].train_loss < points[0].train_loss
+    assert points[-1].val_accuracy > 0.9 and points[-1].train_loss < points[0].train_loss
 
 
-def test_two_equal_runs_are_equal_bit_for_bit() -> None:
-    nets = [build_seeded(TINY, 4, 3) for _ in range(2)]
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_equal_runs_are_equal_bit_for_bit_and_another_seed_is_another_run(precision: str) -> None:
+    data, recipe = replace(tiny_data(16), mirror=True), replace(BUSY, precision=precision)
+    nets = [build_seeded(RESIDUAL, 4, 3) for _ in range(3)]
     curves = [
-        [replace(point, images_per_second=0) for point in run(net, tiny_data(), TrainSettings(QUICK, seed=3))]
-        for net in nets
+        [replace(point, images_per_second=0) for point in run(net, data, TrainSettings(recipe, seed=seed, val=0.25))]
+        for net, seed in zip(nets, (3, 3, 4), strict=True)
     ]
-    assert curves[0] == curves[1]
-    assert all(torch.equal(a, b) for a, b in zip(*(net.state_dict().values() for net in nets), strict=True))
-
-
-def test_another_seed_is_another_run() -> None:
-    first, second = (run(build_seeded(TINY, 4, 0), tiny_data(), TrainSettings(QUICK, seed=seed)) for seed in (0, 1))
-    assert first[0].train_loss != second[0].train_loss
+    assert curves[0] == curves[1] and same_weights(nets[0], nets[1])
+    assert curves[0][0].train_loss != curves[2][0].train_loss
 
 
 def test_the_loop_equals_a_plain_reference_without_augmentation() -> None:
-    recipe = replace(QUICK, translate=0, flip="none", cutout=0)
+    recipe = replace(QUICK, **FLAT)
     data, net, plain = tiny_data(16), build_seeded(TINY, 4, 0), build_seeded(TINY, 4, 0)
     run(net, data, TrainSettings(recipe, val=0))
 
@@ -69,7 +69,7 @@ def test_the_loop_equals_a_plain_reference_without_augmentation() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), plain.state_dict().values(), strict=True))
+    assert same_weights(net, plain)
 
 
 # What the optimiser's groups of the residual net are, by name.
@@ -152,15 +152,13 @@ def test_every_ingredient_changes_the_training(name: str) -> None:
     data, net, other = replace(tiny_data(16), mirror=True), build_seeded(RESIDUAL, 4, 0), build_seeded(RESIDUAL, 4, 0)
     run(net, data, TrainSettings(replace(BUSY, epochs=2), val=0))
     run(other, data, TrainSettings(replace(BUSY, epochs=2, **{name: CHANGES[name]}), val=0))  # type: ignore[arg-type]
-    assert not all(
-        torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values(), strict=True)
-    )
+    assert not same_weights(net, other)
 
 
 def test_the_loss_of_the_curve_is_that_of_the_labels_and_what_is_trained_on_the_smoothed_one() -> None:
     recipe = replace(
         QUICK, epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=0.5, lr_start=1.0,
-        label_smoothing=0.2, translate=0, flip="none", cutout=0,
+        label_smoothing=0.2, **FLAT,
     )  # fmt: skip
     data, net, plain = tiny_data(16), build_seeded(TINY, 4, 0), build_seeded(TINY, 4, 0)
     point = run(net, data, TrainSettings(recipe, val=0))[0]
@@ -178,7 +176,7 @@ def test_weights_that_were_loaded_are_not_initialised_again() -> None:
     recipe = replace(BUSY, lr=0.0, lookahead=0, weight_decay=0.0, epochs=1)
     net, before = build_seeded(RESIDUAL, 4, 0), build_seeded(RESIDUAL, 4, 0)
     run(net, tiny_data(16), TrainSettings(recipe, val=0, warm_start=True))
-    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), before.parameters(), strict=True))
+    assert all(map(torch.equal, net.parameters(), before.parameters()))
     run(net, tiny_data(16), TrainSettings(recipe, val=0))
     assert not torch.equal(net.layer3[0].weight, before.layer3[0].weight)
 
@@ -217,30 +215,19 @@ def test_the_model_computes_in_bf16_and_the_loss_in_fp32(monkeypatch: pytest.Mon
     assert seen == [torch.bfloat16, torch.float32] * 4
 
 
-def test_two_equal_runs_in_bf16_are_equal_bit_for_bit() -> None:
-    nets = [build_seeded(RESIDUAL, 4, 0) for _ in range(2)]
-    for net in nets:
-        run(net, replace(tiny_data(16), mirror=True), TrainSettings(replace(BUSY, precision="bf16"), val=0))
-    assert all(torch.equal(a, b) for a, b in zip(*(net.state_dict().values() for net in nets), strict=True))
-
-
 def test_reused_memory_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-
     nets = [build_seeded(RESIDUAL, 4, 0) for _ in range(2)]
     run(nets[0], tiny_data(16), TrainSettings(BUSY, val=0))
     asked: list[torch.device] = []
     monkeypatch.setattr("bench.nets.weights.reuse_memory", asked.append)
     run(nets[1], tiny_data(16), TrainSettings(BUSY, val=0))
-    assert asked == [CPU]
-    assert all(torch.equal(a, b) for a, b in zip(*(net.state_dict().values() for net in nets), strict=True))
+    assert asked == [CPU] and same_weights(*nets)
 
 
 def test_how_fast_it_was_is_given_back() -> None:
     net = build_seeded(TINY, 4, 0)
     speed = train_model(net, tiny_data(16), TrainSettings(QUICK, val=0), device=CPU, progress=Silence())
-    assert isinstance(speed, TrainingSpeed)
-    assert speed.images_per_second is not None and speed.images_per_second > 0
-    assert speed.compile_seconds is None
+    assert speed.images_per_second > 0 and speed.compile_seconds is None
 
 
 # --- what is trained on -------------------------------------------------------------------------------------
@@ -254,14 +241,12 @@ def test_training_never_looks_at_the_test_split() -> None:
 
 def test_a_validation_split_is_not_trained_on() -> None:
     train, val = choose_images(tiny_data(), TrainSettings(QUICK, val=0.25))
-    assert not set(train.tolist()) & set(val.tolist())
-    assert len(train) + len(val) == 256
+    assert not set(train.tolist()) & set(val.tolist()) and len(train) + len(val) == 256
     assert tiny_data().train.labels[val].bincount().tolist() == [16] * 4
 
 
 def test_without_a_validation_split_everything_is_trained_on_and_no_figure_is_made_up() -> None:
-    train, val = choose_images(tiny_data(), TrainSettings(QUICK, val=0))
-    assert (len(train), len(val)) == (256, 0)
+    assert [len(part) for part in choose_images(tiny_data(), TrainSettings(QUICK, val=0))] == [256, 0]
     point = run(build_seeded(TINY, 4, 0), tiny_data(), TrainSettings(QUICK, val=0))[0]
     assert point.val_loss is point.val_accuracy is None
 
@@ -270,18 +255,15 @@ def test_a_limit_is_balanced_by_class_and_seeded() -> None:
     data = tiny_data()
     chosen = [choose_images(data, TrainSettings(QUICK, val=0, limit=40, seed=seed))[0] for seed in (0, 0, 1)]
     assert data.train.labels[chosen[0]].bincount().tolist() == [10] * 4
-    assert torch.equal(chosen[0], chosen[1])
-    assert not torch.equal(chosen[0], chosen[2])
+    assert torch.equal(chosen[0], chosen[1]) and not torch.equal(chosen[0], chosen[2])
 
 
 def test_flips_obey_the_data_set() -> None:
-    flipping = replace(QUICK, translate=0, flip="random", cutout=0)
-    plain = replace(QUICK, translate=0, flip="none", cutout=0)
+    flipping = replace(QUICK, **{**FLAT, "flip": "random"})
     data = tiny_data()  # digits-like: a mirrored image is of another class
-    kept, same = (run(build_seeded(TINY, 4, 0), data, TrainSettings(one)) for one in (flipping, plain))
-    assert kept[0].train_loss == same[0].train_loss
-    mirrored = run(build_seeded(TINY, 4, 0), replace(data, mirror=True), TrainSettings(flipping))
-    assert mirrored[0].train_loss != kept[0].train_loss
+    tried = ((data, flipping), (data, replace(QUICK, **FLAT)), (replace(data, mirror=True), flipping))
+    kept, plain, mirrored = (run(build_seeded(TINY, 4, 0), some, TrainSettings(recipe)) for some, recipe in tried)
+    assert kept[0].train_loss == plain[0].train_loss != mirrored[0].train_loss
 
 
 def test_fewer_images_than_a_batch_is_an_error_with_a_batch_size_that_works() -> None:
@@ -321,6 +303,4 @@ def test_memory_is_not_kept_between_epochs(kind: type[TinyNet], flat: bool) -> N
 
         train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=weigh)
         graphs = sum(each.grad_fn is not None for each in held())
-    assert len(sizes) == 4
-    assert (max(sizes[1:]) <= sizes[0]) == flat
-    assert (graphs == 0) == flat
+    assert (len(sizes), max(sizes[1:]) <= sizes[0], graphs == 0) == (4, flat, flat)

@@ -8,10 +8,11 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
-from command_line import call
+from command_line import call, done
 from tiny import BUSY, QUICK, RESIDUAL, TINY, TINY_FILE, tiny_data
 
 from bench.contracts import Silence
@@ -36,8 +37,7 @@ def test_the_model_is_put_back_bit_for_bit() -> None:
     search(net, steps=30)
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
     assert {name: module.training for name, module in net.named_modules()} == flags
-    assert net.layer3[1].momentum == momentum
-    assert all(each.grad is None for each in net.parameters())
+    assert net.layer3[1].momentum == momentum and all(each.grad is None for each in net.parameters())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -53,47 +53,31 @@ def test_a_recipe_that_initialises_is_tested_so_and_the_model_put_back(precision
 
 
 def test_the_model_is_put_back_after_a_failure_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    import bench.training.lr_finder
-
-    def planted(*rest: object, **named: object) -> None:
-        raise RuntimeError("planted")
-
     net = build_seeded(TINY, 4, 0)
     state = copy.deepcopy(net.state_dict())
-    monkeypatch.setattr(bench.training.lr_finder, "_climb", planted)
+    monkeypatch.setattr("bench.training.lr_finder._climb", Mock(side_effect=RuntimeError("planted")))
     with pytest.raises(RuntimeError, match="planted"):
         search(net)
-    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
-    assert net.training
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items()) and net.training
 
 
 def test_rates_start_at_1e_7_and_grow_by_one_factor() -> None:
     rates = search(build_seeded(TINY, 4, 0), steps=20, highest=1e-2).rates
-    assert rates[0] == pytest.approx(1e-7)
-    assert rates[-1] == pytest.approx(1e-2)
+    assert (rates[0], rates[-1]) == (pytest.approx(1e-7), pytest.approx(1e-2))
     factors = [second / first for first, second in itertools.pairwise(rates)]
     assert max(factors) == pytest.approx(min(factors))
 
 
 def test_a_curve_ends_where_the_loss_blows_up() -> None:
     found = search(build_seeded(TINY, 4, 0), steps=60, highest=1e12)
-    assert len(found.rates) < 60
-    assert all(math.isfinite(loss) for loss in found.losses)
+    assert len(found.rates) < 60 and all(math.isfinite(loss) for loss in found.losses)
 
 
-def test_the_suggestion_is_where_the_curve_falls_fastest() -> None:
+@pytest.mark.parametrize("steepest", [-6.9, -3, -0.1])
+def test_the_suggestion_is_where_the_curve_falls_fastest_and_marked_at_an_edge(steepest: float) -> None:
     rates = [10 ** (place / 10 - 7) for place in range(71)]
-    losses = [2.3 - 2 / (1 + math.exp(-3 * (math.log10(rate) + 3))) for rate in rates]  # steepest at 1e-3
-    found = suggest(rates, losses)
-    assert found.suggestion == pytest.approx(1e-3)
-    assert not found.at_edge
-
-
-@pytest.mark.parametrize("steepest", [-6.9, -0.1])
-def test_a_suggestion_at_an_edge_is_marked(steepest: float) -> None:
-    rates = [10 ** (place / 10 - 7) for place in range(71)]
-    losses = [2.3 - 2 / (1 + math.exp(-3 * (math.log10(rate) - steepest))) for rate in rates]
-    assert suggest(rates, losses).at_edge
+    found = suggest(rates, [2.3 - 2 / (1 + math.exp(-3 * (math.log10(rate) - steepest))) for rate in rates])
+    assert found.at_edge if steepest != -3 else found.suggestion == pytest.approx(1e-3) and not found.at_edge
 
 
 def test_too_few_steps_and_a_loss_that_blows_up_at_once_are_errors() -> None:
@@ -105,18 +89,14 @@ def test_too_few_steps_and_a_loss_that_blows_up_at_once_are_errors() -> None:
 
 def test_the_seed_decides_the_curve() -> None:
     first, same = (search(build_seeded(TINY, 4, 0), steps=12) for _ in range(2))
-    settings = TrainSettings(replace(QUICK), seed=1, val=0)
-    other = find_rate(build_seeded(TINY, 4, 0), tiny_data(16), settings, device=CPU, progress=Silence(), steps=12)
-    assert first == same
-    assert first.losses != other.losses
+    settings, net = TrainSettings(QUICK, seed=1, val=0), build_seeded(TINY, 4, 0)
+    other = find_rate(net, tiny_data(16), settings, device=CPU, progress=Silence(), steps=12)
+    assert first == same and first.losses != other.losses
 
 
 def test_the_command_draws_the_curve_and_prints_the_rate(tmp_path: Path) -> None:
     words = ["lr-find", "--model", TINY_FILE, "--data", "digits", "--recipe", "demo", "--steps", "25", "--json"]
-    result = call(*words, runs=tmp_path)
-    assert result.exit_code == 0, result.stderr
-    answer = json.loads(result.stdout)
-    assert answer["rates"][0] == pytest.approx(1e-7)
-    assert Path(answer["curve"]).read_bytes().startswith(b"\x89PNG")
+    answer = json.loads(done(*words, runs=tmp_path).stdout)
+    assert answer["rates"][0] == pytest.approx(1e-7) and Path(answer["curve"]).read_bytes().startswith(b"\x89PNG")
     bad = call(*words[:-1], "--out", str(tmp_path / "curve.gif"), runs=tmp_path)
     assert (bad.exit_code, "'.gif'" in bad.stderr) == (2, True)

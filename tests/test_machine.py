@@ -6,7 +6,9 @@ import dataclasses
 import json
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import pytest
 import torch
@@ -42,24 +44,18 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_gpu")
-@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
-def test_a_device_that_is_not_there_is_named(name: str) -> None:
-    with pytest.raises(UsageError, match=f"this machine has no device '{name}'") as error:
+@pytest.mark.parametrize(
+    ("name", "words", "offer"),
+    [
+        *((name, f"this machine has no device '{name}'", "--device auto") for name in ("cuda", "cuda:0", "mps")),
+        *((name, f"no device '{name}'", "auto, cpu, cuda, mps") for name in ("gpu", "", "CPU", "tpu:0", "cpu ")),
+        *((name, f"'{name}' is no device", "") for name in ("cpu:x", "cpu:", "cpu:-1", "cpu:0:0")),
+    ],
+)
+def test_a_device_that_is_not_there_or_that_nobody_knows_is_named(name: str, words: str, offer: str) -> None:
+    with pytest.raises(UsageError, match=words) as error:
         choose_device(name)
-    assert error.value.try_ == "--device auto"
-
-
-@pytest.mark.parametrize("name", ["gpu", "", "CPU", "tpu:0", "cpu "])
-def test_a_device_that_nobody_knows_offers_the_known_ones(name: str) -> None:
-    with pytest.raises(UsageError, match=f"no device '{name}'") as error:
-        choose_device(name)
-    assert "auto, cpu, cuda, mps" in error.value.try_
-
-
-@pytest.mark.parametrize("name", ["cpu:x", "cpu:", "cpu:-1", "cpu:0:0"])
-def test_a_device_with_a_number_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=f"'{name}' is no device"):
-        choose_device(name)
+    assert offer in error.value.try_
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -69,12 +65,8 @@ def test_a_gpu_beyond_the_last_is_refused() -> None:
         choose_device("cuda:2")
 
 
-@pytest.mark.usefixtures("no_gpu")
-def test_auto_without_a_gpu_is_the_cpu() -> None:
-    assert choose_device("auto") == torch.device("cpu")
-
-
 def test_auto_takes_cuda_before_mps_before_the_cpu(monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
+    assert choose_device("auto") == torch.device("cpu")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert choose_device("auto").type == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -89,21 +81,20 @@ def test_a_device_is_called_what_people_call_it() -> None:
     assert describe_device(torch.device("cpu")) == f"{cpu_name()}, {threads} thread{'' if threads == 1 else 's'}"
 
 
-def test_the_processor_has_a_name_even_where_the_system_tells_none(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("what", "told"), [("exists", lambda path: False), ("read_text", lambda *_, **__: "processor: 0\n")]
+)
+def test_the_processor_has_a_name_even_where_the_system_tells_none(
+    what: str, told: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert cpu_name()
-    monkeypatch.setattr(machine.Path, "exists", lambda path: False)
-    assert cpu_name() == (platform.processor() or platform.machine())
-
-
-def test_a_processor_without_model_name_is_called_by_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "processor: 0\n")
+    monkeypatch.setattr(Path, what, told)
     assert cpu_name() == (platform.processor() or platform.machine())
 
 
 def test_versions_are_those_installed_and_no_others() -> None:
     found = versions(("torch", "no-such-distribution"))
-    assert found.keys() == {"python", "torch"}
-    assert found["python"] == platform.python_version()
+    assert (found.keys(), found["python"]) == ({"python", "torch"}, platform.python_version())
     assert torch.__version__.startswith(found["torch"])
 
 
@@ -139,17 +130,6 @@ def test_a_precision_that_was_named_is_kept(monkeypatch: pytest.MonkeyPatch, nam
     assert {resolved_precision(name, torch.device(device)) for device in ("cpu", "cuda", "mps")} == {name}
 
 
-class Library:
-    """A C library that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[int, int]] = []
-
-    def mallopt(self, parameter: int, value: int) -> int:
-        self.told.append((parameter, value))
-        return 1
-
-
 @pytest.mark.parametrize(
     ("device", "name", "told"),
     [
@@ -163,11 +143,11 @@ class Library:
 def test_only_glibc_is_told_to_keep_memory_and_only_on_a_cpu(
     monkeypatch: pytest.MonkeyPatch, device: str, name: str, told: list[tuple[int, int]]
 ) -> None:
-    library = Library()
+    library = Mock()
     monkeypatch.setattr(machine.ctypes, "CDLL", lambda path: library)
     monkeypatch.setattr(machine.platform, "libc_ver", lambda: (name, "1"))
     reuse_memory(torch.device(device))
-    assert library.told == told
+    assert library.mallopt.call_args_list == [call(*values) for values in told]
 
 
 def test_the_real_library_takes_it_and_goes_on_giving_memory() -> None:
@@ -186,15 +166,13 @@ def test_the_commit_of_the_code_is_told_with_whether_it_was_changed(tmp_path: Pa
 
     assert code_state(tmp_path) == Code()
     git("init", "-q")
-    package = tmp_path / "package"
-    package.mkdir()
+    package, installed = tmp_path / "package", tmp_path / "site"  # the second unknown to the repository it lies in
+    for folder in (package, installed):
+        folder.mkdir()
     (package / "a.py").write_text("1\n")
     git("add", ".")
     git("commit", "-qm", "first")
     assert code_state(package) == Code(git("rev-parse", "HEAD"), dirty=False)
     (package / "a.py").write_text("2\n")
-    assert code_state(package).dirty
-    installed = tmp_path / "site"  # within a repository that knows nothing of it
-    installed.mkdir()
     (installed / "b.py").write_text("1\n")
-    assert code_state(installed) == Code()
+    assert code_state(package).dirty and code_state(installed) == Code()

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,15 @@ KINDS = {
 }  # fmt: skip
 
 
+def together(both: Iterable[threading.Thread | BaseProcess]) -> None:
+    """Start all of them, and wait for all."""
+    started = list(both)
+    for each in started:
+        each.start()
+    for each in started:
+        each.join()
+
+
 def added_at_once(kind: Kind, run: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What is kept when 2 and 3 are added at one time beside 1: a reader is slow, so that both read the same."""
     runs.write_record(run, make_record("one"))
@@ -90,11 +101,7 @@ def added_at_once(kind: Kind, run: Path, monkeypatch: pytest.MonkeyPatch) -> lis
 
     with monkeypatch.context() as patch:
         patch.setattr(kind.module, kind.read, slow)
-        threads = [threading.Thread(target=kind.add, args=(run, number)) for number in (2, 3)]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join()
+        together(threading.Thread(target=kind.add, args=(run, number)) for number in (2, 3))
     return sorted(int(each) for each in kind.held(run))
 
 
@@ -115,12 +122,8 @@ def add_rows_of(run: Path, first: int) -> None:
 
 
 def test_two_processes_that_add_rows_to_one_cell_keep_all_of_them(tmp_path: Path) -> None:
-    start = multiprocessing.get_context("fork").Process
-    both = [start(target=add_rows_of, args=(tmp_path, first)) for first in (0, 10)]
-    for each in both:
-        each.start()
-    for each in both:
-        each.join()
+    process = multiprocessing.get_context("fork").Process
+    together(process(target=add_rows_of, args=(tmp_path, first)) for first in (0, 10))
     assert rows.read_cell(cell_path(tmp_path, "gradcam", "layer4")).ids.tolist() == list(range(20))
 
 
@@ -150,32 +153,17 @@ def test_a_lock_is_given_back_when_the_change_fails(tmp_path: Path, monkeypatch:
 # --- how often ----------------------------------------------------------------------------------------------
 
 
-class Clock:
-    """Seconds that pass only when somebody says so."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.seconds = 1000.0
-        monkeypatch.setattr(bench_clock.time, "monotonic", lambda: self.seconds)
-
-
-@pytest.mark.parametrize(("took", "least"), [(0.0, 60), (1.0, 60), (3.0, 60), (5.0, 100), (30.0, 600)])
-def test_twenty_times_as_long_as_a_save_took_passes_before_the_next_and_a_minute_at_least(
-    took: float, least: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("took", "least"), [(None, 60), (0.0, 60), (1.0, 60), (3.0, 60), (5.0, 100), (30.0, 600)])
+def test_twenty_times_as_long_as_a_save_took_passes_before_the_next_and_a_minute_at_least_and_before_the_first(
+    took: float | None, least: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock(monkeypatch)
+    clock = SimpleNamespace(seconds=1000.0)  # they pass only when somebody says so
+    monkeypatch.setattr(bench_clock.time, "monotonic", lambda: clock.seconds)
     pace = Pace(clock.seconds)
-    with pace.saving():
-        clock.seconds += took
+    if took is not None:
+        with pace.saving():
+            clock.seconds += took
     clock.seconds += least
-    assert not pace.due()
-    clock.seconds += 0.1
-    assert pace.due()
-
-
-def test_the_first_save_is_due_a_minute_after_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    pace = Pace(clock.seconds)
-    clock.seconds += 60
     assert not pace.due()
     clock.seconds += 0.1
     assert pace.due()

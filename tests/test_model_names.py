@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from foreign_nets import Fixed, Two
-from torch import nn
 
 from bench.cli.options import files_named
 from bench.contracts import ModelSpec
@@ -40,8 +40,7 @@ def models() -> Registry[ModelSpec]:
 )
 def test_a_name_holds_the_size_and_the_stem_and_reads_back(name: str, base: str, size: int | None, stem: str) -> None:
     found = parse_model(name)
-    assert (found.base, found.size, found.stem) == (base, size, stem)
-    assert parse_model(found.whole) == found
+    assert (found.base, found.size, found.stem, parse_model(found.whole)) == (base, size, stem, found)
     assert with_options(base, size=size, stem=stem or None) == found.whole
 
 
@@ -51,11 +50,15 @@ def test_a_name_with_something_else_behind_an_at_is_refused(name: str) -> None:
         parse_model(name)
 
 
-def test_options_that_contradict_the_name_are_refused() -> None:
-    with pytest.raises(UsageError, match="which says another"):
-        with_options("net@64", size=32, stem=None)
-    with pytest.raises(UsageError, match="no stem 'small'"):
-        with_options("net", size=None, stem="small")
+@pytest.mark.parametrize(
+    ("name", "size", "stem", "words"),
+    [("net@64", 32, None, "which says another"), ("net", None, "small", "no stem 'small'")],
+)
+def test_options_that_contradict_the_name_are_refused(
+    name: str, size: int | None, stem: str | None, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        with_options(name, size=size, stem=stem)
 
 
 # --- files ---------------------------------------------------------------------------------------------------
@@ -67,8 +70,7 @@ def test_a_class_a_function_and_a_spec_build_the_same_kind_of_model(
 ) -> None:
     spec = models[f"{FILE}:{attribute}"]
     model = spec.build(7)
-    assert type(model).__name__ == "Two"
-    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, classes)
+    assert (type(model).__name__, model(torch.zeros(2, 3, 32, 32)).shape) == ("Two", (2, classes))
     assert spec.layers == (("b",) if attribute == "SPEC" else ("a", "b"))
 
 
@@ -90,16 +92,14 @@ REFUSED = {
 def test_what_is_no_model_is_refused_with_the_reason(models: Registry[ModelSpec], attribute: str) -> None:
     with pytest.raises(BenchError, match=REFUSED[attribute]) as error:
         models[f"{FILE}:{attribute}"]
-    assert error.value.exit_code in (2, 4)
-    assert error.value.try_
+    assert error.value.exit_code in (2, 4) and error.value.try_
 
 
 def test_a_model_for_grey_images_gets_the_mean_of_the_colours(models: Registry[ModelSpec]) -> None:
     spec = models[f"{FILE}:Fixed@28"]
     assert (spec.input_size, spec.layers) == (28, ("conv",))
     model = spec.build(5).eval()
-    images = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
-    plain = Fixed(5).eval()
+    images, plain = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(0)), Fixed(5).eval()
     plain.load_state_dict(model.state_dict())
     by_hand = torch.stack([sum(image) / 3 for image in images])[:, None]
     assert torch.allclose(model(images), plain(by_hand), atol=1e-6)
@@ -115,8 +115,7 @@ def test_looking_at_a_model_leaves_the_global_generator_where_it_was(models: Reg
 def test_files_that_a_command_runs_are_named_once() -> None:
     asked = TimeRequest(["a/n.py:X", "timm:resnet18", "a/n.py:Y"], explainer="e.py:Z", run="r.py:Q", baseline="b.py:W")
     assert files_named(asked) == ["a/n.py", "e.py"]
-    assert files_named(LrFindRequest("a/n.py:X")) == ["a/n.py"]
-    assert files_named(DemoRequest()) == []
+    assert (files_named(LrFindRequest("a/n.py:X")), files_named(DemoRequest())) == (["a/n.py"], [])
 
 
 # --- grids ---------------------------------------------------------------------------------------------------
@@ -155,8 +154,8 @@ def test_default_layers_are_one_of_each_grid_size(shapes: dict[str, tuple[int, .
 
 def test_layers_a_library_prefers_go_first_as_far_as_they_have_a_grid() -> None:
     shapes = {"stem": (8, 16, 16), "x.blocks": (8, 16, 16), "y": (8, 8, 8), "z": (8, 1, 1)}
-    assert default_layers(shapes, 32, preferred=("x.blocks", "y", "z")) == ("x.blocks", "y")
-    assert default_layers(shapes, 32, preferred=("gone",)) == ("stem", "y")
+    found = [default_layers(shapes, 32, preferred=preferred) for preferred in (("x.blocks", "y", "z"), ("gone",))]
+    assert found == [("x.blocks", "y"), ("stem", "y")]
 
 
 @pytest.mark.parametrize(
@@ -169,8 +168,6 @@ def test_layers_a_library_prefers_go_first_as_far_as_they_have_a_grid() -> None:
     ],
 )
 def test_a_layer_without_a_grid_is_told_why(shape: tuple[int, ...], words: str) -> None:
-    import re
-
     assert re.search(words, why_no_grid("x", shape))
 
 
@@ -190,10 +187,8 @@ def test_a_library_model_is_built_for_its_size_with_layers_that_have_grids(
     models: Registry[ModelSpec], name: str, layers: tuple[str, ...]
 ) -> None:
     spec = models[name]
-    assert spec.layers == layers
     shapes, answer = shapes_of(spec.build(7), spec.input_size)
-    assert answer.shape == (1, 7)
-    assert set(layers) <= set(grids_in(shapes))
+    assert spec.layers == layers and answer.shape == (1, 7) and set(layers) <= set(grids_in(shapes))
 
 
 def test_the_cifar_stem_keeps_the_grid_and_the_plain_one_does_not(models: Registry[ModelSpec]) -> None:
@@ -203,9 +198,11 @@ def test_the_cifar_stem_keeps_the_grid_and_the_plain_one_does_not(models: Regist
 
 
 def test_the_cifar_stem_of_any_resnet_is_that_of_the_built_in_one(models: Registry[ModelSpec]) -> None:
-    ours = {key: value.shape for key, value in models["torchvision_resnet18"].build(10).state_dict().items()}
-    theirs = models["torchvision:resnet18@cifar"].build(10).state_dict()
-    assert {key: value.shape for key, value in theirs.items()} == ours
+    ours, theirs = (
+        {key: value.shape for key, value in models[name].build(10).state_dict().items()}
+        for name in ("torchvision_resnet18", "torchvision:resnet18@cifar")
+    )
+    assert theirs == ours
 
 
 @pytest.mark.parametrize(
@@ -224,9 +221,6 @@ def test_a_library_name_that_cannot_be_meant_is_refused(models: Registry[ModelSp
 
 
 def test_a_transformers_blocks_give_tokens_and_no_grid(models: Registry[ModelSpec]) -> None:
-    spec = models["timm:vit_tiny_patch16_224@64"]
-    net: nn.Module = spec.build(10)
-    shapes, _ = shapes_of(net, 64)
-    assert shapes["blocks.11"] == (17, 192)
-    assert "blocks.11" not in grids_in(shapes)
+    shapes, _ = shapes_of(models["timm:vit_tiny_patch16_224@64"].build(10), 64)
+    assert shapes["blocks.11"] == (17, 192) and "blocks.11" not in grids_in(shapes)
     assert "17 tokens of 192 values" in why_no_grid("blocks.11", shapes["blocks.11"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
 
 
 Call = Callable[..., tuple[Result, list[WarmRequest]]]
+FILE = "[train]\nwarmth = 3\n"
 
 
 def test_it_is_in_the_help(call: Call) -> None:
@@ -86,11 +88,9 @@ def test_it_is_in_the_help(call: Call) -> None:
 
 
 def test_flag_variable_and_file_set_it_in_this_order_and_it_says_which(call: Call) -> None:
-    found = []
-    (_, seen) = call()
-    found += [(one.warmth, one.every_origin()["warmth"]) for one in seen]
-    Path("bench.toml").write_text("[train]\nwarmth = 3\n", encoding="utf-8")
-    for words, variables in (((), {}), ((), {"BENCH_WARMTH": "4"}), (("--warmth", "5"), {"BENCH_WARMTH": "4"})):
+    found, warmer = [], {"BENCH_WARMTH": "4"}
+    for text, words, variables in (("", (), {}), (FILE, (), {}), (FILE, (), warmer), (FILE, ("--warmth", "5"), warmer)):
+        Path("bench.toml").write_text(text, encoding="utf-8")
         found += [(one.warmth, one.every_origin()["warmth"]) for one in call(*words, **variables)[1]]
     assert found == [(1.5, "default"), (3.0, "file"), (4.0, "env"), (5.0, "flag")]
 
@@ -115,9 +115,7 @@ def test_a_record_holds_it_with_its_origin_and_gives_it_back(tmp_path: Path) -> 
     stored = json.loads(record_path(tmp_path).read_text(encoding="utf-8"))["request"]
     assert (stored["warmth"], stored["origins"]["warmth"]) == (3.0, "env")
     again = read_value(record_path(tmp_path), WarmRecord, RUN_SCHEMA, record_of_today)
-    assert again.request == asked
-    assert again.settings["warmth"] == 3.0
-    assert again.request.origins["warmth"] == "env"
+    assert (again.request, again.settings["warmth"], again.request.origins["warmth"]) == (asked, 3.0, "env")
 
 
 def test_the_function_takes_it_by_name_and_explains_it() -> None:
@@ -196,7 +194,7 @@ def errors_of(folder: Path, texts: Mapping[str, str]) -> dict[tuple[str, int], s
         (folder / name).write_text(text, encoding="utf-8")
     told, problems, _ = mypy.run(["--config-file", "pyproject.toml", *(str(folder / name) for name in texts)])
     assert problems == ""
-    found: dict[tuple[str, int], str] = {}
+    found: dict[tuple[str, int], str] = defaultdict(str)
     for file, number, words in re.findall(r"^(?:.*/)?(\w+\.py):(\d+): error: (.*)$", told, re.MULTILINE):
-        found[file, int(number)] = "\n".join([found.get((file, int(number)), ""), words])
+        found[file, int(number)] += f"\n{words}"
     return found

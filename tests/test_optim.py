@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny import BUSY, QUICK, TINY, TinyNet, TinyResNet
-from torch import Tensor, nn
+from torch import nn
 
 from bench.contracts import ModelSpec
 from bench.errors import StoreError
@@ -17,15 +17,10 @@ from bench.registry.registry import discover
 from bench.training.optim import Lookahead, make_optimizer, parameter_groups, set_bn_momentum, set_rate
 
 MODELS = discover("model", ModelSpec)
-STATISTICS = ((0.25, 0.3, 0.35), (0.2, 0.25, 0.3))
 
 
-def seeded(seed: int = 0) -> torch.Generator:
+def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def inputs(count: int = 8, edge: int = 32) -> Tensor:
-    return torch.randn(count, 3, edge, edge, generator=seeded(7))
 
 
 # --- groups of parameters -----------------------------------------------------------------------------------
@@ -36,12 +31,11 @@ def settings_by_hand(model: nn.Module, recipe: Recipe, rate: float) -> dict[str,
     found = {}
     for place, module in model.named_modules():
         for name, _ in module.named_parameters(recurse=False):
-            settings = (rate, recipe.weight_decay)
+            found[f"{place}.{name}"] = (rate, recipe.weight_decay)
             if name == "bias" and isinstance(module, nn.BatchNorm2d | nn.Linear):
-                settings = (rate * recipe.bias_scale, recipe.weight_decay / recipe.bias_scale)
+                found[f"{place}.{name}"] = (rate * recipe.bias_scale, recipe.weight_decay / recipe.bias_scale)
             if name == "weight" and isinstance(module, nn.BatchNorm2d) and not recipe.norm_decay:
-                settings = (rate, 0.0)
-            found[f"{place}.{name}"] = settings
+                found[f"{place}.{name}"] = (rate, 0.0)
     return found
 
 
@@ -62,10 +56,12 @@ def test_every_parameter_is_in_one_group_with_the_rate_and_decay_of_its_kind(nam
     optimizer = make_optimizer(model, recipe, fused=False)
     assert set_rate(optimizer, 0.125) == 0.125
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    members = [(names[id(each)], group) for group in optimizer.param_groups for each in group["params"]]
-    assert sorted(name for name, _ in members) == sorted(names.values())
-    found = {name: (group["lr"], group["weight_decay"]) for name, group in members}
-    assert found == settings_by_hand(model, recipe, 0.125)
+    found = [
+        (names[id(each)], (group["lr"], group["weight_decay"]))
+        for group in optimizer.param_groups
+        for each in group["params"]
+    ]
+    assert sorted(found) == sorted(settings_by_hand(model, recipe, 0.125).items())
 
 
 def test_biases_move_64_times_as_far_and_decay_by_the_same_factor_of_themselves() -> None:
@@ -86,13 +82,14 @@ def test_with_the_default_values_there_is_one_group_and_steps_are_those_of_plain
     model, plain = build_seeded(TINY, 4, 0), build_seeded(TINY, 4, 0)
     ours = make_optimizer(model, QUICK, fused=False)
     theirs = torch.optim.SGD(plain.parameters(), lr=1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    images = torch.randn(8, 3, 32, 32, generator=seeded(7))
     assert len(ours.param_groups) == 1
     for step in range(4):
         set_rate(ours, 0.1 / (step + 1))
         theirs.param_groups[0]["lr"] = 0.1 / (step + 1)
         for net, optimizer in ((model, ours), (plain, theirs)):
             optimizer.zero_grad()
-            net(inputs()).logsumexp(dim=1).sum().backward()
+            net(images).logsumexp(dim=1).sum().backward()
             optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
 
@@ -106,17 +103,13 @@ def test_frozen_parameters_are_left_out_and_tied_ones_come_once() -> None:
     assert len(members) == len(set(members)) == len([each for each in model.parameters() if each.requires_grad])
 
 
-def test_sgd_without_momentum_is_no_nesterov() -> None:
-    group = make_optimizer(TinyNet(4), replace(QUICK, momentum=0.0), fused=False).param_groups[0]
-    assert (group["momentum"], group["nesterov"]) == (0.0, False)
-
-
-def test_the_recipe_sets_optimizer_and_batch_norms() -> None:
+def test_the_recipe_sets_optimizer_and_batch_norms_and_sgd_without_momentum_is_no_nesterov() -> None:
     net = TinyNet(4)
     set_bn_momentum(net, 0.25)
     assert {module.momentum for module in net.modules() if isinstance(module, nn.BatchNorm2d)} == {0.25}
-    group = make_optimizer(net, RECIPES["course"], fused=False).param_groups[0]
-    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 5e-4)
+    for momentum in (0.9, 0.0):
+        (group,) = make_optimizer(net, replace(RECIPES["course"], momentum=momentum), fused=False).param_groups
+        assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (momentum, momentum > 0, 5e-4)
     assert isinstance(make_optimizer(net, replace(QUICK, optimizer="adamw"), fused=False), torch.optim.AdamW)
 
 
@@ -174,11 +167,9 @@ def test_without_lookahead_no_step_changes_anything_or_takes_memory() -> None:
     model = One(0.5)
     lookahead = Lookahead(model, every=0, total=4)
     for done in range(1, 5):
-        with torch.no_grad():
-            model.weight += 1
+        model.weight.data += 1
         lookahead.after(done)
-    assert model.weight.item() == 4.5
-    assert lookahead.slow == {}
+    assert (model.weight.item(), lookahead.slow) == (4.5, {})
 
 
 def test_slow_weights_are_put_back_and_those_of_another_model_refused() -> None:

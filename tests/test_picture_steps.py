@@ -74,19 +74,15 @@ def test_cumulative_sum_is_cut_where_98_of_100_are_reached() -> None:
 
 def test_constant_positive_map_becomes_zero_by_the_min_shift_and_one_by_ours() -> None:
     constant = torch.full((1, 1, 1), 3.0)
-    assert (by_range(constant, 0) == 0).all()
-    assert (replayed(constant, OURS, SIZE) == 1).all()
     steps = steps_between(constant, GRADCAMS, SIZE)
-    assert [step.difference for step in steps] == [1.0, 0.0]
-    assert "smallest value subtracted" in steps[0].words
+    assert (by_range(constant, 0) == 0).all() and (replayed(constant, OURS, SIZE) == 1).all()
+    assert [step.difference for step in steps] == [1.0, 0.0] and "smallest value subtracted" in steps[0].words
 
 
 @pytest.mark.parametrize("resize", list(RESIZES))
 def test_every_way_to_resize_is_found_again_and_none_is_taken_for_another(resize: str) -> None:
     picture = replayed(maps(), PictureRecipe("before", "max", resize, "none"), SIZE)
-    found = find_recipe(picture, maps(), 1e-12)
-    assert found is not None
-    assert found.resize == resize
+    assert find_recipe(picture, maps(), 1e-12).resize == resize
 
 
 @pytest.mark.parametrize(
@@ -104,7 +100,6 @@ def test_every_way_to_resize_is_found_again_and_none_is_taken_for_another(resize
 def test_recipe_that_was_found_makes_the_very_picture(recipe: PictureRecipe) -> None:
     picture = replayed(maps(edge=4), recipe, SIZE)
     found = find_recipe(picture, maps(edge=4), 1e-12)
-    assert found is not None
     assert (replayed(maps(edge=4), found, SIZE) - picture).abs().max() <= 1e-12
 
 
@@ -133,12 +128,7 @@ def test_raw_map_is_found_untouched() -> None:
 def test_steps_lead_from_our_picture_to_the_librarys(recipe: PictureRecipe) -> None:
     steps = steps_between(maps(), recipe, SIZE)
     total = float((replayed(maps(), recipe, SIZE) - replayed(maps(), OURS, SIZE)).abs().max())
-    assert max(step.difference for step in steps) <= 1
-    assert sum(step.difference for step in steps) >= total - 1e-12
+    assert max(step.difference for step in steps) <= 1 and sum(step.difference for step in steps) >= total - 1e-12
     assert steps_between(maps(), OURS, SIZE) == ()
-
-
-def test_order_of_relu_and_nearest_cell_makes_no_difference() -> None:
     nearest, relu, _ = steps_between(maps(), CAPTUMS, SIZE)
-    assert nearest.difference > 0.1
-    assert relu.difference == 0
+    assert nearest.difference > 0.1 and relu.difference == 0, "the order of ReLU and nearest cell makes no difference"

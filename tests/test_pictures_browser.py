@@ -14,11 +14,11 @@ from PIL import Image
 from test_pages_browser import browser, pytestmark
 
 from bench.postprocess import postprocess
+from bench.reports.contact_strips import heat
 from bench.reports.pictures import OPACITY, SHOWN, render_pictures
 from bench.schema.pictures import PictureMap, PicturesPage, PictureView
 
-assert browser
-assert pytestmark
+assert browser and pytestmark
 
 
 def webp(size: tuple[int, int]) -> bytes:
@@ -45,28 +45,22 @@ LEVELS = np.array([0, 85, 170, 255])
 
 
 def test_a_map_is_coloured_as_the_one_post_processing_says() -> None:
-    from bench.reports.contact_strips import heat
-
-    raw = torch.tensor([[-1.0, 0.0], [1.0, 2.0]], dtype=torch.float64)
     from matplotlib import colormaps
 
+    raw = torch.tensor([[-1.0, 0.0], [1.0, 2.0]], dtype=torch.float64)
     coloured = heat(map_of(LEVELS), (2, 2), SHOWN, finished=False)
     assert np.allclose(coloured, colormaps["viridis"](postprocess(raw, SHOWN).numpy())[..., :3])
     assert 0 < OPACITY < 1
 
 
-def test_a_map_without_anything_to_draw_is_words() -> None:
-    text = render_pictures(page_of(map_of(LEVELS * 0, status="dead"), map_of(LEVELS, status="non-finite")))
-    assert "no positive value" in text and "not finite" in text
-
-
-def test_the_same_page_gives_the_same_text() -> None:
-    assert render_pictures(page_of(map_of(LEVELS))) == render_pictures(page_of(map_of(LEVELS)))
+def test_a_map_without_anything_to_draw_is_words_the_same_ones_each_time() -> None:
+    page = page_of(map_of(LEVELS * 0, status="dead"), map_of(LEVELS, status="non-finite"))
+    text = render_pictures(page)
+    assert "no positive value" in text and "not finite" in text and text == render_pictures(page)
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("dark", 1280)])
 def test_the_page_asks_for_nothing_fits_any_width_and_axe_finds_nothing(
     browser: Any, tmp_path: Path, scheme: str, width: int
 ) -> None:
@@ -81,7 +75,6 @@ def test_the_page_asks_for_nothing_fits_any_width_and_axe_finds_nothing(
     tab.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
     tab.goto((tmp_path / "index.html").as_uri())
     assert [each for each in asked if not each.startswith(("file:", "data:"))] == []
-    assert tab.evaluate("document.documentElement.scrollWidth") == width
-    assert tab.locator("script").count() == 0
+    assert tab.evaluate("document.documentElement.scrollWidth") == width and tab.locator("script").count() == 0
     assert [(one["id"], one["nodes"][0]["html"]) for one in Axe().run(tab).response["violations"]] == []
     context.close()

@@ -31,12 +31,8 @@ def predictions(labels: list[int], predicted: list[int]) -> Predictions:
 
 
 @given(LABELS)
-def test_the_order_holds_every_id_once(labels: np.ndarray) -> None:
+def test_the_order_holds_every_id_once_and_every_beginning_is_balanced_while_classes_last(labels: np.ndarray) -> None:
     assert sorted(fixed_order(labels).tolist()) == list(range(len(labels)))
-
-
-@given(LABELS)
-def test_every_beginning_of_the_order_is_balanced_while_classes_last(labels: np.ndarray) -> None:
     sizes = {each: int((labels == each).sum()) for each in set(labels.tolist())}
     seen = dict.fromkeys(sizes, 0)
     for each in labels[fixed_order(labels)].tolist():
@@ -45,16 +41,16 @@ def test_every_beginning_of_the_order_is_balanced_while_classes_last(labels: np.
         assert not lasting or max(seen.values()) <= min(lasting) + 1
 
 
-def test_the_order_is_the_same_in_every_version() -> None:
+def test_the_order_is_the_same_in_every_version_and_of_no_image_it_is_empty() -> None:
     """Cells of older runs were made in this order, so a change here would part them from new ones."""
     assert fixed_order(np.array([0, 1, 0, 1, 2, 0, 0])).tolist() == [6, 3, 4, 0, 1, 2, 5]
+    assert fixed_order(np.zeros(0, dtype=np.int64)).tolist() == []
 
 
 def test_the_order_depends_on_labels_alone_and_is_no_file_order() -> None:
     labels = np.zeros(100, dtype=np.int64)
     order = fixed_order(labels)
-    assert (order == fixed_order(labels.astype(np.int32))).all()
-    assert (order != np.arange(100)).sum() > 80
+    assert (order == fixed_order(labels.astype(np.int32))).all() and (order != np.arange(100)).sum() > 80
 
 
 def test_an_id_keeps_its_rank_within_its_class_when_other_classes_change() -> None:
@@ -62,10 +58,6 @@ def test_an_id_keeps_its_rank_within_its_class_when_other_classes_change() -> No
     order = fixed_order(second).tolist()
     ranks = [each for each in order if first[each] == 0]
     assert [each for each in fixed_order(first).tolist() if first[each] == 0] == ranks
-
-
-def test_of_no_image_the_order_is_empty() -> None:
-    assert fixed_order(np.zeros(0, dtype=np.int64)).tolist() == []
 
 
 # --- selections --------------------------------------------------------------------------------------------
@@ -91,13 +83,8 @@ def test_selections_of_two_runs_coincide_where_both_are_wrong(rows: list[tuple[i
 
 def test_wrong_takes_the_wrong_images_and_all_takes_all() -> None:
     some = predictions([0, 1, 2, 0, 1], [0, 2, 2, 1, 1])
-    assert set(choose_ids(some, "wrong", None).tolist()) == {1, 3}
-    assert set(choose_ids(some, "all", None).tolist()) == {0, 1, 2, 3, 4}
-    assert len(choose_ids(some, "all", 3)) == 3
-
-
-def test_without_errors_nothing_is_chosen() -> None:
-    assert choose_ids(predictions([0, 1], [0, 1]), "wrong", 5).tolist() == []
+    assert [sorted(choose_ids(some, which, None)) for which in ("wrong", "all")] == [[1, 3], [0, 1, 2, 3, 4]]
+    assert len(choose_ids(some, "all", 3)) == 3 and len(choose_ids(predictions([0, 1], [0, 1]), "wrong", 5)) == 0
 
 
 @pytest.mark.parametrize("limit", [0, -1])
@@ -110,8 +97,7 @@ def test_a_limit_below_1_is_refused(limit: int) -> None:
 
 
 def test_ids_come_back_sorted_and_once() -> None:
-    assert check_ids([3, 0, 3, 1], 4).tolist() == [0, 1, 3]
-    assert check_ids([], 4).tolist() == []
+    assert (check_ids([3, 0, 3, 1], 4).tolist(), check_ids([], 4).tolist()) == ([0, 1, 3], [])
 
 
 @pytest.mark.parametrize(("ids", "bad"), [([0, 4], 4), ([-1], -1), ([10**30], 10**30)])
@@ -121,40 +107,40 @@ def test_an_id_outside_the_test_split_is_named_with_the_range(ids: list[int], ba
     assert "0 to 3" in error.value.try_
 
 
-def trained() -> Trained:
-    return cast(
-        "Trained",
-        SimpleNamespace(model=TinyNet(4), record=SimpleNamespace(model="tiny", size=32)),
-    )
+RECORD = SimpleNamespace(model="tiny", size=32)
+TRAINED = cast("Trained", SimpleNamespace(model=TinyNet(4), record=RECORD))
 
 
 def test_every_module_with_a_grid_and_the_input_are_layers() -> None:
-    check_layers(trained(), ["layer3", "layer4.0", "input"])
+    check_layers(TRAINED, ["layer3", "layer4.0", "input"])
 
 
-def test_a_layer_without_a_grid_is_refused_with_its_shape_and_the_layers_that_have_one() -> None:
-    with pytest.raises(UsageError, match=r"'fc' gives \(N, 4\).*with a grid: layer3, layer4"):
-        check_layers(trained(), ["layer3", "fc"])
-
-
-def test_an_unknown_layer_offers_the_nearest_and_the_list() -> None:
-    with pytest.raises(UsageError, match="'layr4' is not a layer of tiny; did you mean 'layer4'") as error:
-        check_layers(trained(), ["layer3", "layr4"])
-    assert error.value.try_ == "bench list layers --model tiny"
-
-
-@pytest.mark.parametrize("layers", [[], [""]])
-def test_no_layer_is_refused(layers: list[str]) -> None:
-    with pytest.raises(UsageError):
-        check_layers(trained(), layers)
+@pytest.mark.parametrize(
+    ("layers", "words", "offer"),
+    [
+        (["layer3", "fc"], r"'fc' gives \(N, 4\).*with a grid: layer3, layer4", ""),
+        (
+            ["layer3", "layr4"],
+            "'layr4' is not a layer of tiny; did you mean 'layer4'",
+            "bench list layers --model tiny",
+        ),
+        ([], "no layer named", "--layer layer4"),
+        ([""], "'' is not a layer of tiny", "bench list layers --model tiny"),
+    ],
+)
+def test_what_is_no_layer_or_has_no_grid_is_refused_with_those_that_have_one(
+    layers: list[str], words: str, offer: str
+) -> None:
+    with pytest.raises(UsageError, match=words) as error:
+        check_layers(TRAINED, layers)
+    assert offer in error.value.try_
 
 
 @pytest.mark.parametrize(
     ("target", "columns"), [("predicted", [[2], [1]]), ("true", [[0], [1]]), ("both", [[2, 0], [1, 1]])]
 )
 def test_targets_are_the_predicted_and_the_true_class_in_this_order(target: str, columns: list[list[int]]) -> None:
-    some = predictions([9, 0, 1], [0, 2, 1])
-    found = wanted_targets(some, np.array([1, 2]), target)
+    found = wanted_targets(predictions([9, 0, 1], [0, 2, 1]), np.array([1, 2]), target)
     assert found.tolist() == columns and found.dtype == np.int64
 
 
@@ -171,13 +157,8 @@ def test_all_layers_are_those_that_the_model_names_in_its_order_and_none_means_t
     assert choose_layers([], runs) == ("layer2", "layer3")
     assert choose_layers(["layer1.0"], runs) == ("layer1.0",)
     assert choose_layers(["layer2", "all", "bn1"], runs) == ("layer2", "layer1", "layer3", "bn1")
-
-
-def test_all_layers_of_several_models_are_those_that_they_share() -> None:
-    assert choose_layers(["all"], [model_with("stem", "layer1", "layer2"), model_with("layer2", "layer1")]) == (
-        "layer1",
-        "layer2",
-    )
+    several = [model_with("stem", "layer1", "layer2"), model_with("layer2", "layer1")]
+    assert choose_layers(["all"], several) == ("layer1", "layer2"), "those that they share"
 
 
 COSTS = {"layer1": 60.0, "layer2": 200.0, "layer3": 201.0}

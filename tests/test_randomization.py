@@ -77,8 +77,7 @@ def test_a_value_goes_to_every_place_equally_often() -> None:
         weights = torch.arange(6.0).reshape(2, 3)
         shuffle(weights, generator)
         landed[weights.flatten().long(), torch.arange(6)] += 1
-    deviation = (count * 1 / 6 * 5 / 6) ** 0.5
-    assert (landed - count / 6).abs().max() < 4.5 * deviation
+    assert (landed - count / 6).abs().max() < 4.5 * (count * 1 / 6 * 5 / 6) ** 0.5  # standard deviations
 
 
 def test_the_model_itself_is_left_as_found() -> None:
@@ -94,15 +93,12 @@ def test_statistics_of_scrambled_batch_norms_are_those_of_what_arrives_there() -
     """In eval mode each one's input has the mean and variance it expects; slowly, by a hook."""
     batch = images()
     *_, (_, copy) = scrambled(trained_like(), LAYERS, batch, torch.Generator().manual_seed(0))
-    norms = [module for module in copy.modules() if isinstance(module, nn.BatchNorm2d)]
     arrived: dict[nn.Module, Tensor] = {}
-    handles = [each.register_forward_pre_hook(lambda norm, x: arrived.update({norm: x[0].clone()})) for each in norms]
-    for each in norms:
-        each.train()
-        each.momentum = 0.0  # batch statistics are used, the running ones stay
+    for each in [module for module in copy.modules() if isinstance(module, nn.BatchNorm2d)]:
+        each.register_forward_pre_hook(lambda norm, x: arrived.update({norm: x[0].clone()}))
+        each.train().momentum = 0.0  # batch statistics are used, the running ones stay
     copy(batch)
-    [each.remove() for each in handles]
-    assert len(arrived) == len(norms) == 4
+    assert len(arrived) == 4
     for norm, values in arrived.items():
         wanted = values.transpose(0, 1).flatten(1)
         assert torch.allclose(norm.running_mean, wanted.mean(dim=1), atol=1e-4)  # type: ignore[arg-type]
@@ -142,7 +138,5 @@ def test_an_explainer_that_ignores_the_weights_gives_the_same_maps_at_every_stag
     assert [(stage, name) for stage, name, _ in found[:3]] == [
         ("head", "ignores"), ("head", "depends"), ("layer4", "ignores"),
     ]  # fmt: skip
-    ignoring = [maps["layer4"] for _, name, maps in found if name == "ignores"]
-    assert all(torch.equal(each, ignoring[0]) for each in ignoring)
-    depending = [maps["layer4"] for _, name, maps in found if name == "depends"]
-    assert not torch.allclose(depending[0], depending[1])
+    ignoring, depending = ([maps["layer4"] for _, name, maps in found if name == one] for one in ("ignores", "depends"))
+    assert all(torch.equal(each, ignoring[0]) for each in ignoring) and not torch.allclose(*depending[:2])

@@ -22,8 +22,6 @@ from bench.stats.rates import (
 )
 from bench.timing.results import arm_timing
 
-LEVELS = (0.95, 0.99)
-
 
 def plain_interval(values: list[float], level: float) -> tuple[float, float, float] | None:
     """The slow reference: drop one value at each end as long as enough of all 2**n coin tosses stay inside."""
@@ -36,55 +34,43 @@ def plain_interval(values: list[float], level: float) -> tuple[float, float, flo
     return best
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", [0.95, 0.99])
 @pytest.mark.parametrize("n", range(6, 40))
 def test_the_interval_is_that_of_counting_coin_tosses(n: int, level: float) -> None:
     values = np.random.default_rng(n).lognormal(size=n).tolist()
     found, plain = median_interval(values, level), plain_interval(values, level)
-    if plain is None:
-        assert found is None
-    else:
-        assert found is not None
-        assert (found.low, found.high) == plain[:2]
-        assert found.coverage == pytest.approx(plain[2], abs=1e-12)
+    assert (found and (found.low, found.high, found.coverage)) == (plain and pytest.approx(plain, abs=1e-12))
 
 
 @pytest.mark.parametrize("n", range(6))
 def test_below_six_values_there_is_no_interval(n: int) -> None:
-    assert median_interval([1.0] * n) is None
-    assert ratio_interval([1.0] * n) is None
+    assert median_interval([1.0] * n) is None and ratio_interval([1.0] * n) is None
 
 
 def test_six_values_give_the_smallest_and_the_largest() -> None:
     assert median_interval([3, 1, 2, 6, 5, 4]) == Interval(1.0, 6.0, 1 - 2 / 64)
 
 
-@pytest.mark.parametrize("draw", ["lognormal", "exponential", "standard_cauchy", "uniform"])
-@pytest.mark.parametrize("n", [6, 12])
+@pytest.mark.parametrize(
+    ("draw", "n"), [("lognormal", 6), ("exponential", 12), ("standard_cauchy", 12), ("uniform", 6)]
+)
 def test_the_interval_holds_the_median_as_often_as_it_says_whatever_the_noise(draw: str, n: int) -> None:
     generator, trials = np.random.default_rng(7), 400
     truth = {"lognormal": 1.0, "exponential": math.log(2), "standard_cauchy": 0.0, "uniform": 0.5}[draw]
     found = [median_interval(getattr(generator, draw)(size=n).tolist()) for _ in range(trials)]
-    known = [each for each in found if each is not None]
-    held = sum(each.low <= truth <= each.high for each in known) / trials
-    deviation = math.sqrt(known[0].coverage * (1 - known[0].coverage) / trials)
-    assert len(known) == trials
-    assert held == pytest.approx(known[0].coverage, abs=4 * deviation)
+    held, coverage = sum(each.low <= truth <= each.high for each in found) / trials, found[0].coverage
+    assert held == pytest.approx(coverage, abs=4 * math.sqrt(coverage * (1 - coverage) / trials))
 
 
 @pytest.mark.parametrize(("n", "ranks"), [(6, (1, 6)), (7, (1, 7)), (8, (1, 8)), (12, (2, 11)), (20, (4, 17))])
 def test_a_difference_is_claimed_at_99_percent_from_eight_rounds(n: int, ranks: tuple[int, int]) -> None:
     found = ratio_interval([float(each) for each in range(1, n + 1)])
-    assert found is not None
-    assert (found.low, found.high) == ranks
-    assert found.coverage >= (0.99 if n >= 8 else 0.96)
+    assert found is not None and (found.low, found.high) == ranks and found.coverage >= (0.99 if n >= 8 else 0.96)
 
 
 def test_one_round_on_the_other_side_does_not_hide_a_difference_and_two_do() -> None:
-    clear = ratio_interval([0.9] * 11 + [1.1])
-    hidden = ratio_interval([0.9] * 10 + [1.1] * 2)
-    assert verdict(clear) == "slower"
-    assert verdict(hidden) == "no measurable difference"
+    clear, hidden = (ratio_interval([0.9] * (12 - others) + [1.1] * others) for others in (1, 2))
+    assert (verdict(clear), verdict(hidden)) == ("slower", "no measurable difference")
 
 
 # --- what may be said ---------------------------------------------------------------------------------------
@@ -136,8 +122,7 @@ def test_a_figure_has_the_digits_that_its_interval_supports(
 
 
 def test_an_end_that_is_not_1_is_not_printed_as_1() -> None:
-    assert interval_words(1.4, 1.03, 1.52) == "1.03 to 1.52"
-    assert interval_words(1.4, None, None) == "n too small"
+    assert (interval_words(1.4, 1.03, 1.52), interval_words(1.4, None, None)) == ("1.03 to 1.52", "n too small")
 
 
 def test_where_all_rounds_are_alike_a_figure_has_four_digits() -> None:
@@ -152,5 +137,4 @@ def test_a_limit_is_told_in_billions_of_its_unit() -> None:
     )
     assert limit_words(product) == ("matrix product, fp32", "1.61 GFLOP/s", "1.07 to 2.15")
     what, rate, interval = limit_words(copy)
-    assert (what, rate.split()[-1]) == ("copy of a large array", "GB/s")
-    assert interval == "0.00105 to 0.00210"
+    assert (what, rate.split()[-1], interval) == ("copy of a large array", "GB/s", "0.00105 to 0.00210")

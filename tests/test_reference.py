@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -52,21 +52,12 @@ class Small(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 4)."""
         grid = self.body(x)
-        if self.planted == "a second ReLU":
-            grid = grid.relu()
-        if self.planted == "a slope of its own":
-            grid = Bent.apply(grid)
-        if self.planted == "a power":
-            grid = grid**2
-        if self.planted == "largest":
-            return self.fc(grid.amax(dim=(2, 3)))
-        logits: Tensor = self.fc(grid.mean(dim=(2, 3)) if self.planted == "mean" else pooled(grid))
+        between = {"a second ReLU": torch.relu, "a slope of its own": Bent.apply, "a power": torch.square}
+        grid = between.get(self.planted, lambda same: same)(grid)
+        ways = {"largest": lambda: grid.amax(dim=(2, 3)), "mean": lambda: grid.mean(dim=(2, 3))}
+        pooled = ways.get(self.planted, lambda: nn.functional.adaptive_avg_pool2d(grid, 1).flatten(1))
+        logits: Tensor = self.fc(pooled())
         return 2 * logits if self.planted == "a scale" else logits
-
-
-def pooled(grid: Tensor) -> Tensor:
-    """(N, C) means over the grid."""
-    return nn.functional.adaptive_avg_pool2d(grid, 1).flatten(1)
 
 
 def small(planted: str = "") -> nn.Module:
@@ -76,17 +67,12 @@ def small(planted: str = "") -> nn.Module:
         return Small(planted).eval()
 
 
-class Backwards:
+@pytest.fixture
+def backwards(monkeypatch: pytest.MonkeyPatch) -> Mock:
     """Counts backward passes."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count, backward = 0, torch.autograd.grad
-
-        def counting(*args: object, **more: object) -> Sequence[Tensor]:
-            self.count += 1
-            return backward(*args, **more)
-
-        monkeypatch.setattr(torch.autograd, "grad", counting)
+    counting = Mock(side_effect=torch.autograd.grad)
+    monkeypatch.setattr(torch.autograd, "grad", counting)
+    return counting
 
 
 def multiplications(net: nn.Module, layers: list[str], targets: Tensor) -> float:
@@ -107,23 +93,19 @@ def test_one_layer_and_one_target_cost_the_least_that_is_possible(model: str, la
 
 
 def test_four_layers_and_two_targets_cost_less_than_two_and_a_half_forward_passes() -> None:
-    net = build_seeded(models["cifar_resnet18"], 10, 0).eval()
-    assert multiplications(net, list(LEAST), TARGETS) <= 2.48 * FORWARD
+    assert multiplications(build_seeded(models["cifar_resnet18"], 10, 0).eval(), list(LEAST), TARGETS) <= 2.48 * FORWARD
 
 
 @pytest.mark.parametrize("layer", [*LEAST, "layer4.1.bn2", "layer2.0"])
 def test_the_cost_it_states_is_the_cost_that_is_counted(layer: str) -> None:
     net = build_seeded(models["torchvision_resnet18"], 10, 0).eval()
-    counted = multiplications(net, [layer], TARGETS[:, :1]) / FORWARD
-    stated = spec.cost(layer)
-    assert counted <= stated * 1.001
-    assert layer not in LEAST or stated - counted < 0.01
+    counted, stated = multiplications(net, [layer], TARGETS[:, :1]) / FORWARD, spec.cost(layer)
+    assert counted <= stated * 1.001 and (layer not in LEAST or stated - counted < 0.01)
 
 
-def test_all_layers_share_one_backward_pass_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, backwards = build_seeded(models["cifar_resnet18"], 10, 0).eval(), Backwards(monkeypatch)
-    reference(net, list(LEAST), pictures(2), TARGETS)
-    assert backwards.count == 2
+def test_all_layers_share_one_backward_pass_a_target(backwards: Mock) -> None:
+    reference(build_seeded(models["cifar_resnet18"], 10, 0).eval(), list(LEAST), pictures(2), TARGETS)
+    assert backwards.call_count == 2
 
 
 # --- the short way --------------------------------------------------------------------------------------------
@@ -149,42 +131,37 @@ def test_a_second_relu_changes_no_logit_and_yet_the_map() -> None:
 
 @pytest.mark.parametrize(("planted", "passes"), [*((each, 0) for each in SHORT), *((each, 2) for each in LONG)])
 def test_no_backward_pass_where_pooling_and_the_head_give_the_logits_and_one_a_target_elsewhere(
-    planted: str, passes: int, monkeypatch: pytest.MonkeyPatch
+    planted: str, passes: int, backwards: Mock
 ) -> None:
-    backwards = Backwards(monkeypatch)
     reference(small(planted), ["body"], pictures(2), TARGETS)
-    assert backwards.count == passes
+    assert backwards.call_count == passes
 
 
-def test_a_head_in_another_precision_takes_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, backwards = small(), Backwards(monkeypatch)
+def test_a_head_in_another_precision_takes_the_long_way(backwards: Mock) -> None:
+    net = small()
     net.body.bfloat16()
     net.fc.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(),))
     maps = reference(net, ["body"], pictures(2).bfloat16(), TARGETS)["body"]
-    assert maps.dtype is torch.bfloat16
-    assert backwards.count == 2
+    assert maps.dtype is torch.bfloat16 and backwards.call_count == 2
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("layer", ["layer4", "layer4.1"])
 @pytest.mark.parametrize("model", ["cifar_resnet18", "timm_resnet18", "torchvision_resnet18"])
 def test_every_built_in_model_ends_in_the_short_way(
-    model: str, layer: str, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+    model: str, layer: str, layout: torch.memory_format, backwards: Mock
 ) -> None:
-    net, backwards = build_seeded(models[model], 10, 0).eval().to(memory_format=layout), Backwards(monkeypatch)
+    net = build_seeded(models[model], 10, 0).eval().to(memory_format=layout)
     maps = reference(net, [layer], pictures(2).contiguous(memory_format=layout), TARGETS)[layer]
-    assert maps.shape == (2, 2, 4, 4)
-    assert backwards.count == 0
+    assert (maps.shape, backwards.call_count) == ((2, 2, 4, 4), 0)
 
 
-def test_short_and_long_way_give_the_same_map(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_and_long_way_give_the_same_map(monkeypatch: pytest.MonkeyPatch, backwards: Mock) -> None:
     net = build_seeded(models["cifar_resnet18"], 10, 0).eval()
     short = reference(net, ["layer4"], pictures(2), TARGETS)["layer4"]
     monkeypatch.setattr("bench.explainers.reference.AFFINE", set())
-    backwards = Backwards(monkeypatch)
     long = reference(net, ["layer4"], pictures(2), TARGETS)["layer4"]
-    assert backwards.count == 2
-    assert (short - long).abs().max() <= 1e-6 * long.abs().max()
+    assert backwards.call_count == 2 and (short - long).abs().max() <= 1e-6 * long.abs().max()
 
 
 # --- layout and precision -------------------------------------------------------------------------------------

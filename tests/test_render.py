@@ -36,18 +36,11 @@ def data_of(page: str) -> dict:
 
 
 @pytest.mark.parametrize("kind", ["run", "comparison"])
-def test_same_page_gives_the_same_bytes(kind: str) -> None:
-    assert render_page(make_page(kind)) == render_page(make_page(kind))
-    assert page_json(make_page(kind)) == page_json(make_page(kind))
-
-
-@pytest.mark.parametrize("kind", ["run", "comparison"])
-def test_page_asks_for_nothing_from_outside(kind: str) -> None:
+def test_same_page_gives_the_same_bytes_and_asks_for_nothing_from_outside(kind: str) -> None:
     page = render_page(make_page(kind))
+    assert (page, page_json(make_page(kind))) == (render_page(make_page(kind)), page_json(make_page(kind)))
     assert not re.findall(r"(?:src|href)=\"(?!#|data:)", page)
-    assert "http://" not in page
-    assert "https://" not in page
-    assert "default-src 'none'" in page
+    assert "http://" not in page and "https://" not in page and "default-src 'none'" in page
 
 
 @pytest.mark.parametrize("kind", ["run", "comparison"])
@@ -61,22 +54,17 @@ def test_hostile_names_are_text_in_the_markup_and_in_the_data(kind: str) -> None
         provenance=((HOSTILE[0], ((HOSTILE[1], HOSTILE[1]),)),),
     )
     rendered = render_page(hostile)
-    tags = [match[0] for match in TAG.finditer(rendered)]
-    ours = ['<link rel="icon" href="data:,">', "<script>", '<script type="application/json" id="data">']
-    pictures = [
-        tag for tag in tags if re.fullmatch(r'<img src="data:image/webp;base64,[^"]*" width="\d+" [^<>]*>', tag)
-    ]
-    assert len(pictures) == len(page.gallery)
-    pictures += [tag for tag in tags if re.match(r'<img class="drawn (light|dark)" src="data:image/svg', tag)]
-    assert [tag for tag in tags if tag not in pictures] == [
-        *ours,
-        '<script type="application/json" id="shard0">',
-        "<script>",
-    ]
+    picture = re.compile(r'<img src="data:image/webp;base64,[^"]*" width="\d+" [^<>]*>')
+    drawing = re.compile(r'<img class="drawn (light|dark)" src="data:image/svg')
+    tags = [match[0] for match in TAG.finditer(rendered) if not drawing.match(match[0])]
+    assert sum(picture.fullmatch(tag) is not None for tag in tags) == len(page.gallery)
+    assert [tag for tag in tags if not picture.fullmatch(tag)] == [
+        '<link rel="icon" href="data:,">', "<script>", '<script type="application/json" id="data">',
+        '<script type="application/json" id="shard0">', "<script>",
+    ]  # fmt: skip
     assert "onclick" not in re.sub(r"&#34;.*?&#34;", "", rendered.split('id="data"')[0]).replace('x" onclick', "")
     assert data_of(rendered)["files"] == [HOSTILE[1]] * len(page.gallery)
-    assert data_of(rendered)["classes"] == list(HOSTILE)
-    assert "<script>alert(1)</script>" in text_of(rendered)
+    assert data_of(rendered)["classes"] == list(HOSTILE) and "<script>alert(1)</script>" in text_of(rendered)
 
 
 def test_verdicts_and_scores_stand_in_the_matrix_with_their_cause_and_a_link_to_the_maps() -> None:
@@ -92,12 +80,10 @@ def test_verdicts_and_scores_stand_in_the_matrix_with_their_cause_and_a_link_to_
     judged = replace(page, verdicts=(VerdictView(1, wrong), VerdictView(1, elsewhere)), scores=scores)
     shown = render_page(judged)
     text = text_of(shown)
-    assert f"wrong {' '.join(why(wrong).split())}" in text
-    assert "the sign <is> reversed" in text
-    assert "same no maps on this page" in text
-    assert "covering 0.420 (0.380 to 0.460), null 0.100" in text
-    assert '<a href="#x=captum&amp;l=layer4&amp;m=1">' in shown
-    assert '<b class="verdict bad">wrong</b>' in shown
+    for words in (f"wrong {' '.join(why(wrong).split())}", "the sign <is> reversed", "same no maps on this page",
+                  "covering 0.420 (0.380 to 0.460), null 0.100"):  # fmt: skip
+        assert words in text
+    assert '<a href="#x=captum&amp;l=layer4&amp;m=1">' in shown and '<b class="verdict bad">wrong</b>' in shown
     assert "verdict" not in render_page(replace(page, verdicts=())).split("</style>")[1].split("<script>")[0]
 
 
@@ -116,19 +102,15 @@ def test_speeds_stand_with_interval_ratio_and_timing_id_and_what_noise_forbids_i
     assert "Taken 2026-11-21 02:52 UTC by bench time" in told
     arms = {one.arm.name: one.arm for one in page.speeds[0].arms}
     second, ratio = arms["forward[m1]"], arms["forward[m1]"].ratio
-    assert ratio is not None
-    assert second.low is not None
-    assert ratio.verdict == "slower"
-    assert f"{second.rate:.2f} {second.low:.2f} to" in row_of(section, "timm_resnet18")
-    assert f"{ratio.value:.3f}× (slower)" in row_of(section, "timm_resnet18")
-    assert f"of {derived.view_of(page).labels[0]}" in row_of(section, "timm_resnet18")
+    row, first = row_of(section, "timm_resnet18"), derived.view_of(page).labels[0]
+    for words in (f"{second.rate:.2f} {second.low:.2f} to", f"{ratio.value:.3f}× (slower)", f"of {first}"):
+        assert words in row
     struck = next(row for row in re.findall(r"<tr.*?</tr>", section, re.S) if "spread over" in row)
     assert re.search(r"<s>[\d.]+×</s><small class=\"bad\">spread over 25 %</small>", struck)
     assert [row.count('class="grey"') for row in re.findall(r"<tr.*?>", section) if "grey" in row] == [1, 1]
     assert "unsettled" in section
     models = shown.split('<h2 id="models">')[1].split("</section>")[0]
-    assert f"{second.rate:.2f}" in row_of(models, "timm_resnet18")
-    assert "812" in row_of(models, "timm_resnet18")
+    assert f"{second.rate:.2f}" in row_of(models, "timm_resnet18") and "812" in row_of(models, "timm_resnet18")
     assert "timing T1" in text_of(models)
 
 
@@ -137,37 +119,30 @@ def test_without_a_timing_rates_are_of_passing_and_nothing_is_compared(kind: str
     shown = render_page(make_page(kind, speeds=False))
     assert 'id="speed"' not in shown
     assert "in turns" not in text_of(shown).replace("not in turns", "").replace("takes them in turns", "")
-    assert "in passing" in text_of(shown)
-    assert "×</small>" not in shown
+    assert "in passing" in text_of(shown) and "×</small>" not in shown
 
 
 def test_a_cell_of_the_matrix_shows_the_rate_in_turns_where_there_is_one() -> None:
     page = make_page("run", explainers=("gradcam", "captum"))
-    shown = {cell.layer for cell in page.cells}
     rows = [spot for row in derived.view_of(page).matrix[0] for spot in row.spots if spot]
     timed = [(spot.cell.explainer, spot.cell.layer) for spot in rows if spot.speed and spot.cell]
     layer = page.speeds[0].arms[-1].arm.layer
-    assert timed == [("gradcam", layer), ("captum", layer)]
-    assert len(shown) > 1
+    assert timed == [("gradcam", layer), ("captum", layer)] and len({cell.layer for cell in page.cells}) > 1
     rate = next(one.arm.rate for one in page.speeds[0].arms if one.arm.what == "explain")
     assert f"{filters.rate(1000 / rate)} ms" in render_page(page)
 
 
 def test_finding_links_only_to_places_the_page_has() -> None:
-    page = replace(make_page(), findings=(Finding("", "here", "#errors", "", ""), Finding("", "nowhere", "x", "", "")))
-    rendered = render_page(page)
-    assert '<a href="#errors">here</a>' in rendered
-    assert "nowhere</a>" not in rendered
+    found = (Finding("", "here", "#errors", "", ""), Finding("", "nowhere", "x", "", ""))
+    rendered = render_page(replace(make_page(), findings=found))
+    assert '<a href="#errors">here</a>' in rendered and "nowhere</a>" not in rendered
 
 
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 def test_every_place_a_finding_may_link_to_exists(kind: str) -> None:
-    from bench.reports.derived import view_of
-
     page = make_page(kind)
-    rendered = render_page(page)
-    anchors = {anchor for anchor in view_of(page).anchors if not re.fullmatch(r"i\d+", anchor)}
-    assert anchors <= set(re.findall(r'id="([^"]+)"', rendered))
+    anchors = {anchor for anchor in derived.view_of(page).anchors if not re.fullmatch(r"i\d+", anchor)}
+    assert anchors <= set(re.findall(r'id="([^"]+)"', render_page(page)))
 
 
 @pytest.mark.slow
@@ -177,8 +152,7 @@ def test_thousand_noise_pictures_with_eight_maps_each_stay_under_ten_megabytes()
 
 
 def test_script_is_small_enough_to_read() -> None:
-    assert len(script().encode()) < 40_000
-    assert script() in render_page(make_page(images=1))
+    assert len(script().encode()) < 40_000 and script() in render_page(make_page(images=1))
 
 
 def test_raw_maps_travel_within_half_a_level_of_their_range() -> None:
@@ -201,30 +175,24 @@ def test_finished_pictures_are_named_with_their_steps_and_marked_in_the_data(kin
     made = render_page(replace(page, cells=cells))
     assert text_of(made).count("skips the post-processing of this page: nearest value; ReLU.") == 1
     assert "own finished picture" not in text_of(render_page(page))
-    carried = [cell["picture"] for cell in data_of(made)["cells"]]
-    assert carried == [cell.picture for cell in cells]
+    assert [cell["picture"] for cell in data_of(made)["cells"]] == [cell.picture for cell in cells]
 
 
 def test_verdicts_of_a_run_stand_in_a_table_with_their_reasons() -> None:
     page = make_page(images=1)
     text = text_of(render_page(page))
-    assert "Verdicts" in text
     for judged in page.verdicts:
         reason = " ".join((why(judged.verdict) or "–").split())
         assert f"{judged.verdict.verdict} {reason} 0.5 1.0e-6 8" in text
-    assert "Verdicts" not in text_of(render_page(replace(page, verdicts=())))
+    assert "Verdicts" in text and "Verdicts" not in text_of(render_page(replace(page, verdicts=())))
 
 
-def test_sprite_sheet_holds_every_picture_without_loss() -> None:
+def test_sprite_sheet_holds_every_picture_without_loss_and_refuses_one_of_another_size() -> None:
     pictures = np.random.default_rng(2).integers(0, 256, size=(40, 32, 32, 3), dtype=np.uint8)
-    sheet = sprite_sheet([picture.tobytes() for picture in pictures])
-    pixels = np.asarray(Image.open(BytesIO(sheet)))
+    pixels = np.asarray(Image.open(BytesIO(sprite_sheet([picture.tobytes() for picture in pictures]))))
     for k, picture in enumerate(pictures):
         row, column = divmod(k, COLUMNS)
         assert (pixels[32 * row : 32 * row + 32, 32 * column : 32 * column + 32] == picture).all()
-
-
-def test_sprite_sheet_refuses_a_picture_of_another_size() -> None:
     with pytest.raises(ValueError, match="image data"):
         sprite_sheet([b"123"])
 
@@ -236,8 +204,7 @@ def test_no_error_to_explain_is_told_as_a_result() -> None:
     assert "No image has been explained yet. 12 images could be." in text_of(render_page(replace(page, wanted=12)))
 
 
-@pytest.mark.parametrize("runs", [1, 2, 6])
-@pytest.mark.parametrize("explainers", [(), ("captum",), ("a", "b", "c")])
+@pytest.mark.parametrize(("runs", "explainers"), [(1, ("captum",)), (2, ()), (6, ("a", "b", "c"))])
 def test_comparison_of_any_number_of_runs_and_explainers(runs: int, explainers: tuple[str, ...]) -> None:
     text = text_of(render_page(make_page("comparison", runs=runs, explainers=explainers, images=2, gaps=True)))
     assert ("No explainer was run." in text) == (not explainers)
@@ -248,10 +215,7 @@ def test_what_was_never_measured_is_a_dash_and_what_is_missing_is_said() -> None
     cells = (replace(page.cells[0], ms_per_image=None), *page.cells[2:])  # one not timed, one not there
     item = replace(page.gallery[0], maps=())
     text = text_of(render_page(with_items(replace(page, cells=cells, speeds=()), [item])))
-    assert "not timed" in text
-    assert "not computed" in text
-    assert "2 maps missing" in text
-    assert " – " in text
+    assert all(words in text for words in ("not timed", "not computed", "2 maps missing", " – "))
 
 
 @pytest.mark.parametrize("kind", ["run", "comparison"])
@@ -262,18 +226,16 @@ def test_accuracy_stands_three_ways_with_intervals_and_says_whose_gallery_and_ma
     for one in page.runs[0].averages:
         low, high = filters.percent(one.accuracy.low), filters.percent(one.accuracy.high)
         interval = f"{filters.percent(one.accuracy.value)} {low} to {high}".replace(filters.NBSP, " ")
-        assert one.name in text
-        assert interval in text
+        assert one.name in text and interval in text
 
 
 @pytest.mark.parametrize("kind", ["run", "comparison"])
-def test_runs_without_averages_make_a_page_that_names_none(kind: str) -> None:
+def test_runs_without_averages_make_a_page_that_names_none_and_a_comparison_has_the_same_axis(kind: str) -> None:
     page = make_page(kind)
     old = replace(page, runs=tuple(replace(run, averages=()) for run in page.runs))
-    text = text_of(render_page(old))
-    assert "mirror average" not in text
-    assert "Several views" not in text
-    assert "By the mean logits" not in run_markdown(old)
+    text = text_of(render_page(old)) + run_markdown(old)
+    assert not any(words in text for words in ("mirror average", "Several views", "By the mean logits"))
+    assert kind == "run" or derived.view_of(page).accuracy_axis == derived.view_of(old).accuracy_axis
 
 
 def test_one_run_without_averages_has_a_dash_where_others_have_theirs() -> None:
@@ -283,31 +245,23 @@ def test_one_run_without_averages_has_a_dash_where_others_have_theirs() -> None:
     assert [row.count("<td>–</td>") for row in rows] == [0, 0, 2, 0]
 
 
-def test_axis_of_a_comparison_is_that_of_the_plain_accuracies_alone() -> None:
-    page = make_page("comparison")
-    without = replace(page, runs=tuple(replace(run, averages=()) for run in page.runs))
-    assert derived.view_of(page).accuracy_axis == derived.view_of(without).accuracy_axis
-
-
 def test_markdown_tells_the_averages_and_whose_the_tables_are() -> None:
     page = make_page()
-    first = run_markdown(page).splitlines()[0]
-    assert all(f"{one.name} {filters.percent(one.accuracy.value)}" in first for one in page.runs[0].averages)
-    assert first.endswith("The tables are of the plain forward.")
+    first, averages = run_markdown(page).splitlines()[0], page.runs[0].averages
+    assert all(f"{one.name} {filters.percent(one.accuracy.value)}" in first for one in averages) and first.endswith(
+        "The tables are of the plain forward."
+    )
 
 
-def test_one_epoch_without_validation_is_drawn() -> None:
+def test_one_epoch_without_validation_is_drawn_and_a_run_without_epochs_says_so() -> None:
     rendered = render_page(make_page(epochs=1, validation=False, speeds=False))
     assert rendered.count('class="drawn light"') == rendered.count('class="drawn dark"') == 4
     assert "by epoch, in nats: training ends at" in rendered
-
-
-def test_run_without_epochs_says_so() -> None:
     assert "No epoch was recorded." in text_of(render_page(make_page(epochs=0)))
 
 
 def test_curve_leaves_out_values_that_are_not_finite() -> None:
-    points = [EpochPoint(1, math.nan, 0.1, None, None, 1.0, 0.1), EpochPoint(2, 2.0, 0.2, None, None, 1.0, 0.1)]
+    points = [EpochPoint(epoch, loss, 0.1, None, None, 1.0, 0.1) for epoch, loss in ((1, math.nan), (2, 2.0))]
     assert charts.series_of(points, "loss")[0].values == ((2, 2.0),)
 
 
@@ -316,36 +270,31 @@ def test_drawings_are_the_same_bytes_twice_and_differ_between_light_and_dark() -
     one, two = (charts.curve_chart.__wrapped__(series, title="accuracy", percent=True) for _ in range(2))
     assert (one.light, one.dark) == (two.light, two.dark)
     assert charts.THEMES["light"].colours[0].encode() in one.light
-    assert charts.THEMES["dark"].colours[0].encode() in one.dark
-    assert one.light != one.dark
+    assert charts.THEMES["dark"].colours[0].encode() in one.dark and one.light != one.dark
     assert b"http" not in re.sub(rb'(xmlns(:\w+)?|rdf:resource)="[^"]*"|<!DOCTYPE[^>]*>', b"", one.light)
 
 
 def test_accuracy_axis_stays_within_nought_and_one() -> None:
     axis = charts.axis_of([estimate(0.999, 0.05), estimate(0.93)])
-    assert (axis.low, axis.high) == (pytest.approx(0.92), 1.0)
-    assert axis.at(1.2) == 100
+    assert (axis.low, axis.high, axis.at(1.2)) == (pytest.approx(0.92), 1.0, 100)
 
 
 def test_many_classes_are_not_drawn_as_a_matrix() -> None:
     rendered = render_page(make_page(classes=[f"class {k}" for k in range(50)], images=2))
-    assert 'class="confusion"' not in rendered
-    assert "A matrix of 50 classes is too large to read" in text_of(rendered)
+    assert 'class="confusion"' not in rendered and "A matrix of 50 classes is too large to read" in rendered
 
 
 def test_json_twin_gives_every_value_back() -> None:
     page = make_page("comparison", gaps=True, images=3)
     twin = json.loads(page_json(page))
-    assert next(iter(twin)) == "schema"
-    assert twin["title"] == page.title
+    assert (next(iter(twin)), twin["title"]) == ("schema", page.title)
     assert [run["accuracy"]["value"] for run in twin["runs"]] == [run.accuracy.value for run in page.runs]
     assert [[one["correct"] for one in run["averages"]] for run in twin["runs"]] == [
         [one.correct for one in run.averages] for run in page.runs
     ]
     told, gallery = twin["gallery"], page.gallery
-    assert twin["schema"] == 2
+    assert twin["schema"] == 2 and b64decode(told["pixels"]) == b"".join(item.pixels for item in gallery)
     assert (told["ids"], told["files"], told["true"]) == (list(gallery.ids), list(gallery.files), list(gallery.true))
-    assert b64decode(told["pixels"]) == b"".join(item.pixels for item in gallery)
     for cell, maps in zip(told["maps"], gallery.maps, strict=True):
         assert [b64decode(cell[name]) for name in ("levels", "roles", "statuses")] == [
             maps.levels, maps.roles, maps.statuses
@@ -370,11 +319,9 @@ def test_a_notebook_is_shown_sentences_figures_and_pictures_and_names_stay_text(
     page = make_page(kind, classes=HOSTILE)
     page = with_items(replace(page, title=HOSTILE[1]), (replace(item, file=HOSTILE[0]) for item in page.gallery))
     shown = notebook_html(page, "file:///somewhere/report.html")
-    assert {match[1] for match in TAG.finditer(shown)} == {"img"}
-    assert shown.count("<img ") == 6
-    assert "style" not in re.sub(r'src="[^"]*"', "", shown)
+    assert {match[1] for match in TAG.finditer(shown)} == {"img"} and shown.count("<img ") == 6
     text = text_of(shown)
-    assert HOSTILE[1] in html.unescape(shown)
+    assert "style" not in re.sub(r'src="[^"]*"', "", shown) and HOSTILE[1] in html.unescape(shown)
     assert all(finding.link in text for finding in page.findings)
     assert filters.percent(page.runs[0].accuracy.value).replace(filters.NBSP, " ") in text
 
@@ -411,11 +358,9 @@ def test_markdown_keeps_hostile_names_in_their_column() -> None:
     tables = [line for line in lines if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {6}
     assert not re.search(r"<|(?<!\\)\$", "\n".join(lines))
-    assert "87." in lines[0] or "9" in lines[0]
 
 
 def test_many_pairs_of_explainers_are_folded_away_and_few_are_not() -> None:
     page = make_page("run")
     few, many = (replace(page, agreements=page.agreements[:1] * count) for count in (40, 41))
-    assert "All 41 pairs" in render_page(many)
-    assert "All 40 pairs" not in render_page(few)
+    assert "All 41 pairs" in render_page(many) and "All 40 pairs" not in render_page(few)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,6 @@ from typing import Any, Union, get_args, get_origin
 import numpy as np
 import pytest
 from command_line import asked, call
-from docs_commands import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_factory import make_record
@@ -49,8 +48,6 @@ KINDS = {kind.__name__: kind for kinds, *_ in VERBS for kind in kinds.values()}
 @pytest.fixture(autouse=True, scope="module")
 def nothing_said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No BENCH_ variable of whoever runs the tests, and no bench.toml."""
-    import os
-
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("BENCH_")]:
             patch.delenv(name)
@@ -93,8 +90,7 @@ ALIKE: list[tuple[list[Request], str, object]] = [
 def test_a_value_has_one_form_however_it_is_given(ways: list[Request], name: str, form: object) -> None:
     for one in ways:
         found = getattr(one, name)
-        assert (found, repr(found)) == (form, repr(form))
-        assert one == ways[0]
+        assert (found, repr(found), one) == (form, repr(form), ways[0])
 
 
 WRONG: list[tuple[Callable[[], Request], str]] = [
@@ -156,8 +152,7 @@ def test_what_somebody_gave_is_all_but_defaults_and_what_the_recipe_says() -> No
         epochs=3, lr=0.5, seed=0, whiten=True, origins={"lr": "env", "seed": "flag", "whiten": "recipe"}
     )
     assert asked_for.given() == {"epochs": 3, "lr": (0.5,), "seed": 0}
-    assert asked_for.given_alone() == ("seed", "epochs")
-    assert asked_for.every_origin()["val"] == "default"
+    assert (asked_for.given_alone(), asked_for.every_origin()["val"]) == (("seed", "epochs"), "default")
 
 
 def test_where_a_value_came_from_is_no_part_of_what_is_wanted() -> None:
@@ -205,9 +200,7 @@ def test_a_command_says_the_request_again(name: str) -> None:
     @given(request=requests_of(KINDS[name]))
     def check(request: Request) -> None:
         again = asked(*shlex.split(request.command())[1:])
-        assert type(again) is type(request)
-        assert again == request
-        assert again.command() == request.command()
+        assert type(again) is type(request) and again == request and again.command() == request.command()
 
     check()
 
@@ -330,31 +323,9 @@ def test_help_shows_where_a_run_goes_and_what_only_another_option_gives_a_meanin
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     explaining, judging = help_of("explain", monkeypatch), help_of("judge", monkeypatch)
-    assert "bench explain [OPTIONS] [RUN]..." in explaining
-    assert "bench judge [OPTIONS] [RUN] " in judging
-    assert "--class <str> With --image: Explain this class, too." in explaining
-    assert "--out <path> With --image: Folder of the page" in explaining
-    assert "--dry-run <bool> With --faithfulness: Say what" in judging
-    assert "--faithfulness <bool> What happens when" in judging
-    assert "--which <str> wrong, or" in explaining
-
-
-# --- how much one function is told --------------------------------------------------------------------------
-
-
-def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    return len([*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs])
-
-
-def too_many(text: str) -> list[str]:
-    """The functions of a text that take more than eight values."""
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return [node.name for node in functions if parameters_of(node) > 8]
-
-
-def test_no_function_takes_more_than_eight_values() -> None:
-    files = [path for folder in ("bench", "models", "explainers", "reports") for path in (ROOT / folder).rglob("*.py")]
-    found = {path.name: too_many(path.read_text(encoding="utf-8")) for path in files}
-    assert {name: functions for name, functions in found.items() if functions} == {}
-    assert len(files) > 100
-    assert too_many("def f(a, b, c, d, /, e, f, *rest, g, h, i, **more): ...") == ["f"]
+    for words in ("bench explain [OPTIONS] [RUN]...", "--class <str> With --image: Explain this class, too.",
+                  "--out <path> With --image: Folder of the page", "--which <str> wrong, or"):  # fmt: skip
+        assert words in explaining
+    for words in ("bench judge [OPTIONS] [RUN] ", "--dry-run <bool> With --faithfulness: Say what",
+                  "--faithfulness <bool> What happens when"):  # fmt: skip
+        assert words in judging

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -11,22 +13,24 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 import torch
-from command_line import call
+from command_line import call, done
 from listening import Listener
 from tiny import BUSY, QUICK, RESIDUAL, RESIDUAL_FILE, TINY, TINY_FILE, TinyNet, tiny_data, write_images
 from torch import Tensor, nn
 
 from bench import api
 from bench.commands.resume import find_unfinished, settings_of
-from bench.contracts import Augmentation, Silence
+from bench.contracts import Augmentation, Dataset, Silence
 from bench.errors import BenchError, GuardRailError, RunError, StoreError, UsageError
 from bench.nets.trained import data_of_run
 from bench.nets.weights import build_seeded
@@ -35,6 +39,7 @@ from bench.schema.page import EpochPoint
 from bench.store.files import append_line, read_checkpoint, read_lines
 from bench.store.paths import CHECKPOINT, LOG, resume_files
 from bench.store.runs import read_record, updated
+from bench.store.timings import read_timings
 from bench.training import checkpoint as keeping
 from bench.training.checkpoint import Resume, State, fingerprint, held, newest_resume, read_resume, write_resume
 from bench.training.init import initial_model
@@ -66,20 +71,20 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def without_times(points: list[EpochPoint]) -> list[EpochPoint]:
-    return [replace(point, images_per_second=0) for point in points]
-
-
 def lines_without_times(folder: Path) -> list[dict[str, Any]]:
     return [{**line, "images_per_second": 0} for line in read_lines(folder / LOG)]
 
 
-def train(net: nn.Module, optimizer: str = "sgd", **options: Any) -> list[EpochPoint]:
+def points_of(net: nn.Module, data: Dataset, settings: TrainSettings, **options: Any) -> list[EpochPoint]:
+    """The curve of a training, without its times."""
     points: list[EpochPoint] = []
+    train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=points.append, **options)
+    return [replace(point, images_per_second=0) for point in points]
+
+
+def train(net: nn.Module, optimizer: str = "sgd", **options: Any) -> list[EpochPoint]:
     recipe = replace(QUICK, optimizer=optimizer, lr=0.05 if optimizer == "sgd" else 0.001)
-    settings = TrainSettings(recipe, val=0.25)
-    train_model(net, tiny_data(), settings, device=CPU, progress=Silence(), on_epoch=points.append, **options)
-    return points
+    return points_of(net, tiny_data(), TrainSettings(recipe, val=0.25), **options)
 
 
 # --- the loop -----------------------------------------------------------------------------------------------
@@ -88,20 +93,12 @@ def train(net: nn.Module, optimizer: str = "sgd", **options: Any) -> list[EpochP
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_going_on_from_any_step_gives_the_weights_and_curves_of_the_whole_run(optimizer: str) -> None:
     keeper, whole = Every(), build_seeded(TINY, 4, 0)
-    points = without_times(train(whole, optimizer, keeper=keeper))
+    points = train(whole, optimizer, keeper=keeper)
     assert [state.step for state in keeper.states[:14]] == [*range(13), 0]
     for state in keeper.states[::5] + keeper.states[-2:]:
         net = build_seeded(TINY, 4, 1)
-        again = without_times(train(net, optimizer, start=state))
+        assert train(net, optimizer, start=state) == points[state.epoch :]
         assert equal(net.state_dict(), whole.state_dict()), state.done
-        assert again == points[state.epoch :]
-
-
-def test_keeping_states_changes_nothing() -> None:
-    kept, plain = build_seeded(TINY, 4, 0), build_seeded(TINY, 4, 0)
-    train(kept, keeper=Every())
-    train(plain)
-    assert equal(kept.state_dict(), plain.state_dict())
 
 
 def test_a_state_shares_no_memory_with_the_training() -> None:
@@ -144,53 +141,51 @@ def test_a_state_of_another_model_is_refused() -> None:
 
 
 NARROW = replace(BUSY, precision="bf16")
+Busy = tuple[list[State], list[EpochPoint], dict[str, Tensor]]
 
 
 def train_busy(net: nn.Module, **options: Any) -> list[EpochPoint]:
     """Four epochs of eight steps with everything on; the slow weights are looked at every five steps."""
-    points: list[EpochPoint] = []
-    data, settings = replace(tiny_data(32), mirror=True), TrainSettings(NARROW, val=0)
-    train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=points.append, **options)
-    return without_times(points)
+    return points_of(net, replace(tiny_data(32), mirror=True), TrainSettings(NARROW, val=0), **options)
 
 
-def test_with_every_ingredient_on_going_on_from_any_step_gives_the_whole_run() -> None:
-    keeper, whole = Every(), build_seeded(RESIDUAL, 4, 0)
-    points = train_busy(whole, keeper=keeper)
-    states = [state for state in keeper.states if state.step in (0, 2, 3)]  # on bounds of epochs, and inside
+@pytest.fixture(scope="module")
+def busy() -> Busy:
+    """All states of such a training, its curve, and the weights that it ended with."""
+    keeper, net = Every(), build_seeded(RESIDUAL, 4, 0)
+    points = train_busy(net, keeper=keeper)
+    return keeper.states, points, net.state_dict()
+
+
+def test_with_every_ingredient_on_going_on_from_any_step_gives_the_whole_run(busy: Busy) -> None:
+    every, points, weights = busy
+    states = [state for state in every if state.step in (0, 2, 3)]  # on bounds of epochs, and inside
     assert {state.epoch for state in states} == {0, 1, 2, 3, 4}  # images of every size, and both turns
     assert {state.done % 5 for state in states} == {0, 1, 2, 3, 4}
     for state in states:
         net = build_seeded(RESIDUAL, 4, 1)
         assert train_busy(net, start=state) == points[state.epoch :]
-        assert equal(net.state_dict(), whole.state_dict()), state.done
+        assert equal(net.state_dict(), weights), state.done
 
 
-def test_with_every_ingredient_on_a_resume_file_gives_the_whole_run(tmp_path: Path) -> None:
-    keeper, whole = Every(), build_seeded(RESIDUAL, 4, 0)
-    train_busy(whole, keeper=keeper)
-    for state in keeper.states[14:15] + keeper.states[20:21]:
+def test_with_every_ingredient_on_a_resume_file_gives_the_whole_run(busy: Busy, tmp_path: Path) -> None:
+    for state in (busy[0][14], busy[0][20]):
         path = write_resume(tmp_path, Resume("this", state, log_bytes=0, threads=1, versions={}))
         net = build_seeded(RESIDUAL, 4, 1)
         train_busy(net, start=read_resume(path, "this").state)
-        assert equal(net.state_dict(), whole.state_dict()), state.done
+        assert equal(net.state_dict(), busy[2]), state.done
 
 
 @pytest.mark.parametrize("part", ["slow", "pixels", "weights", "optimizer"])
-def test_a_part_of_the_state_that_went_missing_would_show(part: str) -> None:
-    keeper, whole = Every(), build_seeded(RESIDUAL, 4, 0)
-    train_busy(whole, keeper=keeper)
-    state, start = keeper.states[14], keeper.states[0]
+def test_a_part_of_the_state_that_went_missing_would_show(busy: Busy, part: str) -> None:
     net = build_seeded(RESIDUAL, 4, 1)
-    train_busy(net, start=replace(state, **{part: getattr(start, part)}))
-    assert not equal(net.state_dict(), whole.state_dict())
+    train_busy(net, start=replace(busy[0][14], **{part: getattr(busy[0][0], part)}))
+    assert not equal(net.state_dict(), busy[2])
 
 
-def test_slow_weights_of_a_training_without_them_are_refused() -> None:
-    keeper = Every()
-    train_busy(build_seeded(RESIDUAL, 4, 0), keeper=keeper)
+def test_slow_weights_of_a_training_without_them_are_refused(busy: Busy) -> None:
     with pytest.raises(StoreError, match="slow weights"):
-        train_busy(build_seeded(RESIDUAL, 4, 0), start=replace(keeper.states[3], slow={}))
+        train_busy(build_seeded(RESIDUAL, 4, 0), start=replace(busy[0][3], slow={}))
 
 
 # --- run folders --------------------------------------------------------------------------------------------
@@ -229,23 +224,12 @@ def whole(place: Workspace, once: Path) -> Path:
 
 def break_off(place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> Path:
     with monkeypatch.context() as patched:
-        patched.setattr(keeping, "write_resume", after(steps, KeyboardInterrupt()))
+        ends = chain(repeat(DEFAULT, steps), repeat(KeyboardInterrupt))
+        patched.setattr(keeping, "write_resume", Mock(wraps=write_resume, side_effect=ends))
         with pytest.raises(KeyboardInterrupt) as caught:
             api.train(data=str(pictures), run="broken", workspace=place, **OPTIONS)
     assert caught.value.__notes__ == [f"bench train --resume broken --runs-dir {place.runs}"]
     return place.runs / "broken"
-
-
-def after(count: int, error: BaseException) -> Callable[[Path, Resume], Path]:
-    """write_resume that fails once it was called so often."""
-    calls = iter(range(count))
-
-    def write(folder: Path, resume: Resume) -> Path:
-        if next(calls, None) is None:
-            raise error
-        return write_resume(folder, resume)
-
-    return write
 
 
 def same_result(one: Path, other: Path) -> bool:
@@ -261,18 +245,25 @@ def test_a_run_that_is_done_holds_nothing_an_unfinished_run_needs(whole: Path) -
     assert [line["epoch"] for line in read_lines(whole / LOG)] == [1, 2, 3]
 
 
+def test_a_training_writes_a_timing_of_its_own_that_says_what_its_record_and_its_log_say(whole: Path) -> None:
+    (timing,) = read_timings(whole)
+    (arm,), rate = timing.arms, read_record(whole).results.train_images_per_second
+    assert (timing.what, arm.name, arm.batch_size, arm.n, arm.rate) == ("train", "train[whole]", 16, 3, rate)
+    told = [one.images / seconds for one in timing.samples for seconds in one.seconds]
+    assert told == pytest.approx([line["images_per_second"] for line in read_lines(whole / LOG)])
+
+
 def test_the_newest_two_files_of_an_unfinished_run_are_kept(broken_off: Path) -> None:
     assert [path.name for path in resume_files(broken_off)] == ["resume-8.pt", "resume-7.pt"]
     assert read_record(broken_off).status == "interrupted"
 
 
-@pytest.mark.parametrize("steps", [1, 4, 7, 8, 19, 21])
+@pytest.mark.parametrize("steps", [1, 7, 8, 21])
 def test_a_resumed_run_equals_the_whole_one(
     place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, steps: int
 ) -> None:
     folder = break_off(place, pictures, monkeypatch, steps)
-    assert api.train(resume="latest", workspace=place) == folder
-    assert same_result(folder, whole)
+    assert api.train(resume="latest", workspace=place) == folder and same_result(folder, whole)
     record = read_record(folder)
     assert (record.status, record.message, record.results.resumed) == ("done", "", 1)
     assert (place.runs / "latest").read_text() == "broken"
@@ -282,29 +273,20 @@ def test_a_resumed_run_equals_the_whole_one(
 def test_a_run_that_was_stopped_while_it_was_tested_is_tested_again(
     place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
-    import bench.training.run
-
-    def stopped(*values: Any, **options: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
-        patched.setattr(bench.training.run, "evaluate_into", stopped)
+        patched.setattr("bench.training.run.evaluate_into", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             api.train(data=str(pictures), run="untested", workspace=place, **OPTIONS)
     folder = place.runs / "untested"
     assert api.train(resume=str(folder), workspace=Workspace(place.runs / "elsewhere", place.cache)) == folder
-    assert same_result(folder, whole)
-    assert (place.runs / "latest").read_text() == "untested"
+    assert same_result(folder, whole) and (place.runs / "latest").read_text() == "untested"
 
 
 def test_latest_is_the_unfinished_run_that_was_kept_last(
     broken_off: Path, place: Workspace, pictures: Path, whole: Path
 ) -> None:
-    other = place.runs / "older"
-    other.mkdir()
-    for path in broken_off.iterdir():
-        (other / path.name).write_bytes(path.read_bytes())
-        os.utime(other / path.name, (1, 1))
+    for path in Path(shutil.copytree(broken_off, place.runs / "older")).iterdir():
+        os.utime(path, (1, 1))
     (place.runs / "strange").mkdir()
     (place.runs / "strange" / "run.json").write_text("no record", encoding="utf-8")
     assert find_unfinished(place.runs, "latest") == broken_off
@@ -345,19 +327,16 @@ def test_a_run_that_is_done_or_has_no_file_is_refused(whole: Path, place: Worksp
 
 
 def test_other_threads_or_versions_only_warn(broken_off: Path, place: Workspace) -> None:
-    path = resume_files(broken_off)[0]
-    found = read_resume(path, fingerprint(read_record(broken_off)))
+    found = read_resume(resume_files(broken_off)[0], fingerprint(read_record(broken_off)))
     write_resume(broken_off, replace(found, threads=999, versions={**found.versions, "torch": "0.1"}))
     api.train(resume="broken", workspace=place)
-    assert isinstance(place.progress, Listener)
     assert ["999 threads" in words and "torch 0.1" in words for words in place.progress.warned] == [True]
 
 
 def test_a_run_that_broke_a_guard_rail_leaves_nothing_to_continue(place: Workspace, pictures: Path) -> None:
     with pytest.raises(GuardRailError):
         api.train(data=str(pictures), run="wild", workspace=place, **{**OPTIONS, "lr": 1e30})
-    assert not resume_files(place.runs / "wild")
-    assert read_record(place.runs / "wild").status == "failed"
+    assert not resume_files(place.runs / "wild") and read_record(place.runs / "wild").status == "failed"
 
 
 UNLIKE = """
@@ -404,16 +383,13 @@ def test_the_stored_settings_train_the_same_weights_again(
         assert not same, "values that say nothing, since they are the default"
         assert settings.recipe.augmentation == Augmentation(translate=2, flip="alternating", cutout=3)
     net = initial_model(RESIDUAL, place.models, classes=4, seed=settings.seed, init=record.request.init)
-    data = data_of_run(record, None, place)
-    points: list[EpochPoint] = []
-    train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=points.append)
+    points = points_of(net, data_of_run(record, None, place), settings)
     assert equal(dict(net.state_dict()), read_checkpoint(folder / CHECKPOINT)[0])
     assert [point.train_loss for point in points] == [line["train_loss"] for line in read_lines(folder / LOG)]
 
 
-def test_a_precision_is_stored_as_what_it_meant(place: Workspace, pictures: Path) -> None:
-    folder = api.train(data=str(pictures), run="auto", workspace=place, **OPTIONS)
-    assert settings_of(read_record(folder).request).recipe.precision in ("fp32", "bf16")
+def test_a_precision_is_stored_as_what_it_meant(whole: Path) -> None:
+    assert settings_of(read_record(whole).request).recipe.precision in ("fp32", "bf16")
 
 
 # --- damaged files ------------------------------------------------------------------------------------------
@@ -425,20 +401,12 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def swap(path: Path) -> None:
-    path.write_bytes(resume_files(path.parent)[1].read_bytes())
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
         (flip, "checksum"),
-        (cut, "checksum"),
-        (swap, "another step"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "checksum"),
+        (lambda path: path.write_bytes(resume_files(path.parent)[1].read_bytes()), "another step"),
         (lambda path: path.write_bytes(b""), "not a resume"),
     ],
 )
@@ -447,11 +415,8 @@ def test_a_damaged_file_is_left_out_with_its_reason_and_the_one_before_it_used(
 ) -> None:
     damage(resume_files(broken_off)[0])
     api.train(resume="broken", workspace=place)
-    assert isinstance(place.progress, Listener)
     (words,) = place.progress.warned
-    assert reason in words
-    assert "resume-7.pt" in words
-    assert same_result(broken_off, whole)
+    assert reason in words and "resume-7.pt" in words and same_result(broken_off, whole)
 
 
 def test_without_an_intact_file_nothing_is_touched(broken_off: Path, place: Workspace) -> None:
@@ -463,17 +428,13 @@ def test_without_an_intact_file_nothing_is_touched(broken_off: Path, place: Work
     assert {path.name: path.read_bytes() for path in broken_off.iterdir() if path.name != "run.json"} == before
 
 
-def test_a_file_of_a_run_with_other_settings_is_refused(broken_off: Path) -> None:
+def test_a_file_of_a_run_with_other_settings_is_refused_and_a_log_that_lost_lines_noticed(broken_off: Path) -> None:
     record = read_record(broken_off)
-    edited = replace(record, request=replace(record.request, lr=0.5))
-    with pytest.raises(StoreError, match="another run"):
-        newest_resume(broken_off, fingerprint(edited), lambda words: None)
-
-
-def test_a_log_that_lost_lines_is_noticed(broken_off: Path) -> None:
     (broken_off / LOG).write_bytes(b"")
-    with pytest.raises(StoreError, match="has 0 bytes"):
-        newest_resume(broken_off, fingerprint(read_record(broken_off)), lambda words: None)
+    edited = replace(record, request=replace(record.request, lr=0.5))
+    for one, words in ((edited, "another run"), (record, "has 0 bytes")):
+        with pytest.raises(StoreError, match=words):
+            newest_resume(broken_off, fingerprint(one), lambda words: None)
 
 
 class Bomb:
@@ -487,9 +448,6 @@ class Bomb:
 
 
 def test_a_planted_pickle_bomb_does_nothing(broken_off: Path, tmp_path: Path) -> None:
-    import hashlib
-    import io
-
     path, target = resume_files(broken_off)[0], tmp_path / "exploded"
     buffer = io.BytesIO()
     torch.save({"schema": 1, "bomb": Bomb(target)}, buffer)
@@ -529,16 +487,16 @@ def test_a_full_disk_stops_with_a_clear_error_and_intact_files(
     assert same_result(folder, whole)
 
 
-def holder(folder: Path, ready: Any, leave: Any) -> None:
+def hold(folder: Path, ready: Any, leave: Any) -> None:
     with held(folder):
         ready.set()
         leave.wait(60)
 
 
 def test_a_second_process_on_a_run_is_refused_and_told_of_the_first(broken_off: Path, place: Workspace) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     ready, leave = context.Event(), context.Event()
-    other = context.Process(target=holder, args=(broken_off, ready, leave))
+    other = context.Process(target=hold, args=(broken_off, ready, leave))
     other.start()
     try:
         assert ready.wait(60)
@@ -581,16 +539,12 @@ def test_a_signal_waits_until_it_is_answered_and_a_second_one_does_not(number: i
 
 
 def test_outside_the_main_thread_signals_are_left_alone() -> None:
-    seen = []
-
-    def look() -> None:
+    def look() -> object:
         with deferred() as question:
-            seen.append(question.before)
+            return question.before
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    thread.join()
-    assert seen == [{}]
+    with ThreadPoolExecutor() as threads:
+        assert threads.submit(look).result() == {}
 
 
 def test_ctrl_c_within_a_step_keeps_the_state_after_it(
@@ -626,10 +580,8 @@ def test_the_command_line_resumes_and_names_what_may_not_stand_beside(
     refused = call("train", "--resume", "broken", "--lr", "0.1", "--seed", "0", runs=place.runs)
     assert (refused.exit_code, "--lr, --seed beside --resume" in refused.stderr) == (2, True)
     # A default of the whole project is no option of this call.
-    done = call("train", "--resume", "latest", runs=place.runs, env={"BENCH_EPOCHS": "9"})
-    assert done.exit_code == 0, done.stderr
-    assert "continuing broken" in done.stderr
-    assert same_result(broken_off, whole)
+    resumed = done("train", "--resume", "latest", runs=place.runs, env={"BENCH_EPOCHS": "9"})
+    assert "continuing broken" in resumed.stderr and same_result(broken_off, whole)
 
 
 # --- killed -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import pytest
 
 from bench.schema.timing import Sample
@@ -14,19 +15,15 @@ from bench.timing.rounds import Work, agree, play, rounds_that_fit, timed, told,
 
 
 def test_a_round_goes_forwards_and_backwards_and_the_next_one_the_other_way() -> None:
-    assert turns("AB", 1) == ["A", "B", "B", "A"]
-    assert turns("AB", 2) == ["B", "A", "A", "B"]
-    assert turns("ABC", 1) == ["A", "B", "C", "C", "B", "A"]
-    assert turns("ABC", 2) == ["C", "B", "A", "A", "B", "C"]
+    assert ["".join(turns("ABC", number)) for number in (1, 2, 3)] == ["ABCCBA", "CBAABC", "ABCCBA"]
 
 
 @pytest.mark.parametrize("names", ["A", "AB", "ABC", "ABCDEFG"])
 @pytest.mark.parametrize("number", [1, 2, 7])
 def test_every_arm_has_two_blocks_a_round_at_the_same_mean_place(names: str, number: int) -> None:
     order = turns(names, number)
-    places = {name: [place for place, each in enumerate(order) if each == name] for name in names}
-    assert {len(each) for each in places.values()} == {2}
-    assert {sum(each) for each in places.values()} == {len(order) - 1}
+    places = [[place for place, each in enumerate(order) if each == name] for name in names]
+    assert {(len(each), sum(each)) for each in places} == {(2, len(order) - 1)}
 
 
 def drifting(costs: Sequence[float], drift: Callable[[int], float]) -> Callable[[object], tuple[int, list[float]]]:
@@ -38,9 +35,8 @@ def drifting(costs: Sequence[float], drift: Callable[[int], float]) -> Callable[
 def test_a_linear_drift_cancels_in_the_difference_of_any_two_arms() -> None:
     take = drifting([1.0, 1.1, 1.2], lambda place: 0.05 * place)
     samples = list(play({"A": lambda: 0, "B": lambda: 1, "C": lambda: 2}, 5, take))
-    a, b, c = rounds_of(samples).values()
-    assert [y - x for x, y in zip(a, b, strict=True)] == pytest.approx([0.1] * 5)
-    assert [y - x for x, y in zip(a, c, strict=True)] == pytest.approx([0.2] * 5)
+    apart = [(b - a, c - a) for a, b, c in zip(*rounds_of(samples).values(), strict=True)]
+    assert np.allclose(apart, [(0.1, 0.2)] * 5)
 
 
 def test_blocks_without_turns_would_show_the_drift_as_a_difference() -> None:
@@ -76,8 +72,7 @@ def test_no_round_starts_with_the_rubbish_of_the_one_before() -> None:
         list(play({"A": work}, 2, lambda work: (work(), (1, (1.0,)))[1]))
     finally:
         gc.enable()
-    assert found == [False, True, False, True]
-    assert gc.get_freeze_count() == 0
+    assert (found, gc.get_freeze_count()) == ([False, True, False, True], 0)
 
 
 class Cycle:
@@ -95,8 +90,7 @@ def test_every_work_is_warmed_up_before_any_round_and_the_warm_up_is_no_round() 
         return lambda: calls.append(name) or next(left)
 
     rounds = timed({"A": work("A", 9.0, 9.0, 1.0, 3.0), "B": work("B", 7.0, 7.0, 4.0, 4.0)}, 1, told)
-    assert rounds == {"A": [2.0], "B": [4.0]}
-    assert calls == ["A", "A", "B", "B", "A", "B", "B", "A"]
+    assert (rounds, calls) == ({"A": [2.0], "B": [4.0]}, ["A", "A", "B", "B", "A", "B", "B", "A"])
 
 
 def test_a_call_that_tells_no_seconds_is_no_block() -> None:
@@ -121,33 +115,27 @@ def machine(times: Sequence[float]) -> tuple[Callable[[object], tuple[int, list[
     return take, lambda: now[0]
 
 
-def test_a_warm_up_ends_when_two_blocks_in_succession_agree() -> None:
-    take, clock = machine([3.0, 1.0, 1.5, 1.01, 1.0, 1.0])
+@pytest.mark.parametrize(
+    ("times", "settled", "kept"),
+    [
+        ([3.0, 1.0, 1.5, 1.01, 1.0, 1.0], True, [3.0, 1.0, 1.5, 1.01, 1.0]),
+        ([1.0, 2.0] * 20, False, [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0]),  # ten seconds
+        ([30.0, 30.0], False, [30.0]),
+    ],
+)
+def test_a_warm_up_ends_when_two_blocks_in_succession_agree_or_after_ten_seconds(
+    times: list[float], settled: bool, kept: list[float]
+) -> None:
+    take, clock = machine(times)
     found = warm_up("A", lambda: None, take, clock=clock)
-    assert found.settled
-    assert [each.seconds[0] for each in found.samples] == [3.0, 1.0, 1.5, 1.01, 1.0]
-    assert {each.round for each in found.samples} == {0}
-    assert found.seconds == 1.0
-
-
-def test_a_warm_up_of_ten_seconds_is_marked_unsettled_and_kept() -> None:
-    take, clock = machine([1.0, 2.0] * 20)
-    found = warm_up("A", lambda: None, take, clock=clock)
-    assert not found.settled
-    assert sum(each.seconds[0] for each in found.samples) == 10.0
-    assert len(found.samples) == 7
-
-
-def test_a_block_longer_than_the_warm_up_is_taken_once() -> None:
-    take, clock = machine([30.0, 30.0])
-    found = warm_up("A", lambda: None, take, clock=clock)
-    assert (found.settled, len(found.samples)) == (False, 1)
+    assert found.settled == settled and [(each.round, each.seconds) for each in found.samples] == [
+        (0, (seconds,)) for seconds in kept
+    ]
+    assert found.seconds == kept[-1]
 
 
 def test_blocks_agree_within_two_percent() -> None:
-    assert agree(1.0, 1.019)
-    assert agree(1.019, 1.0)
-    assert not agree(1.0, 1.021)
+    assert agree(1.0, 1.019) and agree(1.019, 1.0) and not agree(1.0, 1.021)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from run_factory import CHECKPOINT_SHA, CLASSES, make_cell, make_record, make_run, make_samples, status
+from run_factory import CHECKPOINT_SHA, make_cell, make_record, make_run, make_samples, status
 from scipy.stats import spearmanr
 
 from bench.errors import StoreError
@@ -24,7 +24,7 @@ from bench.pages.provenance import provenance
 from bench.pages.run_views import cell_view, read_curve, run_view
 from bench.schema.gallery import ROLES
 from bench.schema.page import Average, EpochPoint
-from bench.schema.run import STATUSES, AverageResult, Cell, DataFacts, Results
+from bench.schema.run import STATUSES, AverageResult, DataFacts, Results
 from bench.stats.agreement import agreement, agreements, common_rows, disagreements
 from bench.stats.intervals import largest_relative_difference, wilson
 from bench.store.folder import RunFolder, read_run
@@ -60,17 +60,13 @@ def test_a_run_is_shown_with_the_counts_of_its_predictions(tmp_path: Path) -> No
     ]
     assert (found.model, found.data, found.recipe, found.seed, found.epochs) == ("net", "digits", "demo", 0, 1)
     assert (found.train_images, found.parameters, found.train_rate, found.forward_rate) == (30, 7, 50.0, None)
-
-
-def test_a_run_made_before_there_were_averages_is_shown_without_them(tmp_path: Path) -> None:
-    assert run_view(read_run(small_run(tmp_path))).averages == ()
+    assert found.averages == (), "it was made before there were any"
 
 
 def test_averages_are_shown_as_counted_and_change_nothing_else(tmp_path: Path) -> None:
     plain = read_run(small_run(tmp_path))
     counted = dataclasses.replace(plain.record.results, averages={"mirror": AverageResult(4 / 6, 4, 2)})
-    more = plain.seen_as(record=make_record("one", results=counted))
-    found = run_view(more)
+    found = run_view(plain.seen_as(record=make_record("one", results=counted)))
     assert found.averages == (Average("mirror average", wilson(4, 6), 4, 2),)
     assert dataclasses.replace(found, averages=()) == run_view(plain)
 
@@ -105,12 +101,9 @@ def test_a_run_that_is_not_done_is_refused_with_its_status(tmp_path: Path, state
         read_run(small_run(tmp_path, status=state))
 
 
-def test_a_run_that_explained_nothing_is_read(tmp_path: Path) -> None:
-    found = read_run(small_run(tmp_path))
-    assert found.cells == () and found.samples is None and found.rates == {}
-
-
-def test_cells_of_another_checkpoint_are_left_out(tmp_path: Path) -> None:
+def test_a_run_that_explained_nothing_is_read_and_cells_of_another_checkpoint_are_left_out(tmp_path: Path) -> None:
+    none = read_run(small_run(tmp_path, "none"))
+    assert (none.cells, none.samples, none.rates) == ((), None, {})
     cells = [make_cell([(1, 0)], layer="layer3"), make_cell([(1, 0)], layer="layer4", checkpoint="b" * 64)]
     assert [cell.layer for cell in read_run(small_run(tmp_path, cells=cells)).cells] == ["layer3"]
 
@@ -195,8 +188,7 @@ def test_provenance_tells_what_it_takes_to_make_the_run_again(tmp_path: Path) ->
 def test_rows_that_were_wanted_and_are_not_there_are_missing(tmp_path: Path) -> None:
     cell = make_cell([(1, 0), (1, 1), (3, 1)])
     data = read_run(small_run(tmp_path, cells=[cell]))
-    wanted = {(1, 0), (1, 1), (3, 0), (3, 1), (5, 0), (5, 2)}
-    assert cell_view(0, data, cell, wanted).missing == 3
+    assert cell_view(0, data, cell, {(1, 0), (1, 1), (3, 0), (3, 1), (5, 0), (5, 2)}).missing == 3
     assert cell_view(0, data, cell, set()).missing == 0
 
 
@@ -209,27 +201,18 @@ def test_a_cell_is_shown_with_the_counts_of_its_rows(tmp_path: Path) -> None:
     assert (found.run, found.explainer, found.layer, found.height, found.width) == (3, "gradcam", "layer4", 2, 4)
     assert (found.rows, found.dead, found.constant, found.non_finite) == (5, 2, 1, 1)
     assert (found.ms_per_image, found.layers_per_call, found.targets_per_call) == (50.0, 2, 2)
-
-
-def test_a_cell_that_was_never_timed_has_no_time(tmp_path: Path) -> None:
-    cell = make_cell([(1, 0)], timing="")
-    assert cell_view(0, read_run(small_run(tmp_path, cells=[cell])), cell, set()).ms_per_image is None
+    assert cell_view(3, read_run(folder), dataclasses.replace(cell, timing=""), set()).ms_per_image is None
 
 
 # --- agreement ---------------------------------------------------------------------------------------------
 
 
-def test_common_rows_are_those_of_the_same_image_and_class() -> None:
-    first, second = make_cell([(1, 0), (1, 2), (3, 1)]), make_cell([(3, 1), (3, 2), (1, 0)])
-    here, there = common_rows(first, second)
-    assert (here.tolist(), there.tolist()) == ([0, 2], [2, 0])
-
-
-def test_agreement_is_over_the_common_rows() -> None:
+def test_agreement_is_over_the_rows_of_the_same_image_and_class() -> None:
+    rows = common_rows(make_cell([(1, 0), (1, 2), (3, 1)]), make_cell([(3, 1), (3, 2), (1, 0)]))
+    assert [each.tolist() for each in rows] == [[0, 2], [2, 0]]
     first, second = make_cell([(1, 0), (2, 0), (3, 1)]), make_cell([(3, 1), (2, 0), (4, 0)], explainer="captum")
     second = dataclasses.replace(second, raw=second.raw * np.float32(1.25))
     found = agreement(0, first, second)
-    assert found is not None
     assert (found.rows, found.first, found.second) == (2, "gradcam", "captum")
     assert found.largest == pytest.approx(largest_relative_difference(first.raw[[1, 2]], second.raw[[1, 0]]))
     assert found.spearman == pytest.approx(1.0)
@@ -248,27 +231,16 @@ def test_rows_that_are_not_finite_agree_in_nothing() -> None:
     first, second = make_cell([(1, 0), (2, 0)]), make_cell([(1, 0), (2, 0)], explainer="captum")
     broken = second.raw.copy()
     broken[0, 0, 0] = np.nan
-    one = agreement(0, first, dataclasses.replace(second, raw=broken))
-    assert one is not None and one.rows == 1
+    assert agreement(0, first, dataclasses.replace(second, raw=broken)).rows == 1
     broken[1] = np.inf
     assert agreement(0, first, dataclasses.replace(second, raw=broken)) is None
-
-
-def test_without_a_common_row_there_is_no_agreement() -> None:
-    assert agreement(0, make_cell([(1, 0)]), make_cell([(1, 1)])) is None
+    assert agreement(0, make_cell([(1, 0)]), make_cell([(1, 1)])) is None, "no common row"
 
 
 def test_every_pair_at_the_same_layer_and_grid_is_compared_once() -> None:
-    def named(explainer: str, layer: str, **changes: Any) -> Cell:
-        return make_cell([(1, 0)], explainer=explainer, layer=layer, **changes)
-
-    cells = [
-        named("a", "x"),
-        named("a", "y"),
-        named("b", "x"),
-        named("c", "x"),
-        named("d", "y", raw=np.ones((1, 3, 3))),
-    ]
+    at = (("a", "x"), ("a", "y"), ("b", "x"), ("c", "x"))
+    cells = [make_cell([(1, 0)], explainer=explainer, layer=layer) for explainer, layer in at]
+    cells += [make_cell([(1, 0)], explainer="d", layer="y", raw=np.ones((1, 3, 3)))]
     assert [(each.first, each.second, each.layer) for each in agreements(0, cells)] == [
         ("a", "b", "x"),
         ("a", "c", "x"),
@@ -309,8 +281,8 @@ def test_finished_pictures_are_compared_with_nothing() -> None:
 
 def test_cell_of_finished_pictures_says_so_with_its_steps(tmp_path: Path) -> None:
     cell = make_cell([(0, 0)], output="picture", steps=("ReLU", "resized"))
-    folder = make_run(tmp_path, "one", labels=[1], predicted=[0], cells=[cell])
-    view = cell_view(0, read_run(folder), read_run(folder).cells[0], set())
+    data = read_run(small_run(tmp_path, cells=[cell]))
+    view = cell_view(0, data, data.cells[0], set())
     assert (view.picture, view.steps) == (True, ("ReLU", "resized"))
 
 
@@ -326,27 +298,21 @@ def test_an_image_comes_with_its_picture_its_maps_and_what_each_run_says(tmp_pat
     assert (item.file, item.true, item.pixels) == ("<b>.png", 0, bytes([1]) * 32 * 32 * 3)
     assert [each and each.predicted for each in item.predictions] == [1, 0]
     assert [(each.target, each.role) for each in item.maps] == [(0, "true"), (1, "predicted"), (2, "asked")]
-    said = item.predictions[0]
-    assert said is not None
-    expected = softmax(one.predictions.logits)[1]
+    said, expected = item.predictions[0], softmax(one.predictions.logits)[1]
     assert (said.probability, said.true_probability) == (expected[1], expected[0])
 
 
-def test_of_an_image_that_is_right_the_map_is_of_both_roles(tmp_path: Path) -> None:
+def test_of_an_image_that_is_right_the_map_is_of_both_roles_and_one_without_a_picture_is_left_out(
+    tmp_path: Path,
+) -> None:
     cell = make_cell([(0, 0)])
     data = read_run(small_run(tmp_path, cells=[cell], samples=make_samples([0], labels=[0])))
-    assert gallery([data], [(0, cell)], [0])[0].maps[0].role == "both"
-
-
-def test_an_image_without_a_picture_is_left_out(tmp_path: Path) -> None:
-    data = read_run(small_run(tmp_path, samples=make_samples([1])))
-    assert [item.id for item in gallery([data], [], [1, 3])] == [1]
-    assert len(gallery([data.seen_as(samples=None)], [], [1, 3])) == 0
+    assert [(item.id, item.maps[0].role) for item in gallery([data], [(0, cell)], [0, 3])] == [(0, "both")]
+    assert len(gallery([data.seen_as(samples=None)], [], [0, 3])) == 0
 
 
 def test_the_most_confident_error_comes_first_and_what_is_right_last(tmp_path: Path) -> None:
-    samples = make_samples([0, 1, 3, 5], labels=[0, 0, 1, 2])
-    data = read_run(small_run(tmp_path, samples=samples))
+    data = read_run(small_run(tmp_path, samples=make_samples([0, 1, 3, 5], labels=[0, 0, 1, 2])))
     assert [item.id for item in gallery([data], [], [0, 1, 3, 5])] == [5, 3, 1, 0]
 
 
@@ -370,21 +336,20 @@ def test_a_quantised_map_is_at_most_half_a_level_off_its_own_range(values: list[
         assert (low, high) == (one.min(), one.max())
 
 
-def test_a_constant_map_keeps_its_value() -> None:
-    (low,), (high,), levels = quantised(np.full((1, 2, 2), -3.5, np.float32))
-    assert (low, high, levels.tobytes()) == (-3.5, -3.5, bytes(4))
-
-
-def test_values_that_are_not_finite_take_the_nearest_end() -> None:
-    raw = np.array([[[np.nan, np.inf, -np.inf], [1, 2, 3]]], np.float32)
-    (low,), (high,), levels = quantised(raw)
-    assert (low, high) == (1.0, 3.0)
-    assert levels.ravel().tolist() == [0, 255, 0, 0, 128, 255]
-
-
-def test_a_map_without_a_finite_value_is_0() -> None:
-    (low,), (high,), levels = quantised(np.full((1, 2, 2), np.nan, np.float32))
-    assert (low, high, levels.tobytes()) == (0.0, 0.0, bytes(4))
+@pytest.mark.parametrize(
+    ("values", "ends", "expected"),
+    [
+        ([-3.5] * 6, (-3.5, -3.5), [0] * 6),
+        ([np.nan, np.inf, -np.inf, 1, 2, 3], (1.0, 3.0), [0, 255, 0, 0, 128, 255]),
+        ([np.nan] * 6, (0.0, 0.0), [0] * 6),
+    ],
+    ids=["a constant map keeps its value", "the nearest end", "no finite value"],
+)
+def test_a_quantised_map_of_one_value_or_of_values_that_are_not_finite(
+    values: list[float], ends: tuple[float, float], expected: list[int]
+) -> None:
+    (low,), (high,), levels = quantised(np.array(values, np.float32).reshape(1, 2, 3))
+    assert ((low, high), levels.ravel().tolist()) == (ends, expected)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 512])
@@ -407,8 +372,7 @@ def test_an_image_of_a_gallery_is_made_of_its_columns(tmp_path: Path) -> None:
     data = read_run(small_run(tmp_path, cells=[cell], samples=make_samples([1, 3], labels=[0, 1])))
     found = gallery([data], [(0, cell)], [1, 3])
     items = list(found)
-    assert [item.id for item in items] == list(found.ids) == [3, 1]
-    assert [len(item.maps) for item in items] == [1, 2]
+    assert [item.id for item in items] == list(found.ids) == [3, 1] and [len(item.maps) for item in items] == [1, 2]
     levels = b"".join(one.levels for item in items for one in item.maps)
     assert (levels, b"".join(item.pixels for item in items)) == (found.maps[0].levels, found.pixels)
     with pytest.raises(IndexError):
@@ -419,5 +383,4 @@ def test_an_image_of_a_gallery_is_made_of_its_columns(tmp_path: Path) -> None:
 def test_samples_written_later_are_read(tmp_path: Path) -> None:
     folder = small_run(tmp_path, samples=make_samples([1]))
     RunFolder(folder).add_samples(make_samples([3], labels=[1]))
-    found = read_run(folder).samples
-    assert found is not None and found.ids.tolist() == [1, 3] and len(CLASSES) == 3
+    assert read_run(folder).samples.ids.tolist() == [1, 3]

@@ -31,26 +31,28 @@ def page_of(runs: Path) -> Page:
     return comparison_page([read_run(runs / name) for name in ("one", "two")], np.array([2]), created="now")
 
 
+def pairing(page: Page) -> list[tuple[bool, str]]:
+    """What its badges say of it."""
+    return [(badge.ok, badge.text) for badge in page.badges if "paired" in badge.text]
+
+
 def known(checkpoint: str = CHECKPOINT_SHA) -> dict[str, dict[str, str]]:
     return {name: {"model": "net", "checkpoint": checkpoint} for name in SLOWER}
 
 
 def test_without_a_timing_the_page_says_that_times_are_not_paired(runs: Path) -> None:
     page = page_of(runs)
-    assert [badge.text for badge in page.badges if "paired" in badge.text] == [
-        "timings not paired: taken one after the other"
-    ]
+    assert pairing(page) == [(False, "timings not paired: taken one after the other")]
     assert not any("paired rounds" in finding.evidence for finding in page.findings)
 
 
 def test_a_paired_timing_of_the_runs_gives_badge_and_sentence_with_interval_and_id(runs: Path) -> None:
     write_timing(runs, make_timing(SLOWER, models=known()))
     page = page_of(runs)
-    assert [badge.text for badge in page.badges if "paired" in badge.text] == ["speeds paired: timing T1"]
-    sentence = page.findings[-1]
-    assert sentence.before + sentence.link + sentence.after == "two answers more slowly than one"
-    assert sentence.evidence == "0.800× (slower), 0.784 to 0.816; 12 paired rounds"
-    assert sentence.anchor == "speed"
+    assert pairing(page) == [(True, "speeds paired: timing T1")]
+    said = page.findings[-1]
+    assert said.before + said.link + said.after == "two answers more slowly than one"
+    assert (said.evidence, said.anchor) == ("0.800× (slower), 0.784 to 0.816; 12 paired rounds", "speed")
     (speeds,) = page.speeds
     assert [(one.arm.model, one.runs, round(one.rounds[0])) for one in speeds.arms] == [
         ("one", (0,), 100),
@@ -64,9 +66,10 @@ def test_arms_that_do_not_differ_share_one_sentence_that_claims_nothing(runs: Pa
     same = {"one": [0.040, 0.041] * 6, "two": [0.041, 0.040] * 6}
     write_timing(runs, make_timing(same, models=known()))
     sentence = page_of(runs).findings[-1]
-    assert sentence.link == "No measurable difference in speed"
-    assert sentence.after == " between one and two: forward pass"
-    assert sentence.evidence == "ratio 0.976 to 1.025; 12 paired rounds"
+    assert (sentence.link, sentence.after, sentence.evidence) == (
+        "No measurable difference in speed", " between one and two: forward pass",
+        "ratio 0.976 to 1.025; 12 paired rounds",
+    )  # fmt: skip
 
 
 def test_what_stands_alike_to_the_baseline_shares_a_sentence() -> None:
@@ -87,9 +90,7 @@ def test_what_stands_alike_to_the_baseline_shares_a_sentence() -> None:
         "captum explains more slowly than gradcam at layer3 and layer4: the same artefact",
         "captum explains more slowly than gradcam at layer3 and layer4: each library’s own artefact",
     ]
-    ratio = speeds.arms[1].arm.ratio
-    assert ratio is not None
-    assert told[0].evidence.count(f"{ratio.value:.3f}× (slower)") == 2
+    assert told[0].evidence.count(f"{speeds.arms[1].arm.ratio.value:.3f}× (slower)") == 2
 
 
 def moved(arm: ArmTiming, layer: str) -> ArmTiming:
@@ -134,10 +135,8 @@ def test_timings_of_single_runs_are_shown_but_not_paired_and_said_to_be(runs: Pa
         timing = make_timing({name: [0.04] * 12}, models={name: known()[name]}, id=f"T-{name}", host=host)
         write_timing(runs / name, timing)
     page = page_of(runs)
-    assert [one.id for one in page.speeds] == ["T-one", "T-two"]
-    assert [one.arms[0].runs for one in page.speeds] == [(0,), (1,)]
-    (badge,) = [each for each in page.badges if "paired" in each.text]
-    assert (badge.ok, badge.text) == (False, "timings not paired: other hosts")
+    assert [(one.id, one.arms[0].runs) for one in page.speeds] == [("T-one", (0,)), ("T-two", (1,))]
+    assert pairing(page) == [(False, "timings not paired: other hosts")]
     assert not any("paired rounds" in finding.evidence for finding in page.findings)
 
 
@@ -146,7 +145,7 @@ def test_the_page_of_one_run_shows_its_timing_and_says_nothing_of_others(runs: P
     page = run_page(read_run(runs / "two"), created="now")
     (speeds,) = page.speeds
     assert [(one.arm.model, one.runs) for one in speeds.arms] == [("two", (0,))]
-    assert "speeds paired: timing T1" in [badge.text for badge in page.badges]
+    assert pairing(page) == [(True, "speeds paired: timing T1")]
     assert not any(finding.anchor == "speed" for finding in page.findings)
 
 
@@ -155,13 +154,15 @@ def test_one_timing_may_know_one_run_by_its_name_and_another_by_its_model(runs: 
     write_timing(runs, make_timing({"one": [0.04] * 12, "net": [0.05] * 12}, models=models))
     page = page_of(runs)
     assert [(one.arm.model, one.runs) for one in page.speeds[0].arms] == [("one", (0,)), ("net", (1,))]
-    assert [badge.text for badge in page.badges if "paired" in badge.text] == ["speeds paired: timing T1"]
+    assert pairing(page) == [(True, "speeds paired: timing T1")]
 
 
-def test_two_runs_of_one_model_share_its_arm(runs: Path) -> None:
-    write_timing(runs, make_timing({"net": [0.04] * 12}))
+def test_a_timing_by_the_name_of_the_model_serves_where_there_is_none_of_the_runs_and_two_of_one_share_its_arm(
+    runs: Path,
+) -> None:
+    write_timing(runs, make_timing({"net": [0.04] * 12, "other": [0.04] * 12}))
     page = page_of(runs)
-    assert [one.runs for one in page.speeds[0].arms] == [(0, 1)]
+    assert page.speeds[0].arms[0].runs == (0, 1) and pairing(page) == [(True, "speeds paired: timing T1")]
 
 
 def test_a_busy_warm_up_is_kept_beside_the_rounds(runs: Path) -> None:
@@ -169,8 +170,7 @@ def test_a_busy_warm_up_is_kept_beside_the_rounds(runs: Path) -> None:
     cold = Sample("forward[one]", 0, 2, (0.2, 0.4))
     write_timing(runs, dataclasses.replace(timing, samples=(cold, *timing.samples)))
     first, second = page_of(runs).speeds[0].arms
-    assert (first.warm_up, second.warm_up) == (pytest.approx((4 / 0.15,)), ())
-    assert len(first.rounds) == 12
+    assert (first.warm_up, second.warm_up, len(first.rounds)) == (pytest.approx((4 / 0.15,)), (), 12)
 
 
 def test_a_timing_of_other_weights_or_of_one_run_alone_says_nothing(runs: Path) -> None:
@@ -178,16 +178,10 @@ def test_a_timing_of_other_weights_or_of_one_run_alone_says_nothing(runs: Path) 
     write_timing(runs / "one", make_timing({"one": [0.04] * 12}, models={"one": known()["one"]}))
     page = page_of(runs)
     assert not any("paired rounds" in finding.evidence for finding in page.findings)
-    assert "timings not paired: timing T1 knows only some of these runs" in [badge.text for badge in page.badges]
-
-
-def test_a_timing_by_the_names_of_the_models_serves_where_there_is_none_of_the_runs(runs: Path) -> None:
-    write_timing(runs, make_timing({"net": [0.04] * 12, "other": [0.04] * 12}))
-    assert any(badge.text == "speeds paired: timing T1" for badge in page_of(runs).badges)
+    assert pairing(page) == [(False, "timings not paired: timing T1 knows only some of these runs")]
 
 
 def test_a_page_says_when_the_machine_was_busy(runs: Path) -> None:
     notes = ("the machine was busy: others took 34% of it during the rounds",)
     write_timing(runs, make_timing(SLOWER, models=known(), notes=notes))
-    busy = next(badge for badge in page_of(runs).badges if "paired" in badge.text)
-    assert (busy.ok, busy.text) == (False, "speeds paired, timing T1, but the machine was busy")
+    assert pairing(page_of(runs)) == [(False, "speeds paired, timing T1, but the machine was busy")]

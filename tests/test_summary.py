@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,41 +22,27 @@ def summary(request: pytest.FixtureRequest) -> Summary:
     return summarise(models[request.param].build(10))
 
 
-def test_classic_rows_are_49(summary: Summary) -> None:
-    kinds = [row.kind for row in summary.rows if row.classic]
-    found = {kind: kinds.count(kind) for kind in set(kinds)}
-    assert found == {"Conv2d": 20, "BatchNorm2d": 20, "BasicBlock": 8, "Linear": 1}
-
-
-def test_totals_are_those_of_resnet18(summary: Summary) -> None:
+def test_classic_rows_are_49_and_totals_those_of_resnet18(summary: Summary) -> None:
+    kinds = Counter(row.kind for row in summary.rows if row.classic)
+    assert kinds == {"Conv2d": 20, "BatchNorm2d": 20, "BasicBlock": 8, "Linear": 1}
     assert summary.parameters == summary.trainable == 11_173_962
-    assert sum(row.parameters for row in summary.rows) == summary.parameters
-    assert summary.macs == 555_422_720
+    assert sum(row.parameters for row in summary.rows) == summary.parameters and summary.macs == 555_422_720
 
 
 def test_rows_bear_output_shapes_in_forward_order(summary: Summary) -> None:
-    shapes = {row.name: row.shape for row in summary.rows}
-    assert shapes["layer1"] == (64, 32, 32)
-    assert shapes["layer2"] == (128, 16, 16)
-    assert shapes["layer3"] == (256, 8, 8)
-    assert shapes["layer4"] == (512, 4, 4)
-    assert summary.rows[0].name == "conv1"
-    assert summary.rows[-1].shape == (10,)
+    shapes = {"layer1": (64, 32, 32), "layer2": (128, 16, 16), "layer3": (256, 8, 8), "layer4": (512, 4, 4)}
+    assert {row.name: row.shape for row in summary.rows if row.name in shapes} == shapes
+    assert (summary.rows[0].name, summary.rows[-1].shape) == ("conv1", (10,))
 
 
-def test_short_text_has_the_classic_rows_and_the_totals(summary: Summary) -> None:
+def test_short_text_has_the_classic_rows_and_the_totals_and_the_full_one_every_row(summary: Summary) -> None:
     lines = format_summary(summary).splitlines()
     rule = "-" * len(lines[1])
     assert lines.index(rule) + 50 == len(lines) - 1 - lines[::-1].index(rule)
     assert "11,173,962 parameters, 11,173,962 trainable" in lines
-    assert "0.5554 GMAC a forward pass and image" in lines
-    assert "more with --all" in lines[-3]
-
-
-def test_full_text_has_every_row(summary: Summary) -> None:
+    assert "0.5554 GMAC a forward pass and image" in lines and "more with --all" in lines[-3]
     text = format_summary(summary, all=True)
-    assert all(row.name in text for row in summary.rows)
-    assert "--all" not in text
+    assert all(row.name in text for row in summary.rows) and "--all" not in text
 
 
 def test_model_is_left_as_found() -> None:
@@ -88,6 +76,5 @@ class Twice(nn.Module):
 
 def test_module_that_runs_twice_has_two_rows_and_its_parameters_once() -> None:
     found = summarise(Twice(), 4)
-    assert [row.parameters for row in found.rows] == [9, 0]
-    assert found.macs == 2 * 9 * 16
+    assert [row.parameters for row in found.rows] == [9, 0] and found.macs == 2 * 9 * 16
     assert "(9)" in format_summary(found)

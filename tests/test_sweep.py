@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import call
+from command_line import call, done
 from docs_commands import Line, parse
 from run_factory import make_record, make_run
 from tiny import TINY_FILE, tiny_data, write_images
@@ -42,8 +42,11 @@ class Stand:
         return make_run(workspace.runs, name, labels=(0, 1, 2), predicted=(0, 1, 2), results=results)
 
 
+Put = Callable[..., Stand]
+
+
 @pytest.fixture
-def stand(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stand]:
+def stand(monkeypatch: pytest.MonkeyPatch) -> Put:
     def put(**ends: BaseException) -> Stand:
         found = Stand({int(name[1:]): error for name, error in ends.items()})
         monkeypatch.setattr(sweeps, "train_one", found)
@@ -73,8 +76,8 @@ def test_seeds_follow_one_another_and_named_runs_are_numbered() -> None:
     assert [(one.model, one.seed, one.run) for one in found] == [
         (("a",), 10, "x-1"), (("a",), 11, "x-2"), (("b",), 10, "x-3"), (("b",), 11, "x-4"),
     ]  # fmt: skip
-    assert [one.run for one in TrainRequest("a", run="x").trainings()] == ["x"]
-    assert [one.run for one in TrainRequest(["a", "b"]).trainings()] == [None, None]
+    alone, unnamed = TrainRequest("a", run="x").trainings(), TrainRequest(["a", "b"]).trainings()
+    assert ([one.run for one in alone], [one.run for one in unnamed]) == (["x"], [None, None])
 
 
 def test_each_training_is_that_of_a_call_of_its_own() -> None:
@@ -83,60 +86,46 @@ def test_each_training_is_that_of_a_call_of_its_own() -> None:
     assert [one.trainings() for one in swept] == [(one,) for one in swept]
 
 
-def test_every_training_is_asked_for_once(stand: Callable[..., Stand], place: Workspace) -> None:
+def test_every_training_is_asked_for_once(stand: Put, place: Workspace) -> None:
     made = stand()
     models = ("cifar_resnet18", "timm_resnet18")
     found = bench.sweep(models, lr=[0.1, 0.2], seeds=2, seed=3, epochs=2, workspace=place)
     assert [(one.model, one.lr, one.seed, one.epochs) for one in made.asked] == [
         ((model,), (lr,), seed, 2) for model in models for lr in (0.1, 0.2) for seed in (3, 4)
     ]
-    assert len(found.runs) == 8
-    assert found.failure is None
+    assert len(found.runs) == 8 and found.failure is None
 
 
 # --- what came of them --------------------------------------------------------------------------------------
 
 
-def test_a_combination_says_mean_deviation_and_interval_of_its_runs(
-    stand: Callable[..., Stand], place: Workspace
-) -> None:
+def test_a_combination_says_mean_deviation_and_interval_of_its_runs(stand: Put, place: Workspace) -> None:
     stand()
     (found,) = api.sweep(seeds=3, workspace=place).combinations
-    assert found.accuracies == pytest.approx((0.91, 0.92, 0.93))
-    assert (found.optimizer, found.lr) == ("sgd", 0.1)
-    assert found.mean == pytest.approx(0.92)
-    assert found.deviation == pytest.approx(statistics.stdev(found.accuracies))
-    assert found.interval is not None
+    assert (found.accuracies, found.optimizer, found.lr) == (pytest.approx((0.91, 0.92, 0.93)), "sgd", 0.1)
+    assert (found.mean, found.deviation) == (pytest.approx(0.92), pytest.approx(statistics.stdev(found.accuracies)))
     assert found.interval.high - 0.92 == pytest.approx(4.302652729911275 * 0.01 / 3**0.5)
 
 
-def test_one_run_has_no_deviation_and_no_interval_over_seeds() -> None:
+def test_one_run_has_no_interval_over_seeds_and_one_of_accuracies_stays_within_0_and_1() -> None:
     found = Combination("a", "sgd", 0.1, (Path("x"),), (0.9,))
     assert (found.mean, found.deviation, found.interval) == (0.9, None, None)
-
-
-def test_an_interval_of_accuracies_stays_within_0_and_1() -> None:
     interval = Combination("a", "sgd", 0.1, (Path("x"), Path("y")), (0.2, 0.9)).interval
-    assert interval is not None
     assert (interval.low, interval.high) == (0.0, 1.0)
 
 
-def test_what_a_guard_rail_stops_is_noted_and_the_others_go_on(stand: Callable[..., Stand], place: Workspace) -> None:
+def test_what_a_guard_rail_stops_is_noted_and_the_others_go_on(stand: Put, place: Workspace) -> None:
     wild = GuardRailError("the loss is nan")
     made = stand(_2=wild)
     found = api.sweep(lr=[0.1, 9.0, 0.2], workspace=place)
-    assert len(made.asked) == 3
-    assert [len(each.runs) for each in found.combinations] == [1, 0, 1]
-    assert found.combinations[1].mean is None
-    assert found.failure is wild
+    assert [len(each.runs) for each in found.combinations] == [1, 0, 1] and found.combinations[1].mean is None
+    assert len(made.asked) == 3 and found.failure is wild
 
 
 # --- what ends it -------------------------------------------------------------------------------------------
 
 
-def test_an_interrupted_sweep_says_how_to_go_on_and_what_is_missing(
-    stand: Callable[..., Stand], place: Workspace
-) -> None:
+def test_an_interrupted_sweep_says_how_to_go_on_and_what_is_missing(stand: Put, place: Workspace) -> None:
     end = KeyboardInterrupt()
     end.add_note("bench train --resume made-2")
     stand(_2=end)
@@ -151,7 +140,7 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_what_is_missing(
     assert run_names(place.runs) == ["made-1"]
 
 
-def test_a_run_that_cannot_be_resumed_is_among_the_missing(stand: Callable[..., Stand], place: Workspace) -> None:
+def test_a_run_that_cannot_be_resumed_is_among_the_missing(stand: Put, place: Workspace) -> None:
     stand(_1=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt) as caught:
         api.sweep(seeds=2, workspace=place)
@@ -162,9 +151,11 @@ def test_what_is_printed_for_missing_runs_can_be_typed() -> None:
     asked = TrainRequest(optimizer="adamw", lr=1e-3, sizes="16:0.5", norm_decay=False, translate=2, seed=4, seeds=2)
     (words,) = commands(asked.trainings(), Path("other place"))
     found = parse(Line(words.removeprefix("bench "), in_fence=True))
-    assert (found["optimizer"], found["lr"], found["sizes"]) == (["adamw"], ["0.001"], "16:0.5")
-    assert (found["seed"], found["seeds"], found["norm_decay"], found["translate"]) == (4, 2, False, 2)
-    assert str(found["runs_dir"]) == "other place"
+    told = {
+        "optimizer": ["adamw"], "lr": ["0.001"], "sizes": "16:0.5", "seed": 4, "seeds": 2, "norm_decay": False,
+        "translate": 2, "runs_dir": Path("other place"),
+    }  # fmt: skip
+    assert {name: found[name] for name in told} == told
 
 
 @pytest.mark.parametrize(
@@ -180,7 +171,7 @@ def test_what_is_printed_for_missing_runs_can_be_typed() -> None:
     ],
 )
 def test_a_sweep_that_cannot_be_meant_trains_nothing(
-    stand: Callable[..., Stand], place: Workspace, given: dict[str, Any], says: str
+    stand: Put, place: Workspace, given: dict[str, Any], says: str
 ) -> None:
     made = stand()
     with pytest.raises(UsageError, match=says.replace("?", r"\?")):
@@ -188,9 +179,7 @@ def test_a_sweep_that_cannot_be_meant_trains_nothing(
     assert made.asked == []
 
 
-def test_a_name_that_is_taken_is_refused_before_anything_is_trained(
-    stand: Callable[..., Stand], place: Workspace
-) -> None:
+def test_a_name_that_is_taken_is_refused_before_anything_is_trained(stand: Put, place: Workspace) -> None:
     made = stand()
     (place.runs / "x-2").mkdir(parents=True)
     with pytest.raises(UsageError, match="run 'x-2' is there already"):
@@ -201,12 +190,9 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_trained(
 # --- on the command line ------------------------------------------------------------------------------------
 
 
-def test_the_command_prints_a_line_a_combination_and_what_to_compare(
-    stand: Callable[..., Stand], tmp_path: Path
-) -> None:
+def test_the_command_prints_a_line_a_combination_and_what_to_compare(stand: Put, tmp_path: Path) -> None:
     made = stand(_3=GuardRailError("the loss is nan", try_="a lower --lr"))
     result = call("train", "--lr", "0.1,9", "--lr", "0.10", "--seeds", "2", "--run", "x", runs=tmp_path)
-    assert result.exit_code == 1
     lines = result.stdout.splitlines()
     assert [line.split()[:6] for line in lines[2:4]] == [
         ["cifar_resnet18", "sgd", "0.1", "2", "91.50", "0.71"], ["cifar_resnet18", "sgd", "9", "1", "94.00", "–"],
@@ -214,13 +200,10 @@ def test_the_command_prints_a_line_a_combination_and_what_to_compare(
     assert "cifar_resnet18, sgd, lr 0.1: x-1 x-2" in lines
     assert "failed: cifar_resnet18, sgd, lr 9, seed 0: the loss is nan" in lines
     assert lines[-1] == f"next: bench compare x-1 x-2 x-4 --runs-dir {tmp_path}"
-    assert "try: a lower --lr" in result.stderr
-    assert len(made.asked) == 4
+    assert (result.exit_code, len(made.asked)) == (1, 4) and "try: a lower --lr" in result.stderr
 
 
-def test_the_table_fits_80_columns(
-    stand: Callable[..., Stand], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_table_fits_80_columns(stand: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
     from bench.cli.tables import sweep_answer
@@ -234,10 +217,9 @@ def test_the_table_fits_80_columns(
     )
 
 
-def test_json_holds_runs_and_summaries(stand: Callable[..., Stand], tmp_path: Path) -> None:
+def test_json_holds_runs_and_summaries(stand: Put, tmp_path: Path) -> None:
     stand(_3=GuardRailError("no"))
-    result = call("train", "--seeds", "3", "--json", runs=tmp_path)
-    answer = json.loads(result.stdout)
+    answer = json.loads(call("train", "--seeds", "3", "--json", runs=tmp_path).stdout)
     assert [run["run"] for run in answer["runs"]] == ["made-1", "made-2"]
     (row,) = answer["summaries"]
     assert (row["n"], row["runs"], row["failures"]) == (2, ["made-1", "made-2"], [{"seed": 2, "message": "no"}])
@@ -261,12 +243,12 @@ def test_what_the_command_refuses(tmp_path: Path, words: tuple[str, ...], says: 
 
 
 def test_variables_and_the_file_may_hold_one_value_or_several(
-    stand: Callable[..., Stand], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stand: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bench.toml").write_text("[train]\nlr = [0.1, 0.2]\noptimizer = 'sgd'\ncompile = true\n", encoding="utf-8")
     made = stand()
-    assert call("train", env={"BENCH_MODEL": "cifar_resnet18,timm_resnet18"}).exit_code == 0
+    done("train", env={"BENCH_MODEL": "cifar_resnet18,timm_resnet18"})
     assert [(one.model, one.optimizer, one.lr, one.compile) for one in made.asked] == [
         ((model,), ("sgd",), (lr,), True) for model in ("cifar_resnet18", "timm_resnet18") for lr in (0.1, 0.2)
     ]
@@ -284,27 +266,23 @@ QUICK = ("--model", TINY_FILE, "--batch-size", "16", "--epochs", "1", "--val", "
 
 
 def test_runs_of_a_sweep_are_those_of_single_calls(tmp_path: Path, pictures: Path) -> None:
-    result = call("train", "--data", str(pictures), "--seeds", "2", "--seed", "5", *QUICK, runs=tmp_path)
-    assert result.exit_code == 0, result.stderr
-    assert call("train", "--data", str(pictures), "--seed", "6", "--run", "one", *QUICK, runs=tmp_path).exit_code == 0
+    done("train", "--data", str(pictures), "--seeds", "2", "--seed", "5", *QUICK, runs=tmp_path)
+    done("train", "--data", str(pictures), "--seed", "6", "--run", "one", *QUICK, runs=tmp_path)
     swept, alone = (read_record(tmp_path / name) for name in (sorted(run_names(tmp_path))[1], "one"))
     assert swept.artefacts["checkpoint.safetensors"] == alone.artefacts["checkpoint.safetensors"]
-    assert swept.request == alone.request
-    assert swept.request.origins == {**alone.request.origins}
+    assert (swept.request, swept.request.origins) == (alone.request, {**alone.request.origins})
 
 
 def test_a_dry_run_of_a_sweep_plans_every_combination_and_writes_nothing(tmp_path: Path, pictures: Path) -> None:
     words = ("--data", str(pictures), "--seeds", "3", "--lr", "0.1,0.2", "--dry-run")
-    result = call("train", *words, *QUICK, runs=tmp_path / "runs")
-    assert result.exit_code == 0, result.stderr
-    assert result.stderr.count("about") == 2
-    assert "lr 0.2" in result.stderr
+    result = done("train", *words, *QUICK, runs=tmp_path / "runs")
+    assert result.stderr.count("about") == 2 and "lr 0.2" in result.stderr
     assert run_names(tmp_path / "runs") == []
 
 
 def test_origins_tell_of_compile_and_of_what_batches_go_through(tmp_path: Path, pictures: Path) -> None:
     words = ("--no-compile", "--translate", "2", "--cutout", "0", "--run", "one")
-    assert call("train", "--data", str(pictures), *words, *QUICK, runs=tmp_path).exit_code == 0
+    done("train", "--data", str(pictures), *words, *QUICK, runs=tmp_path)
     origins = read_record(tmp_path / "one").request.origins
     assert [origins[name] for name in ("compile", "translate", "cutout")] == ["flag"] * 3
     assert [origins[name] for name in ("lookahead", "flip")] == ["recipe"] * 2
@@ -312,9 +290,6 @@ def test_origins_tell_of_compile_and_of_what_batches_go_through(tmp_path: Path, 
 
 def test_python_users_may_name_any_ingredient(tmp_path: Path, pictures: Path) -> None:
     place = Workspace(tmp_path / "runs", tmp_path / "cache")
-    folder = bench.train(
-        TINY_FILE, data=str(pictures), val=0.0, epochs=1, batch_size=16, lr=0.05, lookahead=5, workspace=place
-    )
-    request = read_record(folder).request
-    assert isinstance(request, TrainRequest)
+    options = {"val": 0.0, "epochs": 1, "batch_size": 16, "lr": 0.05, "lookahead": 5}
+    request = read_record(bench.train(TINY_FILE, data=str(pictures), workspace=place, **options)).request
     assert (request.lr, request.lookahead) == ((0.05,), 5)

@@ -68,24 +68,16 @@ def test_a_gain_whose_interval_reaches_0_is_no_evidence(one: Estimate | None, wo
 
 
 def test_figures_come_with_their_interval() -> None:
-    assert figure(HIGH) == "0.40 (0.30 to 0.50)" and figure(None) == NOTHING
-    assert percent(HIGH) == "40.0 % (30.0 to 50.0)" and points(HIGH) == "+40.0 (+30.0 to +50.0)"
-    assert points(LOW) == "+1.0 (-2.0 to +4.0), no evidence"
+    assert (figure(HIGH), figure(None), percent(HIGH)) == ("0.40 (0.30 to 0.50)", NOTHING, "40.0 % (30.0 to 50.0)")
+    assert (points(HIGH), points(LOW)) == ("+40.0 (+30.0 to +50.0)", "+1.0 (-2.0 to +4.0), no evidence")
     assert beside(CLEAR) == ("0.40 (0.30 to 0.50)", "0.01 (-0.02 to 0.04)", "above")
-    assert beside(CHANCE)[2] == "no evidence"
-    assert beside(None) == beside(Likeness(None, None, 3)) == (NOTHING,) * 3
+    assert (beside(CHANCE)[2], beside(None), beside(Likeness(None, None, 3))) == ("no evidence", *[(NOTHING,) * 3] * 2)
 
 
-def test_every_table_is_as_wide_as_its_head() -> None:
+def test_every_table_is_as_wide_as_its_head_and_those_without_a_row_are_left_out() -> None:
     found = sheets(scores())
-    assert len(found) == 6
-    for sheet in found:
-        assert {len(line) for line in sheet.rows} == {len(sheet.heads)}, sheet.title
-
-
-def test_tables_without_a_row_are_left_out() -> None:
-    assert len(sheets(scores(pairs=(), sanity=()))) == 4
-    assert sheets(scores(rows=(), pairs=(), sanity=())) == ()
+    assert len(found) == 6 and all({len(line) for line in sheet.rows} == {len(sheet.heads)} for sheet in found)
+    assert len(sheets(scores(pairs=(), sanity=()))) == 4 and sheets(scores(rows=(), pairs=(), sanity=())) == ()
 
 
 def test_own_explainers_are_named_shortly_and_baselines_have_no_state() -> None:
@@ -96,15 +88,13 @@ def test_own_explainers_are_named_shortly_and_baselines_have_no_state() -> None:
 
 
 def test_the_centre_is_not_held_against_itself() -> None:
-    curves = sheets(scores())[1]
-    centre = next(line for line in curves.rows if line[1] == "centre")
+    (centre,) = [line for line in sheets(scores())[1].rows if line[1] == "centre"]
     assert (centre[4], centre[6]) == (NOTHING, NOTHING)
 
 
 def test_explainers_with_equal_figures_share_a_line_of_the_sanity_table() -> None:
     sanity = sheets(scores())[4]
-    assert [line[0] for line in sanity.rows] == ["gradcam, captum"]
-    assert sanity.rows[0][-1] == "nothing left"
+    assert [line[0] for line in sanity.rows] == ["gradcam, captum"] and sanity.rows[0][-1] == "nothing left"
     other = (*scores().sanity, SanityScores("mine", "layer4", "head", CLEAR))
     assert [line[-1] for line in sheets(scores(sanity=other))[4].rows] == ["nothing left", "still alike"]
 

@@ -44,8 +44,7 @@ def test_anything_else_is_refused_with_an_example(text: str) -> None:
 def test_an_arm_that_is_not_timed_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(UsageError, match=r"did you mean 'explain\[a,captum,layer3\]'") as caught:
         parse_threshold("forward[a] < 2 * explain[a,capum,layer3]", NAMES)
-    assert "forward[b]" in caught.value.try_
-    assert caught.value.exit_code == 2
+    assert "forward[b]" in caught.value.try_ and caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -66,57 +65,52 @@ def test_an_arm_that_is_not_timed_is_refused_with_the_nearest_one() -> None:
 def test_a_threshold_inside_the_interval_is_undecided(text: str, outcome: str) -> None:
     timing = make_timing(STEADY)
     (judged,) = judge([parse_threshold(text, [arm.name for arm in timing.arms])], timing)
-    assert judged.outcome == outcome
-    assert "interval" in judged.words
+    assert judged.outcome == outcome and "interval" in judged.words
 
 
-def test_the_interval_is_printed_with_its_figures() -> None:
-    timing = make_timing(STEADY)
-    (judged,) = judge([Threshold("t", "forward[b]", "<", 1.0)], timing)
-    assert judged.words == "forward[b] is 80.0 images/s, interval 78.4 to 81.6"
-
-
-def test_five_rounds_decide_nothing() -> None:
-    (judged,) = judge([Threshold("t", "forward[a]", "<", 1e9)], make_timing({"a": [0.04] * 5}))
-    assert judged.outcome == "undecided"
-    assert "n too small" in judged.words
-
-
-def test_an_arm_that_is_too_noisy_decides_nothing() -> None:
-    (judged,) = judge([Threshold("t", "forward[a]", "<", 1e9)], make_timing({"a": [0.04, 0.08] * 6}))
-    assert judged.outcome == "undecided"
-    assert "spread" in judged.words
+@pytest.mark.parametrize(
+    ("rounds", "outcome", "words"),
+    [
+        ([0.05, 0.051, 0.049, 0.05] * 3, "holds", "forward[a] is 80.0 images/s, interval 78.4 to 81.6"),
+        ([0.04] * 5, "undecided", "n too small"),
+        ([0.04, 0.08] * 6, "undecided", "spread"),
+    ],
+)
+def test_the_interval_is_printed_with_its_figures_and_five_rounds_or_a_noisy_arm_decide_nothing(
+    rounds: list[float], outcome: str, words: str
+) -> None:
+    (judged,) = judge([Threshold("t", "forward[a]", "<", 1e9)], make_timing({"a": rounds}))
+    assert judged.outcome == outcome and words in judged.words
 
 
 def test_a_ratio_breaks_a_threshold_only_where_the_table_would_claim_it() -> None:
     """Of twelve rounds one may lie on the other side of the limit; with two the table claims nothing."""
     for others, said, outcome in ((1, "slower", "holds"), (2, "no measurable difference", "undecided")):
         timing = make_timing({"a": [0.040] * 12, "b": [0.044] * (12 - others) + [0.036] * others})
-        arm = timing.arm("forward[b]")
-        assert arm is not None and arm.ratio is not None and arm.ratio.verdict == said
         (judged,) = judge([Threshold("t", "forward[b]", "<", 1.0, "forward[a]")], timing)
-        assert judged.outcome == outcome
+        assert (timing.arm("forward[b]").ratio.verdict, judged.outcome) == (said, outcome)
 
 
 def test_a_ratio_is_struck_out_whichever_of_its_arms_is_too_noisy() -> None:
     noisy, steady = [0.030, 0.050] * 6, [0.200] * 12
     for rounds in ({"base": noisy, "other": steady}, {"base": steady, "other": noisy}):
-        arm = make_timing(rounds).arm("forward[other]")
-        assert arm is not None and arm.ratio is not None and arm.ratio.verdict == "struck out"
+        assert make_timing(rounds).arm("forward[other]").ratio.verdict == "struck out"
 
 
-@pytest.mark.parametrize("text", ["forward[b] < 2 * forward[a]", "forward[a] > 2 * forward[b]"])
-def test_a_ratio_to_or_of_a_noisy_arm_decides_nothing(text: str) -> None:
-    timing = make_timing({"a": [0.04, 0.08] * 6, "b": [0.05] * 12})
-    (judged,) = judge([parse_threshold(text, NAMES)], timing)
-    assert judged.outcome == "undecided"
-    assert "too noisy to judge" in judged.words
-
-
-@pytest.mark.parametrize("text", ["forward[b] > 1", "forward[a] > 0.1 * forward[b]"])
-def test_what_names_an_arm_that_failed_and_was_left_out_is_undecided(text: str) -> None:
-    (judged,) = judge([parse_threshold(text, NAMES)], make_timing({"a": [0.04] * 12}))
-    assert (judged.outcome, judged.words) == ("undecided", "forward[b] was left out")
+@pytest.mark.parametrize(
+    ("text", "rounds", "words"),
+    [
+        ("forward[b] < 2 * forward[a]", {"a": [0.04, 0.08] * 6, "b": [0.05] * 12}, "too noisy to judge"),
+        ("forward[a] > 2 * forward[b]", {"a": [0.04, 0.08] * 6, "b": [0.05] * 12}, "too noisy to judge"),
+        ("forward[b] > 1", {"a": [0.04] * 12}, "forward[b] was left out"),
+        ("forward[a] > 0.1 * forward[b]", {"a": [0.04] * 12}, "forward[b] was left out"),
+    ],
+)
+def test_a_ratio_to_or_of_a_noisy_arm_and_what_names_one_that_was_left_out_decide_nothing(
+    text: str, rounds: dict[str, list[float]], words: str
+) -> None:
+    (judged,) = judge([parse_threshold(text, NAMES)], make_timing(rounds))
+    assert judged.outcome == "undecided" and words in judged.words
 
 
 def test_what_is_undecided_fails_only_when_strict() -> None:

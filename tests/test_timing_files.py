@@ -11,18 +11,20 @@ import pytest
 import torch
 from timing_factory import make_timing
 
-from bench.errors import StoreError, UsageError
+from bench.errors import StoreError
 from bench.pages.speeds import ratio_words, timing_badge
+from bench.store.files import write_json
 from bench.store.paths import timing_path
-from bench.store.runs import check_name
 from bench.store.timings import (
     Passed,
     add_timing,
     newest_timing,
     not_paired,
     noted,
+    rates_of,
     read_timing,
     read_timings,
+    timings_of,
     write_timing,
 )
 from bench.workspace import Workspace
@@ -33,8 +35,7 @@ TWO = {"a": [0.04] * 12, "b": [0.05, 0.051, 0.049, 0.05] * 3}
 def test_a_timing_comes_back_as_it_was_stored_with_every_sample_in_run_order(tmp_path: Path) -> None:
     timing = make_timing(TWO)
     path = write_timing(tmp_path, timing)
-    assert path == tmp_path / "timing" / "T1.json"
-    assert read_timing(path) == timing
+    assert (path, read_timing(path)) == (tmp_path / "timing" / "T1.json", timing)
     assert [each["arm"] for each in json.loads(path.read_text())["samples"][:5]] == [
         "forward[a]", "forward[b]", "forward[b]", "forward[a]", "forward[b]",
     ]  # fmt: skip
@@ -43,12 +44,10 @@ def test_a_timing_comes_back_as_it_was_stored_with_every_sample_in_run_order(tmp
 def test_a_newer_or_damaged_timing_is_refused(tmp_path: Path) -> None:
     path = write_timing(tmp_path, make_timing(TWO))
     value = json.loads(path.read_text())
-    path.write_text(json.dumps({**value, "schema": 3}))
-    with pytest.raises(StoreError, match="has schema 3"):
-        read_timing(path)
-    path.write_text(json.dumps({**value, "arms": [{"name": 3}]}))
-    with pytest.raises(StoreError, match="arms"):
-        read_timing(path)
+    for changes, words in (({"schema": 3}, "has schema 3"), ({"arms": [{"name": 3}]}, "arms")):
+        path.write_text(json.dumps({**value, **changes}))
+        with pytest.raises(StoreError, match=words):
+            read_timing(path)
 
 
 def damaged(value: dict, arm: dict | None = None, sample: dict | None = None) -> dict:
@@ -101,9 +100,23 @@ def test_rates_noted_in_passing_come_back_and_a_call_that_also_times_has_both(tm
     ]  # fmt: skip
 
 
-def test_no_run_may_be_called_as_the_folder_of_timings() -> None:
-    with pytest.raises(UsageError, match="'timing' cannot be a run's name"):
-        check_name("timing")
+def test_an_old_timing_and_one_of_today_of_the_same_work_are_shown_alike(tmp_path: Path) -> None:
+    laps = [(4, 1.0), (4, 0.5), (4, 0.25), (3, 0.5)]
+    work = Passed("explain", "run", 4, 8.0, laps, "captum", ("layer3", "layer4"), 2)
+    today = noted("explain", [work], {}, image_size=32, device=torch.device("cpu"), workspace=Workspace())
+    write_timing(tmp_path, today)
+    row = {
+        "explainer": "captum", "layers": ["layer3", "layer4"], "targets": 2, "batch_size": 4, "images_per_second": 8.0,
+        "samples": laps,
+    }  # fmt: skip
+    old = {"schema": 1, "id": "old", "what": "explain", "device": today.device, "versions": {}, "rows": [row]}
+    write_json(timing_path(tmp_path, "old"), old)
+    every = read_timings(tmp_path)
+    shown = timings_of(0, every, (), {"old", today.id})
+    assert {one.id: one.values for one in shown} == dict.fromkeys(("old", today.id), (4.0, 8.0, 16.0, 6.0))
+    assert dataclasses.replace(shown[0], id="") == dataclasses.replace(shown[1], id="")
+    cells = {key: dataclasses.replace(arm, name="", model="") for key, arm in rates_of(every).items()}
+    assert [cells["old", "captum", layer] == cells[today.id, "captum", layer] for layer in work.layers] == [True, True]
 
 
 def test_the_newest_timing_that_knows_the_weights_is_found(tmp_path: Path) -> None:
@@ -122,14 +135,10 @@ def test_the_newest_timing_that_knows_the_weights_is_found(tmp_path: Path) -> No
         timing = newest_timing([one for folder in folders for one in read_timings(folder)], models)
         return timing.id if timing else None
 
-    assert found(run, tmp_path) == "20260104T"
-    assert found(tmp_path) == "20260103T"
-    assert found(run, tmp_path, a=None) == "20260103T"
-    assert found(run, tmp_path, a=None, b=None) == "20260103T"
-    assert found(run, tmp_path, a=None, run=None) is None
-    assert found(run, run="c1") == "20260104T"
-    assert found(run, run="c2") is None
-    assert found(tmp_path / "none") is None
+    assert (found(run, tmp_path), found(tmp_path)) == ("20260104T", "20260103T")
+    assert (found(run, tmp_path, a=None), found(run, tmp_path, a=None, b=None)) == ("20260103T", "20260103T")
+    assert found(run, tmp_path, a=None, run=None) is None and found(run, run="c1") == "20260104T"
+    assert found(run, run="c2") is None and found(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize(
@@ -149,37 +158,29 @@ def test_only_rates_of_one_and_the_same_timing_are_paired(changes: dict[str, obj
 
 def test_another_precision_is_not_paired() -> None:
     first = make_timing(TWO)
-    other = dataclasses.replace(
-        first, id="T2", arms=tuple(dataclasses.replace(arm, precision="bf16") for arm in first.arms)
-    )
-    assert not_paired(first, other) == "not paired: other precisions"
+    narrow = tuple(dataclasses.replace(arm, precision="bf16") for arm in first.arms)
+    assert not_paired(first, dataclasses.replace(first, id="T2", arms=narrow)) == "not paired: other precisions"
 
 
 # --- words --------------------------------------------------------------------------------------------------
 
 
-def test_slower_is_written_as_slower_with_its_interval() -> None:
-    arm = make_timing(TWO).arm("forward[b]")
-    assert arm is not None
-    assert ratio_words(arm.ratio) == "0.800× (slower), 0.784 to 0.816"
-
-
-def test_what_is_spread_too_far_is_struck_out() -> None:
-    arm = make_timing({"a": [0.04] * 12, "b": [0.04, 0.08] * 6}).arm("forward[b]")
-    assert arm is not None
-    assert arm.grade == "unusable"
-    assert ratio_words(arm.ratio) == "struck out: spread over 25 %"
-
-
-def test_five_rounds_have_no_interval_and_no_verdict() -> None:
-    arm = make_timing({"a": [0.04] * 5, "b": [0.08] * 5}).arm("forward[b]")
-    assert arm is not None
-    assert (arm.low, arm.high, arm.coverage) == (None, None, None)
-    assert ratio_words(arm.ratio) == "n too small"
+@pytest.mark.parametrize(
+    ("rounds", "grade", "words"),
+    [
+        (TWO, "steady", "0.800× (slower), 0.784 to 0.816"),
+        ({"a": [0.04] * 12, "b": [0.04, 0.08] * 6}, "unusable", "struck out: spread over 25 %"),
+        ({"a": [0.04] * 5, "b": [0.08] * 5}, "steady", "n too small"),
+    ],
+)
+def test_a_ratio_is_told_with_its_interval_or_with_why_there_is_none(
+    rounds: dict[str, list[float]], grade: str, words: str
+) -> None:
+    arm = make_timing(rounds).arm("forward[b]")
+    assert (arm.grade, ratio_words(arm.ratio), arm.coverage is None) == (grade, words, len(rounds["a"]) < 6)
 
 
 def test_a_badge_says_which_timing_and_whether_the_machine_was_busy() -> None:
     assert timing_badge(make_timing(TWO)).text == "speeds paired: timing T1"
     busy = timing_badge(make_timing(TWO, notes=("the machine was busy: others took 34% of it",)))
-    assert busy.ok is False
-    assert "busy" in busy.text
+    assert busy.ok is False and "busy" in busy.text

@@ -19,8 +19,7 @@ def code_cells(notebook: Any) -> list[Any]:
 
 def test_tour_is_stored_without_outputs() -> None:
     cells = code_cells(nbformat.read(TOUR, as_version=4))
-    assert len(cells) >= 5
-    assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
+    assert len(cells) >= 5 and all(cell.outputs == [] and cell.execution_count is None for cell in cells)
 
 
 @pytest.mark.slow

@@ -11,19 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import call
-from tiny import QUICK, TINY, TINY_FILE, tiny_data, write_images
+from command_line import call, done
+from old_runs import copied
 
 from bench.api import verify
 from bench.commands.verify import threads
 from bench.contracts import ExplainerSpec
-from bench.data.datasets import load_dataset
 from bench.errors import MissingError, UsageError
-from bench.nets.weights import build_seeded
 from bench.registry.registry import Entry, Registry, discover
-from bench.request import TrainRequest
-from bench.training.loop import TrainSettings
-from bench.training.run import Job, begin, complete
 from bench.verifying.conformance import CHECKS
 from bench.workspace import Workspace
 
@@ -78,40 +73,30 @@ def bad(tmp_path: Path) -> str:
 
 
 def test_planted_bad_plug_in_fails_with_every_reason_named(bad: str) -> None:
-    result = call("verify", f"{bad}:explain", "--json")
-    assert result.exit_code == 3
+    result = call("verify", f"{bad}:explain", "--layer", "layer4", "--json")
     (found,) = json.loads(result.stdout)["explainers"]
     failed = {check["name"]: check["words"] for check in found["checks"] if check["status"] == "failed"}
-    assert set(failed) == {"hooks", "training-flags", "raw", "signed", "error"}
-    assert not found["passed"]
-    for name, words in failed.items():
-        assert f"{name}: {words}" in result.stderr
-    assert "min-max scaled" in failed["raw"]
-    assert "forward hook on layer1" in failed["hooks"]
+    assert set(failed) == {"hooks", "training-flags", "raw", "signed", "error"} and not found["passed"]
+    assert all(f"{name}: {words}" in result.stderr for name, words in failed.items())
+    assert "min-max scaled" in failed["raw"] and "forward hook on layer4" in failed["hooks"]
     assert "training = True in the model" in failed["training-flags"]
-    assert "error: " in result.stderr and "  try: " in result.stderr
+    assert result.exit_code == 3 and "error: " in result.stderr and "  try: " in result.stderr
 
 
 def test_honest_plug_in_ends_with_0_and_a_row_for_each_check() -> None:
-    result = call("verify", f"{EXAMPLES}/my_explainer.py:hirescam", "--layer", "layer4", "-q")
-    assert result.exit_code == 0, result.stderr
+    result = done("verify", f"{EXAMPLES}/my_explainer.py:hirescam", "--layer", "layer4", "-q")
     assert [name for name in CHECKS if name not in result.stdout] == []
     assert result.stdout.splitlines()[-1].startswith(f"1 of 1 keep the contract: {len(CHECKS)} checks in ")
 
 
-def test_crash_fails_by_name_with_its_reason_and_no_traceback(tmp_path: Path) -> None:
+def test_several_explainers_share_a_table_and_one_that_crashes_fails_by_name_with_its_reason_and_no_traceback(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "crash.py").write_text("def explain(model, layers, images, targets):\n    raise KeyError('planted')\n")
-    result = call("verify", f"{tmp_path}/crash.py:explain")
-    assert result.exit_code == 3
-    assert "answers: raised KeyError: 'planted'" in result.stderr
+    result = call("verify", f"captum,{tmp_path}/crash.py:explain", "--layer", "layer4", "-q")
+    assert result.exit_code == 3 and "answers: raised KeyError: 'planted'" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
-
-
-def test_several_explainers_share_a_table_with_what_each_cost(bad: str) -> None:
-    result = call("verify", f"captum,{bad}:explain", "--layer", "layer4", "-q")
-    assert result.exit_code == 3
-    assert "captum" in result.stdout and "seconds" in result.stdout
-    assert "hooks" in result.stdout and "1 of 2 keep the contract" in result.stdout
+    assert all(words in result.stdout for words in ("captum", "seconds", "answers", "1 of 2 keep the contract"))
 
 
 @pytest.mark.parametrize(
@@ -143,8 +128,7 @@ def test_all_means_everything_registered_and_one_that_does_not_load_fails_alone(
     entries = {"captum": EXPLAINERS.entries["captum"], "lost": Entry("lost", "no_such_module:X", "", "its-owner")}
     place = Workspace(explainers=Registry("explainer", entries, ExplainerSpec))
     good, lost = verify("all", layer="layer4", workspace=place)
-    assert (good.explainer, good.failures) == ("captum", ())
-    assert lost.outcomes[0].name == "loads"
+    assert (good.explainer, good.failures, lost.outcomes[0].name) == ("captum", (), "loads")
     assert "'lost' of its-owner does not load: ModuleNotFoundError" in lost.outcomes[0].words
     with pytest.raises(MissingError):
         verify("lost", workspace=place)
@@ -173,21 +157,16 @@ def test_threads_are_as_they_were() -> None:
 # --- a run's net --------------------------------------------------------------------------------------------
 
 
-def test_a_runs_model_and_images_are_used_at_its_last_layers(tmp_path: Path, bad: str) -> None:
-    source = write_images(tmp_path / "images", tiny_data(train=8, test=4))
-    place = Workspace(runs=tmp_path / "runs", cache=tmp_path / "cache")
-    data = load_dataset(str(source), cache=place.cache, progress=place.progress)
-    folder = place.runs / "tiny-run"
-    folder.mkdir(parents=True)
-    begin(folder, place, data, TrainRequest(TINY_FILE), torch.device("cpu"))
-    net = build_seeded(TINY, 4, 0)
-    complete(Job(folder, net, data, TrainSettings(replace(QUICK, epochs=1)), torch.device("cpu")), place)
-    (found,) = verify("captum", run="tiny-run", workspace=place)
+def test_a_runs_model_and_images_are_used_at_its_last_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    place = copied(tmp_path, monkeypatch)
+    (found,) = verify("captum", run="old", workspace=place)
     assert (found.layers, found.failures) == (("layer3", "layer4"), ())
-    (found,) = verify(f"{bad}:explain", run="tiny-run", layer="layer3", workspace=place)
+    (found,) = verify(f"{bad}:explain", run="old", layer="layer3", workspace=place)
     assert {each.name for each in found.failures} >= {"hooks", "training-flags", "raw"}
     with pytest.raises(UsageError, match="'layr3' is not a layer"):
-        verify("captum", run="tiny-run", layer="layr3", workspace=place)
+        verify("captum", run="old", layer="layr3", workspace=place)
 
 
 # --- plain functions ----------------------------------------------------------------------------------------
@@ -198,8 +177,7 @@ def test_function_becomes_a_spec_that_claims_nothing_and_changes_its_revision_wi
     assert (spec.name, spec.source, spec.backend, spec.claims, spec.output) == ("explain", bad, "torch", "", "layer")
     assert EXPLAINERS[f"{bad}:explain"].revision == spec.revision
     Path(bad).write_text(BAD + "\n# changed")
-    assert EXPLAINERS[f"{bad}:explain"].revision != spec.revision
-    assert 0 < spec.revision < 2**53  # as JSON keeps it
+    assert EXPLAINERS[f"{bad}:explain"].revision != spec.revision and 0 < spec.revision < 2**53  # as JSON keeps it
 
 
 def test_partials_of_a_function_are_functions(tmp_path: Path) -> None:
@@ -209,8 +187,7 @@ def test_partials_of_a_function_are_functions(tmp_path: Path) -> None:
         "Doubled = partial(explain, scale=2)\n"
     )
     spec = EXPLAINERS[f"{tmp_path}/part.py:Doubled"]
-    assert spec.name == "doubled"
-    assert spec.explain(None, (), None, None) == 2  # type: ignore[arg-type,comparison-overlap]
+    assert (spec.name, spec.explain(None, (), None, None)) == ("doubled", 2)
 
 
 # --- the pytest plug-in -------------------------------------------------------------------------------------
@@ -232,9 +209,12 @@ def test_fixture_runs_one_check_and_skips_what_does_not_apply(conformance: Calla
         conformance(f"{bad}:explain", "reference", layer="layer4")
 
 
+@pytest.mark.slow
 def test_each_check_becomes_a_test_of_its_own_for_an_author(tmp_path: Path) -> None:
-    text = f"def test_mine(conformance, conformance_check):\n    conformance('{EXAMPLES}/my_explainer.py:HIRESCAM', conformance_check, layer='layer4')\n"  # noqa: E501
-    (tmp_path / "test_mine.py").write_text(text)
+    (tmp_path / "test_mine.py").write_text(
+        "def test_mine(conformance, conformance_check):\n"
+        f"    conformance('{EXAMPLES}/my_explainer.py:HIRESCAM', conformance_check, layer='layer4')\n"
+    )
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "test_mine.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

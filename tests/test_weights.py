@@ -15,8 +15,7 @@ models = discover("model", ModelSpec)
 
 
 def tiny_spec(**fields: object) -> ModelSpec:
-    options = {"name": "tiny", "build": lambda classes: nn.Linear(3, classes), "source": "a test", **fields}
-    return ModelSpec(**options)
+    return ModelSpec("tiny", lambda classes: nn.Linear(3, classes), source="a test", **fields)
 
 
 @pytest.mark.parametrize("target", list(models))
@@ -25,8 +24,7 @@ def test_key_map_is_one_to_one_and_keeps_the_order(source: str, target: str) -> 
     state = models[source].build(10).state_dict()
     there = convert(state, models[source], models[target])
     back = convert(there, models[target], models[source])
-    assert list(there) == list(models[target].build(10).state_dict())
-    assert list(back) == list(state)
+    assert (list(there), list(back)) == (list(models[target].build(10).state_dict()), list(state))
     assert all(back[key] is state[key] for key in state)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from listening import Listener
@@ -59,8 +60,7 @@ def test_the_twin_of_a_run_page_lies_in_its_folder_and_holds_every_image(form: s
     told = TypeAdapter(Page).validate_json(path.read_bytes())
     page = page_of(RunFolder(place.runs / "one"), place)
     assert json.loads(path.read_text()) == json.loads(render.page_json(page))
-    assert told.gallery.ids == page.gallery.ids
-    assert (told.kind, told.runs[0].run) == ("run", "one")
+    assert (told.gallery.ids, told.kind, told.runs[0].run) == (page.gallery.ids, "run", "one")
 
 
 def test_what_is_not_ours_in_the_folder_of_a_page_stays(tmp_path: Path) -> None:
@@ -76,67 +76,49 @@ def test_a_smaller_folder_leaves_no_part_of_a_larger_one(tmp_path: Path, monkeyp
     place = Workspace(progress=Listener())
     for images, parts in ((5, 3), (3, 2)):
         write_page(make_page(images=images), tmp_path / "index.html", form="folder", workspace=place)
-        assert len(list(tmp_path.glob("data-*.js"))) == parts
-        assert len(list((tmp_path / "images").glob("sheet-*.webp"))) == parts
+        assert [len(list(tmp_path.glob(names))) for names in ("data-*.js", "images/sheet-*.webp")] == [parts, parts]
 
 
 def test_why_a_page_became_a_folder_is_said(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "LARGEST", 10_000)
     assert write_run_page(RunFolder(place.runs / "one"), place).name == "index.html"
-    assert "a folder, since one file would be" in place.progress.said[-1]
-    assert "--single-file" in place.progress.said[-1]
+    told = place.progress.said[-1]
+    assert "a folder, since one file would be" in told and "--single-file" in told
 
 
 def test_fewer_images_are_the_first_of_the_fixed_order_and_the_tables_stay(place: Workspace) -> None:
-    whole, two = (
-        page_of(RunFolder(place.runs / "one"), place),
-        page_of(RunFolder(place.runs / "one"), place, max_images=2),
-    )
-    assert len(whole.gallery) == 3
-    assert (two.shown, two.wanted, whole.wanted) == (2, 3, 3)
-    assert {item.id for item in two.gallery} < {item.id for item in whole.gallery}
-    assert two.cells == whole.cells
-    assert two.runs == whole.runs
-    assert "2 of 3 images" in render.render_page(two)
+    whole, two = (page_of(RunFolder(place.runs / "one"), place, max_images=most) for most in (None, 2))
+    assert (len(whole.gallery), two.shown, two.wanted, whole.wanted) == (3, 2, 3, 3)
+    assert {item.id for item in two.gallery} < {item.id for item in whole.gallery} and two.cells == whole.cells
+    assert two.runs == whole.runs and "2 of 3 images" in render.render_page(two)
 
 
 # --- what a page shows beside its tables -------------------------------------------------------------------
 
 
-def test_calibration_bins_are_those_counted_one_by_one(place: Workspace) -> None:
-    import numpy as np
-
+def test_calibration_bins_are_those_counted_one_by_one() -> None:
     rng = np.random.default_rng(0)
     probabilities = softmax(rng.normal(scale=2, size=(500, 4)))
     labels = rng.integers(0, 4, 500)
     found = calibration_bins(probabilities, labels, bins=7)
-    slow: dict[int, list[tuple[float, bool]]] = {}
-    for row, label in zip(probabilities.tolist(), labels.tolist(), strict=True):
-        top = max(row)
-        place_of = next(k for k in range(7) if top <= (k + 1) / 7 + 1e-15)
-        slow.setdefault(place_of, []).append((top, row.index(top) == label))
-    expected = [slow[k] for k in sorted(slow)]
-    assert [one.total for one in found] == [len(each) for each in expected]
-    assert [one.correct for one in found] == [sum(right for _, right in each) for each in expected]
+    rows = [(max(row), row.index(max(row)) == label) for row, label in zip(probabilities.tolist(), labels, strict=True)]
+    slow = [[(p, right) for p, right in rows if low < 7 * p <= low + 1 + 1e-14] for low in range(7)]
+    expected = [each for each in slow if each]
+    assert [(one.total, one.correct) for one in found] == [(len(e), sum(right for _, right in e)) for e in expected]
     assert [one.confidence for one in found] == pytest.approx([sum(p for p, _ in e) / len(e) for e in expected])
-    error = sum(abs(sum(r for _, r in e) - sum(p for p, _ in e)) for e in expected) / 500
+    error = sum(abs(sum(right for _, right in e) - sum(p for p, _ in e)) for e in expected) / 500
     assert calibration_error(found) == pytest.approx(error)
 
 
 def test_a_confidence_at_the_upper_end_of_a_range_belongs_to_it() -> None:
-    import numpy as np
-
     ends = np.arange(5, 16) / 15  # below a third no class of four is the likeliest with 2 / 9 for the others
     confidence = np.concatenate([ends - 1e-9, ends])
     rest = (1 - confidence) / 3
     found = calibration_bins(np.stack([confidence, rest, rest, rest], axis=1), np.zeros(22, int))
-    assert [one.total for one in found] == [2] * 11
-    assert [one.confidence for one in found] == pytest.approx(ends)
+    assert [one.total for one in found] == [2] * 11 and [one.confidence for one in found] == pytest.approx(ends)
 
 
 def test_a_model_that_is_right_as_often_as_it_says_has_no_calibration_error() -> None:
-    import numpy as np
-
     probabilities = np.tile([0.75, 0.25], (4, 1))
     assert calibration_error(calibration_bins(probabilities, np.array([0, 0, 0, 1]))) == pytest.approx(0)
     assert calibration_error(()) is None
@@ -158,19 +140,16 @@ def test_what_runs_were_made_with_differently_is_named_and_nothing_else(place: W
     environment = dataclasses.replace(record.environment, versions={"torch": "3.0"}, code=Code("ab", dirty=True))
     other = dataclasses.replace(record, request=make_request(seed=7), environment=environment)
     assert differences([record, record]) == ()
-    found = {(one.group, one.name): one.values for one in differences([record, other])}
-    assert found[("setting", "seed")] == ("0", "7")
-    assert found[("version", "torch")] == ("2.0", "3.0")
-    assert found[("machine", "code")] == ("no git checkout known", "commit ab, with changes of its own")
-    assert len(found) == 3
+    assert {(one.group, one.name): one.values for one in differences([record, other])} == {
+        ("setting", "seed"): ("0", "7"),
+        ("version", "torch"): ("2.0", "3.0"),
+        ("machine", "code"): ("no git checkout known", "commit ab, with changes of its own"),
+    }
 
 
 def test_probabilities_of_a_page_are_the_largest_first_and_those_of_the_run(place: Workspace) -> None:
-    predictions = read_predictions(place.runs / "one")
-    expected = softmax(predictions.logits)
+    expected = softmax(read_predictions(place.runs / "one").logits)
     for item in page_of(RunFolder(place.runs / "one"), place).gallery:
-        said = item.predictions[0]
-        assert said is not None
-        assert said.top[0] == (said.predicted, said.probability)
-        assert sorted((share for _, share in said.top), reverse=True) == [share for _, share in said.top]
-        assert dict(said.top) == dict(enumerate(expected[item.id].tolist()))
+        said, shares = item.predictions[0], dict(enumerate(expected[item.id].tolist()))
+        assert said.top[0] == (said.predicted, said.probability) and dict(said.top) == shares
+        assert [share for _, share in said.top] == sorted(shares.values(), reverse=True)
