@@ -71,11 +71,6 @@ def estimated_seconds(flops_per_image: float, images: int, recipe: Recipe, *, ra
     return images * epochs * flops_per_image * BACKWARD_COST / rate
 
 
-def forward_rate(measured: float | None) -> float:
-    """Forward passes a second by what the evaluation measured; a modest guess where it did not."""
-    return measured if measured and measured > 0 else GUESSED_RATE
-
-
 def affordable(images: int, seconds: float, device: torch.device, progress: Progress) -> int:
     """How many of the images to explain, where nobody said: on a CPU no more than 500 of what takes over 15 minutes."""
     if device.type != "cpu" or seconds <= LONG or images <= LONG_LIMIT:

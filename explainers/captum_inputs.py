@@ -41,9 +41,8 @@ def saliency(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
     from captum.attr import Saliency
 
     with pixels(model, layers, images, targets) as request:
-        method = Saliency(model)
         # Captum gives |gradient|; the largest of the channels is the paper's (section 3.1).
-        return request.maps(lambda inputs, target: method.attribute(inputs, target).amax(1))
+        return request.maps(lambda inputs, target: Saliency(model).attribute(inputs, target).amax(1))
 
 
 def input_x_gradient(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -63,8 +62,7 @@ def input_x_gradient(model: nn.Module, layers: Sequence[str], images: Tensor, ta
     from captum.attr import InputXGradient
 
     with pixels(model, layers, images, targets) as request:
-        method = InputXGradient(model)
-        return request.maps(lambda inputs, target: method.attribute(inputs, target).sum(1))
+        return request.maps(lambda inputs, target: InputXGradient(model).attribute(inputs, target).sum(1))
 
 
 def integrated_gradients(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,6 @@ from bench.estimates import (
     affordable,
     estimated_seconds,
     faithfulness_words,
-    forward_rate,
     reached_rate,
     timing_seconds,
 )
@@ -37,11 +36,6 @@ def test_a_net_reaches_a_share_of_the_matrix_product(monkeypatch: pytest.MonkeyP
     products = {"fp32": 1e11, "bf16": 4e11}
     monkeypatch.setattr("bench.estimates.product_rate", lambda device, precision: products[precision])
     assert (reached_rate(CPU, "fp32"), reached_rate(CPU, "bf16")) == (pytest.approx(7e10), pytest.approx(1e11))
-
-
-@pytest.mark.parametrize(("measured", "rate"), [(250.0, 250.0), (None, 100.0), (0.0, 100.0), (-1.0, 100.0)])
-def test_a_rate_that_was_never_measured_is_guessed(measured: float | None, rate: float) -> None:
-    assert forward_rate(measured) == rate
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tiny import TinyNet
 
 from bench.contracts import Explainer, ExplainerSpec, Progress
 from bench.errors import UsageError
-from bench.explaining.plan import Wanted, ceilings, check_layers, choose_layers, layers_of, say_costs
+from bench.explaining.plan import Wanted, ceilings, check_layers, choose_layers, layers_of, rate_of, say_costs
 from bench.nets.trained import Trained
 from bench.store.predictions import Predictions, check_ids, choose_ids, cut, fixed_order, wanted_targets
 
@@ -201,3 +201,9 @@ def test_a_dear_cell_is_told_of_whether_it_is_left_out_or_made() -> None:
     say_costs(replace(named, ceilings={"dear": 200.0}), progress)
     words = "dear costs 201 at layer3, in forward passes an image and class"
     assert said == [words, f"left out: {words}; --slow or --explainer dear takes it in"]
+
+
+@pytest.mark.parametrize(("measured", "rate"), [(250.0, 250.0), (None, 100.0), (0.0, 100.0), (-1.0, 100.0)])
+def test_a_rate_that_was_never_measured_is_guessed(measured: float | None, rate: float) -> None:
+    results = SimpleNamespace(forward_images_per_second=measured)
+    assert rate_of(cast(Trained, SimpleNamespace(record=SimpleNamespace(results=results)))) == rate

@@ -11,7 +11,7 @@ from torch import nn
 
 from bench.contracts import Booleans, ExplainerSpec, Integers, Progress
 from bench.errors import MissingError, UsageError, did_you_mean
-from bench.estimates import affordable, duration, forward_rate
+from bench.estimates import GUESSED_RATE, affordable, duration
 from bench.explaining.batches import seeding
 from bench.machine import describe_device, versions
 from bench.nets.trained import Trained
@@ -215,8 +215,9 @@ def cut_to_afford(
 
 
 def rate_of(trained: Trained) -> float:
-    """Forward passes a second of a run's model."""
-    return forward_rate(trained.record.results.forward_images_per_second)
+    """Forward passes a second of a run's model, by what the evaluation measured; a modest guess where it did not."""
+    measured = trained.record.results.forward_images_per_second
+    return measured if measured and measured > 0 else GUESSED_RATE
 
 
 def choose_layers(asked: Sequence[str], runs: Sequence[Trained]) -> tuple[str, ...]:

@@ -79,10 +79,8 @@ def explain_run(
 def _result(trained: Trained, name: str, layer: str, meters: Sequence[tuple[MissingRows, Meter]]) -> CellResult:
     cell, path = trained.run.cell(name, layer), cell_path(trained.folder, name, layer)
     rows = 0 if cell is None else len(cell.ids)
-    for missing, meter in meters:
-        if missing.name == name and layer in missing.layers:
-            return CellResult(name, layer, rows, missing.targets.size, meter.rate, path)
-    return CellResult(name, layer, rows, 0, None, path)
+    made = [(each.targets.size, meter.rate) for each, meter in meters if each.name == name and layer in each.layers]
+    return CellResult(name, layer, rows, *(made or [(0, None)])[0], path)
 
 
 @dataclass(frozen=True)

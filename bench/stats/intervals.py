@@ -88,8 +88,6 @@ def rank_correlations(first: Floats, second: Floats) -> Floats:
     Returns:
         (R,) in -1..1; NaN where a map is constant or not finite.
     """
-    if len(first) == 0:
-        return np.zeros(0)
     a, b = _centred_ranks(first), _centred_ranks(second)
     scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):

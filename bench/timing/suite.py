@@ -67,12 +67,10 @@ def line_up(
     for name, spec in wanted.specs.items():
         for layer in layers_of(spec, wanted):
             found.append(ArmSpec("explain", base, short(name), layer, name))
-            if spec.output == "picture":
-                continue  # it is the library's own artefact already
-            shipped = name + SHIPPED
-            if shipped in place.explainers:
-                entries[shipped] = place.explainers[shipped]
-            found.append(ArmSpec("shipped", base, short(name), layer, shipped if shipped in entries else name))
+            if spec.output != "picture":  # which is the library's own artefact already
+                entry = name + SHIPPED if name + SHIPPED in place.explainers else name
+                entries[entry] = place.explainers[entry]
+                found.append(ArmSpec("shipped", base, short(name), layer, entry))
     return found, entries
 
 

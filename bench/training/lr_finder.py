@@ -1,4 +1,4 @@
-"""The learning-rate range test: one short training whose rate grows from step to step, then everything put back.
+"""The learning-rate range test: one short training whose rate grows from step to step, of a copy of the model.
 
 Source: Smith 2015, arXiv:1506.01186, section 3.3; the suggestion is where the smoothed loss falls fastest.
 """
@@ -17,7 +17,6 @@ from torch.nn import functional
 from bench.contracts import Dataset, Progress
 from bench.errors import UsageError
 from bench.machine import resolved_precision
-from bench.modes import own_modes
 from bench.training.init import initialise
 from bench.training.loader import Batches
 from bench.training.loop import TrainSettings, choose_images, steps_per_epoch
@@ -57,10 +56,10 @@ def find_rate(
     steps: int = 100,
     highest: float = HIGHEST,
 ) -> RangeTest:
-    """Train with a learning rate that grows from 1e-7 to `highest`, then put the model back bit for bit.
+    """Train a copy of the model with a learning rate that grows from 1e-7 to `highest`.
 
     Args:
-        model: left as found: weights, buffers, training flags, gradients.
+        model: left as found.
         data: whose training split is used, augmented as the recipe says.
         settings: the recipe whose optimiser and batch size are tested.
         steps: how many rates.
@@ -70,22 +69,10 @@ def find_rate(
     """
     if steps < 10:
         raise UsageError(f"{steps} steps make no curve", try_="--steps 100")
-    state = copy.deepcopy(model.state_dict())
-    momenta = {module: module.momentum for module in model.modules() if hasattr(module, "momentum")}
-    with own_modes(model):
-        model.to(device).train()
-        set_bn_momentum(model, settings.recipe.bn_momentum)
-        try:
-            initialise(model, settings.recipe, data.train.images, (data.mean, data.std))
-            rates, losses = _climb(
-                model, data, settings, device=device, progress=progress, steps=steps, highest=highest
-            )
-        finally:
-            model.load_state_dict(state)
-            model.zero_grad(set_to_none=True)
-            for module, momentum in momenta.items():
-                module.momentum = momentum
-    return suggest(rates, losses)
+    own = copy.deepcopy(model).to(device).train()
+    set_bn_momentum(own, settings.recipe.bn_momentum)
+    initialise(own, settings.recipe, data.train.images, (data.mean, data.std))
+    return suggest(*_climb(own, data, settings, device=device, progress=progress, steps=steps, highest=highest))
 
 
 def _climb(
