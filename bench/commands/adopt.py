@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
+from bench.contracts import Dataset, ModelSpec
 from bench.data.datasets import in_class_order, load_dataset, resolved_source
 from bench.errors import MissingError, UsageError
+from bench.evaluation import Scores
 from bench.machine import choose_device
 from bench.nets.foreign_weights import best_match, checked_match, read_foreign
 from bench.nets.import_doubts import TRIED, at_chance, better_fit
@@ -19,6 +21,7 @@ from bench.nets.weights import build_seeded, for_inference, load_weights
 from bench.pages.write import write_run_page
 from bench.registry.layer_shapes import shapes_of
 from bench.registry.registry import resolved
+from bench.request import AdoptRequest
 from bench.schema.run import Results
 from bench.store.files import sha256
 from bench.store.folder import RunFolder
@@ -26,13 +29,6 @@ from bench.store.predictions import fixed_order
 from bench.store.runs import create_run, write_latest
 from bench.training.run import begin, evaluate_into, keep_weights, recorded
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from bench.contracts import Dataset, ModelSpec
-    from bench.evaluation import Scores
-    from bench.request import AdoptRequest
 
 
 @dataclass(frozen=True)

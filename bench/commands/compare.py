@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.commands.explain import explain_ids
+from bench.contracts import Integers
 from bench.errors import UsageError
 from bench.explaining.plan import (
     ALL,
@@ -22,20 +22,16 @@ from bench.explaining.plan import (
     say_costs,
 )
 from bench.fields import names
-from bench.nets.trained import open_run
+from bench.nets.trained import Trained, open_run
 from bench.pages.build import comparison_page, wrong_in_any
 from bench.pages.class_alignment import check_comparable
 from bench.pages.write import notebook_of, write_page
+from bench.request import CompareRequest
 from bench.schema.page import Page
 from bench.store.folder import RunFolder, checked
 from bench.store.paths import TWIN, comparisons_path, index_path
 from bench.store.runs import find_run, new_folder
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from bench.contracts import Integers
-    from bench.nets.trained import Trained
-    from bench.request import CompareRequest
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from bench.evaluation import broken_threshold, figure_names
+from bench.evaluation import Scores, broken_threshold, figure_names
 from bench.fields import names
 from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import write_run_page
+from bench.request import EvaluateRequest
 from bench.store.folder import RunFolder
 from bench.training.run import evaluate_into
-
-if TYPE_CHECKING:
-    from bench.evaluation import Scores
-    from bench.request import EvaluateRequest
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 
 def evaluate(request: EvaluateRequest, workspace: Workspace) -> Scores:

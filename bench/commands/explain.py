@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from bench.contracts import Integers
 from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     Wanted,
@@ -15,20 +15,15 @@ from bench.explaining.plan import (
 )
 from bench.explaining.runner import CellResult, explain_run
 from bench.fields import names
-from bench.nets.trained import data_of_run, open_run
+from bench.nets.trained import Trained, data_of_run, open_run
 from bench.pages.build import run_page
 from bench.pages.write import notebook_of, write_run_page
-from bench.request import one_run
+from bench.request import ExplainRequest, one_run
 from bench.store.folder import read_run
 from bench.store.paths import report_path
 from bench.store.predictions import check_ids, choose_ids
 from bench.store.runs import newest_run
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from bench.contracts import Integers
-    from bench.nets.trained import Trained
-    from bench.request import ExplainRequest
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from bench.contracts import ExplainerSpec
 from bench.data.pictures import OwnPicture, read_picture
 from bench.data.transforms import prepare
 from bench.errors import BenchError, UsageError, did_you_mean
@@ -26,25 +28,18 @@ from bench.explaining.plan import (
 from bench.fields import names, paths
 from bench.machine import describe_device, versions
 from bench.modes import evaluating
-from bench.nets.trained import open_run
+from bench.nets.trained import Trained, open_run
 from bench.pages.gallery import quantised
 from bench.pages.write import pictures_page, twin, write_page_files
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
-from bench.request import one_run
+from bench.request import ExplainPicturesRequest, one_run
 from bench.schema.pictures import PictureMap, PicturesPage, PictureView
 from bench.schema.run import STATUSES
 from bench.store.files import write_npz
 from bench.store.paths import CHECKPOINT, MAPS, index_path, pictures_path
 from bench.store.runs import new_folder
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.contracts import ExplainerSpec
-    from bench.nets.trained import Trained
-    from bench.request import ExplainPicturesRequest
 
 PICTURES_SCHEMA = 1
 TOP = 5  # classes of a picture whose probabilities are shown

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from bench.errors import UsageError, did_you_mean
 from bench.fields import names
 from bench.pages.write import draw_gallery, page_of
 from bench.registry.registry import short
-from bench.request import ExplainRequest
+from bench.request import ExplainRequest, ExportRequest
 from bench.store.folder import RunFolder
 from bench.store.runs import find_run
-
-if TYPE_CHECKING:
-    from bench.request import ExportRequest
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 
 def export(request: ExportRequest, workspace: Workspace) -> tuple[int, ...]:

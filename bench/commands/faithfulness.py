@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.contracts import Dataset, Floats, Integers, Progress
 from bench.estimates import faithfulness_words
 from bench.explaining.plan import (
     Wanted,
@@ -22,7 +22,8 @@ from bench.explaining.plan import (
 from bench.explaining.runner import explain_run
 from bench.fields import names
 from bench.machine import describe_device, versions
-from bench.nets.trained import data_of_run, open_run
+from bench.nets.trained import Trained, data_of_run, open_run
+from bench.request import FaithfulnessRequest
 from bench.schema.scores import SCORES_SCHEMA, Cost, ExplainerScores, FaithfulnessScores
 from bench.scoring.layer_scores import (
     FLIP_SHARES,
@@ -38,14 +39,8 @@ from bench.scoring.occluded_answers import ask, baselines_of, known_answers, lay
 from bench.scoring.patches import STEPS, patch_grid
 from bench.scoring.randomization import sanity_passes, sanity_scores
 from bench.store.predictions import choose_ids
-from bench.store.rows import row_keys
+from bench.store.rows import Answers, row_keys
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from bench.contracts import Dataset, Floats, Integers, Progress
-    from bench.nets.trained import Trained
-    from bench.request import FaithfulnessRequest
-    from bench.store.rows import Answers
 
 FAITHFUL_EXPLAINERS = ("gradcam", "captum", "reference")
 ERRORS = 200  # that are looked at unless a limit is given

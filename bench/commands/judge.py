@@ -5,31 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from bench.contracts import ExplainerSpec, Integers
 from bench.data.transforms import prepare
 from bench.errors import MissingError, UsageError
 from bench.explaining.plan import INPUT_LAYER, check_layers, find_explainers
 from bench.fields import names
 from bench.judging.verdicts import Case, Inputs, verdicts
 from bench.machine import describe_device, versions
-from bench.nets.trained import data_of_run, open_run
+from bench.nets.trained import Trained, data_of_run, open_run
 from bench.pages.write import write_run_page
 from bench.registry.registry import resolved
-from bench.request import ExplainRequest
+from bench.request import ExplainRequest, JudgeRequest
+from bench.schema.run import Cell
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.paths import verdicts_path
 from bench.store.predictions import choose_ids, fixed_order, wanted_targets
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from bench.contracts import ExplainerSpec, Integers
-    from bench.nets.trained import Trained
-    from bench.request import JudgeRequest
-    from bench.schema.run import Cell
 
 IMAGES = 8
 REFERENCE = "reference"

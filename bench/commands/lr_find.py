@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.data.datasets import load_dataset
 from bench.errors import UsageError
@@ -11,14 +10,12 @@ from bench.machine import choose_device
 from bench.pages.write import draw_curve
 from bench.recipes.files import recipe_of
 from bench.registry.registry import resolved, short
+from bench.request import LrFindRequest
 from bench.store.paths import drawing_path
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings
 from bench.training.lr_finder import LOWEST, RangeTest, find_rate
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from bench.request import LrFindRequest
 
 
 def find_learning_rate(request: LrFindRequest, workspace: Workspace) -> tuple[RangeTest, Path]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.fields import names
 from bench.pages.write import write_run_page
+from bench.request import ReportRequest
 from bench.store.folder import RunFolder
 from bench.store.runs import find_run, run_folders
-
-if TYPE_CHECKING:
-    from bench.request import ReportRequest
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 
 def report(request: ReportRequest, workspace: Workspace) -> list[Path]:

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from bench.errors import RunError, StoreError, UsageError
 from bench.machine import choose_device, versions
 from bench.nets.trained import data_of_run
 from bench.recipes.recipe import SETTINGS, Recipe
 from bench.request import TrainRequest
+from bench.schema.run import RunRecord
 from bench.store.folder import RunFolder
 from bench.store.paths import resume_files
 from bench.store.runs import find_run, read_record, run_folders, updated
-from bench.training.checkpoint import cut_log, discard, fingerprint, newest_resume, remove_leftovers
+from bench.training.checkpoint import Resume, cut_log, discard, fingerprint, newest_resume, remove_leftovers
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings
 from bench.training.run import Job
-
-if TYPE_CHECKING:
-    import torch
-
-    from bench.schema.run import RunRecord
-    from bench.training.checkpoint import Resume
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 BESIDE = ("resume", "data", "skip_bad")  # what may be given together with --resume
 

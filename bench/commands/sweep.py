@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.commands.train import train_one
 from bench.errors import GuardRailError, UsageError
@@ -14,13 +13,11 @@ from bench.fields import names, numbers
 from bench.recipes.files import recipe_of
 from bench.registry.registry import resolved
 from bench.request import TrainRequest
+from bench.schema.page import Estimate
 from bench.stats.intervals import mean_interval
 from bench.store.paths import run_path
 from bench.store.runs import check_name, read_record
-
-if TYPE_CHECKING:
-    from bench.schema.page import Estimate
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 Outcome = Path | GuardRailError
 

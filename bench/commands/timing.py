@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
+
+from bench.contracts import ExplainerSpec
 from bench.estimates import BACKWARD_COST, PROCESS, duration, reached_rate, timing_seconds
 from bench.explaining.plan import ALL, Wanted, wanted_explainers
 from bench.fields import names
 from bench.machine import choose_device, describe_device, resolved_precision
 from bench.nets.summary import summarise
+from bench.request import TimeRequest
 from bench.schema.timing import Timing
 from bench.stats.rates import MIN_ROUNDS
 from bench.store.runs import find_run
@@ -21,12 +24,6 @@ from bench.timing.runner import Settings, make_timing_run
 from bench.timing.suite import check_baselines, find_subjects, line_up
 from bench.timing.thresholds import ThresholdResult, judge, parse_threshold
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    import torch
-
-    from bench.contracts import ExplainerSpec
-    from bench.request import TimeRequest
 
 EXPLAINERS = ("gradcam", "captum", "reference")
 

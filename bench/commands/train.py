@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.commands.resume import find_unfinished, refuse_beside, reopen, settings_of
 from bench.data.datasets import load_dataset, resolved_source
@@ -15,19 +14,16 @@ from bench.machine import choose_device, resolved_precision
 from bench.nets.summary import summarise
 from bench.pages.write import write_run_page
 from bench.recipes.files import recipe_of
-from bench.recipes.recipe import SETTINGS
+from bench.recipes.recipe import SETTINGS, Recipe
 from bench.registry.registry import resolved
+from bench.request import TrainRequest
 from bench.store.folder import RunFolder
 from bench.store.runs import create_run, write_latest
 from bench.training.checkpoint import held
 from bench.training.init import initial_model, load_pretrained, without_effect
 from bench.training.loop import choose_images
 from bench.training.run import Job, begin, complete
-
-if TYPE_CHECKING:
-    from bench.recipes.recipe import Recipe
-    from bench.request import TrainRequest
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 
 def train(request: TrainRequest, workspace: Workspace) -> Path:

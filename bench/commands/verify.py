@@ -6,27 +6,22 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
+from bench.contracts import ExplainerSpec
 from bench.data.transforms import prepare
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.explaining.plan import DEFAULT_LAYERS, INPUT_LAYER, check_layers
 from bench.fields import names
 from bench.nets.trained import data_of_run, open_run
-from bench.request import ALL
+from bench.request import ALL, VerifyRequest
 from bench.store.predictions import choose_ids
 from bench.verifying.conformance import CHECKS, Outcome, outcomes_of
 from bench.verifying.toy_net import CLASSES, SMALL, small_images, small_net
 from bench.verifying.trial import Trial
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from bench.contracts import ExplainerSpec
-    from bench.request import VerifyRequest
 
 IMAGES = 3
 REFERENCE = "reference"

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
+from bench.contracts import Augmentation, Dataset
 from bench.data.transforms import augment, denormalise, fill_colour, normalise
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from bench.contracts import Augmentation, Dataset
 
 PAPER, INK, SOFT = (255, 255, 255), (28, 30, 34), (106, 112, 122)
 MARGIN, GAP, TITLE, CAPTION = 24, 4, 17, 13

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
+from bench.contracts import Integers
 from bench.pages.class_alignment import aligned, not_shared
 from bench.pages.findings import (
     agreement_findings,
@@ -28,6 +29,7 @@ from bench.pages.speeds import with_speeds
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
 from bench.schema.page import Badge, Estimate, Page, PairTest, RunView, run_labels
+from bench.schema.run import Cell
 from bench.stats.agreement import agreements
 from bench.stats.intervals import mcnemar, paired_difference
 from bench.store.folder import RunFolder
@@ -35,11 +37,7 @@ from bench.store.predictions import cut, fixed_order, wanted_targets
 from bench.store.rows import row_keys
 from bench.store.timings import timings_of
 
-if TYPE_CHECKING:
-    from bench.contracts import Integers
-    from bench.schema.run import Cell
-
-    Keys = set[tuple[int, int]]
+Keys = set[tuple[int, int]]
 
 
 UNTOLD = ("seed", "data", "device", "sizes")  # the last for what has few words; seed comes last

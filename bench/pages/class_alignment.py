@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.contracts import Floats, Integers
 from bench.errors import DataError
+from bench.schema.run import Cell, RunRecord
 from bench.store.folder import RunFolder
 from bench.store.predictions import Predictions
 
-if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
-    from bench.schema.run import Cell, RunRecord
-
-    Classes = tuple[str, ...]
+Classes = tuple[str, ...]
 
 
 def check_comparable(runs: Sequence[RunFolder]) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from bench.contracts import Floats, Integers
 from bench.data.images import thumbnail
 from bench.evaluation import softmax
 from bench.schema.gallery import ROLES, CellMaps, Gallery, Said
+from bench.schema.run import Cell
 from bench.stats.agreement import disagreements
-
-if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
-    from bench.schema.run import Cell
-    from bench.store.folder import RunFolder
-    from bench.store.predictions import Predictions
-    from bench.store.rows import Samples
+from bench.store.folder import RunFolder
+from bench.store.predictions import Predictions
+from bench.store.rows import Samples
 
 TOP = 10  # classes of an image whose probabilities a page carries
 AT_ONCE = 512  # maps that are quantised together

@@ -7,7 +7,6 @@ from collections.abc import Set
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,16 +14,13 @@ from bench.evaluation import calibration_bins, calibration_error, class_rows, re
 from bench.registry.registry import short
 from bench.request import TrainRequest
 from bench.schema.page import CellView, EpochPoint, RunView, Score, VerdictView
-from bench.schema.run import STATUSES
+from bench.schema.run import STATUSES, Cell
+from bench.schema.scores import ExplainerScores
 from bench.stats.intervals import wilson
 from bench.store.files import read_lines
 from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, log_path
 from bench.store.rows import row_keys
-
-if TYPE_CHECKING:
-    from bench.schema.run import Cell
-    from bench.schema.scores import ExplainerScores
 
 PAGE_SCHEMA = 2
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.registry.registry import short
-from bench.schema.page import ArmSpeed, Badge, Finding, Speeds, run_labels
+from bench.schema.page import ArmSpeed, Badge, Finding, Page, Speeds, run_labels
+from bench.schema.timing import ArmTiming, Ratio, Sample, Timing
 from bench.stats.rates import interval_words, number_words, per_call, ratios_of, rounds_of
+from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT
 from bench.store.timings import knows, newest_timing, not_paired, read_timings
-
-if TYPE_CHECKING:
-    from bench.schema.page import Page
-    from bench.schema.timing import ArmTiming, Ratio, Sample, Timing
-    from bench.store.folder import RunFolder
 
 Timings = Mapping[Path, tuple["Timing", ...]]  # by the folder they lie beside the runs of
 

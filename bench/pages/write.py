@@ -5,18 +5,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.pages.build import run_page
+from bench.request import ExportRequest
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
 from bench.store.files import write_bytes
 from bench.store.folder import RunFolder, checked
 from bench.store.paths import INDEX, REPORT, TWIN, index_path, report_path
 from bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from bench.request import ExportRequest
 
 MADE_BY = b'<meta name="generator" content="bench">'
 OURS = ("page.js", "style.css", "data-*.js", "images/sheet-*.webp", "images/strip-*.webp", "images/*.svg")

@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from bench.contracts import SIZE
+from bench.contracts import SIZE, Floats, Integers
 from bench.fields import Request, names
 from bench.request import AdoptRequest, TrainRequest
-
-if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
 
 ADOPTED = "adopted"  # in the place of a recipe's name
 

@@ -9,13 +9,15 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from bench.contracts import Floats, Integers
 from bench.errors import StoreError
-from bench.schema.run import Cell
+from bench.schema.run import Cell, RunRecord
 from bench.schema.scores import SCORES_SCHEMA, FaithfulnessScores
+from bench.schema.timing import ArmTiming, Timing
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.files import Migration, locked, read_npz, read_value, write_json, write_npz
 from bench.store.migrations import scores_of_today
@@ -32,8 +34,9 @@ from bench.store.paths import (
     scrambled_path,
     verdicts_path,
 )
-from bench.store.predictions import read_predictions
+from bench.store.predictions import Predictions, read_predictions
 from bench.store.rows import (
+    Answers,
     Samples,
     merge_cells,
     merge_samples,
@@ -48,13 +51,6 @@ from bench.store.rows import (
 )
 from bench.store.runs import check_finished, read_record
 from bench.store.timings import add_timing, rates_of, read_timings
-
-if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
-    from bench.schema.run import RunRecord
-    from bench.schema.timing import ArmTiming, Timing
-    from bench.store.predictions import Predictions
-    from bench.store.rows import Answers
 
 Value = TypeVar("Value")
 Own = TypeVar("Own", Judgement, FaithfulnessScores)

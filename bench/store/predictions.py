@@ -7,16 +7,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.contracts import Floats, Integers
 from bench.errors import StoreError, UsageError
 from bench.store.files import check_arrays, check_range, read_npz, sha256, write_npz
 from bench.store.paths import predictions_path
-
-if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
 
 ROWS = {"ids": "i1", "labels": "i1", "logits": "f2"}
 

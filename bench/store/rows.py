@@ -7,16 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from bench.contracts import Floats, Integers
 from bench.errors import StoreError
 from bench.schema.run import STATUSES, Cell
 from bench.store.files import AGAIN, check_arrays, check_range, check_schema, json_object, read_npz, write_npz
-
-if TYPE_CHECKING:
-    from bench.contracts import Floats, Integers
 
 Key = tuple[int, int]
 Rows = TypeVar("Rows", "Answers", Cell, "Samples")
