@@ -14,15 +14,14 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from bench.contracts import Task
-    from bench.errors import BenchError
+from bench.contracts import Task
+from bench.errors import BenchError
 
 UNFOLDED = 240  # columns
 PLAIN_EVERY = 5.0  # seconds between lines where nobody can see a bar move

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,9 +20,7 @@ from typer.core import TyperGroup
 from bench.cli.console import Answer, Teller, complain, harmless, show, stdout_kept
 from bench.cli.options import PREFIX, Kinds, files_named, parameters, read_config, refuse_unknown, request_of
 from bench.errors import BenchError
-
-if TYPE_CHECKING:
-    from bench.workspace import Workspace
+from bench.workspace import Workspace
 
 PANEL = "Everywhere"
 OWN_VARIABLES = {"BENCH_CACHE"}

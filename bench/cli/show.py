@@ -6,23 +6,19 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
+from rich.table import Table
 
 from bench.cli import tables
 from bench.cli.console import Answer, table_of
+from bench.cli.session import Session
 from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.registry import Registry, discover
-from bench.request import LATEST
+from bench.request import LATEST, DoctorRequest, ListRequest, RmRequest, SchemaRequest, ShowRequest
 from bench.store.paths import drawing_path
 from bench.store.runs import check_name, find_run, read_record, remove_run, run_folders
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from bench.cli.session import Session
-    from bench.request import DoctorRequest, ListRequest, RmRequest, SchemaRequest, ShowRequest
 
 Rows = list[dict[str, object]]
 

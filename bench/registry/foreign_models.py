@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from bench.errors import MissingError
 from bench.modes import evaluating
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import torch
-    from torch import Tensor, nn
 
 WHOLE = "docs/bring-your-own.md shows one whole"
 LOGITS = ("logits", "out", "output", "outputs", "pred", "preds", "prediction", "predictions")  # keys and attributes
@@ -40,9 +37,6 @@ class ForeignBuild:
         Raises:
             MissingError: it is no module, or one that keeps its inside to itself.
         """
-        import torch
-        from torch import nn
-
         value = without_wrappers(self.build(num_classes))
         if not isinstance(value, nn.Module):
             what = f"model '{self.name}' builds a {type(value).__name__}"
@@ -59,8 +53,6 @@ class ForeignBuild:
 
     def _settle(self, model: nn.Module) -> None:
         """Give lazy layers their weights, and find out whether the net takes images with the channels innermost."""
-        import torch
-
         images = torch.linspace(-1, 1, 2 * 3 * self.size**2).reshape(2, 3, self.size, self.size)
         with trying(model):
             plain = model(images)  # what fails here fails again where it is told
@@ -72,8 +64,6 @@ class ForeignBuild:
 @contextmanager
 def trying(model: nn.Module) -> Iterator[None]:
     """A forward pass or two that leave no trace, and may fail."""
-    import torch
-
     with torch.random.fork_rng(devices=[]), evaluating(model):
         try:
             yield
@@ -83,8 +73,6 @@ def trying(model: nn.Module) -> Iterator[None]:
 
 def same_with_channels_last(model: nn.Module, images: Tensor, plain: Any) -> bool:  # noqa: ANN401
     """Whether a model gives the same for weights and images with the channels innermost; its weights then are."""
-    import torch
-
     try:
         model.to(memory_format=torch.channels_last)
         other = model(images.contiguous(memory_format=torch.channels_last))
@@ -95,8 +83,6 @@ def same_with_channels_last(model: nn.Module, images: Tensor, plain: Any) -> boo
 
 def without_wrappers(value: Any) -> Any:  # noqa: ANN401 (what a build gave)
     """The module inside DataParallel, DistributedDataParallel and torch.compile, in any nesting."""
-    from torch import nn
-
     while isinstance(value, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(value, "_orig_mod"):
         value = value._orig_mod if hasattr(value, "_orig_mod") else value.module
     return value
@@ -116,8 +102,6 @@ def contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, .
 
 def memory_format_of(model: nn.Module) -> torch.memory_format:
     """The layout of weights with which a model works."""
-    import torch
-
     return torch.contiguous_format if contiguous in model._forward_pre_hooks.values() else torch.channels_last
 
 
@@ -129,8 +113,6 @@ class Logits:
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> Any:  # noqa: ANN401
         """The logits in what the model gave; as it is where there are none to be seen."""
-        import torch
-
         found = first_tensor(output)
         if not isinstance(found, torch.Tensor):
             return output

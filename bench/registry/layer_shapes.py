@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
 
 from bench.errors import ContractError, in_one_line
 from bench.modes import evaluating
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from torch import Tensor, nn
-
-    Shapes = Mapping[str, tuple[int, ...]]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @contextmanager
@@ -41,8 +39,6 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
     Raises:
         ContractError: the model cannot take such an image; says why.
     """
-    import torch
-
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(name: str, module: nn.Module, output: object) -> None:

@@ -6,7 +6,10 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import nn
 
 from bench.contracts import ModelSpec
 from bench.errors import ContractError, MissingError
@@ -14,8 +17,7 @@ from bench.registry.foreign_models import WHOLE, ForeignBuild
 from bench.registry.layer_shapes import default_layers, shapes_of
 from bench.registry.model_names import arguments_in, name_parts
 
-if TYPE_CHECKING:
-    pass
+pass
 
 COUNTS = (
     "num_classes", "n_classes", "nclasses", "classes", "num_class", "n_class", "num_labels", "n_labels", "nc", "k",
@@ -30,8 +32,6 @@ def spec_of_value(name: str, value: object) -> object:
     Raises:
         MissingError: a model that is built already, or a function that cannot be called with a number of classes.
     """
-    from torch import nn
-
     if isinstance(value, nn.Module):
         raise MissingError(
             f"model '{name}' is a {type(value).__name__} that is built already, so nothing can build it anew",
@@ -93,8 +93,6 @@ def looked_at(spec: ModelSpec, classes: int = TRIED) -> tuple[int, tuple[str, ..
     Raises:
         MissingError: it does not build, cannot take a picture of its size, or gives no logits (N, K).
     """
-    import torch
-
     try:
         with torch.random.fork_rng(devices=[]):
             model = spec.build(classes)
