@@ -3,8 +3,6 @@
 The first field may stand without its name. `workspace=` says where to work and who is told.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, overload

@@ -1,7 +1,5 @@
 """Expected failures: each says what is wrong with which value, and what to type instead."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from difflib import get_close_matches
 

@@ -1,7 +1,5 @@
 """The fields of a request: how each is typed, which values it can hold, and what stands for them in words and JSON."""
 
-from __future__ import annotations
-
 import operator
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -5,8 +5,6 @@ public functions, the keys of bench.toml, the BENCH_ variables, what a run's rec
 that offers a call to repeat, are derived from it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace

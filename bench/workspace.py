@@ -1,7 +1,5 @@
 """Where a call works, and what the commands cannot know by themselves."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path

@@ -7,8 +7,6 @@ chosen by this table. All arms of a seed start from the same weights, see the sa
 ones, so their differences are paired. Finished trainings are kept in --out and not repeated.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

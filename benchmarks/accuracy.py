@@ -3,8 +3,6 @@
 python benchmarks/accuracy.py RUN RUN ... --write docs/results.md
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tables import finish, p_words, parser_of, points, table

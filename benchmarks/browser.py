@@ -1,7 +1,5 @@
 """The system's Chromium, as pages are measured and drawn in it."""
 
-from __future__ import annotations
-
 import shutil
 from typing import Any
 

@@ -3,8 +3,6 @@
 python benchmarks/data.py --data $BENCH_DATA
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path

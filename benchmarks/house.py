@@ -19,8 +19,6 @@ read and never run, so any commit can be counted:
   lines and how a line is broken change nothing.
 """
 
-from __future__ import annotations
-
 import ast
 import io
 import subprocess

@@ -6,8 +6,6 @@ The three models as they are, and the hand-written one with every ReLU and every
 them it gives the same logits, bit for bit, and should be as fast as the other two.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import types

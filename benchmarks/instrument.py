@@ -8,8 +8,6 @@ products in the second arm; its true ratio is known, and every interval either h
 kinds take turns, so that a machine that gets busy hurts all alike.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from dataclasses import asdict, dataclass

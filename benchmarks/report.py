@@ -3,8 +3,6 @@
 python benchmarks/report.py --rounds 6
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

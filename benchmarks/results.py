@@ -3,8 +3,6 @@
 python benchmarks/results.py runs/compare/N/page.json docs/results.md
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -3,8 +3,6 @@
 python benchmarks/sample.py RUN RUN RUN --runs-dir runs --limit 1000
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path

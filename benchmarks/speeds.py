@@ -3,8 +3,6 @@
 python benchmarks/speeds.py runs/timing/WHEN.json docs/results.md
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

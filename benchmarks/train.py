@@ -10,8 +10,6 @@ library reuses memory, and only one works at a time: to call an arm is to send i
 round goes forwards and backwards, so that drift hits all arms.
 """
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import tempfile

@@ -1,7 +1,5 @@
 """One forward pass, with the outputs of the wanted layers kept as they were the moment they were made."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ before ReLU, scaling and resizing. The library is given copies of the activation
 an in-place operation does to them later cannot be seen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

@@ -5,8 +5,6 @@ summed with their sign, but for `saliency`. Reused and in-place ReLUs, which mak
 on a private copy where each call has its own module (explainers/private_copy.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

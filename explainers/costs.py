@@ -1,7 +1,5 @@
 """What methods cost at a layer of a ResNet18 with the small stem."""
 
-from __future__ import annotations
-
 # One forward pass, and one backward pass from the logits down to the end of the stage; counted in multiplications.
 AT_END_OF = {"layer1": 1.73, "layer2": 1.49, "layer3": 1.25, "layer4": 1.0}
 WHOLE_NET = 2.0

@@ -1,7 +1,5 @@
 """Using someone's model without leaving a trace."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

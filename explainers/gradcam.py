@@ -1,7 +1,5 @@
 """pytorch-grad-cam's GradCAM."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Finding the modules that maps are asked for, and refusing what no map can answer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from difflib import get_close_matches
 

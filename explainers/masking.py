@@ -3,8 +3,6 @@
 # The library's classes are half typed, and wrongly where an array is called a Tensor; ours are checked all the same.
 # mypy: disable-error-code="no-untyped-call, arg-type, misc, override"
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace

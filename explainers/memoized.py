@@ -1,7 +1,5 @@
 """Asking a model once for what several targets need."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

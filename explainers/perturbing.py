@@ -1,7 +1,5 @@
 """Methods that change the input or a layer hundreds of times and see what becomes of the logit."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

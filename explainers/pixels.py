@@ -1,7 +1,5 @@
 """What methods that answer in pixels have in common: their one layer, their checks, their random draws."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Grad-CAM of our own: exact, and with no more work than its maps need."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """What the libraries' own users see: finished pictures, by the libraries' own calls and with their mistakes."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 

@@ -3,8 +3,6 @@
 ENTRIES are values, one a name; LIBRARIES are functions that give the value of any model of a code base.
 """
 
-from __future__ import annotations
-
 ENTRIES = {
     "cifar_resnet18": ("bench.models.cifar_resnet18:CIFAR_RESNET18", "written by hand for 32x32 images"),
     "timm_resnet18": ("bench.models.timm_resnet18:TIMM_RESNET18", "timm's resnet18, stem adapted to 32x32"),

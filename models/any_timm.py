@@ -1,7 +1,5 @@
 """Any classifier of timm's, by its name there."""
 
-from __future__ import annotations
-
 from difflib import get_close_matches
 from typing import Any
 

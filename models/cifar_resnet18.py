@@ -1,7 +1,5 @@
 """ResNet18 for 32x32 images, written as the paper describes it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from torch import Tensor, nn

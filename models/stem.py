@@ -1,7 +1,5 @@
 """What turns a ResNet made for 224x224 images into one for 32x32."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

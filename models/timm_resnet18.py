@@ -1,7 +1,5 @@
 """timm's ResNet18 with its stem adapted to 32x32 images."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor, nn

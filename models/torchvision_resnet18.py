@@ -1,7 +1,5 @@
 """torchvision's ResNet18 with its stem modified for 32x32 images."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from bench.contracts import ModelSpec

@@ -1,7 +1,5 @@
 """The first images of a gallery as plain pictures, for whoever reads a page without its script."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any

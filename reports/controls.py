@@ -1,7 +1,5 @@
 """What a gallery can be filtered by and which maps it can show: the choices of its controls."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What the templates need beyond the page's own values: names to tell runs apart, rankings, the matrix."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from urllib.parse import quote
 

@@ -1,7 +1,5 @@
 """How figures read: one place for digits, units, dashes and signs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

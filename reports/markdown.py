@@ -1,7 +1,5 @@
 """A run's result as Markdown: tables to paste into a report."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

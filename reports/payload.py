@@ -1,7 +1,5 @@
 """The data that a page's gallery carries: an index of all images, and shards of pictures and raw maps as numbers."""
 
-from __future__ import annotations
-
 import json
 import math
 from base64 import b64encode

@@ -1,7 +1,5 @@
 """The page of one's own pictures: one HTML file without a script, every map drawn here."""
 
-from __future__ import annotations
-
 from io import BytesIO
 
 import numpy as np

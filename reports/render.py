@@ -1,7 +1,5 @@
 """Pages: one HTML file that needs no network or a folder that needs no server, and their JSON twin."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """What the templates print of a timing: a line for each arm, with no more digits than its interval supports."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Arms of processes of their own that train nothing, for the tests of who asks them. Standard library only."""
 
-from __future__ import annotations
-
 import argparse
 from multiprocessing.connection import Connection
 

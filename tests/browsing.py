@@ -1,7 +1,5 @@
 """Pages opened in Chromium, for the tests that look at them."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Iterator

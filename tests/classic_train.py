@@ -3,8 +3,6 @@
 python classic_train.py OUT.pth [EPOCHS [WIDTH]]
 """
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The command line in this process, as the tests call it."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What all tests share: one thread each, and a turn for the tests that cannot run beside others."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 from collections.abc import Generator, Iterator

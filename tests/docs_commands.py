@@ -1,7 +1,5 @@
 """What the docs tell a reader to type, and whether it can be typed. Nothing here runs a command's body."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterator

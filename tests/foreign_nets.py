@@ -1,7 +1,5 @@
 """Models as users have them: no ResNets, no spec, built by a class or by a function."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from bench.contracts import ModelSpec

@@ -1,7 +1,5 @@
 """Which tensors somebody still holds."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Small data sets on disk, good and bad, for the tests of reading."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 import zipfile

@@ -3,8 +3,6 @@
 A process of its own that only forks: PyTorch is imported once, and no thread of it has started before a fork.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """The run folders of tests/data/schema1, which commit ac63fb9 wrote: a finished pair and a training broken off."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pages made of seeded random data, for the tests of everything that renders one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache

@@ -1,7 +1,5 @@
 """Small batches of real images for tests: those that BENCH_DATA names, else scikit-learn's digits."""
 
-from __future__ import annotations
-
 import io
 import os
 import tarfile

@@ -1,7 +1,5 @@
 """Explainers that are wrong in one way each, and the honest one they are made from."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import random

@@ -6,8 +6,6 @@
 where A is the layer's output at the moment the layer gives it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

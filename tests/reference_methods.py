@@ -4,8 +4,6 @@ Written from the papers; where a library departs from its paper, its constants a
 with the adapters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Small cells, samples and finished run folders, made without training, for the tests of what reads them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Weights trained elsewhere become a run like any other, and what is wrong with them is told."""
 
-from __future__ import annotations
-
 import json
 from copy import deepcopy
 from dataclasses import replace

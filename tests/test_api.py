@@ -1,7 +1,5 @@
 """The functions of `bench`: what they take from Python that no command line can, and what becomes of it."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import inspect

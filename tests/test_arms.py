@@ -1,7 +1,5 @@
 """Arms do the work they are named for, and leave the model that is timed as it was."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The speed of explaining: all arms make the same artefact, and a ratio above 1 means that the reference is faster."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The scripts that measure: what they compare, and which way a difference is counted."""
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import sys

@@ -1,7 +1,5 @@
 """Runs side by side: only on the same images, and every count against plain sets."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Cells and samples: rows are merged and never dropped, and what is read may be damaged or hostile."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The guard rails: each with a run that plants the mistake."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

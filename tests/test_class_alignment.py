@@ -1,7 +1,5 @@
 """Runs that differ in classes, sizes or layers stand side by side as far as they share anything; the rest is said."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Pictures of the size that a model asks for: decoded so, kept apart in the cache, in the class order of the run."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The command line as a user meets it: what is printed where, how it ends, where settings come from."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The clock: what it counts, and that the first lap does not count."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """`--compile`: the model stays as it is, and training through the compiler ends where the plain one does."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The conformance kit: it passes what is honest, and each check fails what is planted for it."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

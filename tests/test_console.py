@@ -1,7 +1,5 @@
 """What reaches a terminal: other people's text can be read there, and nothing of it is obeyed."""
 
-from __future__ import annotations
-
 import io
 import json
 import unicodedata

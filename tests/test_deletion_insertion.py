@@ -1,7 +1,5 @@
 """Scores by removal, against plain loops and cases solved by hand."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

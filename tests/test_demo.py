@@ -1,7 +1,5 @@
 """The demo: one line from nothing to a page, and what it does the second time."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What README and docs say can be typed, followed and run."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import re

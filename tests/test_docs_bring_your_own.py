@@ -1,7 +1,5 @@
 """The three worked examples of docs/bring-your-own.md, typed as they stand."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 from pathlib import Path

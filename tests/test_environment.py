@@ -1,7 +1,5 @@
 """The machine around a timing: that somebody else worked on it is noticed."""
 
-from __future__ import annotations
-
 import platform
 import sys
 from pathlib import Path

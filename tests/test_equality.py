@@ -1,7 +1,5 @@
 """Explainers that give one map are found, only they are, and the reason is the true one."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """How long work will take, by what was measured before it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Counts over the whole set, whatever the batch size; the model is left as found."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny import TINY, tiny_data

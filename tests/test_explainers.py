@@ -3,8 +3,6 @@
 What the contract asks of all, plug-ins included, stands in bench/verifying; its faults are planted in test_conformance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest

@@ -1,7 +1,5 @@
 """From a run to its cells: which rows are made, that none is made twice, and that the model is the right one."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from datetime import UTC, datetime

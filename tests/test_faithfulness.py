@@ -1,7 +1,5 @@
 """Scores of a whole run: what is computed, what is kept, what is told, and that nothing is computed twice."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Iterator

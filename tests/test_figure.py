@@ -1,7 +1,5 @@
 """The figure for print: what is drawn, what is refused, and that names stay names."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

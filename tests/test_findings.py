@@ -1,7 +1,5 @@
 """The sentences of a page say what the figures say, and never more."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations

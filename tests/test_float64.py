@@ -1,7 +1,5 @@
 """Maps in float64 come from a copy: exact, and nobody's model is touched."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Checkpoints of other programs: opened without running them, unwrapped, their keys renamed, poor matches refused."""
 
-from __future__ import annotations
-
 import argparse
 import pickle
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Pages in both forms in Chromium: from disk, without scripts, under their policy, on paper, light and dark."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

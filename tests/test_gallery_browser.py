@@ -1,7 +1,5 @@
 """The gallery in Chromium: filters, orders, addresses, keys, one image, colours."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

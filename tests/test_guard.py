@@ -1,7 +1,5 @@
 """The guard names every planted mistake, puts back what it can, and lets nothing else through."""
 
-from __future__ import annotations
-
 import random
 import sys
 from collections.abc import Callable

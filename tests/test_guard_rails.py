@@ -4,8 +4,6 @@ RAILS says where each is held. What no other file holds is held here, most of it
 from image files through training, explaining and the page's values to what is drawn.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import json

@@ -1,7 +1,5 @@
 """Health of maps: what is counted, ties and kappa, by hand and by loops."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The figures of the house: what counts as what, on a small planted tree."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where a training starts: shared and pretrained weights, and what it will take."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Intervals and tests against the written-out formulas, and against what they promise."""
 
-from __future__ import annotations
-
 import math
 from itertools import permutations
 

@@ -1,7 +1,5 @@
 """bench judge as a user meets it: what is judged, what is printed, what is kept, how it ends."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

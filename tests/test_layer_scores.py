@@ -1,7 +1,5 @@
 """Scores of one layer from maps and answers: cases solved by hand, slow references, planted mistakes."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable

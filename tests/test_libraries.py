@@ -1,7 +1,5 @@
 """Models of timm and torchvision that are no ResNet18: trained, explained, and refused where they have no grid."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from types import SimpleNamespace

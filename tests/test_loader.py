@@ -1,7 +1,5 @@
 """From places in the split to what the model sees: the seed decides, and no image is seen twice in an epoch."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The loop against the same loop written out, and what may not change it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

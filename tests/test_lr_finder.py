@@ -1,7 +1,5 @@
 """The range test: the model left as found, the curve from 1e-7, and no confidence at an edge."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import json

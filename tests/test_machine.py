@@ -1,7 +1,5 @@
 """Devices by name, and what is written beside every figure."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import platform

@@ -1,7 +1,5 @@
 """What is read, merged and written back keeps what two processes add at once, and saves grow rarer with the file."""
 
-from __future__ import annotations
-
 import multiprocessing
 import threading
 import time

@@ -1,7 +1,5 @@
 """Every method is its formula: against slow references, cases solved by hand, and the traps that are known."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """Models by a function, a class or a library's name: built, looked at, and refused with the reason."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Everything registered as a model keeps the contract; the built-in three are one net in three notations."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from pictures import SOURCE, pictures

@@ -1,7 +1,5 @@
 """A net in eval mode for a while: every module has its own mode again, whatever happened meanwhile."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -1,7 +1,5 @@
 """Run folders of schema 1 are read, reported, compared and resumed, and no row of theirs is computed again."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A field is written once: one that a request is given more is seen wherever the others are."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re

@@ -1,7 +1,5 @@
 """Groups of parameters and slow weights, against a slow, plain way to say the same."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

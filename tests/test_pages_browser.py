@@ -1,7 +1,5 @@
 """The pages in Chromium: what is asked for, what runs, what is seen where."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Orders of patches: exact counts, ties that favour nobody, and sets of patches as bits."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """A replayed recipe is what the libraries do, and the one that made a picture is found again."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

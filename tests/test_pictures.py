@@ -1,7 +1,5 @@
 """Own pictures on a page of their own, and everything that can be wrong with what a user brings."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

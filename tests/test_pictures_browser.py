@@ -1,7 +1,5 @@
 """The page of one's own pictures in Chromium: it loads nothing, runs nothing, and can be read by everybody."""
 
-from __future__ import annotations
-
 from io import BytesIO
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which images and classes are explained: selections nest, coincide between runs and are balanced."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from math import inf
 from types import SimpleNamespace

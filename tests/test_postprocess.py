@@ -1,7 +1,5 @@
 """From a raw map to a picture: against a slow reference that goes pixel by pixel."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

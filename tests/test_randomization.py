@@ -1,7 +1,5 @@
 """Scrambling a model from the head down: what changes, what stays, and that batch norms fit the new weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

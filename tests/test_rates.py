@@ -1,7 +1,5 @@
 """Intervals that hold what they say, and words that say no more."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

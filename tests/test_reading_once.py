@@ -1,7 +1,5 @@
 """A call reads each file of a run folder at most once, whoever asks for it."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator

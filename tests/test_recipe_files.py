@@ -1,7 +1,5 @@
 """A recipe's file means what it says, and what is wrong in it is told with file, line, key and value."""
 
-from __future__ import annotations
-
 import json
 import tomllib
 from collections.abc import Callable

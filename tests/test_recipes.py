@@ -1,7 +1,5 @@
 """Recipes hold the values they claim, and their learning rate is the written-out one."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """The reference does no work that its maps do not need, and takes the short way only where that is exact."""
 
-from __future__ import annotations
-
 from unittest.mock import Mock
 
 import pytest

@@ -1,7 +1,5 @@
 """Names to values: nothing loads before it is used, and what is broken is broken alone."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The pages as text: what is escaped, how large they get, what is said when something is not there."""
 
-from __future__ import annotations
-
 import html
 import json
 import math

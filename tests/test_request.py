@@ -1,7 +1,5 @@
 """What was wanted, as one value: one form however it is given, one precedence, and a command that says it again."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Never lose work: a training that ends early goes on as if it had not."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import io

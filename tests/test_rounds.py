@@ -1,7 +1,5 @@
 """Who works when: turns, warm-up, rounds. The clock is a list of numbers."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 from collections.abc import Callable, Iterator, Sequence

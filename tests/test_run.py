@@ -1,7 +1,5 @@
 """Evaluation into a run folder: the plain forward is what is stored, the averages are counts beside it."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

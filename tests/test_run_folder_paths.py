@@ -1,7 +1,5 @@
 """Every path of a run folder stands once, in bench.store: no other room puts one together or looks for one."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From run folders to page values: every figure against a plain count, and no guess where a file is damaged."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

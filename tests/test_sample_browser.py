@@ -1,7 +1,5 @@
 """The sample page of the docs: small, whole, of no machine, and it opens."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

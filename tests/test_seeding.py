@@ -1,7 +1,5 @@
 """A stochastic explainer gives an image one map for a class, whoever asks and whatever stands beside the image."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Finished pictures are what each library gives its users, and the model comes back as it was."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """What a comparison page says of speed."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

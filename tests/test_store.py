@@ -1,7 +1,5 @@
 """Files are written whole or not at all, and whatever is read may be damaged or hostile."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import json

@@ -1,7 +1,5 @@
 """The summary counts right, shows the classic rows and leaves the model as found."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import pytest

@@ -1,7 +1,5 @@
 """Many trainings in one call: which there are, what came of them, and what is left when one ends early."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections.abc import Callable

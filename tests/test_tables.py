@@ -1,7 +1,5 @@
 """Scores in words: nothing is rounded into a claim, and what is no evidence says so."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

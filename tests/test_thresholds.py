@@ -1,7 +1,5 @@
 """`--fail-if`: what can be read, what is offered for what cannot, and what is undecided."""
 
-from __future__ import annotations
-
 import pytest
 from timing_factory import make_timing
 

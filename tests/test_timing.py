@@ -1,7 +1,5 @@
 """`bench time` as a whole, on a small net: what is printed, stored and refused. No test asserts a time."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from itertools import cycle

@@ -1,7 +1,5 @@
 """Timing files: what is stored comes back, the newest is found, and what is not paired is said to be."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """The notebook runs as it stands, and is stored without outputs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

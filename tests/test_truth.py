@@ -1,7 +1,5 @@
 """The maps are Grad-CAM: against a slow reference, against each library's plain use, against arithmetic."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 from functools import cache
 

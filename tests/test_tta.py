@@ -1,7 +1,5 @@
 """Averages over views, against one image and one pixel at a time."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny import TINY, tiny_data

@@ -1,7 +1,5 @@
 """Verdicts: every known trap is found out with its cause, and what is right is not accused."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 

@@ -1,7 +1,5 @@
 """`bench verify` as users and plug-in authors meet it: names, tables, exit codes, fixtures."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

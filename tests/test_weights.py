@@ -1,7 +1,5 @@
 """Weights travel one to one, load whole or not at all, and come from a seed without touching anyone's generator."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

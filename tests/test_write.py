@@ -1,7 +1,5 @@
 """Pages on disk: which form, which files, what an earlier page leaves, how many images."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Timings made of numbers, for the tests of what judges and stores them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any

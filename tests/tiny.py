@@ -1,7 +1,5 @@
 """A small net and a small data set, for tests of behaviour; truth is tested on the real ones."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

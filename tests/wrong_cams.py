@@ -1,7 +1,5 @@
 """Explainers that claim Grad-CAM and make one known mistake each, for the judge to find out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The application: which verbs there are, under which heading and in which order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Any
 

@@ -4,8 +4,6 @@ Every text goes through `harmless` on its way out: names of classes, files and c
 terminal obeys what it is sent.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """The entry point of the console scripts."""
 
-from __future__ import annotations
-
 
 def main() -> None:
     """Run `bench` or `cambench`."""

@@ -1,7 +1,5 @@
 """From the fields of a request to options that Typer understands, and from what was typed back to a request."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import re

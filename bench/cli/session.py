@@ -1,7 +1,5 @@
 """One call of the command line: its common options, where it works, and how it ends."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import shlex

@@ -1,7 +1,5 @@
 """The verbs that look around: list, show, doctor, schema, rm."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """`bench.adopt`: a run made of weights that were trained elsewhere, evaluated like any other."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass

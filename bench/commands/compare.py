@@ -1,7 +1,5 @@
 """`bench.compare`: fill in the rows that are missing, then one page of many runs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

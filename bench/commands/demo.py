@@ -1,7 +1,5 @@
 """`bench demo`: the whole line on handwritten digits, offline."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

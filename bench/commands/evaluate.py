@@ -1,7 +1,5 @@
 """`bench evaluate`: a run's weights tested again."""
 
-from __future__ import annotations
-
 from bench.evaluation import Scores, broken_threshold, figure_names
 from bench.fields import names
 from bench.nets.trained import data_of_run, open_run

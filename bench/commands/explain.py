@@ -1,7 +1,5 @@
 """`bench.explain`: which images, which explainers, how long, and then the maps and the page of a run."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

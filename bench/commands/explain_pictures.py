@@ -1,7 +1,5 @@
 """`bench.explain_pictures`: the maps of a run's model for pictures of one's own, with no data set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`bench export`: misclassified pictures with their maps, as one figure."""
 
-from __future__ import annotations
-
 from bench.errors import UsageError, did_you_mean
 from bench.fields import names
 from bench.pages.write import draw_gallery, page_of

@@ -1,7 +1,5 @@
 """How far the explanations of a run can be trusted: what that takes, then maps, answers, tables and one file."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass

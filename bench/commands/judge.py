@@ -1,7 +1,5 @@
 """`bench.judge`: which maps of a run can be trusted. Explains a sample in float64 and says what came out."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`bench lr-find`: names in, a range test and its picture out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from bench.data.datasets import load_dataset

@@ -1,7 +1,5 @@
 """`bench report`: the runs' own pages again, from their folders alone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from bench.fields import names

@@ -1,7 +1,5 @@
 """`bench train --resume`: which run, with which settings, from which of its files."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`bench train` with several models, optimisers, rates or seeds: which trainings that is, and what came of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """`bench.measure`: names in, a timing out, with its plan told first."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`bench train`: one training from a request to a run folder with its page."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

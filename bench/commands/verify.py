@@ -1,7 +1,5 @@
 """`bench.verify`: the conformance kit over plug-ins, on a small net or on a run's."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ image itself, the explainer's name and its revision. So an image has one map for
 call, whatever stands beside it; and every model is explained with the same draws.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Explaining in float64, where rounding is no excuse: on a private copy, so that the model itself stays as it is."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from copy import deepcopy
 

@@ -1,7 +1,5 @@
 """Around every call of an explainer: the model must come back as it was, and the maps as they should be."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 

@@ -1,7 +1,5 @@
 """Explainers over the images of a run: which rows are wanted, which are there, and the loop that makes the rest."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 Each `watch_*` notes a state and waits; asked once more it says, in words, what has changed since, and puts it back.
 """
 
-from __future__ import annotations
-
 import random
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

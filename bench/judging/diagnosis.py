@@ -3,8 +3,6 @@
 No cause is guessed from a name. All passes run on a private float64 copy of the model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Which explainers give one and the same map at a layer, and why: formulas that differ may meet."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np

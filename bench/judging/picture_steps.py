@@ -3,8 +3,6 @@
 A recipe has four slots: where the ReLU stands, how the map is scaled, how it is resized, and how it is scaled again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, replace
 from itertools import product

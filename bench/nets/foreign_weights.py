@@ -1,7 +1,5 @@
 """Weights that another program wrote: opened without running anything, unwrapped, and their keys brought to ours."""
 
-from __future__ import annotations
-
 import pickle
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Why adopted weights are no better than guessing: other statistics, or another order of the classes?"""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """What a model is made of: the classic table of its modules, parameters and multiplications."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor, nn

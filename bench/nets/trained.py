@@ -1,7 +1,5 @@
 """A finished run, opened: the model with the very weights whose predictions are stored."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

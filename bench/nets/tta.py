@@ -1,7 +1,5 @@
 """The test set in several views: logits averaged over mirror images and over shifts by one pixel."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Weights on their way: between implementations, into a model, and from a seed."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

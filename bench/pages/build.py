@@ -1,7 +1,5 @@
 """Several runs on the same test images: what each alone gets wrong, exact paired tests, one Page."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations

@@ -1,7 +1,5 @@
 """Runs that differ in classes, in picture size or in layers, brought to what they share; what is not shared is said."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

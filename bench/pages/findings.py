@@ -1,7 +1,5 @@
 """The sentences of a page: each carries its interval, and none says more than the data do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from bench.evaluation import confused_pairs

@@ -1,7 +1,5 @@
 """The images of a page with what every run says and every cell shows, in columns from the cell on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What it takes to make a run again, in words."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 

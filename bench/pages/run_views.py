@@ -1,7 +1,5 @@
 """Run folders in, Page values out. Nothing is computed on a model here and nothing is drawn."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Set
 from contextlib import suppress

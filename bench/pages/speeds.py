@@ -1,7 +1,5 @@
 """What a page says of speed: the newest paired timing of its runs, or each run's own, or that there is none."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From run folders to files: pages, figures, tables. Nothing is computed on a model here."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A TOML file with a recipe's keys is a recipe too; what is wrong in it is told with its line."""
 
-from __future__ import annotations
-
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence

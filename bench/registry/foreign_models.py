@@ -1,7 +1,5 @@
 """What anybody's build function gives, made a module that takes pictures and answers with logits (N, K)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass

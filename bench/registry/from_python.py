@@ -1,7 +1,5 @@
 """A class, a function or a spec that was given from Python, under a name by which this process finds it again."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import sys

@@ -1,7 +1,5 @@
 """Where a model has a grid to show: found by one forward pass of one black image."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 

@@ -1,7 +1,5 @@
 """A build function or a module class in the place of a ModelSpec, so that a model works as it lies in its file."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable

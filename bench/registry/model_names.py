@@ -1,7 +1,5 @@
 """What a model's name says beside the model: the size of its pictures and the stem it is given."""
 
-from __future__ import annotations
-
 import ast
 import re
 from dataclasses import dataclass

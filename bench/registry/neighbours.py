@@ -1,7 +1,5 @@
 """A Python file run as `python FILE.py` or its package would run it: with the files beside it."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import sys

@@ -1,7 +1,5 @@
 """A plain function in the place of an ExplainerSpec, so that an explainer can be tried before it is packaged."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import re

@@ -1,7 +1,5 @@
 """Everything a page of one's own pictures shows, as plain values. Standard library only."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from bench.schema.run import Status

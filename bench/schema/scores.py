@@ -1,7 +1,5 @@
 """What the scores of explanations are, as plain values. Standard library only."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """What a timing holds, as plain values. Standard library only."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

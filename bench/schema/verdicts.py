@@ -1,7 +1,5 @@
 """What the judge says of an explainer at a layer, as plain values. Standard library only."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal

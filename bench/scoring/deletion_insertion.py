@@ -1,7 +1,5 @@
 """Scores of a map by what the model says when patches are gone: pure functions of logits."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bench.contracts import Booleans, Floats, Integers

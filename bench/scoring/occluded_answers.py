@@ -1,7 +1,5 @@
 """Asking the model about covered patches: what has not been answered yet, the loop that asks, and the maps to rank."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the model says when patches of an image are covered with the mean colour."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """In which order the patches of a map go, and sets of patches as the bits of one number."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bench.contracts import Booleans, Floats, Integers

@@ -1,7 +1,5 @@
 """Scores as tables of words, for the terminal and for Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

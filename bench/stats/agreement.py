@@ -1,7 +1,5 @@
 """Do two explainers say the same? Their raw maps of the same rows, compared on the layer's own grid."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations
 

@@ -1,7 +1,5 @@
 """Intervals and tests. Every accuracy carries one; scipy does the work."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

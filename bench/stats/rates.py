@@ -1,7 +1,5 @@
 """Statistics of rates over rounds: medians with intervals that assume nothing of the noise, paired ratios, words."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

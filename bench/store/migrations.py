@@ -1,7 +1,5 @@
 """What earlier versions wrote, as today's values: from one schema to the next, on plain JSON."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -17,8 +17,6 @@ A folder with files that are read, merged and written back has an empty `.lock`.
 two others could each lock a file of that name.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Test logits of a run, and which images and classes are taken of them: one fixed order, so that selections nest."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What a run holds row by row: cells, pictures, answers. Rows are merged, never dropped."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

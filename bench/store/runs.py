@@ -1,7 +1,5 @@
 """Run folders by name: which names there may be, making one, finding one; and run.json, what a run is made of."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

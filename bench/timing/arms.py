@@ -1,7 +1,5 @@
 """What is timed: a forward pass, a training step, an explanation. Each is one call on the same batch."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The machine around a timing: load, clocks, and what other processes took of it."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from dataclasses import dataclass

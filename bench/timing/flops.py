@@ -1,7 +1,5 @@
 """Work that is counted, not timed: FLOP, bytes that eager code moves, the least that Grad-CAM at a layer can do."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Peak memory of one arm: of the CUDA allocator in place, on a CPU of a process of its own."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """From the rounds of all arms to the figures of one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from statistics import median
 

@@ -1,7 +1,5 @@
 """Arms in turns: warm-up, rounds forwards and backwards, one block a turn. What the arms do is none of its business."""
 
-from __future__ import annotations
-
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Timings one can believe: every arm in turns in one process, warm, with the machine's own limits among them."""
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Who is timed: models and runs by label, explainers on the baseline model, each arm by its name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """`--fail-if`: one comparison of one rate with a number, or with a multiple of another rate."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

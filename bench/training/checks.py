@@ -1,7 +1,5 @@
 """Guard rails: figures that no training that works can show end the run, and say which and why."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """What comes before the first step of a training: the weights to start from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """From places in the training split to what the model sees: order, augmentation, size, normalisation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

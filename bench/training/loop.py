@@ -1,7 +1,5 @@
 """The training loop, from top to bottom, with the guard rails that stop a run whose numbers cannot be right."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Source: Smith 2015, arXiv:1506.01186, section 3.3; the suggestion is where the smoothed loss falls fastest.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ Sources: Page 2019, How to Train Your ResNet; Jordan 2024, arXiv:2404.00498 (air
 what they are worth for this one stands in docs/results.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

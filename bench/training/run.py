@@ -1,7 +1,5 @@
 """The life of a run folder: begun, trained into, evaluated into, and honest about how it ended."""
 
-from __future__ import annotations
-
 import dataclasses
 import signal
 import threading

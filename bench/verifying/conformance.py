@@ -4,8 +4,6 @@ A check looks at one claim of the contract (`Explainer` and `ExplainerSpec` in b
 the spec makes that claim. It raises only `CrashError`, for what the plug-in itself raised.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """How much memory this process holds."""
 
-from __future__ import annotations
-
 import ctypes
 import gc
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A ResNet18 an eighth as wide, with everything that trips explainers up, for trying them out in seconds."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """How a plug-in is called while it is tried: as bench calls it, on copies, and whatever it did is put back."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
