@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.datasets
 import torch
 from PIL import Image
+from sklearn.utils import Bunch
 from torch import Tensor
 
 ARCHIVE = Path(os.environ.get("BENCH_DATA", ""))
@@ -45,7 +47,13 @@ def from_archive() -> Tensor:
 @cache
 def from_digits() -> Tensor:
     """(MOST, 3, 32, 32) uint8."""
-    from sklearn.datasets import load_digits
-
-    small = torch.from_numpy(load_digits().images[:MOST]).float().unsqueeze(1) * (255 / 16)
+    small = torch.from_numpy(sklearn.datasets.load_digits().images[:MOST]).float().unsqueeze(1) * (255 / 16)
     return torch.nn.functional.interpolate(small, size=32, mode="bilinear").expand(-1, 3, -1, -1).to(torch.uint8)
+
+
+def few_digits(patch: pytest.MonkeyPatch) -> None:
+    """The data set `digits` in 200 images, 20 of them for testing, so that a training on it takes no second."""
+    digits = sklearn.datasets.load_digits()
+    few = Bunch(images=digits.images[:200], target=digits.target[:200])  # type: ignore[no-untyped-call]
+    patch.setattr(sklearn.datasets, "load_digits", lambda: few)
+    patch.setattr("bench.data.digits.TEST_IMAGES", 20)

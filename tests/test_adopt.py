@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import call, done, names_in
+from pictures import few_digits
 from tiny import QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_images
 
 from bench.contracts import Silence
@@ -51,11 +52,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_classic_checkpoint_is_adopted_explained_and_compared_with_a_run_of_ours(
-    classic: Path, tmp_path: Path
+    classic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few_digits(monkeypatch)
     adopted = done("adopt", "--weights", str(classic), "--model", CLASSIC, "--data", "digits", runs=tmp_path)
     assert "acc " in adopted.stderr and "wrapper names taken off" in adopted.stderr
-    quick = ("--epochs", "1", "--batch-size", "64", "--lr", "0.05", "--val", "0", "--limit", "400", "--run", "ours")
+    quick = ("--epochs", "1", "--batch-size", "64", "--lr", "0.05", "--val", "0", "--run", "ours")
     done("train", "--model", TINY_FILE, "--data", "digits", *quick, runs=tmp_path)
     theirs = next(name for name in names_in(tmp_path) if name != "ours")
     done("explain", "--run", theirs, "--limit", "8", runs=tmp_path)

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sklearn.datasets
 from command_line import call, done
 from docs_commands import ROOT, fenced
-from sklearn.utils import Bunch
+from pictures import few_digits
 from tiny import TINY, TinyNet, tiny_data, write_images
 from torch import Tensor, nn
 
 import bench
-import bench.data.digits
 from bench.contracts import ModelSpec
 from bench.errors import StoreError, UsageError
 from bench.registry.from_python import found_in_python, name_of, source_hash
@@ -172,10 +170,7 @@ def test_help_shows_types_and_says_what_every_keyword_is() -> None:
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = fenced((ROOT / "README.md").read_text(encoding="utf-8"), "python")
-    digits = sklearn.datasets.load_digits()
-    few = Bunch(images=digits.images[:200], target=digits.target[:200])  # so that it takes seconds
-    monkeypatch.setattr(sklearn.datasets, "load_digits", lambda: few)
-    monkeypatch.setattr(bench.data.digits, "TEST_IMAGES", 20)
+    few_digits(monkeypatch)
     monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {}
     exec(block, found)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
+from unittest import mock
 
 import answering
 import pytest
@@ -13,7 +14,7 @@ import torch
 from timing_factory import make_timing
 from tiny import TINY, tiny_data
 
-from bench.contracts import Dataset, ModelSpec
+from bench.contracts import ModelSpec
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import RECIPES, Recipe
 from bench.registry.registry import discover
@@ -53,8 +54,7 @@ def test_each_ingredient_that_a_recipe_has_is_taken_away_once() -> None:
         ("no lookahead", "lookahead", 0),
         ("no zero-init residual", "zero_init", False),
     ]:
-        assert getattr(recipe, field) != value
-        assert getattr(recipe.changed(arms[name]), field) == value
+        assert getattr(recipe, field) != value == getattr(recipe.changed(arms[name]), field)
 
 
 def test_an_arm_that_is_not_there_is_refused_with_those_that_are() -> None:
@@ -65,21 +65,17 @@ def test_an_arm_that_is_not_there_is_refused_with_those_that_are() -> None:
 
 
 def test_what_was_trained_is_not_trained_again(tmp_path: Path) -> None:
-    path, calls = tmp_path / "runs" / "kept.jsonl", []
-
-    def train() -> dict[str, object]:
-        calls.append(1)
-        return {"right": "101"}
-
-    assert [ablation.kept_or_trained(path, ["a", key], train) for key in (1, 1, 2)] == ["101"] * 3
-    assert len(calls) == 2
+    path = tmp_path / "runs" / "kept.jsonl"
+    work = mock.Mock(return_value={"right": "101"})
+    assert [ablation.kept_or_trained(path, ["a", key], work) for key in (1, 1, 2)] == ["101"] * 3
+    assert work.call_count == 2
 
 
-def test_images_kept_apart_are_not_trained_on(tiny: Dataset) -> None:
+def test_images_kept_apart_are_not_trained_on() -> None:
+    tiny = tiny_data()
     trained, _ = choose_images(tiny, TrainSettings(RECIPES["course"], val=0, limit=40))
     held = ablation.held_out(tiny, trained, 30)
-    assert len(held) == len(set(held.tolist())) == 30
-    assert not set(held.tolist()) & set(trained.tolist())
+    assert len({*held.tolist()} - {*trained.tolist()}) == len(held) == 30
     assert len(ablation.held_out(tiny, trained, 10_000)) == len(tiny.train) - 40
 
 
@@ -99,9 +95,11 @@ def test_several_seeds_give_students_interval_of_the_paired_differences() -> Non
     assert (row[4], row[5]) == ("+10.0", f"{100 * (0.1 - half):+.1f} to {100 * (0.1 + half):+.1f}")
 
 
-def test_an_ablation_of_the_tiny_net_is_the_same_twice(tiny: Dataset) -> None:
+def test_an_ablation_of_the_tiny_net_is_the_same_twice() -> None:
     settings = TrainSettings(RECIPES["demo"], val=0, limit=64)
-    first, second = (ablation.trained_arm(TINY, tiny, settings, torch.device("cpu"), 20)["right"] for _ in range(2))
+    first, second = (
+        ablation.trained_arm(TINY, tiny_data(), settings, torch.device("cpu"), 20)["right"] for _ in range(2)
+    )
     assert (first, len(str(first))) == (second, 20)
 
 
@@ -109,15 +107,12 @@ def test_a_table_replaces_what_stands_between_its_marks_and_nothing_else(tmp_pat
     page = tmp_path / "page.md"
     page.write_text("a <!-- x: begin -->old\nold<!-- x: end --> b <!-- y: begin --><!-- y: end -->", encoding="utf-8")
     tables.write_between(page, "x", "new \\1")
-    text = page.read_text(encoding="utf-8")
-    assert text == "a <!-- x: begin -->\n\nnew \\1\n\n<!-- x: end --> b <!-- y: begin --><!-- y: end -->"
+    assert (
+        page.read_text(encoding="utf-8")
+        == "a <!-- x: begin -->\n\nnew \\1\n\n<!-- x: end --> b <!-- y: begin --><!-- y: end -->"
+    )
     with pytest.raises(SystemExit, match="no marks"):
         tables.write_between(page, "z", "new")
-
-
-@pytest.fixture
-def tiny() -> Dataset:
-    return tiny_data()
 
 
 # --- the instrument -----------------------------------------------------------------------------------------
@@ -138,9 +133,8 @@ def options(**changes: object) -> argparse.Namespace:
 
 def test_the_kinds_of_trials_take_turns() -> None:
     planned = instrument.plan(options(same=100, planted=20))
-    assert [planned.count(each) for each in (0.0, 0.1, 0.01)] == [100, 20, 20]
-    first, second = planned[:70], planned[70:]
-    assert [first.count(each) for each in (0.0, 0.1, 0.01)] == [second.count(each) for each in (0.0, 0.1, 0.01)]
+    halves = [[half.count(each) for each in (0.0, 0.1, 0.01)] for half in (planned[:70], planned[70:])]
+    assert halves == [[50, 10, 10]] * 2
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, seconds: float, extra: float) -> None:
@@ -164,8 +158,7 @@ def test_a_trial_finds_what_is_planted_and_claims_nothing_else(
 ) -> None:
     clock(monkeypatch, 1e-3, 0.001)
     found = instrument.trial(planted, options(), torch.device("cpu"))
-    assert found.ratio.verdict == said
-    assert found.covered and found.truth == 1 / (1 + planted)
+    assert (found.ratio.verdict, found.covered, found.truth) == (said, True, 1 / (1 + planted))
 
 
 def test_a_slowdown_below_the_noise_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +191,9 @@ def test_the_table_of_a_timing_shows_interval_verdict_and_that_the_machine_was_b
     timing = make_timing(
         {"a": [0.04] * 12, "b": [0.05, 0.051, 0.049, 0.05] * 3}, notes=("the machine was busy: others took 34% of it",)
     )
-    text = speeds.figures(timing)
-    assert "Note: the machine was busy" in text and "| `forward[b]` | 80.0 | 78.4 to 81.6 |" in text
-    assert "0.800× (slower), 0.784 to 0.816" in text and "Timing T1, some CPU, 2 threads" in text
+    told = ("Note: the machine was busy", "| `forward[b]` | 80.0 | 78.4 to 81.6 |", "0.800× (slower), 0.784 to 0.816",
+            "Timing T1, some CPU, 2 threads")  # fmt: skip
+    assert [words for words in told if words not in speeds.figures(timing)] == []
 
 
 @pytest.mark.parametrize("images", [1, 3])
@@ -214,8 +207,7 @@ def test_the_net_with_everything_in_place_answers_the_same_and_moves_what_the_li
     changed = inplace.in_place(own)
     with torch.inference_mode():
         expected = own(batch)
-        assert torch.equal(changed(batch), expected)
-        assert torch.equal(own(batch), expected)  # the net itself stays as it is
+        assert torch.equal(changed(batch), expected) and torch.equal(own(batch), expected)  # the net stays as it is
         bytes_of = [counted(lambda net=net: net(batch)).bytes for net in (own, changed, timms)]  # type: ignore[misc]
     assert bytes_of[1] == bytes_of[2] < bytes_of[0]
 
@@ -241,10 +233,9 @@ def test_what_a_benchmark_found_is_printed_and_stands_in_the_document_where_one_
 ) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- x: begin --><!-- x: end -->", encoding="utf-8")
-    tables.finish("first", None, "x")
-    assert "first" not in page.read_text(encoding="utf-8")
-    tables.finish("second", page, "x")
-    assert "second" in page.read_text(encoding="utf-8")
+    for words, named in (("first", None), ("second", page)):
+        tables.finish(words, named, "x")
+        assert (words in page.read_text(encoding="utf-8")) == bool(named)
     assert capsys.readouterr().out == "first\nsecond\n"
 
 
@@ -264,7 +255,7 @@ def test_an_arm_of_its_own_process_works_when_asked_and_ends_with_the_block() ->
         assert {each.name for each in running} >= {"one", "other"}
     for each in running:
         each.join(30)
-        assert each.exitcode == 0
+    assert {each.exitcode for each in running} == {0}
 
 
 def test_a_process_that_ended_is_noticed_instead_of_waited_for() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pictures import few_digits
 from tiny import QUICK, TINY_FILE
 
 import bench.api
@@ -15,7 +16,8 @@ from bench.workspace import Workspace
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo with small nets and a short recipe; what it does with them is the same."""
+    """The demo with small nets, few images and a short recipe; what it does with them is the same."""
+    few_digits(monkeypatch)
     monkeypatch.setattr(bench.commands.demo, "MODELS", (TINY_FILE,))
     monkeypatch.setattr(bench.commands.demo, "name_of", lambda model: "demo-tiny")
     monkeypatch.setattr(bench.commands.train, "recipe_of", lambda name: replace(QUICK, epochs=1))

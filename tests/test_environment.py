@@ -22,14 +22,12 @@ def test_ticks_are_busy_without_idle_and_guests_are_not_counted_twice(
     stat.write_text("cpu  100    0     50  800     50   0       0    10    70          0\ncpu0 1 2 3\n")
     monkeypatch.setattr(environment.os, "sysconf", lambda name: 10)
     found = ticks(stat)
-    assert found is not None
     assert (found.busy, found.total) == (16.0, 101.0)
 
 
 def test_without_proc_stat_nothing_is_known(tmp_path: Path) -> None:
-    assert ticks(tmp_path / "none") is None
     (tmp_path / "odd").write_text("cpu 1 2 3\n")
-    assert ticks(tmp_path / "odd") is None
+    assert [ticks(tmp_path / name) for name in ("none", "odd")] == [None, None]
 
 
 def test_the_share_of_others_is_what_the_cores_did_less_what_this_process_did() -> None:
@@ -46,9 +44,9 @@ def test_a_busy_machine_is_noticed_by_what_others_took() -> None:
 
 
 def test_where_that_is_not_known_the_load_before_tells() -> None:
-    assert "load 1.5 on 2 cores" in busy_words(None, Moment((1.5, 0.0, 0.0), None, None, None), cores=2)
-    assert busy_words(None, QUIET, cores=2) == ""
-    assert busy_words(None, Moment(None, None, None, None), cores=2) == ""
+    loads = (Moment((1.5, 0.0, 0.0), None, None, None), QUIET, Moment(None, None, None, None))
+    busy, *quiet = (busy_words(None, load, cores=2) for load in loads)
+    assert "load 1.5 on 2 cores" in busy and quiet == ["", ""]
 
 
 def test_clocks_are_read_from_every_core(tmp_path: Path) -> None:
@@ -60,14 +58,12 @@ def test_clocks_are_read_from_every_core(tmp_path: Path) -> None:
 
 
 def test_the_host_is_told_apart_and_not_named() -> None:
-    assert len(host()) == 12
+    assert len(host()) == 12 and host() == host()
     assert platform.node() == "" or platform.node() not in host()
-    assert host() == host()
 
 
 def test_a_processor_has_no_gpu_state() -> None:
-    assert gpu_state(torch.device("cpu")) is None
-    assert moment(torch.device("cpu")).gpu is None
+    assert gpu_state(torch.device("cpu")) is moment(torch.device("cpu")).gpu is None
 
 
 class Driver:
@@ -105,13 +101,15 @@ class Driver:
 def test_a_gpu_tells_clocks_power_and_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver()
     monkeypatch.setitem(sys.modules, "pynvml", driver)
-    found = gpu_state(torch.device("cuda", 0))
-    assert found == {"clock_mhz": 1000.0, "memory_clock_mhz": 2000.0, "power_w": 345.0, "temperature_c": 51.0}
+    assert gpu_state(torch.device("cuda", 0)) == {
+        "clock_mhz": 1000.0, "memory_clock_mhz": 2000.0, "power_w": 345.0, "temperature_c": 51.0,
+    }  # fmt: skip
     assert driver.open == 0
 
 
-def test_a_driver_that_does_not_answer_or_is_not_there_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", Driver(fails=True))
-    assert gpu_state(torch.device("cuda", 0)) is None
-    monkeypatch.setitem(sys.modules, "pynvml", None)
+@pytest.mark.parametrize("driver", [Driver(fails=True), None])
+def test_a_driver_that_does_not_answer_or_is_not_there_costs_nothing(
+    driver: Driver | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
     assert gpu_state(torch.device("cuda", 0)) is None
