@@ -38,7 +38,6 @@ THEMES = {
 class Chart:
     """One drawing in both themes, with what its lines are and a sentence for those who do not see it."""
 
-    name: str
     title: str
     unit: str
     light: bytes
@@ -175,7 +174,7 @@ def drawn(
 ) -> Chart:
     """A drawing in both themes."""
     light, dark = (_svg(draw, theme, height) for theme in THEMES.values())
-    return Chart(title, title, unit, light, dark, lines, summary, height)
+    return Chart(title, unit, light, dark, lines, summary, height)
 
 
 def _svg(draw: Callable[[Axes, Theme], None], theme: Theme, height: int) -> bytes:

@@ -213,13 +213,13 @@ def _colour_bar(figure: Figure, width: float, height: float) -> None:
     axes.text(*place[:2], words, transform=axes.transAxes, ha=place[2], va=place[3], **_type(5.5))
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, dpi: int = 300) -> None:
     from matplotlib import rc_context
 
     # Without dates and versions the same figure has the same bytes.
     metadata = {"Software": None} if path.suffix.lower() == ".png" else {"CreationDate": None, "Producer": None}
     with rc_context({"pdf.fonttype": 42}):
-        figure.savefig(path, dpi=300, metadata=metadata)
+        figure.savefig(path, dpi=dpi, metadata=metadata)
 
 
 def rate_figure(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float, title: str) -> None:
@@ -236,7 +236,7 @@ def rate_figure(path: Path, rates: Sequence[float], losses: Sequence[float], sug
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if path.suffix not in (".png", ".pdf"):
+    if path.suffix not in _FORMATS:
         raise UsageError(f"cannot draw a '{path.suffix}' file", try_="--out curve.png or --out curve.pdf")
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -252,5 +252,4 @@ def rate_figure(path: Path, rates: Sequence[float], losses: Sequence[float], sug
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"Software": None} if path.suffix == ".png" else {"CreationDate": None}
-    figure.savefig(path, dpi=200, metadata=metadata)
+    _save(figure, path, dpi=200)

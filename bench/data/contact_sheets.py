@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+from PIL.ImageFont import load_default  # Pillow's own, which is there on every machine
 from torch import Tensor
 
 from bench.contracts import Augmentation, Dataset
@@ -16,8 +17,6 @@ MARGIN, GAP, TITLE, CAPTION = 24, 4, 17, 13
 MAX_NAME = 24  # characters of a class name
 MAX_CLASSES = 100
 PAIRS_A_ROW = 8
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def class_sheet(dataset: Dataset, *, per_class: int = 10, scale: int = 2) -> Image.Image:
@@ -33,7 +32,7 @@ def class_sheet(dataset: Dataset, *, per_class: int = 10, scale: int = 2) -> Ima
     """
     names = [printable(name) for name in dataset.classes[:MAX_CLASSES]]
     sizes = dataset.train.labels.bincount(minlength=len(dataset.classes)).tolist()
-    small = _font(CAPTION)
+    small = load_default(CAPTION)
     left = MARGIN + 12 + int(max(small.getlength(text) for text in (*names, "50,000 images")))
     cell = 32 * scale + GAP
     top = MARGIN + TITLE + CAPTION + 26
@@ -41,7 +40,7 @@ def class_sheet(dataset: Dataset, *, per_class: int = 10, scale: int = 2) -> Ima
     caption = f"the first {per_class} of each class"
     if len(names) < len(dataset.classes):
         caption += f", {len(names)} of {len(dataset.classes)} classes"
-    width = max(left + per_class * cell - GAP, 2 * MARGIN + int(_font(TITLE).getlength(title)))
+    width = max(left + per_class * cell - GAP, 2 * MARGIN + int(load_default(TITLE).getlength(title)))
     sheet = _paper(width + MARGIN, top + len(names) * cell - GAP + MARGIN, title, caption)
     draw = ImageDraw.Draw(sheet)
     for row, name in enumerate(names):
@@ -82,7 +81,7 @@ def augment_sheet(
     top = MARGIN + TITLE + CAPTION + 26
     title = f"{printable(dataset.name, 40)}: what the model sees"
     caption = "left the image, right its augmented copy: " + describe(augmentation)
-    text = max(int(_font(TITLE).getlength(title)), int(_font(CAPTION).getlength(caption)))
+    text = max(int(load_default(TITLE).getlength(title)), int(load_default(CAPTION).getlength(caption)))
     width = max(columns * (pair + 3 * GAP) - 3 * GAP, text) + 2 * MARGIN
     sheet = _paper(width, top + rows * (edge + 3 * GAP) - 3 * GAP + MARGIN, title, caption)
     pairs = zip(_pictures(originals, scale), _pictures(seen, scale), strict=True)
@@ -130,8 +129,8 @@ def printable(name: str, longest: int = MAX_NAME) -> str:
 def _paper(width: int, height: int, title: str, caption: str) -> Image.Image:
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN), title, INK, _font(TITLE), anchor="lt")
-    draw.text((MARGIN, MARGIN + TITLE + 8), caption, SOFT, _font(CAPTION), anchor="lt")
+    draw.text((MARGIN, MARGIN), title, INK, load_default(TITLE), anchor="lt")
+    draw.text((MARGIN, MARGIN + TITLE + 8), caption, SOFT, load_default(CAPTION), anchor="lt")
     return sheet
 
 
@@ -140,8 +139,3 @@ def _pictures(images: Tensor, scale: int) -> list[Image.Image]:
     rows = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     size = (rows.shape[2] * scale, rows.shape[1] * scale)
     return [Image.fromarray(row).resize(size, Image.Resampling.NEAREST) for row in rows]
-
-
-def _font(size: int) -> Font:
-    """Pillow's own font, which is there on every machine."""
-    return ImageFont.load_default(size)

@@ -64,25 +64,27 @@ def load_dataset(
         from bench.data.digits import read_digits
 
         return _dataset(_measured(read_digits(size), source), name=source, source=source, mirror=False)
-    if source == "cifar10":
-        return _load_cifar10(cache, progress=progress, url=cifar10_url, size=size)
-    path = _existing(source)
+    from bench.data.cache import cached
+    from bench.data.cifar10 import cifar10, fetch, read_batches
+    from bench.data.images import enlarged, read_images
+
+    root, own = cache / "cifar10", source != "cifar10"
+    path = _existing(source) if own else root / BATCHES
     batches = _batches_in(path)
+    if not own and not batches:
+        batches = fetch(cifar10(cifar10_url), root, progress=progress)
 
     def make() -> Cached:
-        if batches:
-            from bench.data.cifar10 import cifar10, read_batches
-            from bench.data.images import enlarged
+        if not batches:
+            return _measured(read_images(path, progress=progress, skip_bad=skip_bad, size=size), source)
+        kind = cifar10(cifar10_url)
+        if not own:
+            fetch(kind, root, progress=progress)  # what is there may not be whole
+        return _measured(enlarged(read_batches(kind, batches), size), source)
 
-            return _measured(enlarged(read_batches(cifar10(), batches), size), source)
-        from bench.data.images import read_images
-
-        return _measured(read_images(path, progress=progress, skip_bad=skip_bad, size=size), source)
-
-    from bench.data.cache import cached
-
-    found = cached(_decoded_in(cache, size), batches or path, make, skip_bad=skip_bad, progress=progress)
-    return _dataset(found, name=_slug(path), source=source, mirror=True)
+    decoded = cache / ("decoded" if size == SIZE else f"decoded-{size}")
+    found = cached(decoded, batches or path, make, skip_bad=skip_bad, progress=progress)
+    return _dataset(found, name=_slug(path) if own else source, source=source, mirror=True)
 
 
 def resolved_source(source: str) -> str:
@@ -161,28 +163,6 @@ def _ranks_in_class(labels: Tensor, generator: torch.Generator) -> Tensor:
     ranks = torch.empty_like(labels)
     ranks[by_class] = torch.arange(len(labels)) - starts.repeat_interleave(sizes)
     return ranks
-
-
-def _load_cifar10(cache: Path, *, progress: Progress, url: str | None, size: int) -> Dataset:
-    from bench.data.cache import cached
-    from bench.data.cifar10 import cifar10, fetch, read_batches
-    from bench.data.images import enlarged
-
-    kind, root = cifar10(url), cache / "cifar10"
-    folder = root / kind.base_folder
-
-    def make() -> Cached:
-        return _measured(enlarged(read_batches(kind, fetch(kind, root, progress=progress)), size), "cifar10")
-
-    if not folder.is_dir():
-        fetch(kind, root, progress=progress)
-    found = cached(_decoded_in(cache, size), folder, make, skip_bad=False, progress=progress)
-    return _dataset(found, name="cifar10", source="cifar10", mirror=True)
-
-
-def _decoded_in(cache: Path, size: int) -> Path:
-    """The folder of decoded images of one size."""
-    return cache / ("decoded" if size == SIZE else f"decoded-{size}")
 
 
 def _existing(source: str) -> Path:

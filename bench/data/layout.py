@@ -113,12 +113,9 @@ class Layout:
         return parts
 
     def _strip_top(self, parts: list[str]) -> list[str] | None:
-        if len(parts) == 3 and parts[0] in SPLITS:
-            top, rest = "", parts
-        elif len(parts) == 4 and parts[1] in SPLITS:
-            top, rest = parts[0], parts[1:]
-        else:
+        if len(parts) not in (3, 4) or parts[-3] not in SPLITS:
             return None
+        top, rest = "".join(parts[:-3]), parts[-3:]
         if self._top is None:
             self._top = top
         if self._top != top:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bench.evaluation import confused_pairs
 from bench.schema.page import Agreement, Badge, Finding, PairTest, RunView, VerdictView, run_labels
-from bench.schema.verdicts import Verdict, why
+from bench.schema.verdicts import why
 
 SIGNIFICANT = 0.05
 SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32
@@ -93,9 +93,8 @@ def _weakest_class(view: RunView) -> tuple[Finding, ...]:
         return ()
     recall = weakest.recall
     interval = f"{percent(recall.value)} right, 95 % interval {100 * recall.low:.0f} to {100 * recall.high:.0f}"
-    before, more = "The weakest class is ", ""
-    if len(alike) > 1:
-        before, more = "One of the weakest classes is ", f"; as weak: {', '.join(row.name for row in alike[1:])}"
+    before = "One of the weakest classes is " if len(alike) > 1 else "The weakest class is "
+    more = f"; as weak: {', '.join(row.name for row in alike[1:])}" if len(alike) > 1 else ""
     return (Finding(before, weakest.name, "classes", "", f"{interval}, n = {weakest.total}{more}"),)
 
 
@@ -104,14 +103,13 @@ def agreement_findings(agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
     pairs: dict[tuple[str, str], list[Agreement]] = {}
     for each in agreements:
         pairs.setdefault((each.first, each.second), []).append(each)
-    if len(pairs) <= MANY_PAIRS:
-        return tuple(_pair_sentence(first, second, group) for (first, second), group in pairs.items())
-    same = {pair: group for pair, group in pairs.items() if _largest(group) <= SAME_UP_TO_ROUNDING}
-    rest = [each for pair, group in pairs.items() if pair not in same for each in group]
-    words = f"{len(pairs) - len(same)} {'other ' if same else ''}pairs of explainers "
+    few = len(pairs) <= MANY_PAIRS
+    told = {pair: group for pair, group in pairs.items() if few or _largest(group) <= SAME_UP_TO_ROUNDING}
+    rest = [each for pair, group in pairs.items() if pair not in told for each in group]
+    words = f"{len(pairs) - len(told)} {'other ' if told else ''}pairs of explainers "
     evidence = f"{sum(each.rows for each in rest):,} pairs of maps"
-    told = tuple(_pair_sentence(first, second, group) for (first, second), group in same.items())
-    return (*told, Finding(words, "compute different maps", "explainers", "", evidence)) if rest else told
+    others = (Finding(words, "compute different maps", "explainers", "", evidence),) if rest else ()
+    return (*(_pair_sentence(*pair, group) for pair, group in told.items()), *others)
 
 
 def verdict_findings(judged: Sequence[VerdictView], labels: Sequence[str] = ()) -> tuple[Finding, ...]:
@@ -136,14 +134,11 @@ def verdict_findings(judged: Sequence[VerdictView], labels: Sequence[str] = ()) 
         one, runs = group[0].verdict, " and ".join(labels[each.run] for each in group) if labels else ""
         cause = one.words if one.verdict == "wrong" and one.words else why(one)
         place = f"{one.explainer} at {one.layer}" + (f" of {runs}" if runs else "")
-        told.append(Finding(f"{place} ", _was(one), "verdicts", "", cause))
+        was = "gives wrong maps" if one.verdict == "wrong" else "failed"
+        told.append(Finding(f"{place} ", was, "verdicts", "", cause))
     if len(bad) > MOST_WRONG:
         told.append(Finding(f"{len(bad) - MOST_WRONG} more ", "are wrong or failed", "verdicts", "", evidence))
     return tuple(told)
-
-
-def _was(one: Verdict) -> str:
-    return "gives wrong maps" if one.verdict == "wrong" else "failed"
 
 
 def _largest(group: Sequence[Agreement]) -> float:
@@ -173,18 +168,13 @@ def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same
     beaten = {pair.first + pair.second - best for pair in clear if best in (pair.first, pair.second)}
     if len(beaten) == len(runs) - 1:
         caution = "" if same_settings else ", but they were trained differently"
-        return f"{subject}: {label(runs, best)} is the most accurate{caution}"
+        return f"{subject}: {run_labels(runs)[best]} is the most accurate{caution}"
     return f"{subject}: some differ in accuracy"
 
 
 def is_clear(pair: PairTest) -> bool:
     """Whether a difference may be claimed: the test and the interval both say so."""
     return pair.p_value < SIGNIFICANT and not pair.difference.low <= 0 <= pair.difference.high
-
-
-def label(runs: Sequence[RunView], index: int) -> str:
-    """A run by what tells it from the others."""
-    return run_labels(runs)[index]
 
 
 def pair_findings(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> tuple[Finding, ...]:
@@ -197,7 +187,7 @@ def pair_findings(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> tuple[F
 
 
 def _difference(runs: Sequence[RunView], pair: PairTest) -> Finding:
-    first, second = label(runs, pair.first), label(runs, pair.second)
+    first, second = (run_labels(runs)[each] for each in (pair.first, pair.second))
     gap = pair.difference
     if pair.same_logits:
         adopted = not (runs[pair.first].epochs and runs[pair.second].epochs)
@@ -214,26 +204,25 @@ def _difference(runs: Sequence[RunView], pair: PairTest) -> Finding:
 
 def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same_settings: bool) -> tuple[Badge, ...]:
     """What may be compared and what may not."""
-    badges = [Badge(True, f"same {runs[0].total:,} test images")]
-    if any(view.averages for view in runs):
-        badges.append(Badge(True, "compared by the plain forward"))
-    first = runs[0]
+    first, models = runs[0], {view.model for view in runs}
     recipes = " = ".join(dict.fromkeys(view.recipe for view in runs))  # equal values under several names
     how = f"{recipes}, {first.epochs} epoch{'s' if first.epochs != 1 else ''}, {first.train_images:,} images"
-    badges.append(
-        Badge(True, f"same recipe ({how})") if same_settings else Badge(False, "trained differently: see provenance")
+    same_machine = len({view.device for view in runs}) == 1
+    every = (
+        (True, Badge(True, f"same {first.total:,} test images")),
+        (any(view.averages for view in runs), Badge(True, "compared by the plain forward")),
+        (same_settings, Badge(True, f"same recipe ({how})")),
+        (not same_settings, Badge(False, "trained differently: see provenance")),
+        (True, Badge(same_machine, "same machine" if same_machine else "different machines")),
+        (True, Badge(False, "timings not paired: taken one after the other")),
+        (all(view.epochs for view in runs), _seeds_badge(runs)),  # of adopted weights nobody knows the seed
+        (any(pair.same_logits for pair in pairs), Badge(False, "two of the runs are one")),
+        (
+            any(len({view.seed for view in runs if view.model == model}) == 1 for model in models),
+            Badge(False, "one seed: no claim about the architecture"),
+        ),
     )
-    devices = {view.device for view in runs}
-    badges.append(Badge(True, "same machine") if len(devices) == 1 else Badge(False, "different machines"))
-    badges.append(Badge(False, "timings not paired: taken one after the other"))
-    if all(view.epochs for view in runs):  # of adopted weights nobody knows the seed
-        badges.append(_seeds_badge(runs))
-    models = {view.model for view in runs}
-    if any(pair.same_logits for pair in pairs):
-        badges.append(Badge(False, "two of the runs are one"))
-    if any(len({view.seed for view in runs if view.model == model}) == 1 for model in models):
-        badges.append(Badge(False, "one seed: no claim about the architecture"))
-    return tuple(badges)
+    return tuple(badge for holds, badge in every if holds)
 
 
 def _seeds_badge(runs: Sequence[RunView]) -> Badge:
@@ -248,12 +237,11 @@ def _seeds_badge(runs: Sequence[RunView]) -> Badge:
 
 def run_badges(view: RunView) -> tuple[Badge, ...]:
     """What to keep in mind on a run page."""
-    badges = [
+    jpeg = (Badge(False, "JPEG images: a little below the original pixels"),) if "jpeg" in view.data else ()
+    trained = bool(view.epochs)
+    return (
         Badge(True, f"{view.total:,} test images, nothing selected on them"),
-        Badge(True, "last weights, plain forward")
-        if view.epochs
-        else Badge(False, "adopted weights, trained elsewhere"),
-    ]
-    if "jpeg" in view.data:
-        badges.append(Badge(False, "JPEG images: a little below the original pixels"))
-    return (*badges, Badge(False, "one seed"))
+        Badge(trained, "last weights, plain forward" if trained else "adopted weights, trained elsewhere"),
+        *jpeg,
+        Badge(False, "one seed"),
+    )

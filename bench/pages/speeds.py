@@ -40,22 +40,14 @@ def with_speeds(page: Page, runs: Sequence[RunFolder]) -> Page:
     found = [joint] if joint else _own(runs, beside)
     if not found:
         return page
-    if len(found) == 1 and _knows_all(found[0], runs):
-        joint = found[0]  # some by their names, some by their models'
+    if len(found) == 1 and sum(map(len, _labels(found[0], runs).values())) == len(runs):
+        joint = found[0]  # it knows all, some by their names, some by their models'
     badge = timing_badge(joint) if joint else _apart(found)
     badges = [badge if each.text.startswith(UNPAIRED) else each for each in page.badges]
-    speeds = tuple(speeds_of(each, runs) for each in found)
-    return replace(
-        page,
-        badges=tuple(badges if badge in badges else [*badges, badge]),
-        findings=page.findings + (_findings(page, speeds[0]) if joint else ()),
-        speeds=speeds,
-    )
-
-
-def _findings(page: Page, speeds: Speeds) -> tuple[Finding, ...]:
-    explainers = {cell.explainer for cell in page.cells}
-    return speed_findings(speeds, labels=run_labels(page.runs), explainers=explainers)
+    speeds, shown = tuple(speeds_of(each, runs) for each in found), {cell.explainer for cell in page.cells}
+    told = speed_findings(speeds[0], labels=run_labels(page.runs), explainers=shown) if joint else ()
+    badges = badges if badge in badges else [*badges, badge]
+    return replace(page, badges=tuple(badges), findings=page.findings + told, speeds=speeds)
 
 
 def timing_of(runs: Sequence[RunFolder], beside: Timings) -> Timing | None:
@@ -75,10 +67,6 @@ def _own(runs: Sequence[RunFolder], beside: Timings) -> list[Timing]:
     """The newest timing of each run that has any, each once."""
     found = (timing_of([data], beside) for data in runs)
     return list({(one.host, one.id): one for one in found if one}.values())
-
-
-def _knows_all(timing: Timing, runs: Sequence[RunFolder]) -> bool:
-    return sum(map(len, _labels(timing, runs).values())) == len(runs)
 
 
 def _apart(timings: Sequence[Timing]) -> Badge:

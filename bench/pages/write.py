@@ -1,9 +1,9 @@
 """From run folders to files: pages, figures, tables. Nothing is computed on a model here."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from bench.pages.build import run_page
 from bench.request import ExportRequest
@@ -35,7 +35,7 @@ def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", 
 
 def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Workspace) -> Path:
     """Write a page with its JSON twin to `target`, as one file or as a folder; gives the HTML file to open."""
-    rendered = _from_reports("render", "render_files")(page, form)
+    rendered = _reports("render").render_files(page, form)
     if rendered.note:
         workspace.progress.say(f"{target}: {rendered.note}")
     return write_page_files(target, rendered.files, twin(page))
@@ -48,27 +48,27 @@ def page_of(run: RunFolder, workspace: Workspace, *, max_images: int | None = No
 
 def pictures_page(page: PicturesPage) -> str:
     """A page of one's own pictures as one HTML file."""
-    return str(_from_reports("pictures", "render_pictures")(page))
+    return str(_reports("pictures").render_pictures(page))
 
 
 def twin(page: Page | PicturesPage) -> str:
     """A page as JSON: the same values, for programs."""
-    return str(_from_reports("render", "page_json")(page))
+    return str(_reports("render").page_json(page))
 
 
 def notebook_of(page: Page, path: Path) -> str:
     """What a notebook shows of a page that was written to `path`."""
-    return str(_from_reports("render", "notebook_html")(page, path.resolve().as_uri()))
+    return str(_reports("render").notebook_html(page, path.resolve().as_uri()))
 
 
 def markdown_of(run: RunFolder, workspace: Workspace) -> str:
     """A run's result, per-class table and confusion table, to paste."""
-    return str(_from_reports("markdown", "run_markdown")(page_of(run, workspace)))
+    return str(_reports("markdown").run_markdown(page_of(run, workspace)))
 
 
 def draw_gallery(page: Page, request: ExportRequest, *, layers: Sequence[str], explainer: str) -> tuple[int, ...]:
     """Draw misclassified pictures with their maps beneath, as .png or .pdf; gives the test ids drawn."""
-    drawn: tuple[int, ...] = _from_reports("figure", "gallery_figure")(
+    drawn: tuple[int, ...] = _reports("figure").gallery_figure(
         page,
         request.figure,
         ids=request.ids,
@@ -83,13 +83,12 @@ def draw_gallery(page: Page, request: ExportRequest, *, layers: Sequence[str], e
 
 def draw_curve(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float, title: str) -> None:
     """Draw the curve of a learning-rate range test, as .png or .pdf."""
-    _from_reports("figure", "rate_figure")(path, rates, losses, suggestion, title)
+    _reports("figure").rate_figure(path, rates, losses, suggestion, title)
 
 
-def _from_reports(module: str, name: str) -> Callable[..., Any]:
-    """A function of bench.reports, by name: nothing above imports that folder."""
-    function: Callable[..., Any] = getattr(importlib.import_module(f"bench.reports.{module}"), name)
-    return function
+def _reports(module: str) -> ModuleType:
+    """A module of bench.reports, by name: nothing above imports that folder."""
+    return importlib.import_module(f"bench.reports.{module}")
 
 
 # --- files --------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -156,6 +156,13 @@ def read_value(path: Path, kind: type[Value], schema: int, migrated: Migration =
         first = reason.errors()[0]
         where = ".".join(str(each) for each in first["loc"])
         raise StoreError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.60})") from reason
+
+
+def readable(read: Callable[[Path], Value], paths: Iterable[Path]) -> Iterator[Value]:
+    """What is in those of the files that can be read."""
+    for path in paths:
+        with suppress(StoreError):
+            yield read(path)
 
 
 def append_line(path: Path, value: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -19,7 +18,7 @@ from bench.schema.run import Cell, RunRecord
 from bench.schema.scores import SCORES_SCHEMA, FaithfulnessScores
 from bench.schema.timing import ArmTiming, Timing
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
-from bench.store.files import Migration, locked, read_npz, read_value, write_json, write_npz
+from bench.store.files import Migration, locked, read_npz, read_value, readable, write_json, write_npz
 from bench.store.migrations import scores_of_today
 from bench.store.paths import (
     CHECKPOINT,
@@ -229,17 +228,13 @@ def _cell_or_error(path: Path) -> Cell | StoreError:
 
 
 def _read_scrambled(path: Path) -> dict[str, Any] | None:
-    with suppress(StoreError):
-        return read_npz(path, ("head", "ids", "raw"))
-    return None
+    return next(readable(partial(read_npz, names=("head", "ids", "raw")), [path]), None)
 
 
 def _own(path: Path, checkpoint: str, kind: type[Own], schema: int, migrated: Migration = dict) -> Own | None:
     """What was found of some weights; None for others, or where it cannot be read: the next call writes it anew."""
-    with suppress(StoreError):
-        found = read_value(path, kind, schema, migrated)
-        return found if found.checkpoint == checkpoint else None
-    return None
+    found = next(readable(partial(read_value, kind=kind, schema=schema, migrated=migrated), [path]), None)
+    return found if found and found.checkpoint == checkpoint else None
 
 
 # --- all that a page needs ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from bench.errors import StoreError, UsageError, did_you_mean
 from bench.registry.model_names import name_parts, parse_model
 from bench.registry.registry import resolved
 from bench.schema.run import RunRecord
-from bench.store.files import locked, read_value, write_bytes, write_json
+from bench.store.files import locked, read_value, readable, write_bytes, write_json
 from bench.store.migrations import record_of_today
 from bench.store.paths import BESIDE_RUNS, LATEST, latest_path, record_path, run_path
 from bench.workspace import Workspace
@@ -151,12 +151,12 @@ def check_finished(record: RunRecord) -> None:
 
 def newest_run(model: str, workspace: Workspace) -> str:
     """Name of the run of a model that was started last and finished; StoreError where there is none."""
-    wanted, found = resolved(model), []  # without a size or a stem it means any
-    for folder in run_folders(workspace.runs):
-        with suppress(StoreError):
-            record = read_record(folder)
-            if record.status == "done" and wanted in (record.model, parse_model(record.model).base):
-                found.append(record)
+    wanted = resolved(model)  # without a size or a stem it means any
+    found = [
+        record
+        for record in readable(read_record, run_folders(workspace.runs))
+        if record.status == "done" and wanted in (record.model, parse_model(record.model).base)
+    ]
     if not found:
         raise StoreError(f"no finished run of model '{model}' in {workspace.runs}", try_=f"bench train --model {model}")
     return max(found, key=lambda record: (record.created, record.name)).name

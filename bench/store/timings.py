@@ -17,7 +17,7 @@ from bench.registry.registry import short
 from bench.schema.page import EpochPoint, Rates
 from bench.schema.timing import ArmTiming, Sample, Timing
 from bench.stats.rates import grade, spread, tails
-from bench.store.files import locked, read_value, write_json
+from bench.store.files import locked, read_value, readable, write_json
 from bench.store.paths import timing_files, timing_path
 
 if TYPE_CHECKING:
@@ -68,11 +68,7 @@ def read_timing(path: Path) -> Timing:
 
 def read_timings(folder: Path) -> tuple[Timing, ...]:
     """The timings of a run or of all runs, the oldest first; one that cannot be read is left out."""
-    found = []
-    for path in timing_files(folder):
-        with suppress(StoreError):
-            found.append(read_timing(path))
-    return tuple(found)
+    return tuple(readable(read_timing, timing_files(folder)))
 
 
 def _impossible(timing: Timing) -> Iterator[str]:
