@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -9,75 +11,57 @@ from pictures import pictures
 from tiny import TinyResNet
 from torch import Tensor, nn
 
-from bench.judging.equality import CONSTANT_GRADIENT, NO_REASON, ONE_FORMULA, ONE_POSITION, equal_groups, reason_of
+from bench.judging.verdicts import CONSTANT_GRADIENT, ONE_POSITION, equal, why_equal
 
 MAPS = np.random.default_rng(0).normal(size=(5, 3, 4)).astype(np.float32)
 NOISE = np.random.default_rng(1).uniform(-1, 1, size=MAPS.shape).astype(np.float32)
 
 
-def test_equal_maps_are_one_group_and_others_stay_alone() -> None:
-    maps = {"a": MAPS, "b": MAPS[::-1], "c": MAPS.copy(), "d": MAPS * 2}
-    assert equal_groups(maps) == [("a", "c"), ("b",), ("d",)]
-
-
-def test_of_no_maps_there_is_no_group() -> None:
-    assert equal_groups({}) == []
-
-
 def test_rounding_is_equal_and_ten_times_the_tolerance_is_not() -> None:
     top = np.abs(MAPS).max(axis=(1, 2), keepdims=True)
-    assert equal_groups({"a": MAPS, "b": MAPS + 0.9e-5 * top * NOISE}) == [("a", "b")]
-    assert equal_groups({"a": MAPS, "b": MAPS + 1e-4 * top * NOISE}) == [("a",), ("b",)]
+    assert equal(MAPS, MAPS.copy()) and equal(MAPS, MAPS + 0.9e-5 * top * NOISE)
+    assert not equal(MAPS, MAPS + 1e-4 * top * NOISE)
 
 
 def test_one_row_that_differs_parts_two_explainers() -> None:
     other = MAPS.copy()
     other[3, 0, 0] += np.abs(MAPS[3]).max() / 100
-    assert equal_groups({"a": MAPS, "b": other}) == [("a",), ("b",)]
+    assert not equal(MAPS, other)
 
 
 def test_a_difference_in_a_faint_map_counts_as_much_as_in_a_strong_one() -> None:
     faint, other = MAPS.copy(), MAPS.copy()
     faint[2] *= 1e-6
     other[2] = faint[2][::-1]
-    assert equal_groups({"a": faint, "b": other}) == [("a",), ("b",)]
-
-
-def test_a_group_holds_only_what_equals_all_of_its_members() -> None:
-    """a = b and b = c up to the tolerance, but not a = c."""
-    maps = {"a": MAPS, "b": MAPS * (1 + 0.8e-5), "c": MAPS * (1 + 1.6e-5)}
-    assert equal_groups(maps) == [("a", "b"), ("c",)]
+    assert not equal(faint, other)
 
 
 def test_maps_on_other_grids_are_not_equal() -> None:
-    assert equal_groups({"a": MAPS, "b": MAPS.transpose(0, 2, 1)}) == [("a",), ("b",)]
+    assert not equal(MAPS, MAPS.transpose(0, 2, 1))
 
 
 def test_zeros_are_no_evidence() -> None:
-    nothing = np.zeros_like(MAPS)
-    assert equal_groups({"a": nothing, "b": nothing.copy()}) == [("a",), ("b",)]
+    assert not equal(np.zeros_like(MAPS), np.zeros_like(MAPS))
 
 
 def test_a_map_that_is_not_finite_equals_only_one_that_is_not_either() -> None:
     broken = MAPS.copy()
     broken[1, 0, 0] = np.nan
-    assert equal_groups({"a": broken, "b": MAPS, "c": broken.copy()}) == [("a", "c"), ("b",)]
+    assert equal(broken, broken.copy()) and not equal(broken, MAPS)
 
 
 @pytest.mark.parametrize(
-    ("group", "grid", "reason"),
+    ("name", "grid", "reason"),
     [
-        (("gradcam", "captum"), (4, 4), ONE_FORMULA),
-        (("gradcam", "captum", "hirescam"), (4, 4), CONSTANT_GRADIENT),
-        (("hirescam", "xgradcam"), (8, 8), CONSTANT_GRADIENT),
-        (("captum", "xgradcam"), (1, 1), ONE_POSITION),
-        (("captum", "xgradcam"), (1, 8), CONSTANT_GRADIENT),
-        (("gradcam", "layercam"), (4, 4), NO_REASON),
-        (("eigencam", "./mine.py:X"), (4, 4), NO_REASON),
+        ("hirescam", (4, 4), CONSTANT_GRADIENT),
+        ("xgradcam", (1, 1), ONE_POSITION),
+        ("xgradcam", (1, 8), CONSTANT_GRADIENT),
+        ("layercam", (4, 4), "no formula says that they must be equal"),
+        ("./mine.py:X", (1, 1), "no formula says that they must be equal"),
     ],
 )
-def test_the_reason_is_named_where_one_is_known(group: tuple[str, ...], grid: tuple[int, int], reason: str) -> None:
-    assert reason_of(group, {"gradcam", "captum"}, grid) == reason
+def test_the_reason_is_named_where_one_is_known(name: str, grid: tuple[int, int], reason: str) -> None:
+    assert why_equal(name, grid) == reason
 
 
 def formulas(net: nn.Module, layer: str, images: Tensor) -> dict[str, np.ndarray]:
@@ -98,6 +82,6 @@ def test_before_pooling_and_a_linear_layer_three_formulas_are_one_and_elsewhere_
         torch.manual_seed(0)
         net = TinyResNet(4).double().eval()
     last, inner = (formulas(net, layer, pictures(4).double()) for layer in ("layer4", "layer3"))
-    assert equal_groups(last) == [("gradcam", "hirescam", "xgradcam")]
-    assert equal_groups(last, 1e-12) == [("gradcam", "hirescam"), ("xgradcam",)]
-    assert equal_groups(inner) == [("gradcam",), ("hirescam",), ("xgradcam",)]
+    assert equal(last["gradcam"], last["hirescam"], 1e-12) and equal(last["gradcam"], last["xgradcam"])
+    assert not equal(last["gradcam"], last["xgradcam"], 1e-12)
+    assert not any(equal(inner[one], inner[other]) for one, other in combinations(inner, 2))
