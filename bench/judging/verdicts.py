@@ -5,25 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import ExplainerSpec, Progress
+from bench.contracts import ExplainerSpec, Floats, Progress
 from bench.errors import in_one_line
 from bench.explaining.batches import explained
 from bench.explaining.float64 import double_copy, home_of_float64, in_float64
 from bench.explaining.guard import statuses
 from bench.judging.diagnosis import Diagnosis, Scene, apart, diagnose, plain_maps
-from bench.judging.equality import equal_groups, reason_of
 from bench.judging.picture_steps import OURS, replayed, steps_between
 from bench.schema.run import STATUSES
 from bench.schema.verdicts import CAUSES, Step, Verdict
-from bench.stats.intervals import median_or_none, rank_correlations
+from bench.stats.intervals import largest_relative_difference, median_or_none, rank_correlations
 
 # Of a map's largest value: float64 throughout, or through float32 on the way. Sums in another order were seen to differ
 # by 2e-15 in the one and 4e-7 in the other; what libraries get wrong in place, by a tenth and more.
 EXACT, CAST = 1e-12, 1e-6
 GRADCAM = "grad-cam"
+ROUNDING = 1e-5  # of a map's largest value: what float32 sums in another order differ by, 25 times over
+
+# Equal to Grad-CAM wherever the gradient is. The library's XGradCAM only up to 1e-6, for it divides by sum + 1e-7.
+MEET_GRADCAM = frozenset({"hirescam", "xgradcam"})
+ONE_POSITION = "the grid is a single position, over which there is nothing to weight"
+CONSTANT_GRADIENT = (
+    "only pooling and a linear layer follow, so the gradient is the same at every position, "
+    "and weighting channels by its mean (Grad-CAM), position by position (HiResCAM) or by activation (XGradCAM) is "
+    "one sum"
+)
 
 Maps = dict[str, Tensor | str]  # by layer; words where the explainer raised
 
@@ -157,12 +167,10 @@ def judged(case: Case, layer: str, own: Tensor | str, *, truth: Truth, quick: Ma
 
 def _of_another_method(blank: Verdict, spec: ExplainerSpec, own: Tensor, maps: Tensor) -> Verdict:
     """Nothing is claimed; where the map is Grad-CAM's all the same, that is said with the reason."""
-    kept = {GRADCAM: maps.flatten(0, 1).numpy(), spec.name: own.flatten(0, 1).numpy()}
     # How far apart two methods are means nothing: each has its own unit.
-    if own.shape != maps.shape or len(equal_groups(kept)) > 1:
+    if not equal(maps.flatten(0, 1).numpy(), own.flatten(0, 1).numpy()):
         return replace(blank, verdict="another method")
-    why = reason_of((GRADCAM, spec.name), (GRADCAM,), tuple(maps.shape[2:]))
-    words = f"equals Grad-CAM at this layer: {why}"
+    words = f"equals Grad-CAM at this layer: {why_equal(spec.name, tuple(maps.shape[2:]))}"
     return replace(blank, verdict="another method", words=words, difference=_largest(own, maps))
 
 
@@ -214,6 +222,31 @@ def same_bits(one: Verdict, cases: Sequence[Case], own: Mapping[str, Maps], trut
     )  # fmt: skip
     verdict = "same" if equal and one.verdict == "same up to rounding" else one.verdict
     return replace(one, equal_to=equal, verdict=verdict)
+
+
+# --- other methods that meet Grad-CAM -------------------------------------------------------------------------
+
+
+def equal(first: Floats, second: Floats, tolerance: float = ROUNDING) -> bool:
+    """Whether maps (R, h, w) are equal up to rounding; those that are zero wherever they are finite are no evidence.
+
+    Args:
+        tolerance: the most that |a - b| may be, of the largest value of the map.
+    """
+    if first.shape != second.shape:
+        return False
+    finite = np.isfinite(first).all(axis=(1, 2))
+    if not np.array_equal(finite, np.isfinite(second).all(axis=(1, 2))):
+        return False
+    seen = bool(first[finite].any() or second[finite].any())
+    return seen and largest_relative_difference(first, second) <= tolerance
+
+
+def why_equal(name: str, grid: tuple[int, ...]) -> str:
+    """Why an explainer's map on a grid (h, w) is Grad-CAM's, in words that complete "equal, because"."""
+    if name not in MEET_GRADCAM:
+        return "no formula says that they must be equal"
+    return ONE_POSITION if grid == (1, 1) else CONSTANT_GRADIENT
 
 
 # --- figures ------------------------------------------------------------------------------------------------
