@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli import tables
 from bench.cli.console import Answer
+from bench.cli.session import Session
 from bench.errors import ThresholdError, UsageError
 from bench.fields import names
-from bench.request import ExplainPicturesRequest, ExplainRequest, FaithfulnessRequest
-from bench.store.paths import run_path
+from bench.request import (
+    AdoptRequest,
+    CompareRequest,
+    DemoRequest,
+    EvaluateRequest,
+    ExplainPicturesRequest,
+    ExplainRequest,
+    ExportRequest,
+    FaithfulnessRequest,
+    JudgeRequest,
+    LrFindRequest,
+    ReportRequest,
+    TimeRequest,
+    TrainRequest,
+    VerifyRequest,
+)
+from bench.store.paths import report_path, run_path, scores_path
+from bench.store.runs import find_run, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from bench.cli.session import Session
-    from bench.request import (
-        AdoptRequest,
-        CompareRequest,
-        DemoRequest,
-        EvaluateRequest,
-        ExportRequest,
-        JudgeRequest,
-        LrFindRequest,
-        ReportRequest,
-        TimeRequest,
-        TrainRequest,
-        VerifyRequest,
-    )
     from bench.timing.thresholds import ThresholdResult
 
 PLANNED = Answer({"planned": True}, ())
@@ -74,7 +76,6 @@ def adopt(request: AdoptRequest, session: Session) -> Answer:
 
 
 def _of_new_run(folder: Path, following: ExplainRequest, session: Session, **more: object) -> Answer:
-    from bench.store.paths import report_path
 
     page, line = str(report_path(folder).resolve()), f"next: {following.command(session.runs)}"
     return Answer({**tables.result_value(folder), **more}, (*tables.result_lines(folder), line, page), page)
@@ -156,8 +157,6 @@ def judge(request: JudgeRequest | FaithfulnessRequest, session: Session) -> Answ
     """The verdicts on a run's cells, or the scores of its explainers."""
     from bench.commands.faithfulness import faithfulness
     from bench.commands.judge import judge as run
-    from bench.store.paths import scores_path
-    from bench.store.runs import find_run
 
     if isinstance(request, FaithfulnessRequest):
         scores = faithfulness(request, session.workspace)
@@ -221,7 +220,6 @@ def evaluate(request: EvaluateRequest, session: Session) -> Answer:
     """What a run's weights got when they were tested again, and whether its thresholds hold."""
     from bench.commands.evaluate import evaluate as run
     from bench.evaluation import FIGURES, broken_threshold, read_averages
-    from bench.store.runs import find_run, read_record
 
     scores = run(request, session.workspace)
     folder = find_run(session.runs, request.run)

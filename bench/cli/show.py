@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,17 @@ from rich.table import Table
 from bench.cli import tables
 from bench.cli.console import Answer, table_of
 from bench.cli.session import Session
+from bench.contracts import ExplainerSpec, ModelSpec
+from bench.data.datasets import BUILTIN, load_dataset
 from bench.errors import StoreError, UsageError, did_you_mean
+from bench.recipes.files import recipe_of
+from bench.recipes.recipe import RECIPES
 from bench.registry.registry import Registry, discover
 from bench.request import LATEST, DoctorRequest, ListRequest, RmRequest, SchemaRequest, ShowRequest
+from bench.schema.page import Page
+from bench.schema.run import RunRecord
+from bench.schema.timing import Timing
+from bench.schema.verdicts import Judgement
 from bench.store.paths import drawing_path
 from bench.store.runs import check_name, find_run, read_record, remove_run, run_folders
 
@@ -47,7 +56,6 @@ def _table(rows: Rows) -> Table:
 
 
 def _recipes_table() -> Table:
-    from bench.recipes.recipe import RECIPES
 
     return table_of("", ("name", "how"), map(tables.recipe_row, RECIPES.values()), **tables.PLAIN)
 
@@ -78,7 +86,6 @@ def _layers(session: Session, model: str) -> Rows:
 
 
 def _recipes() -> Rows:
-    from bench.recipes.recipe import RECIPES
 
     return [
         {"name": one.name, **one.values(), "source": one.source, "measured": one.measured} for one in RECIPES.values()
@@ -86,7 +93,6 @@ def _recipes() -> Rows:
 
 
 def _data() -> Rows:
-    from bench.data.datasets import BUILTIN
 
     return [{"name": name, "about": about} for name, about in BUILTIN.items()]
 
@@ -160,8 +166,6 @@ def _show_pictures(request: ShowRequest, session: Session) -> Answer:
     import torch
 
     from bench.data.contact_sheets import augment_sheet, class_sheet, describe
-    from bench.data.datasets import load_dataset
-    from bench.recipes.files import recipe_of
 
     workspace, what = session.workspace, request.what
     source = request.name or os.environ.get("BENCH_DATA") or "cifar10"
@@ -195,11 +199,8 @@ def _show_pictures(request: ShowRequest, session: Session) -> Answer:
 
 def doctor(request: DoctorRequest, session: Session) -> Answer:
     """Versions, devices, folders, and whether every registered name loads."""
-    from dataclasses import asdict
-
     import torch
 
-    from bench.contracts import ExplainerSpec, ModelSpec
     from bench.machine import choose_device, environment
 
     facts: dict[str, Any] = asdict(environment(choose_device("auto")))
@@ -229,11 +230,6 @@ def schema(request: SchemaRequest, session: Session) -> Answer:
     import json
 
     from pydantic import TypeAdapter
-
-    from bench.schema.page import Page
-    from bench.schema.run import RunRecord
-    from bench.schema.timing import Timing
-    from bench.schema.verdicts import Judgement
 
     kinds: dict[str, type] = {"run": RunRecord, "page": Page, "judge": Judgement, "timing": Timing}
     if request.what not in kinds:

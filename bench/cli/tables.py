@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from bench.cli.console import Answer, shown, table_of
+from bench.recipes.recipe import Recipe
+from bench.registry.registry import short
 from bench.request import CompareRequest, ExplainRequest
+from bench.schema.scores import FaithfulnessScores
+from bench.schema.timing import ArmTiming, Timing
+from bench.schema.verdicts import Verdict, why
+from bench.store.runs import read_record
 
 if TYPE_CHECKING:
     from bench.commands.sweep import Combination, Sweep
     from bench.commands.verify import Verified
     from bench.explaining.runner import CellResult
-    from bench.recipes.recipe import Recipe
-    from bench.schema.scores import FaithfulnessScores
-    from bench.schema.timing import ArmTiming, Timing
-    from bench.schema.verdicts import Verdict
     from bench.scoring.tables import Sheet
 
 VERDICT_STYLES = {"wrong": "bold red", "failed": "red", "other recipe": "yellow", "another method": "dim"}
@@ -46,8 +48,6 @@ def result_lines(folder: Path) -> tuple[str, ...]:
 
 def result_value(folder: Path) -> dict[str, object]:
     """A run's result for `--json`."""
-    from bench.store.runs import read_record
-
     record = read_record(folder)
     about = {"run": record.name, "model": record.model, "path": str(folder.resolve())}
     return {**about, "metrics": record.results.known()}
@@ -139,13 +139,11 @@ def sweep_answer(found: Sweep, runs: Path) -> Answer:
 
 
 def _combination_name(each: Combination) -> str:
-    from bench.registry.registry import short
 
     return f"{short(each.model)}, {each.optimizer}, lr {each.lr:g}"
 
 
 def _sweep_table(found: Sweep) -> Table:
-    from bench.registry.registry import short
 
     numbers = ("lr", "n", "mean", "s.d.", "95 % interval")
     rows = [
@@ -228,8 +226,6 @@ def _limit(arm: ArmTiming) -> str:
 
 def verdicts_table(run: str, verdicts: Sequence[Verdict]) -> Table:
     """One row a verdict; methods that equal Grad-CAM at a layer for one reason share theirs."""
-    from bench.schema.verdicts import why
-
     numbers = ("largest difference", "moved by rounding", "images")
     table = table_of(f"verdicts on {run}, in float64", ("explainer", "layer", "verdict"), ())
     table.columns[1].no_wrap = table.columns[2].no_wrap = True
@@ -247,8 +243,6 @@ def verdicts_table(run: str, verdicts: Sequence[Verdict]) -> Table:
 
 def sentence(one: Verdict, run: str, runs: Path) -> str:
     """What is wrong, and what to do instead."""
-    from bench.registry.registry import short
-
     if one.verdict == "failed":
         return f"{short(one.explainer)} at {one.layer} failed: {one.words}. Instead: {one.instead}."
     command = ExplainRequest(run, explainer="reference", layer=one.layer).command(runs)
@@ -257,8 +251,6 @@ def sentence(one: Verdict, run: str, runs: Path) -> str:
 
 def shared_rows(verdicts: Sequence[Verdict]) -> list[tuple[str, Verdict]]:
     """One row each, by layer; methods that equal Grad-CAM at a layer for one reason share a row."""
-    from bench.registry.registry import short
-
     rows: dict[Any, list[Verdict]] = {}
     layers = list(dict.fromkeys(one.layer for one in verdicts))
     for place, one in enumerate(sorted(verdicts, key=lambda one: layers.index(one.layer))):
