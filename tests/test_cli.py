@@ -342,14 +342,14 @@ def test_everything_listed_is_listed_in_json_too(runs: Path, what: str) -> None:
 def test_recipes_are_listed_with_schedule_ingredients_source_and_what_was_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from bench.recipes import recipe as recipes
+    from bench.recipes.recipe import RECIPES
 
     one = replace(
-        recipes.RECIPES["fast20"], name="mine", epochs=7, batch_size=64, lr=0.4, lr_start=0.5, lr_end=0.07, warm_up=0.2,
+        RECIPES["fast20"], name="mine", epochs=7, batch_size=64, lr=0.4, lr_start=0.5, lr_end=0.07, warm_up=0.2,
         label_smoothing=0.2, source="a paper", measured="95.0 % here",
     )  # fmt: skip
-    plain = replace(recipes.RECIPES["plain"], measured="")
-    monkeypatch.setattr(recipes, "RECIPES", {"mine": one, "plain": plain})
+    plain = replace(RECIPES["plain"], measured="")
+    monkeypatch.setattr("bench.cli.show.RECIPES", {"mine": one, "plain": plain})
     text = call("list", "recipes").stdout
     for words in ("7 epochs of batch 64, sgd, rate 0.2 to 0.4 at 20%, then to 0.028", "label smoothing 0.2", "a paper",
                   "measured: 95.0 % here", "not measured here"):  # fmt: skip
