@@ -1,7 +1,7 @@
-"""One forward pass, with the outputs of the wanted layers kept as they were the moment they were made."""
+"""Someone's model, used without leaving a trace: one forward pass with the outputs of layers kept as they were made."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +9,28 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from bench.errors import ContractError
-from bench.modes import hooked
+from bench.modes import evaluating, hooked
 
 from .layers import check_grid, check_logits, check_request, find_layers
+
+
+@contextmanager
+def borrowed(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode and frozen, with gradients recorded; afterwards as it was found, come what may.
+
+    Frozen parameters are what makes a CAM cheap: nothing below the first recorded layer enters the graph, and no
+    gradient of a weight is computed. The gradient at the layer stays the same bit for bit.
+    """
+    frozen = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    # Both: inference mode makes tensors that autograd refuses for good, and to record gradients does not end it.
+    with torch.inference_mode(False), evaluating(model, gradients=True):
+        try:
+            model.requires_grad_(False)
+            yield
+        finally:
+            for parameter, needs_grad, grad in frozen:
+                parameter.requires_grad_(needs_grad)
+                parameter.grad = grad  # pytorch-grad-cam calls zero_grad, between two steps of a training say
 
 
 @dataclass

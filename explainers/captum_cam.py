@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 
-from .activations import finished, record
+from .activations import borrowed, finished, record
 from .costs import gradcam_cost
-from .frozen import borrowed
 
 
 def layer_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:

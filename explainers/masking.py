@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Floats
 
-from .activations import Recording, finished, record
-from .frozen import borrowed
+from .activations import Recording, borrowed, finished, record
 from .memoized import Remembering
 from .private_copy import private_copy
 from .replay import Raw

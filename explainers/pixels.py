@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from bench.errors import ContractError
 
-from .activations import finished, private
-from .frozen import borrowed
+from .activations import borrowed, finished, private
 from .layers import check_logits, check_request
 
 INPUT = "input"

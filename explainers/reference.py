@@ -8,9 +8,8 @@ from torch.nn import functional
 
 from bench.contracts import ExplainerSpec
 
-from .activations import Recording, finished, graph_of, record
+from .activations import Recording, borrowed, finished, graph_of, record
 from .costs import gradcam_cost
-from .frozen import borrowed
 
 # What pooling and a linear layer leave in a graph, with the clones of the recording: each is linear in that output.
 AFFINE = {

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Floats
 
-from .activations import Recording, finished, record
-from .frozen import borrowed
+from .activations import Recording, borrowed, finished, record
 
 
 class Replay(nn.Module):

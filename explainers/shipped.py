@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, Floats
 
-from .activations import finished, private
+from .activations import borrowed, finished, private
 from .costs import WHOLE_NET, gradcam_cost
-from .frozen import borrowed
 from .layers import check_request, find_layers
 from .pixels import check_classes
 

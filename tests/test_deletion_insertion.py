@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.scoring.deletion_insertion import area, count_of, logit_drops, margin_drops, probabilities, turned
-from bench.scoring.occlusion import answers_to, batch_size, covered
+from bench.scoring.occluded_answers import answers_to, batch_size, covered
 from bench.scoring.patches import bits, every_patch
 
 

@@ -127,9 +127,7 @@ def trial_of(name: str, spec: ExplainerSpec, stage: Stage, place: Workspace) -> 
     layers = (INPUT_LAYER,) if spec.output == "input" else stage.layers
     known = REFERENCE in place.explainers and name != REFERENCE and bool(spec.claims)
     reference = place.explainers[REFERENCE].explain if known else None
-    return Trial(
-        name, spec, stage.model, layers, stage.images, stage.targets, classes=stage.classes, reference=reference
-    )
+    return Trial(spec, stage.model, layers, stage.images, stage.targets, classes=stage.classes, reference=reference)
 
 
 def small_trial(name: str, layers: Sequence[str] = (), workspace: Workspace | None = None) -> Trial:

@@ -1,6 +1,6 @@
 """Asking the model about covered patches: what has not been answered yet, the loop that asks, and the maps to rank."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from bench.nets.trained import Trained, check_same_model
 from bench.registry.layer_shapes import shapes_of
 from bench.schema.run import STATUSES, Cell
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
-from bench.scoring.occlusion import answers_to, batch_size
+from bench.scoring.patches import as_masks
 from bench.store.rows import Answers
 
 DRAWS = 5  # random orders that the mean is of; the row `random` is one more
@@ -86,6 +86,50 @@ def layer_sizes(model: nn.Module, layers: Sequence[str], pixels: int) -> dict[st
 
 
 # --- answers ------------------------------------------------------------------------------------------------
+
+
+def batch_size(device: torch.device) -> int:
+    """Images a call: on a CPU no more than keep their activations near the cores."""
+    return 64 if device.type == "cpu" else 512
+
+
+def covered(images: Tensor, masks: Tensor) -> Tensor:
+    """Images whose masked patches are the data set's mean colour, which is 0 once an image is normalised.
+
+    Args:
+        images: (M, 3, H, W), normalised.
+        masks: (M, h, w) bool, True where a patch is covered; h divides H, w divides W.
+
+    Returns:
+        (M, 3, H, W), channels last.
+    """
+    tall, wide = images.shape[2] // masks.shape[1], images.shape[3] // masks.shape[2]
+    pixels = masks.repeat_interleave(tall, dim=1).repeat_interleave(wide, dim=2)
+    return images.masked_fill(pixels[:, None], 0).contiguous(memory_format=torch.channels_last)
+
+
+def answers_to(
+    model: nn.Module, images: Tensor, *, rows: Integers, sets: Integers, grid: tuple[int, int]
+) -> Iterator[Floats]:
+    """Logits of images with sets of patches covered, batch by batch.
+
+    Args:
+        model: in eval mode, gives logits (B, K).
+        images: (N, 3, H, W), normalised, on the model's device.
+        rows: (M,) which image each answer is of.
+        sets: (M,) uint64, which of its patches are covered.
+
+    Yields:
+        (B, K) float32, in the order of `rows`.
+    """
+    size = batch_size(images.device)
+    for start in range(0, len(rows), size):
+        chosen = torch.from_numpy(rows[start : start + size]).to(images.device)
+        masks = torch.from_numpy(as_masks(sets[start : start + size], grid)).to(images.device)
+        with torch.inference_mode():
+            logits: Tensor = model(covered(images[chosen], masks))
+        found: Floats = logits.float().cpu().numpy().astype(np.float32)
+        yield found
 
 
 def wanted_sets(ids: Integers, every: Sequence[Ranked], patches: int) -> tuple[Integers, Integers]:

@@ -27,7 +27,6 @@ class Trial:
     """A plug-in, and what it is tried on.
 
     Attributes:
-        name: the name the user gave.
         spec: the plug-in.
         model: gives logits (N, K); in eval mode, frozen, float32, on the CPU. Never touched: every call gets a copy.
         layers: what maps are asked for.
@@ -37,7 +36,6 @@ class Trial:
         reference: an explainer known to be Grad-CAM; None for the slow one of `bench judge`.
     """
 
-    name: str
     spec: ExplainerSpec
     model: nn.Module
     layers: tuple[str, ...]
