@@ -75,7 +75,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_checks.py::test_chance_level_is_not_judged_before_500_steps_and_spares_a_slow_start",
     ),
     "G2": (  # augmentation drawn once and kept
-        "test_transforms.py::test_two_epochs_differ_and_a_seed_repeats_them",
+        "test_transforms.py::test_two_epochs_of_the_default_differ_and_the_first_is_what_the_slow_plain_way_gives",
         "test_guard_rails.py::test_the_same_image_looks_different_in_two_epochs",
     ),
     "G3": (  # a gallery of training images, in training mode, of weights that still move
@@ -91,7 +91,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_every_error_is_shown_for_its_predicted_and_its_true_class",
     ),
     "G6": (  # an overlay of values outside 0..1
-        "test_postprocess.py::test_a_picture_lies_within_0_and_1",
+        "test_postprocess.py::test_a_picture_of_single_precision_is_that_of_the_slow_reference_and_lies_within_0_and_1",
         "test_guard_rails.py::test_everything_drawn_lies_within_0_and_1",
     ),
     "G7": (  # published commands that cannot run
@@ -106,7 +106,7 @@ RAILS: dict[str, tuple[str, ...]] = {
     "G9": (  # maps of another model than the one that predicted
         "test_explaining.py::test_another_model_than_the_one_that_predicted_is_refused",
         "test_explaining.py::test_weights_that_were_swapped_are_refused",
-        "test_run_views.py::test_cells_of_another_checkpoint_are_left_out",
+        "test_run_views.py::test_a_run_that_explained_nothing_is_read_and_cells_of_another_checkpoint_are_left_out",
         "test_guard_rails.py::test_predictions_of_another_model_make_no_page",
     ),
     "G10": (  # floats that wrap around in uint8
@@ -117,7 +117,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_guard_rails.py::test_pictures_come_to_the_page_the_right_way_round",
         "test_guard_rails.py::test_a_figure_shows_picture_and_map_the_right_way_round",
         "test_gallery_browser.py::test_a_browser_shows_picture_and_map_the_right_way_round",
-        "test_postprocess.py::test_a_corner_stays_in_its_corner",
+        "test_postprocess.py::test_an_unresized_map_is_only_scaled_and_a_corner_stays_in_its_corner",
     ),
     "G12": (  # classes counted over a part of the images
         "test_evaluation.py::test_per_class_mean_equals_overall_accuracy_on_balanced_data",
@@ -156,8 +156,7 @@ RAILS: dict[str, tuple[str, ...]] = {
         "test_architecture.py::test_no_function_rebinds_a_name_of_its_module",
     ),
     "G20": (  # a stem that loses the border
-        "test_models.py::test_model_has_the_parameters_of_resnet18",
-        "test_models.py::test_model_gives_logits_and_maps_of_32_16_8_4_cells",
+        "test_models.py::test_a_model_bears_its_name_has_resnet18s_parameters_and_gives_logits_and_maps_of_32_16_8_4_cells",
         "test_guard_rails.py::test_a_stem_without_its_border_breaks_the_shapes_of_resnet18",
     ),
     "G21": (  # a border and squares in normalised space, squares as large as the image
@@ -183,7 +182,7 @@ RAILS: dict[str, tuple[str, ...]] = {
     ),
     "G26": (  # a range test that starts too high, and its left edge for a finding
         "test_lr_finder.py::test_rates_start_at_1e_7_and_grow_by_one_factor",
-        "test_lr_finder.py::test_a_suggestion_at_an_edge_is_marked",
+        "test_lr_finder.py::test_the_suggestion_is_where_the_curve_falls_fastest_and_marked_at_an_edge",
         "test_guard_rails.py::test_a_suggestion_at_an_edge_comes_with_a_warning",
     ),
     "G27": (  # live tensors kept from step to step
