@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class BenchError(Exception):
@@ -61,6 +62,13 @@ class ContractError(BenchError):
 def in_one_line(error: BaseException) -> str:
     """An exception of somebody else's in one line."""
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+
+
+def check_file(path: Path | str, hint: str = "the path of a file that is there") -> Path:
+    """The path of a file; MissingError where there is none."""
+    if not Path(path).is_file():
+        raise MissingError(f"no file {path}", try_=hint)
+    return Path(path)
 
 
 def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:

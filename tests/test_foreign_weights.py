@@ -114,7 +114,7 @@ def test_a_file_without_whole_weights_is_refused_by_name(
     tmp_path: Path, make: Callable[[Path], Path], words: str
 ) -> None:
     path = make(tmp_path / "w.pth")
-    with pytest.raises(StoreError, match=words) as error:
+    with pytest.raises(MissingError, match=words) as error:
         read_foreign(path)
     assert str(path) in error.value.message and error.value.try_
 

@@ -76,7 +76,6 @@ def adopt(request: AdoptRequest, session: Session) -> Answer:
 
 
 def _of_new_run(folder: Path, following: ExplainRequest, session: Session, **more: object) -> Answer:
-
     page, line = str(report_path(folder).resolve()), f"next: {following.command(session.runs)}"
     return Answer({**tables.result_value(folder), **more}, (*tables.result_lines(folder), line, page), page)
 

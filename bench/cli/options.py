@@ -4,7 +4,7 @@ import inspect
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 from types import NoneType
@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from bench.data.datasets import check_source
-from bench.errors import MissingError, UsageError, did_you_mean
+from bench.errors import UsageError, check_file, did_you_mean
 from bench.fields import Request, Typed, names
 from bench.recipes.files import recipe_of
 from bench.recipes.recipe import RECIPES
@@ -191,17 +191,12 @@ def _check_run(name: str, runs: Path) -> None:
         find_run(runs, name)
 
 
-def _check_file(name: str) -> None:
-    if not Path(name).exists():
-        raise MissingError(f"no file {name}", try_="the path of a file that is there")
-
-
 CHECKS: Mapping[str, Callable[[str, Path], object]] = {
     "models": lambda name, runs: _check_entry("model", name),
     "explainers": lambda name, runs: _check_entry("explainer", name),
     "recipes": lambda name, runs: recipe_of(name),
     "runs": _check_run,
-    "files": lambda name, runs: _check_file(name),
+    "files": lambda name, runs: check_file(name),
     "data": lambda name, runs: check_source(name),
 }
 
@@ -209,26 +204,21 @@ CHECKS: Mapping[str, Callable[[str, Path], object]] = {
 # --- completion ---------------------------------------------------------------------------------------------
 
 
-def _models(incomplete: str) -> list[str]:
-    return [name for name in discover("model", object) if name.startswith(incomplete)]
-
-
-def _explainers(incomplete: str) -> list[str]:
-    return [name for name in (ALL, *discover("explainer", object)) if name.startswith(incomplete)]
+def _beginning(incomplete: str, known: Iterable[str]) -> list[str]:
+    return [name for name in known if name.startswith(incomplete)]
 
 
 def _runs(ctx: typer.Context, incomplete: str) -> list[str]:
     runs = ctx.params.get("runs_dir") or os.environ.get("BENCH_RUNS_DIR") or "runs"
-    return [name for name in (LATEST, *run_names(Path(runs))) if name.startswith(incomplete)]
-
-
-def _recipes(incomplete: str) -> list[str]:
-    return [name for name in RECIPES if name.startswith(incomplete)]
+    return _beginning(incomplete, (LATEST, *run_names(Path(runs))))
 
 
 COMPLETIONS: Mapping[str, Callable[..., list[str]]] = {
-    "models": _models, "explainers": _explainers, "recipes": _recipes, "runs": _runs,
-}  # fmt: skip
+    "models": lambda incomplete: _beginning(incomplete, discover("model", object)),
+    "explainers": lambda incomplete: _beginning(incomplete, (ALL, *discover("explainer", object))),
+    "recipes": lambda incomplete: _beginning(incomplete, RECIPES),
+    "runs": _runs,
+}
 
 
 # --- settings from a file -----------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def list_(request: ListRequest, session: Session) -> Answer:
         "explainers": lambda: _entries(discover("explainer", object)),
         "layers": lambda: _layers(session, request.whole_name(request.model)),
         "recipes": _recipes,
-        "data": _data,
+        "data": lambda: [{"name": name, "about": about} for name, about in BUILTIN.items()],
         "runs": lambda: _runs(session.runs),
     }
     what = request.what
@@ -45,19 +45,14 @@ def list_(request: ListRequest, session: Session) -> Answer:
         words = f"nothing to list named '{what}'{did_you_mean(what, lists)}" if what else "list what?"
         raise UsageError(words, try_=f"bench list and one of: {', '.join(lists)}")
     rows = lists[what]()
-    table = (
-        _recipes_table() if what == "recipes" else _table(rows) if rows else f"no {what} in {session.runs.resolve()}"
-    )
+    table: Any = _table(rows) if rows else f"no {what} in {session.runs.resolve()}"
+    if what == "recipes":
+        table = table_of("", ("name", "how"), map(tables.recipe_row, RECIPES.values()), **tables.PLAIN)
     return Answer({what: rows}, (table,))
 
 
 def _table(rows: Rows) -> Table:
     return table_of("", list(rows[0]), [list(row.values()) for row in rows], **tables.PLAIN)
-
-
-def _recipes_table() -> Table:
-
-    return table_of("", ("name", "how"), map(tables.recipe_row, RECIPES.values()), **tables.PLAIN)
 
 
 def _entries(registry: Registry[object]) -> Rows:
@@ -86,15 +81,9 @@ def _layers(session: Session, model: str) -> Rows:
 
 
 def _recipes() -> Rows:
-
     return [
         {"name": one.name, **one.values(), "source": one.source, "measured": one.measured} for one in RECIPES.values()
     ]
-
-
-def _data() -> Rows:
-
-    return [{"name": name, "about": about} for name, about in BUILTIN.items()]
 
 
 def _runs(runs: Path) -> Rows:

@@ -139,12 +139,10 @@ def sweep_answer(found: Sweep, runs: Path) -> Answer:
 
 
 def _combination_name(each: Combination) -> str:
-
     return f"{short(each.model)}, {each.optimizer}, lr {each.lr:g}"
 
 
 def _sweep_table(found: Sweep) -> Table:
-
     numbers = ("lr", "n", "mean", "s.d.", "95 % interval")
     rows = [
         (short(each.model), each.optimizer, f"{each.lr:g}", len(each.runs), _percent(each.mean),

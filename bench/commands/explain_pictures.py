@@ -92,7 +92,9 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
         ]
     page = _page(trained, own, found, logits.numpy(), targets.numpy(), workspace)
     index = index_path(request.out or new_folder(pictures_path(trained.folder)))
-    write_npz(index.with_name(MAPS), _arrays(own, found, logits.numpy(), targets.numpy()))
+    belongs = {"names": np.array([one.path.name for one in own]), "logits": logits.numpy(), "targets": targets.numpy()}
+    raw = {f"{each.explainer} {each.layer}".replace("/", "_"): each.raw for each in found}
+    write_npz(index.with_name(MAPS), {**belongs, **raw})
     write_page_files(index, {index.name: pictures_page(page).encode()}, twin(page))
     return ExplainedPictures(index, page.pictures)
 
@@ -197,11 +199,3 @@ def _map(found: Found, row: int, column: int, target: str) -> PictureMap:
         levels.tobytes(),
         status,
     )
-
-
-def _arrays(
-    own: Sequence[OwnPicture], found: Sequence[Found], logits: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]
-) -> dict[str, np.ndarray[Any, Any]]:
-    """Raw maps under `explainer layer`, and what they belong to."""
-    arrays = {f"{each.explainer} {each.layer}".replace("/", "_"): each.raw for each in found}
-    return {"names": np.array([one.path.name for one in own]), "logits": logits, "targets": targets, **arrays}

@@ -71,14 +71,13 @@ def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:
     )
     remove_leftovers(folder)
     cut_log(folder, start.log_bytes)
-    updated(folder, lambda one: _going_on(one, start.resumed + 1))
+    resumed = start.resumed + 1
+    updated(folder, lambda one: replace(
+        one, status="training", message="", results=replace(one.results, resumed=resumed)
+    ))  # fmt: skip
     state = start.state
     workspace.progress.say(f"continuing {record.name} after {state.done} steps, in epoch {state.epoch + 1}")
     return Job(folder, net, data, settings, device, start)
-
-
-def _going_on(record: RunRecord, resumed: int) -> RunRecord:
-    return replace(record, status="training", message="", results=replace(record.results, resumed=resumed))
 
 
 def _begun_with(record: RunRecord) -> TrainRequest:

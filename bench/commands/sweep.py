@@ -165,13 +165,9 @@ def combination_of(trainings: Sequence[TrainRequest], done: Mapping[int, Outcome
         recipe.optimizer,
         recipe.lr,
         runs,
-        tuple(_accuracy(run) for run in runs),
+        tuple(read_record(run).results.accuracy or 0.0 for run in runs),
         tuple(Failure(seed, end) for seed, end in ends if isinstance(end, GuardRailError)),
     )
-
-
-def _accuracy(run: Path) -> float:
-    return read_record(run).results.accuracy or 0.0
 
 
 # --- words --------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from bench.data.images import FORMATS, MAX_PIXELS, Pixels, as_rgb, decode
 from bench.data.layout import reason_of
-from bench.errors import DataError
+from bench.errors import DataError, check_file
 
 PREVIEW = 256  # pixels of the longer edge on a page
 MAX_BYTES = 256 * 2**20
@@ -46,8 +46,7 @@ def read_picture(path: Path, edge: int) -> OwnPicture:
     Raises:
         DataError: no such file, no picture, one with too many pixels, or one whose pixels have no agreed range.
     """
-    if not path.is_file():
-        raise DataError(f"no file {path}", try_="--image with the path of a PNG or JPEG file")
+    check_file(path, "--image with the path of a PNG or JPEG file")
     if path.stat().st_size > MAX_BYTES:
         raise DataError(f"{path} has {path.stat().st_size:,} bytes, the bound is {MAX_BYTES:,}", try_="a smaller copy")
     content = path.read_bytes()

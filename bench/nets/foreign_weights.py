@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.errors import MissingError, StoreError, UsageError, in_one_line
+from bench.errors import MissingError, StoreError, UsageError, check_file, in_one_line
 from bench.nets.weights import Match, clean_keys, listing, match_of
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "model_state", "network", "weights")
@@ -43,8 +43,7 @@ def read_foreign(path: Path) -> Foreign:
     Raises:
         StoreError: no such file, a damaged one, one that would run code, or one without weights.
     """
-    if not path.is_file():
-        raise StoreError(f"no file {path}", try_="--weights with the path of a .pt, .pth or .safetensors file")
+    check_file(path, "--weights with the path of a .pt, .pth or .safetensors file")
     return unwrapped(_safetensors(path) if path.suffix == ".safetensors" else _pickled(path), path)
 
 
@@ -137,8 +136,7 @@ def convert_pickle(path: Path, out: Path) -> int:
         raise UsageError(f"{out} is no .safetensors file", try_=f"--convert {out.with_suffix('.safetensors')}")
     if out.exists():
         raise UsageError(f"{out} is there already", try_="--convert with another name")
-    if not path.is_file():
-        raise StoreError(f"no file {path}", try_="--weights with the path of a .pt or .pth file")
+    check_file(path, "--weights with the path of a .pt or .pth file")
     _refuse_script(path)
     try:
         value = read_inert(path)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
 from bench.contracts import ExplainerSpec, ModelSpec
-from bench.errors import MissingError, UsageError, did_you_mean
+from bench.errors import MissingError, UsageError, check_file, did_you_mean
 from bench.registry.from_python import PYTHON, found_in_python, is_from_python
 from bench.registry.model_names import is_file_name, name_parts, parse_model
 from bench.registry.neighbours import run_file
@@ -201,10 +201,7 @@ def _load(entry: Entry) -> object:
 
 def file_in(name: str) -> Path:
     """The Python file of a name such as `path/to/file.py:attribute`; MissingError where it is not there."""
-    path = Path(name_parts(name)[0])
-    if not path.is_file():
-        raise MissingError(f"no file {path}", try_="a path to a Python file, then ':' and a name in it")
-    return path
+    return check_file(name_parts(name)[0], "a path to a Python file, then ':' and a name in it")
 
 
 def _load_file(name: str) -> object:
