@@ -91,9 +91,10 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
         context.close()
 
 
-def pixels_of(tab: Any, selector: str) -> np.ndarray:
-    """What is on the screen at an element, as (height, width, 3)."""
-    tab.evaluate(FRAMES)  # what a click asked for is drawn in the next one, by elements in the place of those before
+def pixels_of(tab: Any, selector: str, *, scripts: bool = True) -> np.ndarray:
+    """What is on the screen at an element, as (height, width, 3); without scripts no frame can be waited for."""
+    if scripts:  # what a click asked for is drawn in the next frame, by elements in the place of those before
+        tab.evaluate(FRAMES)
     tab.wait_for_selector(selector)
     tab.evaluate("(wanted) => document.querySelector(wanted).scrollIntoView({ block: 'center' })", selector)
     tab.wait_for_timeout(150)  # the picture is painted once it is in sight
