@@ -21,7 +21,7 @@ from bench.registry.from_python import is_from_python
 from bench.registry.model_names import is_file_name, name_parts
 from bench.registry.registry import Kind, discover, file_in
 from bench.request import ALL, LATEST
-from bench.store.runs import find_run, run_names
+from bench.store.runs import check_known, run_names
 
 PREFIX = "BENCH_"
 SHOWN = ("data",)  # fields whose variable `--help` names
@@ -186,16 +186,11 @@ def _check_entry(kind: Kind, name: str) -> None:
         discover(kind, object).entry(name)
 
 
-def _check_run(name: str, runs: Path) -> None:
-    if name != LATEST and not (runs / name).is_dir():
-        find_run(runs, name)
-
-
 CHECKS: Mapping[str, Callable[[str, Path], object]] = {
     "models": lambda name, runs: _check_entry("model", name),
     "explainers": lambda name, runs: _check_entry("explainer", name),
     "recipes": lambda name, runs: recipe_of(name),
-    "runs": _check_run,
+    "runs": lambda name, runs: check_known(runs, name),
     "files": lambda name, runs: check_file(name),
     "data": lambda name, runs: check_source(name),
 }

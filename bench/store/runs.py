@@ -86,6 +86,12 @@ def find_run(runs: Path, name: str) -> Path:
     return folder
 
 
+def check_known(runs: Path, name: str) -> None:
+    """StoreError for a name that no folder has; whether it is a whole run shows when it is read."""
+    if name != LATEST and not (runs / name).is_dir():
+        find_run(runs, name)
+
+
 def _latest(runs: Path) -> Path:
     pointer = latest_path(runs)
     if not pointer.is_file():
