@@ -157,7 +157,7 @@ class Typed:
         if option.choices and found not in option.choices:
             words = f"{self.flag} {found} is not one of {', '.join(option.choices)}"
             raise UsageError(words + did_you_mean(found, option.choices), try_=f"{self.flag} {option.choices[0]}")
-        if option.least is not None and found is not None and found < option.least:
+        if option.least is not None and isinstance(found, int) and found < option.least:
             words = f"{self.flag} {found} is too few: {option.least} or more"
             raise UsageError(words, try_=f"{self.flag} {self.default or option.least}")
         return found

@@ -189,7 +189,7 @@ class Planned(Request):
 MODEL = Option("Registered name, FILE.py:NAME (runs that file), timm:NAME or torchvision:NAME.", names="models")
 RUN = Option("Name, latest, or path.", argument=True, names="runs")
 RUNS = Option("Name, latest, or path. Repeats.", argument=True, many=True, names="runs")
-LIMIT = Option("First N images of one fixed order, or all.", words=COUNT)
+LIMIT = Option("First N images of one fixed order, or all.", words=COUNT, least=1)
 
 
 def one_run(run: Names) -> str:

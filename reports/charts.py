@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from bench.schema.page import CalibrationBin, EpochPoint, Estimate
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 WIDTH, HEIGHT = 560, 260
 _FAMILY = "Inter, system-ui, 'Segoe UI', sans-serif"
@@ -104,7 +107,6 @@ def curve_chart(series: tuple[Series, ...], *, title: str, percent: bool) -> Cha
     """Curves over epochs, or None when there is no value to draw; shares (`percent`) are shown in per cent."""
     if not series:
         return None
-    from matplotlib.ticker import MaxNLocator
 
     factor = 100.0 if percent else 1.0
 
@@ -179,10 +181,6 @@ def drawn(
 
 def _svg(draw: Callable[[Axes, Theme], None], theme: Theme, height: int) -> bytes:
     """One drawing; the same values give the same bytes."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     settings: Any = {
         "svg.hashsalt": "bench",
         "svg.fonttype": "none",

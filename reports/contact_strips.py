@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from PIL import Image
 
 from bench.postprocess import postprocess
@@ -79,7 +80,6 @@ def _sentence(page: Page, item: GalleryItem) -> str:
 def heat(one: MapView | PictureMap, grid: tuple[int, int], size: int, *, finished: bool) -> Picture:
     """(size, size, 3) float colours in 0..1: a raw map after the one post-processing, a finished picture as it is."""
     import torch
-    from matplotlib import colormaps
 
     levels = torch.frombuffer(bytearray(one.levels), dtype=torch.uint8).reshape(grid)
     raw = one.low + levels.to(torch.float64) / 255 * (one.high - one.low)

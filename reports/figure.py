@@ -6,7 +6,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from bench.errors import UsageError
 from bench.schema.gallery import GalleryItem
@@ -16,12 +22,7 @@ from .contact_strips import heat
 from .filters import one_line
 from .payload import EDGE
 
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    Picture = np.ndarray[tuple[int, ...], np.dtype[Any]]
+Picture = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 _PIXELS = 128  # a side of one panel; a multiple of 32, so that pixels stay squares
 _OPACITY = 0.55
@@ -115,9 +116,6 @@ def _rows(page: Page, layers: Sequence[str], explainer: str, role: _Choice) -> I
 
 def _draw(page: Page, items: Sequence[GalleryItem], rows: Sequence[_Row], captions: bool) -> Figure:
     """Bands of up to eight pictures with their maps, a colour bar at the foot; sizes in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     bands = -(-len(items) // _COLUMNS)
     columns = -(-len(items) // bands)
     head = _CAPTION if captions else 0.0
@@ -214,8 +212,6 @@ def _colour_bar(figure: Figure, width: float, height: float) -> None:
 
 
 def _save(figure: Figure, path: Path, dpi: int = 300) -> None:
-    from matplotlib import rc_context
-
     # Without dates and versions the same figure has the same bytes.
     metadata = {"Software": None} if path.suffix.lower() == ".png" else {"CreationDate": None, "Producer": None}
     with rc_context({"pdf.fonttype": 42}):
@@ -233,9 +229,6 @@ def rate_figure(path: Path, rates: Sequence[float], losses: Sequence[float], sug
     Raises:
         UsageError: another kind of file.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if path.suffix not in _FORMATS:
         raise UsageError(f"cannot draw a '{path.suffix}' file", try_="--out curve.png or --out curve.pdf")
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")

@@ -9,6 +9,7 @@ from io import BytesIO
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib import colormaps
 from PIL import Image
 
 from bench.schema.gallery import PICTURE, ROLES, CellMaps, Gallery, Said
@@ -88,8 +89,6 @@ def as_json(value: object) -> Markup:
 
 def colour_table(name: str) -> str:
     """256 colours of a matplotlib colour map as base64 of 256 x 3 bytes, RGB."""
-    from matplotlib import colormaps
-
     return _base64((colormaps[name](range(256), bytes=True)[:, :3]).tobytes())
 
 

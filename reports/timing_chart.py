@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from statistics import median
-from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
 
 from bench.schema.page import ArmSpeed, Rates
 
 from .charts import Chart, Theme, drawn
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 TOP, LINE = 70, 34  # pixels of a drawing, and of each of its lines
 

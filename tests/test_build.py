@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_factory import DIGITS, make_cell, make_request, make_run, make_samples
 
-from bench.errors import DataError, UsageError
+from bench.errors import DataError
 from bench.pages.build import (
     comparison_page,
     labels_of,
@@ -118,11 +118,6 @@ def test_wrong_in_any_is_the_union_in_the_fixed_order(
 
 def test_runs_without_errors_have_no_image_to_show(tmp_path: Path) -> None:
     assert wrong_in_any([load(tmp_path, "one", LABELS)], None).tolist() == []
-
-
-def test_a_limit_below_1_is_refused(runs: list[RunFolder]) -> None:
-    with pytest.raises(UsageError, match="limit is 0"):
-        wrong_in_any(runs, 0)
 
 
 # --- pages -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from bench.contracts import Explainer, ExplainerSpec, Progress
 from bench.errors import UsageError
 from bench.explaining.plan import Wanted, ceilings, check_layers, choose_layers, layers_of, rate_of, say_costs
 from bench.nets.trained import Trained
-from bench.store.predictions import Predictions, check_ids, choose_ids, cut, fixed_order, wanted_targets
+from bench.store.predictions import Predictions, check_ids, choose_ids, fixed_order, wanted_targets
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda labels: np.array(labels, dtype=np.int64))
 
@@ -83,12 +83,6 @@ def test_wrong_takes_the_wrong_images_and_all_takes_all() -> None:
     some = predictions([0, 1, 2, 0, 1], [0, 2, 2, 1, 1])
     assert [sorted(choose_ids(some, which, None)) for which in ("wrong", "all")] == [[1, 3], [0, 1, 2, 3, 4]]
     assert len(choose_ids(some, "all", 3)) == 3 and len(choose_ids(predictions([0, 1], [0, 1]), "wrong", 5)) == 0
-
-
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_below_1_is_refused(limit: int) -> None:
-    with pytest.raises(UsageError, match=f"limit is {limit}, must be 1 or more"):
-        cut(np.arange(3), limit)
 
 
 # --- what a user names -------------------------------------------------------------------------------------

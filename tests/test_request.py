@@ -108,6 +108,7 @@ WRONG: list[tuple[Callable[[], Request], str]] = [
     (lambda: JudgeRequest(limit=0), "--limit 0 is too few: 1 or more"),
     (lambda: TrainRequest(seeds=0), "--seeds 0 is too few: 1 or more"),
     (lambda: CompareRequest(["a"], max_images=0), "--max-images 0 is too few: 1 or more"),
+    (lambda: CompareRequest(["a"], limit=0), "--limit 0 is too few: 1 or more"),
     (lambda: ExplainRequest(limit="0"), "--limit '0' is neither a count nor 'all'"),
     (lambda: ExplainRequest(ids="3,x"), "--ids '3,x' is no list of test ids and no file of them"),
     (lambda: ExplainRequest(which="wrng"), "--which wrng is not one of wrong, all; did you mean 'wrong'?"),

@@ -31,7 +31,7 @@ from bench.schema.run import Cell
 from bench.stats.agreement import agreements
 from bench.stats.intervals import mcnemar, paired_difference
 from bench.store.folder import RunFolder
-from bench.store.predictions import cut, fixed_order, wanted_targets
+from bench.store.predictions import fixed_order, wanted_targets
 from bench.store.rows import row_keys
 from bench.store.timings import timings_of
 
@@ -45,7 +45,7 @@ def wrong_in_any(runs: Sequence[RunFolder], limit: int | None) -> Integers:
     """The first `limit` test ids, in the fixed order, that at least one run got wrong."""
     order = fixed_order(runs[0].predictions.labels)
     wrong = np.unique(np.concatenate([data.predictions.wrong for data in runs]))
-    return cut(order[np.isin(order, wrong)], limit)
+    return order[np.isin(order, wrong)][:limit]
 
 
 def only_wrong(runs: Sequence[RunFolder]) -> list[int]:

@@ -89,14 +89,7 @@ def choose_ids(predictions: Predictions, which: str, limit: int | None) -> Integ
     order = fixed_order(predictions.labels)
     if which == "wrong":
         order = order[np.isin(order, predictions.wrong)]
-    return cut(order, limit)
-
-
-def cut(ids: Integers, limit: int | None) -> Integers:
-    """The first `limit` ids, all for None; UsageError for a limit below 1."""
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit is {limit}, must be 1 or more", try_="--limit 300, or --limit all")
-    return ids[:limit]
+    return order[:limit]
 
 
 def check_ids(ids: Sequence[int], total: int) -> Integers:
