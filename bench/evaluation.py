@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ FIGURES = {
     "mirror and shifts": "accuracy_shifts",
     "shifts alone": "accuracy_shifts",
 }
+THRESHOLD = re.compile(r"\s*(?P<name>[^\s<>]+)\s*(?P<sign>[<>])\s*(?P<limit>[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*")
 BINS = 15  # of equal width, as published figures have it
 
 
@@ -130,18 +132,13 @@ def broken_threshold(expression: str, metrics: Mapping[str, float]) -> str:
     Raises:
         UsageError: the expression is of another form or names something else.
     """
-    parts = expression.split()
-    if len(parts) != 3 or parts[1] not in ("<", ">") or parts[0] not in metrics:
-        raise UsageError(
-            f"cannot read the threshold '{expression}'", try_=f'"accuracy < 0.92"; names: {", ".join(sorted(metrics))}'
-        )
-    try:
-        limit = float(parts[2])
-    except ValueError:
-        raise UsageError(f"'{parts[2]}' is not a number", try_='"accuracy < 0.92"') from None
-    value = metrics[parts[0]]
-    holds = value < limit if parts[1] == "<" else value > limit
-    return f"{parts[0]} is {value:.4f}, {parts[1]} {limit:g}" if holds else ""
+    found = THRESHOLD.fullmatch(expression)
+    if found is None or found["name"] not in metrics:
+        known = ", ".join(sorted(metrics))
+        raise UsageError(f"cannot read the threshold '{expression}'", try_=f'"accuracy < 0.92"; names: {known}')
+    value, limit = metrics[found["name"]], float(found["limit"])
+    holds = value < limit if found["sign"] == "<" else value > limit
+    return f"{found['name']} is {value:.4f}, {found['sign']} {limit:g}" if holds else ""
 
 
 def averages_of(*, mirror: bool) -> tuple[str, ...]:

@@ -159,7 +159,7 @@ def test_help_shows_types_and_says_what_every_keyword_is() -> None:
     signature = inspect.signature(bench.train)
     assert str(signature.parameters["epochs"]) == "epochs: int | None = None"
     assert ([*signature.parameters][:2], [*signature.parameters][-1]) == (["model", "recipe"], "workspace")
-    assert signature.return_annotation == "Path"
+    assert signature.return_annotation is Path
     assert str(inspect.signature(bench.compare)).startswith("(*run: str | collections.abc.Sequence[str], limit:")
     told = inspect.getdoc(bench.train) or ""
     assert "\n    epochs: Passes over the training images.\n" in told

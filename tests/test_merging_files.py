@@ -92,8 +92,8 @@ def added_at_once(kind: Kind, run: Path, monkeypatch: pytest.MonkeyPatch) -> lis
     kind.add(run, 1)
     read = getattr(kind.module, kind.read)
 
-    def slow(*values: Any) -> Any:
-        found = read(*values)
+    def slow(*values: Any, **named: Any) -> Any:
+        found = read(*values, **named)
         time.sleep(0.2)
         return found
 

@@ -136,7 +136,7 @@ def everywhere(trained: Trained, data: Dataset, folder: Path) -> Iterator[tuple[
         measured_on=images, generator=torch.Generator().manual_seed(0),
     ):  # fmt: skip
         yield f"sanity, {stage}", by_rows(scrambled["layer4"][:, None], turned, alone)
-    tried = Trial(NOISY, trained.model, ("layer4",), images, targets, classes=4)
+    tried = Trial(trained.model, ("layer4",), images, targets, 4, NOISY)
     yield "verify", by_rows(tried.maps["layer4"], turned, targets)
     yield "a batch", by_rows(explained(NOISY, trained.model, ["layer4"], images, targets)["layer4"], turned, targets)
 

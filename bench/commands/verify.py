@@ -18,29 +18,11 @@ from bench.request import ALL, VerifyRequest
 from bench.store.predictions import choose_ids
 from bench.verifying.conformance import CHECKS, Outcome, outcomes_of
 from bench.verifying.toy_net import CLASSES, SMALL, small_images, small_net
-from bench.verifying.trial import Trial
+from bench.verifying.trial import Stage, Trial
 from bench.workspace import Workspace
 
 IMAGES = 3
 REFERENCE = "reference"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What explainers are tried on.
-
-    Attributes:
-        model: gives logits (N, classes); in eval mode, frozen, float32.
-        layers: dotted module names.
-        images: (N, 3, H, W) float32, normalised.
-        targets: (N, 2) int64, two classes an image.
-    """
-
-    model: nn.Module
-    layers: tuple[str, ...]
-    images: Tensor
-    targets: Tensor
-    classes: int
 
 
 @dataclass(frozen=True)
@@ -127,7 +109,7 @@ def trial_of(name: str, spec: ExplainerSpec, stage: Stage, place: Workspace) -> 
     layers = (INPUT_LAYER,) if spec.output == "input" else stage.layers
     known = REFERENCE in place.explainers and name != REFERENCE and bool(spec.claims)
     reference = place.explainers[REFERENCE].explain if known else None
-    return Trial(spec, stage.model, layers, stage.images, stage.targets, classes=stage.classes, reference=reference)
+    return Trial(**{**vars(stage), "layers": layers}, spec=spec, reference=reference)
 
 
 def small_trial(name: str, layers: Sequence[str] = (), workspace: Workspace | None = None) -> Trial:

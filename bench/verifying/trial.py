@@ -23,25 +23,34 @@ class CrashError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """A plug-in, and what it is tried on.
+class Stage:
+    """What explainers are tried on.
 
     Attributes:
-        spec: the plug-in.
         model: gives logits (N, K); in eval mode, frozen, float32, on the CPU. Never touched: every call gets a copy.
         layers: what maps are asked for.
         images: (N, 3, H, W) float32, normalised, N >= 2.
         targets: (N, 2) int64, two different classes an image, and not the same ones for all images.
         classes: K.
-        reference: an explainer known to be Grad-CAM; None for the slow one of `bench judge`.
     """
 
-    spec: ExplainerSpec
     model: nn.Module
     layers: tuple[str, ...]
     images: Tensor
     targets: Tensor
     classes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Trial(Stage):
+    """A plug-in on a stage.
+
+    Attributes:
+        spec: the plug-in.
+        reference: an explainer known to be Grad-CAM; None for the slow one of `bench judge`.
+    """
+
+    spec: ExplainerSpec
     reference: Explainer | None = None
 
     @property
