@@ -154,7 +154,7 @@ class Typed:
         except TypeError:
             words = " or ".join(dict.fromkeys(map(_in_words, kinds)))
             raise UsageError(f"{self.name.strip('_')} is {value!r:.60}, must be {words}") from None
-        if option.choices and found not in option.choices:
+        if option.choices and found is not None and found not in option.choices:
             words = f"{self.flag} {found} is not one of {', '.join(option.choices)}"
             raise UsageError(words + did_you_mean(found, option.choices), try_=f"{self.flag} {option.choices[0]}")
         if option.least is not None and isinstance(found, int) and found < option.least:

@@ -40,6 +40,7 @@ COUNTED = ("seeds", "stem", "image_size")  # what a single training says by its 
 WHICH = ("wrong", "all")  # images
 INITS = ("native", "shared")
 WHATS = ("forward", "train", "explain")
+CLASS_ORDERS = ("byte", "natural")
 TARGETS = ("predicted", "true", "both")  # classes that maps speak for
 
 
@@ -305,6 +306,16 @@ class AdoptRequest(Sized, OfData, OnDevice):
     weights: Annotated[Path, Option("A .pt, .pth or .safetensors file.", variable=False, names="files")]
     _: KW_ONLY
     model: Annotated[Model, MODEL] = "cifar_resnet18"
+    weights_key: Annotated[
+        str | None, Option("Which weights of a file that holds several: the key that leads to them.", variable=False)
+    ] = None
+    class_order: Annotated[
+        str | None, Option("byte or natural (2 before 10): the order of the outputs.", choices=CLASS_ORDERS)
+    ] = None
+    channels: Annotated[str, Option("rgb or bgr: what the model was trained on.", choices=("rgb", "bgr"))] = "rgb"
+    outputs: Annotated[
+        str, Option("logits, or probabilities: what the model ends in.", choices=("logits", "probabilities"))
+    ] = "logits"
     classes: Annotated[
         str | Sequence[str] | None,
         Option(

@@ -13,7 +13,9 @@ import torch
 from command_line import call, done, names_in
 from pictures import few_digits
 from tiny import QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_images
+from torch import nn
 
+from bench.commands.adopt import natural
 from bench.contracts import Silence
 from bench.evaluation import predict, score
 from bench.nets.import_doubts import COMMON, at_chance, better_fit
@@ -144,6 +146,42 @@ def test_guessing_is_warned_of_with_the_options_that_cure_it(trained: TinyNet, p
     assert "no more than guessing" in said and "--classes three,four,two,one" in said
     done(*words, "--classes", "three,four,two,one", "--run", "cured", runs=tmp_path)
     assert read_record(tmp_path / "cured").results.accuracy > 0.9
+
+
+def test_other_colours_first_are_found_and_chosen_by_a_flag(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
+    net = deepcopy(trained)
+    first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+    first.weight.data = first.weight.data.flip(1)
+    words = [*adopting(net.state_dict(), pictures, tmp_path), "--classes", ORDER]
+    data = tiny_data(test=40)
+    found = better_fit(net.eval(), data, torch.arange(len(data.test)), CPU)
+    assert found is not None and found.bgr
+    done(*words, "--channels", "bgr", "--run", "bgr", runs=tmp_path)
+    done(*adopting(trained.state_dict(), pictures, tmp_path), "--classes", ORDER, "--run", "rgb", runs=tmp_path)
+    bgr, rgb = (read_predictions(tmp_path / name).logits for name in ("bgr", "rgb"))
+    assert np.allclose(bgr, rgb, atol=1e-5)
+    done("explain", "bgr", "--which", "all", "--limit", "4", runs=tmp_path)  # opened again, it gives the same logits
+
+
+def test_probabilities_are_said_and_made_logits_by_a_flag(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "soft.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom tiny import TinyNet\n"
+        "class Soft(TinyNet):\n    def forward(self, x):\n        return super().forward(x).softmax(1)\n"
+    )
+    torch.save(trained.state_dict(), tmp_path / "w.pth")
+    files = ["--weights", str(tmp_path / "w.pth"), "--model", f"{tmp_path}/soft.py:Soft", "--data", str(pictures)]
+    words = ["adopt", *files, "--classes", ORDER]
+    said = done(*words, "--run", "soft", runs=tmp_path).stderr
+    assert "ends in a softmax" in said and "--outputs probabilities" in said
+    again = done(*words, "--outputs", "probabilities", "--run", "logits", runs=tmp_path).stderr
+    assert "softmax" not in again
+    soft, logits = (read_predictions(tmp_path / name).logits for name in ("soft", "logits"))
+    assert np.allclose(np.exp(logits), soft, atol=1e-6) and not np.allclose(logits, soft)
+    done("explain", "logits", "--which", "all", "--limit", "4", runs=tmp_path)
+
+
+def test_names_are_counted_as_people_count() -> None:
+    assert natural(("10", "1", "2", "a10", "a9")) == ("1", "2", "10", "a9", "a10")
 
 
 # --- nothing half-written ------------------------------------------------------------------------------------

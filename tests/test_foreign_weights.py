@@ -2,12 +2,15 @@
 
 import argparse
 import pickle
-from collections import OrderedDict
+import re
+from argparse import Namespace
+from collections import OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from classic_train import Net
@@ -15,8 +18,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
-from bench.errors import BenchError, MissingError, StoreError
-from bench.nets.foreign_weights import best_match, checked_match, convert_pickle, read_foreign
+from bench.errors import BenchError, MissingError, StoreError, UsageError
+from bench.nets.foreign_weights import (
+    USUAL,
+    Foreign,
+    best_matches,
+    checked_match,
+    chosen_sets,
+    convert_pickle,
+    fits,
+    read_foreign,
+)
+from bench.nets.weights import Match
 from bench.registry.registry import Registry, discover
 
 
@@ -45,6 +58,15 @@ def saved(path: Path, value: object) -> Path:
     return path
 
 
+def only(found: Foreign) -> dict[str, Tensor]:
+    """The first set of a file, which is the one that is taken."""
+    return next(iter(found.sets.values()))
+
+
+def best_match(model: nn.Module, state: dict[str, Tensor]) -> Match:
+    return next(iter(best_matches(model, {"": state}).values()))
+
+
 def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return list(first) == list(second) and all(torch.equal(first[key], second[key]) for key in first)
 
@@ -64,7 +86,7 @@ WRAPPED: dict[str, Any] = {
 
 @pytest.mark.parametrize("content", WRAPPED.values(), ids=WRAPPED)
 def test_weights_are_found_in_any_of_the_usual_wrappers(tmp_path: Path, content: object) -> None:
-    found = read_foreign(saved(tmp_path / "w.pth", content)).state
+    found = only(read_foreign(saved(tmp_path / "w.pth", content)))
     assert equal({key: found[key] for key in SMALL}, SMALL)
 
 
@@ -122,7 +144,7 @@ def test_a_file_without_whole_weights_is_refused_by_name(
 def test_safetensors_are_read_and_refused_where_truncated(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file(SMALL, path)
-    assert sorted(read_foreign(path).state) == sorted(SMALL)
+    assert sorted(only(read_foreign(path))) == sorted(SMALL)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(StoreError, match="no whole safetensors file"):
         read_foreign(path)
@@ -202,7 +224,7 @@ def test_the_classic_keys_fit_every_resnet18_and_give_the_classic_logits(
 ) -> None:
     model = models[name].build(10)
     match = best_match(model, {prefix + key: value for key, value in state.items()})
-    checked_match(match, name)
+    checked_match(match, name, model)
     model.load_state_dict(match.state)
     classic = Net()
     classic.load_state_dict(state)
@@ -214,15 +236,16 @@ def test_the_classic_keys_fit_every_resnet18_and_give_the_classic_logits(
 
 def test_the_keys_of_the_libraries_fit_the_hand_written_net(models: Registry[ModelSpec]) -> None:
     state = models["timm_resnet18"].build(10).state_dict()
-    match = best_match(models["cifar_resnet18"].build(10), state)
-    assert "downsample is shortcut" in checked_match(match, "cifar_resnet18")[0]
+    net = models["cifar_resnet18"].build(10)
+    match = best_match(net, state)
+    assert "downsample is shortcut" in checked_match(match, "cifar_resnet18", net)[0]
     assert torch.equal(match.state["linear.weight"], state["fc.weight"])
     assert torch.equal(match.state["layer2.0.shortcut.1.running_var"], state["layer2.0.downsample.1.running_var"])
 
 
 def test_counters_may_be_missing_and_a_few_entries_unexpected(state: dict[str, Tensor]) -> None:
     given = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    lines = checked_match(best_match(Net(), {**given, "total_ops": torch.zeros(1)}), "net")
+    lines = checked_match(best_match(Net(), {**given, "total_ops": torch.zeros(1)}), "net", Net())
     assert any("1 unexpected (total_ops); left alone" in line for line in lines)
     assert any("20 missing" in line and "not needed" in line for line in lines)
 
@@ -245,7 +268,7 @@ def test_a_poor_match_is_refused_with_what_differs(
     state: dict[str, Tensor], change: Callable[[dict[str, Tensor]], dict[str, Tensor]], words: str, advice: str
 ) -> None:
     with pytest.raises(MissingError, match=words) as error:
-        checked_match(best_match(Net(), change(state)), "net")
+        checked_match(best_match(Net(), change(state)), "net", Net())
     assert advice in error.value.try_
 
 
@@ -253,3 +276,105 @@ def test_two_keys_that_would_become_one_are_no_renaming() -> None:
     net = nn.Sequential(OrderedDict(fc=nn.Linear(2, 2)))
     state = {"fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2), "linear.weight": torch.ones(2, 2)}
     assert float(best_match(net, state).state["fc.weight"].sum()) == 0
+
+
+# --- several sets, and values that are no weights -------------------------------------------------------------
+
+HALF = {key: value / 2 for key, value in SMALL.items()}
+
+
+def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def small_net() -> nn.Module:
+    return nn.Sequential(OrderedDict(a=nn.Linear(3, 2)))
+
+
+SEVERAL: dict[str, tuple[Any, list[str]]] = {
+    "timm": ({"state_dict_ema": HALF, "epoch": 9, "state_dict": SMALL}, ["state_dict", "state_dict_ema"]),
+    "EMA callback": ({"model": SMALL, "ema": {"module": HALF}}, ["model", "ema"]),
+    "teacher and student": ({**prefixed("student.", SMALL), **prefixed("teacher.", HALF)}, ["student", "teacher"]),
+    "Lightning with a criterion": (
+        {"state_dict": {**prefixed("model._orig_mod.", SMALL), "criterion.weight": torch.ones(2)}}, ["state_dict.model"]
+    ),
+    "an average with its count": ({**prefixed("module.", SMALL), "n_averaged": torch.tensor(3)}, [""]),
+    "a part in DataParallel": ({key.replace("a.", "a.module."): value for key, value in SMALL.items()}, [""]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_every_set_of_weights_is_found_and_the_usual_one_is_first(name: str, tmp_path: Path) -> None:
+    content, labels = SEVERAL[name]
+    foreign = read_foreign(saved(tmp_path / "w.pth", content))
+    found = {label: match for label, match in best_matches(small_net(), foreign.sets).items() if fits(match)}
+    assert [re.sub(r"\.?\b(_orig_mod|module)$", "", label) for label in found] == labels
+    assert equal(next(iter(found.values())).state, SMALL)
+    if len(labels) > 1:
+        last = best_matches(small_net(), chosen_sets(foreign, labels[-1]))
+        assert equal(next(iter(last.values())).state, HALF)
+        with pytest.raises(UsageError, match="'nothing' leads to no weights"):
+            chosen_sets(foreign, "nothing")
+
+
+def test_sparse_and_pruned_weights_are_made_whole(tmp_path: Path) -> None:
+    mask = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    state = {"a.weight_orig": SMALL["a.weight"], "a.weight_mask": mask, "a.bias": SMALL["a.bias"].to_sparse()}
+    found = only(read_foreign(saved(tmp_path / "w.pth", state)))
+    assert {*found} == {*SMALL}
+    assert torch.equal(found["a.weight"], SMALL["a.weight"] * mask) and torch.equal(found["a.bias"], SMALL["a.bias"])
+
+
+@pytest.mark.parametrize(
+    ("bias", "words"),
+    [
+        (torch.ones(2, dtype=torch.int8), "a.bias is int8"),
+        (torch.ones(2, dtype=torch.bool), "a.bias is bool"),
+        (torch.ones(2, dtype=torch.complex64), "a.bias is complex64"),
+        (torch.tensor([1.0, torch.nan]), "a.bias holds values that are not finite"),
+        (torch.tensor([1.0, torch.inf]).half(), "a.bias holds values that are not finite"),
+    ],
+    ids=str,
+)
+def test_values_that_no_model_computes_with_are_refused_by_name(bias: Tensor, words: str) -> None:
+    with pytest.raises(MissingError, match=words):
+        checked_match(best_match(small_net(), {**SMALL, "a.bias": bias}), "net", small_net())
+    assert (
+        checked_match(best_match(small_net(), {**SMALL, "a.bias": torch.ones(2).bfloat16()}), "net", small_net()) == ()
+    )
+
+
+def test_files_say_the_names_of_their_outputs(tmp_path: Path) -> None:
+    for more in ({"class_to_idx": {"b": 0, "a": 1}}, {"classes": ["b", "a"]}):
+        assert read_foreign(saved(tmp_path / "w.pth", {"state_dict": SMALL, **more})).classes == ("b", "a")
+    assert read_foreign(saved(tmp_path / "w.pth", {"state_dict": SMALL, "class_to_idx": {"b": 7}})).classes == ()
+
+
+class Empty:
+    """An object without attributes."""
+
+
+Conf = namedtuple("Conf", "lr")
+
+
+def knot() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    found["self"] = found
+    for _ in range(40):
+        found = {"a": found, "b": found}
+    return found
+
+
+ODD: dict[str, Any] = {
+    "no attributes": Empty(), "named tuple": Conf(0.1), "Namespace": Namespace(lr=0.1, path=Path("x")), "set": {1, 2},
+    "numpy": [np.float64(0.9), np.ones(3), np.dtype("f4")], "device": torch.device("cpu"),
+    "defaultdict": defaultdict(list, x=[1]), "shared and endless": knot(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_tensors_are_taken_out_from_beside_whatever_objects(name: str, tmp_path: Path) -> None:
+    path = saved(tmp_path / "w.pth", {"more": ODD[name], USUAL[0]: SMALL, "trap": Trap(tmp_path / "sprung")})
+    assert convert_pickle(path, tmp_path / "out.safetensors") == len(SMALL)
+    assert equal(only(read_foreign(tmp_path / "out.safetensors")), dict(sorted(SMALL.items())))
+    assert not (tmp_path / "sprung").exists()

@@ -68,7 +68,10 @@ def adopt(request: AdoptRequest, session: Session) -> Answer:
     from bench.nets.foreign_weights import convert_pickle
 
     if request.convert is not None:
-        count, path = convert_pickle(request.weights, request.convert), str(request.convert.resolve())
+        count, path = (
+            convert_pickle(request.weights, request.convert, request.weights_key),
+            str(request.convert.resolve()),
+        )
         line = f"{count} tensors, nothing of {request.weights} was run"
         return Answer({"tensors": count, "weights": path}, (line, path))
     found = run(request, session.workspace)

@@ -29,9 +29,9 @@ ORDERS = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co")  # Unicode's categories of what is
 def harmless(text: object) -> str:
     """A text whose control characters can be read and do nothing: colours, cursor moves, other directions of writing.
 
-    Line ends and the joiners inside of words and emoji stay.
+    Line ends and the joiners inside of words and emoji stay. A no-break space is a space, so that figures can be found.
     """
-    return "".join(each if _is_plain(each) else _code(each) for each in str(text))
+    return "".join(each if _is_plain(each) else _code(each) for each in str(text).replace("\u00a0", " "))
 
 
 def _is_plain(character: str) -> bool:

@@ -1,22 +1,24 @@
 """`bench.adopt`: a run made of weights that were trained elsewhere, evaluated like any other."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.contracts import Dataset, ModelSpec
 from bench.data.datasets import in_class_order, load_dataset, resolved_source
 from bench.errors import MissingError, UsageError
 from bench.evaluation import Scores
 from bench.machine import choose_device
-from bench.nets.foreign_weights import best_match, checked_match, read_foreign
-from bench.nets.import_doubts import TRIED, at_chance, better_fit
-from bench.nets.weights import build_seeded, for_inference, load_weights
+from bench.nets.foreign_weights import best_matches, checked_match, chosen_sets, fits, read_foreign
+from bench.nets.import_doubts import TRIED, Fit, at_chance, better_fit, probabilities_of
+from bench.nets.weights import build_seeded, for_inference, load_weights, match_of
 from bench.pages.write import write_run_page
+from bench.registry.foreign_models import told
 from bench.registry.layer_shapes import shapes_of
 from bench.registry.registry import resolved
 from bench.request import AdoptRequest
@@ -56,11 +58,17 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     dataset = load_dataset(
         data, cache=workspace.cache, progress=progress, skip_bad=request.skip_bad, size=spec.input_size
     )
-    chosen = _as_answered(dataset, request)
+    chosen = _as_answered(dataset, request, foreign.classes)
     net = build_seeded(spec, len(chosen.classes), 0)
-    match = best_match(net, foreign.state)
-    lines = checked_match(match, model)
+    found = best_matches(net, chosen_sets(foreign, request.weights_key))
+    label, match = next(iter(found.items()), ("", match_of(net.state_dict(), {})))
+    lines = checked_match(match, model, net)
+    others = [each for each, one in found.items() if each != label and fits(one)]
+    if others:
+        held = f"the file holds {len(others) + 1} sets of weights that fit: taken is '{label}'"
+        lines += tuple(f"{held}; --weights-key {each} takes the other" for each in others)
     load_weights(net, {**net.state_dict(), **match.state})
+    told(net, channels=request.channels, outputs=request.outputs)
     _check_answer(net, spec, chosen)
     if foreign.said:
         progress.say("the file says: " + ", ".join(f"{key} {value!s:.60}" for key, value in foreign.said[:6]))
@@ -77,8 +85,8 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
         for_inference(net, device)
         statistics = (chosen.mean, chosen.std)
         scores = evaluate_into(folder, net, chosen, statistics, device=device, progress=progress, average=False)
-    given = request.mean is not None or request.std is not None
-    doubts = _doubts(net, chosen, scores, given=given, device=device)
+    logits = torch.from_numpy(RunFolder(folder).predictions.logits)
+    doubts = _doubts(net, chosen, scores, logits, request.channels)
     for line in doubts:
         progress.warn(line)
     write_latest(folder)
@@ -86,9 +94,15 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     return Adopted(folder, scores, lines + doubts)
 
 
-def _as_answered(data: Dataset, request: AdoptRequest) -> Dataset:
-    """The data set as the model sees it: its classes in the order of the outputs, its statistics those of training."""
-    names = tuple(request.classes or data.classes)
+def _as_answered(data: Dataset, request: AdoptRequest, said: Sequence[str]) -> Dataset:
+    """The data set as the model sees it: its classes in the order of the outputs, its statistics those of training.
+
+    Args:
+        said: the names of the outputs in the file, which hold unless the user says an order.
+    """
+    given = request.classes or (natural(data.classes) if request.class_order == "natural" else ())
+    told_so = said if request.class_order is None and sorted(said) == sorted(data.classes) else data.classes
+    names = tuple(given or told_so)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"--classes names '{twice}' twice", try_="each output's own name")
@@ -120,33 +134,48 @@ def _check_answer(net: nn.Module, spec: ModelSpec, data: Dataset) -> None:
         )
 
 
-def _doubts(net: nn.Module, data: Dataset, scores: Scores, *, given: bool, device: torch.device) -> tuple[str, ...]:
-    """Warnings about an accuracy that other statistics or another order of the classes would better."""
-    guessing = at_chance(scores.correct, scores.total, data.test.labels)
-    if not guessing and given:
-        return ()
+def _doubts(net: nn.Module, data: Dataset, scores: Scores, logits: Tensor, channels: str) -> tuple[str, ...]:
+    """Warnings: answers that are no logits, and what else would make clearly more images right."""
     ids = torch.from_numpy(fixed_order(data.test.labels.numpy())[:TRIED])
-    found = better_fit(net, data, ids, device)
+    guessing = at_chance(scores.correct, scores.total, data.test.labels)
     lines = []
+    ending = probabilities_of(logits)
+    if ending:
+        lines.append(
+            f"the answers are probabilities: the model ends in a {ending}, and the maps explain those; "
+            "--outputs probabilities makes logits of them"
+        )
     if guessing:
         lines.append(
-            f"{scores.accuracy:.1%} right is no more than guessing: wrong statistics (--mean, --std) or another order "
-            "of the classes (--classes) are the usual reasons"
+            f"{scores.accuracy:.1%} right is no more than guessing: wrong statistics (--mean, --std), another order "
+            "of the classes (--classes) or of the colours (--channels bgr) are the usual reasons"
         )
-    if found is None:
-        if guessing:
-            lines.append(
-                "none of the common statistics and no order of the classes fits better: do these weights belong to "
-                "this data and this model?"
-            )
-        return tuple(lines)
+    found = better_fit(net, data, ids, next(net.parameters()).device)
+    if found is not None:
+        lines.append(_in_words(found, data, "rgb" if channels == "bgr" else "bgr"))
+    elif guessing:
+        lines.append(
+            "none of the common statistics and no order of the classes fits better: do these weights belong to "
+            "this data and this model?"
+        )
+    return tuple(lines)
+
+
+def _in_words(found: Fit, data: Dataset, other: str) -> str:
+    """What would make clearly more images right, and the options that choose it."""
     how = f"of {found.total} test images {found.right} are right"
     mean, std = (",".join(f"{value:.6g}" for value in values) for values in found.statistics)
     own = found.statistics == (data.mean, data.std)
-    options = "" if own else f" --mean {mean} --std {std}"
-    if found.order is not None:
-        names = ",".join(data.classes[each] for each in found.order)
-        lines.append(f"with another order of the classes {how}: try --classes {names}{options}")
-    else:
-        lines.append(f"with statistics {found.name} {how}: try{options}")
-    return tuple(lines)
+    options = ("" if own else f" --mean {mean} --std {std}") + (f" --channels {other}" if found.bgr else "")
+    if found.order is None:
+        what = f"colours as {other}" if found.bgr else f"statistics {found.name}"
+        return f"with {what} {how}: try{options}"
+    names = tuple(data.classes[each] for each in found.order)
+    ordered = "--class-order natural" if names == natural(data.classes) else f"--classes {','.join(names)}"
+    return f"with another order of the classes {how}: try {ordered}{options}"
+
+
+def natural(names: Sequence[str]) -> tuple[str, ...]:
+    """Names in the order that people count in: 2 before 10."""
+    return tuple(sorted(names, key=lambda name: [(part.isdecimal(), int(part) if part.isdecimal() else part)
+                                                 for part in re.split(r"([0-9]+)", name)]))  # fmt: skip

@@ -4,21 +4,24 @@ import pickle
 import re
 import shlex
 import zipfile
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from bench.errors import MissingError, StoreError, UsageError, check_file, in_one_line
-from bench.nets.weights import Match, clean_keys, listing, match_of
+from bench.nets.weights import Match, listing, match_of
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "model_state", "network", "weights")
+USUAL = ("state_dict", "model_state_dict", "model", "net", "model_state", "network", "weights")
+DEEP, MANY = 6, 2000  # levels and dicts of a file that are looked into
 COUNTER = "num_batches_tracked"  # counts training steps, which no forward pass reads
 FEW = 0.1  # of the model's entries: more unexpected ones than that are another model's
 # Two families of names for the parts of a ResNet: nets written by hand for CIFAR-10, and torchvision's and timm's.
 FAMILY = ((".shortcut.", ".downsample."), ("linear.", "fc."))
+INNER = re.compile(r"(^|\.)(?:(?:module|_orig_mod)\.)+")  # what DataParallel and torch.compile put into keys, anywhere
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,14 @@ class Foreign:
     """A checkpoint of another program.
 
     Attributes:
-        state: its tensors, without what wraps them.
+        sets: every dict of tensors in it, by the keys that lead to it, the usual ones first; "" for the whole file.
         said: what else it says in plain values, such as accuracy and epoch.
+        classes: the names of its outputs in their order, where it says them.
     """
 
-    state: dict[str, Tensor]
+    sets: Mapping[str, dict[str, Tensor]]
     said: tuple[tuple[str, object], ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 # --- reading -------------------------------------------------------------------------------------------------
@@ -90,38 +95,75 @@ def _refuse_script(path: Path) -> None:
 
 
 def unwrapped(value: object, path: Path) -> Foreign:
-    """The state dict in what a file holds, however deep it lies.
+    """The tensors in what a file holds, however deep they lie.
 
     Raises:
-        StoreError: there is none; names what there is.
+        StoreError: there are none; names what there is.
     """
+    sets: dict[str, dict[str, Tensor]] = {}
     said: dict[str, object] = {}
-    while isinstance(value, Mapping):
-        entries = {str(key): each for key, each in value.items()}
-        tensors = {key: each for key, each in entries.items() if isinstance(each, Tensor)}
-        said |= {key: each for key, each in entries.items() if isinstance(each, bool | int | float | str)}
-        inner = _inner(entries)
-        if inner is None or len(tensors) > 2:
-            if tensors:
-                return Foreign(tensors, tuple(said.items()))
-            break
-        value = entries[inner]
-    held = ", ".join(map(str, list(value)[:6])) if isinstance(value, Mapping) else f"a {type(value).__name__}"
-    raise StoreError(f"{path} holds no weights: {held or 'nothing'}", try_="torch.save(model.state_dict(), FILE)")
+    classes: tuple[str, ...] = ()
+    waiting, seen = deque[tuple[tuple[str, ...], object]]([((), value)]), set[int]()
+    while waiting and len(seen) < MANY:
+        keys, one = waiting.popleft()
+        if not isinstance(one, Mapping) or id(one) in seen or len(keys) > DEEP:
+            continue
+        seen.add(id(one))
+        entries = {str(key): each for key, each in one.items()}
+        if tensors := {key: each for key, each in entries.items() if isinstance(each, Tensor)}:
+            sets[".".join(keys)] = _plain(tensors)
+        if len(keys) < 2:
+            said |= {key: each for key, each in entries.items() if isinstance(each, bool | int | float | str)}
+            classes = classes or _classes_in(entries)
+        waiting.extend(((*keys, key), each) for key, each in entries.items())
+    if not sets:
+        held = ", ".join(map(str, list(value)[:6])) if isinstance(value, Mapping) else f"a {type(value).__name__}"
+        raise StoreError(f"{path} holds no weights: {held or 'nothing'}", try_="torch.save(model.state_dict(), FILE)")
+    order = sorted(sets, key=lambda label: label not in USUAL)  # stable: then as they stand in the file
+    return Foreign({label: sets[label] for label in order}, tuple(said.items()), classes)
 
 
-def _inner(entries: Mapping[str, object]) -> str | None:
-    """The entry that holds the weights: one of the usual names, or the only one that is full of tensors."""
-    usual = [name for name in WRAPPERS if isinstance(entries.get(name), Mapping)]
-    if usual:
-        return usual[0]
-    inside = {name: list(each.values()) for name, each in entries.items() if isinstance(each, Mapping)}
-    full = [name for name, each in inside.items() if each and all(isinstance(one, Tensor) for one in each)]
-    return full[0] if len(full) == 1 else None
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as a model holds them where that is exact: dense, and pruned weights with their mask."""
+    dense = {key: each.to_dense() if each.layout != torch.strided else each for key, each in state.items()}
+    pruned = [key.removesuffix("_orig") for key in dense if key.endswith("_orig")]
+    whole = {key: dense[f"{key}_orig"] * dense[f"{key}_mask"] for key in pruned if f"{key}_mask" in dense}
+    parts = {f"{key}{end}" for key in whole for end in ("_orig", "_mask")}
+    return {key: each for key, each in dense.items() if key not in parts} | whole
 
 
-def convert_pickle(path: Path, out: Path) -> int:
+def _classes_in(entries: Mapping[str, object]) -> tuple[str, ...]:
+    """The names of classes in the order of the outputs, of `class_to_idx` or a list."""
+    numbers = entries.get("class_to_idx")
+    if isinstance(numbers, Mapping) and sorted(map(str, numbers.values())) == sorted(map(str, range(len(numbers)))):
+        return tuple(sorted(map(str, numbers), key=lambda name: int(numbers[name])))
+    names = next((entries[key] for key in ("classes", "class_names") if key in entries), ())
+    return tuple(names) if isinstance(names, list | tuple) and all(isinstance(each, str) for each in names) else ()
+
+
+def chosen_sets(foreign: Foreign, key: str | None) -> Mapping[str, dict[str, Tensor]]:
+    """Those that a user's `--weights-key` means: all for None; UsageError for a key that leads to none.
+
+    A key may lead into a set, as `teacher` does where keys begin with `teacher.`.
+    """
+    if key is None:
+        return foreign.sets
+    named = {label: state for label, state in foreign.sets.items() if f".{key}." in f".{label}."}
+    inside = {
+        ".".join(filter(None, (label, key))): {name: each for name, each in state.items() if name.startswith(f"{key}.")}
+        for label, state in foreign.sets.items()
+    }
+    found = named or {label: state for label, state in inside.items() if state}
+    if not found:
+        known = ", ".join(repr(label) for label in foreign.sets if label) or "one set of weights without a name"
+        raise UsageError(f"--weights-key '{key}' leads to no weights; there is {known}", try_="without --weights-key")
+    return found
+
+
+def convert_pickle(path: Path, out: Path, key: str | None = None) -> int:
     """Take the tensors out of a checkpoint that pickles whole objects, running nothing of it; how many there were.
+
+    Of several sets those that `key` leads to, else those under a usual name, else the most.
 
     Raises:
         StoreError: the file is missing or damaged, or holds no weights.
@@ -142,7 +184,8 @@ def convert_pickle(path: Path, out: Path) -> int:
         value = read_inert(path)
     except Exception as reason:  # a damaged pickle raises many kinds
         raise StoreError(f"{path} cannot be read: {in_one_line(reason):.160}", try_="a whole copy of it") from reason
-    state = unwrapped(value, path).state
+    sets = chosen_sets(unwrapped(value, path), key)
+    state = next((sets[label] for label in USUAL if label in sets), max(sets.values(), key=len))
     # A clone of each: safetensors writes no two tensors that share memory, and none with gaps, as tied weights and
     # channels-last ones are.
     tensors = {key: each.detach().clone(memory_format=torch.contiguous_format) for key, each in state.items()}
@@ -153,29 +196,54 @@ def convert_pickle(path: Path, out: Path) -> int:
 # --- keys ----------------------------------------------------------------------------------------------------
 
 
-def best_match(model: nn.Module, state: Mapping[str, Tensor]) -> Match:
-    """The renaming of a checkpoint's keys that fits most of the model's entries; among equals the least of it."""
-    own = model.state_dict()
-    return max((match_of(own, keys, how) for keys, how in _renamings(state)), key=lambda one: len(one.state))
+def best_matches(model: nn.Module, sets: Mapping[str, dict[str, Tensor]]) -> dict[str, Match]:
+    """Of each set of weights, and of each part of it that may be a model of its own, the renaming that fits best.
+
+    Returns:
+        The best first, among equals in the order of the sets; empty where nothing is nearly large enough.
+    """
+    own = {INNER.sub(r"\1", key): key for key in model.state_dict()}
+    shapes = {short: model.state_dict()[key] for short, key in own.items()}
+    found: dict[str, Match] = {}
+    for label, state in sets.items():
+        for prefix, keys, how in _parts(state, len(own)):
+            every = [match_of(shapes, one, words) for one, words in _families(keys, how)]
+            best = max(every, key=lambda one: len(one.state))
+            beside = tuple(key for key in state if not key.startswith(prefix))
+            whole = {own[key]: each for key, each in best.state.items()}
+            missing = tuple(own[key] for key in best.missing)
+            found[".".join(filter(None, (label, prefix.rstrip("."))))] = replace(
+                best, state=whole, missing=missing, beside=beside
+            )
+    return dict(sorted(found.items(), key=lambda one: -len(one[1].state)))
 
 
-def _renamings(state: Mapping[str, Tensor]) -> Iterator[tuple[dict[str, Tensor], str]]:
-    """The checkpoint under every name its keys may be meant by, least changed first."""
-    cleaned = clean_keys(state)
-    first = "wrapper names taken off" if list(cleaned) != list(state) else ""
-    heads = {key.partition(".")[0] for key in cleaned}
-    stripped = [(cleaned, first)]
-    if len(heads) == 1 and all("." in key for key in cleaned):
-        (head,) = heads
-        short = {key.removeprefix(f"{head}."): value for key, value in cleaned.items()}
-        stripped.append((short, ", ".join(filter(None, (first, f"'{head}.' taken off")))))
-    for keys, how in stripped:
-        yield keys, how
-        for pairs in (FAMILY, tuple((there, here) for here, there in FAMILY)):
-            renamed = {_renamed(key, pairs): value for key, value in keys.items()}
-            if len(renamed) == len(keys) and list(renamed) != list(keys):
-                words = ", ".join(f"{here.strip('.')} is {there.strip('.')}" for here, there in pairs)
-                yield renamed, ", ".join(filter(None, (how, words)))
+def _parts(state: Mapping[str, Tensor], entries: int) -> Iterator[tuple[str, dict[str, Tensor], str]]:
+    """The keys behind every prefix that enough of them share, first as they are; and what that did, in words."""
+    counts = Counter(prefix for key in state for prefix in _prefixes(key))
+    names = {INNER.sub(r"\1", each): each for each, count in counts.items() if count >= entries / 2}
+    for name, prefix in {"": "", **names}.items():
+        keys = {key.removeprefix(prefix): each for key, each in state.items() if key.startswith(prefix)}
+        short = {INNER.sub(r"\1", key): each for key, each in keys.items()}
+        if len(short) == len(keys):
+            wrapped = list(short) != list(keys) or name != prefix
+            words = ("wrapper names taken off" if wrapped else "", f"'{name}' taken off" if name else "")
+            yield prefix, short, ", ".join(filter(None, words))
+
+
+def _prefixes(key: str) -> list[str]:
+    parts = key.split(".")[:-1][:DEEP]
+    return [".".join(parts[: count + 1]) + "." for count in range(len(parts))]
+
+
+def _families(keys: dict[str, Tensor], how: str) -> Iterator[tuple[dict[str, Tensor], str]]:
+    """The keys as they are, and in the names of the other family of ResNets, with what was done in words."""
+    yield keys, how
+    for pairs in (FAMILY, tuple((there, here) for here, there in FAMILY)):
+        renamed = {_renamed(key, pairs): value for key, value in keys.items()}
+        if len(renamed) == len(keys) and list(renamed) != list(keys):
+            words = ", ".join(f"{here.strip('.')} is {there.strip('.')}" for here, there in pairs)
+            yield renamed, ", ".join(filter(None, (how, words)))
 
 
 def _renamed(key: str, pairs: tuple[tuple[str, str], ...]) -> str:
@@ -186,12 +254,18 @@ def _renamed(key: str, pairs: tuple[tuple[str, str], ...]) -> str:
     return key
 
 
-def checked_match(match: Match, model: str) -> tuple[str, ...]:
+def fits(match: Match) -> bool:
+    """Whether nothing that the model computes with is missing or of another shape, and little is unexpected."""
+    needed = [key for key in match.missing if not key.endswith(COUNTER)]
+    return not needed and not match.shapes and len(match.unexpected) <= FEW * match.total
+
+
+def checked_match(match: Match, model: str, net: nn.Module) -> tuple[str, ...]:
     """What is worth a line about a match that will do.
 
     Raises:
         MissingError: an entry that the model computes with is missing or of another shape, or many are unexpected:
-            what is missing would stay random, and so would the answers.
+            what is missing would stay random, and so would the answers. Or values that no model computes with.
     """
     missing = tuple(key for key in match.missing if not key.endswith(COUNTER))
     problems = (
@@ -199,16 +273,28 @@ def checked_match(match: Match, model: str) -> tuple[str, ...]:
         listing("of another shape", match.shapes),
         listing("unexpected", match.unexpected),
     )
-    if missing or match.shapes or len(match.unexpected) > FEW * match.total:
+    if not fits(match):
         raise MissingError(
             f"the weights do not fit {model}: {len(match.state)} of {match.total} entries do; "
             f"{'; '.join(filter(None, problems))}",
             try_=advice(match),
         )
+    own = net.state_dict()
+    wrong = next((words for key, each in match.state.items() if (words := _unusable(key, each, own[key]))), "")
+    if wrong:
+        raise MissingError(f"the weights cannot be used: {wrong}", try_="a checkpoint in fp32, fp16 or bf16")
     lines = [f"keys: {match.how}"] if match.how else []
-    lines += [f"{words}; left alone" for words in (listing("unexpected", match.unexpected),) if words]
+    beside = (*match.unexpected, *match.beside)
+    lines += [f"{words}; left alone" for words in (listing("unexpected", beside),) if words]
     lines += [f"{words}; not needed" for words in (listing("missing", match.missing),) if words]
     return tuple(lines)
+
+
+def _unusable(key: str, value: Tensor, own: Tensor) -> str:
+    """Why a tensor can be no weights, in words; empty where it can."""
+    if value.is_quantized or value.is_complex() or value.is_floating_point() != own.is_floating_point():
+        return f"{key} is {str(value.dtype).removeprefix('torch.')}, and the model computes in floating point"
+    return "" if bool(torch.isfinite(value).all()) else f"{key} holds values that are not finite"
 
 
 def advice(match: Match) -> str:

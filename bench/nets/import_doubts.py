@@ -14,6 +14,7 @@ from bench.stats.intervals import above_chance, mcnemar
 
 TRIED = 300  # test images
 SURE = 1e-3  # p-value under which a difference is believed
+SWAPPED = "the other order of colours"
 CLEAR = 0.25  # of the images: so many more right under another order of the classes are no accident
 
 
@@ -38,6 +39,7 @@ class Fit:
 
     Attributes:
         order: the data's class that each output answers best for, by output; None for the order as it is.
+        bgr: the colours are in the other order than those in use.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Fit:
     right: int
     total: int
     order: tuple[int, ...] | None = None
+    bgr: bool = False
 
 
 def at_chance(correct: int, total: int, labels: Tensor) -> bool:
@@ -67,11 +70,15 @@ def better_fit(model: nn.Module, data: Dataset, ids: Tensor, device: torch.devic
         name: predict(model, images, statistics, device=device, progress=Silence())[0]
         for name, statistics in ways.items()
     }
+    own = ways["as it is"]
+    swapped = (own[0][::-1], own[1][::-1])  # the statistics are those of the colours, wherever they stand
+    answers[SWAPPED] = predict(model, images.flip(1), swapped, device=device, progress=Silence())[0]
+    ways[SWAPPED] = own
     right = {name: logits.argmax(dim=1) == labels for name, logits in answers.items()}
     best = max(right, key=lambda name: int(right[name].sum()))
     used = right["as it is"]
     gained, lost = int((right[best] & ~used).sum()), int((used & ~right[best]).sum())
-    fit = Fit(best, ways[best], int(right[best].sum()), len(ids))
+    fit = Fit(best, ways[best], int(right[best].sum()), len(ids), bgr=best == SWAPPED)
     other = _other_order(answers, ways, labels, fit.right)
     if other is not None or at_chance(fit.right, fit.total, labels):
         return other
@@ -90,7 +97,16 @@ def _other_order(
         classes, outputs = linear_sum_assignment(counts.numpy(), maximize=True)
         order = dict(zip(outputs.tolist(), classes.tolist(), strict=True))
         right = int(counts[torch.from_numpy(classes), torch.from_numpy(outputs)].sum())
-        fits.append(Fit(name, ways[name], right, len(labels), tuple(order[each] for each in range(len(order)))))
+        fits.append(
+            Fit(name, ways[name], right, len(labels), tuple(order[each] for each in range(len(order))), name == SWAPPED)
+        )
     best = max(fits, key=lambda fit: fit.right)
     guessing = int(labels.bincount().max())
     return best if best.right > max(used, guessing) + CLEAR * best.total else None
+
+
+def probabilities_of(logits: Tensor) -> str:
+    """What made probabilities of the logits (N, K): `softmax` or `sigmoid`; empty where they are none."""
+    if not bool(((logits >= 0) & (logits <= 1)).all()):
+        return ""
+    return "softmax" if torch.allclose(logits.sum(1), logits.new_ones(len(logits)), atol=1e-3) else "sigmoid"

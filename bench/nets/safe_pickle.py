@@ -29,12 +29,11 @@ PARTS = ("_parameters", "_buffers", "_modules")  # of a pickled module
 class Inert:
     """Stands for an object whose class is not run; keeps what the file says of it."""
 
+    state: object = None
+
     def __new__(cls, *values: object, **named: object) -> Inert:
         """Whatever it is made from is left alone."""
         return object.__new__(cls)
-
-    def __init__(self, *values: object, **named: object) -> None:
-        self.state: object = None
 
     def __call__(self, *values: object, **named: object) -> Inert:
         """What an inert function gives is inert."""
@@ -73,12 +72,20 @@ def read_inert(path: Path) -> object:
     return plain(torch.load(path, map_location="cpu", pickle_module=inert, weights_only=False))
 
 
-def plain(value: object) -> object:
-    """Dicts all the way down, modules among them as state dicts; other inert objects as None."""
+def plain(value: object, known: dict[int, object] | None = None) -> object:
+    """Dicts all the way down, modules among them as state dicts; other inert objects as None.
+
+    Args:
+        known: what has been made of dicts by their id, so that one that is shared, or holds itself, is made once.
+    """
+    known = {} if known is None else known
     if isinstance(value, Inert):
         state = value.state
         return module_state(state) if isinstance(state, dict) and set(PARTS) <= set(state) else None
-    return {key: plain(each) for key, each in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict) and id(value) not in known:
+        found = known[id(value)] = dict[object, object]()
+        found |= {key: plain(each, known) for key, each in value.items()}
+    return known[id(value)] if isinstance(value, dict) else value
 
 
 def module_state(state: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:

@@ -15,6 +15,8 @@ from bench.data.transforms import Statistics
 from bench.errors import ContractError, DataError, StoreError
 from bench.machine import choose_device
 from bench.nets.weights import for_inference, load_weights
+from bench.registry.foreign_models import told
+from bench.request import AdoptRequest
 from bench.schema.run import RunRecord
 from bench.store.files import read_checkpoint, sha256
 from bench.store.folder import RunFolder
@@ -90,6 +92,8 @@ def open_run(run: str | RunFolder, device: str, workspace: Workspace) -> Trained
     spec = workspace.models[record.model]
     model = spec.build(len(classes))
     load_weights(model, state)
+    if isinstance(record.request, AdoptRequest):
+        told(model, channels=record.request.channels, outputs=record.request.outputs)
     return Trained(run, spec, for_inference(model, where), classes, _statistics(head, path), found)
 
 

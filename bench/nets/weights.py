@@ -75,6 +75,7 @@ class Match:
         unexpected: keys of the checkpoint that the model lacks.
         misshaped: (key, shape in the checkpoint, shape in the model).
         total: entries of the model.
+        beside: keys of the checkpoint that belong to something else, such as a criterion.
     """
 
     state: dict[str, Tensor]
@@ -83,6 +84,7 @@ class Match:
     unexpected: tuple[str, ...]
     misshaped: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
     total: int
+    beside: tuple[str, ...] = ()
 
     @property
     def shapes(self) -> list[str]:

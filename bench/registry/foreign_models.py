@@ -132,3 +132,27 @@ def first_tensor(output: Any) -> Any:  # noqa: ANN401
     if named is not None:
         return named
     return output[0] if isinstance(output, list | tuple) and output else output
+
+
+def bgr(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Images (N, 3, H, W) with blue first, for a model that was trained on such."""
+    images, *others = inputs
+    return (images.flip(1), *others)
+
+
+def logits_of_probabilities(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """Logits that give the probabilities back: their logarithm after a softmax, else the inverse of the sigmoid."""
+    tiny = torch.finfo(output.dtype).tiny
+    known = output.clamp(min=tiny)
+    if torch.allclose(output.sum(1), output.new_ones(len(output)), atol=1e-3):
+        return known.log()
+    return known.log() - (1 - output).clamp(min=tiny).log()
+
+
+def told(model: nn.Module, *, channels: str, outputs: str) -> nn.Module:
+    """The model itself, with hooks for what a user says of it: `bgr`, and `probabilities`."""
+    if channels == "bgr":
+        model.register_forward_pre_hook(bgr)
+    if outputs == "probabilities":
+        model.register_forward_hook(logits_of_probabilities)
+    return model
