@@ -66,9 +66,10 @@ def main() -> None:
     page = without_folders(comparison_page(runs, ids, created=options.created, max_images=options.max_images))
     file = DOCS / "sample.html"
     file.write_text(render_page(page), encoding="utf-8")
-    print(f"{file.name}: {file.stat().st_size / 1e6:.2f} MB, {len(page.gallery)} images")
-    first = next(item for item in page.gallery if len({said.predicted for said in item.predictions if said}) > 1)
-    image = f"{first.id}" + ("&rows=models" if len(runs) > 1 else "")
+    print(f"{file.name}: {file.stat().st_size / 1e6:.2f} MB, {len(page.gallery.ids)} images")
+    told = zip(page.gallery.ids, *(said.predicted for said in page.gallery.said), strict=True)
+    first = next(each for each, *classes in told if len(set(classes) - {-1}) > 1)
+    image = f"{first}" + ("&rows=models" if len(runs) > 1 else "")
     with sync_playwright() as playwright:
         browser = launched(playwright)
         for name, (anchor, size, scheme) in SHOTS.items():

@@ -1,7 +1,6 @@
 """The first images of a gallery as plain pictures, for whoever reads a page without its script."""
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,9 @@ from matplotlib import colormaps
 from PIL import Image
 
 from bench.postprocess import postprocess
-from bench.schema.gallery import GalleryItem, MapView
-from bench.schema.page import Page, run_labels
-from bench.schema.pictures import PictureMap
+from bench.schema.gallery import ROLES
+from bench.schema.page import CellView, Page, run_labels
+from bench.schema.run import STATUSES
 
 from .payload import EDGE, webp
 
@@ -38,51 +37,67 @@ class Strip:
 
 def contact_strips(page: Page, most: int = MOST) -> list[Strip]:
     """The first `most` images of the gallery, each with up to MOST_MAPS maps for what was predicted."""
-    return [_strip(page, item) for item in islice(page.gallery, most)]
+    return [_strip(page, place) for place in range(len(page.gallery.ids))[:most]]
 
 
-def _strip(page: Page, item: GalleryItem) -> Strip:
-    labels, several = run_labels(page.runs), len(page.runs) > 1
-    usable = [one for one in item.maps if one.role in ("predicted", "both")]
+def _strip(page: Page, place: int) -> Strip:
+    labels, several, gallery = run_labels(page.runs), len(page.runs) > 1, page.gallery
+    usable = [
+        (cell, row)
+        for cell, maps in enumerate(gallery.maps)
+        for row in maps.places(place, place + 1)
+        if ROLES[maps.roles[row]] in ("predicted", "both")
+    ]
     # Of several runs the first explainer at the last layer stands for each; of one run its cells in order.
-    chosen = list({page.cells[one.cell].run: one for one in usable}.values()) if several else usable
-    drawn = [one for one in chosen if one.status == "ok"][:MOST_MAPS]
-    picture = Image.frombytes("RGB", (EDGE, EDGE), item.pixels).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    chosen = list({page.cells[cell].run: (cell, row) for cell, row in usable}.values()) if several else usable
+    words = {(cell, row): STATUSES[gallery.maps[cell].statuses[row]] for cell, row in chosen}
+    drawn = [one for one in chosen if words[one] == "ok"][:MOST_MAPS]
+    picture = Image.frombytes("RGB", (EDGE, EDGE), gallery.picture(place)).resize((_SIDE, _SIDE))
     sheet = Image.new("RGB", (_SIDE * (1 + len(drawn)), _SIDE))
     sheet.paste(picture, (0, 0))
-    for place, one in enumerate(drawn, 1):
-        cell = page.cells[one.cell]
-        heated = heat(one, (cell.height, cell.width), _SIDE, finished=cell.picture)
-        coloured = Image.fromarray((255 * heated).round().astype(np.uint8))
-        sheet.paste(Image.blend(picture, coloured, _OPACITY), (_SIDE * place, 0))
-    told = [_told(page, one, labels[page.cells[one.cell].run] if several else "") for one in drawn]
+    for column, (cell, row) in enumerate(drawn, 1):
+        coloured = Image.fromarray((255 * heat_of(page, cell, row, _SIDE)).round().astype(np.uint8))
+        sheet.paste(Image.blend(picture, coloured, _OPACITY), (_SIDE * column, 0))
+    told = [_told(page.cells[cell], labels[page.cells[cell].run] if several else "") for cell, _ in drawn]
     left_out = [
-        f"{_told(page, one, '')} not drawn: {_WORDS.get(one.status, 'no room')}" for one in chosen if one not in drawn
+        f"{_told(page.cells[one[0]], '')} not drawn: {_WORDS.get(words[one], 'no room')}"
+        for one in chosen
+        if one not in drawn
     ]
-    alt = f"test image {item.id}" + (", then maps of " + ", ".join(told) if told else ", no map")
-    title = "; ".join([_sentence(page, item), *left_out[:MOST_MAPS]])
-    return Strip(item.id, webp(sheet, lossless=False), sheet.width, sheet.height, title, alt)
+    alt = f"test image {gallery.ids[place]}" + (", then maps of " + ", ".join(told) if told else ", no map")
+    title = "; ".join([_sentence(page, place), *left_out[:MOST_MAPS]])
+    return Strip(gallery.ids[place], webp(sheet, lossless=False), sheet.width, sheet.height, title, alt)
 
 
-def _told(page: Page, one: MapView, run: str) -> str:
-    cell = page.cells[one.cell]
+def _told(cell: CellView, run: str) -> str:
     return " ".join(filter(None, (run, cell.explainer, "at", cell.layer)))
 
 
-def _sentence(page: Page, item: GalleryItem) -> str:
+def _sentence(page: Page, place: int) -> str:
     """`cat taken for dog (0.98)`, of several runs each wrong class once."""
-    wrong = [one for one in item.predictions if one is not None and one.predicted != item.true]
-    best = {one.predicted: one.probability for one in sorted(wrong, key=lambda one: one.probability)}
-    taken = ", ".join(f"{page.classes[k]} ({share:.2f})" for k, share in best.items())
-    return f"{page.classes[item.true]} {'taken for ' + taken if taken else 'recognised'}"
+    true = page.gallery.true[place]
+    said = sorted((run.probability[place], run.predicted[place]) for run in page.gallery.said)
+    best = {k: f"{page.classes[k]} ({share:.2f})" for share, k in said if k not in (-1, true)}
+    return f"{page.classes[true]} {'taken for ' + ', '.join(best.values()) if best else 'recognised'}"
 
 
-def heat(one: MapView | PictureMap, grid: tuple[int, int], size: int, *, finished: bool) -> Picture:
-    """(size, size, 3) float colours in 0..1: a raw map after the one post-processing, a finished picture as it is."""
+def heat_of(page: Page, cell: int, row: int, size: int) -> Picture:
+    """(size, size, 3) float colours in 0..1 of one map of a cell."""
+    maps, view = page.gallery.maps[cell], page.cells[cell]
+    area = view.height * view.width
+    levels = maps.levels[area * row : area * (row + 1)]
+    return heat(levels, (maps.low[row], maps.high[row]), (view.height, view.width), size, finished=view.picture)
+
+
+def heat(levels: bytes, ends: tuple[float, float], grid: tuple[int, int], size: int, *, finished: bool) -> Picture:
+    """(size, size, 3) float colours in 0..1: a raw map after the one post-processing, a finished picture as it is.
+
+    Args:
+        levels: of the map on its grid (h, w), from 0 for the first of `ends` to 255 for the second.
+    """
     import torch
 
-    levels = torch.frombuffer(bytearray(one.levels), dtype=torch.uint8).reshape(grid)
-    raw = one.low + levels.to(torch.float64) / 255 * (one.high - one.low)
-    shares = postprocess(raw, size, scale=1.0 if finished else "map")
-    coloured: Picture = colormaps["viridis"](shares.numpy())[..., :3]
+    shares = torch.frombuffer(bytearray(levels), dtype=torch.uint8).reshape(grid).to(torch.float64) / 255
+    raw = ends[0] + shares * (ends[1] - ends[0])
+    coloured: Picture = colormaps["viridis"](postprocess(raw, size, scale=1.0 if finished else "map").numpy())[..., :3]
     return coloured

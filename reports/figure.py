@@ -15,10 +15,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.errors import UsageError
-from bench.schema.gallery import GalleryItem
+from bench.schema.gallery import ROLES
 from bench.schema.page import Page
+from bench.schema.run import STATUSES
 
-from .contact_strips import heat
+from .contact_strips import heat_of
 from .filters import one_line
 from .payload import EDGE
 
@@ -78,15 +79,15 @@ def gallery_figure(
     """
     if path.suffix.lower() not in _FORMATS:
         raise UsageError(f"a figure ends in .png or .pdf, not {path.name!r}", try_=f"--figure {path.stem}.pdf")
-    items = _items(page, ids, count)
+    places = _places(page, ids, count)
     rows = list(_rows(page, layers, explainer, role))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # what the font lacks is drawn as a box
-        _save(_draw(page, items, rows, captions), path)
-    return tuple(item.id for item in items)
+        _save(_draw(page, places, rows, captions), path)
+    return tuple(page.gallery.ids[place] for place in places)
 
 
-def _items(page: Page, ids: Sequence[int] | None, count: int) -> list[GalleryItem]:
+def _places(page: Page, ids: Sequence[int] | None, count: int) -> Sequence[int]:
     held = {each: place for place, each in enumerate(page.gallery.ids)}
     missing = [one for one in ids or () if one not in held]
     if missing:
@@ -97,7 +98,7 @@ def _items(page: Page, ids: Sequence[int] | None, count: int) -> list[GalleryIte
     places = range(max(0, min(count, len(held)))) if ids is None else [held[one] for one in ids]
     if not places:
         raise UsageError("there is no explained image to draw", try_="bench explain")
-    return [page.gallery[place] for place in places]
+    return places
 
 
 def _rows(page: Page, layers: Sequence[str], explainer: str, role: _Choice) -> Iterator[_Row]:
@@ -114,10 +115,10 @@ def _rows(page: Page, layers: Sequence[str], explainer: str, role: _Choice) -> I
             yield _Row(cells[explainer, layer], one, f"{layer}\n{one}")
 
 
-def _draw(page: Page, items: Sequence[GalleryItem], rows: Sequence[_Row], captions: bool) -> Figure:
+def _draw(page: Page, places: Sequence[int], rows: Sequence[_Row], captions: bool) -> Figure:
     """Bands of up to eight pictures with their maps, a colour bar at the foot; sizes in inches."""
-    bands = -(-len(items) // _COLUMNS)
-    columns = -(-len(items) // bands)
+    bands = -(-len(places) // _COLUMNS)
+    columns = -(-len(places) // bands)
     head = _CAPTION if captions else 0.0
     band = head + (1 + len(rows)) * (_PANEL + _GAP) + 3 * _GAP
     width = 2 * _MARGIN + _LABEL + columns * (_PANEL + _GAP)
@@ -132,16 +133,17 @@ def _draw(page: Page, items: Sequence[GalleryItem], rows: Sequence[_Row], captio
         axes.set_axis_off()
         return axes
 
-    for k, item in enumerate(items):
+    for k, place in enumerate(places):
         top = _MARGIN + (k // columns) * band + head
-        picture = _picture(item)
+        pixels = np.frombuffer(page.gallery.picture(place), np.uint8).reshape(EDGE, EDGE, 3) / 255
+        picture = pixels.repeat(_PIXELS // EDGE, 0).repeat(_PIXELS // EDGE, 1)  # (128, 128, 3)
         axes = panel(k % columns, top)
         axes.imshow(picture, interpolation="nearest")
         if captions:
-            _caption(axes, page, item)
+            _caption(axes, page, place)
         for line, row in enumerate(rows, 1):
             axes = panel(k % columns, top + line * (_PANEL + _GAP))
-            _map(axes, page, item, row, picture)
+            _map(axes, page, place, row, picture)
             if k % columns == 0:
                 axes.text(-0.08, 0.5, row.words, transform=axes.transAxes, ha="right", va="center", **_type(5.5))
     if rows:
@@ -154,12 +156,11 @@ def _type(size: float, colour: str = "black") -> dict[str, Any]:
     return {"fontsize": size, "color": colour, "parse_math": False, "linespacing": 1.15}
 
 
-def _caption(axes: Axes, page: Page, item: GalleryItem) -> None:
-    said = item.predictions[0]
-    wrong = said is not None and said.predicted != item.true
-    _fitted(axes, 0.17, "true: ", page.classes[item.true], "black")
-    predicted = "unknown" if said is None else page.classes[said.predicted]
-    _fitted(axes, 0.05, "predicted: ", predicted, "#a3372a" if wrong else "black")
+def _caption(axes: Axes, page: Page, place: int) -> None:
+    true, said = page.gallery.true[place], page.gallery.said[0].predicted[place]
+    _fitted(axes, 0.17, "true: ", page.classes[true], "black")
+    predicted = page.classes[said] if said >= 0 else "unknown"
+    _fitted(axes, 0.05, "predicted: ", predicted, "black" if said in (-1, true) else "#a3372a")
 
 
 def _fitted(axes: Axes, above: float, head: str, name: str, colour: str) -> None:
@@ -172,31 +173,22 @@ def _fitted(axes: Axes, above: float, head: str, name: str, colour: str) -> None
         text.set_text(f"{head}{name.rstrip()}…")
 
 
-def _picture(item: GalleryItem) -> Picture:
-    """(128, 128, 3) float in 0..1, every pixel repeated."""
-    import numpy as np
-
-    pixels = np.frombuffer(item.pixels, np.uint8).reshape(EDGE, EDGE, 3) / 255
-    return pixels.repeat(_PIXELS // EDGE, 0).repeat(_PIXELS // EDGE, 1)
-
-
-def _map(axes: Axes, page: Page, item: GalleryItem, row: _Row, picture: Picture) -> None:
-    found = next((one for one in item.maps if one.cell == row.cell and one.role in (row.role, "both")), None)
-    if found is None or found.status != "ok":
-        words = "missing" if found is None else _WORDS[found.status]
+def _map(axes: Axes, page: Page, place: int, row: _Row, picture: Picture) -> None:
+    maps = page.gallery.maps[row.cell]
+    found = next((k for k in maps.places(place, place + 1) if ROLES[maps.roles[k]] in (row.role, "both")), None)
+    status = "missing" if found is None else STATUSES[maps.statuses[found]]
+    if found is None or status != "ok":
         axes.set_axis_on()
         axes.set(xticks=(), yticks=())
         axes.spines[:].set(color="0.7", linewidth=0.4, linestyle=(0, (3, 2)))
+        words = _WORDS.get(status, status)
         axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", **_type(4.5, "0.35"))
         return
-    cell = page.cells[row.cell]
-    coloured = heat(found, (cell.height, cell.width), _PIXELS, finished=cell.picture)
+    coloured = heat_of(page, row.cell, found, _PIXELS)
     axes.imshow((1 - _OPACITY) * picture + _OPACITY * coloured, interpolation="nearest", vmin=0, vmax=1)
 
 
 def _colour_bar(figure: Figure, width: float, height: float) -> None:
-    import numpy as np
-
     left = _MARGIN + _LABEL
     length = min(1.6, width - left - _MARGIN)
     axes = figure.add_axes((left / width, (_MARGIN + 0.17) / height, length / width, 0.07 / height))

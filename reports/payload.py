@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib import colormaps
 from PIL import Image
 
-from bench.schema.gallery import PICTURE, ROLES, CellMaps, Gallery, Said
+from bench.schema.gallery import ROLES, CellMaps, Gallery, Said
 from bench.schema.page import CellView, Page, run_labels
 from bench.schema.run import STATUSES
 
@@ -64,14 +64,14 @@ def index_of(page: Page) -> dict[str, object]:
 
 def shards_of(page: Page) -> list[Shard]:
     """The images of a page in shards."""
-    starts = range(0, len(page.gallery), SHARD)
-    return [_shard(page, start, min(start + SHARD, len(page.gallery))) for start in starts]
+    count = len(page.gallery.ids)
+    return [_shard(page, start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
 
 
 def _shard(page: Page, start: int, stop: int) -> Shard:
     """The images from `start` to before `stop`."""
     gallery = page.gallery
-    pictures = [gallery.pixels[PICTURE * place : PICTURE * (place + 1)] for place in range(start, stop)]
+    pictures = [gallery.picture(place) for place in range(start, stop)]
     cells = tuple(_cell(cell, maps, start, stop) for cell, maps in zip(page.cells, gallery.maps, strict=True))
     return Shard(sprite_sheet(pictures), cells, _tops(gallery, start, stop))
 
@@ -149,7 +149,8 @@ def _values(maps: CellMaps, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]
 
 def _cell(cell: CellView, maps: CellMaps, start: int, stop: int) -> dict[str, object]:
     """The maps of one cell in a shard, as columns of numbers: a JSON object per map would cost more than the map."""
-    rows, size = maps.places(start, stop), cell.height * cell.width
+    places, size = maps.places(start, stop), cell.height * cell.width
+    rows = slice(places.start, places.stop)
     return {
         "item": _words(item - start for item in maps.items[rows]),
         "target": maps.targets[rows],

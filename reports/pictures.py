@@ -38,7 +38,7 @@ def _drawn(one: PictureMap, seen: Picture) -> tuple[PictureMap, str, str]:
     """A map, its drawing over the picture, and words where there is none."""
     if one.status != "ok":
         return one, "", WORDS[one.status]
-    coloured = heat(one, (one.height, one.width), SHOWN, finished=one.finished)
+    coloured = heat(one.levels, (one.low, one.high), (one.height, one.width), SHOWN, finished=one.finished)
     return one, _uri((1 - OPACITY) * seen + OPACITY * coloured), ""
 
 

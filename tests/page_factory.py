@@ -6,9 +6,10 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
+from gallery_items import GalleryItem, MapView, Prediction, items_of
 from timing_factory import make_speeds
 
-from bench.schema.gallery import ROLES, CellMaps, Gallery, GalleryItem, MapView, Prediction, Role, Said
+from bench.schema.gallery import ROLES, CellMaps, Gallery, Role, Said
 from bench.schema.page import (
     Agreement,
     Average,
@@ -238,7 +239,7 @@ def top_right() -> Page:
     picture[:16, 16:], hot[0, 3] = (255, 0, 0), 1.0
     page = make_page(images=1, explainers=("captum",), layers=(("layer4", 4),), pixels=picture[None])
     maps = tuple(quantise(hot, cell=0, role=role) for role in ("predicted", "true"))
-    return with_items(page, [replace(page.gallery[0], maps=maps)])
+    return with_items(page, [replace(items_of(page)[0], maps=maps)])
 
 
 def corners_of(pixels: np.ndarray) -> np.ndarray:

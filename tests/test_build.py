@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gallery_items import items_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_factory import DIGITS, make_cell, make_request, make_run, make_samples
@@ -170,7 +171,7 @@ def test_a_run_page_shows_its_errors_as_far_as_they_were_explained(tmp_path: Pat
     cell = make_cell([(1, 0), (1, 1)])
     page = run_page(load(tmp_path, "one", (0, 1, 1, 0, 2, 2), cells=[cell], samples=make_samples([1])), created=NOW)
     assert (page.kind, page.shown, page.wanted) == ("run", 1, 2)
-    assert [item.id for item in page.gallery] == [1]
+    assert [item.id for item in items_of(page)] == [1]
     assert page.pairs == () and page.runs[0].only_wrong is None
     assert page.title and page.findings and page.badges and page.pipeline
 
@@ -198,7 +199,7 @@ def test_a_run_page_misses_images_that_were_begun_and_never_explained(tmp_path: 
 @pytest.mark.parametrize("samples", [None, make_samples([])], ids=["no samples", "empty samples"])
 def test_a_run_that_explained_nothing_has_a_page(tmp_path: Path, samples: Any) -> None:
     page = run_page(load(tmp_path, "one", (0, 1, 1, 0, 2, 2), samples=samples), created=NOW)
-    assert page.cells == () and len(page.gallery) == 0 and (page.shown, page.wanted) == (0, 2)
+    assert page.cells == () and len(page.gallery.ids) == 0 and (page.shown, page.wanted) == (0, 2)
 
 
 def test_a_run_without_errors_has_a_page(tmp_path: Path) -> None:

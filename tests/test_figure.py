@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gallery_items import items_of
 from page_factory import HOSTILE, corners_of, make_page, quantise, with_items
 from PIL import Image
 
@@ -46,7 +47,7 @@ def test_hostile_names_and_glyphs_without_a_font_do_not_stop_it(tmp_path: Path) 
 def drawn(raw: np.ndarray, path: Path, *, picture: bool = False) -> np.ndarray:
     """(h, w, 3) the panel of one map over a black image."""
     page = make_page(images=1, explainers=("captum",), layers=(("layer4", len(raw)),))
-    item = replace(page.gallery[0], pixels=bytes(32 * 32 * 3), maps=(quantise(raw, role="predicted"),))
+    item = replace(items_of(page)[0], pixels=bytes(32 * 32 * 3), maps=(quantise(raw, role="predicted"),))
     page = with_items(replace(page, cells=tuple(replace(cell, picture=picture) for cell in page.cells)), [item])
     gallery_figure(page, path, **WANTED | {"layers": ("layer4",), "role": "predicted", "captions": False})
     edge, left, top = 0.78 * 300, (0.05 + 0.58) * 300, (0.05 + 0.82) * 300

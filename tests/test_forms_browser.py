@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from browsing import MARKS, Open, browser, opened, pixels_of
+from gallery_items import items_of
 from page_factory import HOSTILE, make_page, with_items
 
 from bench.reports import render
@@ -46,7 +47,7 @@ def test_without_scripts_tables_sentences_and_first_pictures_are_there(kind: str
     assert all(int(pictures.nth(k).get_attribute("width")) > 64 for k in (0, 5, 11))
     assert pictures.first.bounding_box()["width"] > 100
     assert pixels_of(tab, ".contact img", scripts=False).std() > 10  # it is drawn, not broken
-    assert pictures.first.get_attribute("alt").startswith(f"test image {page.gallery[0].id}, then maps of ")
+    assert pictures.first.get_attribute("alt").startswith(f"test image {items_of(page)[0].id}, then maps of ")
     assert tab.locator("#filtering").is_hidden()
 
 
@@ -89,10 +90,10 @@ def test_hostile_names_change_nothing_but_text(kind: str, form: str, opened: Ope
     cells = tuple(
         replace(cell, explainer=f"{HOSTILE[0]}{cell.explainer},", layer=HOSTILE[1] + cell.layer) for cell in page.cells
     )
-    items = [replace(item, file=HOSTILE[k % 4] * 3) for k, item in enumerate(page.gallery)]
+    items = [replace(item, file=HOSTILE[k % 4] * 3) for k, item in enumerate(items_of(page))]
     hostile = with_items(replace(page, runs=runs, cells=cells, title=HOSTILE[1]), items)
     plain = opened(page, form=form)
-    shown = opened(hostile, form=form, anchor=f"#img={page.gallery[0].id}")
+    shown = opened(hostile, form=form, anchor=f"#img={items_of(page)[0].id}")
     assert shown.complaints == []
     tags = "[...document.querySelectorAll('script, img, iframe, object, embed, base, form')].map((e) => e.tagName)"
     assert shown.tab.evaluate(tags) == plain.tab.evaluate(tags)
@@ -161,7 +162,7 @@ def test_page_and_dialog_fit_every_width(kind: str, width: int, opened: Open) ->
     tab.evaluate("document.getElementById('filtering').open = true")
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     assert tab.evaluate(CUT_OFF) == []
-    tab.evaluate("id => { location.hash = `img=${id}`; }", page.gallery[0].id)
+    tab.evaluate("id => { location.hash = `img=${id}`; }", items_of(page)[0].id)
     tab.wait_for_selector("#one[open]")
     assert tab.evaluate("document.getElementById('one').scrollWidth - document.getElementById('one').clientWidth") == 0
     assert tab.evaluate(CUT_OFF) == []
@@ -181,7 +182,7 @@ def test_axe_finds_nothing_in_the_dialogs(kind: str, schemes: tuple[str, str], o
         "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
     )
     page = make_page(kind, images=3, gaps=True)
-    for scheme, anchor, key in zip(schemes, (f"#img={page.gallery[1].id}", ""), ("Shift", "?"), strict=True):
+    for scheme, anchor, key in zip(schemes, (f"#img={items_of(page)[1].id}", ""), ("Shift", "?"), strict=True):
         tab = opened(page, color_scheme=scheme, anchor=anchor).tab
         tab.keyboard.press(key)
         tab.wait_for_selector("dialog[open]")
@@ -206,7 +207,7 @@ def test_a_page_is_one_file_until_it_is_too_large(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 def test_images_without_any_map_are_shown_with_their_probabilities(kind: str, opened: Open) -> None:
     page = make_page(kind, explainers=(), images=3)
-    shown = opened(page, anchor=f"#img={page.gallery[0].id}")
+    shown = opened(page, anchor=f"#img={items_of(page)[0].id}")
     shown.tab.wait_for_selector("#one[open]")
     assert shown.tab.locator("#one-left .shares").count() == len(page.runs)
     assert "No maps were computed." in shown.tab.locator("#one").inner_text()

@@ -11,10 +11,10 @@ import pytest
 import torch
 from browsing import MARKS, Open, browser, opened, pixels_of
 from docs_commands import Line, parse
+from gallery_items import GalleryItem, items_of
 from page_factory import corners_of, make_page, quantise, top_right, with_items
 
 from bench.postprocess import postprocess
-from bench.schema.gallery import GalleryItem
 from bench.schema.page import Page
 
 pytestmark = MARKS
@@ -74,7 +74,7 @@ def test_images_come_in_the_order_that_was_chosen(opened: Open) -> None:
     tab = opened(page).tab
     for order, of in ORDERS.items():
         tab.get_by_role("combobox", name="order").select_option(order)
-        by_id = {item.id: of(item) for item in page.gallery}
+        by_id = {item.id: of(item) for item in items_of(page)}
         keys = [by_id[each] for each in shown_ids(tab)]
         assert len(keys) == 20 and all(one <= other + 1e-6 for one, other in pairwise(keys)), order
 
@@ -85,10 +85,10 @@ def test_every_filter_says_how_many_it_leaves_and_leaves_them(opened: Open) -> N
     for name, of in FILTERS.items():
         told = option_counts(tab, name)
         assert told.pop("") == 24
-        assert told == {value: sum(value in of(item) for item in page.gallery) for value in told}
+        assert told == {value: sum(value in of(item) for item in items_of(page)) for value in told}
         for value in sorted(told, key=told.__getitem__)[-2:]:
             tab.get_by_role("combobox", name=name).select_option(value)
-            assert set(shown_ids(tab)) == {item.id for item in page.gallery if value in of(item)}
+            assert set(shown_ids(tab)) == {item.id for item in items_of(page) if value in of(item)}
             words = f"of {told[value]} that match" if told[value] else "No image matches these filters."
             assert words in tab.locator("#status").text_content()
         tab.get_by_role("button", name="clear filters").click()
@@ -100,7 +100,7 @@ def test_ranges_and_search_narrow_the_list_and_clearing_brings_it_back(opened: O
 
     def leaves(role: str, words: str, keeps: Callable[[GalleryItem], bool], **which: Any) -> None:
         tab.get_by_role(role, **which).fill(words)
-        assert set(shown_ids(tab)) == {item.id for item in page.gallery if keeps(item)}
+        assert set(shown_ids(tab)) == {item.id for item in items_of(page) if keeps(item)}
 
     def clear() -> None:
         tab.get_by_role("button", name="clear filters").click()
@@ -111,7 +111,7 @@ def test_ranges_and_search_narrow_the_list_and_clearing_brings_it_back(opened: O
     clear()
     leaves("slider", "0.5", lambda item: (item.disagreement or 0) >= 0.5, name="explainers differ by")
     clear()
-    leaves("searchbox", f"#{page.gallery[3].id}", lambda item: item == page.gallery[3])
+    leaves("searchbox", f"#{items_of(page)[3].id}", lambda item: item == items_of(page)[3])
     leaves("searchbox", "0007.PNG", lambda item: "0007.png" in item.file)
     leaves("searchbox", "nothing at all", lambda item: False)
     assert tab.locator("#status").text_content() == "No image matches these filters."
@@ -174,7 +174,7 @@ def test_a_change_is_written_into_the_address_and_going_back_closes_an_image(ope
 
 def test_numbers_of_the_confusion_table_and_entries_of_the_matrix_lead_to_their_images(opened: Open) -> None:
     page = make_page(images=24)
-    item = page.gallery[0]
+    item = items_of(page)[0]
     tab = opened(page).tab
     tab.locator(f"[data-link='#true={item.true}&pred={item.predictions[0].predicted}']").click()
     assert item.id in shown_ids(tab)
@@ -204,7 +204,7 @@ def test_the_confusion_table_is_one_stop_of_the_tab_key_and_walked_by_arrows(ope
         tab.keyboard.press(key)
         assert tab.evaluate(here) == f"#true={true}&pred={predicted}"
     assert tab.locator(".confusion [tabindex='0']").count() == 1
-    item = next(each for each in page.gallery if each.predictions[0])
+    item = next(each for each in items_of(page) if each.predictions[0])
     tab.locator(f"[data-link='#true={item.true}&pred={item.predictions[0].predicted}']").focus()
     tab.keyboard.press("Enter")
     assert item.id in shown_ids(tab)
@@ -285,7 +285,7 @@ def test_one_image_keeps_the_focus_and_gives_it_back(opened: Open) -> None:
 
 def test_one_image_shows_every_layer_of_every_explainer_with_largest_values_and_probabilities(opened: Open) -> None:
     page = make_page(images=4, layers=(("layer2", 16), ("layer3", 8), ("layer4", 4)))
-    item = page.gallery[1]
+    item = items_of(page)[1]
     tab = opened(page, anchor=f"#img={item.id}&maps=predicted").tab
     assert (tab.locator("#one-maps tr").count(), tab.locator("#one-maps td").count()) == (2, 6)
     told = tab.locator("#one-maps figcaption").all_text_contents()
@@ -299,16 +299,16 @@ def test_one_image_shows_every_layer_of_every_explainer_with_largest_values_and_
 def test_one_image_has_no_column_for_a_layer_that_was_only_judged(opened: Open) -> None:
     page = make_page(images=2)
     judged = replace(page.verdicts[0], verdict=replace(page.verdicts[0].verdict, layer="layer4.1.bn2"))
-    tab = opened(replace(page, verdicts=(*page.verdicts, judged)), anchor=f"#img={page.gallery[0].id}").tab
+    tab = opened(replace(page, verdicts=(*page.verdicts, judged)), anchor=f"#img={items_of(page)[0].id}").tab
     assert "layer4.1.bn2" in tab.locator(".matrix thead").inner_text()
     assert tab.locator(".panels thead th").all_inner_texts() == list(dict.fromkeys(cell.layer for cell in page.cells))
 
 
 def test_the_command_of_an_image_can_be_typed(opened: Open) -> None:
     page = make_page("comparison", images=2)
-    tab = opened(page, anchor=f"#img={page.gallery[0].id}").tab
+    tab = opened(page, anchor=f"#img={items_of(page)[0].id}").tab
     command = tab.locator("#one-command").text_content()
-    assert command.startswith(f"bench explain --run {page.runs[0].run} --ids {page.gallery[0].id} --explainer gradcam")
+    assert command.startswith(f"bench explain --run {page.runs[0].run} --ids {page.gallery.ids[0]} --explainer gradcam")
     parse(Line(command.removeprefix("bench "), True))
     tab.locator("#one button[value=models]").click()
     tab.wait_for_timeout(100)
@@ -319,13 +319,13 @@ def page_of_two(predicted: np.ndarray, true: np.ndarray) -> Page:
     """A page of one image with two maps of 4x4."""
     page = make_page(images=1, explainers=("captum",), layers=(("layer4", 4),))
     maps = (quantise(predicted, role="predicted"), quantise(true, role="true"))
-    return with_items(page, [replace(page.gallery[0], maps=maps)])
+    return with_items(page, [replace(items_of(page)[0], maps=maps)])
 
 
 def test_all_pictures_share_one_cursor_that_tells_the_raw_values_under_it(opened: Open) -> None:
     raw = np.arange(16.0).reshape(4, 4) - 4
     page = page_of_two(raw, raw.T * 10)
-    tab = opened(page, anchor=f"#img={page.gallery[0].id}").tab
+    tab = opened(page, anchor=f"#img={items_of(page)[0].id}").tab
     box = tab.locator("#one-left canvas").bounding_box()
     tab.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.3 * box["height"])  # column 2, row 1
     assert tab.locator("#one-maps .under").all_text_contents() == ["2", "50"]
@@ -336,7 +336,7 @@ def test_two_maps_are_swiped_and_blended(opened: Open) -> None:
     flat, low = np.full((4, 4), 1.0), np.full((4, 4), 1e-3)
     flat[0, 0], low[3, 3] = 0.99, 1.0  # else constant
     page = page_of_two(flat, low)
-    tab = opened(page, anchor=f"#img={page.gallery[0].id}&opacity=100&cells=raw").tab
+    tab = opened(page, anchor=f"#img={items_of(page)[0].id}&opacity=100&cells=raw").tab
     pixels = pixels_of(tab, "#one-pair canvas")
     middle = len(pixels) // 2
     left, right = pixels[middle, middle // 2], pixels[middle // 4, middle + middle // 3]
@@ -398,7 +398,7 @@ def test_the_colour_bar_tells_numbers_in_every_scale(opened: Open) -> None:
     assert tab.evaluate(marks) == ["0", "0.5", "1"]
     tab.get_by_role("button", name="all the same").click()
     tab.wait_for_timeout(60)
-    largest = max(one.high for item in page.gallery for one in item.maps)
+    largest = max(one.high for item in items_of(page) for one in item.maps)
     assert float(tab.evaluate(marks)[2]) == pytest.approx(largest, rel=0.06)
     tab.get_by_role("button", name="signed", exact=True).click()
     tab.wait_for_timeout(60)
@@ -421,7 +421,7 @@ def test_pictures_of_a_later_part_are_the_right_ones(opened: Open, monkeypatch: 
     bright = np.linspace(0, 255, 20).astype(np.uint8)[:, None, None, None]  # tells where each stands in the gallery
     pixels = np.broadcast_to(bright, (20, 32, 32, 3))
     page = make_page(images=20, pixels=pixels, explainers=("captum",), layers=(("layer4", 4),))
-    shown = opened(page, anchor=f"#q={page.gallery[19].id}&opacity=0", form="folder")
+    shown = opened(page, anchor=f"#q={items_of(page)[19].id}&opacity=0", form="folder")
     assert abs(pixels_of(shown.tab, ".picture canvas")[20, 20] - 255).max() <= 2
     asked = {url.rpartition("/")[2] for url in shown.requests}
     assert "data-001.js" in asked and "data-000.js" not in asked

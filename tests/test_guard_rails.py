@@ -24,6 +24,7 @@ import pytest
 import torch
 from command_line import done, names_in
 from docs_commands import DOCS, ROOT, fenced
+from gallery_items import GalleryItem, MapView, items_of
 from page_factory import corners_of, top_right
 from PIL import Image
 from tiny import CLASSES, QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_images
@@ -44,7 +45,6 @@ from bench.recipes.recipe import ABOUT, RECIPES, SETTINGS, Recipe
 from bench.registry.registry import discover
 from bench.reports.render import render_page
 from bench.request import TrainRequest
-from bench.schema.gallery import GalleryItem, MapView
 from bench.schema.page import EpochPoint, Page
 from bench.store.files import read_checkpoint, read_lines, read_npz, write_npz
 from bench.store.folder import RunFolder, read_run
@@ -296,8 +296,8 @@ def test_pictures_come_to_the_page_the_right_way_round(whole: Whole) -> None:
     html = render_page(whole.page)
     rendered, shard = (json.loads(re.search(rf'id="{one}">(.*?)</', html, re.S)[1]) for one in ("data", "shard0"))
     sheet = np.asarray(Image.open(BytesIO(b64decode(shard["sheet"].split(",")[1]))).convert("RGB"))
-    assert len(whole.page.gallery) == 24
-    for place, item in enumerate(whole.page.gallery):
+    assert len(whole.page.gallery.ids) == 24
+    for place, item in enumerate(items_of(whole.page)):
         row, column = divmod(place, rendered["columns"])
         drawn = sheet[32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
         file = picture_of(whole, item)
@@ -307,8 +307,8 @@ def test_pictures_come_to_the_page_the_right_way_round(whole: Whole) -> None:
 
 
 def test_the_gallery_shows_test_images_and_what_the_final_weights_say_of_them(whole: Whole) -> None:
-    assert {item.id for item in whole.page.gallery} == set(range(24))
-    for item in whole.page.gallery:
+    assert {item.id for item in items_of(whole.page)} == set(range(24))
+    for item in items_of(whole.page):
         assert item.file == whole.data.test.names[item.id] and item.file.startswith("test/")
         net, inputs, said = plain_net(whole.folder), plain_input(whole, picture_of(whole, item)), item.predictions[0]
         shares, planted = (
@@ -331,14 +331,14 @@ def test_every_image_of_the_page_bears_its_own_map(whole: Whole) -> None:
         half = (one.high - one.low) / 255
         return bool(np.abs(raw_of(one, whole.page) - wanted).max() <= half + 1e-4 * np.abs(wanted).max())
 
-    items = list(whole.page.gallery)
+    items = items_of(whole.page)
     for item, other in zip(items, (*items[1:], items[0]), strict=True):
         assert all(is_that_of(one, item) for one in item.maps)
         assert not any(is_that_of(one, other) for one in item.maps)
 
 
 def test_every_error_is_shown_for_its_predicted_and_its_true_class(whole: Whole) -> None:
-    wrong = [item for item in whole.page.gallery if item.predictions[0].predicted != item.true]
+    wrong = [item for item in items_of(whole.page) if item.predictions[0].predicted != item.true]
     assert wrong, "a run without errors shows nothing here"
     for item in wrong:
         roles = {one.role: one.target for one in item.maps}
@@ -452,8 +452,8 @@ def test_images_are_chosen_in_one_order_whatever_the_seed_of_the_run(copy: Whole
         maps_of(copy, copy.opened(), copy.data)
         page = run_page(read_run(copy.folder), created="")
         chosen = choose_ids(read_predictions(copy.folder), "all", 5).tolist()
-        order.append((chosen, [item.id for item in page.gallery]))
-        wrong = [item.id for item in page.gallery if len(item.maps) == 2]  # they have a map of either class
+        order.append((chosen, [item.id for item in items_of(page)]))
+        wrong = [item.id for item in items_of(page) if len(item.maps) == 2]  # they have a map of either class
         assert read_cell(cell_path(copy.folder, "captum", "layer4")).ids.tolist() == sorted([*range(10), *wrong])
     assert order[0] == order[1]
 
@@ -491,7 +491,7 @@ def test_everything_drawn_lies_within_0_and_1(whole: Whole, tmp_path: Path) -> N
         figure_of(whole.page, tmp_path / "f.png")
     assert len(drawn) > 24
     assert all(values.min() >= 0 and values.max() <= 1 for values in drawn)
-    assert plain_input(whole, picture_of(whole, whole.page.gallery[0])).min() < 0
+    assert plain_input(whole, picture_of(whole, items_of(whole.page)[0])).min() < 0
 
 
 # --- training -----------------------------------------------------------------------------------------------

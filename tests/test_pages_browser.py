@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from browsing import MARKS, Open, browser, expect, opened, pixels_of
+from gallery_items import MapView, items_of
 from page_factory import HOSTILE, make_page, quantise, with_items
 
 from bench.postprocess import postprocess
-from bench.schema.gallery import MapView
 from bench.schema.page import Page as Values
 
 pytestmark = MARKS
@@ -35,7 +35,7 @@ def hot_top_left() -> Values:
 
 def with_maps(page: Values, *maps: MapView) -> Values:
     """The page with these maps in its first image, and no other image."""
-    return with_items(page, [replace(page.gallery[0], maps=maps)])
+    return with_items(page, [replace(items_of(page)[0], maps=maps)])
 
 
 @pytest.mark.parametrize(("kind", "images"), [("run", 12), ("comparison", 12), ("run", 0)])
@@ -49,7 +49,7 @@ def test_page_opens_from_disk_asks_for_nothing_and_complains_of_nothing(kind: st
 
 def test_hostile_names_are_shown_and_never_run(opened: Open) -> None:
     page = make_page("comparison", classes=HOSTILE, images=8)
-    page = with_items(page, (replace(item, file=HOSTILE[1]) for item in page.gallery))
+    page = with_items(page, (replace(item, file=HOSTILE[1]) for item in items_of(page)))
     shown = opened(page)
     for button in ("difference", "true", "both"):
         shown.tab.get_by_role("button", name=button, exact=True).click()
@@ -114,7 +114,7 @@ def test_picture_and_map_are_the_right_way_up(smooth: bool, opened: Open) -> Non
 def test_difference_has_zero_in_the_middle_of_its_colours(opened: Open) -> None:
     page = hot_top_left()
     other = quantise(np.roll(np.eye(4)[:1].T @ np.eye(4)[:1], 3, axis=(0, 1)), role="true")  # hot at the bottom right
-    tab = opened(with_maps(page, page.gallery[0].maps[0], other)).tab
+    tab = opened(with_maps(page, items_of(page)[0].maps[0], other)).tab
     tab.get_by_role("button", name="difference", exact=True).click()
     tab.get_by_label("opacity").fill("100")
     pixels = pixels_of(tab, ".map canvas")
@@ -137,10 +137,10 @@ def test_map_without_a_picture_is_named_in_words(opened: Open) -> None:
 
 def test_filters_pager_and_links_bring_the_right_images(opened: Open) -> None:
     page = make_page(images=60)
-    shown = opened(page, anchor=f"#i{page.gallery[50].id}")
+    shown = opened(page, anchor=f"#i{items_of(page)[50].id}")
     tab = shown.tab
-    assert tab.locator(f"#i{page.gallery[50].id}.here").is_visible() and tab.locator(".card").count() <= 48
-    true, number = page.gallery[0].true, sum(item.true == page.gallery[0].true for item in page.gallery)
+    assert tab.locator(f"#i{items_of(page)[50].id}.here").is_visible() and tab.locator(".card").count() <= 48
+    true, number = items_of(page)[0].true, sum(item.true == items_of(page)[0].true for item in items_of(page))
     tab.get_by_role("combobox", name="true class").select_option(str(true))
     expect(tab.locator("#status")).to_contain_text(f"of {number} that match")
     pair = tab.locator(".pairs a").first
@@ -165,7 +165,7 @@ def test_columns_of_a_comparison_can_be_chosen(opened: Open) -> None:
 def test_shared_scale_divides_by_the_largest_value_of_the_card(opened: Open) -> None:
     page = hot_top_left()
     weak = quantise(np.full((4, 4), 0.25) + np.eye(4) * 0.25, role="true")  # at most half of the other map's largest
-    tab = opened(with_maps(page, page.gallery[0].maps[0], weak)).tab
+    tab = opened(with_maps(page, items_of(page)[0].maps[0], weak)).tab
     tab.get_by_role("button", name="each image").click()
     tab.get_by_label("opacity").fill("100")
     assert "1 = 1" in tab.locator(".picture figcaption").text_content()
@@ -198,7 +198,7 @@ def test_nothing_but_frames_scrolls_sideways(kind: str, width: int, opened: Open
     page = make_page(
         kind, classes=[*HOSTILE, "w" * 300], images=6, layers=(("layer2", 16), ("layer3", 8), ("layer4", 4))
     )
-    page = with_items(replace(page, title="w" * 200), (replace(item, file="f" * 300) for item in page.gallery))
+    page = with_items(replace(page, title="w" * 200), (replace(item, file="f" * 300) for item in items_of(page)))
     tab = opened(page, width=width).tab
     assert tab.evaluate("document.documentElement.scrollWidth") == width and tab.evaluate(CUT_OFF) == []
 

@@ -46,7 +46,8 @@ def test_a_map_is_coloured_as_the_one_post_processing_says() -> None:
     from matplotlib import colormaps
 
     raw = torch.tensor([[-1.0, 0.0], [1.0, 2.0]], dtype=torch.float64)
-    coloured = heat(map_of(LEVELS), (2, 2), SHOWN, finished=False)
+    one = map_of(LEVELS)
+    coloured = heat(one.levels, (one.low, one.high), (2, 2), SHOWN, finished=False)
     assert np.allclose(coloured, colormaps["viridis"](postprocess(raw, SHOWN).numpy())[..., :3])
     assert 0 < OPACITY < 1
 

@@ -10,6 +10,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from gallery_items import items_of
 from page_factory import HOSTILE, estimate, make_page, quantise, with_items
 from PIL import Image
 
@@ -45,7 +46,7 @@ def test_same_page_gives_the_same_bytes_and_asks_for_nothing_from_outside(kind: 
 def test_hostile_names_are_text_in_the_markup_and_in_the_data(kind: str) -> None:
     page = make_page(kind, classes=HOSTILE)
     hostile = replace(
-        with_items(page, (replace(item, file=HOSTILE[1]) for item in page.gallery)),
+        with_items(page, (replace(item, file=HOSTILE[1]) for item in items_of(page))),
         title=HOSTILE[1],
         findings=(Finding(HOSTILE[0], HOSTILE[1], 'x" onclick="alert(1)', "", HOSTILE[3]),),
         runs=tuple(replace(run, run=HOSTILE[0], model=HOSTILE[1]) for run in page.runs),
@@ -55,13 +56,13 @@ def test_hostile_names_are_text_in_the_markup_and_in_the_data(kind: str) -> None
     picture = re.compile(r'<img src="data:image/webp;base64,[^"]*" width="\d+" [^<>]*>')
     drawing = re.compile(r'<img class="drawn (light|dark)" src="data:image/svg')
     tags = [match[0] for match in TAG.finditer(rendered) if not drawing.match(match[0])]
-    assert sum(picture.fullmatch(tag) is not None for tag in tags) == len(page.gallery)
+    assert sum(picture.fullmatch(tag) is not None for tag in tags) == len(page.gallery.ids)
     assert [tag for tag in tags if not picture.fullmatch(tag)] == [
         '<link rel="icon" href="data:,">', "<script>", '<script type="application/json" id="data">',
         '<script type="application/json" id="shard0">', "<script>",
     ]  # fmt: skip
     assert "onclick" not in re.sub(r"&#34;.*?&#34;", "", rendered.split('id="data"')[0]).replace('x" onclick', "")
-    assert data_of(rendered)["files"] == [HOSTILE[1]] * len(page.gallery)
+    assert data_of(rendered)["files"] == [HOSTILE[1]] * len(page.gallery.ids)
     assert data_of(rendered)["classes"] == list(HOSTILE) and "<script>alert(1)</script>" in text_of(rendered)
 
 
@@ -156,7 +157,7 @@ def test_script_is_small_enough_to_read() -> None:
 def test_raw_maps_travel_within_half_a_level_of_their_range() -> None:
     raw = np.random.default_rng(1).normal(size=(8, 8))
     page = make_page(images=1, explainers=("captum",), layers=(("layer3", 8),))
-    item = replace(page.gallery[0], maps=(quantise(raw, role="predicted"),))
+    item = replace(items_of(page)[0], maps=(quantise(raw, role="predicted"),))
     cell = json.loads(shard_json(shards_of(with_items(page, [item]))[0], ""))["cells"][0]
     low, high = (np.frombuffer(b64decode(cell[end]), "<f4")[0] for end in ("low", "high"))
     levels = np.frombuffer(b64decode(cell["levels"]), np.uint8).reshape(8, 8)
@@ -211,7 +212,7 @@ def test_comparison_of_any_number_of_runs_and_explainers(runs: int, explainers: 
 def test_what_was_never_measured_is_a_dash_and_what_is_missing_is_said() -> None:
     page = make_page("comparison", gaps=True)
     cells = (replace(page.cells[0], ms_per_image=None), *page.cells[2:])  # one not timed, one not there
-    item = replace(page.gallery[0], maps=())
+    item = replace(items_of(page)[0], maps=())
     text = text_of(render_page(with_items(replace(page, cells=cells, speeds=()), [item])))
     assert all(words in text for words in ("not timed", "not computed", "2 maps missing", " – "))
 
@@ -291,7 +292,7 @@ def test_json_twin_gives_every_value_back() -> None:
         [one.correct for one in run.averages] for run in page.runs
     ]
     told, gallery = twin["gallery"], page.gallery
-    assert twin["schema"] == 2 and b64decode(told["pixels"]) == b"".join(item.pixels for item in gallery)
+    assert twin["schema"] == 2 and b64decode(told["pixels"]) == b"".join(item.pixels for item in items_of(page))
     assert (told["ids"], told["files"], told["true"]) == (list(gallery.ids), list(gallery.files), list(gallery.true))
     for cell, maps in zip(told["maps"], gallery.maps, strict=True):
         assert [b64decode(cell[name]) for name in ("levels", "roles", "statuses")] == [
@@ -301,7 +302,7 @@ def test_json_twin_gives_every_value_back() -> None:
     for said, one in zip(told["said"], gallery.said, strict=True):
         assert (said["predicted"], said["top_shares"]) == (list(one.predicted), [list(row) for row in one.top_shares])
     assert [[k < 0 for k in said["predicted"]] for said in told["said"]] == [
-        [item.predictions[run] is None for item in gallery] for run in range(len(page.runs))
+        [item.predictions[run] is None for item in items_of(page)] for run in range(len(page.runs))
     ]
 
 
@@ -315,7 +316,7 @@ def test_json_twin_is_valid_json_when_values_are_not_finite() -> None:
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 def test_a_notebook_is_shown_sentences_figures_and_pictures_and_names_stay_text(kind: str) -> None:
     page = make_page(kind, classes=HOSTILE)
-    page = with_items(replace(page, title=HOSTILE[1]), (replace(item, file=HOSTILE[0]) for item in page.gallery))
+    page = with_items(replace(page, title=HOSTILE[1]), (replace(item, file=HOSTILE[0]) for item in items_of(page)))
     shown = notebook_html(page, "file:///somewhere/report.html")
     assert {match[1] for match in TAG.finditer(shown)} == {"img"} and shown.count("<img ") == 6
     text = text_of(shown)

@@ -306,7 +306,7 @@ def test_of_an_image_that_is_right_the_map_is_of_both_roles_and_one_without_a_pi
     cell = make_cell([(0, 0)])
     data = read_run(small_run(tmp_path, cells=[cell], samples=make_samples([0], labels=[0])))
     assert [(item.id, item.maps[0].role) for item in gallery([data], [(0, cell)], [0, 3])] == [(0, "both")]
-    assert len(gallery([data.seen_as(samples=None)], [], [0, 3])) == 0
+    assert gallery([data.seen_as(samples=None)], [], [0, 3]).ids == ()
 
 
 def test_the_most_confident_error_comes_first_and_what_is_right_last(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gallery_items import items_of
 from listening import Listener
 from page_factory import make_page
 from pydantic import TypeAdapter
@@ -86,8 +87,8 @@ def test_why_a_page_became_a_folder_is_said(place: Workspace, monkeypatch: pytes
 
 def test_fewer_images_are_the_first_of_the_fixed_order_and_the_tables_stay(place: Workspace) -> None:
     whole, two = (page_of(RunFolder(place.runs / "one"), place, max_images=most) for most in (None, 2))
-    assert (len(whole.gallery), two.shown, two.wanted, whole.wanted) == (3, 2, 3, 3)
-    assert {item.id for item in two.gallery} < {item.id for item in whole.gallery} and two.cells == whole.cells
+    assert (len(whole.gallery.ids), two.shown, two.wanted, whole.wanted) == (3, 2, 3, 3)
+    assert {item.id for item in items_of(two)} < {item.id for item in items_of(whole)} and two.cells == whole.cells
     assert two.runs == whole.runs and "2 of 3 images" in render.render_page(two)
 
 
@@ -147,7 +148,7 @@ def test_what_runs_were_made_with_differently_is_named_and_nothing_else(place: W
 
 def test_probabilities_of_a_page_are_the_largest_first_and_those_of_the_run(place: Workspace) -> None:
     expected = softmax(read_predictions(place.runs / "one").logits)
-    for item in page_of(RunFolder(place.runs / "one"), place).gallery:
+    for item in items_of(page_of(RunFolder(place.runs / "one"), place)):
         said, shares = item.predictions[0], dict(enumerate(expected[item.id].tolist()))
         assert said.top[0] == (said.predicted, said.probability) and dict(said.top) == shares
         assert [share for _, share in said.top] == sorted(shares.values(), reverse=True)

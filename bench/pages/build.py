@@ -189,8 +189,8 @@ def _page(
         agreements=(),
         pairs=(),
         gallery=items,
-        shown=len(items),
-        wanted=len(items),
+        shown=len(items.ids),
+        wanted=len(items.ids),
         pipeline=PIPELINE,
         provenance=tuple(provenance(data.record) for data in runs),
         timings=tuple(
