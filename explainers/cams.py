@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.contracts import ExplainerSpec
 
 from .costs import eigencam_cost, gradcam_cost
+from .gradcam import by_library
 
 
 def gradcam_plus_plus(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -33,9 +34,7 @@ def gradcam_plus_plus(model: nn.Module, layers: Sequence[str], images: Tensor, t
 
     Source: Chattopadhay et al. 2018, arXiv:1710.11063; pytorch_grad_cam.GradCAMPlusPlus.
     """
-    from .replay import RawGradCAMPlusPlus, replayed_maps
-
-    return replayed_maps(RawGradCAMPlusPlus, model, layers, images, targets)
+    return by_library("GradCAMPlusPlus", model, layers, images, targets)
 
 
 def hirescam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -55,9 +54,7 @@ def hirescam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
 
     Source: Draelos & Carin 2020, arXiv:2011.08891; pytorch_grad_cam.HiResCAM.
     """
-    from .replay import RawHiResCAM, replayed_maps
-
-    return replayed_maps(RawHiResCAM, model, layers, images, targets)
+    return by_library("HiResCAM", model, layers, images, targets)
 
 
 def xgradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -79,9 +76,7 @@ def xgradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
 
     Source: Fu et al. 2020, arXiv:2008.02312; pytorch_grad_cam.XGradCAM.
     """
-    from .replay import RawXGradCAM, replayed_maps
-
-    return replayed_maps(RawXGradCAM, model, layers, images, targets)
+    return by_library("XGradCAM", model, layers, images, targets)
 
 
 def layercam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -98,9 +93,7 @@ def layercam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
 
     Source: Jiang et al. 2021, doi:10.1109/TIP.2021.3089943; pytorch_grad_cam.LayerCAM.
     """
-    from .replay import RawLayerCAM, replayed_maps
-
-    return replayed_maps(RawLayerCAM, model, layers, images, targets)
+    return by_library("LayerCAM", model, layers, images, targets)
 
 
 def eigencam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -121,9 +114,7 @@ def eigencam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
 
     Source: Muhammad & Yeasin 2020, arXiv:2008.00299; pytorch_grad_cam.EigenCAM.
     """
-    from .replay import RawEigenCAM, replayed_maps
-
-    return replayed_maps(RawEigenCAM, model, layers, images, targets)
+    return by_library("EigenCAM", model, layers, images, targets)
 
 
 GRADCAM_PLUS_PLUS = ExplainerSpec(

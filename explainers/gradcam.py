@@ -33,9 +33,16 @@ def gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Te
 
     Source: Selvaraju et al. 2017, arXiv:1610.02391; pytorch_grad_cam.GradCAM.
     """
-    from .replay import RawGradCAM, replayed_maps
+    return by_library("GradCAM", model, layers, images, targets)
 
-    return replayed_maps(RawGradCAM, model, layers, images, targets)
+
+def by_library(
+    method: str, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
+) -> dict[str, Tensor]:
+    """The raw maps of a class of the library, which is imported by now."""
+    from .replay import replayed_maps
+
+    return replayed_maps(method, model, layers, images, targets)
 
 
 GRADCAM = ExplainerSpec(

@@ -1,23 +1,16 @@
 """pytorch-grad-cam's classes, shown a forward pass that has already been made."""
 
 # The library's classes are half typed, and wrongly where an array is called a Tensor; ours are checked all the same.
-# mypy: disable-error-code="no-untyped-call, arg-type, misc, override"
+# mypy: disable-error-code="no-untyped-call, arg-type, attr-defined, misc, override"
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Self
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, XGradCAM
 from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.eigen_cam import EigenCAM
-from pytorch_grad_cam.grad_cam import GradCAM
-from pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
-from pytorch_grad_cam.hirescam import HiResCAM
-from pytorch_grad_cam.layer_cam import LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from pytorch_grad_cam.xgrad_cam import XGradCAM
 from torch import Tensor, nn
 
 from bench.contracts import Floats
@@ -99,36 +92,6 @@ class Replayed(Raw):
         self.activations_and_grads = OneForward(replay)
         self.names = tuple(replay.recording.outputs)
 
-    @classmethod
-    @contextmanager
-    def of(cls, model: nn.Module, recording: Recording) -> Iterator[Self]:
-        """One for a recorded pass. The library's own `with` would swallow every IndexError."""
-        cam = cls(Replay(model, recording))
-        try:
-            yield cam
-        finally:
-            cam.activations_and_grads.release()
-
-
-class RawGradCAM(Replayed, GradCAM):
-    """Channels weighted by the mean gradient."""
-
-
-class RawGradCAMPlusPlus(Replayed, GradCAMPlusPlus):
-    """Channels weighted by a weighted sum of positive gradients."""
-
-
-class RawHiResCAM(Replayed, HiResCAM):
-    """Gradient times activation, position by position."""
-
-
-class RawXGradCAM(Replayed, XGradCAM):
-    """Channels weighted by the gradient's mean under the activation."""
-
-
-class RawLayerCAM(Replayed, LayerCAM):
-    """Positive gradient times activation, position by position."""
-
 
 class RawEigenCAM(Replayed, EigenCAM):
     """The first principal component of the activations, turned so that it rises where activations do."""
@@ -151,16 +114,27 @@ class RawEigenCAM(Replayed, EigenCAM):
         return turned
 
 
+# The library's classes by their names there, each with the recorded pass behind it.
+METHODS: dict[str, type[Replayed]] = {
+    kind.__name__: type(kind.__name__, (Replayed, kind), {})
+    for kind in (GradCAM, GradCAMPlusPlus, HiResCAM, XGradCAM, LayerCAM)
+} | {"EigenCAM": RawEigenCAM}
+
+
 def replayed_maps(
-    kind: type[Replayed], model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
+    name: str, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
 ) -> dict[str, Tensor]:
-    """{layer: (N, T, h, w)} of one of the classes above, for all layers and targets from one forward pass."""
+    """{layer: (N, T, h, w)} of one of METHODS, for all layers and targets from one forward pass."""
+    kind = METHODS[name]
     with borrowed(model):
         recording = record(model, layers, images, targets)
-        with kind.of(model, recording) as cam:
+        cam = kind(Replay(model, recording))
+        try:  # the library's own `with` would swallow every IndexError
             # What does not depend on the target is asked once.
             columns = targets.unbind(1) if kind.uses_targets else targets[:, :1].unbind(1)
             maps = [cam.raw(images, column) for column in columns] * (targets.shape[1] // len(columns))
+        finally:
+            cam.activations_and_grads.release()
     return {name: finished([of_target[name] for of_target in maps], images) for name in layers}
 
 

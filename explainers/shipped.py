@@ -88,8 +88,7 @@ def by_gradcam(model: nn.Module, layer: nn.Module, images: Tensor, targets: Tens
     cam = GradCAM(model, [layer])
     try:
         wanted: list[nn.Module] = [ClassifierOutputTarget(target) for target in targets.tolist()]  # type: ignore[misc]
-        picture = cam(images, wanted)
-        return torch.from_numpy(picture)
+        return torch.from_numpy(cam(images, wanted))
     finally:
         cam.activations_and_grads.release()
 
@@ -99,8 +98,7 @@ def by_captum(model: nn.Module, layer: nn.Module, images: Tensor, targets: Tenso
     from captum.attr import LayerAttribution, LayerGradCam
 
     maps = LayerGradCam(model, layer).attribute(images, target=targets)
-    height, width = images.shape[2:]
-    large = LayerAttribution.interpolate(maps, (height, width))
+    large = LayerAttribution.interpolate(maps, tuple(images.shape[2:]))
     return torch.from_numpy(np.stack([visualised(each) for each in large.detach().squeeze(1).cpu().numpy()]))
 
 
