@@ -70,21 +70,6 @@ def test_hand_written_net_uses_every_relu_once_and_not_in_place() -> None:
     assert not any(relu.inplace for relu in relus)
 
 
-def test_timm_says_what_is_true_of_the_patched_net() -> None:
-    model = models["timm_resnet18"].build(7).eval()
-    sizes = {}
-    for name in [stage["module"] for stage in model.feature_info]:
-        model.get_submodule(name).register_forward_hook(
-            lambda module, inputs, output, name=name: sizes.update({name: 32 // output.shape[2]})
-        )
-    with torch.no_grad():
-        model(pictures(1))
-    assert {stage["module"]: stage["reduction"] for stage in model.feature_info} == sizes
-    for facts in (model.pretrained_cfg, model.default_cfg):
-        assert (facts["input_size"], facts["num_classes"]) == ((3, 32, 32), 7)
-        assert not {"url", "hf_hub_id", "tag"} & set(facts) and 224 not in facts["input_size"]
-
-
 def test_timm_starts_no_norm_at_zero() -> None:
     model = build_seeded(models["timm_resnet18"], 10, 0)
     assert all((module.weight == 1).all() for module in model.modules() if isinstance(module, nn.BatchNorm2d))
