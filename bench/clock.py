@@ -21,14 +21,11 @@ class Meter:
     """Counts images and the seconds they took, on one device.
 
     The device is synchronised before the clock is read, so queued work counts where it was asked for. The first
-    lap of a meter holds one-time costs (allocation, kernel choice) and is kept apart as `warm_up`; `laps` are the
-    raw samples, (images, seconds) in run order.
+    lap of a meter holds one-time costs (allocation, kernel choice); `laps` are the raw samples, (images, seconds) in
+    run order.
     """
 
     device: torch.device
-    images: int = 0
-    seconds: float = 0.0
-    warm_up: tuple[int, float] = (0, 0.0)
     laps: list[tuple[int, float]] = field(default_factory=list)
 
     @contextmanager
@@ -42,17 +39,13 @@ class Meter:
     def add(self, images: int, seconds: float) -> None:
         """Count one lap that somebody else timed with `now` or a stopwatch."""
         self.laps.append((images, seconds))
-        if len(self.laps) == 1:
-            self.warm_up = (images, seconds)
-            return
-        self.images += images
-        self.seconds += seconds
 
     @property
     def rate(self) -> float | None:
         """Images a second without the first lap; of the first lap where there is no other; None before any."""
-        images, seconds = (self.images, self.seconds) if self.images else self.warm_up
-        return images / seconds if seconds > 0 else None
+        counted = self.laps[1:] if any(images for images, _ in self.laps[1:]) else self.laps[:1]
+        seconds = sum(spent for _, spent in counted)
+        return sum(images for images, _ in counted) / seconds if seconds > 0 else None
 
 
 @dataclass
