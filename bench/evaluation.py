@@ -111,17 +111,6 @@ def class_rows(confusion: tuple[tuple[int, ...], ...], classes: tuple[str, ...])
     )
 
 
-def confused_pairs(confusion: tuple[tuple[int, ...], ...], count: int = 8) -> list[tuple[int, int, int]]:
-    """The most confused pairs as (true class, predicted class, how often), most frequent first."""
-    pairs = [
-        (true, predicted, errors)
-        for true, row in enumerate(confusion)
-        for predicted, errors in enumerate(row)
-        if true != predicted and errors
-    ]
-    return sorted(pairs, key=lambda pair: (-pair[2], pair[:2]))[:count]
-
-
 def broken_threshold(expression: str, metrics: Mapping[str, float]) -> str:
     """Whether `NAME < NUMBER` (or `>`) holds: words that say so, or nothing.
 
@@ -144,11 +133,6 @@ def broken_threshold(expression: str, metrics: Mapping[str, float]) -> str:
 def averages_of(*, mirror: bool) -> tuple[str, ...]:
     """The averages that there are of a data set: where mirroring would change the class, shifts alone."""
     return ("mirror", "mirror and shifts") if mirror else ("shifts",)
-
-
-def figure_names(*, mirror: bool) -> tuple[str, ...]:
-    """What a threshold may call them."""
-    return tuple(FIGURES[WORDS[name]] for name in averages_of(mirror=mirror))
 
 
 def read_averages(results: Results, total: int) -> tuple[Average, ...]:

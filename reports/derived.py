@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from urllib.parse import quote
 
-from bench.schema.page import Average, Page, run_labels
+from bench.schema.page import Page, confused_pairs, run_labels
 
 from .charts import Chart, axis_of, calibration_chart, curve_chart, series_of
 from .speedtables import tables_of, timed_runs
@@ -36,7 +36,10 @@ def view_of(page: Page) -> SimpleNamespace:
     """
     layers = layers_of(page)
     first = page.runs[0]
-    confused = _confused(first.confusion)
+    confused = [
+        (count, true, predicted, count / max(1, sum(first.confusion[true])))
+        for true, predicted, count in confused_pairs(first.confusion, MOST_PAIRS)
+    ]
     ways = tuple(dict.fromkeys(one.name for run in page.runs for one in run.averages))
     speeds = tables_of(page)
     timed = timed_runs(page, speeds)
@@ -47,12 +50,12 @@ def view_of(page: Page) -> SimpleNamespace:
         sizes=tuple(_size(page, layer) for layer in layers),
         accuracy_axis=axis_of([run.accuracy for run in page.runs] + [one.accuracy for one in drawn]),
         ways=ways,
-        averages=tuple(_in_columns(run.averages, ways) for run in page.runs),
+        averages=tuple(tuple(map({one.name: one for one in run.averages}.get, ways)) for run in page.runs),
         recall_axis=axis_of(row.recall for row in first.per_class),
         charts=_charts(page),
         calibration=calibration_chart(first.calibration) if page.kind == "run" else None,
         timing=timing_chart(page.timings) if page.kind == "run" else None,
-        confused=confused[:MOST_PAIRS],
+        confused=confused,
         most_off_diagonal=confused[0][0] if confused else 0,
         matrix=tuple(matrix_of(page, run) for run in range(len(page.runs))),
         many_pairs=len(page.agreements) > MANY,
@@ -66,11 +69,6 @@ def view_of(page: Page) -> SimpleNamespace:
     )
 
 
-def _in_columns(averages: tuple[Average, ...], ways: tuple[str, ...]) -> tuple[Average | None, ...]:
-    known = {one.name: one for one in averages}
-    return tuple(known.get(name) for name in ways)
-
-
 def _anchors(page: Page) -> frozenset[str]:
     """The places a finding may link to; another one is shown as plain text."""
     fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "errors", "provenance"}
@@ -79,16 +77,6 @@ def _anchors(page: Page) -> frozenset[str]:
     tables = {"speed": page.speeds, "verdicts": page.verdicts, "agreement": page.agreements, "pairs": page.pairs}
     shown = {name for name, rows in tables.items() if rows}
     return frozenset(fixed | own | shown | {f"i{each}" for each in page.gallery.ids})
-
-
-def _confused(confusion: tuple[tuple[int, ...], ...]) -> list[tuple[int, int, int, float]]:
-    found = [
-        (number, true, predicted, number / max(1, sum(row)))
-        for true, row in enumerate(confusion)
-        for predicted, number in enumerate(row)
-        if number and true != predicted
-    ]
-    return sorted(found, key=lambda pair: (-pair[0], *pair[1:3]))
 
 
 def _size(page: Page, layer: str) -> str:

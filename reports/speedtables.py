@@ -28,18 +28,18 @@ def tables_of(page: Page) -> list[SimpleNamespace]:
         rounds, ratios: its drawings, lines in the order of `rows`.
     """
     labels = run_labels(page.runs)
-    found = []
-    for number, one in enumerate(page.speeds):
-        names = {each.arm.model: " and ".join(labels[run] for run in each.runs) for each in one.arms}
-        table = SimpleNamespace(
-            speeds=one,
-            rows=[row_of(each, one, names) for each in one.arms],
-            limits=[": ".join(limit_words(each)[:2]) for each in one.limits],
-            rounds=rounds_chart(one.arms, f"rounds-{number}"),
-            ratios=ratios_chart(one.arms, f"ratios-{number}"),
-        )
-        found.append(table)
-    return found
+    return [_table(number, one, labels) for number, one in enumerate(page.speeds)]
+
+
+def _table(number: int, one: Speeds, labels: Sequence[str]) -> SimpleNamespace:
+    names = {each.arm.model: " and ".join(labels[run] for run in each.runs) for each in one.arms}
+    return SimpleNamespace(
+        speeds=one,
+        rows=[row_of(each, one, names) for each in one.arms],
+        limits=[": ".join(limit_words(each)[:2]) for each in one.limits],
+        rounds=rounds_chart(one.arms, f"rounds-{number}"),
+        ratios=ratios_chart(one.arms, f"ratios-{number}"),
+    )
 
 
 def timed_runs(page: Page, tables: Sequence[SimpleNamespace]) -> list[dict[str, SimpleNamespace | None]]:
@@ -68,11 +68,10 @@ def row_of(speed: ArmSpeed, speeds: Speeds, names: Mapping[str, str]) -> SimpleN
 
 def kind_words(arm: ArmTiming, names: Mapping[str, str]) -> str:
     """What is done: with the model where an explainer works on one, the precision and whether it settled."""
-    parts = [KINDS.get(arm.what, arm.what)]
-    parts += [f"of {names.get(arm.model, arm.model)}"] if arm.explainer else []
-    parts += [arm.precision] if arm.precision != "fp32" else []
-    parts += [] if arm.settled else ["unsettled"]
-    return ", ".join(parts)
+    model = f"of {names.get(arm.model, arm.model)}" if arm.explainer else ""
+    precision = "" if arm.precision == "fp32" else arm.precision
+    settled = "" if arm.settled else "unsettled"
+    return ", ".join(filter(None, (KINDS.get(arm.what, arm.what), model, precision, settled)))
 
 
 def ratio_of(arm: ArmTiming, arms: Sequence[ArmTiming], names: Mapping[str, str]) -> SimpleNamespace | None:

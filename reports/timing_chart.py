@@ -15,39 +15,42 @@ from .charts import Chart, Theme, drawn
 TOP, LINE = 70, 34  # pixels of a drawing, and of each of its lines
 
 
+# A piece of work: its name, warm-up, other rates, their median, and which colour they have (None for grey).
+Line = tuple[str, Sequence[float], Sequence[float], float, int | None]
+
+
 @lru_cache(maxsize=16)
 def timing_chart(timings: tuple[Rates, ...]) -> Chart | None:
     """Rates noted while work was done; the first is hollow, since it warms up, and the bar is the others' median."""
-    if not timings:
-        return None
-
-    def draw(axes: Axes, theme: Theme) -> None:
-        for line, one in enumerate(timings):
-            colour, rest = theme.colours[one.run % 6], one.values[1:]
-            _dots(axes, line, rest, colour)
-            _hollow(axes, line, one.values[:1], theme)
-            _bar(axes, line, median(rest or one.values), theme)
-        _lines(axes, len(timings), "images a second")
-
-    summary = "; ".join(f"{one.what}: median {median(one.values[1:] or one.values):.1f}" for one in timings)
-    return drawn(draw, "timing", "images a second", (), summary, TOP + LINE * len(timings))
+    return _rates_chart(
+        [
+            (one.what, one.values[:1], one.values[1:], median(one.values[1:] or one.values), one.run % 6)
+            for one in timings
+        ],
+        "timing",
+    )
 
 
 @lru_cache(maxsize=16)
 def rounds_chart(speeds: tuple[ArmSpeed, ...], name: str) -> Chart | None:
     """The rate of every round; warm-up hollow; grey where the warm-up never settled; the bar is the median."""
-    if not speeds:
+    lines = [(one.arm.name, one.warm_up, one.rounds, one.arm.rate, _colour(one)) for one in speeds]
+    return _rates_chart(lines, name)
+
+
+def _rates_chart(lines: Sequence[Line], title: str) -> Chart | None:
+    if not lines:
         return None
 
     def draw(axes: Axes, theme: Theme) -> None:
-        for line, one in enumerate(speeds):
-            _hollow(axes, line, one.warm_up, theme)
-            _dots(axes, line, one.rounds, _colour(one, theme))
-            _bar(axes, line, one.arm.rate, theme)
-        _lines(axes, len(speeds), "images a second")
+        for place, (_, warm_up, rates, middle, colour) in enumerate(lines):
+            _hollow(axes, place, warm_up, theme)
+            _dots(axes, place, rates, colour, theme)
+            _bar(axes, place, middle, theme)
+        _lines(axes, len(lines), "images a second")
 
-    summary = "; ".join(f"{one.arm.name}: median {one.arm.rate:.1f}" for one in speeds)
-    return drawn(draw, name, "images a second", (), summary, TOP + LINE * len(speeds))
+    summary = "; ".join(f"{name}: median {middle:.1f}" for name, *_, middle, _ in lines)
+    return drawn(draw, title, "images a second", (), summary, TOP + LINE * len(lines))
 
 
 @lru_cache(maxsize=16)
@@ -63,7 +66,7 @@ def ratios_chart(speeds: tuple[ArmSpeed, ...], name: str) -> Chart | None:
         axes.axvline(1.0, color=theme.soft, linewidth=0.9, linestyle=(0, (1, 2)))
         for line, one in enumerate(speeds):
             ratio = one.arm.ratio
-            _dots(axes, line, one.ratios, _colour(one, theme))
+            _dots(axes, line, one.ratios, _colour(one), theme)
             if ratio and ratio.low is not None and ratio.high is not None:
                 axes.plot((ratio.low, ratio.high), (line, line), color=theme.ink, linewidth=1.4)
             if ratio:
@@ -76,12 +79,13 @@ def ratios_chart(speeds: tuple[ArmSpeed, ...], name: str) -> Chart | None:
     return drawn(draw, name, "times the baseline", (), summary, TOP + LINE * len(speeds))
 
 
-def _colour(one: ArmSpeed, theme: Theme) -> str:
-    return theme.colours[one.runs[0] % 6] if one.arm.settled else theme.soft
+def _colour(one: ArmSpeed) -> int | None:
+    return one.runs[0] % 6 if one.arm.settled else None
 
 
-def _dots(axes: Axes, line: int, values: Sequence[float], colour: str) -> None:
-    axes.plot(values, [line] * len(values), "o", color=colour, alpha=0.65, markersize=4, markeredgewidth=0)
+def _dots(axes: Axes, line: int, values: Sequence[float], colour: int | None, theme: Theme) -> None:
+    drawn_in = theme.soft if colour is None else theme.colours[colour]
+    axes.plot(values, [line] * len(values), "o", color=drawn_in, alpha=0.65, markersize=4, markeredgewidth=0)
 
 
 def _hollow(axes: Axes, line: int, values: Sequence[float], theme: Theme) -> None:

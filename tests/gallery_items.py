@@ -47,9 +47,10 @@ class GalleryItem:
     disagreement: float | None = None
 
 
-def items_of(page: Page) -> list[GalleryItem]:
-    """The images of a page."""
-    return [_item(page.gallery, place) for place in range(len(page.gallery.ids))]
+def items_of(page: Page | Gallery) -> list[GalleryItem]:
+    """The images of a page, or of a gallery."""
+    gallery = page if isinstance(page, Gallery) else page.gallery
+    return [_item(gallery, place) for place in range(len(gallery.ids))]
 
 
 def _item(gallery: Gallery, place: int) -> GalleryItem:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from gallery_items import GalleryItem, MapView, Prediction, items_of
@@ -28,7 +28,7 @@ from bench.schema.page import (
     VerdictView,
 )
 from bench.schema.run import STATUSES, Status
-from bench.schema.verdicts import VERDICTS, Step, Verdict, Word
+from bench.schema.verdicts import Step, Verdict, Word
 
 DIGITS = tuple(str(digit) for digit in range(10))
 HOSTILE = (
@@ -331,7 +331,7 @@ def _top(k: int, predicted: int, true: int, sure: float, left: float) -> tuple[t
 
 def _verdict(k: int, cell: CellView) -> Verdict:
     """Each word in turn; words of an error may be anybody's."""
-    word: Word = VERDICTS[k % len(VERDICTS)]  # type: ignore[assignment]
+    word: Word = get_args(Word)[k % len(get_args(Word))]
     steps = (Step("nearest value instead of bilinear", 0.47),) if word == "other recipe" else ()
     words = HOSTILE[k % len(HOSTILE)] if word in ("wrong", "failed") else ""
     equal = ("reference",) if word == "same" else ()

@@ -9,8 +9,9 @@ from torch.nn import functional
 from bench import evaluation
 from bench.contracts import Silence
 from bench.errors import UsageError
-from bench.evaluation import broken_threshold, class_rows, confused_pairs, predict, score
+from bench.evaluation import broken_threshold, class_rows, predict, score
 from bench.nets.weights import build_seeded
+from bench.schema.page import confused_pairs
 
 CPU = torch.device("cpu")
 STATISTICS = ((0.25, 0.25, 0.25), (0.2, 0.2, 0.2))

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from bench.evaluation import class_rows
 from bench.pages.findings import (
-    accuracy_words,
     agreement_findings,
     comparison_badges,
     comparison_title,
+    interval_words,
     p_words,
     pair_findings,
     percent,
@@ -133,7 +133,7 @@ def test_every_confusion_has_a_title_and_findings(rows: list[list[int]]) -> None
 
 
 def test_an_accuracy_carries_its_interval() -> None:
-    assert accuracy_words(view(((3, 2, 0), (1, 4, 0), (0, 0, 5)))).endswith("95 % interval 54.8 to 93.0")
+    assert interval_words(view(((3, 2, 0), (1, 4, 0), (0, 0, 5)))).endswith("95 % interval 54.8 to 93.0")
     assert percent(0.125).replace("\N{NO-BREAK SPACE}", " ") == "12.5 %"
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import get_args
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from wrong_cams import (
 from bench.contracts import ExplainerSpec, Silence
 from bench.judging.verdicts import Case, Inputs, is_float32, moved, verdicts
 from bench.registry.registry import discover
-from bench.schema.verdicts import CAUSES, VERDICTS, Verdict
+from bench.schema.verdicts import CAUSES, Verdict, Word
 
 OVERWRITTEN = ("layer4.1.bn2", "layer4.0.bn2", "bn1")
 RIGHT = ("layer4", "layer4.1.conv2", "layer4.0.downsample.1")
@@ -382,4 +383,4 @@ def test_reference_by_hand_and_planted_copy_agree() -> None:
 
 
 def test_verdict_words_are_those_of_the_table() -> None:
-    assert set(VERDICTS) == {"same", "same up to rounding", "other recipe", "another method", "wrong", "failed"}
+    assert set(get_args(Word)) == {"same", "same up to rounding", "other recipe", "another method", "wrong", "failed"}

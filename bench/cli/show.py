@@ -128,14 +128,14 @@ def show(request: ShowRequest, session: Session) -> Answer:
 
 
 def _show_run(request: ShowRequest, session: Session) -> Answer:
-    from bench.pages.write import markdown_of
+    from bench.pages.write import page_of, reports
     from bench.store.folder import RunFolder
 
     if request.run and request.name and request.run != request.name:
         raise UsageError(f"'{request.name}' and --run {request.run} name two", try_="one of them")
     folder = find_run(session.runs, request.run or request.name or LATEST)
     if request.markdown:
-        text = markdown_of(RunFolder(folder), session.workspace)
+        text = reports("markdown").run_markdown(page_of(RunFolder(folder), session.workspace))
         return Answer({**tables.result_value(folder), "markdown": text}, (text.rstrip(),))
     return Answer(tables.result_value(folder), tables.run_lines(folder))
 

@@ -55,9 +55,9 @@ def result_value(folder: Path) -> dict[str, object]:
 
 def run_lines(folder: Path) -> tuple[Any, ...]:
     """A run's per-class table, its most confused pairs, its result and where it lies."""
-    from bench.evaluation import confused_pairs
     from bench.pages.findings import result_words
     from bench.pages.run_views import run_view
+    from bench.schema.page import confused_pairs
     from bench.store.folder import read_run
 
     view = run_view(read_run(folder))

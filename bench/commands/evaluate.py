@@ -1,6 +1,6 @@
 """`bench evaluate`: a run's weights tested again."""
 
-from bench.evaluation import Scores, broken_threshold, figure_names
+from bench.evaluation import FIGURES, WORDS, Scores, averages_of, broken_threshold
 from bench.fields import names
 from bench.nets.trained import data_of_run, open_run
 from bench.pages.write import write_run_page
@@ -37,6 +37,6 @@ def evaluate(request: EvaluateRequest, workspace: Workspace) -> Scores:
 
 def check_thresholds(request: EvaluateRequest, *, mirror: bool) -> None:
     """UsageError for the first threshold that cannot be read."""
-    more = figure_names(mirror=mirror) if request.average else ()
+    more = [FIGURES[WORDS[name]] for name in averages_of(mirror=mirror)] if request.average else ()
     for expression in names(request.fail_if):
         broken_threshold(expression, dict.fromkeys(("accuracy", "loss", *more), 0.0))

@@ -28,7 +28,7 @@ from bench.machine import describe_device, versions
 from bench.modes import evaluating
 from bench.nets.trained import Trained, open_run
 from bench.pages.gallery import quantised
-from bench.pages.write import pictures_page, twin, write_page_files
+from bench.pages.write import reports, twin, write_page_files
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
 from bench.request import ExplainPicturesRequest, one_run
@@ -95,7 +95,7 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
     belongs = {"names": np.array([one.path.name for one in own]), "logits": logits.numpy(), "targets": targets.numpy()}
     raw = {f"{each.explainer} {each.layer}".replace("/", "_"): each.raw for each in found}
     write_npz(index.with_name(MAPS), {**belongs, **raw})
-    write_page_files(index, {index.name: pictures_page(page).encode()}, twin(page))
+    write_page_files(index, {index.name: reports("pictures").render_pictures(page).encode()}, twin(page))
     return ExplainedPictures(index, page.pictures)
 
 

@@ -2,7 +2,7 @@
 
 from bench.errors import UsageError, did_you_mean
 from bench.fields import names
-from bench.pages.write import draw_gallery, page_of
+from bench.pages.write import page_of, reports
 from bench.registry.registry import short
 from bench.request import ExplainRequest, ExportRequest
 from bench.store.folder import RunFolder
@@ -37,4 +37,14 @@ def export(request: ExportRequest, workspace: Workspace) -> tuple[int, ...]:
                 f"run '{request.run}' has no maps of {chosen} at '{each}'{did_you_mean(each, known)}",
                 try_=again.command(workspace.runs, explainer=chosen, layer=each),
             )
-    return draw_gallery(page, request, layers=names(request.layer) or tuple(known), explainer=chosen)
+    drawn: tuple[int, ...] = reports("figure").gallery_figure(
+        page,
+        request.figure,
+        ids=request.ids,
+        count=request.n,
+        layers=names(request.layer) or tuple(known),
+        explainer=chosen,
+        role=request.target,
+        captions=request.captions,
+    )
+    return drawn

@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.data.datasets import load_dataset
 from bench.errors import UsageError
 from bench.machine import choose_device
-from bench.pages.write import draw_curve
+from bench.pages.write import reports
 from bench.recipes.files import recipe_of
 from bench.registry.registry import resolved, short
 from bench.request import LrFindRequest
@@ -31,5 +31,5 @@ def find_learning_rate(request: LrFindRequest, workspace: Workspace) -> tuple[Ra
     found = find_rate(net, dataset, settings, device=device, progress=progress, steps=request.steps, highest=highest)
     path = request.out or drawing_path(workspace.runs, f"lr-{spec.name}-{dataset.name}")
     how = f"{short(model)} on {dataset.name}, {recipe.optimizer}, batch {recipe.batch_size}"
-    draw_curve(path, found.rates, found.losses, found.suggestion, how)
+    reports("figure").rate_figure(path, found.rates, found.losses, found.suggestion, how)
     return found, path

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.evaluation import confused_pairs
-from bench.schema.page import Agreement, Badge, Finding, PairTest, RunView, VerdictView, run_labels
+from bench.schema.page import Agreement, Badge, Finding, PairTest, RunView, VerdictView, confused_pairs, run_labels
 from bench.schema.verdicts import why
 
 SIGNIFICANT = 0.05
@@ -30,12 +29,8 @@ def p_words(*values: float) -> str:
     return "p = " + ", ".join("under 0.001" if value < 0.001 else f"{value:.2g}" for value in values)
 
 
-def accuracy_words(view: RunView) -> str:
-    """Accuracy of the plain forward with its interval."""
-    return f"{percent(view.accuracy.value)}, {_interval_words(view)}"
-
-
-def _interval_words(view: RunView) -> str:
+def interval_words(view: RunView) -> str:
+    """The interval of the accuracy of the plain forward."""
     return f"95 % interval {100 * view.accuracy.low:.1f} to {100 * view.accuracy.high:.1f}"
 
 
@@ -43,7 +38,7 @@ def result_words(view: RunView) -> str:
     """The accuracy of the plain forward with its interval, then the averages over several views."""
     wrong = f"{view.total - view.correct:,} of {view.total:,} test images wrong"
     averages = (f"; {each.name} {percent(each.accuracy.value, 2)}" for each in view.averages)
-    return f"accuracy {percent(view.accuracy.value, 2)}, {_interval_words(view)}, {wrong}{''.join(averages)}"
+    return f"accuracy {percent(view.accuracy.value, 2)}, {interval_words(view)}, {wrong}{''.join(averages)}"
 
 
 def run_title(view: RunView) -> str:
@@ -61,7 +56,7 @@ def run_title(view: RunView) -> str:
 
 def _most_frequent(view: RunView) -> list[tuple[int, int, int]]:
     """The most confused pair, and those as frequent."""
-    pairs = confused_pairs(view.confusion, len(view.confusion) ** 2)
+    pairs = confused_pairs(view.confusion, None)
     return [pair for pair in pairs if pair[2] == pairs[0][2]]
 
 
@@ -69,7 +64,7 @@ def run_findings(view: RunView, agreements: Sequence[Agreement]) -> tuple[Findin
     """What a run page says above the fold."""
     errors = view.total - view.correct
     words = f"{errors:,} of {view.total:,} test images {'is' if errors == 1 else 'are'} wrong"
-    found = [Finding("", words, "errors", "", f"accuracy {accuracy_words(view)}")]
+    found = [Finding("", words, "errors", "", f"accuracy {percent(view.accuracy.value)}, {interval_words(view)}")]
     if errors:
         found += [_frequent_error(view), *_weakest_class(view)]
     return (*found, *agreement_findings(agreements))

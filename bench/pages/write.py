@@ -1,12 +1,11 @@
 """From run folders to files: pages, figures, tables. Nothing is computed on a model here."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
 from bench.pages.build import run_page
-from bench.request import ExportRequest
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
 from bench.store.files import write_bytes
@@ -35,7 +34,7 @@ def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", 
 
 def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Workspace) -> Path:
     """Write a page with its JSON twin to `target`, as one file or as a folder; gives the HTML file to open."""
-    rendered = _reports("render").render_files(page, form)
+    rendered = reports("render").render_files(page, form)
     if rendered.note:
         workspace.progress.say(f"{target}: {rendered.note}")
     return write_page_files(target, rendered.files, twin(page))
@@ -46,48 +45,18 @@ def page_of(run: RunFolder, workspace: Workspace, *, max_images: int | None = No
     return run_page(checked(run), created=workspace.created, max_images=max_images)
 
 
-def pictures_page(page: PicturesPage) -> str:
-    """A page of one's own pictures as one HTML file."""
-    return str(_reports("pictures").render_pictures(page))
-
-
 def twin(page: Page | PicturesPage) -> str:
     """A page as JSON: the same values, for programs."""
-    return str(_reports("render").page_json(page))
+    return str(reports("render").page_json(page))
 
 
 def notebook_of(page: Page, path: Path) -> str:
     """What a notebook shows of a page that was written to `path`."""
-    return str(_reports("render").notebook_html(page, path.resolve().as_uri()))
+    return str(reports("render").notebook_html(page, path.resolve().as_uri()))
 
 
-def markdown_of(run: RunFolder, workspace: Workspace) -> str:
-    """A run's result, per-class table and confusion table, to paste."""
-    return str(_reports("markdown").run_markdown(page_of(run, workspace)))
-
-
-def draw_gallery(page: Page, request: ExportRequest, *, layers: Sequence[str], explainer: str) -> tuple[int, ...]:
-    """Draw misclassified pictures with their maps beneath, as .png or .pdf; gives the test ids drawn."""
-    drawn: tuple[int, ...] = _reports("figure").gallery_figure(
-        page,
-        request.figure,
-        ids=request.ids,
-        count=request.n,
-        layers=layers,
-        explainer=explainer,
-        role=request.target,
-        captions=request.captions,
-    )
-    return drawn
-
-
-def draw_curve(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float, title: str) -> None:
-    """Draw the curve of a learning-rate range test, as .png or .pdf."""
-    _reports("figure").rate_figure(path, rates, losses, suggestion, title)
-
-
-def _reports(module: str) -> ModuleType:
-    """A module of bench.reports, by name: nothing above imports that folder."""
+def reports(module: str) -> ModuleType:
+    """A module of bench.reports, by name: nothing imports that folder."""
     return importlib.import_module(f"bench.reports.{module}")
 
 

@@ -128,6 +128,17 @@ def run_labels(runs: Sequence[RunView]) -> tuple[str, ...]:
     return tuple(run.label or (run.model if times[run.model] == 1 else run.run) for run in runs)
 
 
+def confused_pairs(confusion: Sequence[Sequence[int]], count: int | None = 8) -> list[tuple[int, int, int]]:
+    """The most confused pairs as (true class, predicted class, how often), most frequent first; all without `count`."""
+    pairs = [
+        (true, predicted, errors)
+        for true, row in enumerate(confusion)
+        for predicted, errors in enumerate(row)
+        if true != predicted and errors
+    ]
+    return sorted(pairs, key=lambda pair: (-pair[2], pair[:2]))[:count]
+
+
 @dataclass(frozen=True)
 class CellView:
     """One run x explainer x layer of the matrix; `run` indexes Page.runs.

@@ -6,7 +6,6 @@ from typing import Literal
 
 VERDICTS_SCHEMA = 1
 SEEN = 5e-4  # on the scale from 0 to 1: a smaller step is not shown
-VERDICTS = ("same", "same up to rounding", "other recipe", "another method", "wrong", "failed")
 Word = Literal["same", "same up to rounding", "other recipe", "another method", "wrong", "failed"]
 
 # Every cause of a wrong map that can be told, in words, and what to do instead.
@@ -74,7 +73,7 @@ class Verdict:
 
     Attributes:
         revision: of the explainer's entry.
-        verdict: one of VERDICTS.
+        verdict: how it came out.
         causes: keys of CAUSES, of a `wrong` one.
         words: why, in words.
         instead: what to do instead, of a `wrong` or `failed` one.
