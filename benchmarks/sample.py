@@ -12,7 +12,7 @@ from browser import launched, opened
 from tables import parser_of
 
 from bench.pages.build import comparison_page, wrong_in_any
-from bench.reports.render import render_page
+from bench.reports.render import INDEX, render_files
 from bench.schema.page import Page
 from bench.store.folder import read_run
 from bench.store.runs import find_run
@@ -65,7 +65,7 @@ def main() -> None:
     ids = wrong_in_any(runs, options.limit)
     page = without_folders(comparison_page(runs, ids, created=options.created, max_images=options.max_images))
     file = DOCS / "sample.html"
-    file.write_text(render_page(page), encoding="utf-8")
+    file.write_bytes(render_files(page, "single").files[INDEX])
     print(f"{file.name}: {file.stat().st_size / 1e6:.2f} MB, {len(page.gallery.ids)} images")
     told = zip(page.gallery.ids, *(said.predicted for said in page.gallery.said), strict=True)
     first = next(each for each, *classes in told if len(set(classes) - {-1}) > 1)

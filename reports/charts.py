@@ -95,10 +95,9 @@ def series_of(curve: Sequence[EpochPoint], quantity: str, *, label: str = "", co
     parts = [("train", "training", True), ("val", "validation", False)]
     found = []
     for field, word, dashed in parts:
-        values = tuple((p.epoch, v) for p in curve if (v := getattr(p, f"{field}_{quantity}")) is not None)
-        finite = tuple((epoch, v) for epoch, v in values if math.isfinite(v))
-        if finite:
-            found.append(Series(label or word, colour, dashed, finite))
+        points = ((point.epoch, getattr(point, f"{field}_{quantity}")) for point in curve)
+        if values := tuple((epoch, v) for epoch, v in points if v is not None and math.isfinite(v)):
+            found.append(Series(label or word, colour, dashed, values))
     return found
 
 
@@ -108,7 +107,7 @@ def curve_chart(series: tuple[Series, ...], *, title: str, percent: bool) -> Cha
     if not series:
         return None
 
-    factor = 100.0 if percent else 1.0
+    factor, digits, sign = (100.0, 2, " %") if percent else (1.0, 3, "")
 
     def draw(axes: Axes, theme: Theme) -> None:
         for one in series:
@@ -121,7 +120,7 @@ def curve_chart(series: tuple[Series, ...], *, title: str, percent: bool) -> Cha
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(*_bounds([factor * y for one in series for _, y in one.values], percent=percent))
 
-    told = tuple((s.label, s.colour, s.dashed, _figure(factor * s.values[-1][1], percent)) for s in series)
+    told = tuple((s.label, s.colour, s.dashed, f"{factor * s.values[-1][1]:.{digits}f}{sign}") for s in series)
     summary = "; ".join(f"{label} ends at {last}" for label, _, _, last in told)
     return drawn(draw, title, "%" if percent else "nats", told, summary)
 
@@ -132,10 +131,6 @@ def _bounds(values: Sequence[float], *, percent: bool) -> tuple[float, float]:
         return 0.0, 1.06 * max(values) or 1.0
     middle = (min(values) + max(values)) / 2
     return max(0.0, min(*values, middle - 5) - 1), min(101.0, max(*values, middle + 5) + 1)
-
-
-def _figure(value: float, percent: bool) -> str:
-    return f"{value:.2f} %" if percent else f"{value:.3f}"
 
 
 # --- calibration --------------------------------------------------------------------------------------------

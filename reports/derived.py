@@ -90,11 +90,12 @@ def _charts(page: Page) -> tuple[Chart, ...]:
     names = run_labels(page.runs) if len(page.runs) > 1 else ("",)
     drawn = []
     for quantity in ("loss", "accuracy"):
-        series = []
-        for k, (run, name) in enumerate(zip(page.runs, names, strict=True)):
-            parts = series_of(run.curve, quantity, label=name, colour=k % 6 + 1)
-            # Twelve lines on one drawing say nothing: of several runs only the better judge of each is drawn.
-            series += parts if not name else parts[-1:]
+        # Twelve lines on one drawing say nothing: of several runs only the better judge of each is drawn.
+        series = [
+            one
+            for k, (run, name) in enumerate(zip(page.runs, names, strict=True))
+            for one in series_of(run.curve, quantity, label=name, colour=k % 6 + 1)[-1 if name else 0 :]
+        ]
         drawn.append(curve_chart(tuple(series), title=quantity, percent=quantity == "accuracy"))
     return tuple(chart for chart in drawn if chart is not None)
 

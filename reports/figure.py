@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,13 +36,7 @@ _PANEL, _GAP, _MARGIN, _CAPTION, _LABEL, _BAR = 0.78, 0.04, 0.05, 0.22, 0.58, 0.
 _Choice = Literal["predicted", "true", "both"]
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of maps: which cell, which role, and the words at its left."""
-
-    cell: int
-    role: Literal["predicted", "true"]
-    words: str
+_Row = tuple[int, str, str]  # a line of maps: which cell, which role, and the words at its left
 
 
 def gallery_figure(
@@ -103,7 +96,6 @@ def _places(page: Page, ids: Sequence[int] | None, count: int) -> Sequence[int]:
 
 def _rows(page: Page, layers: Sequence[str], explainer: str, role: _Choice) -> Iterator[_Row]:
     cells = {(cell.explainer, cell.layer): k for k, cell in enumerate(page.cells) if cell.run == 0}
-    roles: tuple[Literal["predicted", "true"], ...] = ("predicted", "true") if role == "both" else (role,)
     for layer in layers:
         if (explainer, layer) not in cells:
             has = ", ".join(f"{e} at {one}" for e, one in cells) or "no maps at all"
@@ -111,8 +103,8 @@ def _rows(page: Page, layers: Sequence[str], explainer: str, role: _Choice) -> I
                 f"the run holds no maps of {explainer} at {layer}; it has {has}",
                 try_=f"bench explain --explainer {explainer} --layer {layer}",
             )
-        for one in roles:
-            yield _Row(cells[explainer, layer], one, f"{layer}\n{one}")
+        for one in ("predicted", "true") if role == "both" else (role,):
+            yield cells[explainer, layer], one, f"{layer}\n{one}"
 
 
 def _draw(page: Page, places: Sequence[int], rows: Sequence[_Row], captions: bool) -> Figure:
@@ -141,11 +133,11 @@ def _draw(page: Page, places: Sequence[int], rows: Sequence[_Row], captions: boo
         axes.imshow(picture, interpolation="nearest")
         if captions:
             _caption(axes, page, place)
-        for line, row in enumerate(rows, 1):
+        for line, (cell, role, words) in enumerate(rows, 1):
             axes = panel(k % columns, top + line * (_PANEL + _GAP))
-            _map(axes, page, place, row, picture)
+            _map(axes, page, place, cell, role, picture)
             if k % columns == 0:
-                axes.text(-0.08, 0.5, row.words, transform=axes.transAxes, ha="right", va="center", **_type(5.5))
+                axes.text(-0.08, 0.5, words, transform=axes.transAxes, ha="right", va="center", **_type(5.5))
     if rows:
         _colour_bar(figure, width, height)
     return figure
@@ -173,9 +165,9 @@ def _fitted(axes: Axes, above: float, head: str, name: str, colour: str) -> None
         text.set_text(f"{head}{name.rstrip()}…")
 
 
-def _map(axes: Axes, page: Page, place: int, row: _Row, picture: Picture) -> None:
-    maps = page.gallery.maps[row.cell]
-    found = next((k for k in maps.places(place, place + 1) if ROLES[maps.roles[k]] in (row.role, "both")), None)
+def _map(axes: Axes, page: Page, place: int, cell: int, role: str, picture: Picture) -> None:
+    maps = page.gallery.maps[cell]
+    found = next((k for k in maps.places(place, place + 1) if ROLES[maps.roles[k]] in (role, "both")), None)
     status = "missing" if found is None else STATUSES[maps.statuses[found]]
     if found is None or status != "ok":
         axes.set_axis_on()
@@ -184,7 +176,7 @@ def _map(axes: Axes, page: Page, place: int, row: _Row, picture: Picture) -> Non
         words = _WORDS.get(status, status)
         axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", **_type(4.5, "0.35"))
         return
-    coloured = heat_of(page, row.cell, found, _PIXELS)
+    coloured = heat_of(page, cell, found, _PIXELS)
     axes.imshow((1 - _OPACITY) * picture + _OPACITY * coloured, interpolation="nearest", vmin=0, vmax=1)
 
 
@@ -230,9 +222,7 @@ def rate_figure(path: Path, rates: Sequence[float], losses: Sequence[float], sug
     axes.axvline(suggestion, color="#8a5a00", linewidth=1, linestyle="--")
     axes.annotate(f"falls fastest at {suggestion:.1e}", (suggestion, max(losses)), xytext=(-4, -2), ha="right",
                   textcoords="offset points", fontsize=8, color="#8a5a00")  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_xlabel("learning rate")
-    axes.set_ylabel("smoothed training loss, nats")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="smoothed training loss, nats")
     axes.set_title(title, fontsize=10, loc="left", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

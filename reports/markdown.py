@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from bench.schema.page import Estimate, Page, RunView
+from bench.schema.page import Page, RunView
 
 from .filters import count, one_line, percent
 
@@ -17,8 +17,7 @@ def run_markdown(page: Page) -> str:
     Shares are in per cent with 95 % intervals; class names are escaped, so none starts a tag, a link or a column.
     """
     run = page.runs[0]
-    lines = [_result(run), "", *_class_table(run), "", *_confusion_table(page.classes, run)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([_result(run), "", *_class_table(run), "", *_confusion_table(page.classes, run), ""])
 
 
 def escaped(text: str) -> str:
@@ -42,14 +41,11 @@ def _result(run: RunView) -> str:
 
 def _class_table(run: RunView) -> list[str]:
     rows = [
-        [escaped(row.name), count(row.total), count(row.correct), percent(row.recall.value, 1), _interval(row.recall)]
+        [escaped(row.name), count(row.total), count(row.correct), percent(row.recall.value, 1),
+         f"{percent(row.recall.low, 1)} to {percent(row.recall.high, 1)}"]
         for row in run.per_class
-    ]
+    ]  # fmt: skip
     return _table(["class", "images", "right", "recall", "95 % interval"], rows)
-
-
-def _interval(recall: Estimate) -> str:
-    return f"{percent(recall.low, 1)} to {percent(recall.high, 1)}"
 
 
 def _confusion_table(classes: Sequence[str], run: RunView) -> list[str]:

@@ -46,21 +46,14 @@ class Rendered:
     note: str = ""
 
 
-def render_page(page: Page) -> str:
-    """One self-contained HTML page of a run or of a comparison.
-
-    The same page gives the same text. Names of classes and files stay text wherever they go.
-
-    Raises:
-        ValueError: a picture of the gallery has not 32 * 32 * 3 bytes.
-    """
-    return _single(page, shards_of(page), contact_strips(page))
-
-
 def render_files(page: Page, form: Form = "auto") -> Rendered:
     """A page as one file up to LARGEST bytes, else as a folder: index.html, style sheet, script, pictures, data.
 
-    A folder opens from disk as well: its data are scripts, for a page from disk may not fetch.
+    A folder opens from disk as well: its data are scripts, for a page from disk may not fetch. The same page gives the
+    same files. Names of classes and files stay text wherever they go.
+
+    Raises:
+        ValueError: a picture of the gallery has not 32 * 32 * 3 bytes.
     """
     shards, strips = shards_of(page), contact_strips(page)
     if form == "folder":

@@ -6,10 +6,11 @@ from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
-from gallery_items import GalleryItem, MapView, Prediction, items_of
+from gallery_items import GalleryItem, MapView, Prediction, Role, items_of
 from timing_factory import make_speeds
 
-from bench.schema.gallery import ROLES, CellMaps, Gallery, Role, Said
+from bench.reports.render import INDEX, render_files
+from bench.schema.gallery import ROLES, CellMaps, Gallery, Said
 from bench.schema.page import (
     Agreement,
     Average,
@@ -226,6 +227,11 @@ def make_page(  # noqa: PLR0913 (what pages differ in)
         speeds=(make_speeds(runs, explainers, layers[0][0]),) if speeds else (),
         differences=(Difference("setting", "epochs", tuple(str(k) for k in range(runs))),) if runs > 1 else (),
     )
+
+
+def render_page(page: Page) -> str:
+    """The page as one HTML file."""
+    return str(render_files(page, "single").files[INDEX].decode())
 
 
 def with_items(page: Page, items: Iterable[GalleryItem]) -> Page:

@@ -25,7 +25,7 @@ import torch
 from command_line import done, names_in
 from docs_commands import DOCS, ROOT, fenced
 from gallery_items import GalleryItem, MapView, items_of
-from page_factory import corners_of, top_right
+from page_factory import corners_of, render_page, top_right
 from PIL import Image
 from tiny import CLASSES, QUICK, TINY, TINY_FILE, TinyNet, tiny_data, write_images
 from torch import Tensor, nn
@@ -43,7 +43,6 @@ from bench.pages.build import run_page
 from bench.pages.write import page_of
 from bench.recipes.recipe import ABOUT, RECIPES, SETTINGS, Recipe
 from bench.registry.registry import discover
-from bench.reports.render import render_page
 from bench.request import TrainRequest
 from bench.schema.page import EpochPoint, Page
 from bench.store.files import read_checkpoint, read_lines, read_npz, write_npz

@@ -11,13 +11,13 @@ from io import BytesIO
 import numpy as np
 import pytest
 from gallery_items import items_of
-from page_factory import HOSTILE, estimate, make_page, quantise, with_items
+from page_factory import HOSTILE, estimate, make_page, quantise, render_page, with_items
 from PIL import Image
 
 from bench.reports import charts, derived, filters
 from bench.reports.markdown import run_markdown
 from bench.reports.payload import COLUMNS, shard_json, shards_of, sprite_sheet
-from bench.reports.render import notebook_html, page_json, render_page, script
+from bench.reports.render import notebook_html, page_json, script
 from bench.schema.page import EpochPoint, Finding, Score, VerdictView
 from bench.schema.verdicts import Verdict, why
 

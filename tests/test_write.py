@@ -9,7 +9,7 @@ import pytest
 import torch
 from gallery_items import items_of
 from listening import Listener
-from page_factory import make_page
+from page_factory import make_page, render_page
 from pydantic import TypeAdapter
 from run_factory import make_cell, make_request, make_run, make_samples
 
@@ -89,7 +89,7 @@ def test_fewer_images_are_the_first_of_the_fixed_order_and_the_tables_stay(place
     whole, two = (page_of(RunFolder(place.runs / "one"), place, max_images=most) for most in (None, 2))
     assert (len(whole.gallery.ids), two.shown, two.wanted, whole.wanted) == (3, 2, 3, 3)
     assert {item.id for item in items_of(two)} < {item.id for item in items_of(whole)} and two.cells == whole.cells
-    assert two.runs == whole.runs and "2 of 3 images" in render.render_page(two)
+    assert two.runs == whole.runs and "2 of 3 images" in render_page(two)
 
 
 # --- what a page shows beside its tables -------------------------------------------------------------------

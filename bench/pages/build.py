@@ -105,7 +105,8 @@ def run_page(data: RunFolder, *, created: str, max_images: int | None = None) ->
     """The page of one run: its errors, as far as they were explained, the first `max_images` in the fixed order."""
     view = run_view(data)
     ids = np.unique(np.concatenate([data.predictions.wrong, *(cell.ids for cell in data.cells)]))
-    explained = _explained(fixed_order(data.predictions.labels), [data], ids)
+    order, pictured = fixed_order(data.predictions.labels), () if data.samples is None else data.samples.ids
+    explained = order[np.isin(order, ids) & np.isin(order, pictured)]
     shared = tuple(agreements(0, data.cells))
     page = _page("run", [data], [view], explained[:max_images], created, [_asked(data, explained)])
     page = replace(
@@ -142,14 +143,6 @@ def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, m
         wanted=len(wrong_in_any(runs, None)),
     )
     return with_speeds(page, runs)
-
-
-def _explained(order: Integers, runs: Sequence[RunFolder], ids: Integers) -> Integers:
-    """Of `ids` those with a picture, in the fixed order."""
-    pictured = [data.samples.ids for data in runs if data.samples is not None]
-    known = np.concatenate(pictured) if pictured else np.zeros(0, dtype=np.int64)
-    chosen: Integers = order[np.isin(order, ids) & np.isin(order, known)]
-    return chosen
 
 
 def _asked(data: RunFolder, ids: Integers) -> Keys:

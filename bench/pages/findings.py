@@ -145,9 +145,9 @@ def _pair_sentence(first: str, second: str, group: Sequence[Agreement]) -> Findi
     before = f"{second} and {first} " if second < first else f"{first} and {second} "
     size = f"{largest:.2g}" if largest >= 0.01 else f"{largest:.1e}"
     evidence = f"largest raw difference {size} of a map’s largest value, {rows:,} pairs of maps"
-    if largest <= SAME_UP_TO_ROUNDING:
-        return Finding(before, "compute the same maps", "explainers", " up to rounding", evidence)
-    return Finding(before, "compute different maps", "explainers", "", evidence)
+    same = largest <= SAME_UP_TO_ROUNDING
+    words, after = ("compute the same maps", " up to rounding") if same else ("compute different maps", "")
+    return Finding(before, words, "explainers", after, evidence)
 
 
 def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same_settings: bool) -> str:

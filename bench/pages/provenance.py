@@ -43,8 +43,9 @@ def differences(records: Sequence[RunRecord]) -> tuple[Difference, ...]:
 
 def _machine(environment: Environment) -> dict[str, object]:
     """Everything of an environment but its versions; the commit and whether it was changed as words."""
-    plain = {key: value for key, value in vars(environment).items() if key not in ("versions", "code")}
-    return {**plain, "code": _code(environment.code)}
+    return {key: value for key, value in vars(environment).items() if key not in ("versions", "code")} | {
+        "code": _code(environment.code)
+    }
 
 
 def _code(code: Code) -> str:
