@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
-from bench.schema.gallery import ROLES, CellMaps, Gallery, Role, Said
+from bench.schema.gallery import ROLES, CellMaps, Gallery, Said
 from bench.schema.page import Page
 from bench.schema.run import STATUSES, Status
+
+Role = Literal["predicted", "true", "both", "asked"]
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,9 @@ def _prediction(said: Said, place: int) -> Prediction | None:
 def _maps(cell: int, maps: CellMaps, place: int) -> Iterator[MapView]:
     for row in maps.places(place, place + 1):
         size = len(maps.levels) // len(maps.items)
+        role: Role = ROLES[maps.roles[row]]  # type: ignore[assignment]
         status: Status = STATUSES[maps.statuses[row]]  # type: ignore[assignment]
         yield MapView(
-            cell, ROLES[maps.roles[row]], maps.targets[row], maps.low[row], maps.high[row],
+            cell, role, maps.targets[row], maps.low[row], maps.high[row],
             maps.levels[size * row : size * (row + 1)], status,
         )  # fmt: skip

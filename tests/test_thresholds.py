@@ -1,7 +1,7 @@
 """`--fail-if`: what can be read, what is offered for what cannot, and what is undecided."""
 
 import pytest
-from timing_factory import make_timing
+from timing_factory import arm_of, make_timing
 
 from bench.errors import UsageError
 from bench.timing.thresholds import Threshold, broken, judge, parse_threshold
@@ -86,13 +86,13 @@ def test_a_ratio_breaks_a_threshold_only_where_the_table_would_claim_it() -> Non
     for others, said, outcome in ((1, "slower", "holds"), (2, "no measurable difference", "undecided")):
         timing = make_timing({"a": [0.040] * 12, "b": [0.044] * (12 - others) + [0.036] * others})
         (judged,) = judge([Threshold("t", "forward[b]", "<", 1.0, "forward[a]")], timing)
-        assert (timing.arm("forward[b]").ratio.verdict, judged.outcome) == (said, outcome)
+        assert (arm_of(timing, "forward[b]").ratio.verdict, judged.outcome) == (said, outcome)
 
 
 def test_a_ratio_is_struck_out_whichever_of_its_arms_is_too_noisy() -> None:
     noisy, steady = [0.030, 0.050] * 6, [0.200] * 12
     for rounds in ({"base": noisy, "other": steady}, {"base": steady, "other": noisy}):
-        assert make_timing(rounds).arm("forward[other]").ratio.verdict == "struck out"
+        assert arm_of(make_timing(rounds), "forward[other]").ratio.verdict == "struck out"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from command_line import call, done
 from listening import Listener
-from timing_factory import make_timing
+from timing_factory import arm_of, make_timing
 from tiny import RESIDUAL_FILE, TINY_FILE, tiny_data, write_images
 
 import bench
@@ -285,7 +285,7 @@ def test_a_process_that_fails_leaves_the_memory_unknown(monkeypatch: pytest.Monk
 
 
 def test_figures_of_an_arm_are_those_of_its_rounds() -> None:
-    arm = make_timing({"a": [0.04, 0.05, 0.04, 0.08, 0.04, 0.02, 0.04]}).arm("forward[a]")
+    arm = arm_of(make_timing({"a": [0.04, 0.05, 0.04, 0.08, 0.04, 0.02, 0.04]}), "forward[a]")
     assert (arm.n, arm.rate) == (7, 100.0)  # four images in 0.04 s
     assert (arm.low, arm.high, arm.coverage) == (50.0, 200.0, pytest.approx(1 - 2 / 2**7))
 

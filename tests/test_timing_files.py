@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from timing_factory import make_timing
+from timing_factory import arm_of, make_timing
 
 from bench.errors import StoreError
 from bench.pages.speeds import ratio_words, timing_badge
@@ -174,7 +174,7 @@ def test_another_precision_is_not_paired() -> None:
 def test_a_ratio_is_told_with_its_interval_or_with_why_there_is_none(
     rounds: dict[str, list[float]], grade: str, words: str
 ) -> None:
-    arm = make_timing(rounds).arm("forward[b]")
+    arm = arm_of(make_timing(rounds), "forward[b]")
     assert (arm.grade, ratio_words(arm.ratio), arm.coverage is None) == (grade, words, len(rounds["a"]) < 6)
 
 

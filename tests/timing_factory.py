@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bench.schema.page import ArmSpeed, Speeds
-from bench.schema.timing import Moment, Sample, Timing
+from bench.schema.timing import ArmTiming, Moment, Sample, Timing
 from bench.stats.rates import ratios_of, rounds_of
 from bench.timing.arms import Arm, ArmSpec, copy_arm, product_arm
 from bench.timing.results import arm_timing, baseline_of
@@ -87,3 +87,8 @@ def make_speeds(runs: int, explainers: Sequence[str] = ("gradcam", "captum"), la
     )
     return Speeds("T1", "2026-11-21T02:52:00+00:00", "bench time", "some CPU, 2 threads", 4, "channels_last", 12,
                   ("spread over 10 %: m2",), arms, ())  # fmt: skip
+
+
+def arm_of(timing: Timing, name: str) -> ArmTiming:
+    """The arm of a timing that has this name."""
+    return next(each for each in timing.arms if each.name == name)

@@ -2,12 +2,9 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import Literal
-
-Role = Literal["predicted", "true", "both", "asked"]
 
 # `both` when the predicted class is the true one; `asked` for a class asked for by number.
-ROLES: tuple[Role, ...] = ("predicted", "true", "both", "asked")
+ROLES = ("predicted", "true", "both", "asked")
 PICTURE = 32 * 32 * 3  # bytes of one
 
 

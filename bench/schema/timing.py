@@ -165,7 +165,3 @@ class Timing:
     arms: tuple[ArmTiming, ...]
     samples: tuple[Sample, ...]
     notes: tuple[str, ...]
-
-    def arm(self, name: str) -> ArmTiming | None:
-        """The arm of a name; None where it was not timed."""
-        return next((each for each in self.arms if each.name == name), None)

@@ -32,8 +32,6 @@ MODES = {
     "explain": "eval mode, batch by batch as they came",
 }
 
-Laps = Sequence[tuple[int, float]]
-
 
 def write_timing(folder: Path, timing: Timing) -> Path:
     """Store a timing; gives its file."""
@@ -100,7 +98,7 @@ class Passed:
     model: str
     batch_size: int
     rate: float
-    laps: Laps
+    laps: Sequence[tuple[int, float]]
     explainer: str = ""
     layers: tuple[str, ...] = ()
     targets: int = 1
@@ -163,33 +161,23 @@ def noted(
 # --- what earlier versions wrote ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Row:
-    """What schema 1 kept of an explainer, noted in passing."""
-
-    explainer: str
-    layers: tuple[str, ...]
-    targets: int = 1
-    batch_size: int = 1
-    images_per_second: Any = None
-    samples: tuple[tuple[int, float], ...] = ()
-
-
 def timing_of_today(old: Mapping[str, Any]) -> dict[str, Any]:
     """A timing of any schema as one of schema 2; what explaining noted was of a form of its own before."""
     from pydantic import TypeAdapter
 
     if old.get("schema") != 1:
         return dict(old)
+    tables = TypeAdapter(list[dict[str, Any]])
     if old.get("what") != "explain":
-        arms = TypeAdapter(list[dict[str, Any]]).validate_python(old.get("arms"))
+        arms = tables.validate_python(old.get("arms"))
         layers = [[arm["layer"]] if arm.get("layer") else [] for arm in arms]
         return {**old, "schema": 2, "arms": [{**arm, "layers": of} for arm, of in zip(arms, layers, strict=True)]}
-    rows = [row for row in TypeAdapter(tuple[_Row, ...]).validate_python(old.get("rows")) if _rate(row)]
-    works = [
-        Passed("explain", "", row.batch_size, _rate(row), row.samples, row.explainer, row.layers, row.targets)
-        for row in rows
-    ]
+    works = TypeAdapter(list[Passed]).validate_python([
+        {"batch_size": 1, "explainer": None, "layers": None, **row, "what": "explain", "model": "", "rate": rate,
+         "laps": row.get("samples", ())}
+        for row in tables.validate_python(old.get("rows"))
+        if isinstance(rate := row.get("images_per_second"), int | float) and 0 < rate < math.inf
+    ])  # fmt: skip
     unknown = dict.fromkeys(("created", "command", "commit", "host", "system", "device_type", "memory_format"), "")
     nothing = dict.fromkeys(("threads", "batch_size", "image_size", "rounds", "rounds_asked"), 0)
     return {
@@ -198,12 +186,6 @@ def timing_of_today(old: Mapping[str, Any]) -> dict[str, Any]:
         "arms": [dataclasses.asdict(one.arm) for one in works],
         "samples": [dataclasses.asdict(each) for one in works for each in one.samples],
     }  # fmt: skip
-
-
-def _rate(row: _Row) -> float:
-    """Images a second; 0 where nothing was measured."""
-    rate = row.images_per_second
-    return float(rate) if isinstance(rate, int | float) and 0 < rate < math.inf else 0.0
 
 
 # --- which of them ------------------------------------------------------------------------------------------
@@ -241,13 +223,9 @@ def not_paired(first: Timing, second: Timing) -> str:
     differ = [plural for name, plural in words.items() if getattr(first, name) != getattr(second, name)]
     if dict(first.versions) != dict(second.versions):
         differ.append("versions")
-    if _precisions(first) != _precisions(second):
+    if len({frozenset((arm.what, arm.precision) for arm in one.arms) for one in (first, second)}) > 1:
         differ.append("precisions")
     return f"not paired: other {', '.join(differ)}" if differ else "not paired: taken at different times"
-
-
-def _precisions(timing: Timing) -> set[tuple[str, str]]:
-    return {(arm.what, arm.precision) for arm in timing.arms}
 
 
 # --- rates noted in passing ---------------------------------------------------------------------------------
