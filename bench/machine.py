@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -60,11 +61,10 @@ def describe_device(device: torch.device) -> str:
 def cpu_name() -> str:
     """The processor's model name where the system tells it."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    told = re.search(
+        r"^model name[^:\n]*:(.*)$", info.read_text(errors="replace") if info.exists() else "", re.MULTILINE
+    )
+    return told[1].strip() if told else platform.processor() or platform.machine()
 
 
 def versions(distributions: tuple[str, ...] = DISTRIBUTIONS) -> dict[str, str]:

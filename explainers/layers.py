@@ -15,8 +15,7 @@ def find_layers(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]
     Raises:
         UsageError: a name is no module of the model; says which names come close.
     """
-    modules = dict(model.named_modules())
-    del modules[""]
+    modules = {name: module for name, module in model.named_modules() if name}
     for name in layers:
         if name not in modules:
             close = get_close_matches(name, modules, n=3, cutoff=0.6) or [each for each in modules if "." not in each]

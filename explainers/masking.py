@@ -1,7 +1,7 @@
 """pytorch-grad-cam's methods that take no gradient but run the model on hundreds of changed inputs."""
 
 # The library's classes are half typed, and wrongly where an array is called a Tensor; ours are checked all the same.
-# mypy: disable-error-code="no-untyped-call, arg-type, misc, override"
+# mypy: disable-error-code="no-untyped-call, arg-type, attr-defined, misc, override"
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,11 +10,9 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from pytorch_grad_cam import ablation_cam, score_cam
-from pytorch_grad_cam.ablation_cam import AblationCAM
+from pytorch_grad_cam import AblationCAM, ScoreCAM, ablation_cam, score_cam
 from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
-from pytorch_grad_cam.score_cam import ScoreCAM
 from torch import Tensor, nn
 
 from bench.contracts import Floats

@@ -58,11 +58,13 @@ def reference(model: nn.Module, layers: Sequence[str], images: Tensor, targets: 
         columns = targets.to(images.device).unbind(1)
         weights = weights_of(model, recording, columns)
         with torch.no_grad():
-            maps = {
-                name: finished([weighted_sum(recording.outputs[name], each) for each in weights[name]], images)
+            # No matrix product, which TF32 and autocast would round.
+            return {
+                name: finished(
+                    [(each[:, :, None, None] * recording.outputs[name]).sum(dim=1) for each in weights[name]], images
+                )
                 for name in layers
             }
-    return maps
 
 
 def weights_of(model: nn.Module, recording: Recording, columns: Sequence[Tensor]) -> dict[str, list[Tensor]]:
@@ -112,14 +114,6 @@ def mean_slopes(recording: Recording, layers: Sequence[str], columns: Sequence[T
         for name, slope in zip(layers, slopes, strict=True):
             found[name].append(slope.mean(dim=(2, 3)))
     return found
-
-
-def weighted_sum(output: Tensor, weights: Tensor) -> Tensor:
-    """(N, h, w): the channels of (N, C, h, w), each times its weight (N, C), summed.
-
-    No matrix product, which TF32 and autocast would round.
-    """
-    return (weights[:, :, None, None] * output).sum(dim=1)
 
 
 REFERENCE = ExplainerSpec(

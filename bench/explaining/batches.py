@@ -77,8 +77,6 @@ def _batch(
     for column in columns:
         with drawing(spec, images):
             found.append(call(spec, model, layers, images, column, watch))
-    if len(found) == 1:
-        return found[0]
     return {layer: torch.cat([maps[layer] for maps in found], dim=1) for layer in layers}
 
 

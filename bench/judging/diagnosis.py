@@ -11,7 +11,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from bench.judging.picture_steps import UNTOUCHED, PictureRecipe, find_recipe
+from bench.judging.picture_steps import UNTOUCHED, PictureRecipe, apart, find_recipe
 from bench.modes import hooked
 
 MOST_CLASSES = 64  # of more, the others are not tried one by one
@@ -222,13 +222,6 @@ def _fit(
     scaled = (recipe.scale, recipe.again) != ("none", "none")
     undue = {"relu": recipe.relu != "none", "scaled": scaled, "resized": found.shape != maps.shape}
     return tuple(key for key, holds in undue.items() if holds), None
-
-
-def apart(found: Tensor, maps: Tensor) -> float:
-    """The largest |a - b| of a map over the largest |b| of that map, over all maps (R, h, w)."""
-    top = maps.abs().amax(dim=(-2, -1))  # a map of zeros has no scale: there the gap itself counts
-    gap = (found - maps).abs().amax(dim=(-2, -1))
-    return float(torch.where(top > 0, gap / top.where(top > 0, torch.ones_like(top)), gap).max()) if len(gap) else 0.0
 
 
 def constant_factor(found: Tensor, maps: Tensor, tolerance: float) -> str:

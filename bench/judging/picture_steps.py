@@ -122,17 +122,17 @@ def find_recipe(
     one = int(found.flatten(1).std(dim=1, correction=0).argmax()) if len(found) else 0  # the map that tells most
     own, example = found[one : one + 1], raw[one : one + 1]
     # Hundreds of recipes on one map, and only those that fit there on all of them.
-    likely = [recipe for recipe, made in all_replays(example, size) if fits(made, own, tolerance)]
-    fitting = [recipe for recipe in likely if fits(replayed(raw, recipe, size), found, tolerance)]
+    likely = [recipe for recipe, made in all_replays(example, size) if apart(made, own) <= tolerance]
+    fitting = [recipe for recipe in likely if apart(replayed(raw, recipe, size), found) <= tolerance]
     known = [recipe for recipe in KNOWN if recipe in fitting and nearest_to == OURS]
     return min(known or fitting, key=lambda recipe: distance(recipe, nearest_to), default=None)
 
 
-def fits(made: Tensor, found: Tensor, tolerance: float) -> bool:
-    """Whether no value differs by more than `tolerance` of the largest value of its map."""
-    top = found.abs().amax(dim=(1, 2), keepdim=True)
-    limit = tolerance * torch.where(top > 0, top, torch.ones_like(top))
-    return bool(((made - found).abs() <= limit).all())
+def apart(found: Tensor, maps: Tensor) -> float:
+    """The largest |a - b| of a map over the largest |b| of that map, over all maps (R, h, w)."""
+    top = maps.abs().amax(dim=(-2, -1))  # a map of zeros has no scale: there the gap itself counts
+    gap = (found - maps).abs().amax(dim=(-2, -1))
+    return float(torch.where(top > 0, gap / top.where(top > 0, torch.ones_like(top)), gap).max()) if len(gap) else 0.0
 
 
 def all_replays(raw: Tensor, size: tuple[int, int]) -> Iterator[tuple[PictureRecipe, Tensor]]:

@@ -14,8 +14,8 @@ from bench.errors import in_one_line
 from bench.explaining.batches import explained
 from bench.explaining.float64 import double_copy, home_of_float64, in_float64
 from bench.explaining.guard import statuses
-from bench.judging.diagnosis import Diagnosis, Scene, apart, diagnose, plain_maps
-from bench.judging.picture_steps import OURS, replayed, steps_between
+from bench.judging.diagnosis import Diagnosis, Scene, diagnose, plain_maps
+from bench.judging.picture_steps import OURS, apart, replayed, steps_between
 from bench.schema.run import STATUSES
 from bench.schema.verdicts import CAUSES, Step, Verdict
 from bench.stats.intervals import largest_relative_difference, median_or_none, rank_correlations
@@ -193,10 +193,6 @@ def _of_gradcam(blank: Verdict, spec: ExplainerSpec, own: Tensor, maps: Tensor, 
     blank = replace(blank, steps=_steps(why, maps, size))
     if not why.causes:
         return replace(blank, verdict="other recipe", words=_carries_nothing(blank))
-    return _wrong(blank, why, _correlation(own, due))
-
-
-def _wrong(blank: Verdict, why: Diagnosis, correlation: float | None) -> Verdict:
     words = ", and ".join(CAUSES[key][0] for key in why.causes)
     return replace(
         blank,
@@ -204,7 +200,7 @@ def _wrong(blank: Verdict, why: Diagnosis, correlation: float | None) -> Verdict
         causes=why.causes,
         words=f"{words} ({why.detail})" if why.detail else words,
         instead="; ".join(dict.fromkeys(CAUSES[key][1] for key in why.causes)),
-        correlation=correlation,
+        correlation=_correlation(own, due),
     )
 
 

@@ -103,9 +103,7 @@ def likeness(matrices: Sequence[Floats], generator: np.random.Generator) -> Like
     """
     stack = np.stack(list(matrices))
     own = _mean(np.diagonal(stack, axis1=1, axis2=2), axis=0)
-    other = stack.copy()
-    other[:, np.arange(stack.shape[1]), np.arange(stack.shape[1])] = np.nan
-    pairs = _mean(other, axis=0)
+    pairs = _mean(np.where(np.eye(stack.shape[1], dtype=bool), np.nan, stack), axis=0)
     of_image = _mean(pairs, axis=1) + _mean(pairs, axis=0) - _mean(pairs.ravel(), axis=0)
     count = int((~np.isnan(own)).sum())
     return Likeness(bootstrap_mean(own, generator), bootstrap_mean(of_image, generator), count)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # it imports its stats when they are first used: that takes a second, and most commands need none
 
 from bench.contracts import Floats, Integers
 from bench.schema.page import Estimate
@@ -12,20 +13,15 @@ RESAMPLES = 2000  # another seed then moves an end by about 1.5 % of the width (
 MIN_IMAGES = 10  # of fewer a percentile interval is much too narrow, and chance would pass for evidence
 
 
-# scipy.stats is imported where it is used: that takes a second, and most commands need no interval.
-
-
 def wilson(correct: int, total: int) -> Estimate:
     """A share with its 95 % Wilson interval.
 
     Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209. An empty set gives (0, 0, 1): nothing is known.
     """
-    from scipy.stats import binomtest  # type: ignore[attr-defined]
-
     # Not p +- 1.96 s.e., which for 10 of 10 right has no width and elsewhere near 1 reaches beyond it.
     if total == 0:
         return Estimate(0.0, 0.0, 1.0)
-    interval = binomtest(correct, total).proportion_ci(method="wilson")
+    interval = scipy.stats.binomtest(correct, total).proportion_ci(method="wilson")
     return Estimate(correct / total, float(interval.low), float(interval.high))
 
 
@@ -34,13 +30,11 @@ def mean_interval(values: Sequence[float]) -> Estimate | None:
 
     Source: Student 1908, Biometrika 6, 1. With few runs it is wide, and rightly so: of two, 12.7 standard errors.
     """
-    from scipy.stats import t  # type: ignore[attr-defined]
-
     n = len(values)
     if n < MIN_RUNS_FOR_INTERVAL:
         return None
     mean = float(np.mean(values))
-    half = float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    half = float(scipy.stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
     return Estimate(mean, mean - half, mean + half)
 
 
@@ -49,12 +43,10 @@ def mcnemar(only_first_wrong: int, only_second_wrong: int) -> float:
 
     Source: McNemar 1947, Psychometrika 12, 153; exact binomial form.
     """
-    from scipy.stats import binomtest  # type: ignore[attr-defined]
-
     # Exact, since good models disagree about a few images only, where the chi-squared form is off. What both get
     # right or both wrong says nothing of which is better.
     discord = only_first_wrong + only_second_wrong
-    return float(binomtest(only_first_wrong, discord).pvalue) if discord else 1.0
+    return float(scipy.stats.binomtest(only_first_wrong, discord).pvalue) if discord else 1.0
 
 
 def paired_difference(only_first_wrong: int, only_second_wrong: int, total: int) -> Estimate:
@@ -72,9 +64,7 @@ def paired_difference(only_first_wrong: int, only_second_wrong: int, total: int)
 
 def above_chance(correct: int, total: int, share: float) -> float:
     """One-sided p-value that accuracy is above `share`, the largest class's share."""
-    from scipy.stats import binomtest  # type: ignore[attr-defined]
-
-    return float(binomtest(correct, total, share, alternative="greater").pvalue)
+    return float(scipy.stats.binomtest(correct, total, share, alternative="greater").pvalue)
 
 
 def rank_correlations(first: Floats, second: Floats) -> Floats:
@@ -105,10 +95,8 @@ def rank_matrix(first: Floats, second: Floats) -> Floats:
 
 def _centred_ranks(maps: Floats) -> Floats:
     """Ranks of the values of each map less their mean, (R, h, w) to (R, h * w); NaN for a map that is not finite."""
-    from scipy.stats import rankdata
-
     flat = _flat(maps)
-    ranks: Floats = rankdata(flat, axis=1) - (flat.shape[1] + 1) / 2
+    ranks: Floats = scipy.stats.rankdata(flat, axis=1) - (flat.shape[1] + 1) / 2
     ranks[~np.isfinite(flat).all(axis=1)] = np.nan
     return ranks
 
@@ -160,13 +148,11 @@ def bootstrap_mean(values: Floats, generator: np.random.Generator) -> Estimate |
 
     Source: Efron 1979, Ann. Stat. 7, 1; scipy.stats.bootstrap.
     """
-    from scipy.stats import bootstrap  # type: ignore[attr-defined]
-
     known = values[~np.isnan(values)].astype(np.float64)
     if len(known) < MIN_IMAGES:
         return None
     # Percentile, not scipy's default BCa, which is NaN where all values are alike, as the gains of equal orders are.
-    found = bootstrap(
+    found = scipy.stats.bootstrap(
         (known,), np.mean, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=generator
     ).confidence_interval
     return Estimate(float(known.mean()), float(found.low), float(found.high))
