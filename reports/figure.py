@@ -18,11 +18,9 @@ from bench.schema.gallery import ROLES
 from bench.schema.page import Page
 from bench.schema.run import STATUSES
 
-from .contact_strips import heat_of
+from .contact_strips import Picture, heat_of
 from .filters import one_line
 from .payload import EDGE
-
-Picture = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 _PIXELS = 128  # a side of one panel; a multiple of 32, so that pixels stay squares
 _OPACITY = 0.55

@@ -281,9 +281,8 @@ def _steps(why: Diagnosis, maps: Tensor, size: tuple[int, int]) -> tuple[Step, .
 
 
 def _correlation(own: Tensor, due: Tensor) -> float | None:
-    if own.shape != due.shape:
-        return None
-    return median_or_none(rank_correlations(own.flatten(0, 1).numpy(), due.flatten(0, 1).numpy()))
+    rows = [each.flatten(0, 1).numpy() for each in (own, due)]
+    return median_or_none(rank_correlations(*rows)) if own.shape == due.shape else None
 
 
 def nothing_in(maps: Tensor) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from bench.schema.scores import ExplainerScores
 from bench.stats.intervals import wilson
 from bench.store.files import read_lines
 from bench.store.folder import RunFolder
-from bench.store.paths import CHECKPOINT, log_path
+from bench.store.paths import log_path
 from bench.store.rows import row_keys
 
 PAGE_SCHEMA = 2
@@ -48,7 +48,7 @@ def run_view(data: RunFolder, *, only_wrong: int | None = None) -> RunView:
         train_rate=_known(results.train_images_per_second),
         forward_rate=_known(results.forward_images_per_second),
         device=record.environment.device,
-        checkpoint=record.artefacts.get(CHECKPOINT, ""),
+        checkpoint=data.checkpoint,
         curve=read_curve(data.path),
         per_class=class_rows(counts.confusion, record.data.classes),
         confusion=counts.confusion,

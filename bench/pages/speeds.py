@@ -9,7 +9,6 @@ from bench.schema.page import ArmSpeed, Badge, Finding, Page, Speeds, run_labels
 from bench.schema.timing import ArmTiming, Ratio, Sample, Timing
 from bench.stats.rates import interval_words, number_words, per_call, ratios_of, rounds_of
 from bench.store.folder import RunFolder
-from bench.store.paths import CHECKPOINT
 from bench.store.timings import knows, newest_timing, not_paired, read_timings
 
 Timings = Mapping[Path, tuple["Timing", ...]]  # by the folder they lie beside the runs of
@@ -108,7 +107,7 @@ def _labels(timing: Timing, runs: Sequence[RunFolder]) -> dict[str, tuple[int, .
     found: dict[str, tuple[int, ...]] = {}
     for index, data in enumerate(runs):
         own, model = data.record.name, short(data.record.model)
-        label = own if knows(timing, own, data.record.artefacts.get(CHECKPOINT, "")) else model
+        label = own if knows(timing, own, data.checkpoint) else model
         if knows(timing, label, None):
             found[label] = (*found.get(label, ()), index)
     return found
@@ -189,6 +188,5 @@ def _sentence(group: Sequence[ArmTiming], arms: Mapping[str, ArmTiming], names: 
 
 def _figures(ratio: Ratio) -> str:
     """A ratio with its interval as evidence; the interval alone where there is no direction."""
-    if ratio.verdict == "no measurable difference":
-        return f"ratio {interval_words(ratio.value, ratio.low, ratio.high)}"
-    return ratio_words(ratio)
+    undirected = ratio.verdict == "no measurable difference"
+    return f"ratio {interval_words(ratio.value, ratio.low, ratio.high)}" if undirected else ratio_words(ratio)
