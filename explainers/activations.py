@@ -67,7 +67,8 @@ def record(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Ten
         if name not in outputs:
             raise ContractError(f"layer {name!r} did not run in the forward pass, so it has no map")
         if outputs[name].grad_fn not in behind:
-            raise ContractError(f"the logits do not depend on layer {name!r}, so it has no map")
+            words = f"the logits do not depend on layer {name!r}, so it has no map"
+            raise ContractError(f"{words}: no gradient reaches it, as under torch.no_grad() or detach()")
     return Recording(logits, outputs)
 
 

@@ -163,14 +163,19 @@ def test_other_colours_first_are_found_and_chosen_by_a_flag(trained: TinyNet, pi
     done("explain", "bgr", "--which", "all", "--limit", "4", runs=tmp_path)  # opened again, it gives the same logits
 
 
-def test_probabilities_are_said_and_made_logits_by_a_flag(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
-    (tmp_path / "soft.py").write_text(
+def changed(trained: TinyNet, pictures: Path, folder: Path, answer: str) -> list[str]:
+    """What to type to adopt the net with something done to its answer."""
+    (folder / "net.py").write_text(
         f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom tiny import TinyNet\n"
-        "class Soft(TinyNet):\n    def forward(self, x):\n        return super().forward(x).softmax(1)\n"
+        f"class Net(TinyNet):\n    def forward(self, x):\n        return super().forward(x){answer}\n"
     )
-    torch.save(trained.state_dict(), tmp_path / "w.pth")
-    files = ["--weights", str(tmp_path / "w.pth"), "--model", f"{tmp_path}/soft.py:Soft", "--data", str(pictures)]
-    words = ["adopt", *files, "--classes", ORDER]
+    torch.save(trained.state_dict(), folder / "w.pth")
+    files = ["--weights", str(folder / "w.pth"), "--model", f"{folder}/net.py:Net", "--data", str(pictures)]
+    return ["adopt", *files, "--classes", ORDER]
+
+
+def test_probabilities_are_said_and_made_logits_by_a_flag(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
+    words = changed(trained, pictures, tmp_path, ".softmax(1)")
     said = done(*words, "--run", "soft", runs=tmp_path).stderr
     assert "ends in a softmax" in said and "--outputs probabilities" in said
     again = done(*words, "--outputs", "probabilities", "--run", "logits", runs=tmp_path).stderr
@@ -178,6 +183,13 @@ def test_probabilities_are_said_and_made_logits_by_a_flag(trained: TinyNet, pict
     soft, logits = (read_predictions(tmp_path / name).logits for name in ("soft", "logits"))
     assert np.allclose(np.exp(logits), soft, atol=1e-6) and not np.allclose(logits, soft)
     done("explain", "logits", "--which", "all", "--limit", "4", runs=tmp_path)
+
+
+def test_a_model_that_answers_by_chance_is_told_of(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
+    said = done(
+        *changed(trained, pictures, tmp_path, ".mul(__import__('torch').rand(()))"), "--run", "a", runs=tmp_path
+    )
+    assert "answers by chance" in said.stderr
 
 
 def test_names_are_counted_as_people_count() -> None:

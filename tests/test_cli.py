@@ -289,6 +289,27 @@ def test_without_a_run_explain_says_how_to_make_one(tmp_path: Path) -> None:
     assert result.exit_code == 4 and "try: bench train" in result.stderr
 
 
+def test_rm_removes_a_folder_without_a_record_and_nothing_where_nobody_answers(tmp_path: Path) -> None:
+    (tmp_path / "corpse").mkdir()
+    result = call("rm", "corpse", runs=tmp_path, typed="")
+    assert result.exit_code == 1 and (tmp_path / "corpse").is_dir()
+    assert result.stderr.splitlines()[-2:] == [
+        "error: nothing was answered, so nothing was done", "  try: the same command with --yes"
+    ]  # fmt: skip
+    assert call("rm", "corpse", "--yes", runs=tmp_path).exit_code == 0 and not (tmp_path / "corpse").exists()
+
+
+def test_a_damaged_run_does_not_keep_the_others_from_their_pages(copy: Path) -> None:
+    good = names_in(copy)[0]
+    shutil.copytree(copy / good, copy / "bad")
+    (copy / "bad" / "samples.npz").write_bytes(b"x")
+    (copy / good / "report.html").unlink()
+    result = call("report", runs=copy)
+    assert result.exit_code == 0 and (copy / good / "report.html").is_file()
+    assert "run 'bad' has no new page" in result.stderr
+    assert call("report", "bad", good, runs=copy).exit_code == 4
+
+
 def test_rm_asks_and_removes_only_the_run(copy: Path) -> None:
     first, second = names_in(copy)
     assert (call("rm", first, runs=copy, typed="n\n").exit_code, names_in(copy)) == (1, [first, second])

@@ -181,6 +181,10 @@ class Group(TyperGroup):
                 markup=False,
             )
             raise typer.Exit(143 if isinstance(error, Terminated) else 130) from error
+        except typer.Abort as error:
+            _errors().print()  # the question ends without a line end
+            complain(_errors(), "nothing was answered, so nothing was done", "the same command with --yes")
+            raise typer.Exit(1) from error
         except BrokenPipeError as error:
             sys.stderr.close()
             raise typer.Exit(1) from error

@@ -25,7 +25,7 @@ from bench.schema.run import RunRecord
 from bench.schema.timing import Timing
 from bench.schema.verdicts import Judgement
 from bench.store.paths import drawing_path
-from bench.store.runs import check_name, find_run, read_record, remove_run, run_folders
+from bench.store.runs import any_folder, find_run, read_record, remove_run, run_folders
 
 Rows = list[dict[str, object]]
 
@@ -229,7 +229,7 @@ def schema(request: SchemaRequest, session: Session) -> Answer:
 
 def remove(request: RmRequest, session: Session) -> Answer:
     """Delete a run's folder."""
-    folder = find_run(session.runs, check_name(request.run))
+    folder = any_folder(session.runs, request.run)
     if folder.is_symlink():
         raise UsageError(f"{folder} is a link, not a folder of bench")
     if not request.yes and not typer.confirm(f"delete {folder.resolve()}?", err=True):

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Dataset, ModelSpec
+from bench.contracts import Dataset, ModelSpec, Silence
 from bench.data.datasets import in_class_order, load_dataset, resolved_source
 from bench.errors import MissingError, UsageError
-from bench.evaluation import Scores
+from bench.evaluation import Scores, predict
 from bench.machine import choose_device
 from bench.nets.foreign_weights import best_matches, checked_match, chosen_sets, fits, read_foreign
 from bench.nets.import_doubts import TRIED, Fit, at_chance, better_fit, probabilities_of
@@ -138,7 +138,14 @@ def _doubts(net: nn.Module, data: Dataset, scores: Scores, logits: Tensor, chann
     """Warnings: answers that are no logits, and what else would make clearly more images right."""
     ids = torch.from_numpy(fixed_order(data.test.labels.numpy())[:TRIED])
     guessing = at_chance(scores.correct, scores.total, data.test.labels)
+    device = next(net.parameters()).device
+    again = predict(net, data.test.images[ids], (data.mean, data.std), device=device, progress=Silence())[0]
     lines = []
+    if not torch.allclose(again, logits[ids], atol=1e-3 * float(logits.abs().max())):
+        lines.append(
+            "the model answers by chance: two passes over the same images give other logits, as dropout does that is "
+            "not told of eval(); nothing can be said of its maps, and `bench explain` will refuse it"
+        )
     ending = probabilities_of(logits)
     if ending:
         lines.append(
@@ -150,7 +157,7 @@ def _doubts(net: nn.Module, data: Dataset, scores: Scores, logits: Tensor, chann
             f"{scores.accuracy:.1%} right is no more than guessing: wrong statistics (--mean, --std), another order "
             "of the classes (--classes) or of the colours (--channels bgr) are the usual reasons"
         )
-    found = better_fit(net, data, ids, next(net.parameters()).device)
+    found = better_fit(net, data, ids, device)
     if found is not None:
         lines.append(_in_words(found, data, "rgb" if channels == "bgr" else "bgr"))
     elif guessing:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bench.errors import StoreError
 from bench.fields import names
 from bench.pages.write import write_run_page
 from bench.request import ReportRequest
@@ -15,8 +16,20 @@ def report(request: ReportRequest, workspace: Workspace) -> list[Path]:
 
     Returns:
         The report.html of each, or its report/index.html.
+
+    Raises:
+        StoreError: a run that was named is damaged, or all are; the pages of the others are written.
     """
     asked = [RunFolder(find_run(workspace.runs, name)) for name in names(request.run)]
     every = () if asked else map(RunFolder, run_folders(workspace.runs))
     runs = [*asked, *(run for run in every if run.status == "done")]
-    return [write_run_page(run, workspace, form=request.form, max_images=request.max_images) for run in runs]
+    pages, first = [], None
+    for run in runs:
+        try:
+            pages.append(write_run_page(run, workspace, form=request.form, max_images=request.max_images))
+        except StoreError as error:  # one that is damaged does not keep the others from theirs
+            first = first or error
+            workspace.progress.warn(f"run '{run.path.name}' has no new page: {error.message}")
+    if first is not None and (asked or not pages):
+        raise first
+    return pages

@@ -117,7 +117,7 @@ def check_same_model(logits: np.ndarray[Any, Any], stored: np.ndarray[Any, Any],
     if not gap <= LOGIT_TOLERANCE * max(1.0, float(np.abs(stored).max(initial=0.0))):
         raise ContractError(
             f"the model of run '{trained.record.name}' gives other logits than its predictions.npz "
-            f"(largest difference {gap:.3g}): these maps would explain another model",
+            f"(largest difference {gap:.3g}): these maps would explain another model, or it answers by chance",
             try_=f"bench evaluate {trained.record.name}",
         )
 

@@ -119,6 +119,12 @@ def write_latest(folder: Path) -> None:
     write_bytes(latest_path(folder.parent), folder.name.encode())
 
 
+def any_folder(runs: Path, name: str) -> Path:
+    """The folder of a run's name, even one without run.json, as a training that was killed at once leaves."""
+    check_known(runs, check_name(name))
+    return run_path(runs, name)
+
+
 def remove_run(folder: Path) -> None:
     """Delete a run's folder; nothing is the latest run then if this one was."""
     shutil.rmtree(folder)
