@@ -349,7 +349,7 @@ def test_recipes_are_listed_with_schedule_ingredients_source_and_what_was_measur
         label_smoothing=0.2, source="a paper", measured="95.0 % here",
     )  # fmt: skip
     plain = replace(RECIPES["plain"], measured="")
-    monkeypatch.setattr("bench.cli.show.RECIPES", {"mine": one, "plain": plain})
+    monkeypatch.setattr("bench.cli.commands.RECIPES", {"mine": one, "plain": plain})
     text = call("list", "recipes").stdout
     for words in ("7 epochs of batch 64, sgd, rate 0.2 to 0.4 at 20%, then to 0.028", "label smoothing 0.2", "a paper",
                   "measured: 95.0 % here", "not measured here"):  # fmt: skip

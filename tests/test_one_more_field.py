@@ -20,7 +20,8 @@ from bench.cli.console import Answer
 from bench.cli.session import Group, Session, add_command
 from bench.commands.sweep import commands
 from bench.errors import UsageError
-from bench.request import Option, TrainRequest
+from bench.fields import Option
+from bench.request import TrainRequest
 from bench.schema.run import OneOf, RunRecord
 from bench.store.files import read_value
 from bench.store.migrations import record_of_today
@@ -135,7 +136,8 @@ from torch import Tensor, nn
 
 import bench
 from bench.api import keywords
-from bench.request import Option, TrainRequest
+from bench.fields import Option
+from bench.request import TrainRequest
 from bench.workspace import Workspace
 
 

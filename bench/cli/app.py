@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import __version__
-from bench import request as requests
-from bench.cli import commands, show
+from bench import __version__, request as requests
+from bench.cli import commands
 from bench.cli.console import Answer
 from bench.cli.options import Kinds
 from bench.cli.session import Group, Session, add_command
@@ -38,11 +37,11 @@ VERBS: tuple[Verb, ...] = (  # what a verb means, what it does, whether it makes
     ({"": requests.TimeRequest}, commands.time_, False),
     ({"": requests.VerifyRequest}, commands.verify, False),
     ({"": requests.EvaluateRequest}, commands.evaluate, False),
-    ({"": requests.ListRequest}, show.list_, False),
-    ({"": requests.ShowRequest}, show.show, False),
-    ({"": requests.DoctorRequest}, show.doctor, False),
-    ({"": requests.SchemaRequest}, show.schema, False),
-    ({"": requests.RmRequest}, show.remove, False),
+    ({"": requests.ListRequest}, commands.list_, False),
+    ({"": requests.ShowRequest}, commands.show, False),
+    ({"": requests.DoctorRequest}, commands.doctor, False),
+    ({"": requests.SchemaRequest}, commands.schema, False),
+    ({"": requests.RmRequest}, commands.remove, False),
     ({"": requests.LrFindRequest}, commands.lr_find, False),
 )
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
 from bench.cli.console import Answer, Teller, complain, harmless, show, stdout_kept
-from bench.cli.options import PREFIX, Kinds, files_named, parameters, read_config, refuse_unknown, request_of
+from bench.cli.options import PREFIX, Kinds, files_named, parameter, parameters, read_config, refuse_unknown, request_of
 from bench.errors import BenchError
 from bench.workspace import Workspace
 
@@ -24,27 +24,24 @@ PANEL = "Everywhere"
 OWN_VARIABLES = {"BENCH_CACHE"}
 WORDS, VERBOSE = "bench.words", "bench.verbose"  # what a call leaves for its end, in click's context
 
-Runs = Annotated[Path, typer.Option("--runs-dir", help="Folder of the run folders.", rich_help_panel=PANEL)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=PANEL)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and warnings.", rich_help_panel=PANEL)]
-Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Plain lines; -vv: tracebacks.", rich_help_panel=PANEL)
-]
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        callback=read_config,
-        is_eager=True,
-        help="TOML file of defaults (else ./bench.toml).",
-        rich_help_panel=PANEL,
+
+def _everywhere(name: str, hint: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:  # noqa: ANN401 (types)
+    variable = PREFIX + name.rstrip("_").upper()
+    option: Any = typer.Option(*flags, rich_help_panel=PANEL, envvar=variable, show_envvar=False, **more)
+    return parameter(name, hint, default, option)
+
+
+OPEN = _everywhere("open_", bool, False, "--open", help="Show the page in the browser.")
+COMMON = (
+    _everywhere("runs_dir", Path, Path("runs"), "--runs-dir", help="Folder of the run folders."),
+    _everywhere("json_", bool, False, "--json", help="One JSON object on stdout."),
+    _everywhere("quiet", bool, False, "--quiet", "-q", help="Only results and warnings."),
+    _everywhere("verbose", int, 0, "--verbose", "-v", count=True, help="Plain lines; -vv: tracebacks."),
+    _everywhere(
+        "config", Path | None, None, "--config",
+        callback=read_config, is_eager=True, help="TOML file of defaults (else ./bench.toml).",
     ),
-]
-Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.", rich_help_panel=PANEL)]
-COMMON: Mapping[str, tuple[Any, Any]] = {
-    "runs_dir": (Runs, Path("runs")), "json_": (Json, False), "quiet": (Quiet, False), "verbose": (Verbose, 0),
-    "config": (Config, None),
-}  # fmt: skip
+)  # fmt: skip
 
 
 class Terminated(BaseException):
@@ -86,10 +83,10 @@ def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Session]
         opens: it makes a page that `--open` can show.
     """
     kind = kinds[""]
-    common = {**COMMON, **({"open_": (Open, False)} if opens else {})}
+    common = (*COMMON, OPEN) if opens else COMMON
 
     def call(ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401 (those of the options)
-        own = {name: values.pop(name) for name in common}
+        own = {each.name: values.pop(each.name) for each in common}
         session = _session(ctx, own)
         request = request_of(ctx, kinds, values)
         refuse_unknown(request, session.runs)
@@ -103,14 +100,8 @@ def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Session]
         if answer.page and own.get("open_"):
             typer.launch(Path(answer.page).resolve().as_uri())
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    shared = [inspect.Parameter(name, keyword, default=each[1], annotation=each[0]) for name, each in common.items()]
-    for one in shared:
-        info = one.annotation.__metadata__[0]
-        if info.envvar is None:
-            info.envvar, info.show_envvar = PREFIX + one.name.rstrip("_").upper(), False
-    found = [context, *parameters(kinds), *shared]
+    found = [context, *parameters(kinds), *common]
     call.__signature__ = inspect.Signature(found)  # type: ignore[attr-defined]
     call.__annotations__ = {each.name: each.annotation for each in found}
     call.__doc__ = inspect.getdoc(kind)

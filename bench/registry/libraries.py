@@ -15,8 +15,6 @@ from bench.registry.foreign_models import WHOLE, ForeignBuild
 from bench.registry.layer_shapes import default_layers, shapes_of
 from bench.registry.model_names import arguments_in, name_parts
 
-pass
-
 COUNTS = (
     "num_classes", "n_classes", "nclasses", "classes", "num_class", "n_class", "num_labels", "n_labels", "nc", "k",
     "num_outputs", "n_outputs", "out_features", "output_dim", "out_dim", "num_out", "n_out",
