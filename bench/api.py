@@ -76,8 +76,11 @@ def many_runs(kind: Callable[Given, Wanted], command: Callable[[Wanted, Workspac
     def call(*runs: Any, **kwargs: Any) -> Found:  # noqa: ANN401 (the overloads say what it takes)
         return _asked(kind, command, runs if len(runs) < 2 else [runs], kwargs)
 
-    found: ManyRuns[Given, Found] = _starred(_described(call, kind, command))
-    return found
+    found: Any = _described(call, kind, command)
+    first, *rest = found.__signature__.parameters.values()
+    runs = first.replace(kind=inspect.Parameter.VAR_POSITIONAL, default=inspect.Parameter.empty)
+    found.__signature__ = found.__signature__.replace(parameters=[runs, *rest])
+    return found  # type: ignore[no-any-return]
 
 
 def _asked(
@@ -107,14 +110,6 @@ def _described(call: Any, kind: Any, command: Callable[..., Any]) -> Any:  # noq
     call.__name__ = call.__qualname__ = command.__name__
     call.__doc__ = f"{summary}\n\n{arguments}{returns}{rest}"
     call.__signature__ = told.replace(parameters=sorted([*shown, where], key=lambda each: each.kind))
-    return call
-
-
-def _starred(call: Any) -> Any:  # noqa: ANN401
-    """The same, its first field as many as one likes."""
-    first, *rest = call.__signature__.parameters.values()
-    runs = first.replace(kind=inspect.Parameter.VAR_POSITIONAL, default=inspect.Parameter.empty)
-    call.__signature__ = call.__signature__.replace(parameters=[runs, *rest])
     return call
 
 

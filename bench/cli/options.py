@@ -96,10 +96,11 @@ def _default(each: Typed) -> Any:  # noqa: ANN401
 
 def parameter(name: str, hint: Any, default: Any, info: Any) -> inspect.Parameter:  # noqa: ANN401
     """What Typer reads of one option or argument; a default of ... is none."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    empty = inspect.Parameter.empty
     return inspect.Parameter(
-        name, keyword, default=empty if default is ... else default, annotation=Annotated[hint, info]
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is ... else default,
+        annotation=Annotated[hint, info],
     )
 
 

@@ -6,7 +6,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +17,7 @@ from typer.core import TyperGroup
 from bench.cli.console import Answer, Teller, complain, harmless, show, stdout_kept
 from bench.cli.options import PREFIX, Kinds, files_named, parameter, parameters, read_config, refuse_unknown, request_of
 from bench.errors import BenchError
-from bench.workspace import Workspace
+from bench.workspace import Workspace, default_cache
 
 PANEL = "Everywhere"
 OWN_VARIABLES = {"BENCH_CACHE"}
@@ -48,34 +47,7 @@ class Terminated(BaseException):
     """The process was asked to end (SIGTERM)."""
 
 
-@dataclass(frozen=True)
-class Session:
-    """One call of the command line.
-
-    Attributes:
-        teller: tells the user what goes on.
-        runs: folder of the run folders.
-        command: what was typed.
-    """
-
-    teller: Teller
-    runs: Path
-    command: str
-
-    @property
-    def workspace(self) -> Workspace:
-        """Where the command works; made on first use, since it loads more than `--help` needs."""
-        from datetime import UTC, datetime
-
-        from bench.workspace import Workspace, default_cache
-
-        cache = Path(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
-        return Workspace(
-            runs=self.runs, cache=cache, started=datetime.now(UTC), command=self.command, progress=self.teller
-        )
-
-
-def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Session], Answer], *, opens: bool) -> None:
+def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Workspace], Answer], *, opens: bool) -> None:
     """Register a verb: from what was typed to a request, to an answer, to what is printed.
 
     Args:
@@ -87,13 +59,13 @@ def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Session]
 
     def call(ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401 (those of the options)
         own = {each.name: values.pop(each.name) for each in common}
-        session = _session(ctx, own)
+        workspace = _workspace(ctx, own)
         request = request_of(ctx, kinds, values)
-        refuse_unknown(request, session.runs)
+        refuse_unknown(request, workspace.runs)
         for path in filter(os.path.isfile, files_named(request)):
-            session.teller.say(f"running {path}")
+            workspace.progress.say(f"running {path}")
         with stdout_kept():
-            answer = command(request, session)
+            answer = command(request, workspace)
         show(answer, as_json=own["json_"])
         if answer.failure is not None:
             raise answer.failure
@@ -108,14 +80,16 @@ def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Session]
     app.command(kind.verb, rich_help_panel=kind.panel, epilog=kind.example or None)(call)
 
 
-def _session(ctx: typer.Context, common: Mapping[str, Any]) -> Session:
+def _workspace(ctx: typer.Context, common: Mapping[str, Any]) -> Workspace:
     plain = common["verbose"] > 0 or bool(os.environ.get("CI"))
-    teller = Teller(_errors(), quiet=common["quiet"], plain=plain)
+    teller = Teller(Console(stderr=True), quiet=common["quiet"], plain=plain)
     for variable in sorted(set(os.environ) - known_variables(ctx)):
         if variable.startswith(PREFIX):
             teller.warn(f"the variable {variable} means nothing to bench")
     ctx.meta[VERBOSE] = common["verbose"]
-    return Session(teller, common["runs_dir"], shlex.join(["bench", *ctx.meta.get(WORDS, ())]))
+    cache = Path(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
+    words = shlex.join(["bench", *ctx.meta.get(WORDS, ())])
+    return Workspace(runs=common["runs_dir"], cache=cache, command=words, progress=teller)
 
 
 def known_variables(ctx: typer.Context) -> set[str]:
@@ -125,10 +99,6 @@ def known_variables(ctx: typer.Context) -> set[str]:
 
 
 # --- how a call ends ----------------------------------------------------------------------------------------
-
-
-def _errors() -> Console:
-    return Console(stderr=True)
 
 
 class Group(TyperGroup):
@@ -156,7 +126,7 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except BenchError as error:
-            complain(_errors(), error.message, error.try_)
+            complain(Console(stderr=True), error.message, error.try_)
             if ctx.meta.get(VERBOSE, 0) > 1:
                 raise
             raise typer.Exit(error.exit_code) from error
@@ -165,7 +135,7 @@ class Group(TyperGroup):
             again = shlex.join(["bench", *ctx.meta.get(WORDS, ())])
             what = f"Continue: {notes[0]}" if notes else f"Start again: {again}"
             what = "\nthen: ".join([what, *notes[1:]])
-            _errors().print(
+            Console(stderr=True).print(
                 harmless(f"interrupted; nothing half-written is left. {what}"),
                 soft_wrap=True,
                 highlight=False,
@@ -182,7 +152,7 @@ class Group(TyperGroup):
                 or hasattr(error, "exit_code")
             ):
                 raise
-            complain(_errors(), f"{type(error).__name__}: {error}", "the same command with -vv shows where")
+            complain(Console(stderr=True), f"{type(error).__name__}: {error}", "the same command with -vv shows where")
             raise typer.Exit(1) from error
 
 
@@ -196,7 +166,7 @@ def _end_of_parsing(error: Exception, words: Sequence[str]) -> int:
     message, context = error.format_message(), getattr(error, "ctx", None)
     found = _value_after(getattr(getattr(error, "param", None), "opts", ()), words)
     message = message[:1].lower() + message[1:].rstrip(".") + (f" (found '{found}')" if found else "")
-    complain(_errors(), message, f"{context.command_path if context is not None else 'bench'} --help")
+    complain(Console(stderr=True), message, f"{context.command_path if context is not None else 'bench'} --help")
     return int(getattr(error, "exit_code", 2))
 
 

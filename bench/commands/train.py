@@ -148,7 +148,9 @@ def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:
     if record.status == "done":
         discard(folder)  # a kill after the last step may have left them
         raise UsageError(f"run '{record.name}' is done", try_=f"bench report {record.name}")
-    request = _begun_with(record)
+    request = record.request
+    if not isinstance(request, TrainRequest):
+        raise UsageError(f"run '{record.name}' was never trained: it was adopted", try_="bench list runs")
     device, settings = _device(record), settings_of(request)
     start = newest_resume(folder, fingerprint(record), workspace.progress.warn)
     _warn_of_changes(start, workspace)
@@ -162,19 +164,11 @@ def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:
     )
     remove_leftovers(folder)
     cut_log(folder, start.log_bytes)
-    resumed = start.resumed + 1
     updated(folder, lambda one: replace(
-        one, status="training", message="", results=replace(one.results, resumed=resumed)
+        one, status="training", message="", results=replace(one.results, resumed=start.resumed + 1)
     ))  # fmt: skip
-    state = start.state
-    workspace.progress.say(f"continuing {record.name} after {state.done} steps, in epoch {state.epoch + 1}")
+    workspace.progress.say(f"continuing {record.name} after {start.state.done} steps, in epoch {start.state.epoch + 1}")
     return Job(folder, net, data, settings, device, start)
-
-
-def _begun_with(record: RunRecord) -> TrainRequest:
-    if not isinstance(record.request, TrainRequest):
-        raise UsageError(f"run '{record.name}' was never trained: it was adopted", try_="bench list runs")
-    return record.request
 
 
 def settings_of(request: TrainRequest) -> TrainSettings:

@@ -6,7 +6,6 @@ before it is packaged.
 
 import hashlib
 import inspect
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import MissingError, UsageError
+from bench.registry.model_names import slug
 
 PYTHON = "python:"  # before the module and the name
 PARAMETERS = "model, layers, images, targets"
@@ -93,7 +93,7 @@ def spec_of_function(name: str, value: object) -> object:
         )
     where, _, attribute = name.rpartition(":")
     return ExplainerSpec(
-        name=re.sub(r"[^a-z0-9_+]", "_", attribute.lower()).lstrip("_0123456789+") or "unnamed",
+        name=slug(attribute),
         explain=value,
         source=where,
         backend="torch",
