@@ -116,9 +116,18 @@ class Teller:
         """A bar on a terminal, lines elsewhere, nothing when quiet."""
         if self.quiet or self.plain or not self.errors.is_terminal:
             yield _PlainTask(self, label, total)
-        else:
-            with _live(self.errors, label, total) as bar:
-                yield bar
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[speed]}{task.fields[note]}", style="dim"),
+        )
+        with Progress(*columns, console=self.errors, transient=True) as progress:
+            yield _LiveTask(progress, progress.add_task(shown(label), total=total, note="", speed=""))
 
 
 class _PlainTask:
@@ -134,21 +143,6 @@ class _PlainTask:
         if time.monotonic() - self.last >= PLAIN_EVERY:
             self.last = time.monotonic()
             self.teller.say(f"  {self.label}: {self.done:,} of {self.total:,}" + (f", {note}" if note else ""))
-
-
-@contextmanager
-def _live(console: Console, label: str, total: int) -> Iterator[Task]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[speed]}{task.fields[note]}", style="dim"),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield _LiveTask(progress, progress.add_task(shown(label), total=total, note="", speed=""))
 
 
 class _LiveTask:

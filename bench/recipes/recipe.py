@@ -104,7 +104,14 @@ class Recipe:
             value = getattr(self, name)
             if not holds(value):
                 raise UsageError(f"{name} is {value}, must be {words}")
-        _check_pictures(self)
+        for edge, share in self.sizes:
+            if not SMALLEST <= edge <= 2 * HALF or not 0 < share < 1:
+                raise UsageError(
+                    f"sizes holds {edge}:{share}: the edge must be from {SMALLEST} to {2 * HALF}, "
+                    "the share between 0 and 1"
+                )
+        if not sum(share for _, share in self.sizes) < 1:
+            raise UsageError("sizes leaves no epoch for the images as they are: the shares must sum to less than 1")
 
     @property
     def augmentation(self) -> Augmentation:
@@ -155,16 +162,6 @@ class Recipe:
 
 
 SETTINGS = tuple(each.name for each in fields(Recipe) if each.name not in ABOUT)
-
-
-def _check_pictures(recipe: Recipe) -> None:
-    for edge, share in recipe.sizes:
-        if not SMALLEST <= edge <= 2 * HALF or not 0 < share < 1:
-            raise UsageError(
-                f"sizes holds {edge}:{share}: the edge must be from {SMALLEST} to {2 * HALF}, the share between 0 and 1"
-            )
-    if not sum(share for _, share in recipe.sizes) < 1:
-        raise UsageError("sizes leaves no epoch for the images as they are: the shares must sum to less than 1")
 
 
 PLAIN = Recipe(

@@ -125,14 +125,13 @@ class Registry(Generic[Value], Mapping[str, Value]):
 
     def entry(self, name: str) -> Entry:
         """What is known of a name without loading it."""
-        if name in self.entries:
-            return self.entries[name]
-        base = parse_model(name).base if self.kind == "model" else name
-        if base in self.entries or base.partition(":")[0] in self.libraries:
-            return self.entries.get(base) or self.libraries[base.partition(":")[0]]
-        raise UsageError(
-            f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}", try_=f"bench list {self.kind}s"
-        )
+        base = parse_model(name).base if self.kind == "model" and name not in self.entries else name
+        found = self.entries.get(base) or self.libraries.get(base.partition(":")[0])
+        if found is None:
+            raise UsageError(
+                f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}", try_=f"bench list {self.kind}s"
+            )
+        return found
 
 
 def resolved(name: str) -> str:
