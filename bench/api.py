@@ -7,21 +7,23 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-from bench.commands.adopt import adopt as _adopt
-from bench.commands.compare import compare as _compare
-from bench.commands.demo import demo as _demo
-from bench.commands.evaluate import evaluate as _evaluate
-from bench.commands.explain import explain as _explain
-from bench.commands.explain_pictures import explain_pictures as _explain_pictures
-from bench.commands.export import export as _export
-from bench.commands.faithfulness import faithfulness as _faithfulness
-from bench.commands.judge import judge as _judge
-from bench.commands.lr_find import find_learning_rate as _find_learning_rate
-from bench.commands.report import report as _report
-from bench.commands.sweep import sweep as _sweep
-from bench.commands.timing import measure as _measure
-from bench.commands.train import train as _train
-from bench.commands.verify import verify as _verify
+from bench.commands import (
+    adopt as _adopt,
+    compare as _compare,
+    demo as _demo,
+    evaluate as _evaluate,
+    explain as _explain,
+    explain_pictures as _explain_pictures,
+    export as _export,
+    faithfulness as _faithfulness,
+    judge as _judge,
+    lr_find as _lr_find,
+    report as _report,
+    sweep as _sweep,
+    timing as _timing,
+    train as _train,
+    verify as _verify,
+)
 from bench.errors import did_you_mean
 from bench.fields import Request
 from bench.request import (
@@ -74,8 +76,11 @@ def many_runs(kind: Callable[Given, Wanted], command: Callable[[Wanted, Workspac
     def call(*runs: Any, **kwargs: Any) -> Found:  # noqa: ANN401 (the overloads say what it takes)
         return _asked(kind, command, runs if len(runs) < 2 else [runs], kwargs)
 
-    found: ManyRuns[Given, Found] = _starred(_described(call, kind, command))
-    return found
+    found: Any = _described(call, kind, command)
+    first, *rest = found.__signature__.parameters.values()
+    runs = first.replace(kind=inspect.Parameter.VAR_POSITIONAL, default=inspect.Parameter.empty)
+    found.__signature__ = found.__signature__.replace(parameters=[runs, *rest])
+    return found  # type: ignore[no-any-return]
 
 
 def _asked(
@@ -108,26 +113,18 @@ def _described(call: Any, kind: Any, command: Callable[..., Any]) -> Any:  # noq
     return call
 
 
-def _starred(call: Any) -> Any:  # noqa: ANN401
-    """The same, its first field as many as one likes."""
-    first, *rest = call.__signature__.parameters.values()
-    runs = first.replace(kind=inspect.Parameter.VAR_POSITIONAL, default=inspect.Parameter.empty)
-    call.__signature__ = call.__signature__.replace(parameters=[runs, *rest])
-    return call
-
-
-adopt = keywords(AdoptRequest, _adopt)
-compare = many_runs(CompareRequest, _compare)
-demo = keywords(DemoRequest, _demo)
-evaluate = keywords(EvaluateRequest, _evaluate)
-explain = keywords(ExplainRequest, _explain)
-explain_pictures = keywords(ExplainPicturesRequest, _explain_pictures)
-export = keywords(ExportRequest, _export)
-faithfulness = keywords(FaithfulnessRequest, _faithfulness)
-find_learning_rate = keywords(LrFindRequest, _find_learning_rate)
-judge = keywords(JudgeRequest, _judge)
-measure = keywords(TimeRequest, _measure)
-report = many_runs(ReportRequest, _report)
-sweep = keywords(TrainRequest, _sweep)
-train = keywords(TrainRequest, _train)
-verify = keywords(VerifyRequest, _verify)
+adopt = keywords(AdoptRequest, _adopt.adopt)
+compare = many_runs(CompareRequest, _compare.compare)
+demo = keywords(DemoRequest, _demo.demo)
+evaluate = keywords(EvaluateRequest, _evaluate.evaluate)
+explain = keywords(ExplainRequest, _explain.explain)
+explain_pictures = keywords(ExplainPicturesRequest, _explain_pictures.explain_pictures)
+export = keywords(ExportRequest, _export.export)
+faithfulness = keywords(FaithfulnessRequest, _faithfulness.faithfulness)
+find_learning_rate = keywords(LrFindRequest, _lr_find.find_learning_rate)
+judge = keywords(JudgeRequest, _judge.judge)
+measure = keywords(TimeRequest, _timing.measure)
+report = many_runs(ReportRequest, _report.report)
+sweep = keywords(TrainRequest, _sweep.sweep)
+train = keywords(TrainRequest, _train.train)
+verify = keywords(VerifyRequest, _verify.verify)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from in_turns import timed
 from tables import machine_words, parser_of, summary, table
 
 from bench.clock import now
@@ -15,7 +16,7 @@ from bench.contracts import Augmentation, Dataset, Silence
 from bench.data.datasets import load_dataset
 from bench.data.transforms import augment, fill_colour, normalise
 from bench.machine import choose_device
-from bench.timing.rounds import Work, taker, timed
+from bench.timing.rounds import Work, taker
 
 BATCH = 128
 

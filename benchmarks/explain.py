@@ -19,6 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
+from in_turns import timed
 from tables import cell, finish, machine_words, parser_of, table
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ from bench.nets.weights import build_seeded, on_device
 from bench.postprocess import postprocess
 from bench.registry.registry import discover, short
 from bench.stats.rates import ratio_interval, ratios_of
-from bench.timing.rounds import Take, Work, taker, timed
+from bench.timing.rounds import Take, Work, taker
 from bench.workspace import Workspace, default_cache
 
 if TYPE_CHECKING:

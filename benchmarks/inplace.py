@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from in_turns import timed
 from tables import busy_words, finish, machine_words, parser_of, summary, table
 from torch import Tensor, nn
 
+from bench.commands.timing import find_subjects
 from bench.machine import choose_device
 from bench.pages.speeds import ratio_words
 from bench.stats.rates import (
@@ -23,8 +25,7 @@ from bench.stats.rates import (
 )
 from bench.timing.arms import batch_of, forward_work
 from bench.timing.environment import others_share, ticks
-from bench.timing.rounds import taker, timed
-from bench.timing.suite import find_subjects
+from bench.timing.rounds import taker
 from bench.workspace import Workspace
 
 MODELS = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18")

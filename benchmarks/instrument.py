@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from in_turns import timed
 from tables import busy_words, finish, machine_words, parser_of, table
 from torch import Tensor
 
@@ -23,8 +24,7 @@ from bench.machine import choose_device
 from bench.schema.timing import Ratio
 from bench.stats.rates import median_interval, ratio_to
 from bench.timing.environment import others_share, ticks
-from bench.timing.rounds import Work, taker, timed
-from bench.timing.runner import ROUNDS
+from bench.timing.rounds import Work, taker
 
 UNITS = 200  # equal pieces of work in the faster arm
 ARMS = ("one", "other")
@@ -123,7 +123,7 @@ def simulated(count: int, rounds: int, seed: int = 0) -> str:
 
 def read_options() -> argparse.Namespace:
     """The command line; blocks are shorter than those of bench time."""
-    parser = parser_of(__doc__, rounds=ROUNDS, block=0.05, device="auto", write=None)
+    parser = parser_of(__doc__, rounds=12, block=0.05, device="auto", write=None)
     parser.add_argument("--same", type=int, default=100, help="trials of an arm against itself")
     parser.add_argument("--planted", type=int, default=20, help="trials of each planted slowdown")
     parser.add_argument("--edge", type=int, default=96, help="of the matrices")

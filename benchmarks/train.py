@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
+from in_turns import timed, told
 from tables import cell, finish, machine_words, parser_of, table
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
 from bench.stats.rates import ratio_interval, ratios_of
-from bench.timing.rounds import Work, timed, told
+from bench.timing.rounds import Work
 from bench.training.checkpoint import FileKeeper
 from bench.training.loop import TrainSettings, train_model
 from bench.workspace import default_cache

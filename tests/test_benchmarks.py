@@ -21,6 +21,7 @@ from bench.registry.registry import discover
 from bench.schema.timing import Ratio, Verdict
 from bench.timing import rounds as timing_rounds
 from bench.timing.flops import counted
+from bench.timing.rounds import Work
 from bench.training.loop import TrainSettings, choose_images
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -28,6 +29,7 @@ sys.path.insert(0, str(FOLDER))
 
 import ablation  # noqa: E402 (from the folder above)
 import data  # noqa: E402
+import in_turns  # noqa: E402
 import inplace  # noqa: E402
 import instrument  # noqa: E402
 import report  # noqa: E402
@@ -244,13 +246,33 @@ def test_a_cell_holds_the_median_of_rounds_and_its_interval() -> None:
     assert tables.cell([1.0, 2.0, 3.0]) == "2.0 (n too small)"
 
 
+# --- in turns -----------------------------------------------------------------------------------------------
+
+
+def test_every_work_is_warmed_up_before_any_round_and_the_warm_up_is_no_round() -> None:
+    calls: list[str] = []
+
+    def work(name: str, *seconds: float) -> Work:
+        left = iter(seconds)
+        return lambda: calls.append(name) or next(left)
+
+    rounds = in_turns.timed({"A": work("A", 9.0, 9.0, 1.0, 3.0), "B": work("B", 7.0, 7.0, 4.0, 4.0)}, 1, in_turns.told)
+    assert (rounds, calls) == ({"A": [2.0], "B": [4.0]}, ["A", "A", "B", "B", "A", "B", "B", "A"])
+
+
+def test_a_call_that_tells_no_seconds_is_no_block() -> None:
+    assert in_turns.told(lambda: 2.5) == (1, (2.5,))
+    with pytest.raises(TypeError, match="told None instead of its seconds"):
+        in_turns.told(lambda: None)
+
+
 # --- training -----------------------------------------------------------------------------------------------
 
 
 def test_an_arm_of_its_own_process_works_when_asked_and_ends_with_the_block() -> None:
     with train.processes(["one", "other"], answering.work_as, argparse.Namespace(step=0.5)) as works:
         assert [works[name]() for name in ("one", "other", "one")] == [0.5, 0.5, 1.0]
-        assert timing_rounds.timed(works, 1, timing_rounds.told).keys() == {"one", "other"}
+        assert in_turns.timed(works, 1, in_turns.told).keys() == {"one", "other"}
         running = multiprocessing.active_children()
         assert {each.name for each in running} >= {"one", "other"}
     for each in running:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gallery_items import items_of
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from run_factory import DIGITS, make_cell, make_request, make_run, make_samples
 
 from bench.errors import DataError

@@ -268,7 +268,7 @@ def test_accuracy_is_printed_three_ways_and_each_can_be_a_threshold(copy: Path) 
     limits = [f"--fail-if={name} < 0" for name in ("accuracy", "accuracy_mirror", "accuracy_shifts")]
     lines = done("evaluate", *limits, runs=copy).stdout.splitlines()
     line = next(each for each in lines if "95 % interval" in each and "accuracy" in each)
-    assert [part.split("\N{NO-BREAK SPACE}")[0].rsplit(" ", 1)[0] for part in line.split("; ")[1:]] == [
+    assert [part.rsplit(" ", 2)[0] for part in line.split("; ")[1:]] == [
         "mirror average",
         "mirror and shifts",
     ]
@@ -370,7 +370,7 @@ def test_recipes_are_listed_with_schedule_ingredients_source_and_what_was_measur
         label_smoothing=0.2, source="a paper", measured="95.0 % here",
     )  # fmt: skip
     plain = replace(RECIPES["plain"], measured="")
-    monkeypatch.setattr("bench.cli.show.RECIPES", {"mine": one, "plain": plain})
+    monkeypatch.setattr("bench.cli.commands.RECIPES", {"mine": one, "plain": plain})
     text = call("list", "recipes").stdout
     for words in ("7 epochs of batch 64, sgd, rate 0.2 to 0.4 at 20%, then to 0.028", "label smoothing 0.2", "a paper",
                   "measured: 95.0 % here", "not measured here"):  # fmt: skip

@@ -5,8 +5,7 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from rich.console import Console
 
 from bench.cli.console import Answer, Teller, complain, harmless, show, table_of

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.scoring.deletion_insertion import area, count_of, logit_drops, margin_drops, probabilities, turned
 from bench.scoring.occluded_answers import answers_to, batch_size, covered
-from bench.scoring.patches import bits, every_patch
+from bench.scoring.patches import area, bits, count_of, every_patch, logit_drops, margin_drops, probabilities, turned
 
 
 class CellNet(nn.Module):

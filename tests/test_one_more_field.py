@@ -17,10 +17,11 @@ from typer.testing import CliRunner, Result
 
 from bench.api import keywords
 from bench.cli.console import Answer
-from bench.cli.session import Group, Session, add_command
+from bench.cli.session import Group, add_command
 from bench.commands.sweep import commands
 from bench.errors import UsageError
-from bench.request import Option, TrainRequest
+from bench.fields import Option
+from bench.request import TrainRequest
 from bench.schema.run import OneOf, RunRecord
 from bench.store.files import read_value
 from bench.store.migrations import record_of_today
@@ -59,10 +60,10 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
     monkeypatch.delenv("BENCH_DATA", raising=False)
     seen: list[WarmRequest] = []
 
-    def command(request: WarmRequest, session: Session) -> Answer:
+    def command(request: WarmRequest, workspace: Workspace) -> Answer:
         seen.append(request)
         if request.warmth > 40:
-            raise UsageError("too hot", try_=request.command(session.runs, warmth=40))
+            raise UsageError("too hot", try_=request.command(workspace.runs, warmth=40))
         return Answer({"warmth": request.warmth}, ())
 
     app = typer.Typer(cls=Group)
@@ -135,7 +136,8 @@ from torch import Tensor, nn
 
 import bench
 from bench.api import keywords
-from bench.request import Option, TrainRequest
+from bench.fields import Option
+from bench.request import TrainRequest
 from bench.workspace import Workspace
 
 

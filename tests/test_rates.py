@@ -18,7 +18,7 @@ from bench.stats.rates import (
     tails,
     verdict,
 )
-from bench.timing.results import arm_timing
+from bench.timing.runner import arm_timing
 
 
 def plain_interval(values: list[float], level: float) -> tuple[float, float, float] | None:

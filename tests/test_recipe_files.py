@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import call, done
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tiny import TINY_FILE, tiny_data, write_images
 
 from bench.errors import MissingError, UsageError

@@ -13,8 +13,7 @@ from typing import Any, Union, get_args, get_origin
 import numpy as np
 import pytest
 from command_line import asked, call
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from run_factory import make_record
 
 from bench import request as requests

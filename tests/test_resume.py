@@ -27,7 +27,7 @@ from tiny import BUSY, QUICK, RESIDUAL, RESIDUAL_FILE, TINY, TINY_FILE, TinyNet,
 from torch import Tensor, nn
 
 from bench import api
-from bench.commands.resume import find_unfinished, settings_of
+from bench.commands.train import find_unfinished, settings_of
 from bench.contracts import Augmentation, Dataset, Silence
 from bench.errors import BenchError, GuardRailError, RunError, StoreError, UsageError
 from bench.nets.trained import data_of_run

@@ -9,7 +9,7 @@ import pytest
 
 from bench.schema.timing import Sample
 from bench.stats.rates import per_call, rounds_of
-from bench.timing.rounds import Work, agree, play, rounds_that_fit, timed, told, turns, warm_up
+from bench.timing.rounds import agree, play, rounds_that_fit, turns, warm_up
 
 
 def test_a_round_goes_forwards_and_backwards_and_the_next_one_the_other_way() -> None:
@@ -78,23 +78,6 @@ class Cycle:
 
     def __init__(self) -> None:
         self.own = self
-
-
-def test_every_work_is_warmed_up_before_any_round_and_the_warm_up_is_no_round() -> None:
-    calls: list[str] = []
-
-    def work(name: str, *seconds: float) -> Work:
-        left = iter(seconds)
-        return lambda: calls.append(name) or next(left)
-
-    rounds = timed({"A": work("A", 9.0, 9.0, 1.0, 3.0), "B": work("B", 7.0, 7.0, 4.0, 4.0)}, 1, told)
-    assert (rounds, calls) == ({"A": [2.0], "B": [4.0]}, ["A", "A", "B", "B", "A", "B", "B", "A"])
-
-
-def test_a_call_that_tells_no_seconds_is_no_block() -> None:
-    assert told(lambda: 2.5) == (1, (2.5,))
-    with pytest.raises(TypeError, match="told None instead of its seconds"):
-        told(lambda: None)
 
 
 # --- warm-up ------------------------------------------------------------------------------------------------

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 from gallery_items import items_of
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from run_factory import CHECKPOINT_SHA, make_cell, make_record, make_run, make_samples, status
 from scipy.stats import spearmanr
 

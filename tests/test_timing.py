@@ -22,22 +22,19 @@ from bench.nets.weights import build_seeded
 from bench.registry.registry import Entry, Registry, discover
 from bench.request import TimeRequest
 from bench.store.timings import newest_timing, read_timing, read_timings
-from bench.timing import peak_memory, runner
-from bench.timing import rounds as timing_rounds
-from bench.timing.arms import Arm, ArmSpec, Subject, batch_of
-from bench.timing.arms import copy_arm as real_copy
+from bench.timing import peak_memory, rounds as timing_rounds, runner
+from bench.timing.arms import Arm, ArmSpec, Subject, batch_of, copy_arm as real_copy
 from bench.timing.environment import Ticks
 from bench.timing.flops import Counted
 from bench.timing.peak_memory import peak_of_process
-from bench.timing.results import arm_timing, baseline_of
 from bench.timing.rounds import Take, WarmUp, Work, turns
-from bench.timing.runner import Settings, TimingRun, make_timing_run
+from bench.timing.runner import TimingRun, arm_timing, baseline_of, make_timing_run
 from bench.workspace import Workspace
 
 SMALL = ("--batch-size", "4", "--rounds", "6", "--layer", "layer4", "--no-memory")
 
 
-def blocks_of(*seconds: float) -> Callable[[float], Take]:
+def blocks_of(*seconds: float) -> Callable[[], Take]:
     """Blocks of one call each, whose clock shows these seconds in turn, whatever the machine is busy with."""
     shown = cycle(seconds)
 
@@ -45,7 +42,7 @@ def blocks_of(*seconds: float) -> Callable[[float], Take]:
         work()
         return 1, [next(shown)]
 
-    return lambda least: take
+    return lambda: take
 
 
 @pytest.fixture(autouse=True)
@@ -260,7 +257,7 @@ def test_rounds_shrink_to_what_the_budget_leaves_after_the_warm_up_but_not_below
     listener, subject = Listener(), Subject("a", "a", torch.nn.Identity(), 32)
     arms = {"a": Arm(ArmSpec("forward", "a"), lambda: None, None, 1)}
     run = TimingRun(
-        Workspace(progress=listener), torch.device("cpu"), Settings(rounds=12, budget=budget, memory=False),
+        Workspace(progress=listener), torch.device("cpu"), TimeRequest(rounds=12, budget=budget, memory=False),
         {"a": subject}, arms, {}, clock=lambda: 20.0,
     )  # fmt: skip
     assert run.fitted({"a": WarmUp((), True, 4.0)}) == rounds
@@ -334,7 +331,7 @@ def test_all_arms_are_made_on_one_batch() -> None:
         net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].data_ptr()))
         nets[name] = Subject(name, name, net, 32)
     made = make_timing_run([ArmSpec("forward", name) for name in nets], nets, {}, device=torch.device("cpu"),
-                           settings=Settings(batch_size=3), place=Workspace())  # fmt: skip
+                           request=TimeRequest(batch_size=3), place=Workspace())  # fmt: skip
     seen.clear()
     for arm in made.arms.values():
         arm.work()

@@ -11,7 +11,7 @@ from bench.schema.page import ArmSpeed, Speeds
 from bench.schema.timing import ArmTiming, Moment, Sample, Timing
 from bench.stats.rates import ratios_of, rounds_of
 from bench.timing.arms import Arm, ArmSpec, copy_arm, product_arm
-from bench.timing.results import arm_timing, baseline_of
+from bench.timing.runner import arm_timing, baseline_of
 
 QUIET = Moment((0.1, 0.1, 0.1), (2600.0, 2600.0), None, None)
 

@@ -1,5 +1,5 @@
 """The command line."""
 
-from bench.cli.main import main
+from bench.cli.app import app as main
 
 __all__ = ["main"]

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import __version__
-from bench import request as requests
-from bench.cli import commands, show
+from bench import __version__, request as requests
+from bench.cli import commands
 from bench.cli.console import Answer
 from bench.cli.options import Kinds
-from bench.cli.session import Group, Session, add_command
+from bench.cli.session import Group, add_command
+from bench.workspace import Workspace
 
-Verb = tuple[Kinds, Callable[[Any, Session], Answer], bool]
+Verb = tuple[Kinds, Callable[[Any, Workspace], Answer], bool]
 
 app = typer.Typer(
     name="bench",
@@ -24,25 +24,23 @@ app = typer.Typer(
     help="Which implementation is wrong where, what was it looking at, and can the picture be trusted?",
     epilog="bench demo shows all of it on digits, offline, in minutes.",
 )
-EXPLAINS = {"": requests.ExplainRequest, "image": requests.ExplainPicturesRequest}
-JUDGES = {"": requests.JudgeRequest, "faithfulness": requests.FaithfulnessRequest}
 VERBS: tuple[Verb, ...] = (  # what a verb means, what it does, whether it makes a page that can be opened
     ({"": requests.DemoRequest}, commands.demo, True),
     ({"": requests.TrainRequest}, commands.train, True),
     ({"": requests.AdoptRequest}, commands.adopt, True),
-    (EXPLAINS, commands.explain, True),
+    ({"": requests.ExplainRequest, "image": requests.ExplainPicturesRequest}, commands.explain, True),
     ({"": requests.CompareRequest}, commands.compare, True),
     ({"": requests.ReportRequest}, commands.report, True),
     ({"": requests.ExportRequest}, commands.export, False),
-    (JUDGES, commands.judge, False),
+    ({"": requests.JudgeRequest, "faithfulness": requests.FaithfulnessRequest}, commands.judge, False),
     ({"": requests.TimeRequest}, commands.time_, False),
     ({"": requests.VerifyRequest}, commands.verify, False),
     ({"": requests.EvaluateRequest}, commands.evaluate, False),
-    ({"": requests.ListRequest}, show.list_, False),
-    ({"": requests.ShowRequest}, show.show, False),
-    ({"": requests.DoctorRequest}, show.doctor, False),
-    ({"": requests.SchemaRequest}, show.schema, False),
-    ({"": requests.RmRequest}, show.remove, False),
+    ({"": requests.ListRequest}, commands.list_, False),
+    ({"": requests.ShowRequest}, commands.show, False),
+    ({"": requests.DoctorRequest}, commands.doctor, False),
+    ({"": requests.SchemaRequest}, commands.schema, False),
+    ({"": requests.RmRequest}, commands.remove, False),
     ({"": requests.LrFindRequest}, commands.lr_find, False),
 )
 

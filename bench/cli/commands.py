@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+from rich.table import Table
+
 from bench.cli import tables
-from bench.cli.console import Answer
-from bench.cli.session import Session
-from bench.errors import ThresholdError, UsageError
+from bench.cli.console import Answer, table_of
+from bench.contracts import ExplainerSpec, ModelSpec
+from bench.data.datasets import BUILTIN, load_dataset
+from bench.errors import StoreError, ThresholdError, UsageError, did_you_mean
 from bench.fields import names
+from bench.recipes.files import recipe_of
+from bench.recipes.recipe import RECIPES
+from bench.registry.registry import Registry, discover
 from bench.request import (
+    LATEST,
     AdoptRequest,
     CompareRequest,
     DemoRequest,
+    DoctorRequest,
     EvaluateRequest,
     ExplainPicturesRequest,
     ExplainRequest,
     ExportRequest,
     FaithfulnessRequest,
     JudgeRequest,
+    ListRequest,
     LrFindRequest,
     ReportRequest,
+    RmRequest,
+    SchemaRequest,
+    ShowRequest,
     TimeRequest,
     TrainRequest,
     VerifyRequest,
 )
-from bench.store.paths import report_path, run_path, scores_path
-from bench.store.runs import find_run, read_record
+from bench.schema.page import Page
+from bench.schema.run import RunRecord
+from bench.schema.timing import Timing
+from bench.schema.verdicts import Judgement
+from bench.store.paths import drawing_path, report_path, run_path, scores_path
+from bench.store.runs import any_folder, find_run, read_record, remove_run, run_folders
+from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.timing.thresholds import ThresholdResult
+
+Rows = list[dict[str, object]]
 
 PLANNED = Answer({"planned": True}, ())
 
@@ -40,29 +63,29 @@ PLANNED = Answer({"planned": True}, ())
 # --- start --------------------------------------------------------------------------------------------------
 
 
-def demo(request: DemoRequest, session: Session) -> Answer:
+def demo(request: DemoRequest, workspace: Workspace) -> Answer:
     """What the three runs got, and their page."""
     from bench.commands.demo import demo as run
 
-    found = run(request, session.workspace)
-    lines = [line for name in found.runs for line in tables.result_lines(run_path(session.runs, name))]
+    found = run(request, workspace)
+    lines = [line for name in found.runs for line in tables.result_lines(run_path(workspace.runs, name))]
     path = str(found.page.resolve())
     return Answer({"runs": list(found.runs), "page": path}, (*lines, path), path)
 
 
-def train(request: TrainRequest, session: Session) -> Answer:
+def train(request: TrainRequest, workspace: Workspace) -> Answer:
     """What a training got, or several did."""
     from bench.commands.sweep import sweep
     from bench.commands.train import train as run
 
     if request.resume is None and len(request.trainings()) > 1:
-        found = sweep(request, session.workspace)
-        return PLANNED if request.dry_run else tables.sweep_answer(found, session.runs)
-    folder = run(request, session.workspace)
-    return PLANNED if request.dry_run else _of_new_run(folder, ExplainRequest(), session)
+        found = sweep(request, workspace)
+        return PLANNED if request.dry_run else tables.sweep_answer(found, workspace.runs)
+    folder = run(request, workspace)
+    return PLANNED if request.dry_run else _of_new_run(folder, ExplainRequest(), workspace)
 
 
-def adopt(request: AdoptRequest, session: Session) -> Answer:
+def adopt(request: AdoptRequest, workspace: Workspace) -> Answer:
     """What adopted weights got; or only their tensors in a file that can be read."""
     from bench.commands.adopt import adopt as run
     from bench.nets.foreign_weights import convert_pickle
@@ -74,28 +97,26 @@ def adopt(request: AdoptRequest, session: Session) -> Answer:
         )
         line = f"{count} tensors, nothing of {request.weights} was run"
         return Answer({"tensors": count, "weights": path}, (line, path))
-    found = run(request, session.workspace)
-    return _of_new_run(found.run, ExplainRequest(found.run.name), session, warnings=list(found.warnings))
+    found = run(request, workspace)
+    return _of_new_run(found.run, ExplainRequest(found.run.name), workspace, warnings=list(found.warnings))
 
 
-def _of_new_run(folder: Path, following: ExplainRequest, session: Session, **more: object) -> Answer:
-    page, line = str(report_path(folder).resolve()), f"next: {following.command(session.runs)}"
+def _of_new_run(folder: Path, following: ExplainRequest, workspace: Workspace, **more: object) -> Answer:
+    page, line = str(report_path(folder).resolve()), f"next: {following.command(workspace.runs)}"
     return Answer({**tables.result_value(folder), **more}, (*tables.result_lines(folder), line, page), page)
 
 
 # --- look ---------------------------------------------------------------------------------------------------
 
 
-def explain(request: ExplainRequest | ExplainPicturesRequest, session: Session) -> Answer:
+def explain(request: ExplainRequest | ExplainPicturesRequest, workspace: Workspace) -> Answer:
     """The cells of every run that was asked for, or the pages of one's own pictures."""
-    from bench.commands.explain import explain as run
-    from bench.commands.explain import runs_of
+    from bench.commands.explain import explain as run, runs_of
 
-    workspace = session.workspace
     if isinstance(request, ExplainPicturesRequest):
-        return _explain_pictures(request, session)
+        return _explain_pictures(request, workspace)
     runs = runs_of(request, workspace)
-    done = [run(dataclasses.replace(request, run=name, model=()), workspace) for name in runs]
+    done = [run(replace(request, run=name, model=()), workspace) for name in runs]
     lines: list[Any] = [tables.cells_table(one.run.name, one.cells) for one in done if one.cells]
     value = {"runs": [{"run": one.run.name, "images": one.images, "report": str(one.report.resolve()), "cells": [
         {"explainer": cell.explainer, "layer": cell.layer, "rows": cell.rows, "computed": cell.computed,
@@ -104,12 +125,12 @@ def explain(request: ExplainRequest | ExplainPicturesRequest, session: Session) 
     return Answer(value, (*lines, *pages), pages[-1])
 
 
-def _explain_pictures(request: ExplainPicturesRequest, session: Session) -> Answer:
+def _explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> Answer:
     """Own pictures, of every run that was named."""
     from bench.commands.explain_pictures import explain_pictures
 
     runs = names(request.run)
-    done = [explain_pictures(dataclasses.replace(request, run=name), session.workspace) for name in runs]
+    done = [explain_pictures(replace(request, run=name), workspace) for name in runs]
     lines = [
         f"{one.file}: {one.top[0][0]} {one.top[0][1]:.1%} ({'; '.join(one.done)})"
         for each in done
@@ -122,32 +143,32 @@ def _explain_pictures(request: ExplainPicturesRequest, session: Session) -> Answ
     return Answer(value, (*lines, *pages), pages[-1])
 
 
-def compare(request: CompareRequest, session: Session) -> Answer:
+def compare(request: CompareRequest, workspace: Workspace) -> Answer:
     """The page of a comparison."""
     from bench.commands.compare import compare as run
 
-    done = run(request, session.workspace)
+    done = run(request, workspace)
     if request.dry_run:
         return PLANNED
     path = str(done.page.resolve())
     return Answer({"page": path, "twin": str(done.twin.resolve())}, (path,), path)
 
 
-def report(request: ReportRequest, session: Session) -> Answer:
+def report(request: ReportRequest, workspace: Workspace) -> Answer:
     """The pages that were rendered again."""
     from bench.commands.report import report as run
 
-    pages = [str(page.resolve()) for page in run(request, session.workspace)]
+    pages = [str(page.resolve()) for page in run(request, workspace)]
     if not pages:
-        raise UsageError(f"no finished run in {session.runs}", try_="bench train --model cifar_resnet18")
+        raise UsageError(f"no finished run in {workspace.runs}", try_="bench train --model cifar_resnet18")
     return Answer({"pages": pages}, tuple(pages), pages[-1])
 
 
-def export(request: ExportRequest, session: Session) -> Answer:
+def export(request: ExportRequest, workspace: Workspace) -> Answer:
     """The figure that was drawn."""
     from bench.commands.export import export as run
 
-    drawn = run(request, session.workspace)
+    drawn = run(request, workspace)
     path = str(request.figure.resolve())
     return Answer({"figure": path, "ids": list(drawn)}, (f"{len(drawn)} images", path))
 
@@ -155,35 +176,35 @@ def export(request: ExportRequest, session: Session) -> Answer:
 # --- trust --------------------------------------------------------------------------------------------------
 
 
-def judge(request: JudgeRequest | FaithfulnessRequest, session: Session) -> Answer:
+def judge(request: JudgeRequest | FaithfulnessRequest, workspace: Workspace) -> Answer:
     """The verdicts on a run's cells, or the scores of its explainers."""
     from bench.commands.faithfulness import faithfulness
     from bench.commands.judge import judge as run
 
     if isinstance(request, FaithfulnessRequest):
-        scores = faithfulness(request, session.workspace)
-        return tables.scores_answer(scores, scores_path(find_run(session.runs, request.run)))
-    done = run(request, session.workspace)
+        scores = faithfulness(request, workspace)
+        return tables.scores_answer(scores, scores_path(find_run(workspace.runs, request.run)))
+    done = run(request, workspace)
     found, path = done.judgement, str(done.path.resolve())
     bad = [one for one in found.verdicts if one.verdict in ("wrong", "failed")]
     broken = request.strict and bad
     failure = ThresholdError(f"{len(bad)} of {len(found.verdicts)} are wrong or failed") if broken else None
     table = tables.verdicts_table(found.run, found.verdicts)
-    words = [tables.sentence(one, found.run, session.runs) for one in bad]
-    return Answer({**dataclasses.asdict(found), "path": path}, (table, *words, path), failure=failure)
+    words = [tables.sentence(one, found.run, workspace.runs) for one in bad]
+    return Answer({**asdict(found), "path": path}, (table, *words, path), failure=failure)
 
 
-def time_(request: TimeRequest, session: Session) -> Answer:
+def time_(request: TimeRequest, workspace: Workspace) -> Answer:
     """A timing's tables, and whether its thresholds hold."""
     from bench.commands.timing import measure
     from bench.timing.thresholds import broken
 
-    done = measure(request, session.workspace)
+    done = measure(request, workspace)
     for note in done.timing.notes:
-        session.teller.warn(note)
+        workspace.progress.warn(note)
     path = str(done.path.resolve())
     value = {
-        **dataclasses.asdict(done.timing),
+        **asdict(done.timing),
         "path": path,
         "thresholds": [
             {"threshold": each.threshold.text, "outcome": each.outcome, "words": each.words} for each in done.thresholds
@@ -197,19 +218,16 @@ def time_(request: TimeRequest, session: Session) -> Answer:
 def _failure(broken: Sequence[ThresholdResult]) -> ThresholdError | None:
     if not broken:
         return None
-    words = "; ".join(f"{each.threshold.text} {_outcome(each)}: {each.words}" for each in broken)
+    outcomes = {"undecided": "is undecided, and --strict was asked for", "holds": "holds"}
+    words = "; ".join(f"{each.threshold.text} {outcomes[each.outcome]}: {each.words}" for each in broken)
     return ThresholdError(words, try_="bench time with more --rounds and --budget, where the interval is wide")
 
 
-def _outcome(result: ThresholdResult) -> str:
-    return "is undecided, and --strict was asked for" if result.outcome == "undecided" else "holds"
-
-
-def verify(request: VerifyRequest, session: Session) -> Answer:
+def verify(request: VerifyRequest, workspace: Workspace) -> Answer:
     """What the conformance kit found."""
     from bench.commands.verify import verify as run
 
-    found = run(request, session.workspace)
+    found = run(request, workspace)
     broken = [words for words in map(tables.reasons, found) if words]
     hint = "docs/add-an-explainer.md says what each check asks for"
     failure = ThresholdError("; ".join(broken), try_=hint) if broken else None
@@ -218,13 +236,13 @@ def verify(request: VerifyRequest, session: Session) -> Answer:
     return Answer(value, (table, tables.checks_line(found)), failure=failure)
 
 
-def evaluate(request: EvaluateRequest, session: Session) -> Answer:
+def evaluate(request: EvaluateRequest, workspace: Workspace) -> Answer:
     """What a run's weights got when they were tested again, and whether its thresholds hold."""
     from bench.commands.evaluate import evaluate as run
     from bench.evaluation import FIGURES, broken_threshold, read_averages
 
-    scores = run(request, session.workspace)
-    folder = find_run(session.runs, request.run)
+    scores = run(request, workspace)
+    folder = find_run(workspace.runs, request.run)
     figures = {"accuracy": scores.accuracy, "loss": scores.loss}
     averages = read_averages(read_record(folder).results, scores.total)
     figures |= {FIGURES[each.name]: each.accuracy.value for each in averages}
@@ -236,14 +254,202 @@ def evaluate(request: EvaluateRequest, session: Session) -> Answer:
 # --- around -------------------------------------------------------------------------------------------------
 
 
-def lr_find(request: LrFindRequest, session: Session) -> Answer:
+def lr_find(request: LrFindRequest, workspace: Workspace) -> Answer:
     """Where the loss falls fastest."""
     from bench.commands.lr_find import find_learning_rate
 
-    found, path = find_learning_rate(request, session.workspace)
+    found, path = find_learning_rate(request, workspace)
     if found.at_edge:
-        session.teller.warn("the suggestion lies at an edge of the curve: try another --highest, or do not use it")
+        workspace.progress.warn("the suggestion lies at an edge of the curve: try another --highest, or do not use it")
     value = {"suggestion": found.suggestion, "at_edge": found.at_edge, "rates": list(found.rates),
              "losses": list(found.losses), "curve": str(path.resolve())}  # fmt: skip
     line = f"the loss falls fastest at a learning rate of {found.suggestion:.2g}"
     return Answer(value, (line, str(path.resolve())))
+
+
+def list_(request: ListRequest, workspace: Workspace) -> Answer:
+    """What there is to choose from."""
+    lists: dict[str, Callable[[], Rows]] = {
+        "models": lambda: _entries(discover("model", object)),
+        "explainers": lambda: _entries(discover("explainer", object)),
+        "layers": lambda: _layers(workspace, request.whole_name(request.model)),
+        "recipes": lambda: [
+            {"name": one.name, **one.values(), "source": one.source, "measured": one.measured}
+            for one in RECIPES.values()
+        ],
+        "data": lambda: [{"name": name, "about": about} for name, about in BUILTIN.items()],
+        "runs": lambda: [_run_row(folder) for folder in run_folders(workspace.runs)],
+    }
+    what = request.what
+    if what not in lists:
+        words = f"nothing to list named '{what}'{did_you_mean(what, lists)}" if what else "list what?"
+        raise UsageError(words, try_=f"bench list and one of: {', '.join(lists)}")
+    rows = lists[what]()
+    table: Any = _table(rows) if rows else f"no {what} in {workspace.runs.resolve()}"
+    if what == "recipes":
+        table = table_of("", ("name", "how"), map(tables.recipe_row, RECIPES.values()), **tables.PLAIN)
+    return Answer({what: rows}, (table,))
+
+
+def _table(rows: Rows) -> Table:
+    return table_of("", list(rows[0]), [list(row.values()) for row in rows], **tables.PLAIN)
+
+
+def _entries(registry: Registry[object]) -> Rows:
+    named = [(one.name, one) for one in registry.entries.values()]
+    named += [(f"{one.name}:NAME", one) for one in registry.libraries.values()]
+    return [{"name": name, "about": one.problem or one.about, "from": one.owner} for name, one in named]
+
+
+def _layers(workspace: Workspace, model: str) -> Rows:
+    from bench.nets.weights import build_seeded
+    from bench.registry.layer_shapes import shapes_of
+
+    spec = workspace.models[model]
+    shapes, _ = shapes_of(build_seeded(spec, 10, 0), spec.input_size)
+    # Of a square image a grid is square: what is not are heads x tokens and the like.
+    maps = {name: shape for name, shape in shapes.items() if len(shape) == 3 and shape[1] == shape[2]}
+    return [
+        {
+            "name": name,
+            "map": f"{height}x{width}",
+            "channels": channels,
+            "default": "yes" if name in spec.layers else "",
+        }
+        for name, (channels, height, width) in maps.items()
+    ]
+
+
+def _run_row(folder: Path) -> dict[str, object]:
+    try:
+        record = read_record(folder)
+    except StoreError as error:
+        return {"run": folder.name, "status": "unreadable", "model": "", "data": "", "accuracy": error.message}
+    accuracy = record.results.accuracy
+    return {
+        "run": folder.name,
+        "status": record.status,
+        "model": record.model,
+        "data": record.data.name,
+        "accuracy": f"{accuracy:.2%}" if accuracy is not None else "",
+    }
+
+
+# --- show ---------------------------------------------------------------------------------------------------
+
+
+def show(request: ShowRequest, workspace: Workspace) -> Answer:
+    """A run's result, a model's summary, a data set's pictures, or what augmentation does to them."""
+    shows = {"run": _show_run, "model": _show_model, "data": _show_pictures, "augment": _show_pictures}
+    if request.what not in shows:
+        words = f"nothing to show named '{request.what}'{did_you_mean(request.what, shows)}"
+        raise UsageError(words, try_="bench show run latest")
+    return shows[request.what](request, workspace)
+
+
+def _show_run(request: ShowRequest, workspace: Workspace) -> Answer:
+    from bench.pages.write import page_of, reports
+    from bench.store.folder import RunFolder
+
+    if request.run and request.name and request.run != request.name:
+        raise UsageError(f"'{request.name}' and --run {request.run} name two", try_="one of them")
+    folder = find_run(workspace.runs, request.run or request.name or LATEST)
+    if request.markdown:
+        text = reports("markdown").run_markdown(page_of(RunFolder(folder), workspace))
+        return Answer({**tables.result_value(folder), "markdown": text}, (text.rstrip(),))
+    return Answer(tables.result_value(folder), tables.run_lines(folder))
+
+
+def _show_model(request: ShowRequest, workspace: Workspace) -> Answer:
+    from bench.nets.summary import format_summary, summarise
+    from bench.nets.weights import build_seeded
+
+    name = request.name or "cifar_resnet18"
+    spec = workspace.models[name]
+    found = summarise(build_seeded(spec, request.classes, 0), spec.input_size)
+    value = {"model": name, "parameters": found.parameters, "macs": found.macs, "source": spec.source}
+    return Answer(value, (format_summary(found, all=request.all_), f"source: {spec.source}"))
+
+
+def _show_pictures(request: ShowRequest, workspace: Workspace) -> Answer:
+    import torch
+
+    from bench.data.contact_sheets import augment_sheet, class_sheet, describe
+
+    what = request.what
+    source = request.name or os.environ.get("BENCH_DATA") or "cifar10"
+    data = load_dataset(source, cache=workspace.cache, progress=workspace.progress)
+    generator = torch.Generator().manual_seed(request.seed)
+    augmentation = recipe_of(request.recipe).augmentation
+    sheet = class_sheet(data) if what == "data" else augment_sheet(data, augmentation, generator)
+    path = request.out or drawing_path(workspace.runs, f"{what}-{data.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+    sizes = (
+        f"{data.name}: {len(data.train):,} training and {len(data.test):,} test images of {len(data.classes)} classes"
+    )
+    mean, std = ([round(value, 4) for value in values] for values in (data.mean, data.std))
+    value = {
+        "data": data.name,
+        "classes": list(data.classes),
+        "train": len(data.train),
+        "test": len(data.test),
+        "mean": mean,
+        "std": std,
+        "sha256": data.digest,
+        "sheet": str(path.resolve()),
+    }
+    how = (describe(augmentation),) if what == "augment" else ()
+    return Answer(value, (sizes, *how, f"mean {mean}, std {std}", *data.notes, str(path.resolve())))
+
+
+# --- doctor, schema, rm -------------------------------------------------------------------------------------
+
+
+def doctor(request: DoctorRequest, workspace: Workspace) -> Answer:
+    """Versions, devices, folders, and whether every registered name loads."""
+    import torch
+
+    from bench.machine import choose_device, environment
+
+    facts: dict[str, Any] = asdict(environment(choose_device("auto")))
+    problems = []
+    for registry in (discover("model", ModelSpec), discover("explainer", ExplainerSpec)):
+        for name in registry:
+            try:
+                registry[name]
+            except Exception as error:
+                problems.append(f"{registry.kind} {name}: {error}")
+    rows: Rows = [{"what": key, "found": value} for key, value in facts["versions"].items()]
+    rows += [{"what": key, "found": facts[key]} for key in ("system", "cpu", "cores", "threads", "device")]
+    rows += [
+        {"what": "CUDA", "found": torch.cuda.is_available()},
+        {"what": "bench on PATH", "found": shutil.which("bench") or "no"},
+        {"what": "runs", "found": workspace.runs.resolve()},
+        {"what": "cache", "found": workspace.cache},
+        {"what": "free disk", "found": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB"},
+    ]
+    end = [f"problem: {each}" for each in problems] or ["every registered model and explainer loads"]
+    return Answer({**facts, "problems": problems}, (_table(rows), *end))
+
+
+def schema(request: SchemaRequest, workspace: Workspace) -> Answer:
+    """The JSON schema of a file that bench writes."""
+    from pydantic import TypeAdapter
+
+    kinds: dict[str, type] = {"run": RunRecord, "page": Page, "judge": Judgement, "timing": Timing}
+    if request.what not in kinds:
+        raise UsageError(f"no file kind '{request.what}'{did_you_mean(request.what, kinds)}", try_="bench schema run")
+    found = TypeAdapter(kinds[request.what]).json_schema()
+    return Answer({"json_schema": found}, (json.dumps(found, indent=2),))
+
+
+def remove(request: RmRequest, workspace: Workspace) -> Answer:
+    """Delete a run's folder."""
+    folder = any_folder(workspace.runs, request.run)
+    if folder.is_symlink():
+        raise UsageError(f"{folder} is a link, not a folder of bench")
+    if not request.yes and not typer.confirm(f"delete {folder.resolve()}?", err=True):
+        raise typer.Exit(1)
+    remove_run(folder)
+    return Answer({"removed": str(folder.resolve())}, (f"removed {folder.resolve()}",))

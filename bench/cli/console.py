@@ -114,45 +114,35 @@ class Teller:
     @contextmanager
     def track(self, label: str, total: int) -> Iterator[Task]:
         """A bar on a terminal, lines elsewhere, nothing when quiet."""
-        if self.quiet:
-            yield _PlainTask(None, label, total)
-        elif self.plain or not self.errors.is_terminal:
-            task = _PlainTask(self.errors, label, total)
-            yield task
-        else:
-            with _live(self.errors, label, total) as bar:
-                yield bar
+        if self.quiet or self.plain or not self.errors.is_terminal:
+            yield _PlainTask(self, label, total)
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[speed]}{task.fields[note]}", style="dim"),
+        )
+        with Progress(*columns, console=self.errors, transient=True) as progress:
+            yield _LiveTask(progress, progress.add_task(shown(label), total=total, note="", speed=""))
 
 
 class _PlainTask:
     """Says every few seconds how far it is."""
 
-    def __init__(self, console: Console | None, label: str, total: int) -> None:
-        self.console, self.label, self.total = console, label, total
+    def __init__(self, teller: Teller, label: str, total: int) -> None:
+        self.teller, self.label, self.total = teller, label, total
         self.done, self.last = 0, time.monotonic()
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Count, and speak when it was quiet long enough."""
         self.done += amount
-        if self.console is not None and time.monotonic() - self.last >= PLAIN_EVERY:
+        if time.monotonic() - self.last >= PLAIN_EVERY:
             self.last = time.monotonic()
-            words = f"  {self.label}: {self.done:,} of {self.total:,}" + (f", {note}" if note else "")
-            self.console.print(shown(words), soft_wrap=True, highlight=False)
-
-
-@contextmanager
-def _live(console: Console, label: str, total: int) -> Iterator[Task]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[speed]}{task.fields[note]}", style="dim"),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield _LiveTask(progress, progress.add_task(shown(label), total=total, note="", speed=""))
+            self.teller.say(f"  {self.label}: {self.done:,} of {self.total:,}" + (f", {note}" if note else ""))
 
 
 class _LiveTask:

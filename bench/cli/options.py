@@ -53,7 +53,7 @@ def parameters(kinds: Kinds) -> list[inspect.Parameter]:
     for name, kind in kinds.items():
         if name and name not in fields_of(kinds):  # a plain yes or no that chooses
             words = (kind.__doc__ or "").partition("\n")[0]
-            found.append(_parameter(name, bool, False, typer.Option(f"--{name}", help=words)))
+            found.append(parameter(name, bool, False, typer.Option(f"--{name}", help=words)))
     return found
 
 
@@ -69,13 +69,13 @@ def _of_field(each: Typed, chooser: str) -> Iterator[inspect.Parameter]:
     more: dict[str, Any] = {"help": beside + option.help, "autocompletion": COMPLETIONS.get(option.names)}
     name = each.name.upper()
     if option.flagless:
-        yield _parameter(each.name, hint, default, typer.Argument(metavar=name, **more))
+        yield parameter(each.name, hint, default, typer.Argument(metavar=name, **more))
         return
     if option.argument:
         bare = list[str] | None if option.many else str | None
-        yield _parameter(each.name + BARE, bare, None, typer.Argument(metavar=name, show_default=False, **more))
+        yield parameter(each.name + BARE, bare, None, typer.Argument(metavar=name, show_default=False, **more))
         default = None if default is ... else default  # either of the two will do
-    yield _parameter(each.name, hint | None if default is None else hint, default, typer.Option(
+    yield parameter(each.name, hint | None if default is None else hint, default, typer.Option(
         *each.flags,
         metavar=option.metavar or ("<str>" if option.many else None),
         rich_help_panel=option.panel,
@@ -94,11 +94,13 @@ def _default(each: Typed) -> Any:  # noqa: ANN401
     return each.word(each.default) if each.option.words else each.default
 
 
-def _parameter(name: str, hint: Any, default: Any, info: Any) -> inspect.Parameter:  # noqa: ANN401
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    empty = inspect.Parameter.empty
+def parameter(name: str, hint: Any, default: Any, info: Any) -> inspect.Parameter:  # noqa: ANN401
+    """What Typer reads of one option or argument; a default of ... is none."""
     return inspect.Parameter(
-        name, keyword, default=empty if default is ... else default, annotation=Annotated[hint, info]
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is ... else default,
+        annotation=Annotated[hint, info],
     )
 
 

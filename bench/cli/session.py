@@ -6,79 +6,48 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
 from bench.cli.console import Answer, Teller, complain, harmless, show, stdout_kept
-from bench.cli.options import PREFIX, Kinds, files_named, parameters, read_config, refuse_unknown, request_of
+from bench.cli.options import PREFIX, Kinds, files_named, parameter, parameters, read_config, refuse_unknown, request_of
 from bench.errors import BenchError
-from bench.workspace import Workspace
+from bench.workspace import Workspace, default_cache
 
 PANEL = "Everywhere"
 OWN_VARIABLES = {"BENCH_CACHE"}
 WORDS, VERBOSE = "bench.words", "bench.verbose"  # what a call leaves for its end, in click's context
 
-Runs = Annotated[Path, typer.Option("--runs-dir", help="Folder of the run folders.", rich_help_panel=PANEL)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=PANEL)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and warnings.", rich_help_panel=PANEL)]
-Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Plain lines; -vv: tracebacks.", rich_help_panel=PANEL)
-]
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        callback=read_config,
-        is_eager=True,
-        help="TOML file of defaults (else ./bench.toml).",
-        rich_help_panel=PANEL,
+
+def _everywhere(name: str, hint: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:  # noqa: ANN401 (types)
+    variable = PREFIX + name.rstrip("_").upper()
+    option: Any = typer.Option(*flags, rich_help_panel=PANEL, envvar=variable, show_envvar=False, **more)
+    return parameter(name, hint, default, option)
+
+
+OPEN = _everywhere("open_", bool, False, "--open", help="Show the page in the browser.")
+COMMON = (
+    _everywhere("runs_dir", Path, Path("runs"), "--runs-dir", help="Folder of the run folders."),
+    _everywhere("json_", bool, False, "--json", help="One JSON object on stdout."),
+    _everywhere("quiet", bool, False, "--quiet", "-q", help="Only results and warnings."),
+    _everywhere("verbose", int, 0, "--verbose", "-v", count=True, help="Plain lines; -vv: tracebacks."),
+    _everywhere(
+        "config", Path | None, None, "--config",
+        callback=read_config, is_eager=True, help="TOML file of defaults (else ./bench.toml).",
     ),
-]
-Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.", rich_help_panel=PANEL)]
-COMMON: Mapping[str, tuple[Any, Any]] = {
-    "runs_dir": (Runs, Path("runs")), "json_": (Json, False), "quiet": (Quiet, False), "verbose": (Verbose, 0),
-    "config": (Config, None),
-}  # fmt: skip
+)  # fmt: skip
 
 
 class Terminated(BaseException):
     """The process was asked to end (SIGTERM)."""
 
 
-@dataclass(frozen=True)
-class Session:
-    """One call of the command line.
-
-    Attributes:
-        teller: tells the user what goes on.
-        runs: folder of the run folders.
-        command: what was typed.
-    """
-
-    teller: Teller
-    runs: Path
-    command: str
-
-    @property
-    def workspace(self) -> Workspace:
-        """Where the command works; made on first use, since it loads more than `--help` needs."""
-        from datetime import UTC, datetime
-
-        from bench.workspace import Workspace, default_cache
-
-        cache = Path(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
-        return Workspace(
-            runs=self.runs, cache=cache, started=datetime.now(UTC), command=self.command, progress=self.teller
-        )
-
-
-def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Session], Answer], *, opens: bool) -> None:
+def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Workspace], Answer], *, opens: bool) -> None:
     """Register a verb: from what was typed to a request, to an answer, to what is printed.
 
     Args:
@@ -86,45 +55,41 @@ def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Session]
         opens: it makes a page that `--open` can show.
     """
     kind = kinds[""]
-    common = {**COMMON, **({"open_": (Open, False)} if opens else {})}
+    common = (*COMMON, OPEN) if opens else COMMON
 
     def call(ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401 (those of the options)
-        own = {name: values.pop(name) for name in common}
-        session = _session(ctx, own)
+        own = {each.name: values.pop(each.name) for each in common}
+        workspace = _workspace(ctx, own)
         request = request_of(ctx, kinds, values)
-        refuse_unknown(request, session.runs)
+        refuse_unknown(request, workspace.runs)
         for path in filter(os.path.isfile, files_named(request)):
-            session.teller.say(f"running {path}")
+            workspace.progress.say(f"running {path}")
         with stdout_kept():
-            answer = command(request, session)
+            answer = command(request, workspace)
         show(answer, as_json=own["json_"])
         if answer.failure is not None:
             raise answer.failure
         if answer.page and own.get("open_"):
             typer.launch(Path(answer.page).resolve().as_uri())
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    shared = [inspect.Parameter(name, keyword, default=each[1], annotation=each[0]) for name, each in common.items()]
-    for one in shared:
-        info = one.annotation.__metadata__[0]
-        if info.envvar is None:
-            info.envvar, info.show_envvar = PREFIX + one.name.rstrip("_").upper(), False
-    found = [context, *parameters(kinds), *shared]
+    found = [context, *parameters(kinds), *common]
     call.__signature__ = inspect.Signature(found)  # type: ignore[attr-defined]
     call.__annotations__ = {each.name: each.annotation for each in found}
     call.__doc__ = inspect.getdoc(kind)
     app.command(kind.verb, rich_help_panel=kind.panel, epilog=kind.example or None)(call)
 
 
-def _session(ctx: typer.Context, common: Mapping[str, Any]) -> Session:
+def _workspace(ctx: typer.Context, common: Mapping[str, Any]) -> Workspace:
     plain = common["verbose"] > 0 or bool(os.environ.get("CI"))
-    teller = Teller(_errors(), quiet=common["quiet"], plain=plain)
+    teller = Teller(Console(stderr=True), quiet=common["quiet"], plain=plain)
     for variable in sorted(set(os.environ) - known_variables(ctx)):
         if variable.startswith(PREFIX):
             teller.warn(f"the variable {variable} means nothing to bench")
     ctx.meta[VERBOSE] = common["verbose"]
-    return Session(teller, common["runs_dir"], shlex.join(["bench", *ctx.meta.get(WORDS, ())]))
+    cache = Path(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
+    words = shlex.join(["bench", *ctx.meta.get(WORDS, ())])
+    return Workspace(runs=common["runs_dir"], cache=cache, command=words, progress=teller)
 
 
 def known_variables(ctx: typer.Context) -> set[str]:
@@ -134,10 +99,6 @@ def known_variables(ctx: typer.Context) -> set[str]:
 
 
 # --- how a call ends ----------------------------------------------------------------------------------------
-
-
-def _errors() -> Console:
-    return Console(stderr=True)
 
 
 class Group(TyperGroup):
@@ -165,7 +126,7 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except BenchError as error:
-            complain(_errors(), error.message, error.try_)
+            complain(Console(stderr=True), error.message, error.try_)
             if ctx.meta.get(VERBOSE, 0) > 1:
                 raise
             raise typer.Exit(error.exit_code) from error
@@ -174,7 +135,7 @@ class Group(TyperGroup):
             again = shlex.join(["bench", *ctx.meta.get(WORDS, ())])
             what = f"Continue: {notes[0]}" if notes else f"Start again: {again}"
             what = "\nthen: ".join([what, *notes[1:]])
-            _errors().print(
+            Console(stderr=True).print(
                 harmless(f"interrupted; nothing half-written is left. {what}"),
                 soft_wrap=True,
                 highlight=False,
@@ -182,8 +143,8 @@ class Group(TyperGroup):
             )
             raise typer.Exit(143 if isinstance(error, Terminated) else 130) from error
         except typer.Abort as error:
-            _errors().print()  # the question ends without a line end
-            complain(_errors(), "nothing was answered, so nothing was done", "the same command with --yes")
+            Console(stderr=True).print()  # the question ends without a line end
+            complain(Console(stderr=True), "nothing was answered, so nothing was done", "the same command with --yes")
             raise typer.Exit(1) from error
         except BrokenPipeError as error:
             sys.stderr.close()
@@ -195,7 +156,7 @@ class Group(TyperGroup):
                 or hasattr(error, "exit_code")
             ):
                 raise
-            complain(_errors(), f"{type(error).__name__}: {error}", "the same command with -vv shows where")
+            complain(Console(stderr=True), f"{type(error).__name__}: {error}", "the same command with -vv shows where")
             raise typer.Exit(1) from error
 
 
@@ -209,7 +170,7 @@ def _end_of_parsing(error: Exception, words: Sequence[str]) -> int:
     message, context = error.format_message(), getattr(error, "ctx", None)
     found = _value_after(getattr(getattr(error, "param", None), "opts", ()), words)
     message = message[:1].lower() + message[1:].rstrip(".") + (f" (found '{found}')" if found else "")
-    complain(_errors(), message, f"{context.command_path if context is not None else 'bench'} --help")
+    complain(Console(stderr=True), message, f"{context.command_path if context is not None else 'bench'} --help")
     return int(getattr(error, "exit_code", 2))
 
 

@@ -125,9 +125,9 @@ def sweep_answer(found: Sweep, runs: Path) -> Answer:
         else:
             lines += [line for run in each.runs for line in result_lines(run)]
     lines += [
-        f"failed: {_combination_name(each)}, seed {one.seed}: {one.error.message}"
+        f"failed: {_combination_name(each)}, seed {seed}: {error.message}"
         for each in found.combinations
-        for one in each.failures
+        for seed, error in each.failures
     ]
     if len(found.runs) > 1:
         lines.append(f"next: {CompareRequest([run.name for run in found.runs]).command(runs)}")
@@ -168,7 +168,7 @@ def _summary(each: Combination) -> dict[str, object]:
         "model": each.model, "optimizer": each.optimizer, "lr": each.lr, "n": len(each.runs),
         "mean": each.mean, "sd": each.deviation, "interval": [ends.low, ends.high] if ends else None,
         "runs": [run.name for run in each.runs],
-        "failures": [{"seed": one.seed, "message": one.error.message} for one in each.failures],
+        "failures": [{"seed": seed, "message": error.message} for seed, error in each.failures],
     }  # fmt: skip
 
 

@@ -20,7 +20,10 @@ def evaluate(request: EvaluateRequest, workspace: Workspace) -> Scores:
         UsageError: a threshold that cannot be read, before any work.
     """
     trained = open_run(request.run, request.device, workspace)
-    check_thresholds(request, mirror=trained.record.data.mirror)
+    more = averages_of(mirror=trained.record.data.mirror) if request.average else ()
+    known = ("accuracy", "loss", *(FIGURES[WORDS[name]] for name in more))
+    for expression in names(request.fail_if):
+        broken_threshold(expression, dict.fromkeys(known, 0.0))
     dataset = data_of_run(trained.record, request.data, workspace)
     scores = evaluate_into(
         trained.folder,
@@ -33,10 +36,3 @@ def evaluate(request: EvaluateRequest, workspace: Workspace) -> Scores:
     )
     write_run_page(RunFolder(trained.folder), workspace)
     return scores
-
-
-def check_thresholds(request: EvaluateRequest, *, mirror: bool) -> None:
-    """UsageError for the first threshold that cannot be read."""
-    more = [FIGURES[WORDS[name]] for name in averages_of(mirror=mirror)] if request.average else ()
-    for expression in names(request.fail_if):
-        broken_threshold(expression, dict.fromkeys(("accuracy", "loss", *more), 0.0))

@@ -25,6 +25,7 @@ from bench.request import FaithfulnessRequest
 from bench.schema.scores import SCORES_SCHEMA, Cost, ExplainerScores, FaithfulnessScores
 from bench.scoring.layer_scores import (
     FLIP_SHARES,
+    Errors,
     Ground,
     Ranked,
     agreement_of,
@@ -44,19 +45,6 @@ FAITHFUL_EXPLAINERS = ("gradcam", "captum", "reference")
 ERRORS = 200  # that are looked at unless a limit is given
 SEED = 6006
 OF_ORDER = 2 * STEPS + len(FLIP_SHARES)  # sets of covered patches that an order needs at most
-
-
-@dataclass(frozen=True)
-class Errors:
-    """The errors that are looked at.
-
-    Attributes:
-        ids, predicted, true: (I,) test ids and their two classes.
-    """
-
-    ids: Integers
-    predicted: Integers
-    true: Integers
 
 
 @dataclass(frozen=True)
@@ -211,15 +199,7 @@ def _scored(
 
 def _rows(layer: LayerMaps, errors: Errors, answers: Answers) -> list[ExplainerScores]:
     """The lines of a layer; each begins the same draws anew, so that equal maps have equal intervals."""
-    ground = Ground(
-        ids=errors.ids,
-        predicted=errors.predicted,
-        true=errors.true,
-        grid=layer.grid,
-        answers=answers,
-        random=layer.draws,
-        centre=layer.baselines[1],
-    )
+    ground = Ground(**vars(errors), grid=layer.grid, answers=answers, random=layer.draws, centre=layer.baselines[1])
     return [
         explainer_scores(
             layer.name, one, ground=ground, earlier=layer.rows[:place], generator=np.random.default_rng(SEED)

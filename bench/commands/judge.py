@@ -100,11 +100,8 @@ def cases_of(
     if layers:
         check_layers(trained, layers)
     specs = find_explainers(explainers, workspace) if explainers else _specs_of_cells(cells, workspace)
-    pairs = _pairs(trained, cells, specs, layers)
-    cases = [
-        Case(name, spec, tuple(dict.fromkeys(one for who, one in pairs if who == name))) for name, spec in specs.items()
-    ]
-    cases = [case for case in cases if case.layers]
+    at = _layers(trained, cells, specs, layers)
+    cases = [Case(name, spec, at[name]) for name, spec in specs.items() if at[name]]
     if not cases:
         name = trained.record.name
         raise UsageError(f"run '{name}' has no maps to judge", try_=ExplainRequest(name).command(workspace.runs))
@@ -122,20 +119,16 @@ def _specs_of_cells(cells: Sequence[Cell], workspace: Workspace) -> dict[str, Ex
     return found
 
 
-def _pairs(
-    trained: Trained, cells: Sequence[Cell], specs: Mapping[str, ExplainerSpec], layers: Sequence[str]
-) -> list[tuple[str, str]]:
-    """(explainer, layer): layers asked for go with every explainer, else each has those of its own cells."""
-    own = [(cell.explainer, cell.layer) for cell in cells]
-    default = tuple(dict.fromkeys(one for _, one in own if one != INPUT_LAYER)) or trained.spec.layers[-2:]
-    pairs = []
-    for name, spec in specs.items():
-        if spec.output == "input":
-            pairs.append((name, INPUT_LAYER))
-            continue
-        mine = [one for who, one in own if who == name]
-        pairs += [(name, one) for one in layers or mine or default]
-    return pairs
+def _layers(
+    trained: Trained, cells: Sequence[Cell], specs: Mapping[str, ExplainerSpec], asked: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The layers of each explainer: those asked for, else those of its own cells, else those of all cells."""
+    own = {name: [cell.layer for cell in cells if cell.explainer == name] for name in specs}
+    default = [cell.layer for cell in cells if cell.layer != INPUT_LAYER] or trained.spec.layers[-2:]
+    return {
+        name: (INPUT_LAYER,) if spec.output == "input" else tuple(dict.fromkeys(asked or own[name] or default))
+        for name, spec in specs.items()
+    }
 
 
 # --- on which images ----------------------------------------------------------------------------------------

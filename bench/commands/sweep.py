@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import stdev
 
 from bench.commands.train import train_one
 from bench.errors import GuardRailError, UsageError
@@ -21,14 +22,6 @@ Outcome = Path | GuardRailError
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A training that a guard rail stopped."""
-
-    seed: int
-    error: GuardRailError
-
-
-@dataclass(frozen=True)
 class Combination:
     """What came of the trainings that differ in their seed alone.
 
@@ -36,7 +29,7 @@ class Combination:
         model, optimizer, lr: what they were trained with, the recipe's values included.
         runs: the folders of the runs that are done.
         accuracies: theirs on the test images, from 0 to 1.
-        failures: the trainings that gave no accuracy; the mean says nothing of them.
+        failures: seed and reason of the trainings that a guard rail stopped; the mean says nothing of them.
     """
 
     model: str
@@ -44,7 +37,7 @@ class Combination:
     lr: float
     runs: tuple[Path, ...] = ()
     accuracies: tuple[float, ...] = ()
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[tuple[int, GuardRailError], ...] = ()
 
     @property
     def mean(self) -> float | None:
@@ -54,8 +47,6 @@ class Combination:
     @property
     def deviation(self) -> float | None:
         """Standard deviation of the accuracies (n - 1); None below two runs."""
-        from statistics import stdev
-
         return stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
@@ -79,7 +70,7 @@ class Sweep:
     @property
     def failure(self) -> GuardRailError | None:
         """Why the first training that failed did."""
-        return next((one.error for each in self.combinations for one in each.failures), None)
+        return next((error for each in self.combinations for _, error in each.failures), None)
 
 
 def sweep(request: TrainRequest, workspace: Workspace) -> Sweep:
@@ -166,7 +157,7 @@ def combination_of(trainings: Sequence[TrainRequest], done: Mapping[int, Outcome
         recipe.lr,
         runs,
         tuple(read_record(run).results.accuracy or 0.0 for run in runs),
-        tuple(Failure(seed, end) for seed, end in ends if isinstance(end, GuardRailError)),
+        tuple((seed, end) for seed, end in ends if isinstance(end, GuardRailError)),
     )
 
 

@@ -7,23 +7,29 @@ from pathlib import Path
 import torch
 
 from bench.contracts import ExplainerSpec
+from bench.errors import UsageError, did_you_mean
 from bench.estimates import BACKWARD_COST, PROCESS, duration, reached_rate, timing_seconds
-from bench.explaining.plan import ALL, Wanted, wanted_explainers
+from bench.explaining.plan import ALL, Wanted, layers_of, wanted_explainers
 from bench.fields import names
 from bench.machine import choose_device, describe_device, resolved_precision
 from bench.nets.summary import summarise
+from bench.nets.trained import open_run
+from bench.nets.weights import build_seeded, for_inference
+from bench.registry.registry import resolved, short
 from bench.request import TimeRequest
 from bench.schema.timing import Timing
 from bench.stats.rates import MIN_ROUNDS
 from bench.store.runs import find_run
 from bench.store.timings import write_timing
 from bench.timing.arms import ArmSpec, Subject
-from bench.timing.runner import Settings, make_timing_run
-from bench.timing.suite import check_baselines, find_subjects, line_up
+from bench.timing.rounds import BLOCK
+from bench.timing.runner import make_timing_run
 from bench.timing.thresholds import ThresholdResult, judge, parse_threshold
 from bench.workspace import Workspace
 
 EXPLAINERS = ("gradcam", "captum", "reference")
+SHIPPED = "_shipped"  # what the registered finished picture of a library is called behind the explainer's name
+CLASSES = 10  # of models with seeded weights
 
 
 @dataclass(frozen=True)
@@ -48,27 +54,21 @@ def measure(request: TimeRequest, workspace: Workspace) -> Timed:
         UsageError: a name or value that cannot be meant, before anything is timed.
         ContractError: an explainer that breaks its contract.
     """
-    device, kinds, progress = choose_device(request.device), names(request.what), workspace.progress
-    settings = Settings(
-        request.batch_size,
-        request.rounds,
-        float(request.budget),
-        baselines=names(request.baseline),
-        memory=request.memory,
-    )
+    device, progress = choose_device(request.device), workspace.progress
+    kinds, baselines = names(request.what), names(request.baseline)
     subjects = find_subjects(names(request.model), names(request.run), workspace, device)
-    base = next((label for label in subjects if label in settings.baselines), next(iter(subjects)))
+    base = next((label for label in subjects if label in baselines), next(iter(subjects)))
     chosen = (
         wanted_explainers(names(request.explainer), workspace, default=EXPLAINERS) if "explain" in kinds else Wanted({})
     )
     known = workspace.models[subjects[base].model].layers
     wanted = replace(chosen, layers=_layers(names(request.layer), known))
     arms, entries = line_up(kinds, list(subjects), base, wanted=wanted, place=workspace)
-    check_baselines(settings.baselines, subjects, wanted.specs)
+    check_baselines(baselines, subjects, wanted.specs)
     thresholds = [parse_threshold(text, [one.name for one in arms]) for text in names(request.fail_if)]
-    progress.say(_plan(arms, subjects, entries, settings=settings, device=device))
+    progress.say(_plan(arms, subjects, entries, request=request, device=device))
     timing = make_timing_run(
-        arms, subjects, entries, device=device, settings=settings, place=workspace, optional=set(wanted.ceilings)
+        arms, subjects, entries, device=device, request=request, place=workspace, optional=set(wanted.ceilings)
     ).measure()
     alone = len(subjects) == 1 and names(request.run)
     folder = find_run(workspace.runs, names(request.run)[0]) if alone else workspace.runs
@@ -95,13 +95,13 @@ def _plan(
     subjects: Mapping[str, Subject],
     explainers: Mapping[str, ExplainerSpec],
     *,
-    settings: Settings,
+    request: TimeRequest,
     device: torch.device,
 ) -> str:
     """The arms in words, and how long they will take, judged by FLOP and the machine's matrix product."""
     rates = {each: reached_rate(device, each) for each in ("fp32", resolved_precision("auto", device))}
     flops = {
-        label: 2.0 * summarise(one.net, one.input_size).macs * settings.batch_size for label, one in subjects.items()
+        label: 2.0 * summarise(one.net, one.input_size).macs * request.batch_size for label, one in subjects.items()
     }
     seconds = [
         flops[one.model]
@@ -109,15 +109,86 @@ def _plan(
         / rates[resolved_precision("auto", device) if one.what == "train" else "fp32"]
         for one in arms
     ]
-    process = PROCESS if settings.memory and device.type == "cpu" else 0.0
+    process = PROCESS if request.memory and device.type == "cpu" else 0.0
     whole, least = (
-        timing_seconds(seconds, rounds, block=settings.block, process=process)
-        for rounds in (settings.rounds, min(settings.rounds, MIN_ROUNDS))
+        timing_seconds(seconds, rounds, block=BLOCK, process=process)
+        for rounds in (request.rounds, min(request.rounds, MIN_ROUNDS))
     )
-    told = min(whole, max(settings.budget, least))
-    shrunk = "" if whole <= settings.budget else f" (all {settings.rounds} would take {duration(whole)})"
+    budget = float(request.budget)
+    told = min(whole, max(budget, least))
+    shrunk = "" if whole <= budget else f" (all {request.rounds} would take {duration(whole)})"
     many = f"{len(arms)} arm{'s' if len(arms) > 1 else ''}"
     return (
-        f"{many} in up to {settings.rounds} rounds forwards and backwards, batch {settings.batch_size}, "
+        f"{many} in up to {request.rounds} rounds forwards and backwards, batch {request.batch_size}, "
         f"on {describe_device(device)}: about {duration(told)}{shrunk}"
     )
+
+
+# --- who is timed -----------------------------------------------------------------------------------------------------
+
+
+def find_subjects(
+    models: Sequence[str], runs: Sequence[str], place: Workspace, device: torch.device
+) -> dict[str, Subject]:
+    """Every model by the label that arms name it with."""
+    names = models or (() if runs else [name for name, one in place.models.entries.items() if one.owner == "bench"])
+    found: list[Subject] = []
+    for name in names:
+        spec = place.models[resolved(name)]
+        net = for_inference(build_seeded(spec, CLASSES, 0), device)
+        found.append(Subject(short(name), resolved(name), net, spec.input_size))
+    for name in runs:
+        run = open_run(name, str(device), place)
+        found.append(Subject(run.record.name, run.record.model, run.model, run.spec.input_size, run.checkpoint))
+    labels = [each.label for each in found]
+    for one in found:
+        if labels.count(one.label) > 1:
+            raise UsageError(
+                f"two models are called '{one.label}'", try_="one of them, or a copy of the file by another name"
+            )
+        if one.input_size != found[0].input_size:
+            raise UsageError(
+                f"'{one.label}' takes images of {one.input_size} pixels, '{found[0].label}' of "
+                f"{found[0].input_size}: rates of different images cannot be compared",
+                try_="bench time for each size",
+            )
+    return {each.label: each for each in found}
+
+
+def line_up(
+    kinds: Sequence[str],
+    labels: Sequence[str],
+    base: str,
+    *,
+    wanted: Wanted,
+    place: Workspace,
+) -> tuple[list[ArmSpec], dict[str, ExplainerSpec]]:
+    """Every arm by name, and the explainers that they call.
+
+    Args:
+        base: label of the model that explainers are timed on.
+        wanted: explainers and layers; none where `kinds` has no explanations.
+    """
+    found = [ArmSpec("forward", label) for label in labels if "forward" in kinds]
+    found += [ArmSpec("train", label) for label in labels if "train" in kinds]
+    entries = dict(wanted.specs)
+    for name, spec in wanted.specs.items():
+        for layer in layers_of(spec, wanted):
+            found.append(ArmSpec("explain", base, short(name), layer, name))
+            if spec.output != "picture":  # which is the library's own artefact already
+                entry = name + SHIPPED if name + SHIPPED in place.explainers else name
+                entries[entry] = place.explainers[entry]
+                found.append(ArmSpec("shipped", base, short(name), layer, entry))
+    return found, entries
+
+
+def check_baselines(
+    baselines: Sequence[str], subjects: Mapping[str, Subject], specs: Mapping[str, ExplainerSpec]
+) -> None:
+    """UsageError for a baseline that is neither a model nor an explainer that is timed."""
+    known = [*subjects, *(short(name) for name in specs)]
+    for name in baselines:
+        if name not in known:
+            raise UsageError(
+                f"--baseline {name} is not timed{did_you_mean(name, known)}", try_=f"one of: {', '.join(known)}"
+            )

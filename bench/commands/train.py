@@ -3,25 +3,31 @@
 from dataclasses import replace
 from pathlib import Path
 
-from bench.commands.resume import find_unfinished, refuse_beside, reopen, settings_of
+import torch
+
 from bench.data.datasets import load_dataset, resolved_source
-from bench.errors import UsageError
+from bench.errors import RunError, StoreError, UsageError
 from bench.estimates import say_how_long
 from bench.fields import names
-from bench.machine import choose_device, resolved_precision
+from bench.machine import choose_device, resolved_precision, versions
 from bench.nets.summary import summarise
+from bench.nets.trained import data_of_run
 from bench.pages.write import write_run_page
 from bench.recipes.files import recipe_of
 from bench.recipes.recipe import SETTINGS, Recipe
 from bench.registry.registry import resolved
 from bench.request import TrainRequest
+from bench.schema.run import RunRecord
 from bench.store.folder import RunFolder
-from bench.store.runs import create_run, write_latest
-from bench.training.checkpoint import held
+from bench.store.paths import resume_files
+from bench.store.runs import create_run, find_run, read_record, run_folders, updated, write_latest
+from bench.training.checkpoint import Resume, cut_log, discard, fingerprint, held, newest_resume, remove_leftovers
 from bench.training.init import initial_model, load_pretrained, without_effect
-from bench.training.loop import choose_images
+from bench.training.loop import TrainSettings, choose_images
 from bench.training.run import Job, begin, complete
 from bench.workspace import Workspace
+
+BESIDE = ("resume", "data", "skip_bad")  # what may be given together with --resume
 
 
 def train(request: TrainRequest, workspace: Workspace) -> Path:
@@ -103,3 +109,108 @@ def _presented(folder: Path, workspace: Workspace) -> Path:
     write_latest(folder)
     write_run_page(RunFolder(folder), workspace)
     return folder
+
+
+# --- going on with an unfinished run ----------------------------------------------------------------------------------
+
+
+def refuse_beside(request: TrainRequest) -> str | None:
+    """Where the data lies now, if this call said so; UsageError for any other option that it gives beside --resume."""
+    given = request.given_alone()
+    wrong = sorted(set(given) - set(BESIDE))
+    if wrong:
+        words = ", ".join("--" + name.replace("_", "-") for name in wrong)
+        raise UsageError(
+            f"{words} beside --resume: a run goes on with the settings it has",
+            try_=f"bench train --resume {request.resume}, or a new run without --resume",
+        )
+    return request.data if "data" in given else None
+
+
+def find_unfinished(runs: Path, name: str) -> Path:
+    """The folder of a run; `latest` is the unfinished one whose resume file is the newest."""
+    if name != "latest":
+        return find_run(runs, name)
+    unfinished = [folder for folder in run_folders(runs) if RunFolder(folder).status not in ("", "done")]
+    files = [path for folder in unfinished for path in resume_files(folder)[:1]]
+    if not files:
+        raise StoreError(f"no unfinished run with a resume file in {runs}", try_="bench list runs")
+    return max(files, key=lambda path: (path.stat().st_mtime_ns, path.parent.name)).parent
+
+
+def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:
+    """Make a training what it was at its newest intact resume file; the folder must be held.
+
+    Args:
+        moved: where the run's data set lies now; None for where it was.
+    """
+    record = read_record(folder)
+    if record.status == "done":
+        discard(folder)  # a kill after the last step may have left them
+        raise UsageError(f"run '{record.name}' is done", try_=f"bench report {record.name}")
+    request = record.request
+    if not isinstance(request, TrainRequest):
+        raise UsageError(f"run '{record.name}' was never trained: it was adopted", try_="bench list runs")
+    device, settings = _device(record), settings_of(request)
+    start = newest_resume(folder, fingerprint(record), workspace.progress.warn)
+    _warn_of_changes(start, workspace)
+    data = data_of_run(record, moved, workspace)
+    net = initial_model(
+        workspace.models[record.model],
+        workspace.models,
+        classes=len(data.classes),
+        seed=request.seed,
+        init=request.init,
+    )
+    remove_leftovers(folder)
+    cut_log(folder, start.log_bytes)
+    updated(folder, lambda one: replace(
+        one, status="training", message="", results=replace(one.results, resumed=start.resumed + 1)
+    ))  # fmt: skip
+    workspace.progress.say(f"continuing {record.name} after {start.state.done} steps, in epoch {start.state.epoch + 1}")
+    return Job(folder, net, data, settings, device, start)
+
+
+def settings_of(request: TrainRequest) -> TrainSettings:
+    """What the loop is told of a request that says everything; StoreError where a value is missing."""
+    values = request.changes()
+    missing = [name for name in SETTINGS if values.get(name) is None]
+    if missing:
+        raise StoreError(f"the settings of the run cannot be read: {', '.join(missing)} missing")
+    recipe = Recipe(name=request.recipe, source="the run's record", **values)
+    return TrainSettings(
+        recipe,
+        seed=request.seed,
+        val=request.val,
+        limit=request.limit,
+        warm_start=request.pretrained is not None,
+        compile=request.compile,
+    )
+
+
+def _device(record: RunRecord) -> torch.device:
+    """The device the run was begun on, since another one would round otherwise."""
+    named, kind = record.request.device, record.environment.device_type
+    try:
+        return choose_device(kind if named == "auto" else named)
+    except UsageError as reason:
+        raise RunError(
+            f"run '{record.name}' was begun on {record.environment.device}, and {reason.message}",
+            try_="the same command where that device is",
+        ) from reason
+
+
+def _warn_of_changes(start: Resume, workspace: Workspace) -> None:
+    """Other threads or versions may change the last bits of the weights, which is worth a line, not a refusal."""
+    changed = [
+        f"{name} {start.versions.get(name, 'none')}, now {found}"
+        for name, found in versions().items()
+        if start.versions.get(name) != found
+    ]
+    if start.threads != torch.get_num_threads():
+        changed.append(f"{start.threads} threads, now {torch.get_num_threads()}")
+    if changed:
+        workspace.progress.warn(
+            f"the run was trained with {'; '.join(changed)}: "
+            "the weights may end in other last bits than without the break"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -15,6 +15,27 @@ FLIPS = ("none", "random", "alternating")
 HALF = 16  # pixels; every picture is 32x32
 SMALLEST = 8  # pixels; below, the last stages see one pixel
 ABOUT = ("name", "source", "measured")  # what is said about a recipe, not what it does
+Range = tuple[Callable[[float], bool], str]
+NOT_NEGATIVE: Range = (lambda value: 0 <= value < float("inf"), "0 or more and finite")
+SHARE: Range = (lambda value: 0 <= value <= 1, "from 0 to 1")
+BELOW_ONE: Range = (lambda value: 0 <= value < 1, "0 or more and below 1")
+IN_PICTURE: Range = (lambda edge: 0 <= edge <= HALF, f"from 0 to {HALF}, half of a picture's edge")
+RANGES: Mapping[str, Range] = {  # which values can train something, and in words
+    "epochs": (lambda count: count >= 1, "1 or more"),
+    "batch_size": (lambda count: count >= 2, "2 or more"),
+    "lookahead": (lambda count: count >= 0, "0 or more"),
+    "lr": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "lr_start": SHARE,
+    "lr_end": SHARE,
+    "warm_up": SHARE,
+    "momentum": BELOW_ONE,
+    "label_smoothing": BELOW_ONE,
+    "bn_momentum": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    "bias_scale": (lambda value: 0 < value < float("inf"), "above 0 and finite"),
+    "translate": IN_PICTURE,
+    "cutout": IN_PICTURE,
+}
 
 
 @dataclass(frozen=True)
@@ -79,23 +100,18 @@ class Recipe:
             if value not in known:
                 hint = " or ".join(f"--{name} {each}" for each in known)
                 raise UsageError(f"no {name} '{value}'{did_you_mean(value, known)}", try_=hint)
-        for name, low in (("epochs", 1), ("batch_size", 2), ("lookahead", 0)):
-            if getattr(self, name) < low:
-                raise UsageError(f"{name} is {getattr(self, name)}, must be {low} or more")
-        for name in ("lr", "weight_decay"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UsageError(f"{name} is {getattr(self, name)}, must be 0 or more and finite")
-        for name in ("lr_start", "lr_end", "warm_up"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} is {getattr(self, name)}, must be from 0 to 1")
-        for name in ("momentum", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}, must be 0 or more and below 1")
-        if not 0 < self.bn_momentum <= 1:
-            raise UsageError(f"bn_momentum is {self.bn_momentum}, must be above 0 and at most 1")
-        if not 0 < self.bias_scale < float("inf"):
-            raise UsageError(f"bias_scale is {self.bias_scale}, must be above 0 and finite")
-        _check_pictures(self)
+        for name, (holds, words) in RANGES.items():
+            value = getattr(self, name)
+            if not holds(value):
+                raise UsageError(f"{name} is {value}, must be {words}")
+        for edge, share in self.sizes:
+            if not SMALLEST <= edge <= 2 * HALF or not 0 < share < 1:
+                raise UsageError(
+                    f"sizes holds {edge}:{share}: the edge must be from {SMALLEST} to {2 * HALF}, "
+                    "the share between 0 and 1"
+                )
+        if not sum(share for _, share in self.sizes) < 1:
+            raise UsageError("sizes leaves no epoch for the images as they are: the shares must sum to less than 1")
 
     @property
     def augmentation(self) -> Augmentation:
@@ -146,19 +162,6 @@ class Recipe:
 
 
 SETTINGS = tuple(each.name for each in fields(Recipe) if each.name not in ABOUT)
-
-
-def _check_pictures(recipe: Recipe) -> None:
-    for name, edge in (("translate", recipe.translate), ("cutout", recipe.cutout)):
-        if not 0 <= edge <= HALF:
-            raise UsageError(f"{name} is {edge}, must be from 0 to {HALF}, half of a picture's edge")
-    for edge, share in recipe.sizes:
-        if not SMALLEST <= edge <= 2 * HALF or not 0 < share < 1:
-            raise UsageError(
-                f"sizes holds {edge}:{share}: the edge must be from {SMALLEST} to {2 * HALF}, the share between 0 and 1"
-            )
-    if not sum(share for _, share in recipe.sizes) < 1:
-        raise UsageError("sizes leaves no epoch for the images as they are: the shares must sum to less than 1")
 
 
 PLAIN = Recipe(

@@ -1,7 +1,6 @@
 """A build function or a module class in the place of a ModelSpec, so that a model works as it lies in its file."""
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,9 +12,7 @@ from bench.contracts import ModelSpec
 from bench.errors import ContractError, MissingError
 from bench.registry.foreign_models import WHOLE, ForeignBuild
 from bench.registry.layer_shapes import default_layers, shapes_of
-from bench.registry.model_names import arguments_in, name_parts
-
-pass
+from bench.registry.model_names import arguments_in, name_parts, slug
 
 COUNTS = (
     "num_classes", "n_classes", "nclasses", "classes", "num_class", "n_class", "num_labels", "n_labels", "nc", "k",
@@ -35,17 +32,12 @@ def spec_of_value(name: str, value: object) -> object:
             f"model '{name}' is a {type(value).__name__} that is built already, so nothing can build it anew",
             try_="name its class, or a function of the number of classes that gives it",
         )
-    if isinstance(value, ModelSpec) or not callable(value):
-        return value
-    if isinstance(value, type) and not issubclass(value, nn.Module):
+    module = not isinstance(value, type) or issubclass(value, nn.Module)
+    if isinstance(value, ModelSpec) or not callable(value) or not module:
         return value
     path, attribute, _ = name_parts(name)
     build: Any = _caller(name, value)  # what it gives is looked at in `sized`
-    return ModelSpec(name=_slug(attribute), build=build, source=path, layers=())
-
-
-def _slug(attribute: str) -> str:
-    return re.sub(r"[^a-z0-9_+]", "_", attribute.lower()).lstrip("_0123456789+") or "unnamed"
+    return ModelSpec(name=slug(attribute), build=build, source=path, layers=())
 
 
 def _caller(name: str, function: Callable[..., Any]) -> Callable[[int], Any]:

@@ -69,6 +69,11 @@ def name_parts(name: str) -> tuple[str, str, str]:
     return f"{path}.py", attribute, bracket + arguments
 
 
+def slug(attribute: str) -> str:
+    """A name that a registry would take, for what is called so in a file."""
+    return re.sub(r"[^a-z0-9_+]", "_", attribute.lower()).lstrip("_0123456789+") or "unnamed"
+
+
 def arguments_in(call: str) -> dict[str, Any]:
     """The plain values in `(width=10, act="relu")` by their names; empty for no call.
 

@@ -14,10 +14,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import MissingError, UsageError, check_file, did_you_mean
-from bench.registry.from_python import PYTHON, found_in_python, is_from_python
+from bench.registry.from_python import PYTHON, found_in_python, is_from_python, spec_of_function
 from bench.registry.model_names import is_file_name, name_parts, parse_model
 from bench.registry.neighbours import run_file
-from bench.registry.plain_functions import spec_of_function
 
 Kind = Literal["model", "explainer"]
 Value = TypeVar("Value")
@@ -82,11 +81,25 @@ class Registry(Generic[Value], Mapping[str, Value]):
 
     def __getitem__(self, name: str) -> Value:
         """The value of a registered name, or of `path/to/file.py:attribute` (which runs that file)."""
-        if self._type is ModelSpec:
-            return self._checked(name, self._model(name))
-        if is_file_name(name) or is_from_python(name):
-            return self._checked(name, self._unregistered(name))
-        return self._checked(name, _load(self.entry(name)))
+        unregistered = is_file_name(name) or is_from_python(name)
+        value = self._model(name) if self._type is ModelSpec else self._as_it_is(name)
+        if unregistered and self._type is ExplainerSpec:
+            value = spec_of_function(name, value)
+        if not isinstance(value, self._type):
+            function = " or a function" if unregistered else ""
+            more = {ModelSpec: ", a module class, or a function that builds one", ExplainerSpec: function}
+            raise MissingError(
+                f"{self.kind} '{name}' is of type {type(value).__name__}, "
+                f"not {self._type.__name__}{more.get(self._type, '')}",
+                try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
+            )
+        return value
+
+    def _as_it_is(self, name: str) -> object:
+        """What a registered name, a file's or Python's means."""
+        if is_file_name(name):
+            return _load_file(name)
+        return found_in_python(name) if is_from_python(name) else _load(self.entry(name))
 
     def _model(self, name: str) -> object:
         """A model by its name, with the size and the stem that the name asks for."""
@@ -104,44 +117,21 @@ class Registry(Generic[Value], Mapping[str, Value]):
                 f"--stem {wanted.stem} is for ResNets of {' and '.join(self.libraries)}, not for '{wanted.base}'",
                 try_=f"--model timm:resnet18 --stem {wanted.stem}",
             )
-        ours = False
-        if is_file_name(wanted.base):
-            value = spec_of_value(wanted.base, _load_file(wanted.base))
-        elif is_from_python(wanted.base):
-            value = spec_of_value(wanted.base, found_in_python(wanted.base))
-        else:
-            entry = self.entry(wanted.base)
-            value, ours = _load(entry), entry.owner == "bench"
+        entry, value = self.entries.get(wanted.base), self._as_it_is(wanted.base)
+        if entry is None:
+            value = spec_of_value(wanted.base, value)
+        ours = entry is not None and entry.owner == "bench"
         return sized(value, wanted.size, ours=ours) if isinstance(value, ModelSpec) else value
 
     def entry(self, name: str) -> Entry:
         """What is known of a name without loading it."""
-        if name in self.entries:
-            return self.entries[name]
-        base = parse_model(name).base if self.kind == "model" else name
-        if base in self.entries or base.partition(":")[0] in self.libraries:
-            return self.entries.get(base) or self.libraries[base.partition(":")[0]]
-        raise UsageError(
-            f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}", try_=f"bench list {self.kind}s"
-        )
-
-    @property
-    def _takes_functions(self) -> bool:
-        return self._type is ExplainerSpec
-
-    def _unregistered(self, name: str) -> object:
-        value = found_in_python(name) if is_from_python(name) else _load_file(name)
-        return spec_of_function(name, value) if self._takes_functions else value
-
-    def _checked(self, name: str, value: object) -> Value:
-        if not isinstance(value, self._type):
-            more = ", a module class, or a function that builds one" if self._type is ModelSpec else ""
-            more = " or a function" if self._takes_functions and (is_file_name(name) or is_from_python(name)) else more
-            raise MissingError(
-                f"{self.kind} '{name}' is of type {type(value).__name__}, not {self._type.__name__}{more}",
-                try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
+        base = parse_model(name).base if self.kind == "model" and name not in self.entries else name
+        found = self.entries.get(base) or self.libraries.get(base.partition(":")[0])
+        if found is None:
+            raise UsageError(
+                f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}", try_=f"bench list {self.kind}s"
             )
-        return value
+        return found
 
 
 def resolved(name: str) -> str:

@@ -12,8 +12,21 @@ from bench.contracts import Booleans, Floats, Integers
 from bench.schema.page import Estimate
 from bench.schema.run import STATUSES
 from bench.schema.scores import ExplainerScores, Flip, Gain, Health, Likeness, PairScores
-from bench.scoring.deletion_insertion import area, count_of, logit_drops, margin_drops, probabilities, turned
-from bench.scoring.patches import bits, deletion_sets, every_patch, first_patches, insertion_sets, orders, pooled
+from bench.scoring.patches import (
+    area,
+    bits,
+    count_of,
+    deletion_sets,
+    every_patch,
+    first_patches,
+    insertion_sets,
+    logit_drops,
+    margin_drops,
+    orders,
+    pooled,
+    probabilities,
+    turned,
+)
 from bench.stats.agreement import likeness, pair_scores
 from bench.stats.intervals import bootstrap_mean, rank_matrix, wilson
 from bench.store.rows import Answers
@@ -110,18 +123,27 @@ def shared_sets(ids: Integers, patches: int) -> tuple[Integers, Integers]:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What the maps of a layer are held against.
+class Errors:
+    """The errors that are looked at.
 
     Attributes:
         ids, predicted, true: (I,) test ids and their two classes.
-        random: several random orders of each image.
-        centre: the order from the middle outwards.
     """
 
     ids: Integers
     predicted: Integers
     true: Integers
+
+
+@dataclass(frozen=True)
+class Ground(Errors):
+    """What the maps of a layer are held against.
+
+    Attributes:
+        random: several random orders of each image.
+        centre: the order from the middle outwards.
+    """
+
     grid: tuple[int, int]
     answers: Answers
     random: Sequence[Ranked]

@@ -61,7 +61,7 @@ def sanity_scores(
         _make(trained, data, missing, ids, predicted, progress=progress)
     found = []
     for (name, layer), trained_maps in before.items():
-        raw = _read(trained, name, specs[name], layer, ids)
+        raw = trained.run.scrambled(name, layer, head=_head(trained, specs[name]), ids=ids)
         assert raw is not None  # written above
         for stage, maps in zip(stages, raw, strict=True):
             after = kept(maps, statuses(maps) == STATUSES.index("ok"))
@@ -85,7 +85,7 @@ def _missing(
     """Explainers with those of their layers whose maps are not on disk."""
     found: dict[str, tuple[ExplainerSpec, list[str]]] = {}
     for name, layer in cells:
-        if _read(trained, name, specs[name], layer, ids) is None:
+        if trained.run.scrambled(name, layer, head=_head(trained, specs[name]), ids=ids) is None:
             found.setdefault(name, (specs[name], []))[1].append(layer)
     return found
 
@@ -122,11 +122,6 @@ def _make(
     for (name, layer), every in parts.items():
         head = _head(trained, specs[name][0])
         trained.run.keep_scrambled(name, layer, head=head, ids=ids, raw=np.stack(every))
-
-
-def _read(trained: Trained, name: str, spec: ExplainerSpec, layer: str, ids: Integers) -> Floats | None:
-    """The maps on disk, where they are of this model, this explainer and these images."""
-    return trained.run.scrambled(name, layer, head=_head(trained, spec), ids=ids)
 
 
 def _head(trained: Trained, spec: ExplainerSpec) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.clock import block
 from bench.schema.timing import Sample
-from bench.stats.rates import per_call, rounds_of
+from bench.stats.rates import per_call
 
 AGREE = 0.02  # two blocks that differ by less are settled
 WARM_UP = 10.0  # seconds an arm may take to settle
@@ -29,14 +29,6 @@ class WarmUp:
 def taker(seconds: float = BLOCK) -> Take:
     """How a block is taken: by torch's Timer, for at least so many seconds."""
     return lambda work: block(work, seconds)
-
-
-def told(work: Work) -> tuple[int, Sequence[float]]:
-    """A block of one call that tells how many seconds it took, such as that of a process which keeps its own clock."""
-    seconds = work()
-    if not isinstance(seconds, float):
-        raise TypeError(f"a call told {seconds!r} instead of its seconds")
-    return 1, (seconds,)
 
 
 def warm_up(name: str, work: Work, take: Take, *, clock: Callable[[], float] = time.perf_counter) -> WarmUp:
@@ -81,13 +73,6 @@ def play(works: Mapping[str, Work], rounds: int, take: Take) -> Iterator[Sample]
                 yield _sample(name, number, works[name], take)
     finally:
         gc.unfreeze()
-
-
-def timed(works: Mapping[str, Work], rounds: int, take: Take) -> dict[str, list[float]]:
-    """Warm every work up, then play the rounds: seconds a call of each, round by round."""
-    for name, work in works.items():
-        warm_up(name, work, take)
-    return rounds_of(play(works, rounds, take))
 
 
 def _sample(name: str, number: int, work: Work, take: Take) -> Sample:

@@ -4,46 +4,37 @@ import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 import torch
 
 from bench.contracts import ExplainerSpec
 from bench.estimates import PROCESS
+from bench.fields import names
 from bench.machine import environment, host
+from bench.request import TimeRequest
 from bench.schema.timing import ArmTiming, Moment, Sample, Timing
-from bench.stats.rates import MIN_ROUNDS, per_call, rounds_of
+from bench.stats.rates import (
+    GIGA,
+    MIN_ROUNDS,
+    grade,
+    median_interval,
+    per_call,
+    ratio_to,
+    ratios_of,
+    rounds_of,
+    spread,
+    tails,
+)
 from bench.store.timings import TIMING_SCHEMA
-from bench.timing.arms import Arm, ArmSpec, Subject, batch_of, copy_arm, make_arm, product_arm
+from bench.timing.arms import MODES, Arm, ArmSpec, Subject, batch_of, copy_arm, make_arm, product_arm
 from bench.timing.environment import busy_words, moment, others_share, ticks
 from bench.timing.flops import counted, floor_flops
 from bench.timing.peak_memory import peak_of_process, peak_on_device
-from bench.timing.results import arm_timing, baseline_of
 from bench.timing.rounds import BLOCK, WarmUp, play, rounds_that_fit, taker, warm_up
 from bench.workspace import Workspace
 
-ROUNDS = 12
-BATCH_SIZE = 64
-BUDGET = 300.0  # seconds
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How arms are timed.
-
-    Attributes:
-        rounds: as many as fit the budget, never under six unless fewer were asked for.
-        budget: seconds, for all of it.
-        block: seconds that a block lasts at least.
-        baselines: names of models and explainers that others are compared with.
-        memory: measure peak memory too.
-    """
-
-    batch_size: int = BATCH_SIZE
-    rounds: int = ROUNDS
-    budget: float = BUDGET
-    block: float = BLOCK
-    baselines: tuple[str, ...] = ()
-    memory: bool = True
+Rounds = Mapping[str, Sequence[float]]  # seconds a call by arm, round by round
 
 
 @dataclass
@@ -52,7 +43,7 @@ class TimingRun:
 
     place: Workspace
     device: torch.device
-    settings: Settings
+    request: TimeRequest
     subjects: Mapping[str, Subject]
     arms: dict[str, Arm]
     limits: dict[str, Arm]
@@ -75,8 +66,8 @@ class TimingRun:
             arm_timing(
                 arm,
                 seconds,
-                baseline=baseline_of(arm.spec, specs, self.settings.baselines),
-                batch_size=self.settings.batch_size,
+                baseline=baseline_of(arm.spec, specs, names(self.request.baseline)),
+                batch_size=self.request.batch_size,
                 settled=warm[name].settled,
                 limits=self.limits,
                 latency_ms=latencies.get(name),
@@ -89,7 +80,7 @@ class TimingRun:
 
     def warmed(self) -> dict[str, WarmUp]:
         """The warm-up of every arm, the limits first."""
-        found, take = {}, taker(self.settings.block)
+        found, take = {}, taker()
         with self.place.progress.track("warm up", len(self.every)) as task:
             for name, arm in self.every.items():
                 found[name] = warm_up(name, arm.work, take, clock=self.clock)
@@ -98,7 +89,7 @@ class TimingRun:
 
     def fitted(self, warm: Mapping[str, WarmUp]) -> int:
         """Rounds that fit what is left of the budget."""
-        asked, budget = self.settings.rounds, self.settings.budget
+        asked, budget = self.request.rounds, float(self.request.budget)
         # A first block holds costs that the later ones do not, so the last one of the warm-up tells.
         round_ = 2 * sum(one.seconds for one in warm.values())
         left = budget - (self.clock() - self.started) - self.after_rounds
@@ -114,7 +105,7 @@ class TimingRun:
         works = {name: arm.work for name, arm in self.every.items()}
         samples = []
         with self.place.progress.track("rounds", rounds * 2 * len(works)) as task:
-            for sample in play(works, rounds, taker(self.settings.block)):
+            for sample in play(works, rounds, taker()):
                 samples.append(sample)
                 task.advance(1, f"round {sample.round} of {rounds}")
         return samples
@@ -123,16 +114,16 @@ class TimingRun:
         """Milliseconds of a call on one image alone."""
         if arm.single is None:
             return None
-        calls, seconds = taker(self.settings.block)(arm.single)
+        calls, seconds = taker()(arm.single)
         return 1000 * per_call(Sample(arm.name, 0, calls, tuple(seconds)))
 
     def peak(self, arm: Arm) -> float | None:
         """Peak memory in MiB."""
-        if not self.settings.memory or self.device.type not in ("cuda", "cpu"):
+        if not self.request.memory or self.device.type not in ("cuda", "cpu"):
             return None
         if self.device.type == "cuda":
             return peak_on_device(arm, self.device)
-        return peak_of_process(arm.spec, self.subjects[arm.spec.model], batch_size=self.settings.batch_size)
+        return peak_of_process(arm.spec, self.subjects[arm.spec.model], batch_size=self.request.batch_size)
 
     def record(
         self,
@@ -145,7 +136,7 @@ class TimingRun:
         others: float | None,
     ) -> Timing:
         """The timing as it is stored: figures and samples, with what they were taken of, how and on what."""
-        settings, on = self.settings, environment(self.device)
+        request, on = self.request, environment(self.device)
         busy = busy_words(others, before, cores=on.cores or 1)
         return Timing(
             schema=TIMING_SCHEMA,
@@ -161,20 +152,20 @@ class TimingRun:
             threads=on.threads,
             versions=on.versions,
             models={label: {"model": one.model, "checkpoint": one.checkpoint} for label, one in self.subjects.items()},
-            batch_size=settings.batch_size,
+            batch_size=request.batch_size,
             image_size=next(iter(self.subjects.values())).input_size,
             memory_format="channels_last",
             rounds=rounds,
-            rounds_asked=settings.rounds,
-            budget_seconds=settings.budget,
-            block_seconds=settings.block,
+            rounds_asked=request.rounds,
+            budget_seconds=float(request.budget),
+            block_seconds=BLOCK,
             seconds=self.clock() - self.started,
             before=before,
             after=after,
             others=others,
             arms=arms,
             samples=samples,
-            notes=tuple(filter(None, (busy, *notes_on(arms, rounds, settings.rounds)))),
+            notes=tuple(filter(None, (busy, *notes_on(arms, rounds, request.rounds)))),
         )
 
     @property
@@ -185,8 +176,8 @@ class TimingRun:
     @property
     def after_rounds(self) -> float:
         """Seconds that latency and memory will take."""
-        fresh = PROCESS if self.settings.memory and self.device.type == "cpu" else 0.0
-        return len(self.arms) * (2 * self.settings.block + fresh)
+        fresh = PROCESS if self.request.memory and self.device.type == "cpu" else 0.0
+        return len(self.arms) * (2 * BLOCK + fresh)
 
 
 def notes_on(arms: Sequence[ArmTiming], rounds: int, asked: int) -> list[str]:
@@ -206,7 +197,7 @@ def make_timing_run(
     explainers: Mapping[str, ExplainerSpec],
     *,
     device: torch.device,
-    settings: Settings,
+    request: TimeRequest,
     place: Workspace,
     optional: Collection[str] = (),
 ) -> TimingRun:
@@ -221,7 +212,7 @@ def make_timing_run(
         UsageError: a layer that a model does not have.
         ContractError: an explainer that breaks its contract.
     """
-    images = batch_of(settings.batch_size, next(iter(subjects.values())).input_size, device)
+    images = batch_of(request.batch_size, next(iter(subjects.values())).input_size, device)
     floor_of = functools.cache(lambda model, layer: floor_flops(subjects[model].net, layer, images[:1]))
     arms: dict[str, Arm] = {}
     with torch.random.fork_rng():  # some explainers draw
@@ -237,4 +228,87 @@ def make_timing_run(
             arms[spec.name] = replace(arm, counted=counted(arm.work), floor=floor)
     precisions = sorted({arm.precision for arm in arms.values()} | {"fp32"}, reverse=True)
     limits = [*(product_arm(device, each) for each in precisions), copy_arm(device)]
-    return TimingRun(place, device, settings, subjects, arms, {arm.name: arm for arm in limits})
+    return TimingRun(place, device, request, subjects, arms, {arm.name: arm for arm in limits})
+
+
+# --- from rounds to figures -------------------------------------------------------------------------------------------
+
+
+def arm_timing(
+    arm: Arm,
+    rounds: Rounds,
+    *,
+    baseline: str,
+    batch_size: int,
+    settled: bool,
+    limits: Mapping[str, Arm],
+    latency_ms: float | None = None,
+    memory_mb: float | None = None,
+) -> ArmTiming:
+    """The figures of one arm.
+
+    Args:
+        baseline: name of the arm it is compared with; empty for none.
+        limits: the machine's own, by name.
+        latency_ms, memory_mb: None where they were not measured.
+    """
+    spec, work = arm.spec, arm.counted
+    seconds = rounds[arm.name]
+    rates = [arm.items / each for each in seconds]
+    interval, (p10, p90), noise = median_interval(rates), tails(rates), spread(rates)
+    return ArmTiming(
+        name=arm.name,
+        what=spec.what,
+        model=spec.model,
+        explainer=spec.explainer,
+        layers=(spec.layer,) if spec.layer else (),
+        mode=MODES[spec.what],
+        batch_size=batch_size,
+        precision=arm.precision,
+        unit=arm.unit,
+        settled=settled,
+        n=len(rates),
+        rate=median(rates),
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        coverage=interval.coverage if interval else None,
+        p10=p10,
+        p90=p90,
+        spread=noise,
+        grade=grade(noise),
+        latency_ms=latency_ms,
+        memory_mb=memory_mb,
+        gflop=work.flops / arm.items / GIGA if work else None,
+        floor_gflop=None if arm.floor is None else arm.floor / GIGA,
+        of_product=share(work.flops, seconds, limits.get(ArmSpec("product", arm.precision).name), rounds)
+        if work
+        else None,
+        of_copy=share(work.bytes, seconds, limits.get(ArmSpec("copy").name), rounds) if work else None,
+        ratio=ratio_to(baseline, rounds, arm.name) if baseline else None,
+    )
+
+
+def share(amount: float, seconds: Sequence[float], top: Arm | None, rounds: Rounds) -> float | None:
+    """What an arm does a second over what the machine can do, median over rounds; None where either is unknown.
+
+    Args:
+        amount: of one call, in the unit of the limit.
+    """
+    if not amount or top is None:
+        return None
+    return median([amount / top.items * ratio for ratio in ratios_of(seconds, rounds[top.name])])
+
+
+def baseline_of(spec: ArmSpec, specs: Sequence[ArmSpec], baselines: Sequence[str]) -> str:
+    """Name of the arm that an arm is compared with; empty for the baseline itself and for what has none.
+
+    Models are compared with the baseline's model at the same work, explainers with the baseline's explainer at the
+    same layer; where no baseline of a kind is named it is the first.
+    """
+    key = "model" if spec.what in ("forward", "train") else "explainer"
+    alike = [each for each in specs if (each.what, each.layer) == (spec.what, spec.layer)]
+    if not alike:
+        return ""
+    named = [each for each in alike if getattr(each, key) in baselines]
+    base = (named or alike)[0]
+    return "" if base == spec else base.name

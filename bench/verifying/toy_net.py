@@ -2,36 +2,13 @@
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
 
 from bench.contracts import ModelSpec
 from bench.nets.weights import build_seeded
 
 WIDTH = 8
 CLASSES = 10
-
-
-class Block(nn.Module):
-    """Two convolutions beside a shortcut; as in torchvision one in-place ReLU serves twice and the sum is in place."""
-
-    def __init__(self, inputs: int, channels: int, *, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, channels, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or inputs != channels:
-            shortcut = nn.Conv2d(inputs, channels, 1, stride=stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, h, w) to (N, channels, h / stride, w / stride)."""
-        identity = x if self.downsample is None else self.downsample(x)
-        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        out += identity
-        activated: Tensor = self.relu(out)
-        return activated
 
 
 class SmallNet(nn.Module):
@@ -58,8 +35,12 @@ class SmallNet(nn.Module):
 
 
 def stage(inputs: int, channels: int, *, stride: int) -> nn.Sequential:
-    """Two blocks, the first of which changes the size."""
-    return nn.Sequential(Block(inputs, channels, stride=stride), Block(channels, channels, stride=1))
+    """Two blocks, the first of which changes the size; their one in-place ReLU serves twice, the sum is in place."""
+    block = BasicBlock(inputs, channels, stride)
+    if stride != 1:
+        shortcut = nn.Conv2d(inputs, channels, 1, stride=stride, bias=False)
+        block.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
+    return nn.Sequential(block, BasicBlock(channels, channels))
 
 
 SMALL = ModelSpec(
