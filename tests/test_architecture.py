@@ -97,7 +97,15 @@ def outside_the_standard_library(tree: ast.Module) -> set[str]:
         if name != "bench"
         and name.split(".")[0] not in sys.stdlib_module_names
         and not name.startswith(
-            ("bench.contracts", "bench.errors", "bench.fields", "bench.request", "bench.schema", ".")
+            (
+                "bench.contracts",
+                "bench.errors",
+                "bench.fields",
+                "bench.registry.model_names",
+                "bench.request",
+                "bench.schema",
+                ".",
+            )
         )
     }
 
