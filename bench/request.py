@@ -416,7 +416,7 @@ class ExportRequest(Request):
     ids: Annotated[str | Sequence[int] | None, Option("3,17 or a file of test ids.", words=IDS)] = None
     n: Annotated[int, Option("How many pictures.", least=1)] = 20
     layer: Annotated[Names, Option("Dotted module name. Repeats.", many=True)] = ()
-    explainer: Annotated[Explainer | None, Option("Whose maps; else the first there is.", names="explainers")] = None
+    explainer: Annotated[Explainer | None, Option("Whose maps; else the first there is.")] = None
     target: Annotated[str, Option("predicted, true or both.", choices=TARGETS)] = "predicted"
     captions: Annotated[bool, Option("Classes above the pictures.")] = True
 

@@ -151,6 +151,13 @@ def test_a_file_finds_its_neighbours_and_not_those_of_another_folder(
         assert spec.layers == ("body",)
 
 
+def test_a_neighbour_called_bench_does_not_take_the_place_of_bench(tmp_path: Path, models: Registry[ModelSpec]) -> None:
+    path = folder(tmp_path, "from bench.contracts import ModelSpec\nfrom blocks import WIDER", 1)
+    (path.parent / "bench").mkdir()
+    (path.parent / "bench" / "contracts.py").write_text("")
+    assert models[f"{path}:Net(width=4)"].layers == ("body",)
+
+
 def test_arguments_are_plain_values_given_by_name_and_never_guessed(
     tmp_path: Path, models: Registry[ModelSpec]
 ) -> None:

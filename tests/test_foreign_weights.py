@@ -378,3 +378,16 @@ def test_tensors_are_taken_out_from_beside_whatever_objects(name: str, tmp_path:
     assert convert_pickle(path, tmp_path / "out.safetensors") == len(SMALL)
     assert equal(only(read_foreign(tmp_path / "out.safetensors")), dict(sorted(SMALL.items())))
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_sparse_tensor_that_claims_any_size_is_not_made_dense(tmp_path: Path) -> None:
+    claim = torch.sparse_coo_tensor(torch.zeros(2, 1, dtype=torch.int64), torch.ones(1), (2**20, 2**20))
+    found = only(read_foreign(saved(tmp_path / "w.pth", {"a.weight": claim, "a.bias": torch.ones(2)})))
+    with pytest.raises(MissingError, match="of another shape"):
+        checked_match(best_match(small_net(), found), "net", small_net())
+
+
+def test_keys_that_would_become_one_without_their_wrappers_are_left_as_they_are() -> None:
+    with pytest.raises(MissingError, match="do not fit"):
+        twice = {"b.weight": torch.ones(1), "module.b.weight": torch.ones(1)}
+        checked_match(best_match(small_net(), twice), "net", small_net())

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from bench.evaluation import Scores, predict
 from bench.machine import choose_device
 from bench.nets.foreign_weights import best_matches, checked_match, chosen_sets, fits, read_foreign
 from bench.nets.import_doubts import TRIED, Fit, at_chance, better_fit, probabilities_of
-from bench.nets.weights import build_seeded, for_inference, load_weights, match_of
+from bench.nets.weights import Match, build_seeded, for_inference, load_weights
 from bench.pages.write import write_run_page
-from bench.registry.foreign_models import told
+from bench.registry.foreign_models import described
 from bench.registry.layer_shapes import shapes_of
 from bench.registry.registry import resolved
 from bench.request import AdoptRequest
@@ -60,15 +60,9 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     )
     chosen = _as_answered(dataset, request, foreign.classes)
     net = build_seeded(spec, len(chosen.classes), 0)
-    found = best_matches(net, chosen_sets(foreign, request.weights_key))
-    label, match = next(iter(found.items()), ("", match_of(net.state_dict(), {})))
-    lines = checked_match(match, model, net)
-    others = [each for each, one in found.items() if each != label and fits(one)]
-    if others:
-        held = f"the file holds {len(others) + 1} sets of weights that fit: taken is '{label}'"
-        lines += tuple(f"{held}; --weights-key {each} takes the other" for each in others)
+    match, lines = _match(net, chosen_sets(foreign, request.weights_key), model)
     load_weights(net, {**net.state_dict(), **match.state})
-    told(net, channels=request.channels, outputs=request.outputs)
+    described(net, channels=request.channels, outputs=request.outputs)
     _check_answer(net, spec, chosen)
     if foreign.said:
         progress.say("the file says: " + ", ".join(f"{key} {value!s:.60}" for key, value in foreign.said[:6]))
@@ -92,6 +86,16 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     write_latest(folder)
     write_run_page(RunFolder(folder), workspace)
     return Adopted(folder, scores, lines + doubts)
+
+
+def _match(net: nn.Module, sets: Mapping[str, dict[str, Tensor]], model: str) -> tuple[Match, tuple[str, ...]]:
+    """The set of weights that fits best, and lines about it and about others that fit; MissingError where none does."""
+    found = best_matches(net, sets)
+    label, match = next(iter(found.items()))
+    lines = checked_match(match, model, net)
+    others = [each for each, one in found.items() if each != label and fits(one)]
+    held = f"the file holds {len(others) + 1} sets of weights that fit: taken is '{label}'"
+    return match, lines + tuple(f"{held}; --weights-key {each} takes the other" for each in others)
 
 
 def _as_answered(data: Dataset, request: AdoptRequest, said: Sequence[str]) -> Dataset:

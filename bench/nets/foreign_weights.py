@@ -17,6 +17,7 @@ from bench.nets.weights import Match, listing, match_of
 
 USUAL = ("state_dict", "model_state_dict", "model", "net", "model_state", "network", "weights")
 DEEP, MANY = 6, 2000  # levels and dicts of a file that are looked into
+LARGEST = 2**28  # values that a sparse tensor may say it has: a few bytes can claim any size
 COUNTER = "num_batches_tracked"  # counts training steps, which no forward pass reads
 FEW = 0.1  # of the model's entries: more unexpected ones than that are another model's
 # Two families of names for the parts of a ResNet: nets written by hand for CIFAR-10, and torchvision's and timm's.
@@ -125,7 +126,8 @@ def unwrapped(value: object, path: Path) -> Foreign:
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors as a model holds them where that is exact: dense, and pruned weights with their mask."""
-    dense = {key: each.to_dense() if each.layout != torch.strided else each for key, each in state.items()}
+    small = {key for key, each in state.items() if each.layout != torch.strided and each.numel() <= LARGEST}
+    dense = {key: each.to_dense() if key in small else each for key, each in state.items()}
     pruned = [key.removesuffix("_orig") for key in dense if key.endswith("_orig")]
     whole = {key: dense[f"{key}_orig"] * dense[f"{key}_mask"] for key in pruned if f"{key}_mask" in dense}
     parts = {f"{key}{end}" for key in whole for end in ("_orig", "_mask")}
@@ -136,7 +138,7 @@ def _classes_in(entries: Mapping[str, object]) -> tuple[str, ...]:
     """The names of classes in the order of the outputs, of `class_to_idx` or a list."""
     numbers = entries.get("class_to_idx")
     if isinstance(numbers, Mapping) and sorted(map(str, numbers.values())) == sorted(map(str, range(len(numbers)))):
-        return tuple(sorted(map(str, numbers), key=lambda name: int(numbers[name])))
+        return tuple(str(name) for name, _ in sorted(numbers.items(), key=lambda one: int(one[1])))
     names = next((entries[key] for key in ("classes", "class_names") if key in entries), ())
     return tuple(names) if isinstance(names, list | tuple) and all(isinstance(each, str) for each in names) else ()
 
@@ -229,6 +231,8 @@ def _parts(state: Mapping[str, Tensor], entries: int) -> Iterator[tuple[str, dic
             wrapped = list(short) != list(keys) or name != prefix
             words = ("wrapper names taken off" if wrapped else "", f"'{name}' taken off" if name else "")
             yield prefix, short, ", ".join(filter(None, words))
+        else:  # without its wrappers two entries would bear one name
+            yield prefix, keys, ""
 
 
 def _prefixes(key: str) -> list[str]:

@@ -15,7 +15,7 @@ from bench.data.transforms import Statistics
 from bench.errors import ContractError, DataError, StoreError
 from bench.machine import choose_device
 from bench.nets.weights import for_inference, load_weights
-from bench.registry.foreign_models import told
+from bench.registry.foreign_models import described
 from bench.request import AdoptRequest
 from bench.schema.run import RunRecord
 from bench.store.files import read_checkpoint, sha256
@@ -93,7 +93,7 @@ def open_run(run: str | RunFolder, device: str, workspace: Workspace) -> Trained
     model = spec.build(len(classes))
     load_weights(model, state)
     if isinstance(record.request, AdoptRequest):
-        told(model, channels=record.request.channels, outputs=record.request.outputs)
+        described(model, channels=record.request.channels, outputs=record.request.outputs)
     return Trained(run, spec, for_inference(model, where), classes, _statistics(head, path), found)
 
 

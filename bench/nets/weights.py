@@ -117,7 +117,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """
     own = model.state_dict()
     names = {WRAPPERS.sub("", key): key for key in own}  # a model may wrap another one itself
-    given = {names.get(key, key): value for key, value in clean_keys(state).items()}
+    cleaned = state if state.keys() == own.keys() else clean_keys(state)
+    given = cleaned if cleaned is state else {names.get(key, key): value for key, value in cleaned.items()}
     match = match_of(own, given)
     problems = (
         listing("missing", match.missing),

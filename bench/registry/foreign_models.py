@@ -149,7 +149,7 @@ def logits_of_probabilities(module: nn.Module, inputs: tuple[Tensor, ...], outpu
     return known.log() - (1 - output).clamp(min=tiny).log()
 
 
-def told(model: nn.Module, *, channels: str, outputs: str) -> nn.Module:
+def described(model: nn.Module, *, channels: str, outputs: str) -> nn.Module:
     """The model itself, with hooks for what a user says of it: `bgr`, and `probabilities`."""
     if channels == "bgr":
         model.register_forward_pre_hook(bgr)

@@ -3,8 +3,8 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -21,8 +21,9 @@ def run_file(path: Path) -> ModuleType:
     above = path.parent
     while (above / "__init__.py").is_file():
         above = above.parent
-    root = above if above != path.parent else path.parent.parent  # where the package's own name is found
-    with neighbours(path.parent, root):
+    packaged = above != path.parent
+    root = above if packaged else above.parent  # where the folder's own name is found
+    with neighbours([path.parent, root] if packaged else [path.parent], root):
         try:
             return _run(path, f"bench_file_{path.stem}")
         except ImportError as reason:
@@ -47,30 +48,37 @@ def _run(path: Path, name: str) -> ModuleType:
 
 
 @contextmanager
-def neighbours(*folders: Path) -> Iterator[None]:
+def neighbours(folders: Sequence[Path], root: Path) -> Iterator[None]:
     """Imports look into these folders first; modules of other folders that bear a neighbour's name step aside.
 
     Afterwards the folders stay the last ones, so that a function may import when it is called.
+
+    Args:
+        root: where the name of the first folder is found; looked into last, and only now.
     """
-    names = {each.stem for folder in folders for each in folder.iterdir() if each.suffix == ".py" or each.is_dir()}
+    names = {folders[0].name}
+    for folder in folders:
+        with suppress(OSError):  # a folder may be one that nobody may list
+            names |= {each.stem for each in folder.iterdir() if each.suffix == ".py" or each.is_dir()}
     aside = {name: module for name, module in sys.modules.items()
-             if name.partition(".")[0] in names and _is_anothers(name, folders)}  # fmt: skip
+             if name.partition(".")[0] in names and _is_anothers(name, root)}  # fmt: skip
     for name in aside:
         del sys.modules[name]
-    first, before = [str(each) for each in folders], list(sys.path)
-    sys.path[:0] = first
+    before, own = list(sys.path), list(map(str, folders))
+    sys.path[:] = [*own, *before, str(root)]
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path[:] = [*before, *(each for each in first if each not in before)]
+        sys.path[:] = [*before, *(each for each in own if each not in before)]
         sys.modules.update(aside)
 
 
-def _is_anothers(name: str, folders: tuple[Path, ...]) -> bool:
-    """Whether a module that is loaded comes from a file of somebody's elsewhere; what is installed stays."""
-    top = sys.modules.get(name.partition(".")[0])
+def _is_anothers(name: str, root: Path) -> bool:
+    """Whether a module that is loaded comes from somebody's files elsewhere; bench, and what is installed, stays."""
+    first = name.partition(".")[0]
+    top = sys.modules.get(first)
     places = [getattr(top, "__file__", None) or "", *map(str, getattr(top, "__path__", ()))]
     place = Path(next(filter(None, places), "/"))
-    installed = name.partition(".")[0] in sys.stdlib_module_names or "site-packages" in place.parts
-    return not installed and not any(place.resolve().is_relative_to(folder) for folder in folders) and name != "bench"
+    stays = first == "bench" or first in sys.stdlib_module_names or "site-packages" in place.parts
+    return not stays and not place.resolve().is_relative_to(root)
