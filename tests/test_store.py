@@ -554,3 +554,9 @@ def test_weights_that_bench_did_not_write_and_bad_headers_are_refused(
 
 def test_every_error_of_reading_is_one_that_the_user_is_told() -> None:
     assert issubclass(StoreError, BenchError) and StoreError("x").exit_code == 4
+
+
+def test_a_schema_that_is_no_number_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "x.npz", schema=np.zeros(10**6, np.uint8), ids=np.arange(3))
+    with pytest.raises(StoreError, match=r"its schema has 1,000,\d{3} bytes"):
+        read_npz(tmp_path / "x.npz", ("schema", "ids"))

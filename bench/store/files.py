@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+NUMBER_BYTES = 1000  # a number as an array, with its header
 AGAIN = "delete it and explain again"
 CHECKPOINT_SCHEMA = 1
 PATIENCE = 600.0  # seconds that a lock is waited for; a write takes a few
@@ -78,6 +79,9 @@ def read_npz(path: Path, names: tuple[str, ...], content: BinaryIO | None = None
 
     try:
         with np.load(content or path, allow_pickle=False) as file:
+            number = file.zip.NameToInfo.get("schema.npy")
+            if number is not None and number.file_size > NUMBER_BYTES:  # unpacked it could fill the memory
+                raise ValueError(f"its schema has {number.file_size:,} bytes and is no number")
             return {name: file[name] for name in names}
     except FileNotFoundError as reason:
         raise StoreError(f"no file {path}") from reason
