@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.errors import StoreError
 from bench.recipes.recipe import Recipe
 
-SLOW = 0.95  # a step of the slow weights at the end of the training keeps this share of them
+SLOW = 0.95  # a step at the end of the training keeps this share of the slow weights
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, *, fused: bool) -> torch.optim.Optimizer:
@@ -79,9 +79,10 @@ def set_bn_momentum(model: nn.Module, momentum: float) -> None:
 class Lookahead:
     """Slow weights that follow the trained ones, and to which these return every few steps.
 
-    At step t of T, each time `every` steps are done: slow += (1 - d) (fast - slow), then fast = slow, with
-    d = 0.95^every (t / T)^3. So the slow weights are the fast ones at first and an average over many steps at the
-    end; after the last step the model holds the slow weights. Running statistics of batch norms are averaged too.
+    At step t of T, each time `every` steps are done and once more at T: slow += (1 - d) (fast - slow), then
+    fast = slow, with d = 0.95^k (t/T)^3 and k the steps since the last time. So the slow weights are the fast ones at
+    first and an average over many steps at the end, and no step is lost. The first time d is 0: weights from before
+    any training belong in no average. Running statistics of batch norms are averaged too.
 
     Source: Zhang et al. 2019, arXiv:1907.08610, with the schedule of Jordan 2024, arXiv:2404.00498, section 3.4.
     """
@@ -100,11 +101,12 @@ class Lookahead:
         """Called after each step with the steps done in all."""
         if not self.every or (done % self.every and done < self.total):
             return
+        steps = done % self.every or self.every
         slow, fast = list(self.slow.values()), list(self.fast.values())
         # At first weights move too fast for their average to be of use; at the end they swing about it, and it is
         # nearer to where they are going than any of them.
-        if done < self.total:
-            torch._foreach_lerp_(slow, fast, 1 - SLOW**self.every * (done / self.total) ** 3)
+        kept = SLOW**steps * (done / self.total) ** 3 if done > self.every else 0.0
+        torch._foreach_lerp_(slow, fast, 1 - kept)
         torch._foreach_copy_(fast, slow)
 
     def restore(self, slow: Mapping[str, Tensor]) -> None:
