@@ -221,3 +221,13 @@ def test_what_cannot_be_adopted_leaves_no_run(
     assert result.exit_code in (2, 4), result.stdout
     assert words in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_weights_whose_answers_are_no_numbers_leave_no_run(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
+    state = trained.state_dict()
+    broken = {key: -each - 1 if key.endswith("running_var") else each for key, each in state.items()}
+    words = adopting({"model": broken, "model_ema": state}, pictures, tmp_path)
+    result = call(*words, "--run", "a", runs=tmp_path / "runs")
+    assert result.exit_code == 1 and "answers 160 of 160 test images with logits that are no finite" in result.stderr
+    assert "--weights-key model_ema takes another" in result.stderr and not (tmp_path / "runs" / "a").exists()
+    done(*words, "--weights-key", "model_ema", "--run", "a", runs=tmp_path / "runs")

@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import re
+import zipfile
 from argparse import Namespace
 from collections import OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable
@@ -19,16 +20,8 @@ from torch import Tensor, nn
 
 from bench.contracts import ModelSpec
 from bench.errors import BenchError, MissingError, StoreError, UsageError
-from bench.nets.foreign_weights import (
-    USUAL,
-    Foreign,
-    best_matches,
-    checked_match,
-    chosen_sets,
-    convert_pickle,
-    fits,
-    read_foreign,
-)
+from bench.nets.foreign_files import USUAL, Foreign, chosen_sets, convert_pickle, read_foreign
+from bench.nets.foreign_weights import best_matches, checked_match, fits
 from bench.nets.weights import Match
 from bench.registry.registry import Registry, discover
 
@@ -120,25 +113,67 @@ def written(path: Path, content: bytes) -> Path:
     return path
 
 
-DAMAGED = {
-    "truncated": (truncated, "no whole checkpoint"),
-    "text": (lambda path: written(path, b"these are no weights\n"), "no whole checkpoint"),
-    "empty": (lambda path: written(path, b""), "no whole checkpoint"),
-    "missing": (lambda path: path, "no file"),
-    "TorchScript": (script, "TorchScript archive"),
-    "no tensors": (lambda path: saved(path, {"epoch": 3, "lr": 0.1}), "holds no weights: epoch, lr"),
-    "a number": (lambda path: saved(path, 3), "holds no weights: a int"),
-}
+def archive(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return path
 
 
-@pytest.mark.parametrize(("make", "words"), DAMAGED.values(), ids=DAMAGED)
-def test_a_file_without_whole_weights_is_refused_by_name(
-    tmp_path: Path, make: Callable[[Path], Path], words: str
+def folder(path: Path, *names: str) -> Path:
+    path.mkdir()
+    for name in names:
+        (path / name).touch()
+    return path
+
+
+def numbers(path: Path) -> Path:
+    with path.open("wb") as file:
+        np.savez(file, weight=np.ones(3))
+    return path
+
+
+DAMAGED: dict[str, tuple[Callable[[Path], Path], str, str]] = {
+    "truncated": (truncated, "cut off or damaged", "whole copy"),
+    "text": (lambda path: written(path, b"Not Found\n"), "is a text, which begins with 'Not Found'", "whole copy"),
+    "page": (lambda path: written(path, b"\n<!DOCTYPE html><title>Virus scan warning"), "web page", "address of the"),
+    "pointer": (lambda path: written(path, b"version https://git-lfs.github.com/spec/v1\n"), "git-lfs", "git lfs pull"),
+    "keras": (lambda path: written(path, b"\x89HDF\r\n\x1a\n" + bytes(99)), "HDF5", "torch.save"),
+    "gzip": (lambda path: written(path, b"\x1f\x8b\x08" + bytes(99)), "packed by gzip", "gunzip"),
+    "zip": (lambda path: archive(path, a=b"a"), r"is a zip archive \(a\)", "unzip .*w.pth"),
+    "bomb": (lambda path: archive(path, **{"data.pkl": bytes(10**6)}), "would unpack to 1,000,000 bytes", "as it was"),
+    "numpy": (numbers, "archive of numpy", "numpy.load"),
+    "pickle": (lambda path: written(path, pickle.dumps(SMALL)), "plain pickle", "pickle.load"),
+    "numpy's pickle": (lambda path: written(path, pickle.dumps(np.ones(3))), "plain pickle", "pickle.load"),
+    "onnx": (lambda path: written(path.with_suffix(".onnx"), b"\x08\x07pytorch" + bytes(9)), "onnx", "torch.save"),
+    "empty": (lambda path: written(path, b""), "is empty", "whole copy"),
+    "missing": (lambda path: path, "no file", "--weights"),
+    "TorchScript": (script, "TorchScript archive", "torch.jit.load"),
+    "folder": (lambda path: folder(path, "config.json", "model.safetensors"), "Hugging Face", "model.safetensors$"),
+    "pieces": (lambda path: folder(path, "a.safetensors", "b.safetensors", "w.index.json"), "2 pieces", "save_pretr"),
+    "sharded": (lambda path: folder(path, ".metadata", "__0_0.distcp"), "torch.distributed", "dcp_to_torch"),
+    "no weights": (lambda path: folder(path, "notes.txt"), r"no weights \(notes.txt\)", "--weights"),
+    "no tensors": (lambda path: saved(path, {"epoch": 3, "lr": 0.1}), "holds no weights: epoch, lr", "state_dict"),
+    "no names": (lambda path: saved(path, [torch.ones(2)] * 3), "3 tensors without names", "state_dict"),
+    "a number": (lambda path: saved(path, 3), "holds no weights: a int", "state_dict"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "words", "advice"), DAMAGED.values(), ids=DAMAGED)
+def test_a_file_without_whole_weights_is_called_what_it_is(
+    tmp_path: Path, make: Callable[[Path], Path], words: str, advice: str
 ) -> None:
     path = make(tmp_path / "w.pth")
     with pytest.raises(MissingError, match=words) as error:
         read_foreign(path)
-    assert str(path) in error.value.message and error.value.try_
+    assert str(path) in error.value.message and re.search(advice, error.value.try_)
+
+
+def test_a_file_is_read_by_its_content_whatever_its_name(tmp_path: Path) -> None:
+    save_file(SMALL, tmp_path / "w.pth")
+    torch.save(SMALL, tmp_path / "w.safetensors")
+    for name in ("w.pth", "w.safetensors"):
+        assert sorted(only(read_foreign(tmp_path / name))) == sorted(SMALL)
 
 
 def test_safetensors_are_read_and_refused_where_truncated(tmp_path: Path) -> None:
@@ -173,7 +208,7 @@ def test_a_full_pickle_is_refused_with_the_command_that_converts_it(tmp_path: Pa
 def test_converting_takes_out_the_state_dict_of_a_pickled_module(tmp_path: Path, more: dict[str, object]) -> None:
     path, net = full_pickle(tmp_path / "full.pth", **more)
     out, wanted = tmp_path / "out.safetensors", dict(sorted(net.state_dict().items()))
-    assert convert_pickle(path, out) == len(wanted)
+    assert convert_pickle(path, out)[0] == len(wanted)
     assert equal(dict(sorted(load_file(out).items())), wanted)
 
 
@@ -184,7 +219,7 @@ def test_converting_runs_nothing_of_the_file(tmp_path: Path, legacy: bool) -> No
     torch.save(value, tmp_path / "evil.pth", _use_new_zipfile_serialization=not legacy)
     with pytest.raises(StoreError, match="pickles more than tensors"):
         read_foreign(tmp_path / "evil.pth")
-    assert convert_pickle(tmp_path / "evil.pth", out) == len(SMALL)
+    assert convert_pickle(tmp_path / "evil.pth", out)[0] == len(SMALL)
     assert equal(dict(sorted(load_file(out).items())), dict(sorted(SMALL.items())))
     assert not trap.exists()
 
@@ -200,7 +235,7 @@ def test_converting_takes_no_file_that_is_there_and_leaves_nothing_half_written(
     for given, out, says in (
         (path, "out", "is there already"),
         (script(tmp_path / "s.pt"), "t", "TorchScript archive"),
-        (truncated(tmp_path / "t.pth"), "t", "cannot be read"),
+        (truncated(tmp_path / "t.pth"), "t", "cut off or damaged"),
     ):
         with pytest.raises(BenchError, match=says):
             convert_pickle(given, tmp_path / f"{out}.safetensors")
@@ -298,6 +333,8 @@ SEVERAL: dict[str, tuple[Any, list[str]]] = {
     "Lightning with a criterion": (
         {"state_dict": {**prefixed("model._orig_mod.", SMALL), "criterion.weight": torch.ones(2)}}, ["state_dict.model"]
     ),
+    "a backbone and its head": ({"backbone.a.weight": SMALL["a.weight"], "head.a.bias": SMALL["a.bias"]}, [""]),
+    "a list": ([SMALL, {"lr": 0.1}], ["0"]),
     "an average with its count": ({**prefixed("module.", SMALL), "n_averaged": torch.tensor(3)}, [""]),
     "a part in DataParallel": ({key.replace("a.", "a.module."): value for key, value in SMALL.items()}, [""]),
 }  # fmt: skip
@@ -332,6 +369,8 @@ def test_sparse_and_pruned_weights_are_made_whole(tmp_path: Path) -> None:
         (torch.ones(2, dtype=torch.bool), "a.bias is bool"),
         (torch.ones(2, dtype=torch.complex64), "a.bias is complex64"),
         (torch.tensor([1.0, torch.nan]), "a.bias holds values that are not finite"),
+        (torch.ones(2, device="meta"), "a.bias has a shape and no values"),
+        (torch.tensor([1.0, torch.nan]).to(torch.float8_e4m3fn), "a.bias holds values that are not finite"),
         (torch.tensor([1.0, torch.inf]).half(), "a.bias holds values that are not finite"),
     ],
     ids=str,
@@ -345,7 +384,10 @@ def test_values_that_no_model_computes_with_are_refused_by_name(bias: Tensor, wo
 
 
 def test_files_say_the_names_of_their_outputs(tmp_path: Path) -> None:
-    for more in ({"class_to_idx": {"b": 0, "a": 1}}, {"classes": ["b", "a"]}):
+    for more in (
+        {"class_to_idx": {"b": 0, "a": 1}}, {"classes": ["b", "a"]}, {"id2label": {0: "b", 1: "a"}},
+        {"idx_to_class": {"1": "a", "0": "b"}}, {"meta": {"CLASSES": ("b", "a")}},
+    ):  # fmt: skip
         assert read_foreign(saved(tmp_path / "w.pth", {"state_dict": SMALL, **more})).classes == ("b", "a")
     assert read_foreign(saved(tmp_path / "w.pth", {"state_dict": SMALL, "class_to_idx": {"b": 7}})).classes == ()
 
@@ -375,9 +417,24 @@ ODD: dict[str, Any] = {
 @pytest.mark.parametrize("name", ODD)
 def test_tensors_are_taken_out_from_beside_whatever_objects(name: str, tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pth", {"more": ODD[name], USUAL[0]: SMALL, "trap": Trap(tmp_path / "sprung")})
-    assert convert_pickle(path, tmp_path / "out.safetensors") == len(SMALL)
+    assert convert_pickle(path, tmp_path / "out.safetensors")[0] == len(SMALL)
     assert equal(only(read_foreign(tmp_path / "out.safetensors")), dict(sorted(SMALL.items())))
     assert not (tmp_path / "sprung").exists()
+
+
+def test_arrays_are_tensors_too_and_of_several_sets_all_are_kept_apart(tmp_path: Path) -> None:
+    arrays = {key: each.numpy() for key, each in SMALL.items()}
+    moments = {"state": {0: {"exp_avg": torch.ones(2)}}, "args": Namespace(lr=0.1)}
+    path = saved(tmp_path / "w.pth", {"model": arrays, "ema": {"module": SMALL}, "optimizer": moments})
+    assert convert_pickle(path, tmp_path / "out.safetensors") == (4, ("model", "ema.module"))
+    found = best_matches(small_net(), read_foreign(tmp_path / "out.safetensors").sets)
+    assert [label for label, match in found.items() if fits(match)] == ["ema.module", "model"]
+
+
+def test_converting_writes_no_more_than_a_file_can_hold(tmp_path: Path) -> None:
+    value = {"a.weight": torch.ones(1).expand(2**40), "args": Namespace(lr=0.1)}
+    with pytest.raises(StoreError, match="claims 4,398,046,511,104 bytes of weights"):
+        convert_pickle(saved(tmp_path / "w.pth", value), tmp_path / "out.safetensors")
 
 
 def test_a_sparse_tensor_that_claims_any_size_is_not_made_dense(tmp_path: Path) -> None:

@@ -88,15 +88,13 @@ def train(request: TrainRequest, workspace: Workspace) -> Answer:
 def adopt(request: AdoptRequest, workspace: Workspace) -> Answer:
     """What adopted weights got; or only their tensors in a file that can be read."""
     from bench.commands.adopt import adopt as run
-    from bench.nets.foreign_weights import convert_pickle
+    from bench.nets.foreign_files import convert_pickle
 
     if request.convert is not None:
-        count, path = (
-            convert_pickle(request.weights, request.convert, request.weights_key),
-            str(request.convert.resolve()),
-        )
-        line = f"{count} tensors, nothing of {request.weights} was run"
-        return Answer({"tensors": count, "weights": path}, (line, path))
+        count, sets = convert_pickle(request.weights, request.convert, request.weights_key)
+        of, path = f" of {', '.join(sets)}" if len(sets) > 1 else "", str(request.convert.resolve())
+        line = f"{count} tensors{of}; nothing of {request.weights} was run"
+        return Answer({"tensors": count, "sets": list(sets), "weights": path}, (line, path))
     found = run(request, workspace)
     return _of_new_run(found.run, ExplainRequest(found.run.name), workspace, warnings=list(found.warnings))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from bench.data.datasets import in_class_order, load_dataset, resolved_source
 from bench.errors import MissingError, UsageError
 from bench.evaluation import Scores, predict
 from bench.machine import choose_device
-from bench.nets.foreign_weights import best_matches, checked_match, chosen_sets, fits, read_foreign
+from bench.nets.foreign_files import chosen_sets, read_foreign
+from bench.nets.foreign_weights import best_matches, checked_match, fits
 from bench.nets.import_doubts import TRIED, Fit, at_chance, better_fit, probabilities_of
 from bench.nets.weights import Match, build_seeded, for_inference, load_weights
 from bench.pages.write import write_run_page
@@ -27,7 +29,7 @@ from bench.store.files import sha256
 from bench.store.folder import RunFolder
 from bench.store.predictions import fixed_order
 from bench.store.runs import create_run, write_latest
-from bench.training.run import begin, evaluate_into, keep_weights, recorded
+from bench.training.run import begin, evaluate_into, keep_weights
 from bench.workspace import Workspace
 
 
@@ -66,6 +68,10 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     _check_answer(net, spec, chosen)
     if foreign.said:
         progress.say("the file says: " + ", ".join(f"{key} {value!s:.60}" for key, value in foreign.said[:6]))
+    lines += tuple(
+        f"{label or 'the file'} holds {count} tensors without names, which only what wrote them can put in place; "
+        "left alone" for label, count in foreign.unnamed.items()
+    )  # fmt: skip
     for line in lines:
         progress.warn(line)
     folder = create_run(workspace.runs, model=model, data=dataset.name, seed=0, name=request.run)
@@ -73,12 +79,15 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
         request, weights=weights.resolve(), model=model, stem=None, image_size=None, data=data,
         classes=chosen.classes, mean=chosen.mean, std=chosen.std,
     )  # fmt: skip
-    begin(folder, workspace, chosen, kept, device)
-    with recorded(folder):
+    try:
+        begin(folder, workspace, chosen, kept, device)
         keep_weights(folder, net, Results(epochs_run=0, weights_sha256=sha256(weights)))
         for_inference(net, device)
         statistics = (chosen.mean, chosen.std)
         scores = evaluate_into(folder, net, chosen, statistics, device=device, progress=progress, average=False)
+    except BaseException:  # nothing is in it that the weights do not give again, and its name is wanted again
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     logits = torch.from_numpy(RunFolder(folder).predictions.logits)
     doubts = _doubts(net, chosen, scores, logits, request.channels)
     for line in doubts:
@@ -94,8 +103,11 @@ def _match(net: nn.Module, sets: Mapping[str, dict[str, Tensor]], model: str) ->
     label, match = next(iter(found.items()))
     lines = checked_match(match, model, net)
     others = [each for each, one in found.items() if each != label and fits(one)]
-    held = f"the file holds {len(others) + 1} sets of weights that fit: taken is '{label}'"
-    return match, lines + tuple(f"{held}; --weights-key {each} takes the other" for each in others)
+    if not others:
+        return match, lines
+    taken = repr(label) if label else "the first"
+    held = f"the file holds {len(others) + 1} sets of weights that fit: taken is {taken}"
+    return match, (*lines, f"{held}; --weights-key {' or '.join(others)} takes another")
 
 
 def _as_answered(data: Dataset, request: AdoptRequest, said: Sequence[str]) -> Dataset:

@@ -12,16 +12,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-# What torch itself writes to rebuild tensors, and nothing that could be told to do anything else.
+# What torch and numpy write to rebuild tensors and arrays, and nothing that could be told to do anything else.
 KNOWN = {
     ("collections", "OrderedDict"),
     ("torch", "Size"),
     ("torch._utils", "_rebuild_parameter"),
     ("torch._utils", "_rebuild_tensor"),
     ("torch._utils", "_rebuild_tensor_v2"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
 }
 PARTS = ("_parameters", "_buffers", "_modules")  # of a pickled module
 
@@ -53,6 +58,8 @@ class InertUnpickler(pickle.Unpickler):
 
     def find_class(self, module_name: str, global_name: str) -> Any:  # noqa: ANN401 (whatever a pickle names)
         """The few functions of torch and dtypes; for all else a class that does nothing."""
+        if (module_name, global_name) == ("_codecs", "encode"):  # how bytes are pickled, those of arrays among them
+            return lambda text, encoding="latin1": text.encode("latin1")
         if (module_name, global_name) in KNOWN:
             return super().find_class(module_name, global_name)
         if module_name == "torch" and isinstance(getattr(torch, global_name, None), torch.dtype):
@@ -73,19 +80,26 @@ def read_inert(path: Path) -> object:
 
 
 def plain(value: object, known: dict[int, object] | None = None) -> object:
-    """Dicts all the way down, modules among them as state dicts; other inert objects as None.
+    """Dicts and lists all the way down, modules as state dicts, arrays as tensors; other inert objects as None.
 
     Args:
-        known: what has been made of dicts by their id, so that one that is shared, or holds itself, is made once.
+        known: what has been made of dicts and lists by their id, so that one that is shared or holds itself is made
+            once.
     """
     known = {} if known is None else known
     if isinstance(value, Inert):
         state = value.state
         return module_state(state) if isinstance(state, dict) and set(PARTS) <= set(state) else None
-    if isinstance(value, dict) and id(value) not in known:
-        found = known[id(value)] = dict[object, object]()
-        found |= {key: plain(each, known) for key, each in value.items()}
-    return known[id(value)] if isinstance(value, dict) else value
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value) if value.dtype.kind in "fiub" and value.dtype.isnative else None
+    if isinstance(value, dict | list | tuple) and id(value) not in known:
+        if isinstance(value, dict):
+            named = known[id(value)] = dict[object, object]()
+            named |= {key: plain(each, known) for key, each in value.items()}
+        else:
+            listed = known[id(value)] = list[object]()
+            listed += [plain(each, known) for each in value]
+    return known[id(value)] if isinstance(value, dict | list | tuple) else value
 
 
 def module_state(state: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bench.contracts import Dataset, Progress
 from bench.data.datasets import files_of
 from bench.data.transforms import Statistics
-from bench.errors import BenchError, GuardRailError
+from bench.errors import BenchError, GuardRailError, RunError
 from bench.evaluation import VIEWS, Scores, predict, score
 from bench.machine import environment, resolved_precision
 from bench.nets.tta import average_logits
@@ -218,6 +218,12 @@ def evaluate_into(
     """
     images, labels = data.test.images, data.test.labels
     logits, rate = predict(net, images, statistics, device=device, progress=progress)
+    broken = int((~torch.isfinite(logits)).any(dim=1).sum())
+    if broken:
+        raise RunError(
+            f"the model answers {broken:,} of {len(logits):,} test images with logits that are no finite numbers",
+            try_="other weights, or training with a lower rate, --lr",
+        )
     scores = score(logits, labels)
     averaged: dict[str, Tensor] = {}
     if average:
