@@ -2,12 +2,14 @@
 
     python benchmarks/train.py --data $BENCH_DATA --images 1024 --rounds 6
 
-All arms train the same ResNet18 on the same images with the same batch size and optimiser, augmentation included;
-ours with resume files as in `bench train`. The peer loop reads PIL images through torchvision's transforms in a
-DataLoader with two workers, contiguous NCHW, fp32, and asks for the loss after every step. Where this machine
-multiplies in bf16, ours is measured in fp32 too. Each arm lives in a process of its own, since ours changes how the C
-library reuses memory, and only one works at a time: to call an arm is to send its process a message and to wait. A
-round goes forwards and backwards, so that drift hits all arms.
+All arms train the same ResNet18 on the same images with the same batch size and optimiser; ours with augmentation and
+resume files as in `bench train`. The bare step is the same training on one batch that lies ready: no data, no loss
+that is read, no state that is kept. The peer loop reads PIL images through torchvision's transforms in a DataLoader
+with two workers, contiguous NCHW, and asks for the loss after every step. Where this machine multiplies in bf16, all
+three are measured in it too, the peer under autocast. Each arm lives in a process of its own, since ours changes how
+the C library reuses memory, and only one works at a time: to call an arm is to send its process a message and to wait.
+A round goes forwards and backwards, so that drift hits all arms. The limit is the machine's own matrix product, before
+and after each round; a ratio counts the rounds in which it moved by less than a tenth.
 """
 
 import argparse
@@ -17,31 +19,36 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import compress, pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from in_turns import timed, told
+from in_turns import told
 from tables import cell, finish, machine_words, parser_of, table
 from torch import Tensor, nn
 
 from bench.clock import now
 from bench.contracts import Dataset, ModelSpec, Silence
 from bench.data.datasets import load_dataset
+from bench.data.transforms import prepare
 from bench.estimates import BACKWARD_COST
 from bench.machine import choose_device, product_rate, resolved_precision
 from bench.nets.summary import summarise
-from bench.nets.weights import build_seeded
+from bench.nets.weights import build_seeded, on_device
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
-from bench.stats.rates import ratio_interval, ratios_of
-from bench.timing.rounds import Work
+from bench.stats.rates import ratio_interval, ratios_of, rounds_of
+from bench.timing.rounds import Work, play, warm_up
 from bench.training.checkpoint import FileKeeper
 from bench.training.loop import TrainSettings, train_model
+from bench.training.optim import make_optimizer
 from bench.workspace import default_cache
 
-PEER = "peer loop, fp32"
-LIMIT = "limit by the fp32 matrix product"
+OURS, COMPILED, BARE, PEER = "ours", "ours compiled", "bare step", "peer loop"  # arms: one of these and a precision
+Rounds = Mapping[str, Sequence[float]]
+Limits = Mapping[str, float]  # by precision
+STEADY = 0.1  # a round in which the machine's own limit moved by as much says nothing of what runs on it
 
 
 class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
@@ -81,7 +88,7 @@ def peer_loader(data: Dataset, images: int, batch_size: int) -> torch.utils.data
 def peer_epoch(
     net: nn.Module, loader: torch.utils.data.DataLoader[tuple[Tensor, int]], recipe: Recipe, device: torch.device
 ) -> float:
-    """One epoch of the classic loop, which spends no seconds on compiling."""
+    """One epoch of the classic loop, under autocast where it is bf16; it spends no seconds on compiling."""
     optimizer = torch.optim.SGD(net.parameters(), lr=recipe.lr, momentum=0.9, weight_decay=5e-4)
     criterion = nn.CrossEntropyLoss()
     net.train()
@@ -89,8 +96,9 @@ def peer_epoch(
     for batch, classes in loader:
         inputs, targets = batch.to(device), classes.to(device)
         optimizer.zero_grad()
-        outputs = net(inputs)
-        loss = criterion(outputs, targets)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            outputs = net(inputs)
+            loss = criterion(outputs, targets)
         loss.backward()
         optimizer.step()
         train_loss += loss.item()
@@ -108,22 +116,37 @@ def our_epoch(net: nn.Module, data: Dataset, settings: TrainSettings, device: to
     return speed.compile_seconds or 0.0
 
 
+def bare_epoch(net: nn.Module, data: Dataset, steps: int, recipe: Recipe, device: torch.device) -> float:
+    """As many steps as an epoch has, each on the same batch, which lies ready."""
+    batch = slice(recipe.batch_size)
+    inputs, labels = prepare(data.train.images[batch].to(device), (data.mean, data.std)), data.train.labels[batch]
+    targets = labels.to(device)
+    optimizer = make_optimizer(on_device(net, device).train(), recipe, fused=device.type == "cuda")
+    for _ in range(steps):
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            logits = net(inputs)
+        loss = nn.functional.cross_entropy(logits.float(), targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return 0.0
+
+
 def work_as(name: str, pipe: Connection, options: argparse.Namespace) -> None:
     """Work as one arm: an epoch for each message, answered with its seconds, compiling left out."""
     device = choose_device(options.device)
     data = load_dataset(options.data, cache=default_cache(), progress=Silence())
     spec = discover("model", ModelSpec)[options.model]
     net = build_seeded(spec, len(data.classes), 0).to(device)
-    recipe = replace(
-        find_recipe("course"), epochs=1, batch_size=options.batch_size, precision=name.rsplit(maxsplit=1)[-1]
-    )
-    settings = TrainSettings(recipe, val=0, limit=options.images, warm_start=True, compile="compiled" in name)
+    kind, precision = name.split(", ")
+    recipe = replace(find_recipe("course"), epochs=1, batch_size=options.batch_size, precision=precision)
+    settings = TrainSettings(recipe, val=0, limit=options.images, warm_start=True, compile=kind == COMPILED)
     with tempfile.TemporaryDirectory() as folder:
-        if name == PEER:
-            loader = peer_loader(data, options.images, options.batch_size)
-            work: Callable[[], float] = lambda: peer_epoch(net, loader, recipe, device)  # noqa: E731
-        else:
-            work = lambda: our_epoch(net, data, settings, device, Path(folder))  # noqa: E731
+        work = partial(our_epoch, net, data, settings, device, Path(folder))
+        if kind == PEER:
+            work = partial(peer_epoch, net, peer_loader(data, options.images, options.batch_size), recipe, device)
+        elif kind == BARE:
+            work = partial(bare_epoch, net, data, options.images // options.batch_size, recipe, device)
         while pipe.recv():
             started = now(device)
             compiling = work()
@@ -140,7 +163,9 @@ def processes(
     for name in names:
         pipes[name], theirs = context.Pipe()
         # The peer loop's process has children of its own, which a daemon must not have.
-        context.Process(target=work_as, name=name, args=(name, theirs, options), daemon=name != PEER).start()
+        context.Process(
+            target=work_as, name=name, args=(name, theirs, options), daemon=not name.startswith(PEER)
+        ).start()
         theirs.close()  # so that a process that ends early is noticed
 
     def ask(pipe: Connection) -> float:
@@ -155,21 +180,46 @@ def processes(
                 pipe.send(False)
 
 
-def rows_of(seconds: Mapping[str, Sequence[float]], images: int) -> list[list[str]]:
-    """The table: rates of all arms and of the limit, then ours over the peer loop and over the limit.
+def measured(works: Mapping[str, Work], rounds: int, limits: Callable[[], Limits]) -> tuple[Rounds, list[Limits]]:
+    """Seconds an epoch of each arm, round by round, and the limit before the first and after each of them."""
+    for name, work in works.items():
+        warm_up(name, work, told)
+    samples, found = [], [limits()]
+    for sample in play(works, rounds, told):
+        samples.append(sample)
+        if len(samples) % (2 * len(works)) == 0:  # a round is over: there and back
+            found.append(limits())
+    return rounds_of(samples), found
+
+
+def rows_of(seconds: Rounds, limits: Mapping[str, Sequence[float]], images: int) -> list[list[str]]:
+    """The table: rates of all arms and of the limits, then ours over the peer loops, the bare step and the limit.
 
     Args:
-        seconds: of an epoch by arm, round by round; at the limit those that its multiplications would take.
+        seconds: of an epoch by arm, round by round.
+        limits: images a second that the matrix product allows, by precision: before the first round and after each.
         images: of an epoch.
     """
-    ours = [name for name in seconds if name not in (PEER, LIMIT)]
     rows = [[f"{name}, images/s", cell([images / each for each in found])] for name, found in seconds.items()]
-    for name in ours:
-        ratios = ratios_of(seconds[name], seconds[PEER])
-        rows.append([f"{name}, over the peer loop, round by round", cell(ratios, ratio_interval)])
-    for name in ours:
-        shares = [100 * each for each in ratios_of(seconds[name], seconds[LIMIT])]
-        rows.append([f"{name}, % of that limit", cell(shares)])
+    rows += [[f"limit by the {name} matrix product, images/s", cell(found)] for name, found in limits.items()]
+    steady = [
+        all(abs(found[after] / found[after - 1] - 1) < STEADY for found in limits.values())
+        for after in range(1, len(next(iter(limits.values()))))
+    ]
+    kept = {name: list(compress(found, steady)) for name, found in seconds.items()}
+    rows.append(["rounds in which the limit moved by less than 10 %", f"{sum(steady)} of {len(steady)}"])
+    for name in (each for each in seconds if each.startswith(OURS) and any(steady)):
+        precision = name.split(", ")[1]
+        for other in (each for each in seconds if each.startswith(PEER)):
+            ratios = ratios_of(kept[name], kept[other])
+            rows.append([f"{name}, over the {other}, round by round", cell(ratios, ratio_interval)])
+        if name.startswith(f"{OURS},"):  # the bare step is not compiled
+            shares = [100 * each for each in ratios_of(kept[name], kept[f"{BARE}, {precision}"])]
+            rows.append([f"{name}, % of the bare step", cell(shares, ratio_interval)])
+        own = limits[precision]
+        middle = [images / ((before + after) / 2) for before, after in pairwise(own)]
+        shares = [100 * each for each in ratios_of(kept[name], list(compress(middle, steady)))]
+        rows.append([f"{name}, % of the {precision} limit", cell(shares)])
     return rows
 
 
@@ -184,16 +234,20 @@ def main() -> None:
     data = load_dataset(options.data, cache=default_cache(), progress=Silence())
     spec = discover("model", ModelSpec)[options.model]
     images = options.images // options.batch_size * options.batch_size
-    flops = images * BACKWARD_COST * 2 * summarise(build_seeded(spec, 10, 0), spec.input_size).macs
-    ours = list(dict.fromkeys(f"ours, {each}" for each in (resolved_precision("auto", device), "fp32")))
-    ours += [name.replace("ours", "ours compiled") for name in ours] if options.compile else []
-    with processes([*ours, PEER], work_as, options) as works:
-        seconds = timed({**works, LIMIT: lambda: flops / product_rate(device)}, options.rounds, told)
+    flops = BACKWARD_COST * 2 * summarise(build_seeded(spec, 10, 0), spec.input_size).macs  # an image
+    precisions = list(dict.fromkeys((resolved_precision("auto", device), "fp32")))
+    kinds = (OURS, COMPILED, BARE, PEER) if options.compile else (OURS, BARE, PEER)
+    names = [f"{kind}, {precision}" for kind in kinds for precision in precisions]
+    with processes(names, work_as, options) as works:
+        seconds, products = measured(
+            works, options.rounds, lambda: {each: product_rate(device, each) for each in precisions}
+        )
+    limits = {each: [one[each] / flops for one in products] for each in precisions}
     head = (
         f"{machine_words(device, 'torch', 'torchvision')}; `{options.model}`, {data.name}, epochs of {images:,} "
         f"images, batch {options.batch_size}, {options.rounds} rounds; median (interval)."
     )
-    rows = rows_of(seconds, images)
+    rows = rows_of(seconds, limits, images)
     finish(f"{head}\n\n{table(['what', 'median (interval)'], rows, {'what'})}", options.write, "speed")
 
 
