@@ -1,8 +1,8 @@
 """Captum's methods that answer in pixels, from gradients.
 
 The baseline, where one is needed, is the data set's mean colour, which normalisation makes 0. Maps have the channels
-summed with their sign, but for `saliency`. Reused and in-place ReLUs, which make Captum's hooks fail or lie, are run
-on a private copy where each call has its own module (explainers/private_copy.py).
+summed with their sign, but for `saliency`. Captum's hooks fail or lie on ReLUs that run twice, in place, as functions
+or one behind another: here each call has a module and a tensor of its own (explainers/own_relus.py).
 """
 
 from collections.abc import Sequence
@@ -93,8 +93,10 @@ def deeplift(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
     """DeepLIFT, rescale rule: what each pixel's distance from the mean colour adds to the logit's.
 
     At a ReLU the multiplier is the change of its output over the change of its input, between image and baseline.
-    Captum knows ReLU, ELU, leaky ReLU, sigmoid, tanh, softplus, softmax and max-pooling, all but ReLU only as
-    modules that run once; through anything else it sends the plain gradient.
+    Captum knows few functions, and those only as modules that run once. Here it is shown every call of a function of
+    one value (ReLU, GELU, SiLU, sigmoid, ...); max-pooling has a rule of ours, since Captum's is wrong where windows
+    overlap. Through anything else goes the plain gradient, as through layer norm, softmax and products: then a map's
+    sum is not what it should be, and bench says so.
 
     Args:
         As the contract has them (`bench.contracts.Explainer`); layers must be ("input",).
@@ -109,10 +111,11 @@ def deeplift(model: nn.Module, layers: Sequence[str], images: Tensor, targets: T
     """
     from captum.attr import DeepLift
 
-    from .private_copy import with_own_relus
+    from .own_relus import OwnReLUs
+    from .rescale import OF_ONE_VALUE, POOLING
 
     with pixels(model, layers, images, targets) as request:
-        method: Any = DeepLift(with_own_relus(model, images))
+        method: Any = DeepLift(OwnReLUs(model, images, functions=OF_ONE_VALUE, instead=POOLING))
         return request.maps(lambda inputs, target: method.attribute(inputs, 0.0, target).sum(1))
 
 
@@ -171,13 +174,13 @@ def guided_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targ
     from captum.attr import GuidedGradCam
 
     from .activations import record
-    from .private_copy import with_own_relus
+    from .own_relus import OwnReLUs
 
     with pixels(model, (INPUT,), images, targets) as request:
         record(model, layers, images[:1], targets[:1])  # refuses, in our words, what has no map
         # Guided backprop sets negative gradients to 0 at every ReLU by a hook on its module.
-        net = with_own_relus(model, images)
-        methods: dict[str, Any] = {name: GuidedGradCam(net, net.model.get_submodule(name)) for name in layers}
+        net = OwnReLUs(model, images)
+        methods: dict[str, Any] = {name: GuidedGradCam(net, model.get_submodule(name)) for name in layers}
 
         def maps_at(name: str) -> Tensor:
             return request.maps(lambda inputs, target: methods[name].attribute(inputs, target).sum(1))[INPUT]
@@ -216,6 +219,7 @@ DEEPLIFT = ExplainerSpec(
     explain=deeplift,
     source="Shrikumar et al. 2017, arXiv:1704.02685; captum.attr.DeepLift",
     backend="captum",
+    revision=2,  # 1 was wrong with max-pooling
     output="input",
     cost=lambda layer: 4.0,
     max_batch=32,
