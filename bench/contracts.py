@@ -67,6 +67,31 @@ class Explainer(Protocol):
         ...
 
 
+class Layer(str):
+    """A layer's dotted name, which knows what one pass of one image has shown of it.
+
+    Attributes:
+        channels, height, width: of its output; of the image itself at `input`.
+        pixels: an edge of the image.
+        behind: the share of a forward pass's multiplications that come after it.
+        work: multiplications of a forward pass of one image.
+    """
+
+    channels: int
+    height: int
+    width: int
+    pixels: int
+    behind: float
+    work: float
+
+    def __new__(cls, name: str, shape: Sequence[int] = (512, SIZE, SIZE), **facts: float) -> Layer:
+        """A layer (C, h, w); what is not known of it is that of a small ResNet18, and rather too much."""
+        layer = super().__new__(cls, name)
+        layer.channels, layer.height, layer.width = shape
+        vars(layer).update({"pixels": SIZE, "behind": 1.0, "work": 5.6e8, **facts})
+        return layer
+
+
 @dataclass(frozen=True)
 class ExplainerSpec:
     """One explainer of one library, with one set of parameters.
@@ -86,7 +111,7 @@ class ExplainerSpec:
         claims: `grad-cam` when the raw map must equal Grad-CAM's, else empty.
         steps: of a `picture`: what the library does to the raw map, in order, in words.
         joint: layers asked for together cost what the dearest of them does; else each is asked for alone.
-        cost: `cost(layer)` in forward passes an image and target.
+        cost: `cost(layer)` in forward passes an image and target; the layer is a `Layer`, which knows its channels.
         max_batch: most images a call.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,8 +20,20 @@ def evaluating(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
     """
     import torch
 
-    with torch.set_grad_enabled(gradients), own_modes(model):
+    with torch.set_grad_enabled(gradients), own_modes(model), nothing_recomputed():
         model.eval()
+        yield
+
+
+@contextmanager
+def nothing_recomputed() -> Iterator[None]:
+    """Stages under `torch.utils.checkpoint` run as any other, with a graph and once.
+
+    The reentrant kind runs them without one, so that no gradient within can be asked for.
+    """
+    import torch.utils.checkpoint as kept
+
+    with patch.object(kept.CheckpointFunction, "apply", lambda stage, keep_random_state, *inputs: stage(*inputs)):
         yield
 
 

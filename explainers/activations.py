@@ -13,6 +13,9 @@ from bench.modes import evaluating, hooked
 
 from .layers import check_grid, check_logits, check_request, find_layers
 
+NO_GRADIENT = "no gradient reaches it, as under torch.no_grad() or detach()"
+WITHOUT_GRADIENT = "--explainer occlusion, which takes no gradient"
+
 
 @contextmanager
 def borrowed(model: nn.Module) -> Iterator[None]:
@@ -67,8 +70,11 @@ def record(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Ten
         if name not in outputs:
             raise ContractError(f"layer {name!r} did not run in the forward pass, so it has no map")
         if outputs[name].grad_fn not in behind:
-            words = f"the logits do not depend on layer {name!r}, so it has no map"
-            raise ContractError(f"{words}: no gradient reaches it, as under torch.no_grad() or detach()")
+            reached = [each for each, kept in outputs.items() if kept.grad_fn in behind]
+            raise ContractError(
+                f"the logits do not depend on layer {name!r}, so it has no map: {NO_GRADIENT}",
+                try_=f"--layer {reached[-1]}" if reached else WITHOUT_GRADIENT,
+            )
     return Recording(logits, outputs)
 
 

@@ -1,12 +1,14 @@
 """Methods that change the input or a layer hundreds of times and see what becomes of the logit."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
+from bench.errors import ContractError
 
-from .costs import pass_a_channel
+from .costs import pass_a_channel, pass_a_patch
 
 PATCH = 4  # pixels an edge: of 32 pixels as many patches as layer3 has positions
 AT_ONCE = 64  # changed images a forward pass
@@ -74,7 +76,8 @@ def occlusion(model: nn.Module, layers: Sequence[str], images: Tensor, targets: 
         {"input": (N, T, H, W)}, signed. Unit: logits.
 
     Raises:
-        ContractError: another layer than `input`; a target is missing or not a class; names which.
+        ContractError: another layer than `input`; images below 4 pixels; a target is missing or not a class; names
+            which.
 
     Source: Zeiler & Fergus 2014, arXiv:1311.2901, section 4; captum.attr.Occlusion.
     """
@@ -83,6 +86,11 @@ def occlusion(model: nn.Module, layers: Sequence[str], images: Tensor, targets: 
     from .memoized import Remembering
     from .pixels import pixels
 
+    if min(images.shape[2:]) < PATCH:
+        raise ContractError(
+            f"images of {images.shape[2]}x{images.shape[3]} pixels hold no patch of {PATCH}x{PATCH} to cover",
+            try_="--explainer integrated_gradients, which needs no patch",
+        )
     patch = (images.shape[1], PATCH, PATCH)
     with pixels(model, layers, images, targets) as request:
         asked = Remembering(model, images.dtype)
@@ -124,5 +132,5 @@ OCCLUSION = ExplainerSpec(
     source="Zeiler & Fergus 2014, arXiv:1311.2901; captum.attr.Occlusion",
     backend="captum",
     output="input",
-    cost=lambda layer: (32 / PATCH) ** 2 + 1,
+    cost=partial(pass_a_patch, edge=PATCH),
 )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.errors import ContractError
 
-from .activations import borrowed, finished, private
+from .activations import NO_GRADIENT, WITHOUT_GRADIENT, borrowed, finished, private
 from .layers import check_logits, check_request
 
 INPUT = "input"
@@ -39,7 +39,8 @@ def pixels(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Ten
     """The model borrowed, the request checked, and Captum's warnings of the hooks it sets unheard.
 
     Raises:
-        ContractError: another layer than `input`, what is no batch of images, a target that is not a class.
+        ContractError: another layer than `input`, what is no batch of images, a target that is not a class; no gradient
+            reaches the images.
     """
     if tuple(layers) != (INPUT,):
         raise ContractError(
@@ -49,8 +50,12 @@ def pixels(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Ten
     with borrowed(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Setting (forward, )?backward hooks", category=UserWarning)
         check_classes(model, images, targets)
-        # A tensor of our own: Captum would leave the caller's recording gradients.
-        yield Pixels(private(images).requires_grad_(), targets.to(images.device))
+        try:
+            # A tensor of our own: Captum would leave the caller's recording gradients.
+            yield Pixels(private(images).requires_grad_(), targets.to(images.device))
+        except RuntimeError:
+            check_reached(model, images)  # autograd refuses without naming what it cannot reach
+            raise
 
 
 def check_classes(model: nn.Module, images: Tensor, targets: Tensor) -> None:
@@ -58,6 +63,14 @@ def check_classes(model: nn.Module, images: Tensor, targets: Tensor) -> None:
     with torch.no_grad():
         logits = check_logits(model(private(images[:1])), torch.zeros_like(targets[:1]))
     check_logits(logits.expand(len(targets), -1), targets)
+
+
+def check_reached(model: nn.Module, images: Tensor) -> None:
+    """ContractError where the logits have no graph that could lead to the images."""
+    if not model(private(images[:1]).requires_grad_()).requires_grad:
+        raise ContractError(
+            f"the logits do not depend on the image, so there is no map in pixels: {NO_GRADIENT}", try_=WITHOUT_GRADIENT
+        )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec, Floats
 
-from .activations import borrowed, finished, private
+from .activations import borrowed, finished, private, record
 from .costs import WHOLE_NET, gradcam_cost
 from .layers import check_request, find_layers
 from .pixels import check_classes
@@ -36,7 +36,8 @@ def gradcam_picture(model: nn.Module, layers: Sequence[str], images: Tensor, tar
 
     Raises:
         UsageError: a layer is no module of the model.
-        ContractError: a target is missing or not a class. What the library itself raises passes.
+        ContractError: a layer has no part in the logits, a target is missing or not a class. What else the library
+            raises passes.
 
     Source: pytorch_grad_cam.GradCAM, its `forward` and `scale_cam_image`.
     """
@@ -60,7 +61,8 @@ def captum_picture(model: nn.Module, layers: Sequence[str], images: Tensor, targ
 
     Raises:
         UsageError: a layer is no module of the model.
-        ContractError: a target is missing or not a class. What the library itself raises passes.
+        ContractError: a layer has no part in the logits, a target is missing or not a class. What else the library
+            raises passes.
 
     Source: captum.attr.LayerGradCam, captum.attr.LayerAttribution, captum.attr.visualization.
     """
@@ -73,10 +75,14 @@ def drawn(draw: Draw, model: nn.Module, layers: Sequence[str], *, images: Tensor
     modules, inputs = find_layers(model, layers), private(images)
     with borrowed(model):
         check_classes(model, inputs, targets)
-        return {
-            name: finished([draw(model, module, inputs, column) for column in targets.unbind(1)], images)
-            for name, module in modules.items()
-        }
+        try:
+            return {
+                name: finished([draw(model, module, inputs, column) for column in targets.unbind(1)], images)
+                for name, module in modules.items()
+            }
+        except (AttributeError, RuntimeError):
+            record(model, layers, inputs[:1], targets[:1])  # refuses, in our words, what has no map
+            raise
 
 
 def by_gradcam(model: nn.Module, layer: nn.Module, images: Tensor, targets: Tensor) -> Tensor:

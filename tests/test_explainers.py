@@ -12,7 +12,7 @@ from reference_cam import gradcam_by_hand
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.contracts import Explainer, ExplainerSpec, ModelSpec
+from bench.contracts import Explainer, ExplainerSpec, Layer, ModelSpec
 from bench.errors import BenchError, ContractError, UsageError
 from bench.explaining.guard import guarded
 from bench.nets.weights import build_seeded
@@ -43,13 +43,28 @@ def test_registered_explainer_keeps_the_contract(
     conformance(name, layer=("layer1", "layer2") if dear else ())
 
 
-def test_spec_bears_the_registered_name_and_a_cost_that_can_be() -> None:
+def test_spec_bears_the_registered_name_and_a_cost_that_can_be_whatever_is_known_of_a_layer() -> None:
     assert [name for name in explainers if explainers[name].name != name] == []
-    passes = {"layer4": 1.0, "layer3": 1.25, "layer1": 1.73, "layer4.1.bn2": 1.25, "layer1.0": 2.0, "conv1": 2.0}
-    layers = (*EDGES, *passes, "input", "anything")
-    costs = {name: {layer: explainers[name].cost(layer) for layer in layers} for name in explainers}
-    assert [name for name, each in costs.items() if not all(1 <= cost <= 1000 for cost in each.values())] == []
-    assert [name for name in CAMS if not passes.items() <= costs[name].items()] == []
+    layers = ("input", "anything", Layer("deep", (2048, 7, 7), pixels=224, behind=0.0, work=4.1e9))
+    costs = {name: [explainers[name].cost(layer) for layer in layers] for name in explainers}
+    assert [name for name, each in costs.items() if not all(1 <= cost <= 4000 for cost in each)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "passes"),
+    [
+        ("occlusion", Layer("input", (3, 64, 64), pixels=64), 257),
+        ("occlusion", Layer("input", (3, 224, 224), pixels=224), 3137),
+        ("occlusion", Layer("input", (3, 30, 30), pixels=30), 65),  # the last patches overlap
+        ("scorecam", Layer("blocks.0", (16, 16, 16)), 18),
+        ("ablationcam", Layer("layer1", (256, 8, 8)), 258),
+        ("gradcam", Layer("layer4", behind=0.25), 1.25),
+        ("guided_gradcam", Layer("layer4", behind=0.25), 3.25),
+        ("eigencam", Layer("stem", (64, 32, 32), work=5.6e8), 6.5),
+    ],
+)
+def test_costs_are_those_of_the_very_layer_and_size(name: str, layer: Layer, passes: float) -> None:
+    assert explainers[name].cost(layer) == pytest.approx(passes, rel=0.01)
 
 
 @pytest.mark.parametrize("model", list(models))

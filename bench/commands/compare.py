@@ -17,6 +17,7 @@ from bench.explaining.plan import (
     choose_layers,
     cut_to_afford,
     find_explainers,
+    measured,
     say_costs,
 )
 from bench.fields import names
@@ -93,6 +94,7 @@ def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunF
     wanted = [Wanted(specs, layers, ceilings=most) for layers in layers_of_runs]
     for trained, own in zip(opened, wanted, strict=True):
         check_layers(trained, own.layers)
+    wanted = [measured(own, trained) for trained, own in zip(opened, wanted, strict=True)]
     say_costs(wanted[0], workspace.progress)
     ids = cut_to_afford(opened, wanted, ids, limit=request.limit, progress=workspace.progress)
     for trained, own in zip(opened, wanted, strict=True) if not request.dry_run else ():

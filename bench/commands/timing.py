@@ -12,7 +12,7 @@ from bench.estimates import BACKWARD_COST, PROCESS, duration, reached_rate, timi
 from bench.explaining.plan import ALL, Wanted, layers_of, wanted_explainers
 from bench.fields import names
 from bench.machine import choose_device, describe_device, resolved_precision
-from bench.nets.summary import summarise
+from bench.nets.summary import layers_in, summarise
 from bench.nets.trained import open_run
 from bench.nets.weights import build_seeded, for_inference
 from bench.registry.registry import resolved, short
@@ -100,13 +100,16 @@ def _plan(
 ) -> str:
     """The arms in words, and how long they will take, judged by FLOP and the machine's matrix product."""
     rates = {each: reached_rate(device, each) for each in ("fp32", resolved_precision("auto", device))}
-    flops = {
-        label: 2.0 * summarise(one.net, one.input_size).macs * request.batch_size for label, one in subjects.items()
-    }
+    summaries = {label: summarise(one.net, one.input_size) for label, one in subjects.items()}
+    flops = {label: 2.0 * summary.macs * request.batch_size for label, summary in summaries.items()}
+
+    def passes(one: ArmSpec) -> float:
+        if one.what == "train":
+            return BACKWARD_COST
+        return explainers[one.entry].cost(layers_in(summaries[one.model], [one.layer])[0]) if one.entry else 1.0
+
     seconds = [
-        flops[one.model]
-        * (BACKWARD_COST if one.what == "train" else explainers[one.entry].cost(one.layer) if one.entry else 1.0)
-        / rates[resolved_precision("auto", device) if one.what == "train" else "fp32"]
+        flops[one.model] * passes(one) / rates[resolved_precision("auto", device) if one.what == "train" else "fp32"]
         for one in arms
     ]
     process = PROCESS if request.memory and device.type == "cpu" else 0.0

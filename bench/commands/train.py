@@ -22,6 +22,7 @@ from bench.store.folder import RunFolder
 from bench.store.paths import resume_files
 from bench.store.runs import create_run, find_run, read_record, run_folders, updated, write_latest
 from bench.training.checkpoint import Resume, cut_log, discard, fingerprint, held, newest_resume, remove_leftovers
+from bench.training.checks import check_net
 from bench.training.init import initial_model, load_pretrained, without_effect
 from bench.training.loop import TrainSettings, choose_images
 from bench.training.run import Job, begin, complete
@@ -74,6 +75,7 @@ def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
         workspace.progress.say(
             f"started from {request.pretrained}; left as initialised: {', '.join(kept) or 'nothing'}"
         )
+    check_net(net, spec.input_size, len(dataset.classes))
     say_how_long(2 * summarise(net, spec.input_size).macs, images, recipe, device, workspace.progress)
     if request.dry_run:
         return workspace.runs

@@ -49,7 +49,8 @@ def guarded(
                 raw = spec.explain(model, layers, images, targets)
         except BaseException as error:
             left = changes(watchers)
-            error.add_note(f"in explainer {spec.name!r}" + (f", which also {'; '.join(left)}" if left else ""))
+            if isinstance(error, Exception):  # the notes of an interruption are commands that go on
+                error.add_note(f"in explainer {spec.name!r}" + (f", which also {'; '.join(left)}" if left else ""))
             raise
         faults = changes(watchers)
     faults += faults_of_maps(spec, raw, layers, images, targets)

@@ -14,6 +14,7 @@ from bench.errors import MissingError, UsageError, did_you_mean
 from bench.estimates import GUESSED_RATE, affordable, duration
 from bench.explaining.batches import seeding
 from bench.machine import describe_device, versions
+from bench.nets.summary import layers_in, summarise
 from bench.nets.trained import Trained
 from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
 from bench.registry.registry import resolved
@@ -35,16 +36,18 @@ class Wanted:
 
     Attributes:
         specs: explainers by the name the user gave.
-        layers: dotted module names.
+        layers: dotted module names; from a command with what the model shows of them, which costs depend on.
         target: the class they speak for: `predicted`, `true` or `both`.
         ceilings: of the explainers that `all` brought in, by the name of their spec: the most that a cell of theirs
             may cost, in forward passes an image and target. One of them that fails is told of and left out.
+        image: the one layer of methods that answer in pixels, as the others.
     """
 
     specs: Mapping[str, ExplainerSpec]
     layers: tuple[str, ...] = ()
     target: str = "both"
     ceilings: Mapping[str, float] = field(default_factory=dict)
+    image: str = INPUT_LAYER
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def layers_of(spec: ExplainerSpec, wanted: Wanted) -> tuple[str, ...]:
 def possible_layers(spec: ExplainerSpec, wanted: Wanted) -> tuple[str, ...]:
     """The layers an explainer could answer for; an input method has but one, which no other explainer has."""
     if spec.output == "input":
-        return (INPUT_LAYER,)
+        return (wanted.image,)
     return tuple(layer for layer in wanted.layers if layer != INPUT_LAYER or spec.name not in wanted.ceilings)
 
 
@@ -166,10 +169,17 @@ def at_layers(wanted: Wanted, names: Sequence[str], trained: Trained, progress: 
     Raises:
         UsageError: a layer that the model does not have, or that has no grid.
     """
-    found = replace(wanted, layers=choose_layers(names, [trained]))
-    check_layers(trained, found.layers)
+    layers = choose_layers(names, [trained])
+    check_layers(trained, layers)
+    found = measured(replace(wanted, layers=layers), trained)
     say_costs(found, progress)
     return found
+
+
+def measured(wanted: Wanted, trained: Trained) -> Wanted:
+    """The same with what one pass of one image shows of the layers."""
+    *layers, image = layers_in(summarise(trained.model, trained.record.size), [*wanted.layers, INPUT_LAYER])
+    return replace(wanted, layers=tuple(layers), image=image)
 
 
 def ceilings(names: Sequence[str], specs: Mapping[str, ExplainerSpec], *, slow: bool = False) -> dict[str, float]:

@@ -61,10 +61,15 @@ def explain_run(
     """
     _keep_samples(trained, data, ids)
     work, meters = _Explaining(trained, data, workspace.timing, workspace.progress), []
-    with evaluating(trained.model):
-        for missing in plan(trained, wanted, ids):
-            for each in work.tried(missing, optional=missing.spec.name in wanted.ceilings):
-                meters.append((each, work.done(each)))
+    try:
+        with evaluating(trained.model):
+            for missing in plan(trained, wanted, ids):
+                for each in work.tried(missing, optional=missing.spec.name in wanted.ceilings):
+                    meters.append((each, work.done(each)))
+    except BaseException as reason:
+        if not isinstance(reason, Exception) and workspace.command:
+            reason.add_note(workspace.command)  # the same call goes on where this one was interrupted
+        raise
     _note(trained, meters, workspace)
     cells = [(name, layer) for name, spec in wanted.specs.items() for layer in layers_of(spec, wanted)]
     results = [_result(trained, *cell, meters) for cell in cells if cell not in work.failed]

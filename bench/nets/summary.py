@@ -1,10 +1,12 @@
 """What a model is made of: the classic table of its modules, parameters and multiplications."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.contracts import Layer
 from bench.registry.layer_shapes import noting, shapes_of
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -24,6 +26,7 @@ class Row:
         parameters: of the module itself, counted at its first run only, so that rows add up to the total.
         inside: of the module and all modules in it.
         classic: convolution, norm, block or linear layer, which the short table shows.
+        macs: multiplications of the pass until its output was there.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Row:
     parameters: int
     inside: int
     classic: bool
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def summarise(model: nn.Module, input_size: int = 32) -> Summary:
     def note(name: str, module: nn.Module, output: object) -> None:
         shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
         parameters = 0 if module in seen else count(module, own=True)
-        rows.append(Row(name, type(module).__name__, shape, parameters, count(module, own=False), is_classic(module)))
+        inside, macs = count(module, own=False), counter.get_total_flops() // 2
+        rows.append(Row(name, type(module).__name__, shape, parameters, inside, is_classic(module), macs))
         seen.add(module)
 
     with noting(model, note), FlopCounterMode(display=False) as counter:
@@ -83,6 +88,18 @@ def summarise(model: nn.Module, input_size: int = 32) -> Summary:
         trainable=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         macs=counter.get_total_flops() // 2,
     )
+
+
+def layers_in(summary: Summary, names: Sequence[str]) -> tuple[Layer, ...]:
+    """The layers of these names, and the image as the layer `input`, with what the summary shows of them."""
+    last, edge = {row.name: row for row in summary.rows}, summary.input_shape[1]
+    found = []
+    for name in names:
+        row = last.get(name)
+        shape = row.shape if row is not None and len(row.shape) == 3 else summary.input_shape
+        behind = 1 - row.macs / max(1, summary.macs) if row is not None else 1.0
+        found.append(Layer(name, shape, pixels=edge, behind=behind, work=max(1, summary.macs)))
+    return tuple(found)
 
 
 def format_summary(summary: Summary, *, all: bool = False) -> str:

@@ -111,12 +111,12 @@ class Logits:
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> Any:  # noqa: ANN401
         """The logits in what the model gave; as it is where there are none to be seen."""
-        found = first_tensor(output)
+        images = len(inputs[0]) if inputs else 0
+        found = logits_in(output, (images, self.classes))
         if not isinstance(found, torch.Tensor):
             return output
         if found.ndim > 2 and found.shape[2:].numel() == 1:  # (N, K, 1, 1) of a convolution as head
             found = found.flatten(1)
-        images = len(inputs[0]) if inputs else 0
         if found.ndim == 1 and images == 1 and len(found) == self.classes:  # one image's, squeezed
             found = found[None]
         if self.classes == 2 and found.numel() == images and found.ndim <= 2:  # one logit for two classes
@@ -124,14 +124,21 @@ class Logits:
         return found
 
 
-def first_tensor(output: Any) -> Any:  # noqa: ANN401
-    """The logits of a dict, a named tuple or a pair with an auxiliary head; anything else as it is."""
-    if isinstance(output, Mapping):
-        return next((output[key] for key in LOGITS if key in output), output)
-    named = next((getattr(output, key) for key in LOGITS if isinstance(output, tuple) and hasattr(output, key)), None)
-    if named is not None:
-        return named
-    return output[0] if isinstance(output, list | tuple) and output else output
+def logits_in(output: Any, shape: tuple[int, int]) -> Any:  # noqa: ANN401 (what a model gave)
+    """The logits of a mapping, a tuple or an object: what is called so, else the one of this shape.
+
+    Of a plain tuple the first that has the shape, since auxiliary heads come behind. Anything else as it is.
+    """
+    if isinstance(output, torch.Tensor):
+        return output
+    fields = output if isinstance(output, Mapping) else getattr(output, "__dict__", {})
+    if isinstance(output, list | tuple):  # the fields of a named tuple are attributes
+        fields = {**{key: getattr(output, key) for key in LOGITS if hasattr(output, key)}, **dict(enumerate(output))}
+    named = [fields[key] for key in LOGITS if key in fields]
+    alike = [each for each in [*named, *fields.values()] if tuple(getattr(each, "shape", ())) == shape]
+    if alike and (named or isinstance(output, list | tuple) or len(alike) == 1):
+        return alike[0]
+    return next(iter([*named, *(output if isinstance(output, list | tuple) else ())]), output)
 
 
 def bgr(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -1,11 +1,12 @@
 """Guard rails: figures that no training that works can show end the run, and say which and why."""
 
 import math
+from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.errors import GuardRailError
+from bench.errors import ContractError, GuardRailError, in_one_line
 from bench.stats.intervals import above_chance
 
 # Nats around ln(K) in which an untrained classifier's loss lies. Label smoothing leaves it there: a smoothed label
@@ -13,6 +14,62 @@ from bench.stats.intervals import above_chance
 FIRST_LOSS_BAND = 0.5
 CHANCE_STEPS = 500  # before that many steps an honest run may still be near chance
 CHANCE_P = 1e-3  # how often a net that learnt nothing passes
+
+
+def check_net(net: nn.Module, size: int, classes: int) -> None:
+    """Refuse, before any time is spent, a net that cannot be trained or has no one answer to an image.
+
+    Args:
+        net: left as found: a copy is tried on two images of noise.
+        size: pixels an edge.
+
+    Raises:
+        ContractError: its forward pass fails in training mode, gives no logits (N, K), or other ones each time in eval
+            mode; or no gradient reaches a parameter.
+    """
+    kind = type(net).__name__
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        images, copy = torch.randn(2, 3, size, size), deepcopy(net)
+        answers = []
+        for mode in (False, False, True):
+            copy.train(mode)
+            try:
+                answers.append(copy(images))
+            except Exception as reason:  # a model of anybody's may fail in any way
+                words = f"{kind} fails on two images in {'training' if mode else 'eval'} mode: {in_one_line(reason)}"
+                raise ContractError(
+                    words, try_="docs/bring-your-own.md, which shows what a model must take"
+                ) from reason
+            check_answer(answers[-1], kind, classes)
+    if not torch.allclose(answers[0], answers[1], atol=1e-3 * float(answers[0].detach().abs().max()), equal_nan=True):
+        raise ContractError(
+            f"{kind} answers by chance: two passes over the same images give other logits in eval mode",
+            try_="F.dropout(x, training=self.training), or nn.Dropout; noise only where self.training",
+        )
+    if not any(each.requires_grad for each in net.parameters()):
+        raise ContractError(
+            f"{kind} has no parameter that could be trained: all are frozen, or there are none",
+            try_="requires_grad_() on what is to be learned; weights that are ready are for bench adopt",
+        )
+    if not answers[2].requires_grad:
+        raise ContractError(
+            f"no gradient reaches a parameter of {kind}, as under torch.no_grad() or detach()",
+            try_="a forward that computes the head, at least, with gradients",
+        )
+
+
+def check_answer(answer: object, kind: str, classes: int) -> None:
+    """ContractError for what is no logits (2, K) of two images."""
+    if isinstance(answer, Tensor) and answer.shape == (2, classes):
+        return
+    what = f"{tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+    if isinstance(answer, dict):
+        what += f" with {', '.join(map(repr, list(answer)[:6]))}"
+    raise ContractError(
+        f"{kind} gives {what} for two images, not (2, {classes}): one logit a class",
+        try_="logits as a tensor, first in a tuple, or as 'logits' in a dict",
+    )
 
 
 def check_logits(logits: Tensor, classes: int) -> None:

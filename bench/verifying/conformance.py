@@ -76,7 +76,7 @@ def agreed(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str,
 def check_spec(trial: Trial) -> Found:
     """Name, source, cost and batch size can be what they are said to be."""
     spec = trial.spec
-    costs = {layer: spec.cost(layer) for layer in trial.layers}
+    costs = {layer: spec.cost(layer) for layer in trial.measured}
     faults = {
         f"its name is '{spec.name}', and a name must match {NAME.pattern}": not NAME.fullmatch(spec.name),
         "it names no source": not spec.source.strip(),
@@ -367,7 +367,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def check_cost(trial: Trial) -> Found:
     """What an input method says of its cost is what one more image takes, in the work of a forward pass."""
-    said, most = trial.spec.cost(trial.layers[0]), len(trial.images)
+    said, most = trial.spec.cost(trial.measured[0]), len(trial.images)
     with TotalFlops() as forward, torch.no_grad():
         trial.model(trial.images[:1])
     taken = (_flops_of(trial, most) - _flops_of(trial, 1)) / (most - 1) / forward.get_total_flops()

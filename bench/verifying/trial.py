@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.clock import Stopwatch
-from bench.contracts import Explainer, ExplainerSpec
+from bench.contracts import Explainer, ExplainerSpec, Layer
 from bench.explaining.batches import explained
 from bench.explaining.side_effects import changes, watch, watch_randomness
 from bench.judging.diagnosis import Scene, plain_maps
+from bench.nets.summary import layers_in, summarise
 
 
 class CrashError(Exception):
@@ -39,6 +40,11 @@ class Stage:
     images: Tensor
     targets: Tensor
     classes: int
+
+    @property
+    def measured(self) -> tuple[Layer, ...]:
+        """The layers with what one pass of one image shows of them."""
+        return layers_in(summarise(self.model, self.images.shape[-1]), self.layers)
 
 
 @dataclass(frozen=True, eq=False)
