@@ -66,7 +66,7 @@ def check_grid(name: str, output: object, batch: int) -> Tensor:
         return output
     raise ContractError(
         f"layer {name!r} gives {shape_of(output)}, and a map needs (N, C, h, w) with N = {batch}",
-        try_="name a convolution, a norm, a block or a stage such as layer3",
+        try_="name a convolution, a norm, a block or a stage: bench list layers --model NAME shows them",
     )
 
 

@@ -45,7 +45,7 @@ def singles(net: nn.Module, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
 # --- covering -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("grid", [(4, 4), (8, 8), (2, 16)])
+@pytest.mark.parametrize("grid", [(4, 4), (2, 16), (3, 7)])
 def test_covering_sets_the_pixels_of_a_patch_to_the_mean_colour_and_no_other(grid: tuple[int, int]) -> None:
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     masks = torch.zeros(2, *grid, dtype=torch.bool)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from bench.errors import UsageError
 from bench.scoring.patches import (
     as_masks,
     bits,
@@ -29,15 +28,35 @@ def patches_of(number: int) -> set[int]:
 
 
 @pytest.mark.parametrize(
-    ("size", "grid"), [((4, 4), (4, 4)), ((8, 8), (8, 8)), ((16, 16), (8, 8)), ((32, 32), (8, 8)), ((2, 4), (2, 4))]
+    ("size", "pixels", "grid"),
+    [
+        ((4, 4), 32, (4, 4)),
+        ((8, 8), 32, (8, 8)),
+        ((16, 16), 32, (8, 8)),
+        ((2, 4), 32, (2, 4)),
+        ((3, 3), 64, (3, 3)),
+        ((5, 6), 32, (5, 6)),
+        ((7, 14), 224, (7, 7)),
+        ((8, 17), 299, (8, 8)),
+        ((299, 1), 299, (8, 1)),
+        ((10, 35), 299, (5, 7)),
+    ],
 )
-def test_patches_are_those_of_the_map_or_the_finest_it_sums_up_to(size: tuple[int, int], grid: tuple[int, int]) -> None:
-    assert patch_grid(*size, 32) == grid
+def test_patches_are_those_of_the_map_or_the_finest_it_sums_up_to(
+    size: tuple[int, int], pixels: int, grid: tuple[int, int]
+) -> None:
+    assert patch_grid(*size, pixels) == grid
 
 
-def test_maps_that_fit_no_patches_are_refused_with_their_size() -> None:
-    with pytest.raises(UsageError, match="5x5"):
-        patch_grid(5, 5, 32)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(4, 320))
+@settings(max_examples=100, deadline=None)
+def test_maps_of_any_size_sum_up_to_patches_and_every_value_lies_in_one(height: int, width: int, pixels: int) -> None:
+    grid = patch_grid(height, width, pixels)
+    maps = rng().normal(size=(2, height, width))
+    truth = np.zeros((2, *grid))
+    for row, column in np.ndindex(height, width):
+        truth[:, row * grid[0] // height, column * grid[1] // width] += maps[:, row, column]
+    assert max(grid) <= 8 and np.allclose(pooled(maps, grid), truth, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.contracts import Dataset, Floats, Integers, Progress
+from bench.errors import UsageError
 from bench.estimates import faithfulness_words
 from bench.explaining.plan import (
     Wanted,
@@ -44,6 +45,7 @@ from bench.workspace import Workspace
 FAITHFUL_EXPLAINERS = ("gradcam", "captum", "reference")
 ERRORS = 200  # that are looked at unless a limit is given
 SEED = 6006
+FEWEST_PATCHES = 4
 OF_ORDER = 2 * STEPS + len(FLIP_SHARES)  # sets of covered patches that an order needs at most
 
 
@@ -150,6 +152,11 @@ def maps_there(trained: Trained, wanted: Wanted, errors: Errors) -> list[LayerMa
     found = []
     for name in names:
         grid = patch_grid(*sizes[name], pixels)
+        if grid[0] * grid[1] < FEWEST_PATCHES:
+            raise UsageError(
+                f"maps of {sizes[name][0]}x{sizes[name][1]} at '{name}' have too few patches to put in an order",
+                try_=f"bench list layers --model {trained.record.model}, for a layer with a finer grid",
+            )
         rows, draws = baselines_of(errors.ids, sizes[name], grid)
         every = []
         for explainer, spec in wanted.specs.items():

@@ -15,7 +15,7 @@ from bench.nets.trained import Trained, check_same_model
 from bench.registry.layer_shapes import shapes_of
 from bench.schema.run import STATUSES, Cell
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
-from bench.scoring.patches import as_masks
+from bench.scoring.patches import as_masks, shares
 from bench.store.rows import Answers
 
 DRAWS = 5  # random orders that the mean is of; the row `random` is one more
@@ -98,13 +98,15 @@ def covered(images: Tensor, masks: Tensor) -> Tensor:
 
     Args:
         images: (M, 3, H, W), normalised.
-        masks: (M, h, w) bool, True where a patch is covered; h divides H, w divides W.
+        masks: (M, h, w) bool, True where a patch is covered.
 
     Returns:
         (M, 3, H, W), channels last.
     """
-    tall, wide = images.shape[2] // masks.shape[1], images.shape[3] // masks.shape[2]
-    pixels = masks.repeat_interleave(tall, dim=1).repeat_interleave(wide, dim=2)
+    rows, columns = (
+        torch.from_numpy(shares(*each)).to(masks.device) for each in zip(images.shape[2:], masks.shape[1:], strict=True)
+    )
+    pixels = masks[:, rows][:, :, columns]
     return images.masked_fill(pixels[:, None], 0).contiguous(memory_format=torch.channels_last)
 
 

@@ -3,28 +3,33 @@
 import numpy as np
 
 from bench.contracts import Booleans, Floats, Integers
-from bench.errors import UsageError
 from bench.evaluation import softmax
 
 EDGE = 8  # patches an edge at most: 64 patches are the bits of one number, and 64 forwards an image are affordable
+FEWEST = 4  # patches an edge, where the map has as many
 STEPS = 16  # of a curve, on 4x4 and on 8x8 patches
 TIE_SEED = 4004
 
 
 def patch_grid(height: int, width: int, pixels: int) -> tuple[int, int]:
-    """The grid of patches that are covered for maps of this size: their own, or the finest up to 8x8 they sum up to.
+    """The grid of patches that are covered for maps of this size: their own, or one that they sum up to.
 
-    Raises:
-        UsageError: no grid of at least 2x2 patches divides both the map and the image; names the map's size.
+    Of at most 8 patches an edge as many as divide map and image; where that leaves fewer than 4, as many as divide the
+    map; where that does, too, 8 or the map's own, whose sizes then differ by one.
     """
-    grid = tuple(
-        max(edge for edge in range(1, EDGE + 1) if size % edge == pixels % edge == 0) for size in (height, width)
-    )
-    if min(grid) < 2:
-        raise UsageError(
-            f"maps of {height}x{width} fit no grid of patches of an image of {pixels} pixels", try_="--layer layer3"
-        )
-    return grid[0], grid[1]
+
+    def edge(size: int) -> int:
+        most = range(min(EDGE, size), 0, -1)
+        both = next(count for count in most if size % count == pixels % count == 0)
+        own = next(count for count in most if size % count == 0)
+        return next((count for count in (both, own) if count >= min(FEWEST, size)), most[0])
+
+    return edge(height), edge(width)
+
+
+def shares(size: int, count: int) -> Integers:
+    """Of `size` values in a row the patch in which each lies: (size,), rising from 0 to `count` - 1."""
+    return np.arange(size) * count // size
 
 
 def pooled(maps: Floats, grid: tuple[int, int]) -> Floats:
@@ -32,11 +37,13 @@ def pooled(maps: Floats, grid: tuple[int, int]) -> Floats:
 
     A sum, because a raw map accounts for a logit: what a patch says is what its parts say together.
     """
-    height, width = grid
     if maps.shape[1:] == grid:
         return maps
-    parts = maps.reshape(len(maps), height, maps.shape[1] // height, width, maps.shape[2] // width)
-    summed: Floats = parts.sum(axis=(2, 4), dtype=np.float64)
+    rows, columns = (
+        np.flatnonzero(np.diff(shares(size, count), prepend=-1))
+        for size, count in zip(maps.shape[1:], grid, strict=True)
+    )
+    summed: Floats = np.add.reduceat(np.add.reduceat(maps.astype(np.float64), rows, axis=1), columns, axis=2)
     return summed
 
 
