@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+# What torch runs before and behind a stage that is not of the reentrant kind: a generator of two steps, by its names.
+AROUND_STAGES = ("_checkpoint_without_reentrant_generator", "_checkpoint_without_reentrant_generator_impl")
 
 
 @contextmanager
@@ -27,13 +30,18 @@ def evaluating(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
 
 @contextmanager
 def nothing_recomputed() -> Iterator[None]:
-    """Stages under `torch.utils.checkpoint` run as any other, with a graph and once.
+    """Stages under `torch.utils.checkpoint` run as any other: once, with a graph.
 
-    The reentrant kind runs them without one, so that no gradient within can be asked for.
+    The reentrant kind runs them without one, so that no gradient within can be asked for; the other kind runs them
+    again on the way back, when nobody who looks on is there.
     """
     import torch.utils.checkpoint as kept
 
-    with patch.object(kept.CheckpointFunction, "apply", lambda stage, keep_random_state, *inputs: stage(*inputs)):
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(kept.CheckpointFunction, "apply", lambda stage, _, *inputs: stage(*inputs)))
+        for name in AROUND_STAGES:
+            if hasattr(kept, name):
+                stack.enter_context(patch.object(kept, name, lambda *_, **options: iter([None])))
         yield
 
 

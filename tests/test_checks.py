@@ -1,7 +1,9 @@
 """The guard rails: each with a run that plants the mistake."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +11,10 @@ from tiny import QUICK, TINY, TinyNet, tiny_data
 from torch import Tensor, nn
 
 from bench.contracts import Dataset, Silence
-from bench.errors import GuardRailError
+from bench.errors import ContractError, GuardRailError
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe
-from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss
+from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss, check_net
 from bench.training.loop import TrainSettings, train_model
 
 CPU = torch.device("cpu")
@@ -136,3 +138,49 @@ def test_check_logits_knows_probabilities_in_every_precision(dtype: torch.dtype)
     for wrong, says in ((logits.softmax(dim=1), "gives probabilities"), (logits.log_softmax(dim=1), "log-prob")):
         with pytest.raises(GuardRailError, match=says):
             check_logits(wrong, 4)
+
+
+# --- before the first step --------------------------------------------------------------------------------------------
+
+
+class Odd(TinyNet):
+    """The tiny net with something else behind its logits."""
+
+    def __init__(self, answer: Callable[[nn.Module, Tensor], object]) -> None:
+        super().__init__(4)
+        self.answer = answer
+
+    def forward(self, x: Tensor) -> Any:
+        return self.answer(self, super().forward(x))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda net, z: nn.functional.dropout(z, 0.5), "answers by chance"),
+        (lambda net, z: z + torch.rand_like(z), "answers by chance"),
+        (lambda net, z: z.detach(), "no gradient reaches"),
+        (lambda net, z: z[:, :3], r"gives \(2, 3\) for two images"),
+        (lambda net, z: {"a": z, "b": z}, "gives a dict with 'a', 'b'"),
+        (lambda net, z: z.reshape(3, 3) if net.training else z, "fails on two images in training mode"),
+        (lambda net, z: None, "gives a NoneType"),
+    ],
+)
+def test_a_net_that_cannot_be_trained_or_believed_is_refused_before_training(
+    answer: Callable[[nn.Module, Tensor], object], words: str
+) -> None:
+    with pytest.raises(ContractError, match=words) as caught:
+        check_net(Odd(answer), 32, 4)
+    assert caught.value.try_
+
+
+def test_a_net_is_tried_without_a_trace_and_frozen_parts_are_fine() -> None:
+    net = build_seeded(TINY, 4, 0)
+    net.layer3.requires_grad_(False)  # type: ignore[union-attr]
+    before, drawn = {key: value.clone() for key, value in net.state_dict().items()}, torch.get_rng_state()
+    check_net(net, 32, 4)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), drawn) and net.training
+    assert all(each.grad is None for each in net.parameters())
+    with pytest.raises(ContractError, match="all are frozen"):
+        check_net(net.requires_grad_(False), 32, 4)

@@ -10,6 +10,7 @@ import torch
 from pictures import pictures
 from reference_cam import gradcam_by_hand
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import Explainer, ExplainerSpec, Layer, ModelSpec
@@ -196,6 +197,63 @@ def test_two_layers_and_two_targets_cost_one_forward_pass_and_two_short_backward
     with FlopCounterMode(display=False) as counter:
         explain(net, ["layer3", "layer4"], pictures(1), torch.tensor([[1, 2]]))
     assert counter.get_total_flops() // 2 <= forward + 2 * (stage + 20_000)
+
+
+class Staged(nn.Module):
+    """Two stages, the first run in some other way."""
+
+    def __init__(self, run: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.MaxPool2d(3, 2))
+        self.last, self.fc, self.run = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU()), nn.Linear(4, 4), run
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.last(self.run(self.first, x)).mean(dim=(2, 3)))
+
+
+def plainly(stage: nn.Module, x: Tensor) -> Tensor:
+    return stage(x)
+
+
+def staged(run: Callable[[nn.Module, Tensor], Tensor]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        return Staged(run).eval()
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_stage_under_checkpoint_has_the_maps_of_any_other(reentrant: bool) -> None:
+    def kept(stage: nn.Module, x: Tensor) -> Tensor:
+        return checkpoint(stage, x, use_reentrant=reentrant)
+
+    for name in explainers:
+        layers, found = ["input"] if explainers[name].output == "input" else ["first"], []
+        for run in (plainly, kept):
+            with torch.random.fork_rng():
+                torch.manual_seed(7)
+                found.append(explainers[name].explain(staged(run), layers, IMAGES[:1], TARGETS[:1])[layers[0]])
+        assert torch.equal(*found) and found[0].any(), name
+
+
+def test_methods_that_need_a_gradient_where_none_arrives_say_so_and_what_takes_none() -> None:
+    @torch.no_grad()
+    def cut(stage: nn.Module, x: Tensor) -> Tensor:
+        return stage(x)
+
+    net = staged(cut)
+    for name in explainers:
+        if name == "occlusion":
+            assert explainers[name].explain(net, ["input"], IMAGES, TARGETS)["input"].any()
+            continue
+        layers = ["input"] if explainers[name].output == "input" else ["first"]
+        with pytest.raises(ContractError, match="no gradient reaches it, as under") as caught:
+            explainers[name].explain(net, layers, IMAGES[:1], TARGETS[:1])
+        assert "occlusion" in caught.value.try_, name
+
+
+def test_an_image_too_small_for_a_patch_is_refused_with_its_size() -> None:
+    with pytest.raises(ContractError, match="3x8 pixels hold no patch of 4x4"):
+        explainers["occlusion"].explain(staged(plainly), ["input"], torch.rand(1, 3, 3, 8), TARGETS[:1])
 
 
 # --- what cannot be meant is named --------------------------------------------------------------------------

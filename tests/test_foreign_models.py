@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -66,6 +67,9 @@ BUILDS: dict[str, Callable[[int], nn.Module]] = {
     "view": Flat,
     "pair in training": lambda classes: Net(classes, lambda net, z: (z, z * 2) if net.training else z),
     "list": lambda classes: Net(classes, lambda net, z: [z, z * 2]),
+    "dict of its own words": lambda classes: Net(classes, lambda net, z: {"seen": z.mean(), "classes": z}),
+    "object": lambda classes: Net(classes, lambda net, z: SimpleNamespace(hidden=z[:, :2], logits=z)),
+    "features first": lambda classes: Net(classes, lambda net, z: (z[:, :2], z, z * 2)),
     "dict": lambda classes: Net(classes, lambda net, z: {"aux": z * 2, "logits": z}),
     "named tuple": lambda classes: Net(classes, lambda net, z: Pair(z, z * 2)),
     "squeezed": lambda classes: Net(classes, lambda net, z: z.squeeze()),
@@ -90,7 +94,7 @@ def test_whatever_a_build_gives_answers_with_logits_and_opens_again(name: str) -
 
 
 def test_one_logit_for_two_classes_is_half_of_each_with_its_sign() -> None:
-    for answer in (lambda net, z: z, lambda net, z: z.squeeze(1)):
+    for answer in (lambda net, z: z, lambda net, z: z.squeeze(1), lambda net, z: z.squeeze()):
         plain = Net(1, answer)
         model = ForeignBuild(lambda classes, plain=plain: plain, "one", 8)(2)  # type: ignore[misc]
         images = torch.rand(3, 3, 8, 8)

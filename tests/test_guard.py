@@ -165,6 +165,15 @@ def test_error_of_the_explainer_passes_and_the_model_is_put_back() -> None:
     assert not any(module.training for module in model.modules())
 
 
+def test_an_interruption_keeps_its_notes_for_commands_that_go_on() -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        called(doing(interrupted))
+    assert not hasattr(caught.value, "__notes__")
+
+
 @pytest.mark.parametrize(
     ("raw", "message"),
     [

@@ -119,8 +119,10 @@ class Logits:
             found = found.flatten(1)
         if found.ndim == 1 and images == 1 and len(found) == self.classes:  # one image's, squeezed
             found = found[None]
-        if self.classes == 2 and found.numel() == images and found.ndim <= 2:  # one logit for two classes
-            found = found.reshape(images, 1) * found.new_tensor([-0.5, 0.5])
+        if found.ndim < 2 and found.numel() == images:  # one logit an image, squeezed
+            found = found.reshape(images, 1)
+        if self.classes == 2 and found.shape == (images, 1):  # one logit for two classes
+            found = found * found.new_tensor([-0.5, 0.5])
         return found
 
 
