@@ -1,5 +1,6 @@
 """Expected failures: each says what is wrong with which value, and what to type instead."""
 
+import errno
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +24,38 @@ class BenchError(Exception):
 
 class RunError(BenchError):
     """A step failed while it ran."""
+
+
+CURES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room, or ask for a larger quota",
+    errno.EFBIG: "ulimit -f unlimited",
+    errno.EISDIR: "move the folder of that name away",
+    errno.ENOTDIR: "move the file away that is in the place of a folder",
+    errno.EEXIST: "move the file away that is in the place of a folder",
+}
+
+
+class WriteError(RunError):
+    """A file or folder that cannot be written.
+
+    Args:
+        path: which one.
+        reason: what the system said.
+        kept: what is not lost, in words.
+
+    Attributes:
+        path, reason: as given.
+        cure: what makes the same call work; empty where only another place helps.
+        again: the command that goes on; empty for the one that failed.
+    """
+
+    def __init__(self, path: Path | str, reason: OSError, *, kept: str = "", again: str = "") -> None:
+        self.path, self.reason, self.again = Path(path), reason, again
+        self.cure = CURES.get(reason.errno or 0, "")
+        words = f"{path} cannot be written: {reason.strerror or reason}" + (f"; {kept}" if kept else "")
+        place = "another folder, in which files can be written"
+        super().__init__(words, try_=f"{self.cure}, then {again or 'the same again'}" if self.cure else place)
 
 
 class GuardRailError(RunError):

@@ -7,10 +7,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from bench.errors import WriteError
+
+
+@contextmanager
+def written(path: Path | str) -> Iterator[None]:
+    """Whatever the system refuses in the block is told as a WriteError of `path`; every write goes through here."""
+    try:
+        yield
+    except BrokenPipeError:  # who reads along went away, which is no failure
+        raise
+    except OSError as reason:
+        raise WriteError(path, reason) from reason
+
+
+def check_writable(folder: Path) -> None:
+    """WriteError where no file can be made in a folder, before work is spent on what belongs there."""
+    with written(folder), tempfile.TemporaryFile(dir=folder):
+        pass
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` when it is complete, and leaves no trace when it is not."""
+    """A file that takes the place of `path` when it is complete, and leaves no trace when it is not.
+
+    Raises:
+        WriteError: the disk is full or read-only, a folder has that name, or anything else is in the way.
+    """
+    with written(path), _replacing(path) as file:
+        yield file
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder: only within a file system is a rename one step, before which everybody reads the old file.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -17,6 +17,7 @@ from bench.errors import UsageError
 from bench.schema.gallery import ROLES
 from bench.schema.page import Page
 from bench.schema.run import STATUSES
+from bench.whole_file import replacing
 
 from .contact_strips import Picture, heat_of
 from .filters import one_line
@@ -196,8 +197,8 @@ def _colour_bar(figure: Figure, width: float, height: float) -> None:
 def _save(figure: Figure, path: Path, dpi: int = 300) -> None:
     # Without dates and versions the same figure has the same bytes.
     metadata = {"Software": None} if path.suffix.lower() == ".png" else {"CreationDate": None, "Producer": None}
-    with rc_context({"pdf.fonttype": 42}):
-        figure.savefig(path, dpi=dpi, metadata=metadata)
+    with rc_context({"pdf.fonttype": 42}), replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=dpi, metadata=metadata)
 
 
 def rate_figure(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float, title: str) -> None:
@@ -224,5 +225,4 @@ def rate_figure(path: Path, rates: Sequence[float], losses: Sequence[float], sug
     axes.set_title(title, fontsize=10, loc="left", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    path.parent.mkdir(parents=True, exist_ok=True)
     _save(figure, path, dpi=200)

@@ -112,7 +112,7 @@ def test_what_two_add_at_once_is_all_kept(name: str, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("name", KINDS)
 def test_without_the_lock_one_of_them_is_lost(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(KINDS[name].module, "locked", nullcontext)
+    monkeypatch.setattr(KINDS[name].module, "locked", lambda path, within: nullcontext())
     assert len(added_at_once(KINDS[name], tmp_path, monkeypatch)) == 2
 
 
@@ -137,7 +137,7 @@ def test_a_lock_is_hidden_and_no_data(tmp_path: Path) -> None:
 def test_a_file_that_stays_locked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "PATIENCE", 0.01)
     with (
-        files.locked(record_path(tmp_path)),
+        files.locked(record_path(tmp_path), tmp_path),
         pytest.raises(StoreError, match=r"run\.json is being written by another process"),
     ):
         runs.updated(tmp_path, lambda one: one)

@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from torch import nn
 
-from bench.errors import BenchError, StoreError, UsageError
+from bench.errors import BenchError, StoreError, UsageError, WriteError
 from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
 from bench.schema.run import DataFacts, Environment, Results, RunRecord
@@ -91,7 +91,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     write_bytes(path, b"old")
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, fail)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(WriteError, match=r"run\.json cannot be written: No space"):
             write_bytes(path, b"new")
     assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])
 
@@ -279,6 +279,7 @@ def test_a_run_is_named_after_model_data_and_seed_and_counted_up(tmp_path: Path)
 def test_a_run_takes_the_name_asked_for_and_never_a_folder_that_is_there(tmp_path: Path) -> None:
     folder = create_run(tmp_path, model="net", data="digits", seed=0, name="mine")
     assert folder == tmp_path / "mine" and folder.is_dir()
+    (folder / "notes.txt").write_text("somebody's own")
     with pytest.raises(UsageError, match="run 'mine' is there already"):
         create_run(tmp_path, model="net", data="digits", seed=0, name="mine")
     (tmp_path / "net-digits-s0-1").write_text("a file, not a run")

@@ -50,6 +50,7 @@ from bench.schema.timing import Timing
 from bench.schema.verdicts import Judgement
 from bench.store.paths import drawing_path, report_path, run_path, scores_path
 from bench.store.runs import any_folder, find_run, read_record, remove_run, run_folders
+from bench.whole_file import replacing
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -203,14 +204,15 @@ def time_(request: TimeRequest, workspace: Workspace) -> Answer:
     path = str(done.path.resolve())
     value = {
         **asdict(done.timing),
-        "path": path,
+        "path": None if done.unwritten else path,
         "thresholds": [
             {"threshold": each.threshold.text, "outcome": each.outcome, "words": each.words} for each in done.thresholds
         ],
     }
     words = [f"{each.threshold.text}: {each.outcome}; {each.words}" for each in done.thresholds]
-    lines: list[Any] = [*tables.timing_tables(done.timing), *words, path]
-    return Answer(value, (*lines,), failure=_failure(broken(done.thresholds, strict=request.strict)))
+    lines: list[Any] = [*tables.timing_tables(done.timing), *words, *(() if done.unwritten else (path,))]
+    failure = done.unwritten or _failure(broken(done.thresholds, strict=request.strict))
+    return Answer(value, (*lines,), failure=failure)
 
 
 def _failure(broken: Sequence[ThresholdResult]) -> ThresholdError | None:
@@ -381,8 +383,8 @@ def _show_pictures(request: ShowRequest, workspace: Workspace) -> Answer:
     augmentation = recipe_of(request.recipe).augmentation
     sheet = class_sheet(data) if what == "data" else augment_sheet(data, augmentation, generator)
     path = request.out or drawing_path(workspace.runs, f"{what}-{data.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with replacing(path) as file:
+        sheet.save(file, format="PNG")
     sizes = (
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test images of {len(data.classes)} classes"
     )

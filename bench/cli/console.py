@@ -10,7 +10,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.contracts import Task
-from bench.errors import BenchError
+from bench.errors import BenchError, WriteError
+from bench.whole_file import written
 
 UNFOLDED = 240  # columns
 PLAIN_EVERY = 5.0  # seconds between lines where nobody can see a bar move
@@ -180,7 +181,18 @@ def stdout_kept() -> Iterator[None]:
 
 
 def show(answer: Answer, *, as_json: bool) -> None:
-    """Print an answer on stdout."""
+    """Print an answer on stdout; WriteError where it leads to a full disk."""
+    try:
+        with written("standard output"):
+            _print(answer, as_json=as_json)
+            sys.stdout.flush()
+    except (WriteError, BrokenPipeError):
+        with suppress(OSError, ValueError):  # what is left in the buffer would fail once more, at the very end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def _print(answer: Answer, *, as_json: bool) -> None:
     if as_json:
         # JSON escapes what a terminal would obey below 0x20; what else it obeys is escaped the same way.
         text = json.dumps({"schema": 1, **answer.value}, ensure_ascii=False)

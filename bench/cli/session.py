@@ -5,7 +5,9 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,12 +18,18 @@ from typer.core import TyperGroup
 
 from bench.cli.console import Answer, Teller, complain, harmless, show, stdout_kept
 from bench.cli.options import PREFIX, Kinds, files_named, parameter, parameters, read_config, refuse_unknown, request_of
-from bench.errors import BenchError
+from bench.errors import BenchError, WriteError
+from bench.store.paths import comparisons_path
 from bench.workspace import Workspace, default_cache
 
 PANEL = "Everywhere"
 OWN_VARIABLES = {"BENCH_CACHE"}
-WORDS, VERBOSE = "bench.words", "bench.verbose"  # what a call leaves for its end, in click's context
+BEGINNINGS = ("train", "adopt", "demo", "lr-find", "show")  # need nothing of the runs that are there
+WORDS, VERBOSE, RUNS = (
+    "bench.words",
+    "bench.verbose",
+    "bench.runs",
+)  # what a call leaves for its end, in click's context
 
 
 def _everywhere(name: str, hint: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:  # noqa: ANN401 (types)
@@ -86,7 +94,7 @@ def _workspace(ctx: typer.Context, common: Mapping[str, Any]) -> Workspace:
     for variable in sorted(set(os.environ) - known_variables(ctx)):
         if variable.startswith(PREFIX):
             teller.warn(f"the variable {variable} means nothing to bench")
-    ctx.meta[VERBOSE] = common["verbose"]
+    ctx.meta[VERBOSE], ctx.meta[RUNS] = common["verbose"], common["runs_dir"]
     cache = Path(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
     words = shlex.join(["bench", *ctx.meta.get(WORDS, ())])
     return Workspace(runs=common["runs_dir"], cache=cache, command=words, progress=teller)
@@ -126,7 +134,8 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except BenchError as error:
-            complain(Console(stderr=True), error.message, error.try_)
+            hint = _where_it_works(error, ctx) if isinstance(error, WriteError) else error.try_
+            complain(Console(stderr=True), error.message, hint)
             if ctx.meta.get(VERBOSE, 0) > 1:
                 raise
             raise typer.Exit(error.exit_code) from error
@@ -150,6 +159,11 @@ class Group(TyperGroup):
             sys.stderr.close()
             raise typer.Exit(1) from error
         except Exception as error:
+            if isinstance(error, OSError) and error.filename is not None and ctx.meta.get(VERBOSE, 0) < 2:
+                told = WriteError(error.filename, error)
+                message = f"{error.filename} cannot be used: {error.strerror}"
+                complain(Console(stderr=True), message, _where_it_works(told, ctx))
+                raise typer.Exit(1) from error
             if (
                 ctx.meta.get(VERBOSE, 0) > 1
                 or (isinstance(error, RuntimeError) and type(error).__module__.startswith("typer"))
@@ -158,6 +172,39 @@ class Group(TyperGroup):
                 raise
             complain(Console(stderr=True), f"{type(error).__name__}: {error}", "the same command with -vv shows where")
             raise typer.Exit(1) from error
+
+
+def _where_it_works(error: WriteError, ctx: Any) -> str:  # noqa: ANN401 (Typer's own context)
+    """A command that goes on where a file could not be written: the same one with more room, or in another folder."""
+    words = shlex.split(error.again) or ["bench", *ctx.meta.get(WORDS, ())]
+    if error.cure:
+        return f"{error.cure}, then {shlex.join(words)}"
+    if str(error.path) in words:  # given by the user
+        words[words.index(str(error.path))] = _free(error.path.name)
+        return shlex.join(words)
+    runs = ctx.meta.get(RUNS, Path("runs"))
+    if not error.path.absolute().is_relative_to(runs.absolute()) or words[1:2] == ["rm"]:
+        return error.try_
+    if words[1:2] == ["compare"] and error.path.absolute().is_relative_to(comparisons_path(runs).absolute()):
+        return shlex.join([*words, "--out", _free("compare-page")])
+    copy = _free("runs-copy")
+    moved = shlex.join([*_without(words, "--runs-dir"), "--runs-dir", copy])
+    if words[1] in BEGINNINGS and "--resume" not in words:
+        return moved
+    return f"cp -r {shlex.quote(str(runs))} {copy} && chmod -R u+w {copy} && {moved}"
+
+
+def _free(name: str) -> str:
+    """A name in this folder, or where temporary files lie, that nothing has yet."""
+    place = Path() if os.access(".", os.W_OK) else Path(tempfile.gettempdir())
+    return str(next(path for number in chain([""], count(2)) if not (path := place / f"{name}{number}").exists()))
+
+
+def _without(words: Sequence[str], option: str) -> list[str]:
+    """Words of a command line without an option and its value."""
+    at = [place for place, word in enumerate(words) if word == option]
+    left_out = {*at, *(place + 1 for place in at)}
+    return [word for place, word in enumerate(words) if place not in left_out and not word.startswith(f"{option}=")]
 
 
 def _end_of_parsing(error: Exception, words: Sequence[str]) -> int:

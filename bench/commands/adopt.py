@@ -3,7 +3,8 @@
 import dataclasses
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from bench.schema.run import Results
 from bench.store.files import sha256
 from bench.store.folder import RunFolder
 from bench.store.predictions import fixed_order
-from bench.store.runs import create_run, write_latest
+from bench.store.runs import write_latest
+from bench.training.checkpoint import discard, new_run
 from bench.training.run import begin, evaluate_into, keep_weights
 from bench.workspace import Workspace
 
@@ -74,20 +76,17 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     )  # fmt: skip
     for line in lines:
         progress.warn(line)
-    folder = create_run(workspace.runs, model=model, data=dataset.name, seed=0, name=request.run)
     kept = dataclasses.replace(
         request, weights=weights.resolve(), model=model, stem=None, image_size=None, data=data,
         classes=chosen.classes, mean=chosen.mean, std=chosen.std,
     )  # fmt: skip
-    try:
+    with _new_run(request, workspace, model, dataset.name) as folder:
         begin(folder, workspace, chosen, kept, device)
         keep_weights(folder, net, Results(epochs_run=0, weights_sha256=sha256(weights)))
         for_inference(net, device)
         statistics = (chosen.mean, chosen.std)
         scores = evaluate_into(folder, net, chosen, statistics, device=device, progress=progress, average=False)
-    except BaseException:  # nothing is in it that the weights do not give again, and its name is wanted again
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        discard(folder)
     logits = torch.from_numpy(RunFolder(folder).predictions.logits)
     doubts = _doubts(net, chosen, scores, logits, request.channels)
     for line in doubts:
@@ -95,6 +94,17 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     write_latest(folder)
     write_run_page(RunFolder(folder), workspace)
     return Adopted(folder, scores, lines + doubts)
+
+
+@contextmanager
+def _new_run(request: AdoptRequest, workspace: Workspace, model: str, data: str) -> Iterator[Path]:
+    """The folder of a new run, which goes where adopting fails: nothing is in it that the weights do not give again."""
+    with new_run(workspace.runs, model=model, data=data, seed=0, name=request.run) as folder:
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def _match(net: nn.Module, sets: Mapping[str, dict[str, Tensor]], model: str) -> tuple[Match, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from bench.pages.write import write_run_page
 from bench.request import EvaluateRequest
 from bench.store.folder import RunFolder
 from bench.training.run import evaluate_into
+from bench.whole_file import check_writable
 from bench.workspace import Workspace
 
 
@@ -20,6 +21,7 @@ def evaluate(request: EvaluateRequest, workspace: Workspace) -> Scores:
         UsageError: a threshold that cannot be read, before any work.
     """
     trained = open_run(request.run, request.device, workspace)
+    check_writable(trained.folder)
     more = averages_of(mirror=trained.record.data.mirror) if request.average else ()
     known = ("accuracy", "loss", *(FIGURES[WORDS[name]] for name in more))
     for expression in names(request.fail_if):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contracts import Integers
+from bench.errors import WriteError
 from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     Wanted,
@@ -18,7 +19,7 @@ from bench.pages.build import run_page
 from bench.pages.write import notebook_of, write_run_page
 from bench.request import ExplainRequest, one_run
 from bench.store.folder import read_run
-from bench.store.paths import report_path
+from bench.store.paths import page_files, report_path
 from bench.store.predictions import check_ids, choose_ids
 from bench.store.runs import newest_run
 from bench.workspace import Workspace
@@ -65,7 +66,14 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
     if request.dry_run:
         return Explained(folder, (), len(chosen), report_path(folder))
     results = explain_ids(trained, wanted, chosen, data=request.data, workspace=workspace)
-    return Explained(folder, tuple(results), len(chosen), write_run_page(trained.run, workspace))
+    try:
+        page = write_run_page(trained.run, workspace)
+    except WriteError as error:
+        page = next((each for each in page_files(folder) if each.is_file()), folder)
+        if page == folder or any(cell.computed for cell in results):
+            raise
+        workspace.progress.warn(f"{error.message}; nothing was missing, and the page that is there stays")
+    return Explained(folder, tuple(results), len(chosen), page)
 
 
 def runs_of(request: ExplainRequest, workspace: Workspace) -> tuple[str, ...]:

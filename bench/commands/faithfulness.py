@@ -40,6 +40,7 @@ from bench.scoring.patches import STEPS, patch_grid
 from bench.scoring.randomization import sanity_passes, sanity_scores
 from bench.store.predictions import choose_ids
 from bench.store.rows import Answers, row_keys
+from bench.whole_file import check_writable
 from bench.workspace import Workspace
 
 FAITHFUL_EXPLAINERS = ("gradcam", "captum", "reference")
@@ -94,6 +95,7 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
     progress.say(faithfulness_words(cost))
     if request.dry_run or len(ids) == 0:
         return empty
+    check_writable(trained.folder)
     dataset = data_of_run(trained.record, request.data, workspace)
     explain_run(trained, dataset, wanted, ids, workspace=workspace)
     layers = maps_there(trained, wanted, errors)

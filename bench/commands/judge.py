@@ -22,6 +22,7 @@ from bench.schema.run import Cell
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
 from bench.store.paths import verdicts_path
 from bench.store.predictions import choose_ids, fixed_order, wanted_targets
+from bench.whole_file import check_writable
 from bench.workspace import Workspace
 
 IMAGES = 8
@@ -52,6 +53,7 @@ def judge(request: JudgeRequest, workspace: Workspace) -> Judged:
     """
     limit = IMAGES if request.limit is None else request.limit
     trained = open_run(request.run, request.device, workspace)
+    check_writable(trained.folder)
     cells = cells_of(trained)
     cases = cases_of(trained, cells, request, workspace)
     ids = sample_ids(trained, cells, cases, limit)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bench.contracts import ExplainerSpec
-from bench.errors import UsageError, did_you_mean
+from bench.errors import UsageError, WriteError, did_you_mean
 from bench.estimates import BACKWARD_COST, PROCESS, duration, reached_rate, timing_seconds
 from bench.explaining.plan import ALL, Wanted, layers_of, wanted_explainers
 from bench.fields import names
@@ -19,6 +19,7 @@ from bench.registry.registry import resolved, short
 from bench.request import TimeRequest
 from bench.schema.timing import Timing
 from bench.stats.rates import MIN_ROUNDS
+from bench.store.paths import timing_path
 from bench.store.runs import find_run
 from bench.store.timings import write_timing
 from bench.timing.arms import ArmSpec, Subject
@@ -34,11 +35,12 @@ CLASSES = 10  # of models with seeded weights
 
 @dataclass(frozen=True)
 class Timed:
-    """A timing, its file, and what became of the thresholds."""
+    """A timing, its file, what became of the thresholds, and why the file could not be written if so."""
 
     timing: Timing
     path: Path
     thresholds: tuple[ThresholdResult, ...]
+    unwritten: WriteError | None = None
 
 
 def measure(request: TimeRequest, workspace: Workspace) -> Timed:
@@ -72,7 +74,13 @@ def measure(request: TimeRequest, workspace: Workspace) -> Timed:
     ).measure()
     alone = len(subjects) == 1 and names(request.run)
     folder = find_run(workspace.runs, names(request.run)[0]) if alone else workspace.runs
-    return Timed(timing, write_timing(folder, timing), judge(thresholds, timing))
+    done = Timed(timing, timing_path(folder, timing.id), judge(thresholds, timing))
+    try:
+        write_timing(folder, timing)
+    except WriteError as error:  # what was measured is not lost with it
+        progress.warn(f"the timing is not kept: {error.message}")
+        return replace(done, unwritten=error)
+    return done
 
 
 # --- what is meant --------------------------------------------------------------------------------------------

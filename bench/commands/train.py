@@ -20,8 +20,17 @@ from bench.request import TrainRequest
 from bench.schema.run import RunRecord
 from bench.store.folder import RunFolder
 from bench.store.paths import resume_files
-from bench.store.runs import create_run, find_run, read_record, run_folders, updated, write_latest
-from bench.training.checkpoint import Resume, cut_log, discard, fingerprint, held, newest_resume, remove_leftovers
+from bench.store.runs import find_run, read_record, run_folders, updated, write_latest
+from bench.training.checkpoint import (
+    Resume,
+    cut_log,
+    discard,
+    fingerprint,
+    held,
+    new_run,
+    newest_resume,
+    remove_leftovers,
+)
 from bench.training.checks import check_net
 from bench.training.init import initial_model, load_pretrained, without_effect
 from bench.training.loop import TrainSettings, choose_images
@@ -80,8 +89,7 @@ def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
     if request.dry_run:
         return workspace.runs
     model = names(request.model)[0]
-    folder = create_run(workspace.runs, model=model, data=dataset.name, seed=request.seed, name=request.run)
-    with held(folder):
+    with new_run(workspace.runs, model=model, data=dataset.name, seed=request.seed, name=request.run) as folder:
         begin(folder, workspace, dataset, request, device)
         complete(Job(folder, net, dataset, settings, device), workspace)
     return _presented(folder, workspace)

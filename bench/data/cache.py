@@ -19,6 +19,7 @@ from bench.contracts import Progress
 from bench.data.archives import base_of, entries
 from bench.data.images import Decoded, Part, Pixels
 from bench.data.layout import SPLITS
+from bench.errors import WriteError
 from bench.whole_file import replacing
 
 SCHEMA = 1  # raised when decoding gives other pixels, so that old entries are made anew
@@ -153,7 +154,7 @@ def _store(entry: Path, facts: str, made: Cached, progress: Progress) -> None:
         body = json.dumps(about)
         with replacing(entry.with_suffix(".json")) as file:  # last: without it the pixels are not believed
             file.write(f"{zlib.crc32(body.encode())}\n{body}".encode())
-    except OSError as error:
+    except (OSError, WriteError) as error:
         progress.warn(f"{entry.parent} cannot hold the decoded images ({error}); they are decoded at every start")
 
 

@@ -20,6 +20,7 @@ from bench.schema.run import Cell
 from bench.store.paths import cell_path
 from bench.store.rows import Samples
 from bench.store.timings import Passed, noted
+from bench.whole_file import check_writable
 from bench.workspace import Workspace
 
 
@@ -59,11 +60,17 @@ def explain_run(
         ContractError: an explainer broke its contract, or its model is not the one that made the predictions. One
             that `all` brought in is only left out, unless that leaves nothing.
     """
+    work, meters, jobs = (
+        _Explaining(trained, data, workspace.timing, workspace.progress),
+        [],
+        plan(trained, wanted, ids),
+    )
+    if jobs:
+        check_writable(trained.folder)
     _keep_samples(trained, data, ids)
-    work, meters = _Explaining(trained, data, workspace.timing, workspace.progress), []
     try:
         with evaluating(trained.model):
-            for missing in plan(trained, wanted, ids):
+            for missing in jobs:
                 for each in work.tried(missing, optional=missing.spec.name in wanted.ceilings):
                     meters.append((each, work.done(each)))
     except BaseException as reason:

@@ -8,7 +8,7 @@ from types import ModuleType
 from bench.pages.build import run_page
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
-from bench.store.files import write_bytes
+from bench.store.files import locked, sweep, write_bytes
 from bench.store.folder import RunFolder, checked
 from bench.store.paths import INDEX, REPORT, TWIN, index_path, report_path
 from bench.workspace import Workspace
@@ -28,8 +28,11 @@ def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", 
     Returns:
         Its report.html, or its report/index.html.
     """
-    page = page_of(run, workspace, max_images=max_images)
-    return write_page(page, report_path(run.path), form=form, workspace=workspace)
+    target = report_path(run.path)
+    # Held until it is there, or of two calls the first to look could be the last to write, without the other's rows.
+    with locked(target, run.path):
+        page = page_of(run.renewed(), workspace, max_images=max_images)
+        return write_page(page, target, form=form, workspace=workspace)
 
 
 def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Workspace) -> Path:
@@ -75,6 +78,7 @@ def write_page_files(target: Path, files: Mapping[str, bytes], twin: str) -> Pat
     Returns:
         The HTML file to open.
     """
+    sweep(target.with_name(TWIN))
     write_bytes(target.with_name(TWIN), twin.encode())
     alone = len(files) == 1
     folder = target.parent if target.name == INDEX else target.with_suffix("")
@@ -85,6 +89,7 @@ def write_page_files(target: Path, files: Mapping[str, bytes], twin: str) -> Pat
     for name, content in files.items():
         if name != INDEX:
             write_bytes(folder / name, content)
+    sweep(index)
     write_bytes(index, files[INDEX])  # last, so that a page which is there has its files
     return index
 
@@ -99,7 +104,7 @@ def _clear(folder: Path, keep: set[str]) -> None:
         left.append(index)
     for path in left:
         if path.relative_to(folder).as_posix() not in keep:
-            path.unlink()
+            path.unlink(missing_ok=True)
     for empty in (folder / "images", folder):
         if empty.is_dir() and not any(empty.iterdir()):
             empty.rmdir()

@@ -8,11 +8,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from bench.errors import StoreError
-from bench.whole_file import replacing
+from bench.store.paths import RANDOM
+from bench.whole_file import replacing, written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,22 +36,45 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, within: Path) -> Iterator[None]:
     """Hold a file that is read, merged and written back, and with it its folder's others; who wants one of them waits.
 
+    Args:
+        within: a folder that must be there, such as the run's, so that one that was removed is not made anew.
+
     Raises:
+        StoreError: that folder is gone.
         StoreError: others held it for PATIENCE seconds.
+        WriteError: nothing can be written there.
     """
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Not on the file itself: a write puts another file in its place, and who held the old one would hold nothing.
-    try:
-        held = FileLock(path.with_name(".lock")).acquire(timeout=PATIENCE)
-    except Timeout:
-        raise StoreError(f"{path} is being written by another process", try_="wait until it ends") from None
+    with written(path):
+        make_within(path.parent, within)
+        try:
+            held = FileLock(path.with_name(".lock")).acquire(timeout=PATIENCE)
+        except Timeout:
+            raise StoreError(f"{path} is being written by another process", try_="wait until it ends") from None
     with held:
+        sweep(path)
         yield
+
+
+def make_within(folder: Path, within: Path) -> None:
+    """Make a folder, and those between it and one that must be there; StoreError where that one is gone."""
+    below = [folder, *folder.parents]
+    try:
+        for each in reversed(below[: below.index(within)]):
+            each.mkdir(exist_ok=True)  # not its parents: a folder that was removed meanwhile must not come back
+    except FileNotFoundError:
+        raise StoreError(f"{within} is gone: it was removed meanwhile", try_="bench list runs") from None
+
+
+def sweep(path: Path) -> None:
+    """Delete what writes of a file that were killed left behind; only who holds it may."""
+    for left in path.parent.glob(f".{escape(path.name)}.{RANDOM}"):
+        left.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -172,7 +197,7 @@ def readable(read: Callable[[Path], Value], paths: Iterable[Path]) -> Iterator[V
 def append_line(path: Path, value: object) -> None:
     """One more line of JSON; behind a line that was cut off it starts a new one."""
     line = json.dumps(value, allow_nan=False).encode() + b"\n"
-    with path.open("a+b") as file:
+    with written(path), path.open("a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             line = line if file.read() == b"\n" else b"\n" + line

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -28,6 +29,7 @@ from bench.store.paths import (
     cell_files,
     cell_path,
     predictions_path,
+    record_path,
     samples_path,
     scores_path,
     scrambled_path,
@@ -51,6 +53,7 @@ from bench.store.rows import (
 from bench.store.runs import check_finished, read_record
 from bench.store.timings import add_timing, rates_of, read_timings
 
+Stamp = tuple[int, ...]
 Value = TypeVar("Value")
 Own = TypeVar("Own", Judgement, FaithfulnessScores)
 
@@ -65,12 +68,32 @@ class RunFolder:
 
     path: Path
     _known: dict[Path, Any] = field(default_factory=dict, init=False, repr=False)
+    _stamps: dict[Path, Stamp] = field(default_factory=dict, init=False, repr=False)
 
     def _once(self, path: Path, read: Callable[[Path], Value]) -> Value:
         if path not in self._known:
+            self._stamps[path] = stamp(path)
             self._known[path] = read(path)
         value: Value = self._known[path]
         return value
+
+    def _keep(self, path: Path, value: Value) -> Value:
+        """Know what was just written under its lock."""
+        self._stamps[path], self._known[path] = stamp(path), value
+        return value
+
+    @contextmanager
+    def _held(self, path: Path) -> Iterator[None]:
+        """Hold one of the run's files to write it."""
+        with locked(path, self.path):
+            yield
+
+    def renewed(self) -> RunFolder:
+        """The same folder, without what was read of files that others have changed since."""
+        other = RunFolder(self.path)
+        other._stamps = {path: found for path, found in self._stamps.items() if found == stamp(path)}
+        other._known = {path: self._known[path] for path in other._stamps}
+        return other
 
     def seen_as(self, **known: Any) -> RunFolder:  # noqa: ANN401 (what a property gives)
         """The same folder with other values in the place of what lies in it; nothing is written."""
@@ -83,7 +106,7 @@ class RunFolder:
     @cached_property
     def record(self) -> RunRecord:
         """run.json."""
-        return read_record(self.path)
+        return self._once(record_path(self.path), lambda _: read_record(self.path))
 
     @property
     def status(self) -> str:
@@ -101,23 +124,24 @@ class RunFolder:
     @cached_property
     def predictions(self) -> Predictions:
         """The test logits."""
-        return read_predictions(self.path)
+        return self._once(predictions_path(self.path), lambda _: read_predictions(self.path))
 
     # --- what was explained ---
 
     @cached_property
     def samples(self) -> Samples | None:
         """The explained images; None before any."""
-        return read_samples(samples_path(self.path))
+        return self._once(samples_path(self.path), read_samples)
 
     def add_samples(self, new: Samples) -> None:
         """Add images to those that are there; nothing is written where all of them are."""
         if self.samples and same_rows(self.samples, merge_samples(self.samples, new)):
             return
         path = samples_path(self.path)
-        with locked(path):
-            self.samples = merge_samples(read_samples(path), new)
-            write_samples(path, self.samples)
+        with self._held(path):
+            whole = merge_samples(read_samples(path), new)
+            write_samples(path, whole)
+            self.samples = self._keep(path, whole)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -141,10 +165,11 @@ class RunFolder:
         """Merge rows into their cell's file; one that cannot be read is replaced."""
         new = merged(parts, "ids", "classes")
         path = cell_path(self.path, new.explainer, new.layer)
-        with locked(path):
+        with self._held(path):
             old = _cell_or_error(path)
-            self._known[path] = whole = merge_cells(old if isinstance(old, Cell) else None, new)
+            whole = merge_cells(old if isinstance(old, Cell) else None, new)
             write_cell(path, whole)
+            self._keep(path, whole)
         vars(self).pop("cells", None)
 
     @cached_property
@@ -168,28 +193,36 @@ class RunFolder:
     @cached_property
     def judgement(self) -> Judgement | None:
         """The verdicts on the run's own weights; None where there are none that can be read."""
-        return _own(verdicts_path(self.path), self.checkpoint, Judgement, VERDICTS_SCHEMA)
+        return self._once(
+            verdicts_path(self.path), lambda path: _own(path, self.checkpoint, Judgement, VERDICTS_SCHEMA)
+        )
 
     def add_verdicts(self, new: Judgement) -> Judgement:
         """Write new verdicts beside those of other explainers and layers by the same versions; gives all of them."""
         path = verdicts_path(self.path)
-        with locked(path):
+        with self._held(path):
             old = _own(path, new.checkpoint, Judgement, VERDICTS_SCHEMA)
             every = (*(old.verdicts if old and old.versions == new.versions else ()), *new.verdicts)
             kept = {(one.explainer, one.layer): one for one in every}
-            self.judgement = replace(new, verdicts=tuple(kept[key] for key in sorted(kept)))
-            write_json(path, dataclasses.asdict(self.judgement))
-        return self.judgement
+            whole = replace(new, verdicts=tuple(kept[key] for key in sorted(kept)))
+            write_json(path, dataclasses.asdict(whole))
+            self.judgement = self._keep(path, whole)
+        return whole
 
     @cached_property
     def scores(self) -> FaithfulnessScores | None:
         """The scores of explainers on the run's own weights; None where there are none that can be read."""
-        return _own(scores_path(self.path), self.checkpoint, FaithfulnessScores, SCORES_SCHEMA, scores_of_today)
+        return self._once(
+            scores_path(self.path),
+            lambda path: _own(path, self.checkpoint, FaithfulnessScores, SCORES_SCHEMA, scores_of_today),
+        )
 
     def keep_scores(self, new: FaithfulnessScores) -> None:
         """Replace the scores."""
-        self.scores = new
-        write_json(scores_path(self.path), dataclasses.asdict(new))
+        path = scores_path(self.path)
+        with self._held(path):
+            write_json(path, dataclasses.asdict(new))
+            self.scores = self._keep(path, new)
 
     def answers(self, grid: tuple[int, int], head: Mapping[str, object], classes: int) -> Answers:
         """What this very model answered with patches covered; `head` says of which model the answers must be."""
@@ -198,10 +231,10 @@ class RunFolder:
     def add_answers(self, grid: tuple[int, int], new: Answers, head: Mapping[str, object]) -> Answers:
         """Merge answers into those of the same model; gives all."""
         path = answers_path(self.path, grid)
-        with locked(path):
-            whole = self._known[path] = merged([read_answers(path, head, new.logits.shape[1]), new], "ids", "sets")
+        with self._held(path):
+            whole = merged([read_answers(path, head, new.logits.shape[1]), new], "ids", "sets")
             write_answers(path, whole, head)
-        return whole
+            return self._keep(path, whole)
 
     def scrambled(self, explainer: str, layer: str, *, head: str, ids: Integers) -> Floats | None:
         """The maps (S, I, h, w) of `ids` (I,) by copies whose weights were scrambled, for each stage that was.
@@ -216,8 +249,18 @@ class RunFolder:
     def keep_scrambled(self, explainer: str, layer: str, *, head: str, ids: Integers, raw: Floats) -> None:
         """Write such maps in the place of those that are there."""
         path = scrambled_path(self.path, explainer, layer)
-        self._known[path] = {"head": np.array(head), "ids": ids, "raw": raw}
-        write_npz(path, self._known[path])
+        arrays = {"head": np.array(head), "ids": ids, "raw": raw}
+        with self._held(path):
+            write_npz(path, arrays)
+            self._keep(path, arrays)
+
+
+def stamp(path: Path) -> Stamp:
+    """What tells a file from the one that took its place; empty where there is none."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return ()
 
 
 def _cell_or_error(path: Path) -> Cell | StoreError:

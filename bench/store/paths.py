@@ -88,6 +88,11 @@ def leftovers(run: Path) -> list[Path]:
     return [path for name in names for path in run.glob(f".{name}.{RANDOM}")]
 
 
+def page_files(run: Path) -> tuple[Path, Path]:
+    """Where the page of a run may lie: in one file, or in a folder."""
+    return report_path(run), index_path(report_path(run).with_suffix(""))
+
+
 def cell_path(run: Path, explainer: str, layer: str) -> Path:
     """Where a cell lies: never outside the run, and two cells never in one file."""
     return run / "explain" / _file_name(explainer) / f"{_file_name(layer)}.npz"

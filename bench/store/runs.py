@@ -3,18 +3,35 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from bench.errors import StoreError, UsageError, did_you_mean
+from filelock import FileLock, Timeout
+
+from bench.errors import RunError, StoreError, UsageError, did_you_mean
 from bench.registry.model_names import name_parts, parse_model
 from bench.registry.registry import resolved
 from bench.schema.run import RunRecord
 from bench.store.files import locked, read_value, readable, write_bytes, write_json
 from bench.store.migrations import record_of_today
-from bench.store.paths import BESIDE_RUNS, LATEST, latest_path, record_path, run_path
+from bench.store.paths import (
+    BESIDE_RUNS,
+    CHECKPOINT,
+    LATEST,
+    LOG,
+    PREDICTIONS,
+    RECORD,
+    latest_path,
+    leftovers,
+    record_path,
+    resume_files,
+    run_path,
+    training_holder,
+    training_lock,
+)
+from bench.whole_file import written
 from bench.workspace import Workspace
 
 RUN_SCHEMA = 2
@@ -35,34 +52,65 @@ def check_name(name: str) -> str:
 def create_run(runs: Path, *, model: str, data: str, seed: int, name: str | None) -> Path:
     """Make the folder of a new run: the name asked for, or the first free <model>-<data>-s<seed>-<n>.
 
-    A folder that is there is never taken: UsageError names it.
+    A folder that is there is never taken (UsageError names it), but for one that a killed call left empty-handed.
     """
-    runs.mkdir(parents=True, exist_ok=True)
+    with written(runs):
+        runs.mkdir(parents=True, exist_ok=True)
     if name is not None:
         folder = run_path(runs, check_name(name))
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            raise UsageError(f"run '{name}' is there already", try_="another --run NAME, or bench rm " + name) from None
+        if is_remnant(folder):
+            remove_run(folder)
+        if not _made(folder):
+            raise UsageError(f"run '{name}' is there already", try_="another --run NAME, or bench rm " + name)
         return folder
     names = (_default_name(model, data, f"-s{seed}-{number}") for number in count(1))
-    return _first_free(run_path(runs, check_name(each)) for each in names)
+    return next(folder for each in names if _made(folder := run_path(runs, check_name(each))))
 
 
 def new_folder(parent: Path) -> Path:
     """Make the folder with the first number above those that there are."""
-    parent.mkdir(parents=True, exist_ok=True)
+    with written(parent):
+        parent.mkdir(parents=True, exist_ok=True)
     highest = max((int(each.name) for each in parent.iterdir() if each.name.isdecimal()), default=0)
-    return _first_free(parent / str(number) for number in count(highest + 1))
+    return next(folder for number in count(highest + 1) if _made(folder := parent / str(number)))
 
 
-def _first_free(folders: Iterator[Path]) -> Path:
-    """The first of them that nobody has, made now: of two processes that try the same one mkdir refuses one."""
-    while True:
-        folder = next(folders)
-        with suppress(FileExistsError):
-            folder.mkdir()
-            return folder
+def _made(folder: Path) -> bool:
+    """Whether a folder was made now: of two processes that try the same one mkdir refuses one."""
+    with written(folder), suppress(FileExistsError):
+        folder.mkdir()
+        return True
+    return False
+
+
+def is_remnant(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a training or an adoption left that was killed before anything was kept.
+
+    Somebody else's file, a resume file, a result, a reason why it failed, or a process that works there speak against.
+    """
+    if folder.is_symlink() or not folder.is_dir() or resume_files(folder):
+        return False
+    ours = {RECORD, LOG, CHECKPOINT, PREDICTIONS, *(path.name for path in leftovers(folder))}
+    if any(each.name not in ours and not each.name.startswith((".training.", ".lock")) for each in folder.iterdir()):
+        return False
+    with suppress(StoreError):
+        record = read_record(folder)
+        if record.status == "done" or (record.status == "failed" and record.request.verb == "train"):
+            return False
+    return trainer_of(folder) is None
+
+
+def trainer_of(folder: Path) -> str | None:
+    """The id of the process that trains in a folder; None where none does."""
+    lock, holder = training_lock(folder), training_holder(folder)
+    if not lock.is_file():
+        return None
+    try:
+        FileLock(lock).acquire(timeout=0).lock.release()
+    except Timeout:
+        name = holder.read_text(errors="replace").strip()[:20] if holder.is_file() else ""
+        return name or "of unknown id"
+    return None
 
 
 def _default_name(model: str, data: str, tail: str) -> str:
@@ -126,8 +174,19 @@ def any_folder(runs: Path, name: str) -> Path:
 
 
 def remove_run(folder: Path) -> None:
-    """Delete a run's folder; nothing is the latest run then if this one was."""
-    shutil.rmtree(folder)
+    """Delete a run's folder; nothing is the latest run then if this one was.
+
+    Raises:
+        RunError: a process trains in it.
+    """
+    trainer = trainer_of(folder)
+    if trainer is not None:
+        raise RunError(f"run '{folder.name}' is being trained by process {trainer}", try_="wait until it ends")
+    with written(folder):
+        # In one step, so that who writes there at this moment finds no folder, and not half of one.
+        grave = folder.with_name(f".{folder.name}.removed")
+        shutil.rmtree(grave, ignore_errors=True)
+        shutil.rmtree(folder.rename(grave))
     pointer = latest_path(folder.parent)
     if pointer.is_file() and pointer.read_text(encoding="utf-8", errors="replace").strip() == folder.name:
         pointer.unlink()
@@ -148,7 +207,7 @@ def read_record(folder: Path) -> RunRecord:
 
 def updated(folder: Path, change: Callable[[RunRecord], RunRecord]) -> RunRecord:
     """Read, change and replace a run's record, under its lock."""
-    with locked(record_path(folder)):
+    with locked(record_path(folder), folder):
         record = change(read_record(folder))
         write_record(folder, record)
     return record

@@ -43,7 +43,7 @@ def write_timing(folder: Path, timing: Timing) -> Path:
 def add_timing(folder: Path, new: Timing) -> Timing:
     """Store rates noted in passing beside those that the same call noted before, under the file's lock; gives all."""
     path = timing_path(folder, new.id, new.what)
-    with locked(path):
+    with locked(path, folder):
         with suppress(StoreError):
             old, names = read_timing(path), {arm.name for arm in new.arms}
             arms = (*(arm for arm in old.arms if arm.name not in names), *new.arms)

@@ -9,9 +9,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,23 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from bench.clock import Meter, now
-from bench.errors import RunError, StoreError
+from bench.errors import RunError, StoreError, WriteError
 from bench.machine import versions
 from bench.schema.run import RunRecord
-from bench.store.files import check_schema, write_bytes
-from bench.store.paths import leftovers, log_path, resume_files, resume_path, training_holder, training_lock
+from bench.store.files import check_schema, locked, write_bytes
+from bench.store.folder import RunFolder
+from bench.store.paths import (
+    latest_path,
+    leftovers,
+    log_path,
+    resume_files,
+    resume_path,
+    training_holder,
+    training_lock,
+)
+from bench.store.runs import create_run, trainer_of
 from bench.training.optim import Lookahead
+from bench.whole_file import written
 
 RESUME_SCHEMA = 1
 KEPT = 2  # a disk may damage the newest; the one before it costs no more than the steps between the two
@@ -141,9 +153,11 @@ def cut_log(folder: Path, length: int) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Delete what only an unfinished run needs: resume files, and what killed writes left of any file."""
+    """Delete what only an unfinished run needs: resume files, its lock, and what killed writes left of any file."""
     for path in (*resume_files(folder), *leftovers(folder)):
         path.unlink(missing_ok=True)
+    with suppress(OSError):  # not every system lets a lock go while it is held
+        training_lock(folder).unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -206,13 +220,13 @@ class FileKeeper(Keeper):
 def writing_into(folder: Path) -> Iterator[None]:
     """A write that fails, on a full disk say, is an expected failure that leaves the older resume files."""
     try:
-        yield
-    except OSError as reason:
-        raise RunError(
-            f"{reason.filename or folder} cannot be written: {reason.strerror or reason}; "
-            "what was kept before is intact",
-            try_=f"make room, then {resume_command(folder)}",
-        ) from reason
+        with written(folder):
+            yield
+    except WriteError as error:
+        if not resume_files(folder):
+            raise
+        kept, again = "what was kept before is intact", resume_command(folder)
+        raise WriteError(error.path, error.reason, kept=kept, again=again) from error
 
 
 def resume_command(folder: Path) -> str:
@@ -228,14 +242,14 @@ def held(folder: Path) -> Iterator[None]:
     The process id lies beside the lock, since on some systems nobody else can read a locked file.
     """
     lock, holder = FileLock(training_lock(folder)), training_holder(folder)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        name = holder.read_text(errors="replace").strip()[:20] if holder.is_file() else ""
-        raise RunError(
-            f"run '{folder.name}' is being trained by process {name or 'of unknown id'}",
-            try_=f"wait until it ends, or end it and {resume_command(folder)}",
-        ) from None
+    with written(training_lock(folder)):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"run '{folder.name}' is being trained by process {trainer_of(folder) or 'of unknown id'}",
+                try_=f"wait until it ends, or end it and {resume_command(folder)}",
+            ) from None
     try:
         with writing_into(folder):
             write_bytes(holder, f"{os.getpid()}\n".encode())
@@ -243,6 +257,27 @@ def held(folder: Path) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def new_run(runs: Path, *, model: str, data: str, seed: int, name: str | None) -> Iterator[Path]:
+    """The folder of a new run, held; see `create_run`.
+
+    Where it ends by Ctrl-C or a full disk before anything was kept, the folder goes, so that the same call works again.
+    """
+    with ExitStack() as holding:
+        with written(runs):
+            runs.mkdir(parents=True, exist_ok=True)
+        with locked(latest_path(runs), runs):  # or another call takes the folder for a remnant before it is held
+            folder = create_run(runs, model=model, data=data, seed=seed, name=name)
+            holding.enter_context(held(folder))
+        try:
+            yield folder
+        except BaseException as error:
+            ended = isinstance(error, WriteError) or not isinstance(error, Exception)
+            if ended and not resume_files(folder) and RunFolder(folder).status != "done":
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 @dataclass(frozen=True)

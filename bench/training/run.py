@@ -25,7 +25,7 @@ from bench.request import AdoptRequest, TrainRequest
 from bench.schema.page import EpochPoint
 from bench.schema.run import AverageResult, DataFacts, Results, RunRecord
 from bench.store.files import append_line, write_checkpoint
-from bench.store.paths import CHECKPOINT, PREDICTIONS, checkpoint_path, log_path, resume_files, training_lock
+from bench.store.paths import CHECKPOINT, PREDICTIONS, checkpoint_path, log_path, resume_files
 from bench.store.predictions import Predictions, write_predictions
 from bench.store.runs import RUN_SCHEMA, read_record, updated, write_record
 from bench.store.timings import Passed, add_timing, noted
@@ -103,7 +103,7 @@ def recorded(folder: Path) -> Iterator[None]:
         message = error.message if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
         if resume_files(folder):
             error.add_note(resume_command(folder))
-        with suppress(OSError):  # on a full disk what ended the block is what matters
+        with suppress(OSError, BenchError):  # on a full disk what ended the block is what matters
             updated(folder, lambda record: replace(record, status=status, message=message.strip(": ")))
         raise
 
@@ -115,8 +115,6 @@ def complete(job: Job, place: Workspace) -> None:
         statistics = (job.data.mean, job.data.std)
         evaluate_into(job.folder, job.net, job.data, statistics, device=job.device, progress=place.progress)
     discard(job.folder)
-    with suppress(OSError):  # not every system lets a lock go while it is held
-        training_lock(job.folder).unlink(missing_ok=True)
 
 
 def train_into(job: Job, place: Workspace) -> None:
@@ -233,9 +231,10 @@ def evaluate_into(
         )
     counts = {name: score(each, labels) for name, each in averaged.items()}
     averages = {name: AverageResult(one.accuracy, one.correct, VIEWS[name]) for name, one in counts.items()}
-    digest = write_predictions(folder, Predictions(np.arange(scores.total), labels.numpy(), logits.numpy()))
 
     def done(record: RunRecord) -> RunRecord:
+        # Under the record's lock, so that who reads both under it finds two that belong together.
+        digest = write_predictions(folder, Predictions(np.arange(scores.total), labels.numpy(), logits.numpy()))
         results = replace(
             record.results,
             accuracy=scores.accuracy,
