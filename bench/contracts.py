@@ -162,6 +162,8 @@ class Dataset:
         digest: sha256 of pixels, labels and classes of both splits.
         source: what the user named.
         notes: what was done to the images on the way ("resized from ...", "3 unreadable files skipped").
+        inventory: files found, images taken, and what was left out and why, in one line; empty for data without files.
+        levels: the two values of pictures with more than 8 bits that became 0 and 255; empty where there are none.
     """
 
     name: str
@@ -174,6 +176,8 @@ class Dataset:
     digest: str
     source: str
     notes: tuple[str, ...] = ()
+    inventory: str = ""
+    levels: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

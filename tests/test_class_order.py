@@ -14,7 +14,8 @@ from tiny import tiny_data, write_images
 
 from bench.contracts import ModelSpec, Silence
 from bench.data.datasets import files_of, in_class_order, load_dataset
-from bench.data.images import Decoded, Part, enlarged, thumbnail
+from bench.data.decoding import thumbnail
+from bench.data.images import Decoded, Part, enlarged
 from bench.errors import DataError, MissingError
 from bench.registry.registry import discover
 from bench.schema.run import DataFacts

@@ -119,10 +119,13 @@ def test_a_photograph_is_read_as_the_camera_was_held(tmp_path: Path) -> None:
     assert found.pixels[:, 2, 10].tolist() == [255, 0, 0] and found.pixels[:, 17, 10].tolist() == [0, 0, 0]
 
 
-def test_sixteen_bits_keep_their_upper_half(tmp_path: Path) -> None:
-    levels = np.array([[0, 255, 256], [32768, 65535, 511]], dtype=np.uint16).repeat(2, 0).repeat(2, 1)[:3, :3]
+def test_sixteen_bits_are_shown_by_the_range_of_the_training_or_else_by_their_own(tmp_path: Path) -> None:
+    levels = np.array([[100, 200, 300], [400, 500, 600], [100, 100, 600]], dtype=np.uint16)
     Image.fromarray(levels).save(tmp_path / "p.png")
-    assert read_picture(tmp_path / "p.png", 3).pixels[0].tolist() == (levels >> 8).tolist()
+    own, trained = read_picture(tmp_path / "p.png", 3), read_picture(tmp_path / "p.png", 3, (0.0, 400.0))
+    assert own.pixels[0].tolist() == [[0, 51, 102], [153, 204, 255], [0, 0, 255]]
+    assert trained.pixels[2].tolist() == [[64, 128, 191], [255, 255, 255], [64, 64, 255]]
+    assert "100 to 600, its own values" in own.done[0] and "0 to 400, as in training" in trained.done[0]
 
 
 # --- what cannot be used -------------------------------------------------------------------------------------

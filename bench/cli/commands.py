@@ -378,7 +378,7 @@ def _show_pictures(request: ShowRequest, workspace: Workspace) -> Answer:
 
     what = request.what
     source = request.name or os.environ.get("BENCH_DATA") or "cifar10"
-    data = load_dataset(source, cache=workspace.cache, progress=workspace.progress)
+    data = load_dataset(source, cache=workspace.cache, progress=workspace.progress, skip_bad=True)
     generator = torch.Generator().manual_seed(request.seed)
     augmentation = recipe_of(request.recipe).augmentation
     sheet = class_sheet(data) if what == "data" else augment_sheet(data, augmentation, generator)
@@ -397,10 +397,13 @@ def _show_pictures(request: ShowRequest, workspace: Workspace) -> Answer:
         "mean": mean,
         "std": std,
         "sha256": data.digest,
+        "inventory": data.inventory,
+        "notes": list(data.notes),
         "sheet": str(path.resolve()),
     }
+    said = filter(None, (data.inventory, *data.notes))
     how = (describe(augmentation),) if what == "augment" else ()
-    return Answer(value, (sizes, *how, f"mean {mean}, std {std}", *data.notes, str(path.resolve())))
+    return Answer(value, (sizes, *how, f"mean {mean}, std {std}", *said, str(path.resolve())))
 
 
 # --- doctor, schema, rm -------------------------------------------------------------------------------------

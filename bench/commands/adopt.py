@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Dataset, ModelSpec, Silence
-from bench.data.datasets import in_class_order, load_dataset, resolved_source
+from bench.data.datasets import in_class_order, load_dataset, resolved_source, told
 from bench.errors import MissingError, UsageError
 from bench.evaluation import Scores, predict
 from bench.machine import choose_device
@@ -76,6 +76,7 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     )  # fmt: skip
     for line in lines:
         progress.warn(line)
+    told(dataset, progress)
     kept = dataclasses.replace(
         request, weights=weights.resolve(), model=model, stem=None, image_size=None, data=data,
         classes=chosen.classes, mean=chosen.mean, std=chosen.std,

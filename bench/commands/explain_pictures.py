@@ -81,7 +81,7 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
     trained = open_run(one_run(request.run), request.device, workspace)
     wanted = at_layers(wanted, names(request.layer), trained, workspace.progress)
     asked = [_class_number(name, trained) for name in names(request.class_)]
-    own = [read_picture(path, trained.record.size) for path in paths(request.image)]
+    own = [read_picture(path, trained.record.size, trained.record.data.levels) for path in paths(request.image)]
     inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(trained.device), trained.statistics)
     with evaluating(trained.model):
         logits = trained.model(inputs).float().cpu()

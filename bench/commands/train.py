@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from bench.data.datasets import load_dataset, resolved_source
+from bench.data.datasets import load_dataset, resolved_source, told
 from bench.errors import RunError, StoreError, UsageError
 from bench.estimates import say_how_long
 from bench.fields import names
@@ -75,6 +75,7 @@ def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
         skip_bad=request.skip_bad,
         size=spec.input_size,
     )
+    told(dataset, workspace.progress)
     for words in without_effect(recipe, dataset):
         workspace.progress.warn(words)
     images = len(choose_images(dataset, settings)[0])

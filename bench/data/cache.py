@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from bench.contracts import Progress
-from bench.data.archives import base_of, entries
-from bench.data.images import Decoded, Part, Pixels
-from bench.data.layout import SPLITS
+from bench.data.archives import walk
+from bench.data.decoding import Pixels
+from bench.data.images import Decoded, Part
 from bench.errors import WriteError
 from bench.whole_file import replacing
 
-SCHEMA = 1  # raised when decoding gives other pixels, so that old entries are made anew
+SCHEMA = 2  # raised when decoding gives other pixels, so that old entries are made anew
 
 # What reading a damaged entry can raise; a header may ask for any amount of memory.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError)
@@ -39,27 +40,19 @@ class Cached:
 
 
 def stamp(path: Path) -> str:
-    """What changes when a source does: size and time of a file; names, sizes and times of the files of a folder.
-
-    Of a folder only what can hold images is looked at: train, test and the classes in them.
-    """
+    """What changes when a source does: size and time of a file; names, sizes and times of all that is in a folder."""
     if path.is_file():
         return _facts(path.stat())
-    base = base_of(path)
     digest = hashlib.sha256()
-    splits = [base / split for split in SPLITS if (base / split).is_dir()]
-    classes = [Path(entry) for split in splits for entry in entries(split) if entry.is_dir()]
-    for folder in (*splits, *classes) if splits else (base,):
-        for entry in entries(folder):
-            digest.update(_line(entry))
+    others: Counter[str] = Counter()
+    for entry in walk(path, others):
+        digest.update(_line(entry))
+    digest.update(repr(sorted(others.items())).encode())
     return digest.hexdigest()
 
 
 def _line(entry: os.DirEntry[str]) -> bytes:
-    try:
-        facts = _facts(entry.stat())
-    except OSError:  # a link to nowhere
-        facts = ""
+    facts = _facts(entry.stat()) if entry.is_file() else ""
     return f"{entry.path}\0{facts}\0".encode("utf-8", "surrogateescape")
 
 
@@ -113,7 +106,8 @@ def _load(entry: Path, facts: str) -> Cached | None:
         if int(checksum) != zlib.crc32(body.encode()) or about["stamp"] != facts or about["schema"] != SCHEMA:
             return None
         train, test = (_load_part(entry, split, about[split]) for split in ("train", "test"))
-        decoded = Decoded(tuple(about["classes"]), train, test, tuple(about["notes"]), about["skipped"])
+        words = tuple(about["notes"]), about["skipped"], about["inventory"], tuple(about["levels"])
+        decoded = Decoded(tuple(about["classes"]), train, test, *words)
         return Cached(decoded, about["digest"], tuple(about["mean"]), tuple(about["std"]))
     except UNREADABLE:
         return None
@@ -137,6 +131,8 @@ def _store(entry: Path, facts: str, made: Cached, progress: Progress) -> None:
         "classes": decoded.classes,
         "notes": decoded.notes,
         "skipped": decoded.skipped,
+        "inventory": decoded.inventory,
+        "levels": decoded.levels,
         "digest": made.digest,
         "mean": made.mean,
         "std": made.std,

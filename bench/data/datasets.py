@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bench.contracts import SIZE, Dataset, Progress, Split
-from bench.data.layout import BATCHES
 from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -44,9 +43,9 @@ def load_dataset(
     """The data set of a name or a path, decoded; from the cache where it was decoded before.
 
     Args:
-        source: `cifar10`, `digits`, or a path: a folder or archive (.tar, .tar.gz, .tgz, .tar.xz, .zip) of
-            `train/<class>/*.png|jpg...` and `test/<class>/*`, or a folder with torchvision's cifar-10-batches-py.
-            A name wins over a path; `./digits` is a folder.
+        source: `cifar10`, `digits`, or a path: a folder or archive (.tar, .tar.gz, .tgz, .tar.xz, .zip) of pictures
+            whose classes folders or lists tell, or a folder with torchvision's cifar-10-batches-py. A name wins over
+            a path; `./digits` is a folder.
         cache: folder for downloads and decoded images.
         progress: told about downloading and decoding.
         skip_bad: leave out files that cannot be decoded, and say so in the notes.
@@ -67,6 +66,7 @@ def load_dataset(
     from bench.data.cache import cached
     from bench.data.cifar10 import cifar10, fetch, read_batches
     from bench.data.images import enlarged, read_images
+    from bench.data.layout import BATCHES
 
     root, own = cache / "cifar10", source != "cifar10"
     path = _existing(source) if own else root / BATCHES
@@ -85,6 +85,13 @@ def load_dataset(
     decoded = cache / ("decoded" if size == SIZE else f"decoded-{size}")
     found = cached(decoded, batches or path, make, skip_bad=skip_bad, progress=progress)
     return _dataset(found, name=_slug(path) if own else source, source=source, mirror=True)
+
+
+def told(dataset: Dataset, progress: Progress) -> Dataset:
+    """The data set, after everything was said of what was found, taken, left out and changed."""
+    for words in filter(None, (dataset.inventory, *dataset.notes)):
+        progress.say(words)
+    return dataset
 
 
 def resolved_source(source: str) -> str:
@@ -178,6 +185,8 @@ def _existing(source: str) -> Path:
 
 
 def _batches_in(path: Path) -> Path | None:
+    from bench.data.layout import BATCHES
+
     folders = (each for each in (path, path / BATCHES) if each.name == BATCHES and each.is_dir())
     return next(folders, None)
 
@@ -256,6 +265,8 @@ def _dataset(found: Cached, *, name: str, source: str, mirror: bool) -> Dataset:
         digest=found.digest,
         source=source,
         notes=found.decoded.notes,
+        inventory=found.decoded.inventory,
+        levels=found.decoded.levels,
     )
 
 

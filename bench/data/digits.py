@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bench.contracts import SIZE
-from bench.data.images import Decoded, Part, Pixels, resized
+from bench.data.decoding import Pixels, resized
+from bench.data.images import Decoded, Part
 
 TEST_IMAGES = 360
 SPLIT_SEED = 0

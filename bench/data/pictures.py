@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageOps
+import numpy as np
+from PIL import Image
 
-from bench.data.images import FORMATS, MAX_PIXELS, Pixels, as_rgb, decode
+from bench.data.decoding import MAX_PIXELS, MissingPlugin, Pixels, as_rgb, decode, opened, scaled
 from bench.data.layout import reason_of
 from bench.errors import DataError, check_file
 
@@ -36,12 +37,14 @@ class OwnPicture:
     preview: bytes
 
 
-def read_picture(path: Path, edge: int) -> OwnPicture:
+def read_picture(path: Path, edge: int, levels: tuple[float, ...] = ()) -> OwnPicture:
     """One picture file, resized once to edge x edge.
 
     Args:
-        path: PNG, JPEG, BMP, GIF, WebP, PPM or TIFF.
+        path: of whatever format Pillow reads.
         edge: pixels an edge of what the model takes.
+        levels: the two values of pictures with more than 8 bits that were 0 and 255 in training; empty where there
+            were none, and the picture's own smallest and largest value are.
 
     Raises:
         DataError: no such file, no picture, one with too many pixels, or one whose pixels have no agreed range.
@@ -53,29 +56,33 @@ def read_picture(path: Path, edge: int) -> OwnPicture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is told instead
-            pixels, _, mode = decode(content, edge)
-            size, frames, preview = _preview(content)
+            found = decode(content, edge, path.suffix.lower())
+            size, frames, preview = _preview(content, levels)
     except Exception as error:  # Pillow's plug-ins raise about anything on hostile bytes
-        kinds = ", ".join(FORMATS)
-        hint = (
-            f"a copy of at most {MAX_PIXELS:,} pixels"
-            if "bound" in str(error) or "exceeds limit" in str(error)
-            else f"one of {kinds}"
-        )
+        if isinstance(error, MissingPlugin):
+            hint = f"pip install {error.package}, or a copy as JPEG"
+        elif "bound" in str(error) or "exceeds limit" in str(error):
+            hint = f"a copy of at most {MAX_PIXELS:,} pixels"
+        else:
+            hint = "a copy as PNG or JPEG"
         raise DataError(f"{path} cannot be read as a picture: {reason_of(error)}", try_=hint) from error
-    return OwnPicture(path, pixels, size, words_of(size, mode, frames, edge), preview)
+    words = words_of(size, found.mode, frames, edge)
+    if not found.ends:
+        return OwnPicture(path, np.asarray(found.pixels, np.uint8), size, words, preview)
+    low, high = levels or found.ends
+    deep = f"16 bits a pixel scaled to 8: {low:,g} to {high:,g}, {'as in training' if levels else 'its own values'}"
+    return OwnPicture(path, scaled(found.pixels, (low, high)), size, (deep, *words), preview)
 
 
-def _preview(content: bytes) -> tuple[tuple[int, int], int, bytes]:
+def _preview(content: bytes, levels: tuple[float, ...]) -> tuple[tuple[int, int], int, bytes]:
     """(width, height) as a viewer shows the file, how many frames it has, and its first one reduced."""
-    with Image.open(BytesIO(content), formats=FORMATS) as opened:
-        frames = int(getattr(opened, "n_frames", 1))
-        image = ImageOps.exif_transpose(opened)  # cameras write how they were held
-        size = image.size
-        image = as_rgb(image)
-        image.thumbnail((PREVIEW, PREVIEW), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    with opened(content) as image:
+        frames = int(getattr(image, "n_frames", 1))
+        shown = as_rgb(image, levels)
+        size = shown.size  # cameras write how they were held
+        shown.thumbnail((PREVIEW, PREVIEW), Image.Resampling.BILINEAR, reducing_gap=2.0)
     file = BytesIO()
-    image.save(file, "WEBP", quality=85, method=4)
+    shown.save(file, "WEBP", quality=85, method=4)
     return size, frames, file.getvalue()
 
 
@@ -87,9 +94,7 @@ def words_of(size: tuple[int, int], mode: str, frames: int, edge: int) -> tuple[
         words.append(f"the first of {frames} frames")
     if mode in DROPPED:
         words.append(f"transparency dropped ({mode})")
-    elif mode.startswith("I"):
-        words.append(f"16 bits a pixel scaled to 8 ({mode})")
-    elif mode:
+    elif mode and not mode.startswith(("I", "F", "RGB")):
         words.append(f"converted to RGB from {mode}")
     if size != (edge, edge):
         verb = "enlarged" if width < edge and height < edge else "resized"

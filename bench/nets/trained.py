@@ -128,7 +128,7 @@ def data_of_run(record: RunRecord, source: str | None, place: Workspace) -> Data
         source or record.data.source,
         cache=place.cache,
         progress=place.progress,
-        skip_bad=bool(record.data.notes),
+        skip_bad=record.request.skip_bad or bool(record.data.notes),
         size=record.size,
     )
     if dataset.digest != record.data.digest:

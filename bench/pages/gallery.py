@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bench.contracts import Floats, Integers
-from bench.data.images import thumbnail
+from bench.data.decoding import thumbnail
 from bench.evaluation import softmax
 from bench.schema.gallery import ROLES, CellMaps, Gallery, Said
 from bench.schema.run import Cell

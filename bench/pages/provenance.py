@@ -17,6 +17,7 @@ def provenance(record: RunRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
         ("config", settings),
         ("started", record.created),
         ("data", f"{record.data.name} from {record.data.source}"),
+        *((name, words) for name, words in _of_files(record) if words),
         ("data sha256", record.data.digest),
         ("checkpoint sha256", record.artefacts.get(CHECKPOINT, "")),
         ("machine", f"{record.environment.device}, {record.environment.system}"),
@@ -24,6 +25,11 @@ def provenance(record: RunRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
         ("versions", ", ".join(f"{name} {number}" for name, number in record.environment.versions.items())),
     )
     return record.name, rows
+
+
+def _of_files(record: RunRecord) -> tuple[tuple[str, str], ...]:
+    """What was found, taken and left out, and what was done to the images."""
+    return ("data files", record.data.inventory), ("data notes", "; ".join(record.data.notes))
 
 
 def differences(records: Sequence[RunRecord]) -> tuple[Difference, ...]:

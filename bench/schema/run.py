@@ -99,7 +99,7 @@ class DataFacts:
     """The data set a run was made on.
 
     Attributes:
-        name, source, digest, notes: as in `bench.contracts.Dataset`.
+        name, source, digest, notes, inventory, levels: as in `bench.contracts.Dataset`.
         mirror: whether a mirrored image is still of its class.
         classes: the names of the model's outputs, in their order.
         mean, std: of the training split, which the images are normalised with.
@@ -120,6 +120,8 @@ class DataFacts:
     test: int = 0
     size: int = 0
     files: str = ""
+    inventory: str = ""
+    levels: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,8 @@ def begin(
             test=len(data.test),
             size=data.train.images.shape[-1],
             files=files_of(data),
+            inventory=data.inventory,
+            levels=data.levels,
         ),
         environment=environment(device),
     )
