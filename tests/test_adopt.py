@@ -68,7 +68,7 @@ def test_a_classic_checkpoint_is_adopted_explained_and_compared_with_a_run_of_ou
     assert [run["run"] for run in twin["runs"]] == [theirs, "ours"]
     assert {(cell["layer"], cell["missing"]) for cell in twin["cells"]} == {("layer3", 0), ("layer4", 0)}
     page = (tmp_path / theirs / "report.html").read_text()
-    assert "trained elsewhere" in page and "0 epochs" not in page
+    assert "trained elsewhere" in page and "0 epochs" not in page and "wrapper names taken off" in page
 
 
 ORDER = "one,two,three,four"

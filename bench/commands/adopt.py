@@ -29,7 +29,7 @@ from bench.schema.run import Results
 from bench.store.files import sha256
 from bench.store.folder import RunFolder
 from bench.store.predictions import fixed_order
-from bench.store.runs import write_latest
+from bench.store.runs import updated, write_latest
 from bench.training.checkpoint import discard, new_run
 from bench.training.run import begin, evaluate_into, keep_weights
 from bench.workspace import Workspace
@@ -82,7 +82,7 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
         classes=chosen.classes, mean=chosen.mean, std=chosen.std,
     )  # fmt: skip
     with _new_run(request, workspace, model, dataset.name) as folder:
-        begin(folder, workspace, chosen, kept, device)
+        begin(folder, workspace, chosen, kept, device, lines)
         keep_weights(folder, net, Results(epochs_run=0, weights_sha256=sha256(weights)))
         for_inference(net, device)
         statistics = (chosen.mean, chosen.std)
@@ -92,6 +92,7 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     doubts = _doubts(net, chosen, scores, logits, request.channels)
     for line in doubts:
         progress.warn(line)
+    updated(folder, lambda record: dataclasses.replace(record, notes=lines + doubts))
     write_latest(folder)
     write_run_page(RunFolder(folder), workspace)
     return Adopted(folder, scores, lines + doubts)

@@ -80,18 +80,18 @@ def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
         workspace.progress.warn(words)
     images = len(choose_images(dataset, settings)[0])
     net = initial_model(spec, workspace.models, classes=len(dataset.classes), seed=request.seed, init=request.init)
+    notes: tuple[str, ...] = ()
     if request.pretrained is not None:
         kept = load_pretrained(net, request.pretrained, spec, workspace.models, workspace.runs)
-        workspace.progress.say(
-            f"started from {request.pretrained}; left as initialised: {', '.join(kept) or 'nothing'}"
-        )
+        notes = (f"started from {request.pretrained}; left as initialised: {', '.join(kept) or 'nothing'}",)
+        workspace.progress.say(*notes)
     check_net(net, spec.input_size, len(dataset.classes))
     say_how_long(2 * summarise(net, spec.input_size).macs, images, recipe, device, workspace.progress)
     if request.dry_run:
         return workspace.runs
     model = names(request.model)[0]
     with new_run(workspace.runs, model=model, data=dataset.name, seed=request.seed, name=request.run) as folder:
-        begin(folder, workspace, dataset, request, device)
+        begin(folder, workspace, dataset, request, device, notes)
         complete(Job(folder, net, dataset, settings, device), workspace)
     return _presented(folder, workspace)
 

@@ -17,7 +17,7 @@ def provenance(record: RunRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
         ("config", settings),
         ("started", record.created),
         ("data", f"{record.data.name} from {record.data.source}"),
-        *((name, words) for name, words in _of_files(record) if words),
+        *((name, words) for name, words in _notes(record) if words),
         ("data sha256", record.data.digest),
         ("checkpoint sha256", record.artefacts.get(CHECKPOINT, "")),
         ("machine", f"{record.environment.device}, {record.environment.system}"),
@@ -27,9 +27,10 @@ def provenance(record: RunRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
     return record.name, rows
 
 
-def _of_files(record: RunRecord) -> tuple[tuple[str, str], ...]:
-    """What was found, taken and left out, and what was done to the images."""
-    return ("data files", record.data.inventory), ("data notes", "; ".join(record.data.notes))
+def _notes(record: RunRecord) -> tuple[tuple[str, str], ...]:
+    """Files and weights that were found, taken and left out, what was done to the images, and doubts."""
+    data, notes = record.data, "; ".join(record.notes)
+    return ("data files", data.inventory), ("data notes", "; ".join(data.notes)), ("weights", notes)
 
 
 def differences(records: Sequence[RunRecord]) -> tuple[Difference, ...]:

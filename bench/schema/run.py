@@ -207,6 +207,7 @@ class RunRecord:
         artefacts: sha256 by file name.
         message: why it failed; empty otherwise.
         fingerprint: of the settings in a run that an earlier version began; its resume files bear it.
+        notes: what of other weights was left alone or left as it was, and what there is to doubt of them.
     """
 
     schema: int
@@ -221,6 +222,7 @@ class RunRecord:
     artefacts: Mapping[str, str] = field(default_factory=dict)
     message: str = ""
     fingerprint: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:

@@ -65,6 +65,7 @@ def begin(
     data: Dataset,
     request: TrainRequest | AdoptRequest,
     device: torch.device,
+    notes: tuple[str, ...] = (),
 ) -> None:
     """Write the first record of a run; its request must say everything that the run is made with."""
     record = RunRecord(
@@ -91,6 +92,7 @@ def begin(
             levels=data.levels,
         ),
         environment=environment(device),
+        notes=notes,
     )
     write_record(folder, record)
 
