@@ -108,6 +108,8 @@ class ExplainerSpec:
         stochastic: two calls may differ; then one image and one class are given a call, and torch's generators are
             seeded by the image, so that it has the same map in every call.
         class_specific: the map depends on the target.
+        complete: a map's sum is logit(image) - logit(mean colour), which normalisation makes 0: `always`, and it gets a
+            verdict; `expected` over random draws, and it gets a figure; else empty.
         claims: `grad-cam` when the raw map must equal Grad-CAM's, else empty.
         steps: of a `picture`: what the library does to the raw map, in order, in words.
         joint: layers asked for together cost what the dearest of them does; else each is asked for alone.
@@ -129,6 +131,7 @@ class ExplainerSpec:
     joint: bool = True
     cost: Callable[[str], float] = field(default=lambda layer: 3.0)
     max_batch: int = 64
+    complete: Literal["always", "expected", ""] = ""
 
 
 @dataclass(frozen=True)

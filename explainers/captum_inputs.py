@@ -213,6 +213,7 @@ INTEGRATED_GRADIENTS = ExplainerSpec(
     output="input",
     cost=lambda layer: 2.0 * STEPS,
     max_batch=16,
+    complete="always",
 )
 DEEPLIFT = ExplainerSpec(
     name="deeplift",
@@ -223,6 +224,7 @@ DEEPLIFT = ExplainerSpec(
     output="input",
     cost=lambda layer: 4.0,
     max_batch=32,
+    complete="always",
 )
 GRADIENT_SHAP = ExplainerSpec(
     name="gradient_shap",
@@ -233,6 +235,7 @@ GRADIENT_SHAP = ExplainerSpec(
     stochastic=True,
     cost=lambda layer: 2.0 * SAMPLES,
     max_batch=1,
+    complete="expected",
 )
 GUIDED_GRADCAM = ExplainerSpec(
     name="guided_gradcam",

@@ -54,6 +54,7 @@ from bench.whole_file import replacing
 from bench.workspace import Workspace
 
 if TYPE_CHECKING:
+    from bench.explaining.runner import CellResult
     from bench.timing.thresholds import ThresholdResult
 
 Rows = list[dict[str, object]]
@@ -116,12 +117,35 @@ def explain(request: ExplainRequest | ExplainPicturesRequest, workspace: Workspa
         return _explain_pictures(request, workspace)
     runs = runs_of(request, workspace)
     done = [run(replace(request, run=name, model=()), workspace) for name in runs]
-    lines: list[Any] = [tables.cells_table(one.run.name, one.cells) for one in done if one.cells]
-    value = {"runs": [{"run": one.run.name, "images": one.images, "report": str(one.report.resolve()), "cells": [
-        {"explainer": cell.explainer, "layer": cell.layer, "rows": cell.rows, "computed": cell.computed,
-         "images_per_second": cell.rate} for cell in one.cells]} for one in done]}  # fmt: skip
+    lines: list[Any] = [
+        line for one in done if one.cells
+        for line in (tables.cells_table(one.run.name, one.cells), *tables.completeness_lines(one.cells))
+    ]  # fmt: skip
+    value = {
+        "runs": [
+            {
+                "run": one.run.name,
+                "images": one.images,
+                "report": str(one.report.resolve()),
+                "cells": list(map(_as_json, one.cells)),
+            }
+            for one in done
+        ]
+    }
     pages = [str(one.report.resolve()) for one in done]
     return Answer(value, (*lines, *pages), pages[-1])
+
+
+def _as_json(cell: CellResult) -> dict[str, Any]:
+    """What became of one cell."""
+    return {
+        "explainer": cell.explainer,
+        "layer": cell.layer,
+        "rows": cell.rows,
+        "computed": cell.computed,
+        "images_per_second": cell.rate,
+        "complete": asdict(cell.complete) if cell.complete else None,
+    }
 
 
 def _explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> Answer:

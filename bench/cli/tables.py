@@ -85,6 +85,11 @@ def cells_table(name: str, cells: Sequence[CellResult]) -> Table:
     return table_of(f"maps of {name}", ("explainer", "layer", *numbers), rows, numbers=numbers)
 
 
+def completeness_lines(cells: Sequence[CellResult]) -> list[str]:
+    """Of methods that promise it, how the sums of maps meet the differences of the logits."""
+    return [f"{short(cell.explainer)}: {cell.complete.verdict}" for cell in cells if cell.complete]
+
+
 def recipe_row(one: Recipe) -> tuple[str, str]:
     """A recipe's name and a few lines beside it, short enough for 80 columns."""
     epochs = f"{one.epochs} epoch{'s' if one.epochs != 1 else ''} of batch {one.batch_size}, {one.optimizer}"

@@ -139,6 +139,7 @@ def empty_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str, tim
         output=spec.output,
         steps=spec.steps,
         seeding=seeding(spec),
+        promise=spec.complete,
     )
 
 

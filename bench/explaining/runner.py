@@ -1,5 +1,7 @@
 """Explainers over the images of a run: which rows are wanted, which are there, and the loop that makes the rest."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +19,9 @@ from bench.explaining.plan import MissingRows, Wanted, empty_cell, layers_of, pl
 from bench.modes import evaluating
 from bench.nets.trained import Trained, check_same_model
 from bench.schema.run import Cell
+from bench.schema.verdicts import Completeness
 from bench.store.paths import cell_path
-from bench.store.rows import Samples
+from bench.store.rows import Samples, sums_of
 from bench.store.timings import Passed, noted
 from bench.whole_file import check_writable
 from bench.workspace import Workspace
@@ -32,6 +35,7 @@ class CellResult:
         rows: rows in the cell now.
         computed: rows this call computed.
         rate: images a second of the calls that computed them; None when none was needed.
+        complete: how its maps add up, of a method that promises it.
     """
 
     explainer: str
@@ -40,6 +44,7 @@ class CellResult:
     computed: int
     rate: float | None
     path: Path
+    complete: Completeness | None = None
 
 
 # --- the loop -----------------------------------------------------------------------------------------------
@@ -90,7 +95,8 @@ def _result(trained: Trained, name: str, layer: str, meters: Sequence[tuple[Miss
     cell, path = trained.run.cell(name, layer), cell_path(trained.folder, name, layer)
     rows = 0 if cell is None else len(cell.ids)
     made = [(each.targets.size, meter.rate) for each, meter in meters if each.name == name and layer in each.layers]
-    return CellResult(name, layer, rows, *(made or [(0, None)])[0], path)
+    adds_up = None if cell is None else sums_of(cell)
+    return CellResult(name, layer, rows, *(made or [(0, None)])[0], path, adds_up)
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,8 @@ class _Explaining:
                 for rows in batches(missing.spec, len(missing.ids)):
                     part = missing.part(rows)
                     logits, raw = self.maps(part, meter)
-                    parts.append([filled(cell, part, logits, raw[cell.layer]) for cell in empty])
+                    baseline = self.baseline() if missing.spec.complete else None
+                    parts.append([filled(cell, part, logits, raw[cell.layer], baseline=baseline) for cell in empty])
                     if pace.due():
                         with pace.saving():
                             self.save(parts)
@@ -156,6 +163,13 @@ class _Explaining:
         found = explained(missing.spec, trained.model, missing.layers, inputs, targets, meter=meter)
         return logits, {layer: maps.float().cpu().numpy() for layer, maps in found.items()}
 
+    def baseline(self) -> Floats:
+        """(K,) logits of the mean colour, which the sums of maps are held against: one pass a batch of images."""
+        edge = self.trained.record.size
+        grey = torch.zeros(1, 3, edge, edge, device=self.trained.device)
+        logits: Floats = self.trained.model(grey)[0].float().cpu().numpy()
+        return logits
+
     def save(self, parts: list[list[Cell]]) -> None:
         """Add rows to those on disk, and let go of them."""
         for of_layer in zip(*parts, strict=True):
@@ -163,18 +177,23 @@ class _Explaining:
         parts.clear()
 
 
-def filled(empty: Cell, missing: MissingRows, logits: Floats, maps: Floats) -> Cell:
-    """A cell with rows of its key; where predicted and true class are one, so are their rows."""
+def filled(empty: Cell, missing: MissingRows, logits: Floats, maps: Floats, *, baseline: Floats | None = None) -> Cell:
+    """A cell with rows of its key; where predicted and true class are one, so are their rows.
+
+    Args:
+        baseline: (K,) logits of the mean colour, where the sums of maps promise something.
+    """
     first = [[one not in row[:column] for column, one in enumerate(row)] for row in missing.targets.tolist()]
     image, column = np.nonzero(np.array(first))
-    raw = maps[image, column]
+    raw, classes = maps[image, column], missing.targets[image, column]
     return replace(
         empty,
         ids=missing.ids[image],
-        classes=missing.targets[image, column],
+        classes=classes,
         raw=raw,
         logits=logits[image],
         status=statuses(raw),
+        due=None if baseline is None else logits[image, classes] - baseline[classes],
     )
 
 

@@ -16,8 +16,10 @@ from bench.explaining.float64 import double_copy, home_of_float64, in_float64
 from bench.explaining.guard import statuses
 from bench.judging.diagnosis import Diagnosis, Scene, diagnose, plain_maps
 from bench.judging.picture_steps import OURS, apart, replayed, steps_between
+from bench.modes import evaluating
 from bench.schema.run import STATUSES
-from bench.schema.verdicts import CAUSES, Step, Verdict
+from bench.schema.verdicts import CAUSES, Completeness, Step, Verdict
+from bench.stats.completeness import completeness
 from bench.stats.intervals import largest_relative_difference, median_or_none, rank_correlations
 
 # Of a map's largest value: float64 throughout, or through float32 on the way. Sums in another order were seen to differ
@@ -132,6 +134,13 @@ class Truth:
         except Exception as error:
             return in_one_line(error)
 
+    def adds_up(self, spec: ExplainerSpec, own: Tensor) -> Completeness | None:
+        """How float64 maps (N, T, h, w) add up to the differences of the logits of image and mean colour."""
+        images = self.inputs.images
+        with evaluating(self.model):
+            due = (self.model(images) - self.model(torch.zeros_like(images[:1]))).gather(1, self.inputs.targets)
+        return completeness(spec.complete, own.sum((2, 3)).flatten().numpy(), due.flatten().cpu().numpy())
+
     def scene(self, layer: str) -> Scene:
         """What an explainer of this layer was given."""
         return Scene(self.model, layer, self.inputs.images, self.inputs.targets)
@@ -152,7 +161,8 @@ def judged(case: Case, layer: str, own: Tensor | str, *, truth: Truth, quick: Ma
     if isinstance(own, str):
         return replace(empty, words=own, instead="another explainer or another layer")
     fast = quick[layer]
-    blank = replace(empty, moved=None if isinstance(fast, str) else moved(fast, own))
+    adds_up = truth.adds_up(case.spec, own) if case.spec.complete else None
+    blank = replace(empty, moved=None if isinstance(fast, str) else moved(fast, own), complete=adds_up)
     maps = truth.plain(layer) if case.name == truth.by else truth.maps.get(layer, "")
     if not isinstance(maps, Tensor):
         if case.spec.claims != GRADCAM:

@@ -18,7 +18,7 @@ from bench.stats.intervals import wilson
 from bench.store.files import read_lines
 from bench.store.folder import RunFolder
 from bench.store.paths import log_path
-from bench.store.rows import row_keys
+from bench.store.rows import row_keys, sums_of
 
 PAGE_SCHEMA = 2
 
@@ -97,6 +97,7 @@ def cell_view(run: int, data: RunFolder, cell: Cell, wanted: Set[tuple[int, int]
         targets_per_call=noted.targets if noted else 1,
         picture=cell.output == "picture",
         steps=cell.steps,
+        complete=sums_of(cell),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bench.schema.gallery import Gallery
 from bench.schema.timing import ArmTiming
-from bench.schema.verdicts import Verdict
+from bench.schema.verdicts import Completeness, Verdict
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,7 @@ class CellView:
         layers_per_call, targets_per_call: what that call computed at once.
         picture: whether it holds a library's finished pictures, which skip the page's own post-processing.
         steps: how the library made them, in words.
+        complete: how its maps add up, of a method that promises it; None too where old rows do not tell.
     """
 
     run: int
@@ -166,6 +167,7 @@ class CellView:
     targets_per_call: int
     picture: bool = False
     steps: tuple[str, ...] = ()
+    complete: Completeness | None = None
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ class Cell:
         output: what `raw` holds, as in `ExplainerSpec`: raw maps, or a library's finished `picture` in 0..1.
         steps: of a `picture`: how the library made it, in words.
         seeding: what the random draws behind the maps start from; empty where there are none.
+        promise: whether a map's sum is the difference of two logits, as in `ExplainerSpec.complete`.
+        due: (R,) that difference: the logit of the image less that of the mean colour; NaN where it is not known.
     """
 
     schema: int
@@ -56,6 +58,8 @@ class Cell:
     output: str = "layer"
     steps: tuple[str, ...] = ()
     seeding: str = ""
+    promise: str = ""
+    due: "Floats | None" = None
 
 
 # --- run.json -----------------------------------------------------------------------------------------------

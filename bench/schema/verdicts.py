@@ -54,6 +54,38 @@ CAUSES: Mapping[str, tuple[str, str]] = {
 }
 
 
+COMPLETE = 0.01  # of the difference of the logits: what the sum of a map may be off by
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """How far the sums of maps are from the difference of the logits of image and baseline, which they promise.
+
+    Attributes:
+        promise: `always`, or `expected` over random draws, of which no single map is held to it.
+        median, largest: |sum - difference| over the size of the difference, or over its median where that is larger.
+        maps: that it is known of.
+        verdict: `complete`, or by how much not; of what holds in expectation only the figure.
+    """
+
+    promise: str
+    median: float
+    largest: float
+    maps: int
+    verdict: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        figures = f"{percent_off(self.median)}, at most {percent_off(self.largest)}"
+        words = f"sum off by {figures}" + ("" if self.promise == "always" else " (right in expectation)")
+        complete = self.promise == "always" and self.largest <= COMPLETE
+        object.__setattr__(self, "verdict", "complete" if complete else words)
+
+
+def percent_off(share: float) -> str:
+    """A share of any size in per cent."""
+    return f"{100 * share:,.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing that a finished picture has otherwise than ours.
@@ -86,6 +118,7 @@ class Verdict:
         equal_to: explainers that give the same bits in float64 at this layer.
         images, maps: what was looked at.
         dead, constant, non_finite: how many of Grad-CAM's own maps carry nothing here.
+        complete: how its maps add up in float64, of a method that promises it.
     """
 
     explainer: str
@@ -105,6 +138,7 @@ class Verdict:
     dead: int = 0
     constant: int = 0
     non_finite: int = 0
+    complete: Completeness | None = None
 
 
 @dataclass(frozen=True)
@@ -136,4 +170,5 @@ def why(one: Verdict) -> str:
     if one.verdict == "wrong":
         return f"{one.words}. Its recipe besides: {steps}" if steps else one.words
     equal = f"bit for bit as {', '.join(one.equal_to)}" if one.verdict == "same" else ""
-    return ". ".join(filter(None, (equal, steps, one.words)))
+    adds_up = one.complete.verdict if one.complete else ""
+    return ". ".join(filter(None, (equal, steps, one.words, adds_up)))

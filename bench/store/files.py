@@ -94,10 +94,13 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_npz(path: Path, names: tuple[str, ...], content: BinaryIO | None = None) -> dict[str, np.ndarray[Any, Any]]:
+def read_npz(
+    path: Path, names: tuple[str, ...], content: BinaryIO | None = None, *, more: tuple[str, ...] = ()
+) -> dict[str, np.ndarray[Any, Any]]:
     """The named arrays of a file; StoreError where it is missing, damaged or holds objects.
 
     Args:
+        more: arrays that are read where they are there.
         content: of the file, where it has been read already.
     """
     import numpy as np
@@ -107,7 +110,7 @@ def read_npz(path: Path, names: tuple[str, ...], content: BinaryIO | None = None
             number = file.zip.NameToInfo.get("schema.npy")
             if number is not None and number.file_size > NUMBER_BYTES:  # unpacked it could fill the memory
                 raise ValueError(f"its schema has {number.file_size:,} bytes and is no number")
-            return {name: file[name] for name in names}
+            return {name: file[name] for name in (*names, *(each for each in more if each in file.files))}
     except FileNotFoundError as reason:
         raise StoreError(f"no file {path}") from reason
     except Exception as reason:  # zip, zlib and numpy raise many kinds for a damaged file

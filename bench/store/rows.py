@@ -12,6 +12,8 @@ import numpy as np
 from bench.contracts import Floats, Integers
 from bench.errors import StoreError
 from bench.schema.run import STATUSES, Cell
+from bench.schema.verdicts import Completeness
+from bench.stats.completeness import completeness
 from bench.store.files import AGAIN, check_arrays, check_range, check_schema, json_object, read_npz, write_npz
 
 Key = tuple[int, int]
@@ -38,22 +40,26 @@ def merged(parts: Sequence[Rows], *keys: str) -> Rows:
 
 CELL_SCHEMA = 1
 CELL_ROWS = {"ids": "i1", "classes": "i1", "raw": "f3", "logits": "f2", "status": "u1"}
+DUE = {"due": "f1"}  # only where a method promises a sum
 KEY_FIELDS = ("checkpoint", "explainer", "revision", "layer", "versions", "dtype", "seeding")
 
 
 def write_cell(path: Path, cell: Cell) -> None:
     """Write a cell whole."""
-    head = {name: getattr(cell, name) for name in ("schema", *KEY_FIELDS, "device", "timing", "output", "steps")}
+    fields = ("schema", *KEY_FIELDS, "device", "timing", "output", "steps", "promise")
+    adds_up = sums_of(cell)
+    head = {**{name: getattr(cell, name) for name in fields}, "complete": adds_up.verdict if adds_up else ""}
     head["versions"] = dict(cell.versions)
-    write_npz(path, {"head": np.array(json.dumps(head)), **{name: getattr(cell, name) for name in CELL_ROWS}})
+    rows = (*CELL_ROWS, *(DUE if cell.due is not None else ()))
+    write_npz(path, {"head": np.array(json.dumps(head)), **{name: getattr(cell, name) for name in rows}})
 
 
 def read_cell(path: Path) -> Cell:
     """A cell, checked: shapes that do not belong together are refused."""
-    arrays = read_npz(path, ("head", *CELL_ROWS))
+    arrays = read_npz(path, ("head", *CELL_ROWS), more=tuple(DUE))
     head = json_object(arrays.pop("head"), path)
     check_schema(head, CELL_SCHEMA, path)
-    check_arrays(arrays, CELL_ROWS, path)
+    check_arrays(arrays, {**CELL_ROWS, **(DUE if "due" in arrays else {})}, path)
     if 0 in arrays["raw"].shape[1:]:
         raise StoreError(f"{path} is damaged: its maps are {arrays['raw'].shape[1:]} large", try_=AGAIN)
     limits = {"ids": np.iinfo(np.int64).max, "classes": arrays["logits"].shape[1], "status": len(STATUSES)}
@@ -73,6 +79,7 @@ def read_cell(path: Path) -> Cell:
             output=str(head.get("output", "layer")),  # cells from before there were pictures have none
             steps=tuple(str(step) for step in head.get("steps", ())),
             seeding=str(head.get("seeding", "")),  # nor one by image: stochastic rows of then are made anew
+            promise=str(head.get("promise", "")),  # nor sums
             **arrays,
         )
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as reason:
@@ -90,9 +97,19 @@ def merge_cells(old: Cell | None, new: Cell) -> Cell:
         return merged([new], "ids", "classes")
     if len(new.ids) == 0:
         return old
+    if new.due is not None and old.due is None:
+        old = replace(old, due=np.full(len(old.ids), np.nan, new.due.dtype))
     whole = merged([old, new], "ids", "classes")
     few = 2 * len(new.ids) < len(whole.ids)
     return replace(whole, timing=old.timing) if few else whole  # the rate of most rows, not of a top-up
+
+
+def sums_of(cell: Cell) -> Completeness | None:
+    """How the maps of a cell add up, where its method promises it and its rows tell."""
+    if cell.due is None:
+        return None
+    with np.errstate(invalid="ignore"):
+        return completeness(cell.promise, cell.raw.sum(axis=(1, 2), dtype=np.float64), cell.due)
 
 
 def row_keys(cell: Cell | None) -> set[Key]:
