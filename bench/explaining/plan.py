@@ -253,7 +253,7 @@ def check_names(net: nn.Module, model: str, layers: Sequence[str]) -> None:
 def check_layers(trained: Trained, layers: Sequence[str]) -> None:
     """UsageError for the first layer that the model does not have or that has no grid, and for none at all."""
     if not layers:
-        raise UsageError("no layer named", try_=f"bench list layers --model {trained.record.model}")
+        raise UsageError("no layer named", try_=f"--layer {trained.spec.layers[-1] if trained.spec.layers else 'NAME'}")
     check_names(trained.model, trained.record.model, layers)
     shapes, _ = shapes_of(trained.model, trained.record.size)
     for layer in layers:
