@@ -17,6 +17,7 @@ class BenchError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, try_: str = "") -> None:
+        message = cut(message)
         super().__init__(message)
         self.message = message
         self.try_ = try_
@@ -90,6 +91,11 @@ class StoreError(MissingError):
 
 class ContractError(BenchError):
     """A model or an explainer broke its contract; the message names which one and how."""
+
+
+def cut(text: str, most: int = 2000) -> str:
+    """A text with its middle left out where it is too long to be read."""
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
 
 def in_one_line(error: BaseException) -> str:

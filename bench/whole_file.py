@@ -1,13 +1,15 @@
-"""Files written whole or not at all, and durably."""
+"""Files written whole or not at all, and durably; and read without waiting at a pipe or filling the memory."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
-from bench.errors import WriteError
+from bench.errors import StoreError, WriteError
 
 
 @contextmanager
@@ -22,7 +24,9 @@ def written(path: Path | str) -> Iterator[None]:
 
 
 def check_writable(folder: Path) -> None:
-    """WriteError where no file can be made in a folder, before work is spent on what belongs there."""
+    """WriteError where no file can be made in a folder, or where it will be made, before work is spent on it."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
     with written(folder), tempfile.TemporaryFile(dir=folder):
         pass
 
@@ -62,3 +66,38 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def opened(path: Path, most: int) -> Iterator[BufferedReader]:
+    """A file to read.
+
+    Args:
+        most: bytes that such a file may have.
+
+    Raises:
+        StoreError: there is none, it cannot be read, is a pipe, a folder or a device, or larger than that.
+    """
+    try:
+        file = open(path, "rb", opener=_at_once)  # noqa: SIM115 (a path takes no opener; closed below)
+    except FileNotFoundError as reason:
+        raise StoreError(f"no file {path}") from reason
+    except (OSError, ValueError) as reason:  # the latter for a name with a zero byte
+        raise StoreError(f"{path} cannot be read: {getattr(reason, 'strerror', None) or reason}") from reason
+    with file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise StoreError(f"{path} cannot be read: it is no file")
+        if found.st_size > most:
+            raise StoreError(f"{path} cannot be read: it has {found.st_size:,} bytes, and at most {most:,} are read")
+        yield file
+
+
+def _at_once(name: str, flags: int) -> int:
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that nobody writes into would be waited for
+
+
+def read_text(path: Path, most: int, errors: str = "strict") -> str:
+    """The text of a file as UTF-8, without the mark that some editors put in front; StoreError as `opened` says."""
+    with opened(path, most) as file:
+        return file.read().decode("utf-8-sig", errors)

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import pickle
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from bench.errors import BenchError, StoreError, UsageError, WriteError
 from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
 from bench.schema.run import DataFacts, Environment, Results, RunRecord
+from bench.store import files
 from bench.store.files import (
     append_line,
     check_schema,
@@ -557,7 +560,44 @@ def test_every_error_of_reading_is_one_that_the_user_is_told() -> None:
     assert issubclass(StoreError, BenchError) and StoreError("x").exit_code == 4
 
 
-def test_a_schema_that_is_no_number_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
-    np.savez_compressed(tmp_path / "x.npz", schema=np.zeros(10**6, np.uint8), ids=np.arange(3))
-    with pytest.raises(StoreError, match=r"its schema has 1,000,\d{3} bytes"):
-        read_npz(tmp_path / "x.npz", ("schema", "ids"))
+# --- what a file says of its sizes --------------------------------------------------------------------------
+
+
+def npz(path: Path, *, header: bytes, content: bytes, method: int = zipfile.ZIP_DEFLATED) -> None:
+    """A file with one array, "ids", of which the header says what it likes."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("ids.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content)
+
+
+HOSTILE_ARRAYS = {
+    "unpacked to more": ("(4000000,)", b"|u1", bytes(4_000_000), zipfile.ZIP_DEFLATED, "would unpack to 4,000,"),
+    "says more": ("(4000000000,)", b"<i8", bytes(80), zipfile.ZIP_DEFLATED, r"says \(4000000000,\) int64 and has"),
+    "says less": ("(1,)", b"<i8", bytes(80), zipfile.ZIP_DEFLATED, r"says \(1,\) int64 and has"),
+    "wide text": ("(2,)", b"<U500000000", bytes(80), zipfile.ZIP_DEFLATED, r"says \(2,\)"),
+    "below nothing": ("(-1, 1)", b"<i8", b"", zipfile.ZIP_DEFLATED, r"says \(-1, 1\)"),
+    "packed without a bound": ("(10,)", b"<i8", bytes(80), zipfile.ZIP_LZMA, "would unpack"),
+    "objects": ("(1,)", b"|O", bytes(8), zipfile.ZIP_DEFLATED, "Object arrays"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_ARRAYS)
+def test_what_an_array_says_of_its_size_is_checked_before_memory_is_taken(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "UNPACKED", 2_000_000)
+    shape, kind, content, method, words = HOSTILE_ARRAYS[name]
+    header = b"{'descr': '%s', 'fortran_order': False, 'shape': %s}\n" % (kind, shape.encode())
+    npz(tmp_path / "x.npz", header=header, content=content, method=method)
+    size = (tmp_path / "x.npz").stat().st_size
+    tracemalloc.start()
+    try:
+        with pytest.raises(StoreError, match=words):
+            read_npz(tmp_path / "x.npz", ("ids",))
+        assert tracemalloc.get_traced_memory()[1] < 2**20 + size
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_real_file_of_zeros_is_read(tmp_path: Path) -> None:
+    write_npz(tmp_path / "x.npz", {"ids": np.zeros(20_000_000)})
+    assert read_npz(tmp_path / "x.npz", ("ids",))["ids"].shape == (20_000_000,)

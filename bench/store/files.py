@@ -5,22 +5,29 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from glob import escape
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from bench.errors import StoreError
+from bench.errors import StoreError, cut
 from bench.store.paths import RANDOM
-from bench.whole_file import replacing, written
+from bench.whole_file import opened, read_text, replacing, written
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-NUMBER_BYTES = 1000  # a number as an array, with its header
+# What is unpacked for a small file at most. A few bytes can hold gigabytes of zeros; real maps pack to a half at best.
+UNPACKED, PACKED = 256 * 2**20, 50  # bytes, and how many a byte of a file may become beyond these
+ARRAY_BYTES, JSON_BYTES, LOG_BYTES, LINE_BYTES = 8 * 2**30, 16 * 2**20, 64 * 2**20, 2**16
+HEADER_BYTES = 16 * 2**20  # of the names and sizes in a checkpoint
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack without a bound
 AGAIN = "delete it and explain again"
 CHECKPOINT_SCHEMA = 1
 PATIENCE = 600.0  # seconds that a lock is waited for; a write takes a few
@@ -95,26 +102,49 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
 
 
 def read_npz(
-    path: Path, names: tuple[str, ...], content: BinaryIO | None = None, *, more: tuple[str, ...] = ()
+    path: Path, names: tuple[str, ...], content: BufferedReader | None = None, *, more: tuple[str, ...] = ()
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """The named arrays of a file; StoreError where it is missing, damaged or holds objects.
+    """The named arrays of a file; StoreError where it is missing, damaged, holds objects or would fill the memory.
 
     Args:
         more: arrays that are read where they are there.
-        content: of the file, where it has been read already.
+        content: the file, where it is open already.
     """
-    import numpy as np
+    with opened(path, ARRAY_BYTES) if content is None else nullcontext(content) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                there = archive.NameToInfo
+                wanted = (*names, *(each for each in more if f"{each}.npy" in there))
+                members = {name: archive.getinfo(f"{name}.npy") for name in wanted}
+                _check_sizes(list(members.values()), os.fstat(file.fileno()).st_size)
+                return {name: _array(archive, member) for name, member in members.items()}
+        except Exception as reason:  # zip, zlib and numpy raise many kinds for a damaged file
+            words = str(reason).strip("'\"")
+            raise StoreError(f"{path} cannot be read: {words}", try_="delete it and run the step again") from reason
 
-    try:
-        with np.load(content or path, allow_pickle=False) as file:
-            number = file.zip.NameToInfo.get("schema.npy")
-            if number is not None and number.file_size > NUMBER_BYTES:  # unpacked it could fill the memory
-                raise ValueError(f"its schema has {number.file_size:,} bytes and is no number")
-            return {name: file[name] for name in (*names, *(each for each in more if each in file.files))}
-    except FileNotFoundError as reason:
-        raise StoreError(f"no file {path}") from reason
-    except Exception as reason:  # zip, zlib and numpy raise many kinds for a damaged file
-        raise StoreError(f"{path} cannot be read: {reason}", try_="delete it and run the step again") from reason
+
+def _check_sizes(members: Sequence[zipfile.ZipInfo], size: int) -> None:
+    """ValueError for what would unpack to more than a file of so many bytes holds."""
+    whole = sum(each.file_size for each in members)
+    if whole > min(UNPACKED + PACKED * size, ARRAY_BYTES) or any(each.compress_type not in METHODS for each in members):
+        raise ValueError(f"its {size:,} bytes would unpack to {whole:,}, which no file of bench does")
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray[Any, Any]:
+    """An array, once it is clear that it is as large as its header says."""
+    from numpy.lib import format as npy
+
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    with archive.open(member) as file:
+        version = npy.read_magic(file)
+        if version not in readers:
+            raise ValueError(f"{member.filename} has version {version}")
+        shape, _, dtype = readers[version](file)
+        if math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
+            raise ValueError(f"{member.filename} says {shape} {dtype!s:.60} and has {member.file_size:,} bytes")
+    with archive.open(member) as file:
+        found: np.ndarray[Any, Any] = npy.read_array(file, allow_pickle=False)
+        return found
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, object]) -> str:
@@ -136,6 +166,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     if not path.is_file():
         raise StoreError(f"no checkpoint {path}", try_="bench train --model cifar_resnet18")
+    descriptor = os.open(path, os.O_RDONLY)
+    length = int.from_bytes(os.read(descriptor, 8), "little")
+    os.close(descriptor)
+    if length > HEADER_BYTES:
+        raise StoreError(f"{path} is not a safetensors file: its header would have {length:,} bytes")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("bench", "null"))
@@ -158,10 +193,10 @@ def check_schema(value: Mapping[str, object], known: int, path: Path) -> None:
     """Refuse a file that a newer bench wrote, or one that says nothing about itself."""
     found = value.get("schema")
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:  # true is an int, and equals 1
-        raise StoreError(f"{path} has no schema number: {found!r}")
+        raise StoreError(f"{path} has no schema number: {found!r:.60}")
     if found > known:
         raise StoreError(
-            f"{path} has schema {found}, this bench reads up to {known}", try_="pip install --upgrade cambench"
+            f"{path} has schema {found!s:.60}, this bench reads up to {known}", try_="pip install --upgrade cambench"
         )
 
 
@@ -174,10 +209,8 @@ def read_value(path: Path, kind: type[Value], schema: int, migrated: Migration =
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as reason:
-        raise StoreError(f"no file {path}") from reason
-    except (OSError, ValueError, RecursionError) as reason:
+        raw = json.loads(read_text(path, JSON_BYTES))
+    except (ValueError, RecursionError) as reason:
         raise StoreError(f"{path} is not JSON: {reason}") from reason
     if not isinstance(raw, dict):
         raise StoreError(f"{path} holds {type(raw).__name__}, not an object")
@@ -186,7 +219,7 @@ def read_value(path: Path, kind: type[Value], schema: int, migrated: Migration =
         return TypeAdapter(kind).validate_python(migrated(raw))
     except ValidationError as reason:
         first = reason.errors()[0]
-        where = ".".join(str(each) for each in first["loc"])
+        where = cut(".".join(str(each) for each in first["loc"]), 200)
         raise StoreError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.60})") from reason
 
 
@@ -210,11 +243,14 @@ def append_line(path: Path, value: object) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log; a last line that was cut off is left out."""
+    """The whole lines of a log; a last line that was cut off is left out, and one that no epoch can have written."""
+    if not path.exists():
+        return []
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        with suppress(ValueError, RecursionError):
-            found.append(json.loads(line))
+    with opened(path, LOG_BYTES) as file:
+        for line in file.read().splitlines():
+            with suppress(ValueError, RecursionError):
+                found.append(json.loads(line) if len(line) <= LINE_BYTES else None)
     return [each for each in found if isinstance(each, dict)]
 
 

@@ -1,7 +1,6 @@
 """Test logits of a run, and which images and classes are taken of them: one fixed order, so that selections nest."""
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ import numpy as np
 
 from bench.contracts import Floats, Integers
 from bench.errors import StoreError, UsageError
-from bench.store.files import check_arrays, check_range, read_npz, sha256, write_npz
+from bench.store.files import ARRAY_BYTES, check_arrays, check_range, read_npz, sha256, write_npz
 from bench.store.paths import predictions_path
+from bench.whole_file import opened
 
 ROWS = {"ids": "i1", "labels": "i1", "logits": "f2"}
 
@@ -48,16 +48,18 @@ def read_predictions(folder: Path) -> Predictions:
     """predictions.npz of a run, checked."""
     path, again = predictions_path(folder), f"bench evaluate {folder.name}"
     try:
-        content = path.read_bytes()
-    except OSError as reason:
-        raise StoreError(f"{path} cannot be read: {reason.strerror}", try_=again) from reason
-    arrays = read_npz(path, tuple(ROWS), io.BytesIO(content))
+        with opened(path, ARRAY_BYTES) as file:
+            arrays = read_npz(path, tuple(ROWS), file)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except StoreError as reason:
+        raise StoreError(reason.message, try_=again) from reason
     check_arrays(arrays, ROWS, path, again)
     check_range(arrays, "labels", arrays["logits"].shape[1], path, again)
     ids = arrays["ids"]
     if not len(ids) or not np.array_equal(ids, np.arange(len(ids))):
         raise StoreError(f"{path} is damaged: ids are not 0 to {len(ids) - 1}", try_=again)
-    return Predictions(**arrays, digest=hashlib.sha256(content).hexdigest())
+    return Predictions(**arrays, digest=digest)
 
 
 def write_predictions(folder: Path, found: Predictions) -> str:

@@ -1,6 +1,7 @@
 """What a run holds row by row: cells, pictures, answers. Rows are merged, never dropped."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -149,10 +150,11 @@ def write_samples(path: Path, samples: Samples) -> None:
 
 def read_samples(path: Path) -> Samples | None:
     """The explained images of a run; None when nothing was explained."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     arrays = read_npz(path, ("schema", *SAMPLE_ROWS))
-    check_schema({"schema": arrays.pop("schema").tolist()}, SAMPLES_SCHEMA, path)
+    number = arrays.pop("schema")
+    check_schema({"schema": number.item() if number.size == 1 else number.shape}, SAMPLES_SCHEMA, path)
     check_arrays(arrays, SAMPLE_ROWS, path)
     if arrays["pictures"].dtype != np.uint8 or arrays["pictures"].shape[3] != 3:
         found = f"{arrays['pictures'].dtype} {arrays['pictures'].shape}"

@@ -31,10 +31,11 @@ from bench.store.paths import (
     training_holder,
     training_lock,
 )
-from bench.whole_file import written
+from bench.whole_file import read_text, written
 from bench.workspace import Workspace
 
 RUN_SCHEMA = 2
+POINTER_BYTES = 1000
 NAME_LENGTH = 60
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -144,7 +145,7 @@ def _latest(runs: Path) -> Path:
     pointer = latest_path(runs)
     if not pointer.is_file():
         raise StoreError(f"no run has finished training in {runs}", try_="bench train --model cifar_resnet18")
-    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    name = read_text(pointer, POINTER_BYTES, "replace").strip()
     try:
         check_name(name)
     except UsageError as reason:
@@ -188,8 +189,9 @@ def remove_run(folder: Path) -> None:
         shutil.rmtree(grave, ignore_errors=True)
         shutil.rmtree(folder.rename(grave))
     pointer = latest_path(folder.parent)
-    if pointer.is_file() and pointer.read_text(encoding="utf-8", errors="replace").strip() == folder.name:
-        pointer.unlink()
+    with suppress(StoreError):
+        if read_text(pointer, POINTER_BYTES, "replace").strip() == folder.name:
+            pointer.unlink(missing_ok=True)
 
 
 # --- run.json -----------------------------------------------------------------------------------------------
