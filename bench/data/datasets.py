@@ -28,7 +28,7 @@ BUILTIN: Mapping[str, str] = MappingProxyType(
         "digits": "1,437 + 360 handwritten digits, bundled with scikit-learn: nothing to download, not mirrored",
     }
 )
-ARCHIVE_SUFFIX = re.compile(r"(\.tar)?(\.gz|\.tgz|\.xz|\.zip|\.tar)$", re.IGNORECASE)
+ARCHIVE_SUFFIX = re.compile(r"(\.tar)?(\.gz|\.tgz|\.xz|\.bz2|\.zip|\.tar|\.npz)$", re.IGNORECASE)
 
 
 def load_dataset(
@@ -63,6 +63,7 @@ def load_dataset(
         from bench.data.digits import read_digits
 
         return _dataset(_measured(read_digits(size), source), name=source, source=source, mirror=False)
+    from bench.data.arrays import is_arrays, read_arrays
     from bench.data.cache import cached
     from bench.data.cifar10 import cifar10, fetch, read_batches
     from bench.data.images import enlarged, read_images
@@ -75,6 +76,8 @@ def load_dataset(
         batches = fetch(cifar10(cifar10_url), root, progress=progress)
 
     def make() -> Cached:
+        if not batches and is_arrays(path):
+            return _measured(read_arrays(path, progress=progress, size=size), source)
         if not batches:
             return _measured(read_images(path, progress=progress, skip_bad=skip_bad, size=size), source)
         kind = cifar10(cifar10_url)

@@ -73,7 +73,7 @@ def read_images(path: Path, *, progress: Progress, skip_bad: bool = False, size:
     plan = plan_of(listing)
     if not skip_bad:
         _check_plan(plan, listing)
-    _check_memory(len(plan.places), size)
+    check_memory(len(plan.places), size)
     reading = _Reading(plan, size)
     total = -(-bytes_of(listing, plan.places) // 1024)
     with progress.track(f"Reading {path.name} (KiB)", total) as task:
@@ -119,9 +119,9 @@ def _check_plan(plan: Plan, listing: Listing) -> None:
         )
 
 
-def _check_memory(count: int, size: int) -> None:
-    """Refuse more images than memory holds, rather than be killed half-way."""
-    wanted, free = 3 * count * size**2, free_memory()
+def check_memory(count: int, size: int, *, more: int = 0) -> None:
+    """Refuse what memory does not hold, rather than be killed half-way: images and `more` bytes."""
+    wanted, free = 3 * count * size**2 + more, free_memory()
     if free is not None and wanted > free:
         raise DataError(
             f"{count:,} images of {size}x{size} take {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free",
@@ -261,7 +261,7 @@ class _Reading:
         return inventory(self.plan.found, (len(train.labels), len(test.labels), len(classes)), left)
 
 
-def inventory(found: int, taken: tuple[int, int, int], left_out: Mapping[str, int]) -> str:
+def inventory(found: int, taken: tuple[int, int, int], left_out: Mapping[str, int], *, what: str = "files") -> str:
     """Files found, images taken for (train, test, classes) and what was left out and why, in one line."""
     words = [
         f"{count:,} {each.replace('folders ', 'folder ', 1) if count == 1 else each}"
@@ -271,7 +271,7 @@ def inventory(found: int, taken: tuple[int, int, int], left_out: Mapping[str, in
     left = f"; left out: {', '.join(words[:12])}" + (f" and {len(words) - 12} more kinds" if len(words) > 12 else "")
     train, test, classes = taken
     return (
-        f"{found:,} files found, {train:,} + {test:,} images of {classes:,} classes taken for training and testing"
+        f"{found:,} {what} found, {train:,} + {test:,} images of {classes:,} classes taken for training and testing"
         + (left if words else "")
     )
 

@@ -21,6 +21,10 @@ MAX_BYTES = 32 * 2**20  # of one picture
 MAX_NAME = 4096  # characters
 TEST_SHARE = 0.2  # of each class, where no folder and no list says which pictures test
 SPLIT_SEED = 0
+OWN_TEST = (
+    f"no test set there: {TEST_SHARE:.0%} of each class are the test set, chosen by a hash of their names "
+    f"(seed {SPLIT_SEED})"
+)
 
 LAYOUT = "train/<class>/*.jpg and test/<class>/* (or val/), or <class>/* alone, or labels.csv beside the pictures"
 BATCHES = "cifar-10-batches-py"
@@ -334,12 +338,8 @@ def _taken(rows: Mapping[str, Row], source: Path, left_out: Counter[str], notes:
             known = "in" if split in usable else "without a known class in"
             left_out[f"{known} {named[split]}" if split else "without a split"] += len(by_split[split])
     if not usable:
-        beside = f" beside {named['train']}" if by_split["train"] else ""
-        notes.append(
-            f"nothing to test on{beside}: {TEST_SHARE:.0%} of each class are the test set, chosen by a hash of their "
-            f"names (seed {SPLIT_SEED})"
-        )
-        return _parted(train)
+        notes.append(OWN_TEST)
+        return parted(train)
     if usable[0] == "val" or len(usable) == 2:
         unused = f"; {named['val']} is not used" if len(usable) == 2 else ""
         notes.append(f"{named[usable[0]]} is the test set{unused}")
@@ -352,7 +352,7 @@ def _comparable(rows: Mapping[str, Row], classes: set[str]) -> bool:
     return len(found) > 1 or bool(found & classes)
 
 
-def _parted(rows: Mapping[str, Row]) -> dict[str, Row]:
+def parted(rows: Mapping[str, Row]) -> dict[str, Row]:
     """A share of each class for the test, of two pictures one; the same ones whatever order they come in."""
     by_class: defaultdict[str, list[str]] = defaultdict(list)
     for path, row in rows.items():
