@@ -1,9 +1,12 @@
 """Expected failures: each says what is wrong with which value, and what to type instead."""
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import ClassVar
+
+LONGEST = 1500  # characters of a message: what somebody else wrote into a file may be endless
 
 
 class BenchError(Exception):
@@ -11,20 +14,22 @@ class BenchError(Exception):
 
     Args:
         message: what is wrong, with the offending value.
-        try_: a command that works, or what to change; empty when there is nothing to type.
+        try_: a command that works, with words behind a `#` at most, or what to change; else the kind's own.
     """
 
     exit_code = 1
+    hint: ClassVar[str] = "bench --help"
 
     def __init__(self, message: str, *, try_: str = "") -> None:
-        message = cut(message)
-        super().__init__(message)
-        self.message = message
-        self.try_ = try_
+        self.message = brief(message, LONGEST)
+        self.try_ = try_ or self.hint
+        super().__init__(self.message)
 
 
 class RunError(BenchError):
     """A step failed while it ran."""
+
+    hint = "bench doctor"
 
 
 CURES = {
@@ -62,6 +67,8 @@ class WriteError(RunError):
 class GuardRailError(RunError):
     """Training was stopped because its numbers cannot be right; the message names the rule."""
 
+    hint = "bench show data --help  # do images, labels and model belong together?"
+
 
 class UsageError(BenchError):
     """A name or an option that cannot be meant."""
@@ -73,12 +80,14 @@ class ThresholdError(BenchError):
     """A threshold that the user asked for broke."""
 
     exit_code = 3
+    hint = "the same command without the threshold, to see all figures"
 
 
 class MissingError(BenchError):
     """Data, a checkpoint or a plug-in is missing or cannot be read."""
 
     exit_code = 4
+    hint = "a whole file of the right kind"
 
 
 class DataError(MissingError):
@@ -88,14 +97,22 @@ class DataError(MissingError):
 class StoreError(MissingError):
     """A run folder or one of its files that cannot be read."""
 
+    hint = "bench list runs  # the others; what is damaged can be made again"
+
 
 class ContractError(BenchError):
     """A model or an explainer broke its contract; the message names which one and how."""
 
+    hint = "bench verify --help  # holds an explainer to its contract"
 
-def cut(text: str, most: int = 2000) -> str:
-    """A text with its middle left out where it is too long to be read."""
-    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
+
+def brief(text: str, longest: int) -> str:
+    """A text of at most so many characters, cut in its middle."""
+    if len(text) <= longest:
+        return text
+    cut = f"...({len(text) - longest:,} characters)..."
+    kept = max(2, longest - len(cut))
+    return f"{text[: kept - kept // 2]}{cut}{text[-(kept // 2) :]}"
 
 
 def in_one_line(error: BaseException) -> str:
@@ -112,6 +129,12 @@ def check_file(path: Path | str, hint: str = "the path of a file that is there")
 
 def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:
     """Words that offer the nearest known name, to stand behind an error; empty where nothing is near."""
+    near = nearest(name, known)
+    return f"; did you mean '{near}'?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like another; empty where none is."""
     lowered = {each.lower(): each for each in known}
-    close = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
-    return f"; did you mean '{lowered[close[0]]}'?" if close else ""
+    close = get_close_matches(name.lower()[:LONGEST], list(lowered), n=1, cutoff=0.6)
+    return lowered[close[0]] if close else ""

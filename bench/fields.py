@@ -153,7 +153,8 @@ class Typed:
             )
         except TypeError:
             words = " or ".join(dict.fromkeys(map(_in_words, kinds)))
-            raise UsageError(f"{self.name.strip('_')} is {value!r:.60}, must be {words}") from None
+            refusal = f"{self.name.strip('_')} is {value!r:.60}, must be {words}"
+            raise UsageError(refusal, try_=f"{words} for {self.flag}") from None
         if option.choices and found is not None and found not in option.choices:
             words = f"{self.flag} {found} is not one of {', '.join(option.choices)}"
             raise UsageError(words + did_you_mean(found, option.choices), try_=f"{self.flag} {option.choices[0]}")

@@ -542,7 +542,7 @@ class ShowRequest(Request):
 
     verb, example = "show", "bench show model cifar_resnet18"
 
-    what: Annotated[str, Option("run, model, data or augment.", flagless=True)]
+    what: Annotated[str, Option("run, model, data or augment; or a run's name.", flagless=True)] = "run"
     name: Annotated[str | None, Option("Its name; for augment and data a data set.", flagless=True)] = None
     _: KW_ONLY
     run: Annotated[str | None, Option("run: name, latest, or path.", names="runs")] = None
@@ -574,7 +574,7 @@ class SchemaRequest(Request):
 class RmRequest(Request):
     """Delete a run's folder."""
 
-    verb = "rm"
+    verb, example = "rm", "bench list runs"
 
     run: Annotated[str, Option("Name of the run.", argument=True, variable=False, names="runs")]
     _: KW_ONLY

@@ -294,7 +294,7 @@ def test_rm_removes_a_folder_without_a_record_and_nothing_where_nobody_answers(t
     result = call("rm", "corpse", runs=tmp_path, typed="")
     assert result.exit_code == 1 and (tmp_path / "corpse").is_dir()
     assert result.stderr.splitlines()[-2:] == [
-        "error: nothing was answered, so nothing was done", "  try: the same command with --yes"
+        "error: nothing was answered, so nothing was done", f"  try: bench rm corpse --runs-dir {tmp_path} --yes"
     ]  # fmt: skip
     assert call("rm", "corpse", "--yes", runs=tmp_path).exit_code == 0 and not (tmp_path / "corpse").exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -11,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
 from bench.cli import tables
-from bench.cli.console import Answer, table_of
+from bench.cli.console import Answer, Grid, harmless, table_of
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.data.datasets import BUILTIN, load_dataset
-from bench.errors import StoreError, ThresholdError, UsageError, did_you_mean
+from bench.errors import StoreError, ThresholdError, UsageError, did_you_mean, nearest
 from bench.fields import names
 from bench.recipes.files import recipe_of
 from bench.recipes.recipe import RECIPES
@@ -49,7 +49,7 @@ from bench.schema.run import RunRecord
 from bench.schema.timing import Timing
 from bench.schema.verdicts import Judgement
 from bench.store.paths import drawing_path, report_path, run_path, scores_path
-from bench.store.runs import any_folder, find_run, read_record, remove_run, run_folders
+from bench.store.runs import any_folder, find_run, read_record, remove_run, run_folders, run_names
 from bench.whole_file import replacing
 from bench.workspace import Workspace
 
@@ -211,10 +211,11 @@ def judge(request: JudgeRequest | FaithfulnessRequest, workspace: Workspace) -> 
     found, path = done.judgement, str(done.path.resolve())
     bad = [one for one in found.verdicts if one.verdict in ("wrong", "failed")]
     broken = request.strict and bad
-    failure = ThresholdError(f"{len(bad)} of {len(found.verdicts)} are wrong or failed") if broken else None
+    words = f"{len(bad)} of {len(found.verdicts)} are wrong or failed"
+    failure = ThresholdError(words, try_=f"bench report {found.run}") if broken else None
     table = tables.verdicts_table(found.run, found.verdicts)
-    words = [tables.sentence(one, found.run, workspace.runs) for one in bad]
-    return Answer({**asdict(found), "path": path}, (table, *words, path), failure=failure)
+    sentences = [tables.sentence(one, found.run, workspace.runs) for one in bad]
+    return Answer({**asdict(found), "path": path}, (table, *sentences, path), failure=failure)
 
 
 def time_(request: TimeRequest, workspace: Workspace) -> Answer:
@@ -244,7 +245,7 @@ def _failure(broken: Sequence[ThresholdResult]) -> ThresholdError | None:
         return None
     outcomes = {"undecided": "is undecided, and --strict was asked for", "holds": "holds"}
     words = "; ".join(f"{each.threshold.text} {outcomes[each.outcome]}: {each.words}" for each in broken)
-    return ThresholdError(words, try_="bench time with more --rounds and --budget, where the interval is wide")
+    return ThresholdError(words, try_="more --rounds and --budget, where the interval is wide")
 
 
 def verify(request: VerifyRequest, workspace: Workspace) -> Answer:
@@ -307,16 +308,16 @@ def list_(request: ListRequest, workspace: Workspace) -> Answer:
     what = request.what
     if what not in lists:
         words = f"nothing to list named '{what}'{did_you_mean(what, lists)}" if what else "list what?"
-        raise UsageError(words, try_=f"bench list and one of: {', '.join(lists)}")
+        raise UsageError(words, try_=f"bench list {nearest(what, lists) or 'runs'}  # or {', '.join(lists)}")
     rows = lists[what]()
     table: Any = _table(rows) if rows else f"no {what} in {workspace.runs.resolve()}"
     if what == "recipes":
-        table = table_of("", ("name", "how"), map(tables.recipe_row, RECIPES.values()), **tables.PLAIN)
+        return Answer({what: rows}, tuple(line for one in RECIPES.values() for line in tables.recipe_lines(one)))
     return Answer({what: rows}, (table,))
 
 
-def _table(rows: Rows) -> Table:
-    return table_of("", list(rows[0]), [list(row.values()) for row in rows], **tables.PLAIN)
+def _table(rows: Rows) -> Grid:
+    return table_of("", list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _entries(registry: Registry[object]) -> Rows:
@@ -366,8 +367,10 @@ def show(request: ShowRequest, workspace: Workspace) -> Answer:
     """A run's result, a model's summary, a data set's pictures, or what augmentation does to them."""
     shows = {"run": _show_run, "model": _show_model, "data": _show_pictures, "augment": _show_pictures}
     if request.what not in shows:
-        words = f"nothing to show named '{request.what}'{did_you_mean(request.what, shows)}"
-        raise UsageError(words, try_="bench show run latest")
+        if request.what in run_names(workspace.runs):
+            return _show_run(replace(request, name=request.what), workspace)
+        words = f"nothing to show named '{request.what}', and no run{did_you_mean(request.what, shows)}"
+        raise UsageError(words, try_=f"bench show {nearest(request.what, shows) or 'run latest'}")
     return shows[request.what](request, workspace)
 
 
@@ -380,7 +383,7 @@ def _show_run(request: ShowRequest, workspace: Workspace) -> Answer:
     folder = find_run(workspace.runs, request.run or request.name or LATEST)
     if request.markdown:
         text = reports("markdown").run_markdown(page_of(RunFolder(folder), workspace))
-        return Answer({**tables.result_value(folder), "markdown": text}, (text.rstrip(),))
+        return Answer({**tables.result_value(folder), "markdown": text}, tuple(text.rstrip().split("\n")))
     return Answer(tables.result_value(folder), tables.run_lines(folder))
 
 
@@ -392,7 +395,8 @@ def _show_model(request: ShowRequest, workspace: Workspace) -> Answer:
     spec = workspace.models[name]
     found = summarise(build_seeded(spec, request.classes, 0), spec.input_size)
     value = {"model": name, "parameters": found.parameters, "macs": found.macs, "source": spec.source}
-    return Answer(value, (format_summary(found, all=request.all_), f"source: {spec.source}"))
+    lines = format_summary(found, all=request.all_).split("\n")
+    return Answer(value, (*lines, f"source: {spec.source}"))
 
 
 def _show_pictures(request: ShowRequest, workspace: Workspace) -> Answer:
@@ -468,15 +472,15 @@ def schema(request: SchemaRequest, workspace: Workspace) -> Answer:
     if request.what not in kinds:
         raise UsageError(f"no file kind '{request.what}'{did_you_mean(request.what, kinds)}", try_="bench schema run")
     found = TypeAdapter(kinds[request.what]).json_schema()
-    return Answer({"json_schema": found}, (json.dumps(found, indent=2),))
+    return Answer({"json_schema": found}, tuple(json.dumps(found, indent=2).split("\n")))
 
 
 def remove(request: RmRequest, workspace: Workspace) -> Answer:
     """Delete a run's folder."""
     folder = any_folder(workspace.runs, request.run)
     if folder.is_symlink():
-        raise UsageError(f"{folder} is a link, not a folder of bench")
-    if not request.yes and not typer.confirm(f"delete {folder.resolve()}?", err=True):
+        raise UsageError(f"{folder} is a link, not a folder of bench", try_=f"rm {shlex.quote(str(folder))}")
+    if not request.yes and not typer.confirm(harmless(f"delete {folder.resolve()}?"), err=True):
         raise typer.Exit(1)
     remove_run(folder)
     return Answer({"removed": str(folder.resolve())}, (f"removed {folder.resolve()}",))

@@ -1,11 +1,12 @@
 """What a person sees: live bars on a terminal, plain lines elsewhere, results on stdout, all else on stderr.
 
 Every text goes through `harmless` on its way out: names of classes, files and checkpoints are other people's, and a
-terminal obeys what it is sent.
+terminal obeys what it is sent. It is then given to Rich as a Text, in which no markup is read.
 """
 
 import json
 import os
+import re
 import sys
 import time
 import unicodedata
@@ -14,29 +15,43 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console, RenderableType
-from rich.markup import escape
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
+from rich.text import Text
 
 from bench.contracts import Task
-from bench.errors import BenchError, WriteError
+from bench.errors import BenchError, WriteError, brief
 from bench.whole_file import written
 
 UNFOLDED = 240  # columns
 PLAIN_EVERY = 5.0  # seconds between lines where nobody can see a bar move
-ORDERS = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co")  # Unicode's categories of what is not shown but done
+ORDERS = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn")  # Unicode's categories of what is not shown but done
+# Letters and marks without a look of their own, which make two names look alike.
+UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+JOINERS = "\u200c\u200d"  # inside of words and emoji
+MARKS = 4  # combining marks on one letter; more of them run over the lines above and below
+INDENT = 4  # columns that a line stands in which goes on
+PROSE = 24  # columns that a column of prose needs at least
+WORD, CELL, LINE = 300, 80, 2000  # most characters of a word, of a word in a table, and of a line
+COMMAND = re.compile(r"^(?:[\w ]+: +)?bench ")  # a line that is to be typed
 
 
-def harmless(text: object) -> str:
-    """A text whose control characters can be read and do nothing: colours, cursor moves, other directions of writing.
+def harmless(text: object, word: int = WORD) -> str:
+    """A text in one line whose control characters can be read and do nothing: colours, moves, other directions.
 
-    Line ends and the joiners inside of words and emoji stay. A no-break space is a space, so that figures can be found.
+    The joiners inside of words and emoji stay. A no-break space is a space, so that figures can be found.
+
+    Args:
+        word: characters above which a word is cut in its middle.
     """
-    return "".join(each if _is_plain(each) else _code(each) for each in str(text).replace("\u00a0", " "))
-
-
-def _is_plain(character: str) -> bool:
-    return character in "\n\u200c\u200d" or unicodedata.category(character) not in ORDERS
+    found, marks = [""], 0
+    for each in brief(str(text), LINE).replace("\u00a0", " "):
+        category, joins = unicodedata.category(each), each in JOINERS and found[-1][-1:] > "\x7f"
+        marks = marks + 1 if category[0] == "M" else marks if joins else 0
+        plain = joins or (category not in ORDERS and each not in UNSEEN and marks <= MARKS)
+        found.append(each if plain else _code(each))
+    return " ".join(brief(part, word) for part in "".join(found).split(" "))
 
 
 def _code(character: str) -> str:
@@ -44,9 +59,39 @@ def _code(character: str) -> str:
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
-def shown(text: object) -> str:
+def shown(text: object, style: str = "", word: int = WORD) -> Text:
     """A text as Rich prints it: harmless, and no markup of Rich's."""
-    return escape(harmless(text))
+    return Text(harmless(text, word), style=style)
+
+
+def told(console: Console, text: Text) -> None:
+    """Print a line: whole where nobody sees an edge, else folded between words.
+
+    What is to be typed goes on behind a backslash, so that it can be copied.
+    """
+    if not console.is_terminal:
+        console.print(text, soft_wrap=True, highlight=False)
+        return
+    end = " \\" if COMMAND.match(text.plain.strip()) else ""
+    for line in folded(text.split(" "), console.width, end):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def folded(parts: Iterable[Text], width: int, end: str = "") -> list[Text]:
+    """Words, or other parts that stay whole, in lines of at most so many columns; all but the first line stand in.
+
+    Args:
+        end: what all lines but the last end in.
+    """
+    lines = [Text()]
+    for part in parts:
+        more = Text.assemble(lines[-1], " ", part) if lines[-1] else part
+        if lines[-1].plain.strip() and cell_len(more.plain) > width - len(end):
+            lines[-1].append(end)
+            lines.append(Text.assemble(" " * INDENT, part))
+        else:
+            lines[-1] = more
+    return lines
 
 
 @dataclass(frozen=True)
@@ -66,27 +111,77 @@ class Answer:
     failure: BenchError | None = None
 
 
+@dataclass(frozen=True)
+class Grid:
+    """A table of plain texts that keeps every figure and word whole: where it is too wide each row becomes a paragraph.
+
+    Attributes:
+        heads: of the columns; without the last ones where they are empty.
+        rows: a cell is text, or several lines of it.
+        numbers: the heads of columns that stand to the right.
+        styles: of the rows, where they have one, by Rich's words.
+    """
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Text]]
+    numbers: Sequence[str] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """As a table, or as paragraphs."""
+        widths = self._widths(options.max_width)
+        if widths:
+            title = shown(self.title) if self.title else None
+            table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+            for head, width in zip(self.heads, widths, strict=True):
+                table.add_column(Text(head), justify="right" if head in self.numbers else "left", width=width)
+            for row in self.rows:
+                table.add_row(*row)
+            yield table
+            return
+        if self.title:
+            yield from folded(shown(self.title, "italic").split(" "), options.max_width)
+        for row in self.rows:
+            yield from self._paragraph(row, options.max_width)
+
+    def _paragraph(self, row: Sequence[Text], width: int) -> Iterator[Text]:
+        """The first column as a heading, figures one after the other, prose in lines of its own."""
+        yield from folded(row[0].split(" "), width)
+        named = [(head, cell) for head, cell in zip(self.heads[1:], row[1:], strict=True) if cell.plain]
+        figures = [Text.assemble((head, "dim"), " ", cell, ";") for head, cell in named if head in self.numbers]
+        if figures:
+            yield from folded([Text(" "), *figures[:-1], figures[-1][:-1]], width)
+        for head, cell in named:
+            if head not in self.numbers:
+                yield from folded(Text.assemble("  ", (f"{head}: ", "dim"), cell).split(" "), width)
+
+    def _widths(self, room: int) -> list[int]:
+        """Columns of each: its longest word at least, all of figures and of the first; empty for too little room."""
+        columns = list(zip(map(Text, self.heads), *self.rows, strict=True))
+        whole = [max(cell_len(each.plain) for each in column) for column in columns]
+        words = [max(cell_len(word) for each in column for word in each.plain.split(" ")) for column in columns]
+        fixed = [place == 0 or head in self.numbers for place, head in enumerate(self.heads)]
+        least = [size if stays else max(word, min(size, PROSE))
+                 for stays, size, word in zip(fixed, whole, words, strict=True)]  # fmt: skip
+        spare = room - 2 * (len(columns) - 1) - sum(least)
+        if spare < 0:
+            return []
+        for place, size in enumerate(whole):
+            more = min(spare, size - least[place])
+            least[place], spare = least[place] + more, spare - more
+        return least
+
+
 def table_of(
-    title: str,
-    heads: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    *,
-    numbers: Sequence[str] = (),
-    **style: Any,  # noqa: ANN401 (those of Rich)
-) -> Table:
+    title: str, heads: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()
+) -> Grid:
     """A table of plain texts.
 
     Args:
         numbers: the heads of columns that stand to the right.
-        style: of Rich's Table.
     """
-    table = Table(title=shown(title) if title else None, title_justify="left", **style)
-    for place, head in enumerate(heads):
-        right = head in numbers
-        table.add_column(head, justify="right" if right else "left", overflow="fold", no_wrap=right or place == 0)
-    for row in rows:
-        table.add_row(*map(shown, row))
-    return table
+    texts = [[each if isinstance(each, Text) else shown(each, word=CELL) for each in row] for row in rows]
+    return Grid(title, heads, texts, numbers)
 
 
 @dataclass
@@ -106,11 +201,11 @@ class Teller:
     def say(self, text: str) -> None:
         """One line for a reader."""
         if not self.quiet:
-            self.errors.print(shown(text), soft_wrap=True, highlight=False)
+            told(self.errors, shown(text))
 
     def warn(self, text: str) -> None:
         """One line that should not be overlooked."""
-        self.errors.print(f"[yellow]note:[/] {shown(text)}", soft_wrap=True, highlight=False)
+        told(self.errors, Text.assemble(("note:", "yellow"), " ", shown(text)))
 
     @contextmanager
     def track(self, label: str, total: int) -> Iterator[Task]:
@@ -120,15 +215,19 @@ class Teller:
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        name = brief(harmless(label), self.errors.width // 3)
+        bar = 24 if self.errors.width >= UNFOLDED / 2 else 8
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=bar),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[speed]}{task.fields[note]}", style="dim"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
         )
+        taken = cell_len(name) + bar + 2 * len(str(total)) + len("/") + len("00:00:00") + len(columns)
         with Progress(*columns, console=self.errors, transient=True) as progress:
-            yield _LiveTask(progress, progress.add_task(shown(label), total=total, note="", speed=""))
+            task = progress.add_task(name, total=total, note="")
+            yield _LiveTask(progress, task, self.errors.width - taken)
 
 
 class _PlainTask:
@@ -146,19 +245,20 @@ class _PlainTask:
             self.teller.say(f"  {self.label}: {self.done:,} of {self.total:,}" + (f", {note}" if note else ""))
 
 
+@dataclass
 class _LiveTask:
-    """A bar with words behind it."""
+    """A bar with words behind it, as many of them as there is room for."""
 
-    def __init__(self, progress: Any, task: Any) -> None:  # noqa: ANN401 (rich is imported late)
-        self.progress, self.task = progress, task
-        self.started, self.done = time.monotonic(), 0
+    progress: Any  # rich is imported late
+    task: Any
+    room: int
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Move the bar."""
-        self.done += amount
-        changes = {"note": shown(note)} if note else {}
-        if "images/s" not in note:
-            changes["speed"] = f"{self.done / max(1e-9, time.monotonic() - self.started):.0f} images/s  "
+        parts = harmless(note).split(", ")
+        while parts and cell_len(", ".join(parts)) > self.room:
+            parts.pop()
+        changes = {"note": ", ".join(parts)} if note else {}
         self.progress.update(self.task, advance=amount, **changes)
 
 
@@ -196,20 +296,19 @@ def _print(answer: Answer, *, as_json: bool) -> None:
     if as_json:
         # JSON escapes what a terminal would obey below 0x20; what else it obeys is escaped the same way.
         text = json.dumps({"schema": 1, **answer.value}, ensure_ascii=False)
-        print("".join(each if _is_plain(each) else json.dumps(each)[1:-1] for each in text))
+        print("".join(json.dumps(each)[1:-1] if unicodedata.category(each) in ORDERS else each for each in text))
         return
     out = Console(highlight=False)
     if not out.is_terminal:  # a pipe has no edge at which to fold a table
         out = Console(highlight=False, width=UNFOLDED)
     for line in answer.lines:
         if isinstance(line, str):
-            out.print(shown(line), soft_wrap=True)
+            told(out, shown(line))
         else:
             out.print(line)
 
 
 def complain(errors: Console, message: str, try_: str) -> None:
     """An expected failure: what is wrong, and what to type."""
-    errors.print(f"[bold red]error:[/] {shown(message)}", soft_wrap=True, highlight=False)
-    if try_:
-        errors.print(f"  [bold]try:[/] {shown(try_)}", soft_wrap=True, highlight=False)
+    told(errors, Text.assemble(("error:", "bold red"), " ", shown(message)))
+    told(errors, Text.assemble("  ", ("try:", "bold"), " ", shown(try_, word=LINE)))

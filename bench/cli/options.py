@@ -124,7 +124,7 @@ def request_of(ctx: typer.Context, kinds: Kinds, values: Mapping[str, Any]) -> R
     given = [name for name in own if name in origins or name + BARE in origins]
     missing = next((each for name, each in own.items() if each.default is MISSING and name not in given), None)
     if missing is not None:
-        raise UsageError(f"which {missing.name}?", try_=f"bench {kind.verb} --help")
+        raise UsageError(f"which {missing.name}?", try_=kind.example or f"bench {kind.verb} --help")
     where = {name: origins.get(name + BARE) or origins[name] for name in given}
     return kind(**{name: _value(own[name], values, origins) for name in given}, origins=where)
 
@@ -228,7 +228,7 @@ def read_config(ctx: typer.Context, path: Path | None) -> Path | None:
         return None
     try:
         settings = tomllib.loads(chosen.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as reason:
+    except (OSError, ValueError, RecursionError) as reason:
         raise UsageError(
             f"{chosen} cannot be read: {reason}", try_="a TOML file such as: [train] then epochs = 5"
         ) from reason
@@ -263,7 +263,7 @@ def _check_keys(path: Path, settings: Mapping[str, Any], commands: Mapping[str, 
     for key, value in settings.items():
         if isinstance(value, dict):
             if key not in commands:
-                raise UsageError(f"{path}: no command '{key}'{did_you_mean(key, list(commands))}")
+                raise UsageError(f"{path}: no command '{key}'{did_you_mean(key, list(commands))}", try_="bench --help")
             for name in value:
                 _check_key(path, name, set(_settable(commands[key])), f"bench {key} --help")
         else:

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
@@ -16,20 +17,17 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from bench.cli.console import Answer, Teller, complain, harmless, show, stdout_kept
+from bench.cli.console import Answer, Teller, complain, show, shown, stdout_kept, told
 from bench.cli.options import PREFIX, Kinds, files_named, parameter, parameters, read_config, refuse_unknown, request_of
-from bench.errors import BenchError, WriteError
+from bench.errors import BenchError, RunError, UsageError, WriteError, nearest
 from bench.store.paths import comparisons_path
 from bench.workspace import Workspace, default_cache
 
 PANEL = "Everywhere"
 OWN_VARIABLES = {"BENCH_CACHE"}
 BEGINNINGS = ("train", "adopt", "demo", "lr-find", "show")  # need nothing of the runs that are there
-WORDS, VERBOSE, RUNS = (
-    "bench.words",
-    "bench.verbose",
-    "bench.runs",
-)  # what a call leaves for its end, in click's context
+WORDS, COMMON_VALUES = "bench.words", "bench.common"  # what a call leaves for its end, in click's context
+INTERRUPTED = "interrupted; nothing half-written is left."
 
 
 def _everywhere(name: str, hint: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:  # noqa: ANN401 (types)
@@ -66,7 +64,7 @@ def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Workspac
     common = (*COMMON, OPEN) if opens else COMMON
 
     def call(ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401 (those of the options)
-        own = {each.name: values.pop(each.name) for each in common}
+        own = ctx.meta[COMMON_VALUES] = {each.name: values.pop(each.name) for each in common}
         workspace = _workspace(ctx, own)
         request = request_of(ctx, kinds, values)
         refuse_unknown(request, workspace.runs)
@@ -76,6 +74,7 @@ def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Workspac
             answer = command(request, workspace)
         show(answer, as_json=own["json_"])
         if answer.failure is not None:
+            own["json_"] = False  # it has been told
             raise answer.failure
         if answer.page and own.get("open_"):
             typer.launch(Path(answer.page).resolve().as_uri())
@@ -94,7 +93,6 @@ def _workspace(ctx: typer.Context, common: Mapping[str, Any]) -> Workspace:
     for variable in sorted(set(os.environ) - known_variables(ctx)):
         if variable.startswith(PREFIX):
             teller.warn(f"the variable {variable} means nothing to bench")
-    ctx.meta[VERBOSE], ctx.meta[RUNS] = common["verbose"], common["runs_dir"]
     cache = Path(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
     words = shlex.join(["bench", *ctx.meta.get(WORDS, ())])
     return Workspace(runs=common["runs_dir"], cache=cache, command=words, progress=teller)
@@ -120,7 +118,7 @@ class Group(TyperGroup):
         try:
             code = super().main(words, **extra, standalone_mode=False)
         except Exception as error:
-            sys.exit(_end_of_parsing(error, words))
+            sys.exit(_end_of_parsing(error, words, self.commands))
         sys.exit(code if isinstance(code, int) else 0)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 (Typer's own context)
@@ -134,44 +132,27 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except BenchError as error:
-            hint = _where_it_works(error, ctx) if isinstance(error, WriteError) else error.try_
-            complain(Console(stderr=True), error.message, hint)
-            if ctx.meta.get(VERBOSE, 0) > 1:
-                raise
-            raise typer.Exit(error.exit_code) from error
+            raise typer.Exit(_failed(error, ctx)) from error
         except (KeyboardInterrupt, Terminated) as error:
-            notes = getattr(error, "__notes__", ())  # a training that can be continued left the command here
-            again = shlex.join(["bench", *ctx.meta.get(WORDS, ())])
-            what = f"Continue: {notes[0]}" if notes else f"Start again: {again}"
-            what = "\nthen: ".join([what, *notes[1:]])
-            Console(stderr=True).print(
-                harmless(f"interrupted; nothing half-written is left. {what}"),
-                soft_wrap=True,
-                highlight=False,
-                markup=False,
-            )
-            raise typer.Exit(143 if isinstance(error, Terminated) else 130) from error
+            raise typer.Exit(_interrupted(error, ctx)) from error
         except typer.Abort as error:
             Console(stderr=True).print()  # the question ends without a line end
-            complain(Console(stderr=True), "nothing was answered, so nothing was done", "the same command with --yes")
-            raise typer.Exit(1) from error
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise typer.Exit(_interrupted(error.__context__, ctx)) from error
+            again = shlex.join(["bench", *ctx.meta[WORDS], "--yes"])
+            raise typer.Exit(_failed(RunError("nothing was answered, so nothing was done", try_=again), ctx)) from error
         except BrokenPipeError as error:
             sys.stderr.close()
             raise typer.Exit(1) from error
         except Exception as error:
-            if isinstance(error, OSError) and error.filename is not None and ctx.meta.get(VERBOSE, 0) < 2:
-                told = WriteError(error.filename, error)
-                message = f"{error.filename} cannot be used: {error.strerror}"
-                complain(Console(stderr=True), message, _where_it_works(told, ctx))
-                raise typer.Exit(1) from error
-            if (
-                ctx.meta.get(VERBOSE, 0) > 1
-                or (isinstance(error, RuntimeError) and type(error).__module__.startswith("typer"))
-                or hasattr(error, "exit_code")
-            ):
+            if isinstance(error, OSError) and error.filename is not None:
+                found = WriteError(error.filename, error)
+                found.message = f"{error.filename} cannot be used: {error.strerror}"
+                raise typer.Exit(_failed(found, ctx)) from error
+            if hasattr(error, "exit_code") or hasattr(error, "format_message"):  # the parser's
                 raise
-            complain(Console(stderr=True), f"{type(error).__name__}: {error}", "the same command with -vv shows where")
-            raise typer.Exit(1) from error
+            again = f"{shlex.join(['bench', *ctx.meta[WORDS]])} -vv  # shows where"
+            raise typer.Exit(_failed(RunError(f"{type(error).__name__}: {error}", try_=again), ctx)) from error
 
 
 def _where_it_works(error: WriteError, ctx: Any) -> str:  # noqa: ANN401 (Typer's own context)
@@ -182,7 +163,7 @@ def _where_it_works(error: WriteError, ctx: Any) -> str:  # noqa: ANN401 (Typer'
     if str(error.path) in words:  # given by the user
         words[words.index(str(error.path))] = _free(error.path.name)
         return shlex.join(words)
-    runs = ctx.meta.get(RUNS, Path("runs"))
+    runs = _runs_of(ctx)
     if not error.path.absolute().is_relative_to(runs.absolute()) or words[1:2] == ["rm"]:
         return error.try_
     if words[1:2] == ["compare"] and error.path.absolute().is_relative_to(comparisons_path(runs).absolute()):
@@ -207,18 +188,91 @@ def _without(words: Sequence[str], option: str) -> list[str]:
     return [word for place, word in enumerate(words) if place not in left_out and not word.startswith(f"{option}=")]
 
 
-def _end_of_parsing(error: Exception, words: Sequence[str]) -> int:
+def _failed(error: BenchError, ctx: Any) -> int:  # noqa: ANN401
+    """Tell of a failure, to programs as well; the exit code."""
+    common = ctx.meta.get(COMMON_VALUES, {})
+    hint = _where_it_works(error, ctx) if isinstance(error, WriteError) else _from_here(error.try_, _runs_of(ctx))
+    if common.get("verbose", 0) > 1:
+        for line in traceback.format_exc().splitlines():
+            told(Console(stderr=True), shown(line))
+    complain(Console(stderr=True), error.message, hint)
+    _tell_programs(error.message, hint, wanted=common.get("json_", False))
+    return error.exit_code
+
+
+def _tell_programs(message: str, hint: str, *, wanted: bool) -> None:
+    if wanted:
+        show(Answer({"error": message, "try": hint}, ()), as_json=True)
+
+
+def _runs_of(ctx: Any) -> Path:  # noqa: ANN401
+    return Path(ctx.meta.get(COMMON_VALUES, {}).get("runs_dir", "runs"))
+
+
+def _from_here(hint: str, runs: Path) -> str:
+    """A hint that is a command, for the folder of runs that this call was given."""
+    command, mark, words = hint.partition("  # ")
+    if not command.startswith("bench ") or runs == Path("runs") or "--runs-dir" in command or "--help" in command:
+        return hint
+    return f"{command} --runs-dir {shlex.quote(str(runs))}{mark}{words}"
+
+
+def _interrupted(error: BaseException, ctx: Any) -> int:  # noqa: ANN401
+    """Say how to go on; the exit code."""
+    notes = getattr(error, "__notes__", ())  # a training that can be continued left the command here
+    command = notes[0] if notes else shlex.join(["bench", *ctx.meta.get(WORDS, ())])
+    first = f"Continue: {command}" if notes else f"Start again: {command}"
+    for line in (INTERRUPTED, first, *(f"then: {each}" for each in notes[1:])):
+        told(Console(stderr=True), shown(line))
+    _tell_programs(INTERRUPTED, command, wanted=ctx.meta.get(COMMON_VALUES, {}).get("json_", False))
+    return 143 if isinstance(error, Terminated) else 130
+
+
+def _end_of_parsing(error: Exception, words: Sequence[str], commands: Mapping[str, Any]) -> int:
     """Tell what is wrong with the words of a command line; the exit code."""
+    if isinstance(error, typer.Abort):  # Ctrl-C before there was a command
+        told(Console(stderr=True), shown(INTERRUPTED))
+        return 130
     if not hasattr(error, "format_message"):  # nothing of the parser's
         raise error
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(error.format_message(), err=True)
         return 2
-    message, context = error.format_message(), getattr(error, "ctx", None)
+    message = error.format_message()
     found = _value_after(getattr(getattr(error, "param", None), "opts", ()), words)
     message = message[:1].lower() + message[1:].rstrip(".") + (f" (found '{found}')" if found else "")
-    complain(Console(stderr=True), message, f"{context.command_path if context is not None else 'bench'} --help")
+    told_as = UsageError(message, try_=_example(error) or _mended(words, commands))
+    complain(Console(stderr=True), told_as.message, told_as.try_)
+    _tell_programs(told_as.message, told_as.try_, wanted="--json" in words)
     return int(getattr(error, "exit_code", 2))
+
+
+def _example(error: Any) -> str:  # noqa: ANN401 (the parser's own)
+    """A line of the command that lacks something; empty for other mistakes."""
+    return (error.ctx.command.epilog or "") if type(error).__name__ == "MissingParameter" and error.ctx else ""
+
+
+def _mended(words: Sequence[str], commands: Mapping[str, Any]) -> str:
+    """What to type instead: the line with its command and options as they are spelt, where it means something then."""
+    verb = nearest(next(iter(words), ""), commands)
+    if not verb:
+        return "bench --help"
+    flags = [flag for each in commands[verb].params for flag in (*each.opts, *each.secondary_opts)]
+    known = [flag for flag in flags if flag.startswith("--")]
+    fixed = [_as_spelt(word, known) for word in words[1:]]
+    if [verb, *fixed] != list(words):
+        try:
+            commands[verb].make_context(verb, list(fixed))
+        except Exception:
+            return f"bench {verb} --help"
+        return shlex.join(["bench", verb, *fixed])
+    return f"bench {verb} --help"
+
+
+def _as_spelt(word: str, flags: Sequence[str]) -> str:
+    """An option by its name where it is misspelt; any other word as it is."""
+    name, is_, value = word.partition("=")
+    return f"{nearest(name, flags) or name}{is_}{value}" if name.startswith("--") and name not in flags else word
 
 
 def _value_after(options: Sequence[str], words: Sequence[str]) -> str:

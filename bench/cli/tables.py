@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from bench.cli.console import Answer, shown, table_of
+from bench.cli.console import Answer, Grid, shown, table_of
 from bench.recipes.recipe import Recipe
 from bench.registry.registry import short
 from bench.request import CompareRequest, ExplainRequest
@@ -30,7 +28,6 @@ GRADE_STYLES = {"steady": "", "noisy": "yellow", "unusable": "red"}
 TIMING_HEADS = (
     "rate", "interval", "p10 to p90", "n", "spread", "batch 1, ms", "peak MB", "GFLOP", "of limit", "ratio",
 )  # fmt: skip
-PLAIN: dict[str, Any] = {"box": None, "pad_edge": False}
 
 
 # --- a run --------------------------------------------------------------------------------------------------
@@ -75,7 +72,7 @@ def run_lines(folder: Path) -> tuple[Any, ...]:
     return (table, *pairs, f"{view.run}: {result_words(view)}", str(folder.resolve()))
 
 
-def cells_table(name: str, cells: Sequence[CellResult]) -> Table:
+def cells_table(name: str, cells: Sequence[CellResult]) -> Grid:
     """What became of the cells of a run."""
     numbers = ("rows", "computed now", "images/s")
     rows = [
@@ -90,14 +87,14 @@ def completeness_lines(cells: Sequence[CellResult]) -> list[str]:
     return [f"{short(cell.explainer)}: {cell.complete.verdict}" for cell in cells if cell.complete]
 
 
-def recipe_row(one: Recipe) -> tuple[str, str]:
-    """A recipe's name and a few lines beside it, short enough for 80 columns."""
+def recipe_lines(one: Recipe) -> tuple[str, ...]:
+    """A recipe's name and a few lines below it."""
     epochs = f"{one.epochs} epoch{'s' if one.epochs != 1 else ''} of batch {one.batch_size}, {one.optimizer}"
     start, end = (f"{one.lr * share:g}" for share in (one.lr_start, one.lr_end))
     rate = f"rate {start} to {one.lr:g} at {one.warm_up:.0%}, then to {end}"
     what = ", ".join(_switched_on(one)) or "no augmentation"
     measured = f"measured: {one.measured}" if one.measured else "not measured here"
-    return one.name, "\n".join((f"{epochs}, {rate}", what, one.source, measured, ""))
+    return (one.name, *(f"  {each}" for each in (f"{epochs}, {rate}", what, one.source, measured)))
 
 
 def _switched_on(one: Recipe) -> list[str]:
@@ -147,7 +144,7 @@ def _combination_name(each: Combination) -> str:
     return f"{short(each.model)}, {each.optimizer}, lr {each.lr:g}"
 
 
-def _sweep_table(found: Sweep) -> Table:
+def _sweep_table(found: Sweep) -> Grid:
     numbers = ("lr", "n", "mean", "s.d.", "95 % interval")
     rows = [
         (short(each.model), each.optimizer, f"{each.lr:g}", len(each.runs), _percent(each.mean),
@@ -155,7 +152,7 @@ def _sweep_table(found: Sweep) -> Table:
         for each in found.combinations
     ]  # fmt: skip
     title = "accuracy % on the test images, over seeds"
-    return table_of(title, ("model", "optimizer", *numbers), rows, numbers=numbers, **PLAIN)
+    return table_of(title, ("model", "optimizer", *numbers), rows, numbers=numbers)
 
 
 def _interval(each: Combination) -> str:
@@ -184,12 +181,12 @@ def timing_tables(timing: Timing) -> list[Any]:
     """One table of the arms and a line for each of the machine's limits."""
     limits = [arm for arm in timing.arms if arm.what in ("product", "copy")]
     title = f"timing {timing.id}: {timing.device}, batch {timing.batch_size}, {timing.memory_format}"
-    table = table_of(title, ("images/s of", *TIMING_HEADS), (), numbers=TIMING_HEADS, **PLAIN)
+    rows = []
     for arm in timing.arms:
         if arm not in limits:
             name, style = (arm.name, GRADE_STYLES[arm.grade]) if arm.settled else (f"{arm.name}, unsettled", "dim")
-            table.add_row(*map(shown, (name, *figures(arm))), style=style)
-    return [table, *map(_limit, limits)]
+            rows.append([shown(each, style) for each in (name, *figures(arm))])
+    return [table_of(title, ("images/s of", *TIMING_HEADS), rows, numbers=TIMING_HEADS), *map(_limit, limits)]
 
 
 def figures(arm: ArmTiming) -> tuple[str, ...]:
@@ -227,21 +224,16 @@ def _limit(arm: ArmTiming) -> str:
 # --- verdicts and scores ------------------------------------------------------------------------------------
 
 
-def verdicts_table(run: str, verdicts: Sequence[Verdict]) -> Table:
+def verdicts_table(run: str, verdicts: Sequence[Verdict]) -> Grid:
     """One row a verdict; methods that equal Grad-CAM at a layer for one reason share theirs."""
     numbers = ("largest difference", "moved by rounding", "images")
-    table = table_of(f"verdicts on {run}, in float64", ("explainer", "layer", "verdict"), ())
-    table.columns[1].no_wrap = table.columns[2].no_wrap = True
-    table.add_column("why", overflow="fold", ratio=1)
-    for head in numbers:
-        table.add_column(head, justify="right")
-    for explainers, one in shared_rows(verdicts):
-        style = VERDICT_STYLES.get(one.verdict, "green")
-        figures_ = (size(one.difference), size(one.moved), str(one.images))
-        table.add_row(
-            shown(explainers), shown(one.layer), f"[{style}]{shown(one.verdict)}[/]", shown(why(one)), *figures_
-        )
-    return table
+    rows = [
+        (explainers, one.layer, shown(one.verdict, VERDICT_STYLES.get(one.verdict, "green")), why(one),
+         size(one.difference), size(one.moved), one.images)
+        for explainers, one in shared_rows(verdicts)
+    ]  # fmt: skip
+    heads = ("explainer", "layer", "verdict", "why", *numbers)
+    return table_of(f"verdicts on {run}, in float64", heads, rows, numbers=numbers)
 
 
 def sentence(one: Verdict, run: str, runs: Path) -> str:
@@ -291,14 +283,11 @@ def scores_answer(found: FaithfulnessScores, path: Path) -> Answer:
     return Answer({**value, "path": str(path.resolve())}, (*lines, "", str(path.resolve())))
 
 
-def _sheet_table(sheet: Sheet) -> Table:
+def _sheet_table(sheet: Sheet) -> Grid:
     from bench.scoring.tables import WORD_HEADS
 
     numbers = [head for head in sheet.heads if head not in WORD_HEADS]
-    table = table_of(sheet.title, sheet.heads, sheet.rows, numbers=numbers)
-    for column in table.columns:
-        column.no_wrap = False
-    return table
+    return table_of(sheet.title, sheet.heads, sheet.rows, numbers=numbers)
 
 
 # --- checks of plug-ins -------------------------------------------------------------------------------------
@@ -319,25 +308,23 @@ def as_value(one: Verified) -> dict[str, object]:
     }  # fmt: skip
 
 
-def checks_table(one: Verified) -> Table:
+def checks_table(one: Verified) -> Grid:
     """One row a check."""
-    table = table_of(f"{one.explainer} at {', '.join(one.layers)}", ("check", "result", "what was found"), ())
-    for each in one.outcomes:
-        table.add_row(each.name, f"[{CHECK_STYLES[each.status]}]{each.status}[/]", shown(each.words))
-    return table
+    rows = [(each.name, shown(each.status, CHECK_STYLES[each.status]), each.words) for each in one.outcomes]
+    return table_of(f"{one.explainer} at {', '.join(one.layers)}", ("check", "result", "what was found"), rows)
 
 
-def checks_summary(found: Sequence[Verified]) -> Table:
+def checks_summary(found: Sequence[Verified]) -> Grid:
     """One row an explainer."""
     numbers = ("passed", "failed", "not applicable", "seconds")
-    table = table_of("checks by explainer", ("explainer", *numbers, "layers", "fails at"), (), numbers=numbers)
+    rows = []
     for one in found:
-        counts = [sum(each.status == status for each in one.outcomes) for status in CHECK_STYLES]
-        figures_ = [f"[{CHECK_STYLES['failed']}]{count}[/]" if index == 1 and count else str(count)
-                    for index, count in enumerate(counts)]  # fmt: skip
+        passed, failed, without = (sum(each.status == status for each in one.outcomes) for status in CHECK_STYLES)
         fails = ", ".join(each.name for each in one.failures) or "–"
-        table.add_row(shown(one.explainer), *figures_, f"{one.seconds:.1f}", shown(", ".join(one.layers)), fails)
-    return table
+        counts = (passed, shown(failed, CHECK_STYLES["failed"] if failed else ""), without, f"{one.seconds:.1f}")
+        rows.append((one.explainer, *counts, ", ".join(one.layers), fails))
+    heads = ("explainer", *numbers, "layers", "fails at")
+    return table_of("checks by explainer", heads, rows, numbers=numbers)
 
 
 def checks_line(found: Sequence[Verified]) -> str:

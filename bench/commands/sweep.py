@@ -85,7 +85,7 @@ def sweep(request: TrainRequest, workspace: Workspace) -> Sweep:
     if request.resume is not None:
         raise UsageError(
             "several runs beside --resume: one run goes on with the settings it has",
-            try_=f"bench train --resume {request.resume}, and the others in a call of their own",
+            try_=f"bench train --resume {request.resume}  # the others in a call of their own",
         )
     trainings = request.trainings()
     for one in alike(trainings):

@@ -161,7 +161,7 @@ def find_subjects(
             raise UsageError(
                 f"'{one.label}' takes images of {one.input_size} pixels, '{found[0].label}' of "
                 f"{found[0].input_size}: rates of different images cannot be compared",
-                try_="bench time for each size",
+                try_="a call of bench time for each size",
             )
     return {each.label: each for each in found}
 

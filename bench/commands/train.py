@@ -133,7 +133,7 @@ def refuse_beside(request: TrainRequest) -> str | None:
         words = ", ".join("--" + name.replace("_", "-") for name in wrong)
         raise UsageError(
             f"{words} beside --resume: a run goes on with the settings it has",
-            try_=f"bench train --resume {request.resume}, or a new run without --resume",
+            try_=f"bench train --resume {request.resume}  # or a new run, without --resume",
         )
     return request.data if "data" in given else None
 

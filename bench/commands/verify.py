@@ -63,7 +63,7 @@ def verify(request: VerifyRequest, workspace: Workspace) -> tuple[Verified, ...]
     """
     asked, layers, run = names(request.explainer), names(request.layer), request.run
     if not asked:
-        raise UsageError("no explainer named", try_="bench verify captum, or bench verify all")
+        raise UsageError("no explainer named", try_="bench verify all")
     everyone = ALL in asked
     wanted = tuple(workspace.explainers) if everyone else asked
     specs = {name: _spec_of(name, workspace, forgiving=everyone) for name in wanted}

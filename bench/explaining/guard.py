@@ -57,7 +57,7 @@ def guarded(
     if faults:
         raise ContractError(
             f"explainer {spec.name!r} broke its contract: it {'; '.join(faults)}",
-            try_="bench list explainers, for another one; the contract is Explainer in bench/contracts.py",
+            try_="bench list explainers  # for another one; the contract is Explainer in bench/contracts.py",
         )
     return {layer: raw[layer] for layer in layers}
 

@@ -83,7 +83,7 @@ def open_run(run: str | RunFolder, device: str, workspace: Workspace) -> Trained
         raise StoreError(
             f"{path} is not the file this run ended with: sha256 {found[:12]}, "
             f"run.json says {run.checkpoint[:12] or 'nothing'}",
-            try_="bench list runs, and explain another one",
+            try_="bench list runs  # the others",
         )
     state, head = read_checkpoint(path)
     classes = tuple(str(name) for name in head.get("classes", ()))

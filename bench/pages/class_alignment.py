@@ -25,7 +25,7 @@ def check_comparable(runs: Sequence[RunFolder]) -> None:
             raise DataError(
                 f"runs '{first.record.name}' and '{other.record.name}' were made on different data "
                 f"({first.record.data.name} and {other.record.data.name})",
-                try_="bench list runs, and compare runs of one data set",
+                try_="bench list runs  # those of one data set can be compared",
             )
         if not np.array_equal(_named_labels(first), _named_labels(other)):
             raise DataError(f"the test labels of '{first.record.name}' and '{other.record.name}' differ")

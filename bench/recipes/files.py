@@ -96,7 +96,7 @@ def _valid_parts(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The first lines of a text that are TOML by themselves, and how many they are: one, two, and so on."""
     lines = text.split("\n")
     for count in range(1, len(lines) + 1):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             yield count, tomllib.loads("\n".join(lines[:count]))
 
 
@@ -169,7 +169,7 @@ def _read(path: Path) -> _File:
         raise UsageError(f"{path} cannot be read: {reason}", try_=EXAMPLE) from reason
     try:
         return _File(path, text, tomllib.loads(text))
-    except ValueError as reason:  # whose place, if it names one, is where the parser gave up
+    except (ValueError, RecursionError) as reason:  # whose place, if it names one, is where the parser gave up
         line = 1 + max((count for count, _ in _valid_parts(text)), default=0)
         raise UsageError(f"{path} cannot be read from line {line} on: {reason}", try_=EXAMPLE) from reason
 

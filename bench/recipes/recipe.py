@@ -103,15 +103,19 @@ class Recipe:
         for name, (holds, words) in RANGES.items():
             value = getattr(self, name)
             if not holds(value):
-                raise UsageError(f"{name} is {value}, must be {words}")
+                raise UsageError(f"{name} is {value}, must be {words}", try_="bench list recipes  # values that work")
         for edge, share in self.sizes:
             if not SMALLEST <= edge <= 2 * HALF or not 0 < share < 1:
                 raise UsageError(
                     f"sizes holds {edge}:{share}: the edge must be from {SMALLEST} to {2 * HALF}, "
-                    "the share between 0 and 1"
+                    "the share between 0 and 1",
+                    try_="--sizes 16:0.5,24:0.25",
                 )
         if not sum(share for _, share in self.sizes) < 1:
-            raise UsageError("sizes leaves no epoch for the images as they are: the shares must sum to less than 1")
+            raise UsageError(
+                "sizes leaves no epoch for the images as they are: the shares must sum to less than 1",
+                try_="--sizes 16:0.5,24:0.25",
+            )
 
     @property
     def augmentation(self) -> Augmentation:

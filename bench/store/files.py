@@ -15,7 +15,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bench.errors import StoreError, cut
+from bench.errors import StoreError, brief
 from bench.store.paths import RANDOM
 from bench.whole_file import opened, read_text, replacing, written
 
@@ -219,7 +219,7 @@ def read_value(path: Path, kind: type[Value], schema: int, migrated: Migration =
         return TypeAdapter(kind).validate_python(migrated(raw))
     except ValidationError as reason:
         first = reason.errors()[0]
-        where = cut(".".join(str(each) for each in first["loc"]), 200)
+        where = brief(".".join(str(each) for each in first["loc"]), 200)
         raise StoreError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.60})") from reason
 
 

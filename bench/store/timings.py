@@ -60,7 +60,7 @@ def read_timing(path: Path) -> Timing:
     """
     timing = read_value(path, Timing, TIMING_SCHEMA, timing_of_today)
     if wrong := next(_impossible(timing), None):
-        raise StoreError(f"{path}: {wrong}", try_="bench time, for another one")
+        raise StoreError(f"{path}: {wrong}", try_="bench time --help  # makes another one")
     return timing
 
 

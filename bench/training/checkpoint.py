@@ -140,9 +140,9 @@ def newest_resume(folder: Path, run: str, warn: Callable[[str], None]) -> Resume
         return found
     if not files:
         raise StoreError(
-            f"run '{folder.name}' has no resume file", try_="bench train with its settings, from the start"
+            f"run '{folder.name}' has no resume file", try_="bench train --help  # its settings, from the start"
         )
-    raise StoreError("; ".join(reasons), try_="bench train with its settings, from the start")
+    raise StoreError("; ".join(reasons), try_="bench train --help  # its settings, from the start")
 
 
 def cut_log(folder: Path, length: int) -> None:

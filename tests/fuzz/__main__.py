@@ -1,0 +1,56 @@
+"""Try cases of every kind on all cores, or one again; prints how many came to what, as docs/reliability.md shows it."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the helpers of the tests
+
+from fuzz.cases import KINDS, tried
+from fuzz.judging import NAMED, OTHER, RIGHT
+from fuzz.runs import make_base
+
+
+def main() -> int:
+    """The exit code: 1 where anything came to something else than a right result or a named error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=1500, help="of all kinds together")
+    parser.add_argument("--kind", choices=KINDS, help="only this one")
+    parser.add_argument("--case", type=int, help="only this one of --kind")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    asked = parser.parse_args()
+    kinds = [asked.kind] if asked.kind else list(KINDS)
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        os.environ["BENCH_CACHE"] = str(base / "cache")
+        os.environ["OMP_NUM_THREADS"] = "1"
+        make_base(base)
+        if asked.case is not None:
+            found = tried(asked.kind, asked.case, base)
+            print(f"{found.kind}: {found.words}")
+            return int(found.kind == OTHER)
+        each = -(-asked.cases // len(kinds))
+        counts: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
+        with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
+            waiting = {pool.submit(tried, kind, number, base): (kind, number)
+                       for number in range(asked.first, asked.first + each) for kind in kinds}  # fmt: skip
+            for done in as_completed(waiting):
+                kind, number = waiting[done]
+                found = done.result()
+                counts[kind][found.kind] += 1
+                if found.kind == OTHER:
+                    print(f"--kind '{kind}' --case {number}\n{found.words}\n", flush=True)
+    print("| kind | cases | right results | named errors | other |\n| --- | ---: | ---: | ---: | ---: |")
+    for kind, count in counts.items():
+        print(f"| {kind} | {count.total():,} | {count[RIGHT]:,} | {count[NAMED]:,} | {count[OTHER]:,} |")
+    return int(any(count[OTHER] for count in counts.values()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
