@@ -84,8 +84,8 @@ def folded(parts: Iterable[Text], width: int, end: str = "") -> list[Text]:
         end: what all lines but the last end in.
     """
     lines = [Text()]
-    for part in parts:
-        more = Text.assemble(lines[-1], " ", part) if lines[-1] else part
+    for place, part in enumerate(parts):
+        more = Text.assemble(lines[-1], " ", part) if place else part
         if lines[-1].plain.strip() and cell_len(more.plain) > width - len(end):
             lines[-1].append(end)
             lines.append(Text.assemble(" " * INDENT, part))
@@ -145,15 +145,19 @@ class Grid:
             yield from self._paragraph(row, options.max_width)
 
     def _paragraph(self, row: Sequence[Text], width: int) -> Iterator[Text]:
-        """The first column as a heading, figures one after the other, prose in lines of its own."""
-        yield from folded(row[0].split(" "), width)
-        named = [(head, cell) for head, cell in zip(self.heads[1:], row[1:], strict=True) if cell.plain]
+        """The names in front as a heading, figures one after the other, prose in lines of its own."""
+        names = next((place for place, head in enumerate(self.heads) if self._is_no_name(place, head)), len(self.heads))
+        yield from folded(Text(", ").join(row[:names]).split(" "), width)
+        named = [(head, cell) for head, cell in zip(self.heads[names:], row[names:], strict=True) if cell.plain]
         figures = [Text.assemble((head, "dim"), " ", cell, ";") for head, cell in named if head in self.numbers]
         if figures:
             yield from folded([Text(" "), *figures[:-1], figures[-1][:-1]], width)
         for head, cell in named:
             if head not in self.numbers:
                 yield from folded(Text.assemble("  ", (f"{head}: ", "dim"), cell).split(" "), width)
+
+    def _is_no_name(self, place: int, head: str) -> bool:
+        return place > 0 and (head in self.numbers or any(cell_len(row[place].plain) > PROSE for row in self.rows))
 
     def _widths(self, room: int) -> list[int]:
         """Columns of each: its longest word at least, all of figures and of the first; empty for too little room."""

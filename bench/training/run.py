@@ -193,10 +193,10 @@ def trained(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None]) 
 
 def epoch_line(point: EpochPoint, epochs: int) -> str:
     """One epoch in words."""
-    val = "" if point.val_accuracy is None else f", val loss {point.val_loss:.3f} accuracy {point.val_accuracy:.1%}"
+    val = "" if point.val_accuracy is None else f", val {point.val_loss:.3f} {point.val_accuracy:.1%}"
     return (
-        f"epoch {point.epoch}/{epochs}: train loss {point.train_loss:.3f} accuracy {point.train_accuracy:.1%}"
-        f"{val}, {point.images_per_second:.1f} images/s"
+        f"epoch {point.epoch}/{epochs}: loss {point.train_loss:.3f} accuracy {point.train_accuracy:.1%}"
+        f"{val}, {point.images_per_second:,.0f} images/s"
     )
 
 

@@ -49,7 +49,8 @@ def _odd_state(state: dict[Any, Any], chance: random.Random) -> dict[Any, Any]:
     ways: tuple[Any, ...] = (
         lambda: value.half(), lambda: value.bfloat16(), lambda: value.to(torch.int8), lambda: value.to(torch.complex64),
         lambda: value.bool(), lambda: value.double(), lambda: value.to_sparse() if value.ndim else value,
-        lambda: value * float("nan"), lambda: value.flatten(), lambda: value[None], lambda: value[:0] if value.ndim else value,
+        lambda: value * float("nan"), lambda: value.flatten(), lambda: value[None],
+        lambda: value[:0] if value.ndim else value,
         lambda: torch.sparse_coo_tensor(torch.zeros(1, 1, dtype=torch.int64), torch.ones(1), (2**50,)),
         lambda: torch.ones(1).expand(2**40), lambda: torch.empty(3, device="meta"), lambda: None, lambda: 7,
         lambda: torch.quantize_per_tensor(value.float(), 0.1, 0, torch.qint8), lambda: value.numpy(), lambda: [value],
@@ -73,10 +74,11 @@ def _wrapped(state: dict[Any, Any], chance: random.Random, folder: Path) -> Any:
     for _ in range(chance.choice((3, 300))):
         deep = {"a": deep}
     return chance.choice((
-        state, state, {key: state}, {key: state, "epoch": 3, "acc": float("nan"), "classes": list(chance.sample(WORDS, 4))},
+        state, state, {key: state},
+        {key: state, "epoch": 3, "acc": float("nan"), "classes": list(chance.sample(WORDS, 4))},
         {"ema": state, "raw": _state(chance)}, collections.OrderedDict(state), endless, deep, list(state.values()),
         {"state_dict": state, "run": Program(folder / OWNED)}, {"state_dict": state, "odd": Odd(state)},
-        {"state_dict": state, "class_to_idx": chance.choice(({"four": 0, "one": 1, "three": 2, "two": 3}, {"a": "b"}, {}))},
+        {"state_dict": state, "class_to_idx": chance.choice((dict.fromkeys(CLASSES, 0), {"a": "b"}, {}))},
         build_seeded(TINY, 4, 0), chance.choice(VALUES), {f"m{each}": state for each in range(50)},
     ))  # fmt: skip
 
@@ -114,10 +116,8 @@ def _zip_broken(data: bytes, chance: random.Random) -> bytes:
             content = old.read(name)
             if name == chosen:
                 content = bytes_broken(content, chance)
-                name = chance.choice(
-                    (name, name, name, "archive/" + chance.choice(WORDS).replace("\0", "").replace("\ud800", ""))
-                )
-            new.writestr(name, content)
+            odd = f"archive/{chance.choice(WORDS)}".replace("\0", "").replace("\ud800", "")
+            new.writestr(odd if name == chosen and chance.random() < 0.25 else name, content)
     return out.getvalue()
 
 

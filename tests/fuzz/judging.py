@@ -100,7 +100,7 @@ def outcome(*words: str, runs: Path | None = None) -> Outcome:
     return Outcome(NAMED if result.exit_code else RIGHT, result.stderr[-LONGEST:])
 
 
-def _wrong(result: Result) -> str:
+def _wrong(result: Result) -> str:  # noqa: PLR0911 (one for each thing that can be wrong)
     """What is wrong with the way a command ended; empty for nothing."""
     said = result.stdout + result.stderr
     ordered = {

@@ -15,7 +15,8 @@ WORDS = (
     "", " ", "\x1b[31mred\x1b]0;owned\x07", "\x1b]8;;http://x\x07y", "\x1b]52;c;aGk=\x07", "\x9b2J", "a\nb", "\r", "\0",
     "[red]x[/]", "[/]", "[link=file:///]x", "\u202egpj.exe", "a\u200bb", "e" + "\u0301" * 500, "\ud800", "\U0001f469",
     "../../etc/passwd", "/", "~", "~root/x", "-rf", "--help", "$(touch owned)", "`touch owned`", "'; --", "%s%n", "{0}",
-    "<script>alert(1)</script>", "x" * 100_000, "nan", "1e400", "-0", "١٢", "²", "latest", "all", "None", "CON", ".", "..",
+    "<script>alert(1)</script>", "x" * 100_000, "nan", "1e400", "-0", "١٢", "²", "latest", "all", "None",
+    "CON", ".", "..",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     *WORDS, None, True, False, 0, -1, 1, 2**31, 2**63, 10**400, 1e308, -1e308, 5e-324, float("nan"), float("inf"), 0.5,
@@ -137,7 +138,8 @@ def _claiming(arrays: dict[str, np.ndarray[Any, Any]], name: str, chance: random
             content = buffer.getvalue()
             if each == name:
                 shape = chance.choice(("(1000000000000,)", "(30000000, 32, 32, 3)", "(-1, 4)", "(2, 0, 9)"))
-                head = f"{{'descr': '{chance.choice(('|u1', '<f4', '<f8', '|O', '<U9'))}', 'fortran_order': False, 'shape': {shape}, }}"
+                kind = chance.choice(("|u1", "<f4", "<f8", "|O", "<U9"))
+                head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
                 padded = head.ljust(117) + "\n"
                 content = b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode()
                 content += bytes(chance.choice((0, 1000, 50_000_000)))

@@ -14,9 +14,11 @@ from fuzz.judging import Outcome, outcome
 from fuzz.mutations import VALUES, WORDS, bytes_broken
 
 GUESSES = (
-    "a", "b", "u", "latest", "digits", "cifar_resnet18", "gradcam", "all", "layer4", "course", "run", "model", "data", "10",
+    "a", "b", "u", "latest", "digits", "cifar_resnet18", "gradcam", "all", "layer4", "course", "run", "model", "data",
+    "10",
     "0", "-1", "0.5", "1e9", "3,17", "16:0.5", "cat,dog", "accuracy < 0.9", "forward[a] < 0.9 * forward[b]", "5m", "1h",
-    "x.png", "x.safetensors", "timm:resnet18", "FILE.py:Net", "timm:resnet18(a=1)", "cifar_resnet18@64", "sgd", "predicted",
+    "x.png", "x.safetensors", "timm:resnet18", "FILE.py:Net", "timm:resnet18(a=1)", "cifar_resnet18@64", "sgd",
+    "predicted",
 )  # fmt: skip
 
 
