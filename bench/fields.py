@@ -271,7 +271,9 @@ class Request:
         """What to type so that another call wants the same, with some values replaced."""
         wanted = replace(self, **changes, origins={**self.origins, **dict.fromkeys(changes, "flag")})
         given = wanted.given()
-        words = [word for each in self.typed() if each.name in given for word in each.words(given[each.name])]
+        bare = [each.name for each in self.typed() if each.option.flagless]  # told from each other by their places
+        said = {*given, *bare[: max((place + 1 for place, name in enumerate(bare) if name in given), default=0)]}
+        words = [word for each in self.typed() if each.name in said for word in each.words(getattr(wanted, each.name))]
         where = [] if runs == Path("runs") else ["--runs-dir", str(runs)]
         from_python = any(map(is_from_python, _flat(given.values())))
         return shlex.join(["bench", *self.verb.split(), *words, *where]) + (

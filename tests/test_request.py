@@ -293,7 +293,7 @@ def test_a_run_to_show_is_named_once(tmp_path: Path) -> None:
 
 def test_a_run_that_has_to_be_named_is_asked_for() -> None:
     result = call("rm")
-    assert (result.exit_code, result.stderr.splitlines()) == (2, ["error: which run?", "  try: bench rm --help"])
+    assert (result.exit_code, result.stderr.splitlines()) == (2, ["error: which run?", "  try: bench list runs"])
 
 
 # --- what help says of it -----------------------------------------------------------------------------------

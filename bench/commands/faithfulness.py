@@ -157,7 +157,7 @@ def maps_there(trained: Trained, wanted: Wanted, errors: Errors) -> list[LayerMa
         if grid[0] * grid[1] < FEWEST_PATCHES:
             raise UsageError(
                 f"maps of {sizes[name][0]}x{sizes[name][1]} at '{name}' have too few patches to put in an order",
-                try_=f"bench list layers --model {trained.record.model}, for a layer with a finer grid",
+                try_=f"bench list layers --model {trained.record.model}  # for one with a finer grid",
             )
         rows, draws = baselines_of(errors.ids, sizes[name], grid)
         every = []

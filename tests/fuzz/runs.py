@@ -99,7 +99,7 @@ def _break(run: Path, chance: random.Random) -> None:
         case 0:
             path.unlink()
         case 1:
-            shutil.copy(chance.choice(files), path) if len(files) > 1 else None
+            path.write_bytes(chance.choice(files).read_bytes())
         case 2:
             path.unlink()
             path.mkdir()
