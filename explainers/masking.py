@@ -73,15 +73,16 @@ class RawAblationCAM(Raw, AblationCAM):
 
 
 class Zeroing(AblationLayer):
-    """The library's ablation layer, with zero for what is taken away, as in the paper.
+    """The library's ablation layer, with zero for what is taken away, as in the paper; a hook on the layer itself.
 
     Where any activation is below zero, the library puts the smallest one less 1e7, once more for every place in the
     batch, so that its weights depend on the size of the batch.
     """
 
     indices: Any  # (channels still to come,) int32
+    handle: Any  # of the hook
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, module: nn.Module, inputs: object, output: Tensor) -> Tensor:
         """(B, C, h, w): the b-th image without the b-th of the channels whose turn it is."""
         left: Tensor = self.activations.clone()
         left[range(len(left)), self.indices[: len(left)].tolist()] = 0
@@ -94,7 +95,7 @@ def masked_maps(
     """{layer: (N, T, h, w)} of one of the classes above, layer by layer on a private copy."""
     with borrowed(model), quiet():
         recording = record(model, layers, images, targets)
-        # AblationCAM puts a layer of its own into the model, and leaves it there where an error comes between.
+        # AblationCAM changes the model, and leaves it changed where an error comes between.
         copy = private_copy(model)
         return {name: finished(_maps(kind, copy, name, recording, images, targets), images) for name in layers}
 
@@ -119,9 +120,21 @@ def _maps(
     return maps
 
 
+def hook_in_place_of(model: nn.Module, old: Any, new: Any) -> None:  # noqa: ANN401
+    """Instead of a layer in the place of another, a hook on it: what a layer gives its hooks may be turned round."""
+    if isinstance(new, Zeroing):
+        new.handle = old.register_forward_hook(new)
+    else:
+        old.handle.remove()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the progress bar that the library draws for every image."""
     silent = SimpleNamespace(tqdm=lambda steps: steps)
-    with patch.object(score_cam, "tqdm", silent), patch.object(ablation_cam, "tqdm", silent):
+    with (
+        patch.object(score_cam, "tqdm", silent),
+        patch.object(ablation_cam, "tqdm", silent),
+        patch.object(ablation_cam, "replace_layer_recursive", hook_in_place_of),
+    ):
         yield

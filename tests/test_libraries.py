@@ -35,13 +35,13 @@ def test_two_libraries_agree_on_the_maps_of_a_net_that_is_no_resnet(name: str) -
         assert float((first[layer] - second[layer]).abs().max()) <= 1e-5 * largest
 
 
-def test_token_maps_of_a_transformer_are_refused_with_the_reason_and_the_layer_that_has_a_grid() -> None:
+def test_a_layer_that_holds_no_positions_is_refused_with_the_layers_that_do() -> None:
     spec = discover("model", ModelSpec)["timm:vit_tiny_patch16_224@64"]
     record = SimpleNamespace(model="vit", size=64)
-    run = cast("Trained", SimpleNamespace(model=build_seeded(spec, 10, 0), record=record))
-    check_layers(run, spec.layers)
-    with pytest.raises(UsageError, match=r"17 tokens of 192 values.*class token.*with a grid: patch_embed\.proj"):
-        check_layers(run, ["blocks.11"])
+    run = cast("Trained", SimpleNamespace(model=build_seeded(spec, 10, 0), spec=spec, record=record))
+    check_layers(run, [*spec.layers, "blocks.11", "patch_embed.proj"])
+    with pytest.raises(UsageError, match=r"'head_drop' gives \(N, 192\).*with a grid: blocks\.11\.norm1"):
+        check_layers(run, ["head_drop"])
 
 
 @pytest.mark.slow
@@ -57,7 +57,9 @@ def test_a_resnet_of_timm_with_the_cifar_stem_is_trained_and_explained_at_its_la
 def test_libraries_stand_in_the_list_of_models_and_layers_are_found_by_a_forward() -> None:
     assert "timm:NAME" in call("list", "models").stdout and "torchvision:NAME" in call("list", "models").stdout
     rows = json.loads(call("list", "layers", "--model", "timm:vit_tiny_patch16_224", "--json").stdout)["layers"]
-    assert rows == [{"name": "patch_embed.proj", "map": "2x2", "channels": 192, "default": "yes"}]
+    assert rows[0] == {"name": "patch_embed.proj", "map": "2x2", "channels": 192, "default": ""}
+    assert [row["name"] for row in rows if row["default"]] == ["blocks.11.norm1"]
+    assert {"blocks.0", "norm"} <= {row["name"] for row in rows if row["map"] == "2x2"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from bench.cli.options import files_named
 from bench.contracts import ModelSpec
 from bench.errors import BenchError, ContractError, MissingError, UsageError
 from bench.registry.foreign_models import ForeignBuild
-from bench.registry.layer_shapes import default_layers, grids_in, shapes_of, why_no_grid
+from bench.registry.layer_shapes import default_layers, grids_of, shapes_of, why_no_grid
+from bench.registry.layouts import Layout
 from bench.registry.model_names import parse_model, with_options
 from bench.registry.registry import Registry, discover
 from bench.request import DemoRequest, LrFindRequest, TimeRequest
@@ -125,7 +126,7 @@ def test_shapes_are_those_of_hooks_and_the_model_is_left_as_found() -> None:
     shapes, answer = shapes_of(net, 20)
     assert shapes["a"] == shapes["a.0"] == (8, 10, 10)
     assert (shapes["b"], shapes["head"], tuple(answer.shape)) == ((16, 5, 5), (4,), (1, 4))
-    assert list(grids_in(shapes)) == ["a.0", "a.1", "a", "b.0", "b.1", "b"]
+    assert list(grids_of(net, 20)) == ["a.0", "a.1", "a", "b.0", "b.1", "b"]
     assert net.training and net.a.training and not net.b.training
     assert not any(module._forward_hooks for module in net.modules())
 
@@ -143,16 +144,23 @@ def test_a_model_that_cannot_take_the_image_says_so_and_is_left_as_found() -> No
         ({"a.0": (8, 16, 16), "a": (8, 16, 16), "b": (8, 4, 4)}, ("a", "b")),
         ({"s.0": (8, 16, 16), "s.1": (8, 16, 16), "s.1.x": (8, 16, 16)}, ("s.1",)),  # outermost, then last
         ({"a": (8, 2, 2), "up": (8, 7, 7)}, ("a",)),  # a pooling layer that enlarges
-        ({"heads": (3, 5, 64), "one": (9, 1, 1), "tokens": (5, 64)}, ()),
+        ({"one": (9, 1, 1)}, ()),
     ],
 )
-def test_default_layers_are_one_of_each_grid_size(shapes: dict[str, tuple[int, ...]], layers: tuple[str, ...]) -> None:
-    assert default_layers(shapes, 32) == layers
+def test_default_layers_are_one_of_each_grid_size(
+    shapes: dict[str, tuple[int, int, int]], layers: tuple[str, ...]
+) -> None:
+    assert default_layers(layouts(shapes), 32) == layers
+
+
+def layouts(shapes: dict[str, tuple[int, int, int]]) -> dict[str, Layout]:
+    return {name: Layout((0, 1, 2, 3), shape[0], shape[1:]) for name, shape in shapes.items()}
 
 
 def test_layers_a_library_prefers_go_first_as_far_as_they_have_a_grid() -> None:
     shapes = {"stem": (8, 16, 16), "x.blocks": (8, 16, 16), "y": (8, 8, 8), "z": (8, 1, 1)}
-    found = [default_layers(shapes, 32, preferred=preferred) for preferred in (("x.blocks", "y", "z"), ("gone",))]
+    known = layouts(shapes)
+    found = [default_layers(known, 32, preferred=preferred) for preferred in (("x.blocks", "y", "z"), ("gone",))]
     assert found == [("x.blocks", "y"), ("stem", "y")]
 
 
@@ -160,7 +168,8 @@ def test_layers_a_library_prefers_go_first_as_far_as_they_have_a_grid() -> None:
     ("shape", "words"),
     [
         ((), "does not run"),
-        ((5, 64), "5 tokens of 64 values"),
+        ((5, 64), r"gives \(N, 5, 64\): no rows and columns"),
+        ((3, 17, 17), r"gives \(N, 3, 17, 17\): no rows and columns .* attention"),
         ((8, 1, 1), "one position"),
         ((10,), r"gives \(N, 10\)"),
     ],
@@ -177,7 +186,7 @@ def test_a_layer_without_a_grid_is_told_why(shape: tuple[int, ...], words: str) 
     [
         ("timm:resnet18@cifar", ("layer1", "layer2", "layer3", "layer4")),
         ("timm:mobilenetv3_small_050@64", ("bn1", "blocks.0", "blocks.1", "blocks.3", "blocks.5")),
-        ("timm:vit_tiny_patch16_224@64", ("patch_embed.proj",)),
+        ("timm:vit_tiny_patch16_224@64", ("blocks.11.norm1",)),
         ("torchvision:squeezenet1_1@64", ("features.1", "features.4", "features.7", "features")),
     ],
 )
@@ -185,8 +194,9 @@ def test_a_library_model_is_built_for_its_size_with_layers_that_have_grids(
     models: Registry[ModelSpec], name: str, layers: tuple[str, ...]
 ) -> None:
     spec = models[name]
-    shapes, answer = shapes_of(spec.build(7), spec.input_size)
-    assert spec.layers == layers and answer.shape == (1, 7) and set(layers) <= set(grids_in(shapes))
+    net = spec.build(7)
+    assert spec.layers == layers and shapes_of(net, spec.input_size)[1].shape == (1, 7)
+    assert set(layers) <= grids_of(net, spec.input_size).keys()
 
 
 def test_the_cifar_stem_keeps_the_grid_and_the_plain_one_does_not(models: Registry[ModelSpec]) -> None:
@@ -216,9 +226,3 @@ def test_the_cifar_stem_of_any_resnet_is_that_of_the_built_in_one(models: Regist
 def test_a_library_name_that_cannot_be_meant_is_refused(models: Registry[ModelSpec], name: str, words: str) -> None:
     with pytest.raises((UsageError, MissingError), match=words):
         models[name].build(10)
-
-
-def test_a_transformers_blocks_give_tokens_and_no_grid(models: Registry[ModelSpec]) -> None:
-    shapes, _ = shapes_of(models["timm:vit_tiny_patch16_224@64"].build(10), 64)
-    assert shapes["blocks.11"] == (17, 192) and "blocks.11" not in grids_in(shapes)
-    assert "17 tokens of 192 values" in why_no_grid("blocks.11", shapes["blocks.11"])

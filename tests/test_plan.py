@@ -99,7 +99,8 @@ def test_an_id_outside_the_test_split_is_named_with_the_range(ids: list[int], ba
 
 
 RECORD = SimpleNamespace(model="tiny", size=32)
-TRAINED = cast("Trained", SimpleNamespace(model=TinyNet(4), record=RECORD))
+SPEC = SimpleNamespace(layers=("layer3", "layer4"))
+TRAINED = cast("Trained", SimpleNamespace(model=TinyNet(4), spec=SPEC, record=RECORD))
 
 
 def test_every_module_with_a_grid_and_the_input_are_layers() -> None:

@@ -328,12 +328,10 @@ def _entries(registry: Registry[object]) -> Rows:
 
 def _layers(workspace: Workspace, model: str) -> Rows:
     from bench.nets.weights import build_seeded
-    from bench.registry.layer_shapes import shapes_of
+    from bench.registry.layer_shapes import grids_of
 
     spec = workspace.models[model]
-    shapes, _ = shapes_of(build_seeded(spec, 10, 0), spec.input_size)
-    # Of a square image a grid is square: what is not are heads x tokens and the like.
-    maps = {name: shape for name, shape in shapes.items() if len(shape) == 3 and shape[1] == shape[2]}
+    maps = grids_of(build_seeded(spec, 10, 0), spec.input_size)
     return [
         {
             "name": name,

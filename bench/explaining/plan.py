@@ -16,7 +16,7 @@ from bench.explaining.batches import seeding
 from bench.machine import describe_device, versions
 from bench.nets.summary import layers_in, summarise
 from bench.nets.trained import Trained
-from bench.registry.layer_shapes import default_layers, shapes_of, why_no_grid
+from bench.registry.layer_shapes import grids_of, shapes_of, why_no_grid
 from bench.registry.registry import resolved
 from bench.schema.run import Cell
 from bench.store.predictions import wanted_targets
@@ -254,12 +254,13 @@ def check_layers(trained: Trained, layers: Sequence[str]) -> None:
     """UsageError for the first layer that the model does not have or that has no grid, and for none at all."""
     if not layers:
         raise UsageError("no layer named", try_=f"--layer {trained.spec.layers[-1] if trained.spec.layers else 'NAME'}")
-    check_names(trained.model, trained.record.model, layers)
-    shapes, _ = shapes_of(trained.model, trained.record.size)
+    model, size = trained.model, trained.record.size
+    check_names(model, trained.record.model, layers)
+    grids = {INPUT_LAYER: (3, size, size), **grids_of(model, size)}
     for layer in layers:
-        shape = shapes.get(layer, ())
-        if layer != INPUT_LAYER and (len(shape) != 3 or max(shape[1:]) == 1):
-            others = ", ".join(default_layers(shapes, trained.record.size)) or "none at all"
+        if layer not in grids:
+            others = ", ".join(trained.spec.layers) or "none at all"
+            shape = shapes_of(model, size)[0].get(layer, ())
             raise UsageError(
                 f"{why_no_grid(layer, shape)}; layers of {trained.record.model} with a grid: {others}",
                 try_=f"bench list layers --model {trained.record.model}",

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import Layer
-from bench.registry.layer_shapes import noting, shapes_of
+from bench.registry.layer_shapes import shapes_of
+from bench.registry.layouts import as_built, known_layouts
+from bench.registry.looking import noting
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -27,6 +29,7 @@ class Row:
         inside: of the module and all modules in it.
         classic: convolution, norm, block or linear layer, which the short table shows.
         macs: multiplications of the pass until its output was there.
+        map: (C, h, w) of what explainers are shown of it; its shape where it is no map.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Row:
     inside: int
     classic: bool
     macs: int
+    map: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -69,16 +73,18 @@ def summarise(model: nn.Module, input_size: int = 32) -> Summary:
         ContractError: the model cannot take such an image; says why.
     """
     rows: list[Row] = []
+    layouts = known_layouts(model) or {}
     seen: set[nn.Module] = set()
 
-    def note(name: str, module: nn.Module, output: object) -> None:
+    def note(name: str, module: nn.Module, inputs: object, output: object) -> None:
         shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
         parameters = 0 if module in seen else count(module, own=True)
         inside, macs = count(module, own=False), counter.get_total_flops() // 2
-        rows.append(Row(name, type(module).__name__, shape, parameters, inside, is_classic(module), macs))
+        seen_as = layouts[name].shape if name in layouts else shape
+        rows.append(Row(name, type(module).__name__, shape, parameters, inside, is_classic(module), macs, seen_as))
         seen.add(module)
 
-    with noting(model, note), FlopCounterMode(display=False) as counter:
+    with as_built(model), noting(model, note), FlopCounterMode(display=False) as counter:
         shapes_of(model, input_size)
     return Summary(
         kind=type(model).__name__,
@@ -96,7 +102,7 @@ def layers_in(summary: Summary, names: Sequence[str]) -> tuple[Layer, ...]:
     found = []
     for name in names:
         row = last.get(name)
-        shape = row.shape if row is not None and len(row.shape) == 3 else summary.input_shape
+        shape = row.map if row is not None and len(row.map) == 3 else summary.input_shape
         behind = 1 - row.macs / max(1, summary.macs) if row is not None else 1.0
         found.append(Layer(name, shape, pixels=edge, behind=behind, work=max(1, summary.macs)))
     return tuple(found)

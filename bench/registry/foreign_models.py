@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.errors import MissingError
 from bench.modes import evaluating
+from bench.registry.layouts import Layout, show_maps
 
 WHOLE = "docs/bring-your-own.md shows one whole"
 LOGITS = ("logits", "out", "output", "outputs", "pred", "preds", "prediction", "predictions")  # keys and attributes
@@ -23,11 +24,13 @@ class ForeignBuild:
         build: from a number of classes to a model.
         name: what the user typed.
         size: pixels an edge of the pictures.
+        layouts: of the layers, once they were looked at.
     """
 
     build: Callable[[int], object]
     name: str
     size: int
+    layouts: Mapping[str, Layout] | None = None
 
     def __call__(self, num_classes: int) -> nn.Module:
         """The model itself, without what wraps it; hooks on it make the input and the answer what bench expects.
@@ -47,7 +50,7 @@ class ForeignBuild:
             value.register_forward_pre_hook(grey)
         value.register_forward_hook(Logits(num_classes))
         self._settle(value)
-        return value
+        return value if self.layouts is None else show_maps(value, self.layouts)
 
     def _settle(self, model: nn.Module) -> None:
         """Give lazy layers their weights, and find out whether the net takes images with the channels innermost."""

@@ -1,26 +1,16 @@
-"""Where a model has a grid to show: found by one forward pass of one black image."""
+"""Where a model has a grid to show, and which layers it is shown at."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from bench.errors import ContractError, in_one_line
 from bench.modes import evaluating
+from bench.registry.layouts import Layout, known_layouts
+from bench.registry.looking import Flow, noting
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-@contextmanager
-def noting(model: nn.Module, note: Callable[[str, nn.Module, object], None]) -> Iterator[None]:
-    """Within a block `note` is told whatever a module of the model gives, but for the model itself."""
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if name:
-                hook = module.register_forward_hook(lambda module, _, output, name=name: note(name, module, output))
-                stack.callback(hook.remove)
-        yield
 
 
 def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], Tensor]:
@@ -39,7 +29,7 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
     """
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def note(name: str, module: nn.Module, output: object) -> None:
+    def note(name: str, module: nn.Module, inputs: object, output: object) -> None:
         shapes.pop(name, None)
         shapes[name] = tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else ()
 
@@ -56,45 +46,84 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
     return shapes, answer
 
 
-def grids_in(shapes: Shapes) -> dict[str, tuple[int, int, int]]:
-    """Those modules whose output has a grid of more than one position: {name: (channels, height, width)}."""
-    return {
-        name: (shape[0], shape[1], shape[2]) for name, shape in shapes.items() if len(shape) == 3 and max(shape[1:]) > 1
-    }
+def grids_of(model: nn.Module, size: int) -> dict[str, tuple[int, int, int]]:
+    """Those layers that have a grid of more than one position: {name: (channels, height, width)}, in forward order.
+
+    Raises:
+        ContractError: the model cannot take an image of `size` pixels an edge.
+    """
+    layouts = known_layouts(model)
+    if layouts is None:  # a net that came with bench: whatever has three axes is a map
+        shapes = shapes_of(model, size)[0].items()
+        grids = {name: (shape[0], shape[1], shape[2]) for name, shape in shapes if len(shape) == 3}
+    else:
+        grids = {name: layout.shape for name, layout in layouts.items()}
+    return {name: shape for name, shape in grids.items() if max(shape[1:]) > 1}
 
 
-def default_layers(shapes: Shapes, size: int, preferred: Sequence[str] = ()) -> tuple[str, ...]:
+def default_layers(
+    layouts: Mapping[str, Layout], size: int, preferred: Sequence[str] = (), *, through: Flow | None = None
+) -> tuple[str, ...]:
     """The layers CAM methods use unless told otherwise: of each grid size one, the outermost and last that has it.
 
-    A square image gives square grids that shrink on the way: heads x tokens of attention are none, nor is what a
-    pooling layer has enlarged.
+    Of the trunk, as far as it is known: beside another layer the picture reaches the logits, too. Grids shrink on the
+    way: what a pooling layer has enlarged is none.
 
     Args:
+        layouts: of the net's layers, in the order in which they finish.
         size: pixels an edge of the image.
-        preferred: names the library itself gives, such as timm's feature_info; used as far as they have a grid.
+        preferred: names the library itself gives, such as timm's feature_info; of other grids there is none.
+        through: which layers lie on the trunk and have a gradient.
 
     Returns:
         Names in forward order; empty when the model has no grid at all.
     """
-    found: dict[int, str] = {}
-    grids = {name: grid for name, grid in grids_in(shapes).items() if grid[1] == grid[2] <= size}
-    for name in [each for each in grids if each in preferred] or grids:
-        edge = grids[name][1]
-        outermost = edge not in found or name.count(".") <= found[edge].count(".")
-        if outermost and edge <= min(found, default=edge):
-            found[edge] = name
-    return tuple(found[edge] for edge in sorted(found, reverse=True))
+    grids = {name: each for name, each in layouts.items() if max(each.grid) > 1 and each.grid[0] <= size}
+    wanted = {grids[name].grid for name in preferred if name in grids}
+    grids = {name: each for name, each in grids.items() if not wanted or each.grid in wanted}
+    for known in (through.trunk & through.live, through.live) if through else ():
+        grids = {name: each for name, each in grids.items() if name in known} or grids
+    depths = through.depths if through else {}
+    ranks = {name: (name in preferred, -depths.get(name, name.count("."))) for name in grids}
+    chosen: list[str] = []
+    for name, layout in grids.items():
+        if not chosen or layout.grid[0] < grids[chosen[-1]].grid[0]:
+            chosen.append(name)
+        elif layout.grid[0] == grids[chosen[-1]].grid[0] and ranks[name] >= ranks[chosen[-1]]:
+            chosen[-1] = name
+    return tuple(_with_gradient(name, layouts, through) for name in chosen) if through else tuple(chosen)
+
+
+def _with_gradient(chosen: str, layouts: Mapping[str, Layout], through: Flow) -> str:
+    """A layer of the trunk; or a later one among tokens on its grid, where that one is but what they are made of.
+
+    Where only the class token is read, patches have no gradient behind the last attention: then it is the norm whose
+    output goes into that attention. Some nets add blocks up in their own forward, so that of a trunk but the embedding
+    is a layer: then it is the last norm, too.
+    """
+    known = layouts[chosen]
+    same = [name for name, each in layouts.items() if (each.grid, each.channels) == (known.grid, known.channels)]
+    before, behind = same[: same.index(chosen)], same[same.index(chosen) + 1 :]
+    tokens = [name for name in behind if not layouts[name].is_map]
+    norms = [name for name in tokens if name in through.live & through.norms]
+    trunk = [name for name in tokens if name in through.live & through.trunk]
+    if not set(tokens) <= through.live:
+        better = [name for name in tokens if name in norms or name in trunk]
+    elif known.is_map and trunk:
+        better = trunk
+    else:
+        better = norms if len(norms) > len(through.norms.intersection(before)) else []
+    return better[-1] if better else chosen
 
 
 def why_no_grid(name: str, shape: tuple[int, ...]) -> str:
     """What a layer gives that is no map, in words."""
     if not shape:
         return f"layer '{name}' does not run, or gives no single tensor, so there is no map to show"
-    if len(shape) == 2:
-        return (
-            f"layer '{name}' gives {shape[0]} tokens of {shape[1]} values: a sequence, which may hold a class token, "
-            "and not the (N, C, h, w) of a map"
-        )
-    if len(shape) == 3:
+    given = f"(N, {', '.join(map(str, shape))})"
+    if len(shape) == 3 and max(shape[1:]) == 1:
         return f"layer '{name}' gives one position, ({', '.join(map(str, shape))}), and one position is no map"
-    return f"layer '{name}' gives (N, {', '.join(map(str, shape))}), and a map needs (N, C, h, w)"
+    if len(shape) in (2, 3):
+        why = "no rows and columns of the picture were found in it, as there are none in attention of tokens to tokens"
+        return f"layer '{name}' gives {given}: {why}"
+    return f"layer '{name}' gives {given}, and a map needs (N, C, h, w)"

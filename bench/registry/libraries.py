@@ -1,7 +1,7 @@
 """A build function or a module class in the place of a ModelSpec, so that a model works as it lies in its file."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +12,16 @@ from bench.contracts import ModelSpec
 from bench.errors import ContractError, MissingError
 from bench.registry.foreign_models import WHOLE, ForeignBuild
 from bench.registry.layer_shapes import default_layers, shapes_of
-from bench.registry.model_names import arguments_in, name_parts, slug
+from bench.registry.layouts import Layout
+from bench.registry.looking import flow, layouts_of
+from bench.registry.model_names import SMALLEST, arguments_in, name_parts, slug
 
 COUNTS = (
     "num_classes", "n_classes", "nclasses", "classes", "num_class", "n_class", "num_labels", "n_labels", "nc", "k",
     "num_outputs", "n_outputs", "out_features", "output_dim", "out_dim", "num_out", "n_out",
 )  # fmt: skip
 TRIED = 10  # classes of the model that is built to look at it
+EDGES = (*range(8, 64, 4), *range(64, 128, 8), *range(128, 256, 16), *range(256, 513, 32))  # pixels, beside halves
 
 
 def spec_of_value(name: str, value: object) -> object:
@@ -65,37 +68,85 @@ def _caller(name: str, function: Callable[..., Any]) -> Callable[[int], Any]:
     return lambda num_classes: function(**{counted: num_classes}, **given)
 
 
-def sized(spec: ModelSpec, size: int | None, *, ours: bool = False) -> ModelSpec:
-    """The spec for pictures of another size; one without layers gets those that one forward pass shows.
+def sized(
+    spec: ModelSpec, size: int | None, *, ours: bool = False, anew: Callable[[int], ModelSpec] | None = None
+) -> ModelSpec:
+    """The spec for pictures of another size; its layers made to show maps, and named where it names none.
+
+    Args:
+        ours: it came with bench, and all its layers give maps by themselves.
+        anew: the spec made for another size, where there is such a thing.
 
     Raises:
-        MissingError: the model does not build, or its answer is no logits (N, K).
+        MissingError: the model does not build, cannot take such pictures, or its answer is no logits (N, K).
     """
-    spec = replace(spec, input_size=size or spec.input_size)
-    if not ours:
-        spec = replace(spec, build=ForeignBuild(spec.build, spec.name, spec.input_size))
-    return spec if spec.layers else replace(spec, layers=looked_at(spec)[1])
+    wanted = replace(spec, input_size=size or spec.input_size)
+    if ours and spec.layers:
+        return wanted
+    wanted = foreign(wanted)
+    try:
+        model = built(wanted)
+        check_answer(model, wanted)
+    except ContractError as reason:
+        found = smallest_size(lambda edge: takes(model, edge))
+        found = found or (smallest_size(lambda edge: takes(built(foreign(anew(edge))), edge)) if anew else None)
+        advice = f"--image-size {found}, the smallest of those tried that works" if found else reason.try_
+        raise MissingError(reason.message, try_=advice) from reason
+    layouts = layouts_of(model, wanted.input_size)
+    layers = spec.layers
+    if not layers:
+        through = flow(model, wanted.input_size, layouts)
+        preferred = getattr(model, "bench_layers", ())
+        layers = default_layers(layouts, wanted.input_size, preferred, through=through)
+    return replace(foreign(replace(spec, input_size=wanted.input_size), layouts), layers=layers)
 
 
-def looked_at(spec: ModelSpec, classes: int = TRIED) -> tuple[int, tuple[str, ...]]:
-    """How many classes a model answers with, and the layers that CAM methods use; builds it once.
+def foreign(spec: ModelSpec, layouts: Mapping[str, Layout] | None = None) -> ModelSpec:
+    """The spec of anybody's model, built as bench expects it."""
+    return replace(spec, build=ForeignBuild(spec.build, spec.name, spec.input_size, layouts))
 
-    Raises:
-        MissingError: it does not build, cannot take a picture of its size, or gives no logits (N, K).
-    """
+
+def built(spec: ModelSpec) -> nn.Module:
+    """A model to look at; MissingError where it does not build."""
     try:
         with torch.random.fork_rng(devices=[]):
-            model = spec.build(classes)
-        shapes, answer = shapes_of(model, spec.input_size)
+            return spec.build(TRIED)
     except MissingError:
         raise
-    except ContractError as reason:
-        raise MissingError(reason.message, try_=reason.try_) from reason
     except (Exception, SystemExit) as reason:  # anybody's code may fail in any way
         raise MissingError(
             f"model '{spec.name}' of {spec.source} does not build: {type(reason).__name__}: {reason}", try_=WHOLE
         ) from reason
+
+
+def check_answer(model: nn.Module, spec: ModelSpec) -> None:
+    """The model gives logits (N, K) for a picture of its size.
+
+    Raises:
+        MissingError: it gives something else.
+        ContractError: it cannot take such a picture.
+    """
+    _, answer = shapes_of(model, spec.input_size)
     if not isinstance(answer, torch.Tensor) or answer.ndim != 2:
         given = f"({', '.join(map(str, answer.shape))})" if isinstance(answer, torch.Tensor) else type(answer).__name__
         raise MissingError(f"model '{spec.name}' of {spec.source} gives {given}, not logits (N, K)", try_=WHOLE)
-    return answer.shape[1], default_layers(shapes, spec.input_size, getattr(model, "bench_layers", ()))
+
+
+def takes(model: nn.Module, edge: int) -> bool:
+    """Whether a model answers for a picture of `edge` pixels an edge."""
+    try:
+        return shapes_of(model, edge)[1].ndim == 2
+    except (ContractError, AttributeError):
+        return False
+
+
+def smallest_size(works: Callable[[int], bool]) -> int | None:
+    """The fewest pixels an edge that work, of those tried: steps that grow, then halves of the step that led there."""
+    large: int | None = next((edge for edge in EDGES if works(edge)), None)
+    if large is None:
+        return None
+    small = max(edge for edge in (SMALLEST - 1, *EDGES) if edge < large)
+    while large - small > 1:
+        middle = (small + large) // 2
+        small, large = (small, middle) if works(middle) else (middle, large)
+    return large

@@ -110,7 +110,12 @@ class Registry(Generic[Value], Mapping[str, Value]):
         if library in self.libraries:
             if name not in self._made:
                 make: Any = _load(self.libraries[library])
-                self._made[name] = sized(make(model, size=wanted.size, stem=wanted.stem), wanted.size)
+
+                def anew(edge: int | None) -> ModelSpec:
+                    made: ModelSpec = make(model, size=edge, stem=wanted.stem)
+                    return made
+
+                self._made[name] = sized(anew(wanted.size), wanted.size, anew=anew)
             return self._made[name]
         if wanted.stem:
             raise UsageError(

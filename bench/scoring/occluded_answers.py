@@ -12,7 +12,7 @@ from bench.data.transforms import prepare
 from bench.explaining.plan import INPUT_LAYER
 from bench.machine import versions
 from bench.nets.trained import Trained, check_same_model
-from bench.registry.layer_shapes import shapes_of
+from bench.registry.layer_shapes import grids_of
 from bench.schema.run import STATUSES, Cell
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
 from bench.scoring.patches import as_masks, shares
@@ -81,8 +81,8 @@ def baselines_of(ids: Integers, size: tuple[int, int], grid: tuple[int, int]) ->
 
 def layer_sizes(model: nn.Module, layers: Sequence[str], pixels: int) -> dict[str, tuple[int, int]]:
     """The grid (h, w) of each layer (all have one) for images of `pixels` an edge; `input` has the image's own."""
-    shapes = {**shapes_of(model, pixels)[0], INPUT_LAYER: (3, pixels, pixels)}
-    return {name: (shapes[name][1], shapes[name][2]) for name in layers}
+    grids = {**grids_of(model, pixels), INPUT_LAYER: (3, pixels, pixels)}
+    return {name: grids[name][1:] for name in layers}
 
 
 # --- answers ------------------------------------------------------------------------------------------------
