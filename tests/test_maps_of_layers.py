@@ -43,9 +43,18 @@ def pictures(count: int, size: int) -> Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
+def built(spec: ModelSpec) -> nn.Module:
+    """In eval mode; what begins at zero, such as the head of a mixer, is drawn."""
+    net, drawing = build_seeded(spec, 5, 0).eval(), torch.Generator().manual_seed(0)
+    for parameter in net.parameters():
+        if parameter.detach().unique().numel() == 1:
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=drawing)
+    return net
+
+
 def as_its_author_built_it(spec: ModelSpec) -> nn.Module:
     assert isinstance(spec.build, ForeignBuild)
-    return build_seeded(replace(spec, build=replace(spec.build, layouts=None)), 5, 0).eval()
+    return built(replace(spec, build=replace(spec.build, layouts={})))
 
 
 def plain_gradcam(
@@ -102,7 +111,7 @@ def test_three_libraries_give_the_gradcam_of_a_net_as_its_author_built_it(
 ) -> None:
     build, layers, layer, turn = HAND_WRITTEN[kind]
     spec = spec_of(build)
-    net = build_seeded(spec, 5, 0).eval().double()
+    net = built(spec).double()
     due, images = plain_gradcam(spec, layer, turn), pictures(2, 32).double()
     assert spec.layers == layers
     assert due.abs().amax(dim=(2, 3)).min() > 0, "nothing to compare"
@@ -116,7 +125,7 @@ def test_three_libraries_give_the_gradcam_of_a_net_as_its_author_built_it(
 @pytest.mark.parametrize("kind", HAND_WRITTEN)
 def test_a_net_whose_layers_show_maps_gives_the_same_bits_hooked_or_not(kind: str) -> None:
     spec = spec_of(HAND_WRITTEN[kind][0])
-    plain, net = as_its_author_built_it(spec), build_seeded(spec, 5, 0).eval()
+    plain, net = as_its_author_built_it(spec), built(spec)
     due, images = plain(pictures(3, 32)), pictures(3, 32)
     shown = [name for name, module in net.named_modules() if isinstance(module, Shows)]
     assert shown and torch.equal(net(images), due)
@@ -134,7 +143,7 @@ def test_a_net_whose_layers_show_maps_gives_the_same_bits_hooked_or_not(kind: st
 def test_every_method_answers_on_the_grid_of_tokens_and_of_channels_last(
     name: str, build: Callable[[int], nn.Module], layer: str, explainers: Registry[ExplainerSpec]
 ) -> None:
-    net = build_seeded(spec_of(build), 5, 0).eval()
+    net = built(spec_of(build))
     maps = guarded(explainers[name], net, (layer,), pictures(2, 32), TARGETS)[layer]
     assert tuple(maps.shape[2:]) == grids_of(net, 32)[layer][1:]
     assert maps.isfinite().all() and float(maps.abs().max()) > 0
@@ -142,7 +151,7 @@ def test_every_method_answers_on_the_grid_of_tokens_and_of_channels_last(
 
 def test_ablating_a_channel_of_tokens_leaves_the_class_token_alone(explainers: Registry[ExplainerSpec]) -> None:
     spec, layer = spec_of(ViT), "blocks.1.norm1"
-    net, images = build_seeded(spec, 5, 0).eval(), pictures(2, 32)
+    net, images = built(spec), pictures(2, 32)
     found = guarded(explainers["ablationcam"], net, (layer,), images, TARGETS)[layer]
     plain = as_its_author_built_it(spec)
     channel, kept = -1, []
@@ -169,7 +178,7 @@ def test_attention_and_windows_are_no_maps() -> None:
         (ViT, ("blocks.0.attn.attend",)),
         (Swin, ("stages.0.block.attn.attend", "stages.0.block.norm1")),
     ):
-        net = build_seeded(spec_of(build), 5, 0)
+        net = built(spec_of(build))
         assert not set(layers) & grids_of(net, 32).keys()
         assert set(layers) <= dict(net.named_modules()).keys()
 
@@ -276,7 +285,7 @@ def test_of_every_architecture_three_libraries_give_the_gradcam_at_its_default_l
     spec = models[name]
     edges = {layer: int(edge) for layer, edge in (each.split("=") for each in ARCHITECTURES[name].split())}
     assert list(spec.layers) == list(edges)
-    net, size = build_seeded(spec, 5, 0).eval().double(), spec.input_size
+    net, size = built(spec).double(), spec.input_size
     found = {
         each: guarded(explainers[each], net, spec.layers, pictures(2, size).double(), TARGETS) for each in GRADCAMS
     }

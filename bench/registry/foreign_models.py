@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bench.errors import MissingError
 from bench.modes import evaluating
 from bench.registry.layouts import Layout, show_maps
+from bench.registry.looking import layouts_of
 
 WHOLE = "docs/bring-your-own.md shows one whole"
 LOGITS = ("logits", "out", "output", "outputs", "pred", "preds", "prediction", "predictions")  # keys and attributes
@@ -24,7 +25,7 @@ class ForeignBuild:
         build: from a number of classes to a model.
         name: what the user typed.
         size: pixels an edge of the pictures.
-        layouts: of the layers, once they were looked at.
+        layouts: of its layers; None where each model is to be looked at.
     """
 
     build: Callable[[int], object]
@@ -50,7 +51,7 @@ class ForeignBuild:
             value.register_forward_pre_hook(grey)
         value.register_forward_hook(Logits(num_classes))
         self._settle(value)
-        return value if self.layouts is None else show_maps(value, self.layouts)
+        return show_maps(value, layouts_of(value, self.size) if self.layouts is None else self.layouts)
 
     def _settle(self, model: nn.Module) -> None:
         """Give lazy layers their weights, and find out whether the net takes images with the channels innermost."""

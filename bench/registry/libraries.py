@@ -71,7 +71,7 @@ def _caller(name: str, function: Callable[..., Any]) -> Callable[[int], Any]:
 def sized(
     spec: ModelSpec, size: int | None, *, ours: bool = False, anew: Callable[[int], ModelSpec] | None = None
 ) -> ModelSpec:
-    """The spec for pictures of another size; its layers made to show maps, and named where it names none.
+    """The spec for pictures of another size; one without layers gets those that a few forward passes show.
 
     Args:
         ours: it came with bench, and all its layers give maps by themselves.
@@ -81,28 +81,24 @@ def sized(
         MissingError: the model does not build, cannot take such pictures, or its answer is no logits (N, K).
     """
     wanted = replace(spec, input_size=size or spec.input_size)
-    if ours and spec.layers:
-        return wanted
-    wanted = foreign(wanted)
+    if spec.layers:
+        return wanted if ours else foreign(wanted)
     try:
-        model = built(wanted)
+        model = built(foreign(wanted, {}))
         check_answer(model, wanted)
     except ContractError as reason:
         found = smallest_size(lambda edge: takes(model, edge))
-        found = found or (smallest_size(lambda edge: takes(built(foreign(anew(edge))), edge)) if anew else None)
+        found = found or (smallest_size(lambda edge: takes(built(foreign(anew(edge), {})), edge)) if anew else None)
         advice = f"--image-size {found}, the smallest of those tried that works" if found else reason.try_
         raise MissingError(reason.message, try_=advice) from reason
     layouts = layouts_of(model, wanted.input_size)
-    layers = spec.layers
-    if not layers:
-        through = flow(model, wanted.input_size, layouts)
-        preferred = getattr(model, "bench_layers", ())
-        layers = default_layers(layouts, wanted.input_size, preferred, through=through)
-    return replace(foreign(replace(spec, input_size=wanted.input_size), layouts), layers=layers)
+    through = flow(model, wanted.input_size, layouts)
+    layers = default_layers(layouts, wanted.input_size, getattr(model, "bench_layers", ()), through=through)
+    return replace(foreign(wanted, layouts), layers=layers)
 
 
 def foreign(spec: ModelSpec, layouts: Mapping[str, Layout] | None = None) -> ModelSpec:
-    """The spec of anybody's model, built as bench expects it."""
+    """The spec of anybody's model, built as bench expects it; without layouts each model built is looked at."""
     return replace(spec, build=ForeignBuild(spec.build, spec.name, spec.input_size, layouts))
 
 
