@@ -87,6 +87,12 @@ def make_record(name: str, **changes: Any) -> RunRecord:
     return dataclasses.replace(plain, **changes)
 
 
+def as_predicted(rows: Any, logits: np.ndarray) -> Any:
+    """Rows with the logits that the predictions have of their images, unless they are of other images or classes."""
+    fits = rows.logits.shape[1] == logits.shape[1] and rows.ids.max(initial=0) < len(logits)
+    return dataclasses.replace(rows, logits=logits[rows.ids]) if fits else rows
+
+
 def make_run(
     runs: Path,
     name: str,
@@ -105,9 +111,9 @@ def make_run(
     write_npz(folder / PREDICTIONS, arrays)
     append_line(folder / LOG, dataclasses.asdict(EpochPoint(1, 1.5, 0.5, None, None, 50.0, 0.1)))
     for cell in cells:
-        write_cell(cell_path(folder, cell.explainer, cell.layer), cell)
+        write_cell(cell_path(folder, cell.explainer, cell.layer), as_predicted(cell, arrays["logits"]))
     if samples is not None:
-        RunFolder(folder).add_samples(samples)
+        RunFolder(folder).add_samples(as_predicted(samples, arrays["logits"]))
     return folder
 
 

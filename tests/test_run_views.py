@@ -12,19 +12,20 @@ import pytest
 import torch
 from gallery_items import items_of
 from hypothesis import given, strategies as st
-from run_factory import CHECKPOINT_SHA, make_cell, make_record, make_run, make_samples, status
+from run_factory import CHECKPOINT_SHA, as_predicted, make_cell, make_record, make_run, make_samples, status
 from scipy.stats import spearmanr
 
 from bench.errors import StoreError
 from bench.evaluation import softmax
 from bench.pages.gallery import cell_maps, gallery, quantised
 from bench.pages.provenance import provenance
-from bench.pages.run_views import cell_view, read_curve, run_view
+from bench.pages.run_views import cell_view, run_view
 from bench.schema.gallery import ROLES
 from bench.schema.page import Average, EpochPoint
 from bench.schema.run import STATUSES, AverageResult, DataFacts, Results
 from bench.stats.agreement import agreement, agreements, common_rows, disagreements
 from bench.stats.intervals import largest_relative_difference, wilson
+from bench.store.files import read_curve
 from bench.store.folder import RunFolder, read_run
 from bench.store.paths import LOG
 from bench.store.predictions import Predictions
@@ -87,7 +88,10 @@ def test_a_curve_leaves_out_lines_that_are_no_epoch(tmp_path: Path) -> None:
         {**plain, "epoch": 2, "val_loss": None, "val_accuracy": None, "more": 1},
     ]
     (tmp_path / LOG).write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"cut')
-    assert read_curve(tmp_path) == (point, dataclasses.replace(point, epoch=2, val_loss=None, val_accuracy=None))
+    assert read_curve(tmp_path / LOG) == (
+        (point, dataclasses.replace(point, epoch=2, val_loss=None, val_accuracy=None)),
+        5,
+    )
 
 
 # --- reading a folder --------------------------------------------------------------------------------------
@@ -377,5 +381,5 @@ def test_an_image_of_a_gallery_is_made_of_its_columns(tmp_path: Path) -> None:
 
 def test_samples_written_later_are_read(tmp_path: Path) -> None:
     folder = small_run(tmp_path, samples=make_samples([1]))
-    RunFolder(folder).add_samples(make_samples([3], labels=[1]))
+    RunFolder(folder).add_samples(as_predicted(make_samples([3], labels=[1]), RunFolder(folder).predictions.logits))
     assert read_run(folder).samples.ids.tolist() == [1, 3]

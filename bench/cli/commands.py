@@ -348,13 +348,13 @@ def _run_row(folder: Path) -> dict[str, object]:
         record = read_record(folder)
     except StoreError as error:
         return {"run": folder.name, "status": "unreadable", "model": "", "data": "", "accuracy": error.message}
-    accuracy = record.results.accuracy
+    wrong, accuracy = record.results.impossible, record.results.possible.accuracy
     return {
         "run": folder.name,
         "status": record.status,
         "model": record.model,
         "data": record.data.name,
-        "accuracy": f"{accuracy:.2%}" if accuracy is not None else "",
+        "accuracy": f"{accuracy:.2%}" if accuracy is not None else f"cannot be: {', '.join(wrong)}" if wrong else "",
     }
 
 

@@ -14,7 +14,6 @@ from bench.request import CompareRequest, ExplainRequest
 from bench.schema.scores import FaithfulnessScores
 from bench.schema.timing import ArmTiming, Timing
 from bench.schema.verdicts import Verdict, why
-from bench.store.runs import read_record
 
 if TYPE_CHECKING:
     from bench.commands.sweep import Combination, Sweep
@@ -45,9 +44,11 @@ def result_lines(folder: Path) -> tuple[str, ...]:
 
 def result_value(folder: Path) -> dict[str, object]:
     """A run's result for `--json`."""
-    record = read_record(folder)
-    about = {"run": record.name, "model": record.model, "path": str(folder.resolve())}
-    return {**about, "metrics": record.results.known()}
+    from bench.store.folder import RunFolder
+
+    run = RunFolder(folder)
+    about = {"run": run.record.name, "model": run.record.model, "path": str(folder.resolve())}
+    return {**about, "metrics": run.results.known(), **({"left_out": run.left_out} if run.left_out else {})}
 
 
 def run_lines(folder: Path) -> tuple[Any, ...]:
@@ -57,7 +58,8 @@ def run_lines(folder: Path) -> tuple[Any, ...]:
     from bench.schema.page import confused_pairs
     from bench.store.folder import read_run
 
-    view = run_view(read_run(folder))
+    run = read_run(folder)
+    view = run_view(run)
     numbers = ("right", "of", "recall %", "95 % interval", "predicted")
     rows = [
         (row.name, row.correct, row.total, f"{100 * row.recall.value:.1f}",
@@ -69,7 +71,7 @@ def run_lines(folder: Path) -> tuple[Any, ...]:
     pairs = [
         f"{named[true]} taken for {named[wrong]}: {count}" for true, wrong, count in confused_pairs(view.confusion)
     ]
-    return (table, *pairs, f"{view.run}: {result_words(view)}", str(folder.resolve()))
+    return (table, *pairs, *run.left_out, f"{view.run}: {result_words(view)}", str(folder.resolve()))
 
 
 def cells_table(name: str, cells: Sequence[CellResult]) -> Grid:

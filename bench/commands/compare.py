@@ -78,6 +78,8 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
             return Compared(workspace.runs, None)
         loaded = [checked(run) for run in runs]
     page = comparison_page(loaded, ids, created=workspace.created, max_images=request.max_images)
+    for words in (words for run in loaded for words in run.left_out):
+        workspace.progress.warn(words)
     target = request.out or new_folder(comparisons_path(workspace.runs))
     return Compared(write_page(page, index_path(target), form=form, workspace=workspace), page)
 

@@ -21,10 +21,9 @@ from bench.schema.run import RunRecord
 from bench.store.files import read_checkpoint, sha256
 from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, checkpoint_path
+from bench.store.predictions import logit_gap
 from bench.store.runs import check_finished, find_run
 from bench.workspace import Workspace
-
-LOGIT_TOLERANCE = 1e-3  # of the largest logit: another batch size or device moves logits by less
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,8 @@ def check_same_model(logits: np.ndarray[Any, Any], stored: np.ndarray[Any, Any],
     Args:
         logits, stored: (N, K), just computed and from predictions.npz.
     """
-    gap = float(np.abs(logits - stored).max(initial=0.0))
-    if not gap <= LOGIT_TOLERANCE * max(1.0, float(np.abs(stored).max(initial=0.0))):
+    gap = logit_gap(logits, stored)
+    if gap is not None:
         raise ContractError(
             f"the model of run '{trained.record.name}' gives other logits than its predictions.npz "
             f"(largest difference {gap:.3g}): these maps would explain another model, or it answers by chance",

@@ -117,7 +117,7 @@ def run_page(data: RunFolder, *, created: str, max_images: int | None = None) ->
         agreements=shared,
         wanted=len(ids),
     )
-    return with_speeds(page, [data])
+    return _with_doubts(with_speeds(page, [data]), [data])
 
 
 def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, max_images: int | None = None) -> Page:
@@ -142,7 +142,12 @@ def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, m
         pairs=tests,
         wanted=len(wrong_in_any(runs, None)),
     )
-    return with_speeds(page, runs)
+    return _with_doubts(with_speeds(page, runs), runs)
+
+
+def _with_doubts(page: Page, runs: Sequence[RunFolder]) -> Page:
+    """The page with a badge for everything that was left out of it, since it cannot be or cannot be read."""
+    return replace(page, badges=page.badges + tuple(Badge(False, words) for data in runs for words in data.left_out))
 
 
 def _asked(data: RunFolder, ids: Integers) -> Keys:

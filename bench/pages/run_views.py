@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Set
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +10,11 @@ import numpy as np
 from bench.evaluation import calibration_bins, calibration_error, class_rows, read_averages, score, softmax
 from bench.registry.registry import short
 from bench.request import TrainRequest
-from bench.schema.page import CellView, EpochPoint, RunView, Score, VerdictView
+from bench.schema.page import CellView, RunView, Score, VerdictView
 from bench.schema.run import STATUSES, Cell
 from bench.schema.scores import ExplainerScores
 from bench.stats.intervals import wilson
-from bench.store.files import read_lines
 from bench.store.folder import RunFolder
-from bench.store.paths import log_path
 from bench.store.rows import row_keys, sums_of
 
 PAGE_SCHEMA = 2
@@ -28,7 +25,7 @@ PAGE_SCHEMA = 2
 
 def run_view(data: RunFolder, *, only_wrong: int | None = None) -> RunView:
     """One run as tables show it."""
-    record, results, request = data.record, data.record.results, data.record.request
+    record, results, request = data.record, data.results, data.record.request
     counts = score(data.predictions.logits, data.predictions.labels)
     bins = calibration_bins(softmax(data.predictions.logits), data.predictions.labels)
     return RunView(
@@ -49,7 +46,7 @@ def run_view(data: RunFolder, *, only_wrong: int | None = None) -> RunView:
         forward_rate=_known(results.forward_images_per_second),
         device=record.environment.device,
         checkpoint=data.checkpoint,
-        curve=read_curve(data.path),
+        curve=data.curve,
         per_class=class_rows(counts.confusion, record.data.classes),
         confusion=counts.confusion,
         averages=read_averages(results, counts.total),
@@ -61,17 +58,6 @@ def run_view(data: RunFolder, *, only_wrong: int | None = None) -> RunView:
 def _known(rate: float | None) -> float | None:
     """A rate as it was measured; None for what cannot be one."""
     return rate if rate is not None and 0 < rate < math.inf else None
-
-
-def read_curve(folder: Path) -> tuple[EpochPoint, ...]:
-    """The epochs of log.jsonl; lines that are something else are left out."""
-    from pydantic import TypeAdapter, ValidationError
-
-    points, kind = [], TypeAdapter(EpochPoint)
-    for line in read_lines(log_path(folder)):
-        with suppress(ValidationError):
-            points.append(kind.validate_python(line))
-    return tuple(point for point in points if all(math.isfinite(each or 0) for each in vars(point).values()))
 
 
 # --- cells --------------------------------------------------------------------------------------------------

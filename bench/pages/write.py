@@ -45,7 +45,10 @@ def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Works
 
 def page_of(run: RunFolder, workspace: Workspace, *, max_images: int | None = None) -> Page:
     """Everything the page of a run shows, as plain values; the first `max_images` of its gallery."""
-    return run_page(checked(run), created=workspace.created, max_images=max_images)
+    page = run_page(checked(run), created=workspace.created, max_images=max_images)
+    for words in run.left_out:
+        workspace.progress.warn(words)
+    return page
 
 
 def twin(page: Page | PicturesPage) -> str:

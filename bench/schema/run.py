@@ -1,7 +1,7 @@
 """What run.json and a cell hold."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -10,6 +10,7 @@ from bench.contracts import SIZE, Floats, Integers
 from bench.fields import Request, names
 from bench.request import AdoptRequest, TrainRequest
 
+MOST = 2**53  # beyond it a number is none that was counted or measured
 ADOPTED = "adopted"  # in the place of a recipe's name
 
 # How a raw map came out. A dead map has no positive value, so its ReLU is zero everywhere.
@@ -196,6 +197,24 @@ class Results:
         """What is known, by name."""
         return {name: value for name, value in asdict(self).items() if value not in (None, {})}
 
+    @property
+    def impossible(self) -> tuple[str, ...]:
+        """Names of figures that no run can have: below 0, without end, a share above 1, more right than there are."""
+        numbers = {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
+        found = [name for name, value in numbers.items() if not 0 <= value < (1 if name == "accuracy" else MOST)]
+        found = [name for name in found if numbers[name] != 1]
+        right, total, share = self.correct, self.total, self.accuracy
+        if not found and right is not None and total is not None and share is not None:
+            found += ["accuracy", "correct"] if right > total or abs(share * total - right) > 0.5 else []
+        counted = all(0 <= each.accuracy <= 1 and each.correct >= 0 for each in self.averages.values())
+        return (*found, *(() if counted else ("averages",)))
+
+    @property
+    def possible(self) -> "Results":
+        """The same without those figures."""
+        nothing: dict[str, Any] = {name: {} if name == "averages" else None for name in self.impossible}
+        return replace(self, **nothing)
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -251,6 +270,9 @@ class RunRecord:
 
     def as_json(self) -> dict[str, Any]:
         """What run.json holds."""
-        return {**{each.name: getattr(self, each.name) for each in fields(self)}, "request": self.request.stored()} | {
-            name: asdict(getattr(self, name)) for name in ("data", "environment", "results")
+        parts: dict[str, Any] = {"data": self.data, "environment": self.environment, "results": self.results.possible}
+        return {
+            **{each.name: getattr(self, each.name) for each in fields(self)},
+            "request": self.request.stored(),
+            **{name: asdict(part) for name, part in parts.items()},
         }

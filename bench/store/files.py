@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import StoreError, brief
+from bench.schema.page import EpochPoint
+from bench.schema.run import MOST
 from bench.store.paths import RANDOM
 from bench.whole_file import opened, read_text, replacing, written
 
@@ -74,6 +76,8 @@ def make_within(folder: Path, within: Path) -> None:
     try:
         for each in reversed(below[: below.index(within)]):
             each.mkdir(exist_ok=True)  # not its parents: a folder that was removed meanwhile must not come back
+        if not within.is_dir():
+            raise FileNotFoundError
     except FileNotFoundError:
         raise StoreError(f"{within} is gone: it was removed meanwhile", try_="bench list runs") from None
 
@@ -223,11 +227,29 @@ def read_value(path: Path, kind: type[Value], schema: int, migrated: Migration =
         raise StoreError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.60})") from reason
 
 
-def readable(read: Callable[[Path], Value], paths: Iterable[Path]) -> Iterator[Value]:
-    """What is in those of the files that can be read."""
+def readable(
+    read: Callable[[Path], Value], paths: Iterable[Path], doubt: Callable[[str], object] = len
+) -> Iterator[Value]:
+    """What is in those of the files that can be read; of the others `doubt` is told."""
     for path in paths:
-        with suppress(StoreError):
-            yield read(path)
+        try:
+            found = read(path)
+        except StoreError as error:
+            doubt(f"left out: {error.message}")
+        else:
+            yield found
+
+
+def impossible(value: object) -> Iterator[str]:
+    """Where in plain values a number stands that was never counted or measured: not finite, or beyond all counts."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from (f"{name} {words}" for words in impossible(each))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from impossible(each)
+    elif isinstance(value, int | float) and not (-MOST if isinstance(value, float) else -1) < value < MOST:
+        yield f"{value!s:.40}"
 
 
 def append_line(path: Path, value: object) -> None:
@@ -242,16 +264,39 @@ def append_line(path: Path, value: object) -> None:
         os.fsync(file.fileno())
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log; a last line that was cut off is left out, and one that no epoch can have written."""
+def _lines(path: Path) -> Iterator[object]:
+    """What the lines of a log hold; None for one that is cut off, no JSON, or longer than any that was written."""
     if not path.exists():
-        return []
-    found = []
+        return
     with opened(path, LOG_BYTES) as file:
         for line in file.read().splitlines():
+            value = None
             with suppress(ValueError, RecursionError):
-                found.append(json.loads(line) if len(line) <= LINE_BYTES else None)
-    return [each for each in found if isinstance(each, dict)]
+                value = json.loads(line) if len(line) <= LINE_BYTES else None
+            yield value
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log; a last line that was cut off is left out, and one that no epoch can have written."""
+    return [each for each in _lines(path) if isinstance(each, dict)]
+
+
+def read_curve(path: Path) -> tuple[tuple[EpochPoint, ...], int]:
+    """The epochs of a log, and how many of its lines are none: no object, or with figures that no epoch can have."""
+    from pydantic import TypeAdapter, ValidationError
+
+    points, kind, lines = [], TypeAdapter(EpochPoint), list(_lines(path))
+    for line in lines:
+        with suppress(ValidationError):
+            points.append(kind.validate_python(line))
+    kept = tuple(point for point in points if _can_be(point))
+    return kept, len(lines) - len(kept)
+
+
+def _can_be(point: EpochPoint) -> bool:
+    shares = (point.train_accuracy, point.val_accuracy or 0.0)
+    figures = [each or 0 for each in vars(point).values()]
+    return point.epoch >= 1 and all(0 <= each < MOST for each in figures) and max(shares) <= 1
 
 
 def check_arrays(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -15,11 +16,22 @@ import numpy as np
 
 from bench.contracts import Floats, Integers
 from bench.errors import StoreError
-from bench.schema.run import Cell, RunRecord
+from bench.schema.page import EpochPoint
+from bench.schema.run import Cell, Results, RunRecord
 from bench.schema.scores import SCORES_SCHEMA, FaithfulnessScores
 from bench.schema.timing import ArmTiming, Timing
 from bench.schema.verdicts import VERDICTS_SCHEMA, Judgement
-from bench.store.files import Migration, locked, read_npz, read_value, readable, write_json, write_npz
+from bench.store.files import (
+    Migration,
+    impossible,
+    locked,
+    read_curve,
+    read_npz,
+    read_value,
+    readable,
+    write_json,
+    write_npz,
+)
 from bench.store.migrations import scores_of_today
 from bench.store.paths import (
     CHECKPOINT,
@@ -28,6 +40,7 @@ from bench.store.paths import (
     answers_path,
     cell_files,
     cell_path,
+    log_path,
     predictions_path,
     record_path,
     samples_path,
@@ -35,7 +48,7 @@ from bench.store.paths import (
     scrambled_path,
     verdicts_path,
 )
-from bench.store.predictions import Predictions, read_predictions
+from bench.store.predictions import Predictions, logit_gap, read_predictions
 from bench.store.rows import (
     Answers,
     Samples,
@@ -69,6 +82,7 @@ class RunFolder:
     path: Path
     _known: dict[Path, Any] = field(default_factory=dict, init=False, repr=False)
     _stamps: dict[Path, Stamp] = field(default_factory=dict, init=False, repr=False)
+    doubts: list[str] = field(default_factory=list, init=False, repr=False)  # what was left out so far, in words
 
     def _once(self, path: Path, read: Callable[[Path], Value]) -> Value:
         if path not in self._known:
@@ -98,6 +112,7 @@ class RunFolder:
     def seen_as(self, **known: Any) -> RunFolder:  # noqa: ANN401 (what a property gives)
         """The same folder with other values in the place of what lies in it; nothing is written."""
         other = copy(self)
+        vars(other).pop("results" if "record" in known else "", None)
         vars(other).update(known)
         return other
 
@@ -107,6 +122,28 @@ class RunFolder:
     def record(self) -> RunRecord:
         """run.json."""
         return self._once(record_path(self.path), lambda _: read_record(self.path))
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The doubts that came up so far, each once, without the folders above the run's."""
+        return tuple(dict.fromkeys(words.replace(str(self.path), self.path.name) for words in self.doubts))
+
+    @cached_property
+    def results(self) -> Results:
+        """What came out of the run, without figures that cannot be."""
+        for name in self.record.results.impossible:
+            value = vars(self.record.results)[name]
+            self.doubts.append(f"{record_path(self.path)} has {name} {value!s:.40}, which cannot be: left out")
+        return self.record.results.possible
+
+    @cached_property
+    def curve(self) -> tuple[EpochPoint, ...]:
+        """The epochs of log.jsonl; lines that no epoch can have written are left out."""
+        path = log_path(self.path)
+        points, lines = read_curve(path)
+        if lines:
+            self.doubts.append(f"{path} has {lines} lines that are no epochs: left out")
+        return points
 
     @property
     def status(self) -> str:
@@ -175,7 +212,7 @@ class RunFolder:
     @cached_property
     def timings(self) -> tuple[Timing, ...]:
         """The timings of this run alone, the oldest first."""
-        return read_timings(self.path)
+        return read_timings(self.path, self.doubts.append)
 
     @cached_property
     def rates(self) -> Mapping[tuple[str, str, str], ArmTiming]:
@@ -194,7 +231,8 @@ class RunFolder:
     def judgement(self) -> Judgement | None:
         """The verdicts on the run's own weights; None where there are none that can be read."""
         return self._once(
-            verdicts_path(self.path), lambda path: _own(path, self.checkpoint, Judgement, VERDICTS_SCHEMA)
+            verdicts_path(self.path),
+            lambda path: _own(path, self.checkpoint, Judgement, VERDICTS_SCHEMA, doubt=self.doubts.append),
         )
 
     def add_verdicts(self, new: Judgement) -> Judgement:
@@ -214,7 +252,9 @@ class RunFolder:
         """The scores of explainers on the run's own weights; None where there are none that can be read."""
         return self._once(
             scores_path(self.path),
-            lambda path: _own(path, self.checkpoint, FaithfulnessScores, SCORES_SCHEMA, scores_of_today),
+            lambda path: _own(
+                path, self.checkpoint, FaithfulnessScores, SCORES_SCHEMA, scores_of_today, doubt=self.doubts.append
+            ),
         )
 
     def keep_scores(self, new: FaithfulnessScores) -> None:
@@ -274,10 +314,26 @@ def _read_scrambled(path: Path) -> dict[str, Any] | None:
     return next(readable(partial(read_npz, names=("head", "ids", "raw")), [path]), None)
 
 
-def _own(path: Path, checkpoint: str, kind: type[Own], schema: int, migrated: Migration = dict) -> Own | None:
+def _own(
+    path: Path,
+    checkpoint: str,
+    kind: type[Own],
+    schema: int,
+    migrated: Migration = dict,
+    *,
+    doubt: Callable[[str], object] = len,
+) -> Own | None:
     """What was found of some weights; None for others, or where it cannot be read: the next call writes it anew."""
-    found = next(readable(partial(read_value, kind=kind, schema=schema, migrated=migrated), [path]), None)
-    return found if found and found.checkpoint == checkpoint else None
+    if not os.path.lexists(path):
+        return None
+    found = next(readable(partial(read_value, kind=kind, schema=schema, migrated=migrated), [path], doubt), None)
+    if found is None or found.checkpoint != checkpoint:
+        return None
+    figure = next(impossible(dataclasses.asdict(found)), None)
+    if figure is None:
+        return found
+    doubt(f"{path} has a figure that cannot be, {figure:.60}: left out")
+    return None
 
 
 # --- all that a page needs ----------------------------------------------------------------------------------
@@ -306,10 +362,35 @@ def checked(run: RunFolder) -> RunFolder:
     parts += [(f"{SAMPLES} has", run.samples.logits.shape[1], run.samples.ids)] if run.samples else []
     for words, classes, ids in parts:
         largest = int(ids.max(initial=0))
-        if classes != known or largest >= total:
+        if classes != known or largest >= total or ids.min(initial=0) < 0:
             raise StoreError(
                 f"{run.path} is damaged: {words} {classes} classes and ids up to {largest}, "
                 f"its predictions have {known} classes of {total} test images",
                 try_=again,
             )
+    _check_repeated(run)
     return run
+
+
+def _check_repeated(run: RunFolder) -> None:
+    """Labels and logits that stand beside pictures and maps are those of the predictions, whose checksum is known."""
+    known, samples = run.predictions, run.samples
+    again = f"delete it, then bench explain --run {run.path.name}"
+    parts = [(cell_path(run.path, cell.explainer, cell.layer), cell.ids, cell.logits) for cell in run.cells]
+    if samples is not None:
+        path = samples_path(run.path)
+        parts.append((path, samples.ids, samples.logits))
+        other = np.flatnonzero(samples.labels != known.labels[samples.ids])
+        if len(other):
+            image, names = int(samples.ids[other[0]]), run.record.data.classes
+            raise StoreError(
+                f"{path} is damaged: it has test image {image} as '{names[samples.labels[other[0]]]}', "
+                f"{PREDICTIONS} as '{names[known.labels[image]]}'",
+                try_=again,
+            )
+    for path, ids, logits in parts:
+        gap = logit_gap(logits, known.logits[ids])
+        if gap is not None:
+            raise StoreError(
+                f"{path} is damaged: its logits differ by {gap:.3g} from those of {PREDICTIONS}", try_=again
+            )

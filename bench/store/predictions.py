@@ -13,6 +13,7 @@ from bench.store.files import ARRAY_BYTES, check_arrays, check_range, read_npz, 
 from bench.store.paths import predictions_path
 from bench.whole_file import opened
 
+LOGIT_TOLERANCE = 1e-3  # of the largest logit: another batch size or device moves logits by less
 ROWS = {"ids": "i1", "labels": "i1", "logits": "f2"}
 
 
@@ -60,6 +61,12 @@ def read_predictions(folder: Path) -> Predictions:
     if not len(ids) or not np.array_equal(ids, np.arange(len(ids))):
         raise StoreError(f"{path} is damaged: ids are not 0 to {len(ids) - 1}", try_=again)
     return Predictions(**arrays, digest=digest)
+
+
+def logit_gap(logits: Floats, stored: Floats) -> float | None:
+    """The largest difference of (N, K) logits from those of predictions.npz; None where it is no more than rounding."""
+    gap = float(np.abs(logits - stored).max(initial=0.0))
+    return None if gap <= LOGIT_TOLERANCE * max(1.0, float(np.abs(stored).max(initial=0.0))) else gap
 
 
 def write_predictions(folder: Path, found: Predictions) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -64,9 +64,9 @@ def read_timing(path: Path) -> Timing:
     return timing
 
 
-def read_timings(folder: Path) -> tuple[Timing, ...]:
-    """The timings of a run or of all runs, the oldest first; one that cannot be read is left out."""
-    return tuple(readable(read_timing, timing_files(folder)))
+def read_timings(folder: Path, doubt: Callable[[str], object] = len) -> tuple[Timing, ...]:
+    """The timings of a run or of all runs, the oldest first; one that cannot be read is left out, and told of."""
+    return tuple(readable(read_timing, timing_files(folder), doubt))
 
 
 def _impossible(timing: Timing) -> Iterator[str]:
