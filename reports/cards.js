@@ -1,6 +1,6 @@
 // --- cards: one an image, filled when it comes near the window and emptied when it has gone far ------------------
 
-const PIXELS = 128; // a side of a canvas
+const PIXELS = Math.max(128, Math.min(224, data.edge)); // a side of a canvas
 const painters = new WeakMap();
 const scratch = make("canvas", { width: PIXELS, height: PIXELS });
 const table = (signed) => data.colours[signed ? "diverging" : state.colours];
@@ -11,7 +11,9 @@ function paintPicture(context, shard, item) {
   context.imageSmoothingEnabled = state.cells === "smooth";
   context.imageSmoothingQuality = "high";
   context.clearRect(0, 0, PIXELS, PIXELS);
-  context.drawImage(shard.sheet, (place % data.columns) * data.edge, Math.floor(place / data.columns) * data.edge, data.edge, data.edge, 0, 0, PIXELS, PIXELS);
+  const picture = shard.pictures[data.columns ? 0 : place]; // one sheet, or a file each
+  const [x, y, edge] = data.columns ? [place % data.columns, Math.floor(place / data.columns), data.edge] : [0, 0, picture.width];
+  context.drawImage(picture, x * edge, y * edge, edge, edge, 0, 0, PIXELS, PIXELS);
 }
 
 /** The picture with a map over it. */

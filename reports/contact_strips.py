@@ -12,13 +12,13 @@ from bench.schema.gallery import ROLES
 from bench.schema.page import CellView, Page, run_labels
 from bench.schema.run import STATUSES
 
-from .payload import EDGE, webp
+from .payload import picture_of, webp
 
 Picture = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 MOST = 24  # images
 MOST_MAPS = 4  # beside each
-_SIDE = 64  # pixels of one picture
+_SIDE, _LARGE = 64, 128  # pixels of one picture, and of one that was kept large
 _OPACITY = 0.6
 _WORDS = {"dead": "all zero after ReLU", "constant": "the same value everywhere", "non-finite": "not finite"}
 
@@ -52,12 +52,13 @@ def _strip(page: Page, place: int) -> Strip:
     chosen = list({page.cells[cell].run: (cell, row) for cell, row in usable}.values()) if several else usable
     words = {(cell, row): STATUSES[gallery.maps[cell].statuses[row]] for cell, row in chosen}
     drawn = [one for one in chosen if words[one] == "ok"][:MOST_MAPS]
-    picture = Image.frombytes("RGB", (EDGE, EDGE), gallery.picture(place)).resize((_SIDE, _SIDE))
-    sheet = Image.new("RGB", (_SIDE * (1 + len(drawn)), _SIDE))
+    side = _LARGE if gallery.pictures else _SIDE
+    picture = picture_of(gallery, place).resize((side, side))
+    sheet = Image.new("RGB", (side * (1 + len(drawn)), side))
     sheet.paste(picture, (0, 0))
     for column, (cell, row) in enumerate(drawn, 1):
-        coloured = Image.fromarray((255 * heat_of(page, cell, row, _SIDE)).round().astype(np.uint8))
-        sheet.paste(Image.blend(picture, coloured, _OPACITY), (_SIDE * column, 0))
+        coloured = Image.fromarray((255 * heat_of(page, cell, row, side)).round().astype(np.uint8))
+        sheet.paste(Image.blend(picture, coloured, _OPACITY), (side * column, 0))
     told = [_told(page.cells[cell], labels[page.cells[cell].run] if several else "") for cell, _ in drawn]
     left_out = [
         f"{_told(page.cells[one[0]], '')} not drawn: {_WORDS.get(words[one], 'no room')}"

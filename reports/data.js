@@ -17,7 +17,7 @@ const className = (k) => data.classes[k] ?? `class ${k}`;
 const isWrong = (item, run) => data.predicted[run][item] >= 0 && data.predicted[run][item] !== data.true[item];
 
 /** Typed arrays of a shard and, for each image, which row speaks for which role or asked class. */
-function readShard(shard, first, sheet) {
+function readShard(shard, first, pictures) {
   const cells = shard.cells.map((cell, k) => {
     const rows = new Map();
     const roles = bytes(cell.role);
@@ -31,7 +31,7 @@ function readShard(shard, first, sheet) {
     });
     return { ...data.cells[k], rows, status: bytes(cell.status), levels: bytes(cell.levels), low: floats(cell.low), high: floats(cell.high) };
   });
-  return { cells, sheet, first, most: shard.most, topClass: shard.topClass.map(words), topShare: shard.topShare.map(words) };
+  return { cells, pictures, first, most: shard.most, topClass: shard.topClass.map(words), topShare: shard.topShare.map(words) };
 }
 
 const shards = new Map();
@@ -48,6 +48,13 @@ function need(item) {
   return shards.get(k);
 }
 
+async function decoded(source) {
+  const image = new Image();
+  image.src = source;
+  await image.decode();
+  return image;
+}
+
 async function load(k) {
   const inside = $(`shard${k}`);
   if (!inside && !arrived[k]) {
@@ -61,10 +68,7 @@ async function load(k) {
   }
   const shard = inside ? JSON.parse(inside.textContent) : arrived[k];
   delete arrived[k];
-  const sheet = new Image();
-  sheet.src = shard.sheet;
-  await sheet.decode();
-  return readShard(shard, k * data.perShard, sheet);
+  return readShard(shard, k * data.perShard, await Promise.all(shard.pictures.map(decoded)));
 }
 
 const rawMap = (cell, row) => {

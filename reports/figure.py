@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bench.errors import UsageError
 from bench.schema.gallery import ROLES
@@ -21,9 +22,9 @@ from bench.whole_file import replacing
 
 from .contact_strips import Picture, heat_of
 from .filters import one_line
-from .payload import EDGE
+from .payload import picture_of
 
-_PIXELS = 128  # a side of one panel; a multiple of 32, so that pixels stay squares
+_PIXELS, _LARGE = 128, 224  # a side of one panel, and of one whose picture was kept large
 _OPACITY = 0.55
 _COLUMNS = 8  # most pictures side by side
 _FORMATS = (".png", ".pdf")
@@ -54,7 +55,7 @@ def gallery_figure(
     The first run of the page is drawn. The same arguments give the same bytes.
 
     Args:
-        page: holds the images (32 x 32) and the raw maps.
+        page: holds the images and the raw maps.
         path: where to write; .png at 300 dpi or .pdf with its text as text.
         ids: test ids in the order wanted; None takes the first `count` of the gallery.
         count: most images without `ids`.
@@ -126,8 +127,9 @@ def _draw(page: Page, places: Sequence[int], rows: Sequence[_Row], captions: boo
 
     for k, place in enumerate(places):
         top = _MARGIN + (k // columns) * band + head
-        pixels = np.frombuffer(page.gallery.picture(place), np.uint8).reshape(EDGE, EDGE, 3) / 255
-        picture = pixels.repeat(_PIXELS // EDGE, 0).repeat(_PIXELS // EDGE, 1)  # (128, 128, 3)
+        found = picture_of(page.gallery, place)
+        side = _LARGE if page.gallery.pictures else _PIXELS
+        picture = np.asarray(found.resize((side, side), Image.Resampling.NEAREST)) / 255  # pixels stay squares
         axes = panel(k % columns, top)
         axes.imshow(picture, interpolation="nearest")
         if captions:
@@ -175,7 +177,7 @@ def _map(axes: Axes, page: Page, place: int, cell: int, role: str, picture: Pict
         words = _WORDS.get(status, status)
         axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", **_type(4.5, "0.35"))
         return
-    coloured = heat_of(page, cell, found, _PIXELS)
+    coloured = heat_of(page, cell, found, len(picture))
     axes.imshow((1 - _OPACITY) * picture + _OPACITY * coloured, interpolation="nearest", vmin=0, vmax=1)
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -25,15 +25,23 @@ MAPS = {"viridis": "viridis", "cividis": "cividis", "grey": "gray", "diverging":
 # older scripts.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
-EDGE = 32  # pixels a side of one picture
 COLUMNS = 32  # pictures a row
+FEW = 64  # images a shard where each picture is a file
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Pictures (a WebP sprite sheet) and raw maps of up to SHARD images, in the order of the gallery."""
+    """Pictures and raw maps of some images, in the order of the gallery.
 
+    Attributes:
+        first: place of its first image.
+        sheet: a WebP sprite sheet of all pictures; empty where each is a file.
+        pictures: JPEG files of large pictures.
+    """
+
+    first: int
     sheet: bytes
+    pictures: tuple[bytes, ...]
     cells: tuple[dict[str, object], ...]
     tops: dict[str, object]
 
@@ -46,9 +54,9 @@ def index_of(page: Page) -> dict[str, object]:
         "classes": page.classes,
         "runs": run_labels(page.runs),
         "names": [run.run for run in page.runs],
-        "edge": EDGE,
-        "columns": COLUMNS,
-        "perShard": SHARD,
+        "edge": gallery.edge,
+        "columns": 0 if gallery.pictures else COLUMNS,  # of one sheet
+        "perShard": per_shard(gallery),
         "ids": gallery.ids,
         "files": gallery.files,
         "true": gallery.true,
@@ -64,21 +72,30 @@ def index_of(page: Page) -> dict[str, object]:
 
 def shards_of(page: Page) -> list[Shard]:
     """The images of a page in shards."""
-    count = len(page.gallery.ids)
-    return [_shard(page, start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+    count, most = len(page.gallery.ids), per_shard(page.gallery)
+    return [_shard(page, start, min(start + most, count)) for start in range(0, count, most)]
+
+
+def per_shard(gallery: Gallery) -> int:
+    """How many images a shard holds."""
+    return FEW if gallery.pictures else SHARD
 
 
 def _shard(page: Page, start: int, stop: int) -> Shard:
     """The images from `start` to before `stop`."""
     gallery = page.gallery
     pictures = [gallery.picture(place) for place in range(start, stop)]
+    sheet = b"" if gallery.pictures else sprite_sheet(pictures, gallery.edge)
     cells = tuple(_cell(cell, maps, start, stop) for cell, maps in zip(page.cells, gallery.maps, strict=True))
-    return Shard(sprite_sheet(pictures), cells, _tops(gallery, start, stop))
+    return Shard(start, sheet, gallery.pictures[start:stop], cells, _tops(gallery, start, stop))
 
 
-def shard_json(shard: Shard, sheet: str) -> Markup:
-    """A shard as JSON; `sheet` is where its pictures are."""
-    return as_json({"sheet": sheet, "cells": shard.cells, **shard.tops})
+def shard_json(shard: Shard, asset: Callable[[str, bytes], str]) -> Markup:
+    """A shard as JSON; `asset` takes a file's name and content and says where it is."""
+    pictures = [asset(f"picture-{k:05}.jpg", content) for k, content in enumerate(shard.pictures, shard.first)]
+    if shard.sheet:
+        pictures = [asset(f"sheet-{shard.first // SHARD:03}.webp", shard.sheet)]
+    return as_json({"pictures": pictures, "cells": shard.cells, **shard.tops})
 
 
 def as_json(value: object) -> Markup:
@@ -176,19 +193,31 @@ def _base64(data: bytes) -> str:
     return b64encode(data).decode("ascii")
 
 
-def sprite_sheet(pictures: Sequence[bytes]) -> bytes:
-    """One lossless WebP image of all pictures, COLUMNS a row, each EDGE x EDGE.
+def picture_of(gallery: Gallery, place: int) -> Image.Image:
+    """One image, as the page shows it; grey where its file cannot be decoded."""
+    content, edge = gallery.picture(place), gallery.edge
+    if not gallery.pictures:
+        return Image.frombytes("RGB", (edge, edge), content)
+    try:
+        with Image.open(BytesIO(content), formats=("JPEG",)) as image:
+            return image.convert("RGB").resize((edge, edge))
+    except Exception:  # a damaged file of a run from elsewhere
+        return Image.new("RGB", (edge, edge), "grey")
+
+
+def sprite_sheet(pictures: Sequence[bytes], edge: int) -> bytes:
+    """One lossless WebP image of all pictures, COLUMNS a row, each edge x edge.
 
     Args:
-        pictures: 1 to 16,000 times EDGE * EDGE * 3 bytes, RGB, row by row.
+        pictures: 1 to 8,000 times edge * edge * 3 bytes, RGB, row by row.
 
     Raises:
         ValueError: a picture has another number of bytes.
     """
-    sheet = Image.new("RGB", (EDGE * min(COLUMNS, len(pictures)), EDGE * -(-len(pictures) // COLUMNS)))
+    sheet = Image.new("RGB", (edge * min(COLUMNS, len(pictures)), edge * -(-len(pictures) // COLUMNS)))
     for position, pixels in enumerate(pictures):
         row, column = divmod(position, COLUMNS)
-        sheet.paste(Image.frombytes("RGB", (EDGE, EDGE), pixels), (EDGE * column, EDGE * row))
+        sheet.paste(Image.frombytes("RGB", (edge, edge), pixels), (edge * column, edge * row))
     return webp(sheet, lossless=True)
 
 

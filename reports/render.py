@@ -31,7 +31,7 @@ LARGEST = 10_000_000  # bytes of a page in one file, unless one file is asked fo
 SCRIPTS = ("colour.js", "elements.js", "data.js", "state.js", "cards.js", "dialog.js", "theme.js", "page.js")
 _COMMENT = re.compile(r"([;{},]) // [^\"'`]*$")  # at the end of a line; what a string holds stays
 _FOLDER = Path(__file__).parent
-_MIME = {".webp": "image/webp", ".svg": "image/svg+xml"}
+_MIME = {".webp": "image/webp", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def render_files(page: Page, form: Form = "auto") -> Rendered:
     same files. Names of classes and files stay text wherever they go.
 
     Raises:
-        ValueError: a picture of the gallery has not 32 * 32 * 3 bytes.
+        ValueError: a picture of the gallery has not edge * edge * 3 bytes.
     """
     shards, strips = shards_of(page), contact_strips(page)
     if form == "folder":
@@ -92,7 +92,7 @@ def script() -> str:
 
 
 def _single(page: Page, shards: list[Shard], strips: list[Strip]) -> str:
-    parts = [shard_json(shard, inside("sheet.webp", shard.sheet)) for shard in shards]
+    parts = [shard_json(shard, inside) for shard in shards]
     scripts = f"{_hash(read('first.js'))} {_hash(script())}"
     sources = {"img": "data:", "style": _hash(read("style.css")), "script": scripts}
     return _html(page, strips, inside, sources, shards=parts)
@@ -111,7 +111,7 @@ def _folder(page: Page, shards: list[Shard], strips: list[Strip]) -> dict[str, b
         return f"images/{name}"
 
     for k, shard in enumerate(shards):
-        text = shard_json(shard, beside(f"sheet-{k:03}.webp", shard.sheet))
+        text = shard_json(shard, beside)
         files[f"data-{k:03}.js"] = f"benchShard({k}, {text});\n".encode()
     # `self` alone is not the folder of a page from disk in every browser; `file:` says that.
     here = "'self' file:"

@@ -1,16 +1,19 @@
 """Cells and samples: rows are merged and never dropped, and what is read may be damaged or hostile."""
 
 import dataclasses
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from PIL import Image
 from run_factory import make_cell, make_samples
 
+from bench.data.decoding import edge_of, kept
 from bench.errors import StoreError
 from bench.schema.run import Cell
 from bench.store.files import read_npz, write_npz
@@ -18,6 +21,7 @@ from bench.store.folder import RunFolder
 from bench.store.paths import SAMPLES, cell_path
 from bench.store.rows import (
     CELL_ROWS,
+    Samples,
     merge_cells,
     read_cell,
     read_samples,
@@ -111,7 +115,8 @@ def test_values_that_are_not_finite_come_back(tmp_path: Path) -> None:
 
 def rewrite(path: Path, **changes: Any) -> None:
     """The file of a cell or of samples with some arrays replaced."""
-    names = ("head", *CELL_ROWS) if path.name != SAMPLES else ("schema", "ids", "pictures", "names", "labels", "logits")
+    with np.load(path, allow_pickle=False) as file:
+        names = tuple(file.files)
     write_npz(path, read_npz(path, names) | {name: np.asarray(value) for name, value in changes.items()})
 
 
@@ -260,6 +265,55 @@ def test_samples_of_other_classes_replace_the_old_ones(tmp_path: Path) -> None:
     RunFolder(tmp_path).add_samples(dataclasses.replace(make_samples([2]), logits=np.zeros((1, 9), np.float32)))
     found = read_samples(tmp_path / SAMPLES)
     assert found is not None and found.ids.tolist() == [2]
+
+
+def large_samples(ids: Sequence[int], edge: int = 96) -> Samples:
+    pictures = [np.full((edge, edge, 3), each, np.uint8) for each in ids]
+    return dataclasses.replace(make_samples(ids), pictures=kept(pictures, edge))
+
+
+def test_pictures_over_64_pixels_are_kept_as_small_files_and_merged(tmp_path: Path) -> None:
+    RunFolder(tmp_path).add_samples(large_samples([7, 3]))
+    RunFolder(tmp_path).add_samples(large_samples([5, 7]))
+    found = read_samples(tmp_path / SAMPLES)
+    assert found is not None and found.ids.tolist() == [3, 5, 7]
+    for level, file in zip((3, 5, 7), found.pictures.tolist(), strict=True):
+        assert (np.asarray(Image.open(io.BytesIO(file))) == level).all()
+    with np.load(tmp_path / SAMPLES, allow_pickle=False) as file:
+        assert all(not file[name].dtype.hasobject for name in file.files)
+
+
+def test_what_a_net_saw_at_299_pixels_is_kept_at_224_and_at_64_as_it_is() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 299, 299, 3), dtype=np.uint8)
+    assert [edge_of(each) for each in kept(noise, 299).tolist()] == [224, 224]
+    assert (kept(noise[:, :64, :64], 64) == noise[:, :64, :64]).all()
+
+
+def test_large_pictures_that_were_once_kept_whole_are_read_and_merged(tmp_path: Path) -> None:
+    old = dataclasses.replace(make_samples([4]), pictures=np.full((1, 96, 96, 3), 4, np.uint8))
+    write_npz(tmp_path / SAMPLES, {"schema": np.array(1), **vars(old)})
+    RunFolder(tmp_path).add_samples(large_samples([9]))
+    found = read_samples(tmp_path / SAMPLES)
+    assert found is not None and found.ids.tolist() == [4, 9] and [edge_of(each) for each in found.pictures] == [96, 96]
+
+
+FILES_DAMAGED: dict[str, dict[str, Any]] = {
+    "an end too few": {"ends": [10]},
+    "ends that go back": {"ends": [900, 10]},
+    "an end beyond": {"ends": [10, 10**6]},
+    "ends below 0": {"ends": [-5, 10]},
+    "no files": {"files": np.zeros(0, np.uint8)},
+    "other files": {"files": np.frombuffer(b"<script>alert(1)</script>", np.uint8), "ends": [10, 25]},
+    "files in words": {"files": ["a", "b"]},
+}
+
+
+@pytest.mark.parametrize("kind", FILES_DAMAGED)
+def test_damaged_files_of_pictures_are_refused_with_their_path(tmp_path: Path, kind: str) -> None:
+    RunFolder(tmp_path).add_samples(large_samples([1, 2]))
+    rewrite(tmp_path / SAMPLES, **FILES_DAMAGED[kind])
+    with pytest.raises(StoreError, match=r"samples\.npz"):
+        read_samples(tmp_path / SAMPLES)
 
 
 SAMPLES_DAMAGED: dict[str, dict[str, Any]] = {

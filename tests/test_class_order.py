@@ -14,7 +14,6 @@ from tiny import tiny_data, write_images
 
 from bench.contracts import ModelSpec, Silence
 from bench.data.datasets import files_of, in_class_order, load_dataset
-from bench.data.decoding import thumbnail
 from bench.data.images import Decoded, Part, enlarged
 from bench.errors import DataError, MissingError
 from bench.registry.registry import discover
@@ -67,12 +66,6 @@ def test_images_that_come_without_files_are_resized_with_a_note() -> None:
     assert found.train.images.flags.c_contiguous  # or there is no digest of them
     assert found.notes == ("before", "all images resized to 48x48 from 32x32 (bilinear)")
     assert enlarged(found, 48) is found
-
-
-def test_a_gallery_gets_thumbnails_and_small_pictures_as_they_are() -> None:
-    small = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    assert thumbnail(small) == small.tobytes()
-    assert len(thumbnail(np.zeros((64, 64, 3), np.uint8))) == 32 * 32 * 3
 
 
 @pytest.mark.parametrize(("said", "size"), [(64, 64), (0, 32)])

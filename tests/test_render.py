@@ -17,7 +17,7 @@ from PIL import Image
 from bench.reports import charts, derived, filters
 from bench.reports.markdown import run_markdown
 from bench.reports.payload import COLUMNS, shard_json, shards_of, sprite_sheet
-from bench.reports.render import notebook_html, page_json, script
+from bench.reports.render import inside, notebook_html, page_json, script
 from bench.schema.page import EpochPoint, Finding, Score, VerdictView
 from bench.schema.verdicts import Verdict, why
 
@@ -158,7 +158,7 @@ def test_raw_maps_travel_within_half_a_level_of_their_range() -> None:
     raw = np.random.default_rng(1).normal(size=(8, 8))
     page = make_page(images=1, explainers=("captum",), layers=(("layer3", 8),))
     item = replace(items_of(page)[0], maps=(quantise(raw, role="predicted"),))
-    cell = json.loads(shard_json(shards_of(with_items(page, [item]))[0], ""))["cells"][0]
+    cell = json.loads(shard_json(shards_of(with_items(page, [item]))[0], inside))["cells"][0]
     low, high = (np.frombuffer(b64decode(cell[end]), "<f4")[0] for end in ("low", "high"))
     levels = np.frombuffer(b64decode(cell["levels"]), np.uint8).reshape(8, 8)
     assert np.abs(low + levels / 255 * (high - low) - raw).max() <= 0.51 / 255 * (raw.max() - raw.min())
@@ -188,12 +188,12 @@ def test_verdicts_of_a_run_stand_in_a_table_with_their_reasons() -> None:
 
 def test_sprite_sheet_holds_every_picture_without_loss_and_refuses_one_of_another_size() -> None:
     pictures = np.random.default_rng(2).integers(0, 256, size=(40, 32, 32, 3), dtype=np.uint8)
-    pixels = np.asarray(Image.open(BytesIO(sprite_sheet([picture.tobytes() for picture in pictures]))))
+    pixels = np.asarray(Image.open(BytesIO(sprite_sheet([picture.tobytes() for picture in pictures], 32))))
     for k, picture in enumerate(pictures):
         row, column = divmod(k, COLUMNS)
         assert (pixels[32 * row : 32 * row + 32, 32 * column : 32 * column + 32] == picture).all()
     with pytest.raises(ValueError, match="image data"):
-        sprite_sheet([b"123"])
+        sprite_sheet([b"123"], 32)
 
 
 def test_no_error_to_explain_is_told_as_a_result() -> None:

@@ -1,11 +1,12 @@
 """`bench train`: one training from a request to a run folder with its page."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from bench.data.datasets import load_dataset, resolved_source, told
+from bench.data.datasets import load_dataset, planned_dataset, resolved_source, told
 from bench.errors import RunError, StoreError, UsageError
 from bench.estimates import say_how_long
 from bench.fields import names
@@ -68,13 +69,8 @@ def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
     request = whole(asked, recipe)
     settings = settings_of(request)
     spec = workspace.models[names(request.model)[0]]
-    dataset = load_dataset(
-        request.data,
-        cache=workspace.cache,
-        progress=workspace.progress,
-        skip_bad=request.skip_bad,
-        size=spec.input_size,
-    )
+    load = planned_dataset if request.dry_run else partial(load_dataset, size=spec.input_size)
+    dataset = load(request.data, cache=workspace.cache, progress=workspace.progress, skip_bad=request.skip_bad)
     told(dataset, workspace.progress)
     for words in without_effect(recipe, dataset):
         workspace.progress.warn(words)

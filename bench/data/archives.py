@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, cast
 
-from bench.data.decoding import SIGNATURE, suffixes
+from bench.data.decoding import SIGNATURE, suffix_of, suffixes
 from bench.data.layout import (
     BESIDE,
     LAYOUT,
@@ -88,12 +88,11 @@ def listing_of(path: Path) -> Listing:
     lists: dict[str, bytes] = {}
     folders: set[str] = set()
     others: Counter[str] = Counter()
-    for entry in _entries(path, folders, others):
-        found, read, _ = entry
+    known = {*BESIDE[1:], *suffixes()}
+    for found, read, _ in _entries(path, folders, others):
         if len(files) + len(folders) + others.total() >= MAX_MEMBERS:
             raise DataError(f"{path} holds more than {MAX_MEMBERS:,} members", try_="an archive of fewer, larger parts")
-        name = PurePosixPath(found.path)
-        if is_junk(name.name):
+        if is_junk(found.path.rpartition("/")[2]):
             continue
         if found.path in files:
             raise DataError(f"{shown(found.path)} comes twice in {path}", try_="an archive where every name is once")
@@ -101,8 +100,9 @@ def listing_of(path: Path) -> Listing:
             content = _or_nothing(read, -1)
             if sum(map(len, lists.values())) + len(content) <= MAX_ALL_LISTS:
                 lists[found.path] = content
-        elif name.suffix.lower() not in (*BESIDE[1:], *suffixes()):
-            found = found._replace(head=_or_nothing(read, SIGNATURE))
+        elif suffix_of(found.path) not in known:
+            files[found.path] = found._replace(head=_or_nothing(read, SIGNATURE))
+            continue
         files[found.path] = found
     return Listing(path, tuple(files.values()), lists, frozenset(folders), others)
 

@@ -90,6 +90,33 @@ def load_dataset(
     return _dataset(found, name=_slug(path) if own else source, source=source, mirror=True)
 
 
+def planned_dataset(source: str, *, cache: Path, progress: Progress, skip_bad: bool = False) -> Dataset:
+    """A data set as far as names tell: no image is decoded, none is downloaded, and statistics are made up.
+
+    For a call that only says what it would do; as for the rest as `load_dataset`.
+    """
+    from bench.data.arrays import is_arrays
+    from bench.data.cache import Cached
+    from bench.data.images import Decoded, Part, planned_images
+
+    path = None if source in BUILTIN else _existing(source)
+    if source == "cifar10" and not _batches_in(cache / "cifar10"):
+        import numpy as np
+
+        train, test = (
+            Part(np.empty((count, 3, 0, 0), np.uint8), np.arange(count) % 10, ("",) * count)
+            for count in (50_000, 10_000)
+        )
+        decoded = Decoded(tuple("0123456789"), train, test)
+    elif path is None or is_arrays(path) or _batches_in(path):
+        return load_dataset(source, cache=cache, progress=progress, skip_bad=skip_bad)
+    else:
+        decoded = planned_images(path, skip_bad=skip_bad)
+    _check(decoded, source)
+    name = _slug(path) if path else source
+    return _dataset(Cached(decoded, "", (0.5,) * 3, (0.25,) * 3), name=name, source=source, mirror=True)
+
+
 def told(dataset: Dataset, progress: Progress) -> Dataset:
     """The data set, after everything was said of what was found, taken, left out and changed."""
     for words in filter(None, (dataset.inventory, *dataset.notes)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
@@ -81,6 +81,12 @@ def suffixes() -> frozenset[str]:
     """What the names of pictures end in: those that are read, and those that would be with a plug-in."""
     known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in formats()}
     return frozenset({*known, *PLUGINS, *RAW})
+
+
+def suffix_of(path: str) -> str:
+    """What a name ends in, in lower case; empty for one without a dot."""
+    stem, _, end = path.rpartition("/")[2].rpartition(".")
+    return f".{end.lower()}" if stem else ""
 
 
 def is_picture(suffix: str, head: bytes) -> bool:
@@ -259,8 +265,40 @@ def resized(pixels: Pixels, edge: int) -> Pixels:
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def thumbnail(picture: npt.NDArray[Any]) -> bytes:
-    """(h, w, 3) uint8 as SIZE * SIZE * 3 bytes, which is what a gallery shows of an image of any size."""
-    if picture.shape[:2] == (SIZE, SIZE):
-        return bytes(picture.tobytes())
-    return Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BILINEAR).tobytes()
+# --- pictures that a run keeps ------------------------------------------------------------------------------
+
+LOSSLESS = 64  # pixels an edge up to which a picture is kept as it is
+KEPT = 224  # pixels of the longer edge of one that is kept as a JPEG file
+QUALITY = 85
+
+
+def kept(pictures: Iterable[Pixels], edge: int) -> npt.NDArray[Any]:
+    """Pictures (h, w, 3) as a run keeps them.
+
+    Returns:
+        (R, h, w, 3) uint8 up to LOSSLESS pixels an edge, else (R,) objects: JPEG files of at most KEPT.
+    """
+    if edge <= LOSSLESS:
+        return np.stack([*pictures])
+    files = [as_file(picture) for picture in pictures]
+    found = np.empty(len(files), dtype=object)
+    found[:] = files
+    return found
+
+
+def as_file(picture: Pixels) -> bytes:
+    """A picture (h, w, 3) as a JPEG file of at most KEPT pixels an edge."""
+    image = Image.fromarray(picture)
+    image.thumbnail((KEPT, KEPT), Image.Resampling.BILINEAR)
+    file = BytesIO()
+    image.save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def edge_of(content: bytes) -> int:
+    """Pixels of the longer edge of a file that `as_file` made, by its header; 0 for any other."""
+    try:
+        with Image.open(BytesIO(content), formats=("JPEG",)) as image:
+            return max(image.size) if image.mode == "RGB" and max(image.size) <= KEPT else 0
+    except Exception:  # Pillow raises about anything on hostile bytes
+        return 0

@@ -7,14 +7,14 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.contracts import SIZE, Progress
 from bench.data.archives import Member, bytes_of, listing_of, members_of
-from bench.data.decoding import Picture, Pixels, Values, decode, missing_plugin, resized, scaled
+from bench.data.decoding import Picture, Pixels, Values, decode, missing_plugin, resized, scaled, suffix_of
 from bench.data.layout import SPLITS, Listing, Place, Plan, plan_of, reason_of, shown
 from bench.errors import DataError
 
@@ -51,6 +51,19 @@ class Decoded:
     levels: tuple[float, ...] = ()
 
 
+def planned_images(path: Path, *, skip_bad: bool = False) -> Decoded:
+    """What `read_images` would give as far as names tell, without a pixel: images are (N, 3, 0, 0)."""
+    listing = listing_of(path)
+    plan = plan_of(listing)
+    if not skip_bad:
+        _check_plan(plan, listing)
+    reading = _Reading(plan, 0)
+    reading.count = len(plan.places)
+    for taken in reading.taken.values():
+        taken[:] = True
+    return reading.decoded(path, skip_bad=skip_bad)
+
+
 def read_images(path: Path, *, progress: Progress, skip_bad: bool = False, size: int = SIZE) -> Decoded:
     """Decode a folder or an archive of pictures, whose classes are told by folders or by a list.
 
@@ -82,7 +95,7 @@ def read_images(path: Path, *, progress: Progress, skip_bad: bool = False, size:
             if isinstance(outcome, Picture):
                 reading.take(member.path, outcome)
             elif skip_bad:
-                reading.skipped.append(plan.places[member.path].name)
+                reading.skipped[plan.places[member.path].name] = outcome
             else:
                 raise DataError(
                     f"{shown(plan.places[member.path].name)} in {path} cannot be decoded: {outcome}", try_=SKIP
@@ -106,7 +119,7 @@ def _check_plan(plan: Plan, listing: Listing) -> None:
     first = ""
     for file in listing.files:
         if file.path in plan.places:
-            package = missing_plugin(PurePosixPath(file.path).suffix.lower(), file.head)
+            package = missing_plugin(suffix_of(file.path), file.head)
             missing[package] += bool(package)
             first = first or (file.path if package else "")
     if first:
@@ -155,7 +168,7 @@ class _Reading:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.modes: Counter[str] = Counter()
         self.animated = 0
-        self.skipped: list[str] = []
+        self.skipped: dict[str, str] = {}  # why, by name
 
     def take(self, path: str, picture: Picture) -> None:
         """One more picture."""
@@ -251,7 +264,7 @@ class _Reading:
             yield f"of {self.animated:,} animated images the first frame is taken"
         if self.skipped:
             first = min(self.skipped, key=str.encode)
-            yield f"{len(self.skipped):,} unreadable files skipped, the first {shown(first)}"
+            yield f"{len(self.skipped):,} unreadable files skipped, the first {shown(first)} ({self.skipped[first]})"
 
     def _inventory(self, train: Part, test: Part, classes: tuple[str, ...]) -> str:
         """What was found, taken and left out, in one line."""
@@ -357,6 +370,6 @@ def _decode_chunk(chunk: list[Member], edge: int) -> list[tuple[Member, Picture 
 
 def _picture_or_problem(member: Member, edge: int) -> Picture | str:
     try:
-        return decode(member.read(), edge, PurePosixPath(member.path).suffix.lower())
+        return decode(member.read(), edge, suffix_of(member.path))
     except Exception as error:  # Pillow's plug-ins raise about anything on hostile bytes
         return reason_of(error)

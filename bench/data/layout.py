@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
 
-from bench.data.decoding import is_picture
+from bench.data.decoding import is_picture, suffix_of
 from bench.data.lists import Listed, class_words, read_lists, split_of
 from bench.errors import DataError
 
@@ -172,7 +172,7 @@ def plan_of(listing: Listing) -> Plan:
         left_out["named in a list and not there"] += listed.missing
     if not any(row.label for row in rows.values()):
         raise _no_class(listing.source, pictures, tree)
-    left_out.update(PurePosixPath(path).suffix.lower() or "without suffix" for path in rest)
+    left_out.update(suffix_of(path) or "without suffix" for path in rest)
     notes += tree.empty(listing.folders, (*pictures, *rest))
     taken = _taken(rows, listing.source, left_out, notes)
     vanished = tree.vanished({row.label for row in rows.values()}, rest)
@@ -183,10 +183,10 @@ def _sorted_out(files: Sequence[Found], left_out: Counter[str]) -> tuple[list[st
     """Paths of pictures and of other files; what is hidden or lies in odd folders is counted."""
     pictures, rest = [], []
     for file in files:
-        odd, name = odd_part(file.path), PurePosixPath(file.path)
+        odd = odd_part(file.path)
         if odd:
-            left_out["hidden" if odd == name.name else f"in {odd}"] += 1
-        elif is_picture(name.suffix.lower(), file.head):
+            left_out[f"in {odd}" if f"{odd}/" in file.path else "hidden"] += 1
+        elif is_picture(suffix_of(file.path), file.head):
             pictures.append(file.path)
         else:
             rest.append(file.path)
@@ -232,7 +232,7 @@ class Tree:
         for path in rest:
             row = self.row(path)
             if row.label and row.label not in labels:
-                held[row.label][PurePosixPath(path).suffix.lower()] += 1
+                held[row.label][suffix_of(path)] += 1
         return {
             label: ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in kinds.most_common(3))
             for label, kinds in held.items()
@@ -395,7 +395,7 @@ def _no_picture(source: Path, rest: Sequence[str]) -> DataError:
             f"{source} holds {BATCHES}, which is read from a folder only",
             try_=f"unpack it and name the folder that holds {BATCHES}",
         )
-    kinds = Counter(PurePosixPath(path).suffix.lower() or "without suffix" for path in rest)
+    kinds = Counter(suffix_of(path) or "without suffix" for path in rest)
     told = (
         f"only {', '.join(f'{count:,} {kind}' for kind, count in kinds.most_common(4))}" if kinds else "nothing at all"
     )

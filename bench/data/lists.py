@@ -30,6 +30,7 @@ LABELS = ("class_name", "classname", "label_name", "class", "label", "labels", "
           "diagnosis", "y", "class_id", "label_id", "classes")  # fmt: skip
 SPLITS = ("split", "set", "subset", "partition", "phase", "usage", "data_set", "dataset")
 
+_ENDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
 _TABLE = re.compile(r".*\.(csv|tsv|jsonl|ndjson)", re.IGNORECASE)
 _TEXT = re.compile(
     r"(train|val|valid|validation|test|files?|images?|words|wnids|loc_synset_mapping|.*annotations?|.*labels?|.*list)"
@@ -67,8 +68,10 @@ def split_of(word: str) -> str:
 
 def may_be_list(path: str, size: int) -> bool:
     """Whether a file may say which class pictures are of, by its name."""
-    name = PurePosixPath(path)
-    return len(name.parts) <= 3 and size <= MAX_LIST and bool(_TABLE.fullmatch(name.name) or _TEXT.fullmatch(name.name))
+    if path.count("/") > 2 or size > MAX_LIST or not path.lower().endswith(_ENDS):
+        return False
+    name = path.rpartition("/")[2]
+    return bool(_TABLE.fullmatch(name) or _TEXT.fullmatch(name)) and "submission" not in name.lower()
 
 
 def read_lists(lists: Mapping[str, bytes], paths: Sequence[str]) -> Listed | None:

@@ -11,6 +11,7 @@ import torch
 
 from bench.clock import Meter, Pace
 from bench.contracts import Dataset, Floats, Integers, Progress
+from bench.data.decoding import kept
 from bench.data.transforms import prepare
 from bench.errors import BenchError, in_one_line
 from bench.explaining.batches import batches, explained
@@ -201,7 +202,8 @@ def _keep_samples(trained: Trained, data: Dataset, ids: Integers) -> None:
     if len(ids) == 0:
         return
     predictions = trained.run.predictions
-    pictures = data.test.images[torch.from_numpy(ids)].permute(0, 2, 3, 1).contiguous().numpy()
+    images = data.test.images
+    pictures = kept((images[each].permute(1, 2, 0).numpy() for each in ids.tolist()), images.shape[-1])
     names = np.array([data.test.names[each] for each in ids.tolist()], dtype="U")
     trained.run.add_samples(Samples(ids, pictures, names, predictions.labels[ids], predictions.logits[ids]))
 

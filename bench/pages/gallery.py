@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.contracts import Floats, Integers
-from bench.data.decoding import thumbnail
+from bench.contracts import SIZE, Floats, Integers
+from bench.data.decoding import as_file, edge_of, resized
 from bench.evaluation import softmax
 from bench.schema.gallery import ROLES, CellMaps, Gallery, Said
 from bench.schema.run import Cell
@@ -38,24 +38,40 @@ def gallery(runs: Sequence[RunFolder], cells: Sequence[tuple[int, Cell]], ids: S
     shown, true = np.array(known, dtype=np.int64)[order], labels[order]
     found = [pictures[each] for each in shown.tolist()]
     apart = disagreements(cells)
+    edge, pixels, files = _shown_at([samples.pictures[row] for samples, row in found])
     return Gallery(
         ids=tuple(shown.tolist()),
         files=tuple(str(samples.names[row]) for samples, row in found),
         true=tuple(true.tolist()),
-        pixels=b"".join(thumbnail(samples.pictures[row]) for samples, row in found),
+        pixels=pixels,
         said=tuple(_said(table, shown, true) for table in tables),
         maps=tuple(cell_maps(cell, runs[run].predictions, shown) for run, cell in cells),
         disagreement=tuple(apart.get(each) for each in shown.tolist()),
+        edge=edge,
+        pictures=files,
     )
 
 
+def _shown_at(pictures: Sequence[Any]) -> tuple[int, bytes, tuple[bytes, ...]]:
+    """Pixels an edge at which a page shows pictures, and their pixels, or else their files.
+
+    Args:
+        pictures: each (h, w, 3) uint8 or a JPEG file.
+    """
+    if any(isinstance(each, bytes) for each in pictures):
+        files = tuple(each if isinstance(each, bytes) else as_file(each) for each in pictures)
+        return max(map(edge_of, files)), b"", files
+    edge = max((max(each.shape[:2]) for each in pictures), default=SIZE)
+    return edge, b"".join(resized(each.transpose(2, 0, 1), edge).transpose(1, 2, 0).tobytes() for each in pictures), ()
+
+
 def _pictures(runs: Sequence[RunFolder]) -> dict[int, tuple[Samples, int]]:
-    """Where each image lies: in the samples of the first run that has it."""
+    """Where each image lies: in the samples of the first run that has it, of one that saw it large if there is one."""
     found: dict[int, tuple[Samples, int]] = {}
-    for data in runs:
-        if data.samples is not None:
-            for row, each in enumerate(data.samples.ids.tolist()):
-                found.setdefault(each, (data.samples, row))
+    samples = [data.samples for data in runs if data.samples is not None]
+    for each in sorted(samples, key=lambda one: one.pictures.ndim):  # files, then pixels
+        for row, id_ in enumerate(each.ids.tolist()):
+            found.setdefault(id_, (each, row))
     return found
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 # `both` when the predicted class is the true one; `asked` for a class asked for by number.
 ROLES = ("predicted", "true", "both", "asked")
-PICTURE = 32 * 32 * 3  # bytes of one
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,12 @@ class Gallery:
         ids: test ids.
         files: names in the data set, hostile text.
         true: class indices.
-        pixels: N * 32 * 32 * 3 bytes, RGB, each picture row by row.
+        pixels: N * edge * edge * 3 bytes, RGB, each picture row by row; empty where there are files instead.
         said: of each run of the page.
         maps: of each cell of the page.
         disagreement: 1 - rank correlation of the two explainers' maps that agree least; None with fewer than two.
+        edge: pixels an edge of a picture, of files the largest.
+        pictures: JPEG files of pictures that are too large to be kept as they are.
     """
 
     ids: tuple[int, ...]
@@ -71,7 +72,10 @@ class Gallery:
     said: tuple[Said, ...]
     maps: tuple[CellMaps, ...]
     disagreement: tuple[float | None, ...]
+    edge: int = 32
+    pictures: tuple[bytes, ...] = ()
 
     def picture(self, place: int) -> bytes:
-        """The 32 * 32 * 3 bytes of one image."""
-        return self.pixels[PICTURE * place : PICTURE * (place + 1)]
+        """One image: its JPEG file where there are files, else its edge * edge * 3 bytes."""
+        size = self.edge**2 * 3
+        return self.pictures[place] if self.pictures else self.pixels[size * place : size * (place + 1)]

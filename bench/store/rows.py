@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bench.contracts import Floats, Integers
+from bench.data.decoding import KEPT, edge_of, kept
 from bench.errors import StoreError
 from bench.schema.run import STATUSES, Cell
 from bench.schema.verdicts import Completeness
@@ -120,8 +121,9 @@ def row_keys(cell: Cell | None) -> set[Key]:
 
 # --- pictures -----------------------------------------------------------------------------------------------
 
-SAMPLES_SCHEMA = 1
+SAMPLES_SCHEMA = 2  # 1 for pictures that are kept as they are
 SAMPLE_ROWS = {"ids": "i1", "pictures": "u4", "names": "U1", "labels": "i1", "logits": "f2"}
+SAMPLE_FILES = ("ids", "files", "ends", "names", "labels", "logits")  # of large pictures
 
 
 @dataclass(frozen=True)
@@ -130,14 +132,14 @@ class Samples:
 
     Attributes:
         ids: (R,) int64, ascending.
-        pictures: (R, H, W, 3) uint8.
+        pictures: (R, H, W, 3) uint8, or (R,) objects: the JPEG files of large ones.
         names: (R,) file names.
         labels: (R,) int64.
         logits: (R, K) float32.
     """
 
     ids: Integers
-    pictures: Integers
+    pictures: np.ndarray[tuple[int, ...], np.dtype[Any]]
     names: np.ndarray[tuple[int, ...], np.dtype[np.str_]]
     labels: Integers
     logits: Floats
@@ -145,22 +147,47 @@ class Samples:
 
 def write_samples(path: Path, samples: Samples) -> None:
     """Write the explained images of a run."""
-    write_npz(path, {"schema": np.array(SAMPLES_SCHEMA), **vars(samples)})
+    arrays = dict(vars(samples))
+    if samples.pictures.dtype == object:
+        files = arrays.pop("pictures").tolist()
+        arrays["files"] = np.frombuffer(b"".join(files), np.uint8)
+        arrays["ends"] = np.cumsum([len(each) for each in files], dtype=np.int64)
+    write_npz(path, {"schema": np.array(SAMPLES_SCHEMA if "files" in arrays else 1), **arrays})
 
 
 def read_samples(path: Path) -> Samples | None:
     """The explained images of a run; None when nothing was explained."""
     if not os.path.lexists(path):
         return None
-    arrays = read_npz(path, ("schema", *SAMPLE_ROWS))
-    number = arrays.pop("schema")
-    check_schema({"schema": number.item() if number.size == 1 else number.shape}, SAMPLES_SCHEMA, path)
-    check_arrays(arrays, SAMPLE_ROWS, path)
-    if arrays["pictures"].dtype != np.uint8 or arrays["pictures"].shape[3] != 3:
+    number = read_npz(path, ("schema",))["schema"]
+    schema = number.item() if number.size == 1 else number.shape
+    check_schema({"schema": schema}, SAMPLES_SCHEMA, path)
+    arrays = read_npz(path, tuple(SAMPLE_ROWS)) if schema == 1 else _with_files(read_npz(path, SAMPLE_FILES), path)
+    whole = arrays["pictures"].ndim == 4
+    check_arrays(arrays, {**SAMPLE_ROWS, "pictures": "u4" if whole else "O1"}, path)
+    if whole and (arrays["pictures"].dtype != np.uint8 or arrays["pictures"].shape[3] != 3):
         found = f"{arrays['pictures'].dtype} {arrays['pictures'].shape}"
         raise StoreError(f"{path} is damaged: its pictures are {found}, not uint8 RGB", try_=AGAIN)
     check_range(arrays, "labels", arrays["logits"].shape[1], path)
+    if whole and len(arrays["ids"]):
+        arrays["pictures"] = kept(arrays["pictures"], max(arrays["pictures"].shape[1:3]))  # large ones were kept whole
     return Samples(**arrays)
+
+
+def _with_files(arrays: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The arrays with the files of pictures in the place of their bytes and ends."""
+    content, ends = arrays.pop("files"), arrays.pop("ends")
+    check_arrays({"files": content}, {"files": "u1"}, path)
+    check_arrays({"ends": ends}, {"ends": "i1"}, path)
+    starts = np.concatenate([[0], ends[:-1]])
+    right = (ends >= starts).all() and int(ends.max(initial=0)) == len(content)
+    pairs = zip(starts.tolist(), ends.tolist(), strict=True) if right else ()
+    files = [content[start:end].tobytes() for start, end in pairs]
+    if not right or not all(map(edge_of, files)):
+        raise StoreError(f"{path} is damaged: its pictures are no JPEG files of at most {KEPT} pixels", try_=AGAIN)
+    arrays["pictures"] = np.empty(len(files), dtype=object)
+    arrays["pictures"][:] = files
+    return arrays
 
 
 def merge_samples(old: Samples | None, new: Samples) -> Samples:
