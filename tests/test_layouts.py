@@ -347,6 +347,8 @@ DEEP: dict[str, Deep] = {
     "grey PNG": lambda values: encoded(Image.fromarray(values.astype(np.uint16))),
     "colour PNG": lambda values: png_of(np.repeat(values[..., None], 3, axis=2), 2),
     "PNG with alpha": lambda values: png_of(np.dstack([values, values, values, np.full_like(values, 65535)]), 6),
+    "PNG of grey with alpha": lambda values: png_of(np.dstack([values, np.full_like(values, 65535)]), 4),
+    "colour PPM": lambda values: b"P6 32 32 65535\n" + np.repeat(values[..., None], 3, axis=2).astype(">u2").tobytes(),
     "grey TIFF": lambda values: tiff(values.astype(np.uint16)),
     "TIFF of 32 bits": lambda values: tiff(values.astype(np.int32)),
     "TIFF of floats": lambda values: tiff(values.astype(np.float32)),

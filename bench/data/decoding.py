@@ -183,32 +183,30 @@ def scaled(values: npt.NDArray[Any], levels: tuple[float, ...]) -> Pixels:
 # --- more than 8 bits a value -------------------------------------------------------------------------------
 
 
+# How 16 bits a colour lie in a file, and how the same bytes are read for the lower 8 of them.
+LOWER = {f"{mode};16{order}": f"{mode};16{other}" for mode in ("RGB", "RGBA") for order, other in ("LB", "BL", "NB")}
+GREY_ALPHA, PLAIN = "LA;16B", "RGB;16 of PPM"
+
+
 def _mode(image: Image.Image) -> str:
     if _deep(image):
-        return _rawmode(image) if image.mode in ("RGB", "RGBA") else image.mode
+        return _rawmode(image) if image.mode in ("RGB", "RGBA", "LA") else image.mode
     return "RGBA" if "transparency" in image.info else image.mode
 
 
 def _deep(image: Image.Image) -> bool:
     """Whether a picture has more than 8 bits a value; of colours Pillow itself would keep the upper 8 only."""
-    return image.mode.startswith("I") or image.mode == "F" or (";16" in _rawmode(image) and _halves(image) is not None)
+    return image.mode.startswith("I") or image.mode == "F" or _rawmode(image) in (*LOWER, GREY_ALPHA, PLAIN)
 
 
 def _rawmode(image: Image.Image) -> str:
     """How a file's colours lie in its bytes, such as RGB;16B."""
     tiles = getattr(image, "tile", None) or [None]
     args = getattr(tiles[0], "args", None)
+    if image.format == "PPM" and isinstance(args, tuple) and args[0] == "RGB" and args[1] > 255:
+        return PLAIN
     first = args[0] if isinstance(args, tuple) and args else args
     return first if isinstance(first, str) else ""
-
-
-def _halves(image: Image.Image) -> tuple[str, str] | None:
-    """The raw modes that read the upper and the lower bytes of 16-bit colours."""
-    raw = _rawmode(image)
-    for order, other in (("L", "B"), ("B", "L"), ("N", "B")):
-        if raw in (f"RGB;16{order}", f"RGBA;16{order}"):
-            return raw, raw[:-1] + other
-    return None
 
 
 def _values(image: Image.Image) -> npt.NDArray[Any]:
@@ -217,24 +215,37 @@ def _values(image: Image.Image) -> npt.NDArray[Any]:
     Raises:
         ValueError: values that are not finite.
     """
-    halves = _halves(image)
-    if halves is None:
-        found = np.asarray(image)[None]
-    else:
+    raw = _rawmode(image)
+    found: npt.NDArray[Any]
+    if raw in LOWER:
         # Pillow unpacks one byte of each value; read with the other order of bytes, the same file gives the other one.
-        low: Any = Image.open(BytesIO(cast(Any, image).fp.getvalue()), formats=formats())
-        low.tile = list(_swapped(low, halves))
-        upper, lower = (np.asarray(each)[..., :3] for each in (image, low))
+        upper, lower = (np.asarray(each)[..., :3] for each in (image, _read_as(image, LOWER[raw])))
         found = (upper.astype(np.uint16) * 256 + lower).transpose(2, 0, 1)
+    elif raw == GREY_ALPHA:
+        both: npt.NDArray[Any] = np.asarray(_read_as(image, "I;32B", mode="I"))
+        found = (both.view(np.uint32) >> 16)[None]
+    elif raw == PLAIN:
+        size, file = (image.height, image.width, 3), cast(Any, image)
+        content = np.frombuffer(file.fp.getvalue(), ">u2", 3 * image.width * image.height, file.tile[0].offset)
+        found = content.reshape(size).transpose(2, 0, 1)
+    else:
+        found = np.asarray(image)[None]
     if not np.isfinite(found).all():
         raise ValueError("it holds values that are not finite")
     return found
 
 
-def _swapped(image: Any, halves: tuple[str, str]) -> Iterator[Any]:  # noqa: ANN401 (Pillow's types know no tiles)
+def _read_as(image: Image.Image, raw: str, mode: str = "") -> Image.Image:
+    """The same file, its bytes taken for another kind of values of the same size."""
+    other: Any = Image.open(BytesIO(cast(Any, image).fp.getvalue()), formats=(str(image.format),))
+    other.tile = list(_swapped(other, raw))
+    other._mode = mode or other.mode
+    return cast(Image.Image, other)
+
+
+def _swapped(image: Any, raw: str) -> Iterator[Any]:  # noqa: ANN401 (Pillow's types know no tiles)
     for tile in image.tile:
-        args = (halves[1], *tile.args[1:]) if isinstance(tile.args, tuple) else halves[1]
-        yield tile._replace(args=args)
+        yield tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)
 
 
 def _turned(image: Image.Image, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

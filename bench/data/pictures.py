@@ -94,7 +94,7 @@ def words_of(size: tuple[int, int], mode: str, frames: int, edge: int) -> tuple[
         words.append(f"the first of {frames} frames")
     if mode in DROPPED:
         words.append(f"transparency dropped ({mode})")
-    elif mode and not mode.startswith(("I", "F", "RGB")):
+    elif mode and not mode.startswith(("I", "F", "RGB", "LA;")):
         words.append(f"converted to RGB from {mode}")
     if size != (edge, edge):
         verb = "enlarged" if width < edge and height < edge else "resized"
