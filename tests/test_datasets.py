@@ -26,7 +26,7 @@ import bench.data.cifar10
 import bench.data.datasets
 import bench.data.images
 from bench.contracts import Dataset, Silence
-from bench.data.datasets import BUILTIN, limit_balanced, load_dataset, split_validation
+from bench.data.datasets import BUILTIN, limit_balanced, load_dataset, planned_dataset, split_validation
 from bench.errors import BenchError, DataError, UsageError
 
 
@@ -177,6 +177,20 @@ def test_fewer_images_than_classes_are_refused() -> None:
     part = bench.data.images.Part(np.zeros((2, 3, 32, 32), np.uint8), np.array([0, 1]), ("a", "b"))
     with pytest.raises(DataError, match="2 images in train for 3 classes"):
         bench.data.datasets._check(bench.data.images.Decoded(("a", "b", "c"), part, part), "set")
+
+
+def test_a_plan_knows_images_and_classes_without_decoding_one(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tar_of(tmp_path / "a.tar.xz", files(("cat", "dog"), each=5))
+    found = load(path, cache)
+    for name in ("decode", "fetch"):
+        where = bench.data.images if name == "decode" else bench.data.cifar10
+        monkeypatch.setattr(where, name, mock.Mock(side_effect=AssertionError("it was decoded or fetched")))
+    plan = planned_dataset(str(path), cache=cache, progress=Silence())
+    assert (plan.name, plan.classes, plan.inventory) == (found.name, found.classes, found.inventory)
+    assert torch.equal(plan.train.labels, found.train.labels) and plan.test.names == found.test.names
+    assert len(planned_dataset("cifar10", cache=cache, progress=Silence()).train) == 50_000
 
 
 # --- the cache ---------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from docs_commands import Line, parse
 from gallery_items import GalleryItem, items_of
 from page_factory import corners_of, make_page, quantise, top_right, with_items
 
+from bench.data.decoding import as_file
 from bench.postprocess import postprocess
 from bench.schema.page import Page
 
@@ -434,3 +435,17 @@ def test_a_browser_shows_picture_and_map_the_right_way_round(opened: Open) -> No
     overlay = corners_of(pixels_of(tab, ".map canvas"))
     assert [bool(red > 150 and green < 60) for red, green, _ in picture] == [False, True, False, False]
     assert [bool(green > 200 > blue) for _, green, blue in overlay] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("form", ["single", "folder"])
+def test_large_pictures_are_shown_one_by_one_as_the_model_saw_them(opened: Open, form: str) -> None:
+    levels = [10 * each for each in range(20)]
+    files = tuple(as_file(np.full((224, 224, 3), each, np.uint8)) for each in levels)
+    page = make_page(images=20, explainers=("captum",), layers=(("layer4", 4),))
+    page = replace(page, gallery=replace(page.gallery, edge=224, pixels=b"", pictures=files))
+    shown = opened(page, anchor=f"#q={items_of(page)[19].id}&opacity=0", form=form)
+    for which in (".picture canvas", ".map canvas"):
+        assert shown.tab.locator(which).first.evaluate("canvas => [canvas.width, canvas.height]") == [224, 224]
+        assert abs(pixels_of(shown.tab, which)[20, 20] - levels[19]).max() <= 2
+    if form == "folder":
+        assert any(url.endswith("images/picture-00019.jpg") for url in shown.requests)

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hypothesis import given, strategies as st
 from run_factory import CHECKPOINT_SHA, as_predicted, make_cell, make_record, make_run, make_samples, status
 from scipy.stats import spearmanr
 
+from bench.data.decoding import edge_of, kept
 from bench.errors import StoreError
 from bench.evaluation import softmax
 from bench.pages.gallery import cell_maps, gallery, quantised
@@ -29,6 +32,7 @@ from bench.store.files import read_curve
 from bench.store.folder import RunFolder, read_run
 from bench.store.paths import LOG
 from bench.store.predictions import Predictions
+from bench.store.rows import Samples
 from bench.store.timings import Passed, noted, write_timing
 from bench.workspace import Workspace
 
@@ -322,6 +326,19 @@ def test_the_gallery_takes_a_picture_from_any_run_that_has_it(tmp_path: Path) ->
     one = read_run(small_run(tmp_path, samples=make_samples([1])))
     two = read_run(small_run(tmp_path, "two", samples=make_samples([1, 3], labels=[0, 1])))
     assert {item.id for item in items_of(gallery([one, two], [], [1, 3]))} == {1, 3}
+
+
+def test_a_picture_is_shown_as_large_as_a_run_saw_it_and_lossless_up_to_64_pixels(tmp_path: Path) -> None:
+    def seen_at(edge: int, ids: Sequence[int]) -> Samples:
+        pictures = np.random.default_rng(edge).integers(0, 256, (len(ids), edge, edge, 3), dtype=np.uint8)
+        return replace(make_samples(ids, labels=[0] * len(ids)), pictures=kept(pictures, edge))
+
+    plain = seen_at(48, [1])
+    one = read_run(small_run(tmp_path, samples=plain))
+    two = read_run(small_run(tmp_path, "two", samples=seen_at(96, [1, 3])))
+    small, both = gallery([one], [], [1, 3]), gallery([one, two], [], [1, 3])
+    assert (small.edge, small.pixels, small.pictures) == (48, plain.pictures.tobytes(), ())
+    assert (both.edge, both.pixels, [edge_of(each) for each in both.pictures]) == (96, b"", [96, 96])
 
 
 # --- quantised maps ----------------------------------------------------------------------------------------
