@@ -10,9 +10,10 @@ from bench.store import paths
 
 ROOT = Path(__file__).parent.parent
 HOME = Path("bench/store")
-# Folders of data sets, recipes and model files are no run folders, and the parts of a page have names of their own.
+# Folders of data sets, recipes, models and foreign weights are no run folders; parts of a page have names of their own.
 ELSEWHERE = (
     HOME, Path("bench/data"), Path("bench/recipes"), Path("bench/registry/neighbours.py"), Path("bench/pages/write.py"),
+    Path("bench/nets/foreign_files.py"),
 )  # fmt: skip
 FILES = {value for name, value in vars(paths).items() if name.isupper() and isinstance(value, str) and "." in value}
 HOLDERS = ("folder", "run", "runs", "target")  # what a path is usually put together from

@@ -178,7 +178,7 @@ def _where_it_works(error: WriteError, ctx: Any) -> str:  # noqa: ANN401 (Typer'
 def _free(name: str) -> str:
     """A name in this folder, or where temporary files lie, that nothing has yet."""
     place = Path() if os.access(".", os.W_OK) else Path(tempfile.gettempdir())
-    return str(next(path for number in chain([""], count(2)) if not (path := place / f"{name}{number}").exists()))
+    return str(next(path for number in chain([""], count(2)) if not (path := Path(place, f"{name}{number}")).exists()))
 
 
 def _without(words: Sequence[str], option: str) -> list[str]:

@@ -10,7 +10,6 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from glob import escape
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bench.errors import StoreError, brief
 from bench.schema.page import EpochPoint
 from bench.schema.run import MOST
-from bench.store.paths import RANDOM
+from bench.store.paths import leftovers_of
 from bench.whole_file import opened, read_text, replacing, written
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def make_within(folder: Path, within: Path) -> None:
 
 def sweep(path: Path) -> None:
     """Delete what writes of a file that were killed left behind; only who holds it may."""
-    for left in path.parent.glob(f".{escape(path.name)}.{RANDOM}"):
+    for left in leftovers_of(path):
         left.unlink(missing_ok=True)
 
 

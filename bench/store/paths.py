@@ -20,6 +20,7 @@ two others could each lock a file of that name.
 import hashlib
 import re
 from collections.abc import Callable
+from glob import escape
 from pathlib import Path
 
 RECORD, LOG, CHECKPOINT = "run.json", "log.jsonl", "checkpoint.safetensors"
@@ -80,6 +81,11 @@ def resume_files(run: Path) -> list[Path]:
     """The resume files of a run, the newest first."""
     found = [(int(match[1]), path) for path in run.iterdir() if (match := RESUME.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
+
+
+def leftovers_of(path: Path) -> list[Path]:
+    """What writes of a file that were killed left beside it."""
+    return list(path.parent.glob(f".{escape(path.name)}.{RANDOM}"))
 
 
 def leftovers(run: Path) -> list[Path]:
