@@ -22,9 +22,11 @@ if TYPE_CHECKING:
         train,
         verify,
     )
+    from bench.errors import BenchError
 
 __version__ = "0.1.0"
 __all__ = [
+    "BenchError",
     "__version__",
     "adopt",
     "compare",
@@ -46,6 +48,10 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Load a public function on first use, so that `import bench` stays free of torch."""
+    if name == "BenchError":
+        from bench import errors
+
+        return errors.BenchError
     if name in __all__:
         from bench import api
 

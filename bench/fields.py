@@ -306,7 +306,8 @@ def paths(value: Paths | None) -> tuple[Path, ...]:
 def _several(value: Any) -> tuple[Any, ...]:  # noqa: ANN401
     if value is None:
         return ()
-    return (value,) if isinstance(value, str | Path) or not isinstance(value, Iterable) else tuple(value)
+    one = isinstance(value, str | Path) or callable(value) or not isinstance(value, Iterable)  # nn.Sequential is both
+    return (value,) if one else tuple(value)
 
 
 def _flat(values: Iterable[Any]) -> list[Any]:

@@ -6,9 +6,11 @@ import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from command_line import call, done
 from docs_commands import ROOT, fenced
 from pictures import few_digits
@@ -17,10 +19,12 @@ from torch import Tensor, nn
 
 import bench
 from bench.contracts import ModelSpec
-from bench.errors import StoreError, UsageError
+from bench.errors import BenchError, MissingError, StoreError, UsageError
 from bench.registry.from_python import found_in_python, name_of, source_hash
 from bench.request import ExplainRequest, LrFindRequest, TrainRequest
+from bench.store.files import read_checkpoint
 from bench.store.folder import read_run
+from bench.store.paths import CHECKPOINT
 from bench.store.runs import read_record, run_names
 from bench.workspace import Workspace
 
@@ -74,22 +78,48 @@ def test_what_python_gives_stands_in_the_record_by_module_name_and_source(
     assert sized.stored()["objects"] == {f"{name}@64": sha256_of(source)}
 
 
-def test_a_spec_of_a_librarys_function_is_found_where_a_script_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="has no name at the top level"):
-        name_of(OF_A_LIBRARY)
-    monkeypatch.setattr(sys.modules["__main__"], "MINE", OF_A_LIBRARY, raising=False)
-    assert name_of(OF_A_LIBRARY) == "python:__main__:MINE"
-    assert source_hash("python:__main__:MINE") == ""  # what has no source has no hash
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """An empty module in the place of the one of what was given without a name."""
+    monkeypatch.setitem(sys.modules, "bench_given", ModuleType("bench_given"))
+    return sys.modules["bench_given"]
 
 
-def test_what_stands_elsewhere_than_at_a_modules_top_is_refused_by_its_name() -> None:
+def test_what_no_module_defines_is_kept_by_its_variable_or_its_own_name(
+    kept: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Inner(TinyNet):
         pass
 
-    for value, name in ((Inner, "Inner"), (lambda classes: Net(classes).eval(), "<lambda>"), (Net(4), "Net")):
-        with pytest.raises(UsageError, match=f"{name}.* has no name at the top level of a module") as error:
-            TrainRequest(value)
-        assert error.value.try_ == "give it one there, or pass path/to/file.py:NAME"
+    net, other = Net(4), Net(4)
+    monkeypatch.setattr(sys.modules["__main__"], "net", net, raising=False)
+    given = {"net": net, "Inner": Inner, "lambda": lambda n: Net(n).eval(), "Net": other, "ModelSpec": OF_A_LIBRARY}
+    for name, value in given.items():
+        assert TrainRequest(value).model == (f"python:bench_given:{name}",)
+    monkeypatch.setattr(sys.modules["__main__"], "net", other)  # a notebook sets its variables anew
+    third = nn.Sequential(Net(4))  # which is iterable, and no list of models
+    monkeypatch.setattr(sys.modules["__main__"], "net", third)
+    assert name_of(third) == "python:bench_given:net_2"
+    assert all(found_in_python(name_of(value)) is value for value in (*given.values(), third))
+    assert source_hash("python:bench_given:Net") == NET, "of a net that of its class"
+    assert source_hash("python:bench_given:ModelSpec") == ""  # what has no source has no hash
+
+
+def test_a_variable_that_a_new_process_sets_again_is_found_there(
+    kept: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Net(4)
+    monkeypatch.setattr(sys.modules["__main__"], "mine", net, raising=False)
+    assert found_in_python("python:bench_given:mine@64") is net
+
+
+def test_a_lambda_of_one_letter_takes_the_number_of_classes_and_nothing_else_is_guessed(kept: ModuleType) -> None:
+    models = Workspace().models
+    assert models[name_of(lambda n: TinyNet(n).eval())].build(7).fc.out_features == 7
+    for build in (lambda width: TinyNet(width).eval(), lambda n, m: TinyNet(n * m)):
+        with pytest.raises(MissingError, match="and bench knows but the number of classes") as error:
+            models[name_of(build)]
+        assert error.value.try_ == "a function build(num_classes) that gives the model"
 
 
 def test_a_command_says_that_a_shell_cannot_repeat_what_python_gave() -> None:
@@ -129,14 +159,30 @@ def test_a_process_without_the_class_says_what_opens_its_run(place: Workspace, m
     monkeypatch.delattr(sys.modules[__name__], "Net")
     result = call("evaluate", "one", runs=place.runs)
     assert result.exit_code == 2
-    assert result.stderr.splitlines() == [
-        f"error: 'Net' of module {__name__} was given from Python, and this process does not have it",
-        "  try: the same from the Python that defines it; what every process finds is path/to/file.py:Net",
-    ]
+    told, way_out = result.stderr.splitlines()
+    assert told == f"error: 'Net' of module {__name__} was given from Python, and this process does not have it"
+    assert way_out.startswith("  try: the Python that defines it; or with its code in a file bench adopt --weights ")
     stored = read_record(place.runs / "one").as_json()["request"]
     assert (stored["model"], stored["objects"]) == (f"{TITLE}:Net", {f"{TITLE}:Net": NET}), "the hash is of then"
     for words in (("show", "run", "one"), ("report", "one"), ("list", "runs")):
         done(*words, runs=place.runs)
+
+
+def test_a_net_that_is_built_is_trained_from_its_weights_left_alone_and_opened_again(
+    place: Workspace, kept: ModuleType
+) -> None:
+    net = Net(4)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    run = bench.train(net, data=place.runs.parent / "images", run="built", batch_size=16, epochs=1, lr=1e-9, val=0,
+                      flip="none", workspace=place)  # fmt: skip
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items()) and net.training
+    state, _ = read_checkpoint(run / CHECKPOINT)
+    assert torch.allclose(state["fc.weight"], before["fc.weight"], atol=1e-6)
+    assert bench.evaluate("built", average=False, workspace=place).total == 16
+    vars(kept).clear()
+    result = call("evaluate", "built", runs=place.runs)
+    assert result.exit_code == 2 and "'Net' was given from Python, and this process does not have it" in result.stderr
+    assert "bench adopt --weights" in result.stderr and "--model FILE.py:Net --data" in result.stderr
 
 
 # --- calls --------------------------------------------------------------------------------------------------
@@ -153,6 +199,20 @@ def test_several_runs_are_named_one_after_the_other_or_as_a_list(place: Workspac
     for values, named in ((("one", "two"), {}), ((["one", "two"],), {}), ((), {"run": ("one", "two")})):
         with pytest.raises(StoreError, match="no run 'two'"):
             bench.compare(*values, **named, workspace=place)
+
+
+def test_every_expected_failure_is_a_bench_error_by_its_public_name(place: Workspace) -> None:
+    assert bench.BenchError is BenchError and "BenchError" in bench.__all__
+    wrong: dict[str, dict[str, Any]] = {
+        "train": {"model": 3}, "explain": {"run": "one", "layer": "nowhere"}, "judge": {"run": "none"},
+        "report": {"run": 7}, "faithfulness": {"run": "one", "limit": -1},
+        "adopt": {"weights": "none.pt", "model": Net}, "sweep": {"model": "none.py:Net"},
+        "measure": {"model": "nothing"},
+    }  # fmt: skip
+    for name, given in wrong.items():
+        with pytest.raises(bench.BenchError) as caught:
+            getattr(bench, name)(**given, workspace=place)
+        assert caught.value.message, name
 
 
 def test_help_shows_types_and_says_what_every_keyword_is() -> None:

@@ -16,6 +16,7 @@ from bench.nets.trained import data_of_run
 from bench.pages.write import write_run_page
 from bench.recipes.files import recipe_of
 from bench.recipes.recipe import SETTINGS, Recipe
+from bench.registry.from_python import is_built
 from bench.registry.registry import resolved
 from bench.request import TrainRequest
 from bench.schema.run import RunRecord
@@ -80,7 +81,10 @@ def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
     if request.pretrained is not None:
         kept = load_pretrained(net, request.pretrained, spec, workspace.models, workspace.runs)
         notes = (f"started from {request.pretrained}; left as initialised: {', '.join(kept) or 'nothing'}",)
-        workspace.progress.say(*notes)
+    elif is_built(names(request.model)[0]):
+        notes = ("started from a copy of the net as it was given, with the weights it has",)
+    for words in notes:
+        workspace.progress.say(words)
     check_net(net, spec.input_size, len(dataset.classes))
     say_how_long(2 * summarise(net, spec.input_size).macs, images, recipe, device, workspace.progress)
     if request.dry_run:
@@ -190,7 +194,7 @@ def settings_of(request: TrainRequest) -> TrainSettings:
         seed=request.seed,
         val=request.val,
         limit=request.limit,
-        warm_start=request.pretrained is not None,
+        warm_start=request.pretrained is not None or is_built(names(request.model)[0]),
         compile=request.compile,
     )
 

@@ -12,10 +12,11 @@ from torch import nn
 from bench.contracts import Dataset, ModelSpec
 from bench.data.datasets import in_class_order, load_dataset
 from bench.data.transforms import Statistics
-from bench.errors import ContractError, DataError, StoreError
+from bench.errors import ContractError, DataError, StoreError, UsageError
 from bench.machine import choose_device
 from bench.nets.weights import for_inference, load_weights
 from bench.registry.foreign_models import described
+from bench.registry.from_python import is_from_python
 from bench.request import AdoptRequest
 from bench.schema.run import RunRecord
 from bench.store.files import read_checkpoint, sha256
@@ -88,12 +89,27 @@ def open_run(run: str | RunFolder, device: str, workspace: Workspace) -> Trained
     classes = tuple(str(name) for name in head.get("classes", ()))
     if not classes:
         raise StoreError(f"{path} lacks the names of its classes")
-    spec = workspace.models[record.model]
+    spec = spec_of(record, path, workspace)
     model = spec.build(len(classes))
     load_weights(model, state)
     if isinstance(record.request, AdoptRequest):
         described(model, channels=record.request.channels, outputs=record.request.outputs)
     return Trained(run, spec, for_inference(model, where), classes, _statistics(head, path), found)
+
+
+def spec_of(record: RunRecord, checkpoint: Path, workspace: Workspace) -> ModelSpec:
+    """The spec of a run's model; where Python gave it and has gone, UsageError says how its weights are opened."""
+    try:
+        return workspace.models[record.model]
+    except UsageError as reason:
+        if not is_from_python(record.model):
+            raise
+        name = record.model.rpartition(":")[2].partition("@")[0]
+        taken = AdoptRequest(weights=checkpoint, model=f"FILE.py:{name}", data=record.data.source)
+        raise UsageError(
+            reason.message,
+            try_=f"the Python that defines it; or with its code in a file {taken.command(workspace.runs)}",
+        ) from reason
 
 
 def _statistics(head: Mapping[str, Any], path: Path) -> Statistics:

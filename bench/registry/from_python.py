@@ -1,4 +1,4 @@
-"""A class, a function or a spec that was given from Python, under a name by which this process finds it again.
+"""What was given from Python (a class, a function, a net, a spec), by a name by which this process finds it again.
 
 And a plain function, from Python or from a file, in the place of an ExplainerSpec, so that an explainer can be tried
 before it is packaged.
@@ -6,9 +6,12 @@ before it is packaged.
 
 import hashlib
 import inspect
+import re
 import sys
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bench.contracts import ExplainerSpec, ModelSpec
@@ -16,23 +19,28 @@ from bench.errors import MissingError, UsageError
 from bench.registry.model_names import slug
 
 PYTHON = "python:"  # before the module and the name
+MAIN, KEPT = "__main__", "bench_given"  # the second is a module of those objects that no other defines
 PARAMETERS = "model, layers, images, targets"
 
 
 def name_of(value: Any) -> str:  # noqa: ANN401 (whatever a user wrote)
-    """`python:MODULE:NAME` of what stands at the top level of a module.
+    """`python:MODULE:NAME` of what is defined at the top level of a module.
 
-    Raises:
-        UsageError: it stands elsewhere, so nothing could find it again.
+    Anything else (a net that is built already, a lambda, a class within a function) is kept under the name of its
+    variable or its own: a notebook's variables are set anew all the time, and a run must find what it was trained with.
     """
-    for module in (getattr(_made_by(value), "__module__", None), "__main__"):  # a spec's function may be a library's
-        name = next((name for name, each in _names_in(module).items() if each is value), "")
-        if name:
+    module = getattr(_made_by(value), "__module__", None)
+    for name, each in _names_in(module).items():
+        if each is value and (module != MAIN or getattr(value, "__name__", "") == name):
             return f"{PYTHON}{module}:{name}"
-    raise UsageError(
-        f"{getattr(value, '__name__', type(value).__name__)!r:.80} has no name at the top level of a module",
-        try_="give it one there, or pass path/to/file.py:NAME",
-    )
+    kept = vars(sys.modules.setdefault(KEPT, ModuleType(KEPT)))
+    known = next((name for name, each in kept.items() if each is value), "")
+    if not known:
+        variable = next((name for name, each in _names_in(MAIN).items() if each is value), "")
+        stem = variable or re.sub(r"\W", "", getattr(value, "__name__", type(value).__name__)) or "object"
+        known = next(name for number in count(1) if (name := f"{stem}_{number}" if number > 1 else stem) not in kept)
+        kept[known] = value
+    return f"{PYTHON}{KEPT}:{known}"
 
 
 def is_from_python(name: object) -> bool:
@@ -43,13 +51,23 @@ def is_from_python(name: object) -> bool:
 def found_in_python(name: str) -> Any:  # noqa: ANN401
     """What a name of `name_of` means; UsageError where this process has no such thing. Nothing is imported for it."""
     module, _, attribute = name.partition("@")[0].removeprefix(PYTHON).partition(":")
-    there = _names_in(module)
+    there = {**_names_in(MAIN), **_names_in(KEPT)} if module == KEPT else _names_in(module)
     if attribute not in there:
+        what = f"'{attribute}'" + (f" of module {module}" if module != KEPT else "")
         raise UsageError(
-            f"'{attribute}' of module {module} was given from Python, and this process does not have it",
+            f"{what} was given from Python, and this process does not have it",
             try_=f"the same from the Python that defines it; what every process finds is path/to/file.py:{attribute}",
         )
     return there[attribute]
+
+
+def is_built(name: str) -> bool:
+    """Whether a name means a net that Python gave ready built, with weights of its own."""
+    return is_from_python(name) and _is_net(found_in_python(name))
+
+
+def _is_net(value: object) -> bool:
+    return hasattr(value, "state_dict") and not isinstance(value, type)
 
 
 def _names_in(module: str | None) -> Mapping[str, Any]:
@@ -66,9 +84,11 @@ def source_hash(name: str) -> str:
 
 
 def _made_by(value: Any) -> Any:  # noqa: ANN401
-    """Of a spec the function in it."""
+    """Of a spec the function in it, of a net its class."""
     if isinstance(value, ModelSpec):
         return value.build
+    if _is_net(value):
+        return type(value)
     return value.explain if isinstance(value, ExplainerSpec) else value
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from bench.contracts import ModelSpec
 from bench.errors import ContractError, MissingError
 from bench.registry.foreign_models import WHOLE, ForeignBuild
+from bench.registry.from_python import is_from_python
 from bench.registry.layer_shapes import default_layers, shapes_of
 from bench.registry.layouts import Layout
 from bench.registry.looking import flow, layouts_of
@@ -28,8 +30,12 @@ def spec_of_value(name: str, value: object) -> object:
     """A module class or a function that builds one as a spec, its layers not yet known; any other value as it is.
 
     Raises:
-        MissingError: a model that is built already, or a function that cannot be called with a number of classes.
+        MissingError: a model of a file that is built already; a function that does not take a number of classes alone.
     """
+    if isinstance(value, nn.Module) and is_from_python(name):  # a copy of it, with its weights
+        return ModelSpec(
+            name=slug(name_parts(name)[1]), build=lambda _: deepcopy(value).cpu(), source="Python", layers=()
+        )
     if isinstance(value, nn.Module):
         raise MissingError(
             f"model '{name}' is a {type(value).__name__} that is built already, so nothing can build it anew",
@@ -56,12 +62,16 @@ def _caller(name: str, function: Callable[..., Any]) -> Callable[[int], Any]:
     ]
     open_ = [each for each in needed if each not in given]
     counted = next((each for each in parameters if each.lower() in COUNTS and each not in given), None)
+    if len(open_) == 1 and getattr(function, "__name__", "") == "<lambda>" and len(open_[0]) == 1:
+        (counted,) = open_  # lambda n: Net(n)
     if unknown or set(open_) - {counted}:
         what = f"takes no {', '.join(unknown)}" if unknown else f"needs {', '.join(open_)}"
+        python = is_from_python(name)
         example = ", ".join(f"{each}=..." for each in open_ if each != counted) or ", ".join(parameters)
         raise MissingError(
-            f"model '{name}' {what}, and bench knows but the number of classes",
-            try_=f"'{name.partition('(')[0]}({example})', or a function build(num_classes) that gives the model",
+            f"model '{name.rpartition(':')[2] if python else name}' {what}, and bench knows but the number of classes",
+            try_=("" if python else f"'{name.partition('(')[0]}({example})', or ")
+            + "a function build(num_classes) that gives the model",
         )
     if counted is None:
         return lambda num_classes: function(**given)
