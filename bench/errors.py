@@ -6,7 +6,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
 
-LONGEST = 1500  # characters of a message: what somebody else wrote into a file may be endless
+from bench.homes import at
+
+LONGEST = 2000  # characters of a message: what somebody else wrote into a file may be endless
 
 
 class BenchError(Exception):
@@ -21,7 +23,7 @@ class BenchError(Exception):
     hint: ClassVar[str] = "bench --help"
 
     def __init__(self, message: str, *, try_: str = "") -> None:
-        self.message = brief(message, LONGEST)
+        self.message = cut(message)
         self.try_ = try_ or self.hint
         super().__init__(self.message)
 
@@ -106,13 +108,10 @@ class ContractError(BenchError):
     hint = "bench verify --help  # holds an explainer to its contract"
 
 
-def brief(text: str, longest: int) -> str:
-    """A text of at most so many characters, cut in its middle."""
-    if len(text) <= longest:
-        return text
-    cut = f"...({len(text) - longest:,} characters)..."
-    kept = max(2, longest - len(cut))
-    return f"{text[: kept - kept // 2]}{cut}{text[-(kept // 2) :]}"
+def cut(text: str, most: int = LONGEST) -> str:
+    """A text of at most so many characters, its middle left out where it is longer."""
+    half = most // 2 - 2
+    return text if len(text) <= most else f"{text[:half]} … {text[-half:]}"
 
 
 def in_one_line(error: BaseException) -> str:
@@ -122,9 +121,9 @@ def in_one_line(error: BaseException) -> str:
 
 def check_file(path: Path | str, hint: str = "the path of a file that is there") -> Path:
     """The path of a file; MissingError where there is none."""
-    if not Path(path).is_file():
+    if not at(path).is_file():
         raise MissingError(f"no file {path}", try_=hint)
-    return Path(path)
+    return at(path)
 
 
 def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.contracts import Task
-from bench.errors import BenchError, WriteError, brief
+from bench.errors import BenchError, WriteError, cut
 from bench.whole_file import written
 
 UNFOLDED = 240  # columns
@@ -46,12 +46,12 @@ def harmless(text: object, word: int = WORD) -> str:
         word: characters above which a word is cut in its middle.
     """
     found, marks = [""], 0
-    for each in brief(str(text), LINE).replace("\u00a0", " "):
+    for each in cut(str(text), LINE).replace("\u00a0", " "):
         category, joins = unicodedata.category(each), each in JOINERS and found[-1][-1:] > "\x7f"
         marks = marks + 1 if category[0] == "M" else marks if joins else 0
         plain = joins or (category not in ORDERS and each not in UNSEEN and marks <= MARKS)
         found.append(each if plain else _code(each))
-    return " ".join(brief(part, word) for part in "".join(found).split(" "))
+    return cut(" ".join(cut(part, word) for part in "".join(found).split(" ")), LINE)
 
 
 def _code(character: str) -> str:
@@ -219,7 +219,7 @@ class Teller:
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        name = brief(harmless(label), self.errors.width // 3)
+        name = cut(harmless(label), self.errors.width // 3)
         bar = 24 if self.errors.width >= UNFOLDED / 2 else 8
         columns = (
             TextColumn("{task.description}", markup=False),

@@ -15,6 +15,7 @@ from bench.contracts import Dataset, ModelSpec, Silence
 from bench.data.datasets import in_class_order, load_dataset, resolved_source, told
 from bench.errors import MissingError, UsageError
 from bench.evaluation import Scores, predict
+from bench.homes import at, homeless
 from bench.machine import choose_device
 from bench.nets.foreign_files import chosen_sets, read_foreign
 from bench.nets.foreign_weights import best_matches, checked_match, fits
@@ -56,7 +57,7 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
         MissingError: the weights cannot be read, or do not fit the model; nothing is written then.
         UsageError: a value that cannot be meant.
     """
-    device, progress, weights = choose_device(request.device), workspace.progress, Path(request.weights)
+    device, progress, weights = choose_device(request.device), workspace.progress, at(request.weights)
     model, data = resolved(request.whole_name(request.model)), resolved_source(request.data)
     spec, foreign = workspace.models[model], read_foreign(weights)
     dataset = load_dataset(
@@ -78,7 +79,7 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
         progress.warn(line)
     told(dataset, progress)
     kept = dataclasses.replace(
-        request, weights=weights.resolve(), model=model, stem=None, image_size=None, data=data,
+        request, weights=Path(homeless(str(weights.resolve()))), model=model, stem=None, image_size=None, data=data,
         classes=chosen.classes, mean=chosen.mean, std=chosen.std,
     )  # fmt: skip
     with _new_run(request, workspace, model, dataset.name) as folder:

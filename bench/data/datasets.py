@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts import SIZE, Dataset, Progress, Split
 from bench.errors import DataError, UsageError
+from bench.homes import at, homeless
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +127,7 @@ def told(dataset: Dataset, progress: Progress) -> Dataset:
 
 def resolved_source(source: str) -> str:
     """A source that means the same from every folder: a path that is there, in full; anything else as it is."""
-    return source if source in BUILTIN or not Path(source).exists() else str(Path(source).resolve())
+    return source if source in BUILTIN or not at(source).exists() else homeless(str(at(source).resolve()))
 
 
 def check_source(source: str) -> None:
@@ -203,7 +204,7 @@ def _ranks_in_class(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _existing(source: str) -> Path:
-    path = Path(source).expanduser()
+    path = at(source)
     if source and path.exists():
         return path
     if re.fullmatch(r"[A-Za-z0-9_+-]*", source):

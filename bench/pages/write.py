@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
+from bench.homes import homeless
 from bench.pages.build import run_page
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
@@ -81,8 +82,10 @@ def write_page_files(target: Path, files: Mapping[str, bytes], twin: str) -> Pat
     Returns:
         The HTML file to open.
     """
+    files = {name: homeless(content.decode()).encode() if name.endswith((".html", ".js")) else content
+             for name, content in files.items()}  # fmt: skip
     sweep(target.with_name(TWIN))
-    write_bytes(target.with_name(TWIN), twin.encode())
+    write_bytes(target.with_name(TWIN), homeless(twin).encode())
     alone = len(files) == 1
     folder = target.parent if target.name == INDEX else target.with_suffix("")
     _clear(folder, keep=set() if alone else set(files))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from bench.errors import MissingError, UsageError, did_you_mean
+from bench.homes import at, homeless
 from bench.recipes.recipe import FLIPS, SETTINGS, Recipe, find_recipe
 
 KEYS = ("base", "source", *SETTINGS)
@@ -37,7 +38,7 @@ def recipe_of(name: str) -> Recipe:
         UsageError: no such recipe, or a file that says what cannot be meant; names file, key, line and value.
         MissingError: a file that cannot be read.
     """
-    return read_recipe(Path(name)) if is_recipe_file(name) else find_recipe(name)
+    return read_recipe(at(name)) if is_recipe_file(name) else find_recipe(name)
 
 
 def is_recipe_file(name: str) -> bool:
@@ -50,7 +51,7 @@ def read_recipe(path: Path) -> Recipe:
     file = _read(path)
     base = file.base()
     values = file.values(base)
-    defaults = {"name": str(path.resolve()), "source": f"{path.name}, based on {base.name}", "measured": ""}
+    defaults = {"name": homeless(str(path.resolve())), "source": f"{path.name}, based on {base.name}", "measured": ""}
     try:
         return replace(base, **{**defaults, **values})
     except UsageError as reason:

@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import MissingError, UsageError, check_file, did_you_mean
+from bench.homes import at, homeless
 from bench.registry.from_python import PYTHON, found_in_python, is_from_python, spec_of_function
 from bench.registry.model_names import is_file_name, name_parts, parse_model
 from bench.registry.neighbours import run_file
@@ -144,7 +145,7 @@ def resolved(name: str) -> str:
     if not is_file_name(name):
         return name
     path, attribute, call = name_parts(name)
-    return f"{Path(path).resolve()}:{attribute}{call}"
+    return f"{homeless(str(at(path).resolve()))}:{attribute}{call}"
 
 
 def short(name: str) -> str:
@@ -196,7 +197,7 @@ def _load(entry: Entry) -> object:
 
 def file_in(name: str) -> Path:
     """The Python file of a name such as `path/to/file.py:attribute`; MissingError where it is not there."""
-    return check_file(name_parts(name)[0], "a path to a Python file, then ':' and a name in it")
+    return check_file(at(name_parts(name)[0]), "a path to a Python file, then ':' and a name in it")
 
 
 def _load_file(name: str) -> object:

@@ -14,7 +14,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bench.errors import StoreError, brief
+from bench.errors import StoreError, cut
+from bench.homes import homeless
 from bench.schema.page import EpochPoint
 from bench.schema.run import MOST
 from bench.store.paths import leftovers_of
@@ -89,7 +90,8 @@ def sweep(path: Path) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write readable JSON; NaN and infinity are refused, since no other reader takes them."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, f"{homeless(text)}\n".encode())
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
@@ -222,7 +224,7 @@ def read_value(path: Path, kind: type[Value], schema: int, migrated: Migration =
         return TypeAdapter(kind).validate_python(migrated(raw))
     except ValidationError as reason:
         first = reason.errors()[0]
-        where = brief(".".join(str(each) for each in first["loc"]), 200)
+        where = cut(".".join(str(each) for each in first["loc"]), 200)
         raise StoreError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.60})") from reason
 
 

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -42,7 +43,11 @@ def main() -> int:
                        for number in range(asked.first, asked.first + each) for kind in kinds}  # fmt: skip
             for done in as_completed(waiting):
                 kind, number = waiting[done]
-                found = done.result()
+                try:
+                    found = done.result()
+                except BrokenProcessPool:
+                    print("a process died with one of:", *(path.read_text() for path in base.glob("now-*")), sep="\n")
+                    return 1
                 counts[kind][found.kind] += 1
                 if found.kind == OTHER:
                     print(f"--kind '{kind}' --case {number}\n{found.words}\n", flush=True)

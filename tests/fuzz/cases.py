@@ -1,5 +1,6 @@
 """The kinds of input, and one case of a kind by its number."""
 
+import os
 import random
 import tempfile
 import traceback
@@ -24,6 +25,7 @@ KINDS: Mapping[str, Case] = {
 def tried(kind: str, number: int, base: Path) -> Outcome:
     """What comes of a case; the same every time for a kind and a number."""
     torch.set_num_threads(1)
+    (base / f"now-{os.getpid()}").write_text(f"--kind '{kind}' --case {number}", encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         try:
             return KINDS[kind](random.Random(f"{kind} {number}"), Path(folder), base)

@@ -116,7 +116,7 @@ def _zip_broken(data: bytes, chance: random.Random) -> bytes:
             content = old.read(name)
             if name == chosen:
                 content = bytes_broken(content, chance)
-            odd = f"archive/{chance.choice(WORDS)}".replace("\0", "").replace("\ud800", "")
+            odd = f"archive/{chance.choice(WORDS):.200}".replace("\0", "").replace("\ud800", "")
             new.writestr(odd if name == chosen and chance.random() < 0.25 else name, content)
     return out.getvalue()
 

@@ -22,7 +22,7 @@ from bench.pages import write
 from bench.schema.page import Page
 
 RIGHT, NAMED, OTHER = "right", "named", "other"
-LONGEST = 2000  # characters of an error's line
+LONGEST = 2100  # characters of an error's line
 MOST = 200_000  # characters of all that is said
 SECONDS = 30
 MEMORY = 2**31  # bytes beside what a worker has when it starts
