@@ -213,7 +213,10 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 def test_skip_bad_goes_on_and_counts(tmp_path: Path) -> None:
     contents = files() | {"test/dog/1.png": b"no", "train/cat/0.png": b"no"}
     found = read(tar_of(tmp_path / "a.tar", contents), skip_bad=True)
-    assert (found.skipped, found.notes) == (2, ("2 unreadable files skipped, the first 'test/dog/1.png'",))
+    assert (found.skipped, found.notes) == (
+        2,
+        ("2 unreadable files skipped, the first 'test/dog/1.png' (cannot identify image file)",),
+    )
     assert found.inventory.endswith("left out: 2 unreadable")
     assert "train/cat/0.png" not in found.train.names and len(found.train.names) == 5
 

@@ -223,6 +223,16 @@ def test_a_list_for_each_split_by_its_name_and_without_a_head(tmp_path: Path) ->
     assert found.classes == ("0", "1") and len(found.train.names) == 6 and found.test.labels.tolist() == [0, 1, 0, 1]
 
 
+def test_a_competition_s_list_of_bare_names_means_the_folder_of_its_split(tmp_path: Path) -> None:
+    rows = [f"{index},{TWO[index % 2]}" for index in range(10)]
+    contents = flat("train", 10) | flat("test", 6, 3) | {"train.csv": table("id,label", *rows)}
+    contents["sample_submission.csv"] = table("id,label", *(f"{index},cat" for index in range(3, 9)))
+    found = read(folder_of(tmp_path, contents))
+    assert found.classes == TWO and len(found.train.names) == 8 and len(found.test.names) == 2
+    assert all(name.startswith("train/") for name in (*found.train.names, *found.test.names))
+    assert "6 without a class in test/" in found.inventory
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_an_image_folder_of_hugging_face_is_read_by_its_metadata(tmp_path: Path, suffix: str) -> None:
     contents: Contents = {}
@@ -319,6 +329,14 @@ def test_a_picture_whose_plugin_is_missing_is_named_with_what_to_install(tmp_pat
 
 def test_heic_under_another_name_is_named_as_what_it_is(tmp_path: Path) -> None:
     assert "pip install pillow-heif" in refusal(folder_of(tmp_path, files() | {"train/cat/IMG_1.jpg": HEIC}))[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"), (b"\n<!DOCTYPE html><html>", "a web page")],
+)
+def test_what_lies_in_the_place_of_a_picture_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    assert words in refusal(folder_of(tmp_path, files() | {"train/cat/1.jpg": content}))[0]
 
 
 def test_a_camera_s_raw_file_is_named_as_what_it_is(tmp_path: Path) -> None:

@@ -315,8 +315,10 @@ def walk(root: Path, others: Counter[str]) -> Iterator[os.DirEntry[str]]:
                 others["pipes, sockets and devices"] += 1
             elif is_odd(entry.name):
                 others[f"folders {safe_path(entry.name, root)}"] += 1
-            elif (facts.st_dev, facts.st_ino) in above or len(above) > MAX_DEPTH:
+            elif (facts.st_dev, facts.st_ino) in above:
                 others["links to a folder above"] += 1
+            elif len(above) > MAX_DEPTH:
+                others[f"folders more than {MAX_DEPTH} deep"] += 1
             else:
                 yield entry
                 yield from below(Path(entry), (*above, (facts.st_dev, facts.st_ino)))

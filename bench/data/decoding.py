@@ -32,6 +32,12 @@ BRANDS = {b"heic": ".heic", b"heix": ".heic", b"hevc": ".heic", b"hevx": ".heic"
           b"avif": ".avif", b"avis": ".avif"}  # fmt: skip
 RAW = (".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw")
 
+NO_PICTURES = {
+    b"version https://git-lfs": "a pointer of git-lfs in the place of the picture: git lfs pull fetches it",
+    b"<!doctype html": "a web page in the place of a picture",
+    b"<html": "a web page in the place of a picture",
+}
+
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
 
@@ -136,6 +142,9 @@ def opened(content: bytes, suffix: str = "") -> Image.Image:
         kind = BRANDS.get(content[8:12], suffix) if content[4:8] == b"ftyp" else suffix
         if kind in PLUGINS and not _readable(kind):
             raise MissingPlugin(kind) from None
+        for start, what in NO_PICTURES.items():
+            if content[:64].lstrip()[: len(start)].lower() == start:
+                raise ValueError(what) from None
         raise
     bound = MAX_SLOW if image.format in SLOW else MAX_PIXELS
     if image.width * image.height > bound:

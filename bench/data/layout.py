@@ -22,8 +22,7 @@ MAX_NAME = 4096  # characters
 TEST_SHARE = 0.2  # of each class, where no folder and no list says which pictures test
 SPLIT_SEED = 0
 OWN_TEST = (
-    f"no test set there: {TEST_SHARE:.0%} of each class are the test set, chosen by a hash of their names "
-    f"(seed {SPLIT_SEED})"
+    f"there is no test set: {TEST_SHARE:.0%} of each class are it, chosen by a hash of their names (seed {SPLIT_SEED})"
 )
 
 LAYOUT = "train/<class>/*.jpg and test/<class>/* (or val/), or <class>/* alone, or labels.csv beside the pictures"

@@ -87,7 +87,7 @@ def read_lists(lists: Mapping[str, bytes], paths: Sequence[str]) -> Listed | Non
     rows: dict[str, tuple[str, str]] = {}
     names, missing, first = [], 0, ""
     for name, content in sorted(lists.items()):
-        find = _finder(paths, str(PurePosixPath(name).parent))
+        find = _finder(paths, name)
         found: dict[str, tuple[str, str]] = {}
         lost: list[str] = []
         for word, label, split in _rows(name, content, find):
@@ -127,14 +127,18 @@ def _two_classes(name: str, word: str, first: str, second: str) -> DataError:
     )
 
 
-def _finder(paths: Sequence[str], folder: str) -> Callable[[str], str | None]:
-    """How a list in `folder` finds a picture: by its path from there, by the end of its path, or by its bare name."""
+def _finder(paths: Sequence[str], name: str) -> Callable[[str], str | None]:
+    """How a list finds a picture: by its path from the list's folder, by the end of its path, or by its bare name.
+
+    Of several with one bare name those count that lie where the list does, and in the folder of the list's split.
+    """
     whole = {normalize("NFC", path): path for path in paths}
-    below = "" if folder == "." else f"{folder}/"
-    bare: dict[tuple[bool, str], str | None] = {}  # by whether it lies in the list's folder, and its bare name
+    below, split = name[: name.rfind("/") + 1], _split_of_list(name)
+    bare: dict[tuple[int, str], str | None] = {}  # by how near to the list it lies, and its bare name
     for path in paths:
-        name = PurePosixPath(normalize("NFC", path))
-        for key in {(path.startswith(below), name.name), (path.startswith(below), name.stem)}:
+        picture, inner = PurePosixPath(normalize("NFC", path)), path.removeprefix(below).split("/")[0]
+        near = path.startswith(below) + (path.startswith(below) and bool(split) and split_of(inner) == split)
+        for key in {(near, picture.name), (near, picture.stem)}:
             bare[key] = None if key in bare else path  # several pictures of one name are found by their paths only
 
     def find(word: str) -> str | None:
@@ -144,17 +148,20 @@ def _finder(paths: Sequence[str], folder: str) -> Callable[[str], str | None]:
             for path in (below + tail, tail):
                 if path in whole:
                     return whole[path]
-        return (bare.get((True, parts[-1])) or bare.get((False, parts[-1]))) if parts else None
+        return next((found for near in (2, 1, 0) if (found := bare.get((near, parts[-1])))), None) if parts else None
 
     return find
 
 
+def _split_of_list(name: str) -> str:
+    """The split that a list's own name or folder says; empty where they say none."""
+    *folders, last = name.split("/")
+    return next((split_of(each) for each in (re.split(r"[._-]", last)[0], *folders) if split_of(each)), "")
+
+
 def _rows(name: str, content: bytes, find: Callable[[str], str | None]) -> Rows:
     """The rows of a list, with the split that the list's own name or folder says where no column does."""
-    path = PurePosixPath(name)
-    stem = re.split(r"[_-]", path.stem)[0]
-    split = split_of(stem) or next((split_of(part) for part in path.parent.parts if split_of(part)), "")
-    text = _text(content)
+    path, split, text = PurePosixPath(name), _split_of_list(name), _text(content)
     try:
         if path.suffix.lower() in (".jsonl", ".ndjson"):
             yield from _of_objects(name, text, split)
