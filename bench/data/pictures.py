@@ -68,7 +68,7 @@ def read_picture(path: Path, edge: int, levels: tuple[float, ...] = ()) -> OwnPi
         raise DataError(f"{path} cannot be read as a picture: {reason_of(error)}", try_=hint) from error
     words = words_of(size, found.mode, frames, edge)
     if not found.ends:
-        return OwnPicture(path, np.asarray(found.pixels, np.uint8), size, words, preview)
+        return OwnPicture(path, np.asarray(found.pixels, np.uint8), size, words or ("nothing",), preview)
     low, high = levels or found.ends
     deep = f"16 bits a pixel scaled to 8: {low:,g} to {high:,g}, {'as in training' if levels else 'its own values'}"
     return OwnPicture(path, scaled(found.pixels, (low, high)), size, (deep, *words), preview)
@@ -100,4 +100,4 @@ def words_of(size: tuple[int, int], mode: str, frames: int, edge: int) -> tuple[
         verb = "enlarged" if width < edge and height < edge else "resized"
         squeezed = ", proportions not kept" if width != height else ""
         words.append(f"{verb} from {width}x{height} to {edge}x{edge} (bilinear, antialiased{squeezed})")
-    return tuple(words) or ("nothing",)
+    return tuple(words)
