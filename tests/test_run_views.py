@@ -331,7 +331,7 @@ def test_the_gallery_takes_a_picture_from_any_run_that_has_it(tmp_path: Path) ->
 def test_a_picture_is_shown_as_large_as_a_run_saw_it_and_lossless_up_to_64_pixels(tmp_path: Path) -> None:
     def seen_at(edge: int, ids: Sequence[int]) -> Samples:
         pictures = np.random.default_rng(edge).integers(0, 256, (len(ids), edge, edge, 3), dtype=np.uint8)
-        return replace(make_samples(ids, labels=[0] * len(ids)), pictures=kept(pictures, edge))
+        return replace(make_samples(ids, labels=[LABELS[each] for each in ids]), pictures=kept(pictures, edge))
 
     plain = seen_at(48, [1])
     one = read_run(small_run(tmp_path, samples=plain))
