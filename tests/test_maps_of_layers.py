@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from small_nets import ConvNext, Mixer, Pairs, SequenceFirst, Swin, ViT
 from torch import Tensor, nn
 
-from bench.contracts import ExplainerSpec, ModelSpec
+from bench.contracts import ExplainerSpec, ModelSpec, Silence
 from bench.errors import MissingError
 from bench.explaining.guard import guarded
+from bench.explaining.plan import say_dead
+from bench.nets.trained import Trained
 from bench.nets.weights import build_seeded
 from bench.registry.foreign_models import ForeignBuild
 from bench.registry.layer_shapes import grids_of
@@ -57,11 +60,9 @@ def as_its_author_built_it(spec: ModelSpec) -> nn.Module:
     return built(replace(spec, build=replace(spec.build, layouts={})))
 
 
-def plain_gradcam(
-    spec: ModelSpec, layer: str, turn: Turn, size: int = 32, dtype: torch.dtype = torch.float64
-) -> Tensor:
-    """Grad-CAM by hand on the net as its author built it, whose own output `turn` makes a map of."""
-    net = as_its_author_built_it(spec).to(dtype)
+def plain_gradcam(spec: ModelSpec, layer: str, turn: Turn, images: Tensor, targets: Tensor = TARGETS) -> Tensor:
+    """Grad-CAM by hand, in float64, on the net as its author built it, whose own output `turn` makes a map of."""
+    net = as_its_author_built_it(spec).double()
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: object, output: Any) -> Any:
@@ -182,6 +183,29 @@ def test_attention_and_windows_are_no_maps() -> None:
         net = built(spec_of(build))
         assert not set(layers) & grids_of(net, 32).keys()
         assert set(layers) <= dict(net.named_modules()).keys()
+
+
+def test_of_a_layer_whose_patches_nobody_reads_it_is_said_and_of_others_not() -> None:
+    spec, said = spec_of(ViT), Told()
+    record = SimpleNamespace(size=32, model="vit")
+    trained = cast("Trained", SimpleNamespace(model=built(spec), spec=spec, record=record))
+    before = [parameter.clone() for parameter in trained.model.parameters()]
+    say_dead(trained, ["embed", "blocks.1.norm1", "input"], said)
+    assert said.warned == []
+    say_dead(trained, ["blocks.0", "blocks.1", "norm"], said)
+    assert len(said.warned) == 1 and "at blocks.1 and norm, behind" in said.warned[0]
+    assert "not so at blocks.1.norm1" in said.warned[0]
+    assert all(map(torch.equal, before, trained.model.parameters()))
+
+
+class Told(Silence):
+    """What was warned of."""
+
+    def __init__(self) -> None:
+        self.warned: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
 
 
 class Dense(nn.Module):

@@ -25,6 +25,7 @@ from bench.nets.trained import Trained, open_run
 from bench.pages.build import comparison_page, wrong_in_any
 from bench.pages.class_alignment import check_comparable
 from bench.pages.write import notebook_of, write_page
+from bench.registry.layer_shapes import grids_of
 from bench.request import CompareRequest
 from bench.schema.page import Page
 from bench.store.folder import RunFolder, checked
@@ -124,6 +125,6 @@ def _layers(
 
 
 def _had_by(trained: Trained, names: Sequence[str]) -> tuple[str, ...]:
-    """Those of the names that a run's model has."""
-    known = {name for name, _ in trained.model.named_modules() if name} | {INPUT_LAYER}
+    """Those of the names at which a run's model has a grid."""
+    known = grids_of(trained.model, trained.record.size).keys() | {INPUT_LAYER}
     return tuple(name for name in names if name in known)

@@ -17,6 +17,8 @@ from bench.machine import describe_device, versions
 from bench.nets.summary import layers_in, summarise
 from bench.nets.trained import Trained
 from bench.registry.layer_shapes import grids_of, shapes_of, why_no_grid
+from bench.registry.layouts import as_built, known_layouts
+from bench.registry.looking import flow
 from bench.registry.registry import resolved
 from bench.schema.run import Cell
 from bench.store.predictions import wanted_targets
@@ -165,13 +167,14 @@ def wanted_explainers(
 
 
 def at_layers(wanted: Wanted, names: Sequence[str], trained: Trained, progress: Progress) -> Wanted:
-    """The same at the layers that were named, else the model's last ones; says what that costs where it is much.
+    """The same at the layers that were named, else the model's last ones; says where it costs much or is in vain.
 
     Raises:
         UsageError: a layer that the model does not have, or that has no grid.
     """
     layers = choose_layers(names, [trained])
     check_layers(trained, layers)
+    say_dead(trained, layers, progress)
     found = measured(replace(wanted, layers=layers), trained)
     say_costs(found, progress)
     return found
@@ -181,6 +184,21 @@ def measured(wanted: Wanted, trained: Trained) -> Wanted:
     """The same with what one pass of one image shows of the layers."""
     *layers, image = layers_in(summarise(trained.model, trained.record.size), [*wanted.layers, INPUT_LAYER])
     return replace(wanted, layers=tuple(layers), image=image)
+
+
+def say_dead(trained: Trained, layers: Sequence[str], progress: Progress) -> None:
+    """One line for the layers behind the last attention of a net that reads its class token alone."""
+    layouts = known_layouts(trained.model) or {}
+    asked = {name: layouts[name] for name in layers if name in layouts and layouts[name].others}
+    if not asked:
+        return
+    with as_built(trained.model):
+        live = flow(trained.model, trained.record.size, asked).live
+    if dead := [name for name in asked if name not in live]:
+        progress.warn(
+            f"no gradient reaches the patches at {' and '.join(dead)}, behind which only other tokens are read: maps "
+            f"made of gradients are zero there; not so at {', '.join(trained.spec.layers)}"
+        )
 
 
 def ceilings(names: Sequence[str], specs: Mapping[str, ExplainerSpec], *, slow: bool = False) -> dict[str, float]:

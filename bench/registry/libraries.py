@@ -15,7 +15,7 @@ from bench.registry.foreign_models import WHOLE, ForeignBuild
 from bench.registry.from_python import is_from_python
 from bench.registry.layer_shapes import default_layers, shapes_of
 from bench.registry.layouts import Layout
-from bench.registry.looking import flow, layouts_of
+from bench.registry.looking import awake, flow, layouts_of
 from bench.registry.model_names import SMALLEST, arguments_in, name_parts, slug
 
 COUNTS = (
@@ -102,7 +102,7 @@ def sized(
         advice = f"--image-size {found}, the smallest of those tried that works" if found else reason.try_
         raise MissingError(reason.message, try_=advice) from reason
     layouts = layouts_of(model, wanted.input_size)
-    through = flow(model, wanted.input_size, layouts)
+    through = flow(awake(model), wanted.input_size, layouts)
     layers = default_layers(layouts, wanted.input_size, getattr(model, "bench_layers", ()), through=through)
     return replace(foreign(wanted, layouts), layers=layers)
 

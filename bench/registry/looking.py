@@ -261,17 +261,20 @@ class Flow:
     depths: Mapping[str, int] = field(default_factory=dict)
 
 
-def flow(model: nn.Module, size: int, layouts: Mapping[str, Layout]) -> Flow:
-    """Which layers lie on the trunk and which have a gradient.
+def awake(model: nn.Module) -> nn.Module:
+    """The model itself, with other weights where all of a tensor are equal.
 
-    Args:
-        model: gets other weights where all of a tensor are equal: many nets begin with a head or with branches that are
-            zero, and nothing would flow.
+    Many nets begin with a head or with branches that are zero, and nothing would flow.
     """
     drawing = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         if parameter.is_floating_point() and parameter.numel() and parameter.min() == parameter.max():
             parameter.data.add_(0.02 * torch.randn(parameter.shape, generator=drawing).to(parameter))
+    return model
+
+
+def flow(model: nn.Module, size: int, layouts: Mapping[str, Layout]) -> Flow:
+    """Which layers lie on the trunk and which have a gradient. Leaves the model as found."""
     made: dict[str, tuple[Any, Tensor]] = {}
     nodes: dict[str, Node | None] = {}
 
