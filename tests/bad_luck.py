@@ -215,7 +215,7 @@ class Kill:
 def kills(base: Path, count: int, chance: random.Random) -> Iterator[Kill]:
     """As many kills, in turns of commands and signals, each at a random moment of its command."""
     whole, seconds = {}, {}
-    for name, words in COMMANDS.items():
+    for name, words in COMMANDS.items() if count else ():
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "place"
             shutil.copytree(base, place)
