@@ -1,12 +1,11 @@
 """Expected failures: each says what is wrong with which value, and what to type instead."""
 
 import errno
+import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
-
-from bench.homes import at
 
 LONGEST = 2000  # characters of a message: what somebody else wrote into a file may be endless
 
@@ -121,9 +120,10 @@ def in_one_line(error: BaseException) -> str:
 
 def check_file(path: Path | str, hint: str = "the path of a file that is there") -> Path:
     """The path of a file; MissingError where there is none."""
-    if not at(path).is_file():
+    found = Path(os.path.expanduser(path))  # noqa: PTH111 (that of Path raises for a user that is not there)
+    if not found.is_file():
         raise MissingError(f"no file {path}", try_=hint)
-    return at(path)
+    return found
 
 
 def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:

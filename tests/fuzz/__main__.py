@@ -38,7 +38,7 @@ def main() -> int:
             return int(found.kind == OTHER)
         each = -(-asked.cases // len(kinds))
         counts: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
-        with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn"), max_tasks_per_child=200) as pool:
             waiting = {pool.submit(tried, kind, number, base): (kind, number)
                        for number in range(asked.first, asked.first + each) for kind in kinds}  # fmt: skip
             for done in as_completed(waiting):
