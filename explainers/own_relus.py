@@ -1,6 +1,7 @@
 """A net as Captum's DeepLift and guided backprop need it: a module for every call of a function that they change."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from bench.errors import ContractError
 from .activations import private
 
 RELUS = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
-NOTHING: Mapping[Any, Any] = {}
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class OwnReLUs(nn.Module):
