@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -13,8 +14,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the helpers of the tests
 
 from fuzz.cases import KINDS, tried
-from fuzz.judging import NAMED, OTHER, RIGHT
+from fuzz.judging import NAMED, OTHER, RIGHT, Outcome
 from fuzz.runs import make_base
+
+BLOCK = 400  # cases; then the processes are new, as what a case leaves in memory stays
+
+
+def tried_by(workers: int, cases: list[tuple[str, int]], base: Path) -> Iterator[tuple[str, int, Outcome]]:
+    """What each case came to, as it comes; BrokenProcessPool where one ended its process."""
+    # Not max_tasks_per_child, with which Python 3.11 may wait for ever.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(tried, *case, base): case for case in cases}
+        for done in as_completed(waiting):
+            yield (*waiting[done], done.result())
 
 
 def main() -> int:
@@ -37,20 +49,17 @@ def main() -> int:
             print(f"{found.kind}: {found.words}")
             return int(found.kind == OTHER)
         each = -(-asked.cases // len(kinds))
+        cases = [(kind, number) for number in range(asked.first, asked.first + each) for kind in kinds]
         counts: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
-        with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn"), max_tasks_per_child=200) as pool:
-            waiting = {pool.submit(tried, kind, number, base): (kind, number)
-                       for number in range(asked.first, asked.first + each) for kind in kinds}  # fmt: skip
-            for done in as_completed(waiting):
-                kind, number = waiting[done]
-                try:
-                    found = done.result()
-                except BrokenProcessPool:
-                    print("a process died with one of:", *(path.read_text() for path in base.glob("now-*")), sep="\n")
-                    return 1
-                counts[kind][found.kind] += 1
-                if found.kind == OTHER:
-                    print(f"--kind '{kind}' --case {number}\n{found.words}\n", flush=True)
+        for start in range(0, len(cases), BLOCK):
+            try:
+                for kind, number, came in tried_by(asked.workers, cases[start : start + BLOCK], base):
+                    counts[kind][came.kind] += 1
+                    if came.kind == OTHER:
+                        print(f"--kind '{kind}' --case {number}\n{came.words}\n", flush=True)
+            except BrokenProcessPool:
+                print("a process died with one of:", *(path.read_text() for path in base.glob("now-*")), sep="\n")
+                return 1
     print("| kind | cases | right results | named errors | other |\n| --- | ---: | ---: | ---: | ---: |")
     for kind, count in counts.items():
         print(f"| {kind} | {count.total():,} | {count[RIGHT]:,} | {count[NAMED]:,} | {count[OTHER]:,} |")
