@@ -142,6 +142,10 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "gzip": (lambda path: written(path, b"\x1f\x8b\x08" + bytes(99)), "packed by gzip", "gunzip"),
     "zip": (lambda path: archive(path, a=b"a"), r"is a zip archive \(a\)", "unzip .*w.pth"),
     "bomb": (lambda path: archive(path, **{"data.pkl": bytes(10**6)}), "would unpack to 1,000,000 bytes", "as it was"),
+    "a zip of odd names": (
+        lambda path: written(path, archive(path, **{"a\u00e9b": b"a"}).read_bytes().replace(b"\xc3\xa9", b"\xe1b")),
+        "cut off or damaged", "whole copy",
+    ),
     "numpy": (numbers, "archive of numpy", "numpy.load"),
     "pickle": (lambda path: written(path, pickle.dumps(SMALL)), "plain pickle", "pickle.load"),
     "numpy's pickle": (lambda path: written(path, pickle.dumps(np.ones(3))), "plain pickle", "pickle.load"),

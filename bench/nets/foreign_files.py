@@ -120,7 +120,7 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except zipfile.BadZipFile as reason:
+    except Exception as reason:  # names that are no UTF-8, offsets behind the end and more
         raise _unreadable(path) from reason
     names, unpacked = [each.filename for each in members], sum(each.file_size for each in members)
     inside = {name.rpartition("/")[2] for name in names}
