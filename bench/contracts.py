@@ -188,7 +188,7 @@ class Augmentation:
     """What a training batch goes through, in pixel space.
 
     Attributes:
-        translate: pixels of reflected border from which a crop is taken; 0 for none.
+        translate: most pixels that an image is moved by, its border reflected; 0 for none.
         flip: `none`; `random`: half of the images are mirrored, drawn anew each time; `alternating`: a random half in
             the first epoch and the other half in the next, in turn, so that every image is seen either way in any two
             epochs.

@@ -260,7 +260,7 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
         _instead("Smaller images first: EDGE:SHARE,... of the epochs, or full.", words=SIZES),
     ] = None
     flip: Annotated[str | None, _instead("none, random or alternating.")] = None
-    translate: Annotated[int | None, _instead("Pixels of reflected border to crop from.")] = None
+    translate: Annotated[int | None, _instead("Most pixels to move an image by, its border reflected.")] = None
     cutout: Annotated[int | None, _instead("Edge in pixels of the square left out.")] = None
     precision: Annotated[str | None, _instead("auto, fp32 or bf16.")] = None
 
@@ -416,7 +416,7 @@ class ExportRequest(Request):
     ids: Annotated[str | Sequence[int] | None, Option("3,17 or a file of test ids.", words=IDS)] = None
     n: Annotated[int, Option("How many pictures.", least=1)] = 20
     layer: Annotated[Names, Option("Dotted module name. Repeats.", many=True)] = ()
-    explainer: Annotated[Explainer | None, Option("Whose maps; else the first there is.")] = None
+    explainer: Annotated[Explainer | None, Option("Whose maps; else those that fewest pictures lack.")] = None
     target: Annotated[str, Option("predicted, true or both.", choices=TARGETS)] = "predicted"
     captions: Annotated[bool, Option("Classes above the pictures.")] = True
 

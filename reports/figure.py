@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bench.errors import UsageError
-from bench.schema.gallery import ROLES
 from bench.schema.page import Page
 from bench.schema.run import STATUSES
 from bench.whole_file import replacing
@@ -168,7 +167,7 @@ def _fitted(axes: Axes, above: float, head: str, name: str, colour: str) -> None
 
 def _map(axes: Axes, page: Page, place: int, cell: int, role: str, picture: Picture) -> None:
     maps = page.gallery.maps[cell]
-    found = next((k for k in maps.places(place, place + 1) if ROLES[maps.roles[k]] in (role, "both")), None)
+    found = maps.of(place, role)
     status = "missing" if found is None else STATUSES[maps.statuses[found]]
     if found is None or status != "ok":
         axes.set_axis_on()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -100,6 +101,19 @@ def test_export_draws_the_figure_of_the_errors(copy: Path, tmp_path: Path) -> No
     figure = tmp_path / "gallery.png"
     said = done("export", "--figure", str(figure), "--n", "4", runs=copy).stdout.splitlines()
     assert figure.read_bytes().startswith(b"\x89PNG") and said[-1] == str(figure.resolve())
+
+
+def test_export_takes_the_explainer_with_most_maps_and_says_what_is_missing(copy: Path, tmp_path: Path) -> None:
+    run, figure = names_in(copy)[0], ("--figure", str(tmp_path / "gallery.png"))
+    done("explain", run, "--explainer", "captum", "--layer", "layer3", "--limit", "1", runs=copy)
+    done("explain", run, "--explainer", "reference", "--layer", "layer4", "--limit", "4", runs=copy)
+    assert "missing" not in done("export", run, *figure, runs=copy).stderr
+    said = " ".join(done("export", run, *figure, "--layer", "layer3", runs=copy).stderr.split())
+    assert "note: 3 maps of captum on 3 of 4 pictures are missing" in said
+    make = re.search(r"; bench (explain .*) makes them", said)
+    assert make
+    done(*shlex.split(make[1]), runs=copy)
+    assert "missing" not in done("export", run, *figure, "--explainer", "captum", runs=copy).stderr
 
 
 def test_markdown_can_be_pasted(copy: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from bench.contracts import Augmentation, Dataset, Split
-from bench.data.contact_sheets import augment_sheet, class_sheet, describe, printable, seen_by_model
+from bench.data.contact_sheets import augment_sheet, class_sheet, describe, printable, seen_by_model, taken
 from bench.data.transforms import augment, fill_colour
 from bench.errors import UsageError
 
@@ -120,4 +120,5 @@ def test_a_refused_augmentation_makes_no_sheet() -> None:
 def test_an_augmentation_is_told_in_words() -> None:
     assert describe(Augmentation(translate=0, flip="none", cutout=0)) == "no augmentation"
     told = describe(Augmentation())
-    assert "4 reflected pixels" in told and "mirrored" in told and "16 pixels" in told
+    assert "translate 4" in told and "mirrored" in told and "16 pixels" in told
+    assert "mirrored" not in describe(taken(Augmentation(), replace(dataset("6", "9"), mirror=False)))

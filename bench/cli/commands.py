@@ -400,7 +400,7 @@ def _show_model(request: ShowRequest, workspace: Workspace) -> Answer:
 def _show_pictures(request: ShowRequest, workspace: Workspace) -> Answer:
     import torch
 
-    from bench.data.contact_sheets import augment_sheet, class_sheet, describe
+    from bench.data.contact_sheets import augment_sheet, class_sheet, describe, taken
 
     what = request.what
     source = request.name or os.environ.get("BENCH_DATA") or "cifar10"
@@ -428,7 +428,7 @@ def _show_pictures(request: ShowRequest, workspace: Workspace) -> Answer:
         "sheet": str(path.resolve()),
     }
     said = filter(None, (data.inventory, *data.notes))
-    how = (describe(augmentation),) if what == "augment" else ()
+    how = (describe(taken(augmentation, data)),) if what == "augment" else ()
     return Answer(value, (sizes, *how, f"mean {mean}, std {std}", *said, str(path.resolve())))
 
 

@@ -110,8 +110,8 @@ def _switched_on(one: Recipe) -> list[str]:
         f"biases at {one.bias_scale:g} x rate": one.bias_scale != 1,
         "no decay of norms": not one.norm_decay,
         f"first epochs smaller ({sizes} pixels)": one.sizes,
-        f"crop {one.translate}": one.translate,
-        "mirror in turns" if one.flip == "alternating" else "mirror": one.flip != "none",
+        f"translate {one.translate}": one.translate,
+        f"flip {one.flip}": one.flip != "none",
         f"cutout {one.cutout}": one.cutout,
     }
     return [text for text, on in words.items() if on]

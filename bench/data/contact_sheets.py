@@ -72,7 +72,7 @@ def augment_sheet(
     Raises:
         UsageError: an augmentation that `augment` refuses.
     """
-    augmentation = augmentation if dataset.mirror else replace(augmentation, flip="none")
+    augmentation = taken(augmentation, dataset)
     originals, seen = seen_by_model(dataset, augmentation, generator, count=count)
     edge = 32 * scale
     pair = 2 * edge + GAP // 2
@@ -93,6 +93,11 @@ def augment_sheet(
     return sheet
 
 
+def taken(augmentation: Augmentation, dataset: Dataset) -> Augmentation:
+    """What training makes of an augmentation: nothing is mirrored that the data set forbids."""
+    return augmentation if dataset.mirror else replace(augmentation, flip="none")
+
+
 def seen_by_model(
     dataset: Dataset, augmentation: Augmentation, generator: torch.Generator, *, count: int
 ) -> tuple[Tensor, Tensor]:
@@ -111,7 +116,7 @@ def describe(augmentation: Augmentation) -> str:
     """An augmentation in words."""
     words = []
     if augmentation.translate:
-        words.append(f"crop from a border of {augmentation.translate} reflected pixels")
+        words.append(f"translate {augmentation.translate}: moved by up to as many pixels, the border reflected")
     if augmentation.flip != "none":
         again = ", the other half in the next epoch" if augmentation.flip == "alternating" else ""
         words.append("half of them mirrored" + again)

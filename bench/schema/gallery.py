@@ -48,6 +48,10 @@ class CellMaps:
         """Which of the maps are those of the images from `start` to before `stop`."""
         return range(bisect_left(self.items, start), bisect_left(self.items, stop))
 
+    def of(self, place: int, role: str) -> int | None:
+        """Which of the maps is that of an image and of `predicted` or `true`; None where there is none."""
+        return next((k for k in self.places(place, place + 1) if ROLES[self.roles[k]] in (role, "both")), None)
+
 
 @dataclass(frozen=True)
 class Gallery:
