@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hi
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import UsageError, did_you_mean
+from bench.homes import at
 from bench.registry.from_python import is_from_python, name_of, source_hash
 from bench.workspace import Workspace
 
@@ -197,8 +198,8 @@ def _as(value: Any, kind: Any) -> Any:  # noqa: ANN401
         return operator.index(value)
     if origin is float and not isinstance(value, bool) and isinstance(value, Real):
         return float(value)
-    if (origin is Path and isinstance(value, str)) or (origin is str and isinstance(value, Path)):
-        return origin(value)
+    if (origin is Path and isinstance(value, str | Path)) or (origin is str and isinstance(value, Path)):
+        return at(value) if origin is Path else str(value)
     if not isinstance(value, origin) or origin in (int, float, tuple):
         raise TypeError
     return name_of(value) if origin in (ModelSpec, ExplainerSpec, Callable) else value

@@ -15,4 +15,4 @@ def homeless(text: str) -> str:
     home = os.path.expanduser("~").rstrip("/")  # noqa: PTH111
     if len(home) < 2 or home not in text:
         return text
-    return re.sub(rf"(?<![\w.~+/-]){re.escape(home)}(?![\w.-])", "~", text)
+    return re.sub(rf"(?:(?<![\w.~+/-])|(?<=file://)){re.escape(home)}(?![\w.-])", "~", text)

@@ -4,16 +4,21 @@ import os
 import platform
 import shutil
 import zipfile
+from itertools import chain, repeat
 from pathlib import Path
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 from command_line import SHORT, done
 from tiny import TINY_FILE, tiny_data, write_images
 
+from bench import api
 from bench.homes import at, homeless
 from bench.store.runs import read_record
+from bench.training import checkpoint as keeping
+from bench.workspace import Workspace
 
-PLANTED = "plantedname"
+PLANTED = "planted_ñame"
 CELL = ("--explainer", "reference", "--layer", "layer4", "--limit", "2")
 
 
@@ -49,16 +54,34 @@ def test_nothing_that_is_written_names_the_user_and_all_of_it_is_found_again(hom
     done("explain", "a", "b", "--which", "all", *CELL, runs=runs)
     done("judge", "a", "--limit", "1", *CELL[:4], runs=runs)
     done("compare", "a", "b", "--limit", "2", runs=runs)
+    done("export", "~/runs/a", "--figure", "~/runs/figure.pdf")
+    timed = done("time", "a", "--what", "forward", "--rounds", "1", "--no-memory", "--batch-size", "4", runs=runs)
     found = {name: data for path in runs.rglob("*") if path.is_file() for name, data in contents(path).items()}
-    assert len(found) > 20
-    assert [name for name, data in found.items() if PLANTED.encode() in data] == []
+    assert len(found) > 20 and {str(runs / "figure.pdf"), timed.stdout.splitlines()[-1]} <= set(found)
+    assert [name for name, data in found.items() if b"planted" in data] == []
     record = read_record(runs / "a")
     assert record.model == "~/net.py:TINY" and record.settings["data"] == "~/pictures" and "~/mine" in record.recipe
 
 
+def test_a_run_of_what_lies_in_the_home_is_resumed_from_files_that_do_not_name_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Workspace(home / "runs", home / "cache", save_every=0)
+    with monkeypatch.context() as patched:
+        ends = chain(repeat(DEFAULT, 1), repeat(KeyboardInterrupt))
+        patched.setattr(keeping, "write_resume", Mock(wraps=keeping.write_resume, side_effect=ends))
+        with pytest.raises(KeyboardInterrupt):
+            api.train("~/net.py:TINY", data="~/pictures", run="a", workspace=place, epochs=1, batch_size=8, val=0)
+    (kept,) = (home / "runs" / "a").glob("resume-*.pt")
+    assert all(b"planted" not in data for data in contents(kept).values()) and len(contents(kept)) > 1
+    os.chdir("/")
+    done("train", "--resume", "a", "--runs-dir", "~/runs", env={"BENCH_CACHE": "~/cache"})
+    assert read_record(home / "runs" / "a").status == "done"
+
+
 def test_a_home_is_one_only_where_a_path_begins(home: Path) -> None:
-    text = f"{home}/a '{home}' /mnt{home}/a {home}2/a --data={home}/b <{home}/c&gt;"
-    assert homeless(text) == f"~/a '~' /mnt{home}/a {home}2/a --data=~/b <~/c&gt;"
+    text = f"{home}/a '{home}' /mnt{home}/a {home}2/a --data={home}/b <{home}/c&gt; file://{home}/d /data/{PLANTED}/e"
+    assert homeless(text) == f"~/a '~' /mnt{home}/a {home}2/a --data=~/b <~/c&gt; file://~/d /data/{PLANTED}/e"
     assert at("~/a") == home / "a" and at("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")
 
 

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from bench.cli.console import Answer, Teller, complain, show, shown, stdout_kept, told
 from bench.cli.options import PREFIX, Kinds, files_named, parameter, parameters, read_config, refuse_unknown, request_of
 from bench.errors import BenchError, RunError, UsageError, WriteError, nearest
-from bench.homes import homeless
+from bench.homes import at, homeless
 from bench.store.paths import comparisons_path
 from bench.workspace import Workspace, default_cache
 
@@ -94,9 +94,9 @@ def _workspace(ctx: typer.Context, common: Mapping[str, Any]) -> Workspace:
     for variable in sorted(set(os.environ) - known_variables(ctx)):
         if variable.startswith(PREFIX):
             teller.warn(f"the variable {variable} means nothing to bench")
-    cache = Path(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
+    cache = at(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
     words = homeless(shlex.join(["bench", *ctx.meta.get(WORDS, ())]))
-    return Workspace(runs=common["runs_dir"], cache=cache, command=words, progress=teller)
+    return Workspace(runs=at(common["runs_dir"]), cache=cache, command=words, progress=teller)
 
 
 def known_variables(ctx: typer.Context) -> set[str]:

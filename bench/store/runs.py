@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bench.errors import RunError, StoreError, UsageError, did_you_mean
+from bench.homes import at
 from bench.registry.model_names import name_parts, parse_model
 from bench.registry.registry import resolved
 from bench.schema.run import RunRecord
@@ -127,7 +128,7 @@ def find_run(runs: Path, name: str) -> Path:
     """The folder of a run: its name, `latest`, or a path to it."""
     if name == LATEST:
         return _latest(runs)
-    folder = Path(name) if "/" in name or os.sep in name else run_path(runs, check_name(name))
+    folder = at(name) if "/" in name or os.sep in name else run_path(runs, check_name(name))
     if not record_path(folder).is_file():
         known = run_names(runs)
         hint = "bench list runs" if known else "bench train --model cifar_resnet18"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bench.contracts import SIZE, Dataset, ModelSpec
 from bench.data.transforms import Statistics, normalise
 from bench.errors import UsageError
+from bench.homes import at
 from bench.nets.weights import convert, load_weights, shared_initialisation
 from bench.recipes.recipe import Recipe
 from bench.store.files import read_checkpoint
@@ -59,7 +60,7 @@ def load_pretrained(
 
 
 def _from_checkpoint(source: str, spec: ModelSpec, models: Mapping[str, ModelSpec], runs: Path) -> dict[str, Tensor]:
-    path = Path(source)
+    path = at(source)
     if path.suffix != ".safetensors":
         path = checkpoint_path(find_run(runs, source))
     state, about = read_checkpoint(path)
