@@ -34,7 +34,8 @@ from bench.registry.model_names import with_options
 
 ALL = "all"
 LATEST = "latest"
-RECIPE = "Instead of the recipe's"  # the panel of what replaces a recipe's values
+THE_NET, THE_DATA, THE_RUN = "The net", "The data", "The run"  # panels, as is the next
+RECIPE = "Instead of the recipe's"  # of what replaces a recipe's values
 SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 COUNTED = ("seeds", "stem", "image_size")  # what a single training says by its seed and its model's name
 WHICH = ("wrong", "all")  # images
@@ -133,7 +134,10 @@ class OfData(Request):
     """A verb that takes a data set of any kind."""
 
     data: Annotated[
-        str, Option("cifar10, digits, or a folder or archive of train/CLASS/* and test/CLASS/*.", names="data")
+        str,
+        Option(
+            "cifar10, digits, or a folder or archive of train/CLASS/* and test/CLASS/*.", panel=THE_DATA, names="data"
+        ),
     ] = "cifar10"
 
 
@@ -141,8 +145,10 @@ class OfData(Request):
 class Sized(Request):
     """A verb whose models may be given another size of pictures and another stem."""
 
-    stem: Annotated[str | None, Option("cifar: 3x3 stem without max-pool, for ResNets of timm and torchvision.")] = None
-    image_size: Annotated[int | None, Option("Pixels an edge of what the model is given.")] = None
+    stem: Annotated[
+        str | None, Option("cifar: 3x3 stem without max-pool, for ResNets of timm and torchvision.", panel=THE_NET)
+    ] = None
+    image_size: Annotated[int | None, Option("Pixels an edge of what the model is given.", panel=THE_NET)] = None
 
     def whole_name(self, model: object) -> str:
         """A model's name with the size and the stem asked for, as a run stores it."""
@@ -225,18 +231,26 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
     _: KW_ONLY
     recipe: Annotated[str, Option("One of `bench list recipes`, or FILE.toml.", names="recipes")] = "course"
     seed: Annotated[int, Option("Of weights, order, augmentation and split.")] = 0
-    seeds: Annotated[int, Option("Train N runs, of consecutive seeds.", least=1)] = 1
-    val: Annotated[float, Option("Share of the training images kept for the curves; 0: none.")] = 0.1
-    limit: Annotated[int | None, Option("Train on N images, balanced by class.")] = None
-    init: Annotated[str, Option("native, or shared: one initialisation for all models.", choices=INITS)] = "native"
-    pretrained: Annotated[str | None, Option("imagenet, a run, or a checkpoint.safetensors.")] = None
-    compile: Annotated[bool, Option("Through torch.compile.", flag="--compile/--no-compile")] = False
-    run: Annotated[str | None, Option("Name of the new run.", stored=False)] = None
+    seeds: Annotated[int, Option("Train N runs, of consecutive seeds.", panel=THE_RUN, least=1)] = 1
+    val: Annotated[float, Option("Share of the training images kept for the curves; 0: none.", panel=THE_DATA)] = 0.1
+    limit: Annotated[int | None, Option("Train on N images, balanced by class.", panel=THE_DATA)] = None
+    init: Annotated[
+        str, Option("native, or shared: one initialisation for all models.", panel=THE_NET, choices=INITS)
+    ] = "native"
+    pretrained: Annotated[str | None, Option("imagenet, a run, or a checkpoint.safetensors.", panel=THE_NET)] = None
+    compile: Annotated[bool, Option("Through torch.compile.", panel=THE_NET, flag="--compile/--no-compile")] = False
+    run: Annotated[str | None, Option("Name of the new run.", panel=THE_RUN, stored=False)] = None
     resume: Annotated[
         str | None,
-        Option("Go on with an unfinished run: its name, or latest.", variable=False, stored=False, names="runs"),
+        Option(
+            "Go on with an unfinished run: its name, or latest.",
+            panel=THE_RUN,
+            variable=False,
+            stored=False,
+            names="runs",
+        ),
     ] = None
-    skip_bad: Annotated[bool, Option("Leave out images that cannot be read, and count them.")] = False
+    skip_bad: Annotated[bool, Option("Leave out images that cannot be read, and count them.", panel=THE_DATA)] = False
     epochs: Annotated[int | None, _instead("Passes over the training images.")] = None
     batch_size: Annotated[int | None, _instead("Images a step.")] = None
     optimizer: Annotated[Names, _instead("sgd or adamw. Repeats.", many=True)] = ()

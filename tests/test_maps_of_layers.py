@@ -185,6 +185,26 @@ def test_attention_and_windows_are_no_maps() -> None:
         assert set(layers) <= dict(net.named_modules()).keys()
 
 
+class Pooled(nn.Module):
+    """Pooled twice: by PyTorch's attention with one query, and by a softmax of scores over tokens."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 16, 4, 4), nn.LayerNorm(16)
+        self.query, self.attend = nn.Parameter(torch.randn(1, 1, 16)), nn.MultiheadAttention(16, 2, batch_first=True)
+        self.score, self.share, self.head = nn.Linear(16, 1), nn.Softmax(1), nn.Linear(16, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.norm(self.stem(images).flatten(2).transpose(1, 2))
+        found, _ = self.attend(self.query.expand(len(images), -1, -1), tokens, tokens)
+        pooled: Tensor = self.head(found[:, 0] + (self.share(self.score(tokens)) * tokens).sum(1))
+        return pooled
+
+
+def test_how_much_one_query_looks_at_each_token_is_no_map() -> None:
+    assert list(grids_of(built(spec_of(Pooled)), 32)) == ["stem", "norm", "score"]
+
+
 def test_of_a_layer_whose_patches_nobody_reads_it_is_said_and_of_others_not() -> None:
     spec, said = spec_of(ViT), Told()
     record = SimpleNamespace(size=32, model="vit")

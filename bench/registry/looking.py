@@ -76,20 +76,31 @@ class Seen:
     Attributes:
         shapes: what each layer gave last, in the order in which layers finish.
         channels: of shapes that a layer with channels at a known axis was given or gave, these axes.
+        shares: the axes along which what a layer gave adds up to 1, as the weights of an attention do.
     """
 
     shapes: dict[Place, Shape] = field(default_factory=dict)
     channels: defaultdict[Shape, set[int]] = field(default_factory=lambda: defaultdict(set))
+    shares: dict[Place, set[int]] = field(default_factory=dict)
 
     def note(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
         """A hook's."""
         for place, values in tensors_in(output).items():
             self.shapes.pop((name, place), None)
             self.shapes[name, place] = tuple(values.shape)
+            self.shares[name, place] = shared_axes(values)
         for values in (*tensors_in(inputs).values(), *tensors_in(output).values()):
             shape = tuple(values.shape)
             if (axis := channel_axis(module, shape)) is not None:
                 self.channels[shape].add(axis)
+
+
+def shared_axes(values: Tensor) -> set[int]:
+    """The axes along which a tensor with three of them holds shares, none of them negative, that add up to 1."""
+    if values.ndim != 3 or not values.is_floating_point() or not values.numel() or values.min() < 0:
+        return set()
+    sums = {axis: values.float().sum(axis) for axis in range(3) if values.shape[axis] > 1}
+    return {axis for axis, each in sums.items() if torch.allclose(each, torch.ones_like(each), atol=1e-2)}
 
 
 def channel_axis(module: nn.Module, shape: Shape) -> int | None:
@@ -185,6 +196,8 @@ def layouts_of(model: nn.Module, size: int) -> dict[str, Layout]:
     fixed = constant_tokens(model, size, tokens) if tokens else {}
     found: dict[str, list[Layout]] = defaultdict(list)
     for place, (images, channels, *positions) in axes.items():
+        if len(positions) == 1 and positions[0] in probes.one.shares[place]:
+            continue  # how much a query looks at each token
         sizes = [shapes[place][axis] for axis in positions]
         patches = probes.patches(place, positions[0])
         made = ((sizes[0], sizes[1]), ()) if len(sizes) == 2 else grid_of(sizes[0], patches, grids, fixed)
