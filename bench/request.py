@@ -35,7 +35,8 @@ from bench.registry.model_names import with_options
 ALL = "all"
 LATEST = "latest"
 THE_NET, THE_DATA, THE_RUN = "The net", "The data", "The run"  # panels, as is the next
-RECIPE = "Instead of the recipe's"  # of what replaces a recipe's values
+RECIPE = "Instead of the recipe's: "  # panels of what replaces a recipe's values
+STEPS, INGREDIENTS, IMAGES = f"{RECIPE}steps and rates", f"{RECIPE}ingredients", f"{RECIPE}images"
 SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 COUNTED = ("seeds", "stem", "image_size")  # what a single training says by its seed and its model's name
 WHICH = ("wrong", "all")  # images
@@ -217,8 +218,8 @@ class DemoRequest(OnDevice):
     verb, panel = "demo", START
 
 
-def _instead(help: str, **more: Any) -> Option:  # noqa: ANN401
-    return Option(help, panel=RECIPE, **more)
+def _instead(help: str, panel: str = STEPS, **more: Any) -> Option:  # noqa: ANN401
+    return Option(help, panel=panel, **more)
 
 
 @dataclass(frozen=True)
@@ -260,27 +261,29 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
     warm_up: Annotated[float | None, _instead("Share of the steps until the peak.")] = None
     momentum: Annotated[float | None, _instead("Of SGD.")] = None
     weight_decay: Annotated[float | None, _instead("On all parameters.")] = None
-    norm_decay: Annotated[bool | None, _instead("Weight decay on the scales of batch norms, too.")] = None
+    norm_decay: Annotated[bool | None, _instead("Weight decay on the scales of batch norms, too.", INGREDIENTS)] = None
     bias_scale: Annotated[
-        float | None, _instead("Rate of norm and head biases, in multiples; their decay divided.")
+        float | None, _instead("Rate of norm and head biases, in multiples; their decay divided.", INGREDIENTS)
     ] = None
-    label_smoothing: Annotated[float | None, _instead("Share of a label spread over all classes.")] = None
-    bn_momentum: Annotated[float | None, _instead("Share of a new batch in running statistics.")] = None
-    lookahead: Annotated[int | None, _instead("Steps between looks of the slow weights; 0: none.")] = None
-    whiten: Annotated[bool | None, _instead("Start the stem from the images' patches.")] = None
-    zero_init: Annotated[bool | None, _instead("Start residual branches at 0.")] = None
+    label_smoothing: Annotated[float | None, _instead("Share of a label spread over all classes.", INGREDIENTS)] = None
+    bn_momentum: Annotated[float | None, _instead("Share of a new batch in running statistics.", INGREDIENTS)] = None
+    lookahead: Annotated[int | None, _instead("Steps between looks of the slow weights; 0: none.", INGREDIENTS)] = None
+    whiten: Annotated[bool | None, _instead("Start the stem from the images' patches.", INGREDIENTS)] = None
+    zero_init: Annotated[bool | None, _instead("Start residual branches at 0.", INGREDIENTS)] = None
     sizes: Annotated[
         str | Sequence[tuple[int, float]] | None,
-        _instead("Smaller images first: EDGE:SHARE,... of the epochs, or full.", words=SIZES),
+        _instead("Smaller images first: EDGE:SHARE,... of the epochs, or full.", IMAGES, words=SIZES),
     ] = None
-    flip: Annotated[str | None, _instead("none, random or alternating.")] = None
-    translate: Annotated[int | None, _instead("Most pixels to move an image by, its border reflected.")] = None
-    cutout: Annotated[int | None, _instead("Edge in pixels of the square left out.")] = None
+    flip: Annotated[str | None, _instead("none, random or alternating.", IMAGES)] = None
+    translate: Annotated[int | None, _instead("Most pixels to move an image by, its border reflected.", IMAGES)] = None
+    cutout: Annotated[int | None, _instead("Edge in pixels of the square left out.", IMAGES)] = None
     precision: Annotated[str | None, _instead("auto, fp32 or bf16.")] = None
 
     def changes(self) -> dict[str, Any]:
         """What was given in place of the recipe's values, by their names."""
-        values = {each.name: getattr(self, each.name) for each in self.typed() if each.option.panel == RECIPE}
+        values = {
+            each.name: getattr(self, each.name) for each in self.typed() if (each.option.panel or "").startswith(RECIPE)
+        }
         several = ("optimizer", "lr")
         return {
             **{name: value for name, value in values.items() if name not in several},
