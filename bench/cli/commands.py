@@ -386,15 +386,16 @@ def _show_run(request: ShowRequest, workspace: Workspace) -> Answer:
 
 
 def _show_model(request: ShowRequest, workspace: Workspace) -> Answer:
-    from bench.nets.summary import format_summary, summarise
+    from bench.nets.summary import HEADS, by, shown_rows, summarise, texts_of, totals
     from bench.nets.weights import build_seeded
 
     name = request.name or "cifar_resnet18"
     spec = workspace.models[name]
     found = summarise(build_seeded(spec, request.classes, 0), spec.input_size)
     value = {"model": name, "parameters": found.parameters, "macs": found.macs, "source": spec.source}
-    lines = format_summary(found, all=request.all_).split("\n")
-    return Answer(value, (*lines, f"source: {spec.source}"))
+    rows = map(texts_of, shown_rows(found, all=request.all_))
+    table = tables.table_of(f"{found.kind}, input {by(found.input_shape)}", HEADS, rows, numbers=HEADS[2:])
+    return Answer(value, (table, *totals(found, all=request.all_), f"source: {spec.source}"))
 
 
 def _show_pictures(request: ShowRequest, workspace: Workspace) -> Answer:

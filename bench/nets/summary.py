@@ -14,6 +14,7 @@ from bench.registry.looking import noting
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+HEADS = ("module", "kind", "output", "parameters")
 GIGA = 1e9
 
 
@@ -108,27 +109,20 @@ def layers_in(summary: Summary, names: Sequence[str]) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def format_summary(summary: Summary, *, all: bool = False) -> str:
-    """The table as text: the classic rows, or all of them, then totals. No line break at the end."""
-    rows = [row for row in summary.rows if all or row.classic]
-    texts = [("module", "kind", "output", "parameters"), *(texts_of(row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    name, kind, output, parameters = widths
-    lines = [f"{a:<{name}}  {b:<{kind}}  {c:>{output}}  {d:>{parameters}}" for a, b, c, d in texts]
-    rule = "-" * len(lines[0])
-    hidden = len(summary.rows) - len(rows)
-    shown = f"{len(rows)} rows" + (f", {hidden} more with --all" if hidden else "")
-    return "\n".join(
-        [
-            f"{summary.kind}, input {by(summary.input_shape)}",
-            *lines[:1],
-            rule,
-            *lines[1:],
-            rule,
-            f"{shown}; in brackets: already counted in the rows above",
-            f"{summary.parameters:,} parameters, {summary.trainable:,} trainable",
-            f"{summary.macs / GIGA:.4f} GMAC a forward pass and image",
-        ]
+def shown_rows(summary: Summary, *, all: bool = False) -> list[Row]:
+    """The classic rows, or all of them."""
+    return [row for row in summary.rows if all or row.classic]
+
+
+def totals(summary: Summary, *, all: bool = False) -> tuple[str, ...]:
+    """What stands below the rows that are shown."""
+    count = len(shown_rows(summary, all=all))
+    hidden = len(summary.rows) - count
+    shown = f"{count} rows" + (f", {hidden} more with --all" if hidden else "")
+    return (
+        f"{shown}; in brackets: already counted in the rows above",
+        f"{summary.parameters:,} parameters, {summary.trainable:,} trainable",
+        f"{summary.macs / GIGA:.4f} GMAC a forward pass and image",
     )
 
 
