@@ -394,7 +394,7 @@ def _show_model(request: ShowRequest, workspace: Workspace) -> Answer:
     found = summarise(build_seeded(spec, request.classes, 0), spec.input_size)
     value = {"model": name, "parameters": found.parameters, "macs": found.macs, "source": spec.source}
     rows = map(texts_of, shown_rows(found, all=request.all_))
-    table = tables.table_of(f"{found.kind}, input {by(found.input_shape)}", HEADS, rows, numbers=HEADS[2:])
+    table = table_of(f"{found.kind}, input {by(found.input_shape)}", HEADS, rows, numbers=HEADS[2:])
     return Answer(value, (table, *totals(found, all=request.all_), f"source: {spec.source}"))
 
 
