@@ -441,6 +441,39 @@ def test_bench_works_in_a_folder_with_packages_of_the_same_names(tmp_path: Path)
 HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bench.cli import main; main()"
 
 
+IMPORTING = """
+import builtins, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+real, when, number = builtins.__import__, sys.argv.pop(1), int(sys.argv.pop(1))
+def importing(name, *others, **more):
+    if name == when:
+        builtins.__import__ = real
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt as error:
+            raise ImportError("half imported") from error
+    return real(name, *others, **more)
+builtins.__import__ = importing
+from bench.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("bench.cli.app", ["list", "runs"]), ("torch", ["train", "--data", "digits", "--dry-run"])],
+    ids=["before a command", "while torch is imported"],
+)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_call_that_is_interrupted_while_it_loads_ends_without_a_traceback(
+    tmp_path: Path, module: str, words: list[str], number: int, code: int
+) -> None:
+    start = [sys.executable, "-c", IMPORTING, module, str(int(number)), *words]
+    done = subprocess.run(start, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == code and "Traceback" not in done.stderr and "error" not in done.stderr, done.stderr
+    assert done.stderr.startswith("interrupted; nothing half-written is left.\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_training_ends_with_its_code_and_says_so(

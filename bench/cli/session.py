@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from bench.cli.console import Answer, Teller, complain, show, shown, stdout_kept, told
 from bench.cli.options import PREFIX, Kinds, files_named, parameter, parameters, read_config, refuse_unknown, request_of
+from bench.cli.signals import INTERRUPTED, end_at_once
 from bench.errors import BenchError, RunError, UsageError, WriteError, nearest
 from bench.homes import at, homeless
 from bench.store.paths import comparisons_path
@@ -28,7 +29,6 @@ PANEL = "Everywhere"
 OWN_VARIABLES = {"BENCH_CACHE"}
 BEGINNINGS = ("train", "adopt", "demo", "lr-find", "show")  # need nothing of the runs that are there
 WORDS, COMMON_VALUES = "bench.words", "bench.common"  # what a call leaves for its end, in click's context
-INTERRUPTED = "interrupted; nothing half-written is left."
 
 
 def _everywhere(name: str, hint: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:  # noqa: ANN401 (types)
@@ -130,22 +130,26 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (Typer's own context)
         """Run the command; 130 and 143 when interrupted."""
         signal.signal(signal.SIGTERM, _terminate)
+        if signal.getsignal(signal.SIGINT) is end_at_once:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return super().invoke(ctx)
-        except BenchError as error:
-            raise typer.Exit(_failed(error, ctx)) from error
         except (KeyboardInterrupt, Terminated) as error:
             raise typer.Exit(_interrupted(error, ctx)) from error
         except typer.Abort as error:
             Console(stderr=True).print()  # the question ends without a line end
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise typer.Exit(_interrupted(error.__context__, ctx)) from error
+            if (asked := _asked_to_end(error)) is not None:
+                raise typer.Exit(_interrupted(asked, ctx)) from error
             again = shlex.join(["bench", *ctx.meta[WORDS], "--yes"])
             raise typer.Exit(_failed(RunError("nothing was answered, so nothing was done", try_=again), ctx)) from error
         except BrokenPipeError as error:
             sys.stderr.close()
             raise typer.Exit(1) from error
         except Exception as error:
+            if (asked := _asked_to_end(error)) is not None:
+                raise typer.Exit(_interrupted(asked, ctx)) from error
+            if isinstance(error, BenchError):
+                raise typer.Exit(_failed(error, ctx)) from error
             if isinstance(error, OSError) and error.filename is not None:
                 found = WriteError(error.filename, error)
                 found.message = f"{error.filename} cannot be used: {error.strerror}"
@@ -216,6 +220,13 @@ def _from_here(hint: str, runs: Path) -> str:
     if not command.startswith("bench ") or runs == Path("runs") or "--runs-dir" in command or "--help" in command:
         return hint
     return f"{command} --runs-dir {shlex.quote(str(runs))}{mark}{words}"
+
+
+def _asked_to_end(error: BaseException | None) -> BaseException | None:
+    """The interruption that somebody's code, a half-imported library for one, turned into another exception."""
+    while error is not None and not isinstance(error, KeyboardInterrupt | Terminated):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _interrupted(error: BaseException, ctx: Any) -> int:  # noqa: ANN401
