@@ -27,7 +27,7 @@ from tiny import BUSY, QUICK, RESIDUAL, RESIDUAL_FILE, TINY, TINY_FILE, TinyNet,
 from torch import Tensor, nn
 
 from bench import api
-from bench.commands.train import find_unfinished, settings_of
+from bench.commands.train import find_unfinished, reopen, settings_of
 from bench.contracts import Augmentation, Dataset, Silence
 from bench.errors import BenchError, GuardRailError, RunError, StoreError, UsageError
 from bench.nets.trained import data_of_run
@@ -40,6 +40,7 @@ from bench.store.runs import read_record, updated
 from bench.store.timings import read_timings
 from bench.training import checkpoint as keeping
 from bench.training.checkpoint import Resume, State, fingerprint, held, newest_resume, read_resume, write_resume
+from bench.training.fitting import check_fits
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings, train_model
 from bench.training.run import deferred
@@ -172,6 +173,11 @@ def test_with_every_ingredient_on_a_resume_file_gives_the_whole_run(busy: Busy, 
         net = build_seeded(RESIDUAL, 4, 1)
         train_busy(net, start=read_resume(path, "this").state)
         assert equal(net.state_dict(), busy[2]), state.done
+
+
+def test_every_state_of_a_training_fits_it(busy: Busy) -> None:
+    for state in busy[0]:
+        check_fits(state, build_seeded(RESIDUAL, 4, 1), NARROW, 8, CPU)
 
 
 @pytest.mark.parametrize("part", ["slow", "pixels", "weights", "optimizer"])
@@ -415,6 +421,82 @@ def test_a_damaged_file_is_left_out_with_its_reason_and_the_one_before_it_used(
     api.train(resume="broken", workspace=place)
     (words,) = place.progress.warned
     assert reason in words and "resume-7.pt" in words and same_result(broken_off, whole)
+
+
+def planted(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], None]:
+    """A change of the first weight of a state, or of the running mean of the first parameter."""
+
+    def damage(value: dict[str, Any]) -> None:
+        state = value["state"]
+        change({"weights": state["weights"], "name": next(iter(state["weights"])), "state": state, "all": value,
+                "means": state["optimizer"]["state"][0], "group": state["optimizer"]["param_groups"][0]})  # fmt: skip
+
+    return damage
+
+
+WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "shape": (lambda at: at["weights"].update({at["name"]: torch.zeros(2)}), "the model has"),
+    "type": (lambda at: at["weights"].update({at["name"]: at["weights"][at["name"]].half()}), "float16"),
+    "sparse": (lambda at: at["weights"].update({at["name"]: at["weights"][at["name"]].to_sparse()}), "sparse"),
+    "NaN": (lambda at: at["weights"][at["name"]].fill_(float("nan")), "NaN"),
+    "a weight missing": (lambda at: at["weights"].pop(at["name"]), "missing"),
+    "another weight": (lambda at: at["weights"].update(other=torch.zeros(1)), "not of this model"),
+    "no tensor": (lambda at: at["weights"].update({at["name"]: "abc"}), "state.weights"),
+    "part missing": (lambda at: at["state"].pop("order"), "order"),
+    "part too many": (lambda at: at["all"].update(more=1), "more"),
+    "no state": (lambda at: at["all"].update(state=[1]), "no resume file holds"),
+    "text for a number": (lambda at: at["all"].update(log_bytes="7"), "log_bytes"),
+    "NaN for a number": (lambda at: at["all"].update(log_bytes=float("nan")), "log_bytes"),
+    "versions": (lambda at: at["all"].update(versions=3), "versions"),
+    "beyond the run": (lambda at: at["state"].update(epoch=99), "epoch 100 of 3"),
+    "below zero": (lambda at: at["state"].update(step=-1), "step -1"),
+    "seconds": (lambda at: at["state"].update(seconds=float("nan")), "seconds"),
+    "no laps": (lambda at: at["state"].update(laps=()), "0 times"),
+    "laps": (lambda at: at["state"].update(laps=(("a", 1.0),)), "laps"),
+    "seen": (lambda at: at["state"].update(seen=10**9), "images right"),
+    "right": (lambda at: at["state"].update(right=torch.zeros(3)), "Tensor"),
+    "loss": (lambda at: at["state"].update(loss_sum=torch.tensor(float("inf"))), "loss of inf"),
+    "order": (lambda at: at["state"].update(order=torch.zeros(3)), "random numbers"),
+    "pixels": (lambda at: at["state"].update(pixels=torch.zeros(3, dtype=torch.uint8)), "random numbers"),
+    "ambient": (lambda at: at["state"].update(ambient={}), "cpu"),
+    "slow": (lambda at: at["state"].update(slow={"a": torch.zeros(1)}), "slow weights"),
+    "another recipe": (lambda at: at["group"].update(weight_decay=0.7), "another recipe"),
+    "another optimizer": (lambda at: at["group"].update(betas=(0.9, 0.99)), "another recipe"),
+    "mean's shape": (lambda at: at["means"].update(momentum_buffer=torch.zeros(7)), "shape"),
+    "mean's NaN": (lambda at: at["means"]["momentum_buffer"].fill_(float("nan")), "NaN"),
+    "mean missing": (lambda at: at["means"].clear(), "missing"),
+    "no means": (lambda at: at["state"]["optimizer"].update(state={}), "0 parameters"),
+    "no groups": (lambda at: at["state"].update(optimizer={}), "param_groups"),
+}  # fmt: skip
+
+
+def plant(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a resume file holds, with a checksum that fits."""
+    value = torch.load(io.BytesIO(path.read_bytes().partition(b"\n")[2]), weights_only=True)
+    planted(change)(value)
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    data = buffer.getvalue()
+    path.write_bytes(f"bench resume file, sha256 of the rest: {hashlib.sha256(data).hexdigest()}\n".encode() + data)
+
+
+@pytest.mark.parametrize(("change", "reason"), WRONG.values(), ids=WRONG)
+def test_a_file_with_a_right_checksum_and_wrong_contents_is_left_out_with_its_reason(
+    broken_off: Path, place: Workspace, change: Callable[[dict[str, Any]], object], reason: str
+) -> None:
+    plant(resume_files(broken_off)[0], change)
+    job = reopen(broken_off, None, place)
+    (words,) = place.progress.warned
+    assert reason in words and "resume-8.pt" in words and "from the file before it, resume-7.pt" in words
+    assert job.start is not None and job.start.state.done == 7
+
+
+def test_where_every_file_holds_something_wrong_that_is_the_error(broken_off: Path) -> None:
+    for path in resume_files(broken_off):
+        plant(path, WRONG["NaN"][0])
+    result = call("train", "--resume", "broken", runs=broken_off.parent)
+    assert result.exit_code == 4 and result.stderr.count("holds NaN") == 2, result.stderr
+    assert "error:" in result.stderr and "try: bench train --help" in result.stderr
 
 
 def test_without_an_intact_file_nothing_is_touched(broken_off: Path, place: Workspace) -> None:

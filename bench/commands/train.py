@@ -34,8 +34,9 @@ from bench.training.checkpoint import (
     remove_leftovers,
 )
 from bench.training.checks import check_net
+from bench.training.fitting import check_fits
 from bench.training.init import initial_model, load_pretrained, without_effect
-from bench.training.loop import TrainSettings, choose_images
+from bench.training.loop import TrainSettings, choose_images, steps_per_epoch
 from bench.training.run import Job, begin, complete
 from bench.workspace import Workspace
 
@@ -163,8 +164,6 @@ def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:
     if not isinstance(request, TrainRequest):
         raise UsageError(f"run '{record.name}' was never trained: it was adopted", try_="bench list runs")
     device, settings = _device(record), settings_of(request)
-    start = newest_resume(folder, fingerprint(record), workspace.progress.warn)
-    _warn_of_changes(start, workspace)
     data = data_of_run(record, moved, workspace)
     net = initial_model(
         workspace.models[record.model],
@@ -173,6 +172,10 @@ def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:
         seed=request.seed,
         init=request.init,
     )
+    steps = steps_per_epoch(len(choose_images(data, settings)[0]), settings.recipe.batch_size)
+    check = partial(check_fits, net=net, recipe=settings.recipe, steps=steps, device=device)
+    start = newest_resume(folder, fingerprint(record), workspace.progress.warn, check)
+    _warn_of_changes(start, workspace)
     remove_leftovers(folder)
     cut_log(folder, start.log_bytes)
     updated(folder, lambda one: replace(

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
@@ -45,6 +46,8 @@ RESUME_SCHEMA = 1
 KEPT = 2  # a disk may damage the newest; the one before it costs no more than the steps between the two
 # Before the data, so that a file cut short is known before anything in it is unpickled.
 HEAD = re.compile(rb"bench resume file, sha256 of the rest: ([0-9a-f]{64})\n")
+# A file with a right checksum may still hold anything.
+CHECKED = ConfigDict(arbitrary_types_allowed=True, strict=True, allow_inf_nan=False, revalidate_instances="always")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Resume:
     threads: int
     versions: dict[str, str]
     resumed: int = 0
+
+    __pydantic_config__ = CHECKED
 
 
 # --- files -------------------------------------------------------------------------------------------------
@@ -107,12 +112,15 @@ def read_resume(path: Path, run: str) -> Resume:
         value: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         check_schema(value, RESUME_SCHEMA, path)
         resume = Resume(**{key: each for key, each in value.items() if key != "schema"})
-        resume = dataclasses.replace(resume, state=State(**value["state"]))
+        resume = TypeAdapter(Resume).validate_python(dataclasses.replace(resume, state=State(**value["state"])))
     except StoreError:
         raise
     except Exception as reason:  # the unpickler raises many kinds
         words = str(reason).partition("\n")[0]
-        raise StoreError(f"{path} holds what no resume file holds: {words:.200}") from reason
+        if isinstance(reason, ValidationError):
+            first = reason.errors()[0]
+            words = f"{'.'.join(str(each) for each in first['loc']):.200}: {first['msg']}"
+        raise StoreError(f"{path} holds what no resume file holds: {words:.300}") from reason
     if resume.run != run or path != resume_path(path.parent, resume.state.done):
         raise StoreError(f"{path} is of another run or another step, or the run's settings were edited")
     log = log_path(path.parent)
@@ -125,15 +133,18 @@ def _size(log: Path) -> int:
     return log.stat().st_size if log.is_file() else 0
 
 
-def newest_resume(folder: Path, run: str, warn: Callable[[str], None]) -> Resume:
-    """The newest intact resume file of a run; those that are not are named in a warning."""
+def newest_resume(
+    folder: Path, run: str, warn: Callable[[str], None], check: Callable[[State], object] = lambda state: None
+) -> Resume:
+    """The newest intact resume file of a run whose state passes a check; those that are not are named in a warning."""
     files = resume_files(folder)
     reasons = []
     for path in files:
         try:
             found = read_resume(path, run)
+            check(found.state)
         except StoreError as reason:
-            reasons.append(reason.message)
+            reasons.append(reason.message if str(path) in reason.message else f"{path}: {reason.message}")
             continue
         for words in reasons:
             warn(f"{words}; continuing from the file before it, {path.name}")
@@ -312,6 +323,8 @@ class State:
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     slow: dict[str, Tensor]
+
+    __pydantic_config__ = CHECKED
 
 
 @dataclass
