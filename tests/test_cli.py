@@ -1,6 +1,7 @@
 """The command line as a user meets it: what is printed where, how it ends, where settings come from."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -472,6 +473,42 @@ def test_a_call_that_is_interrupted_while_it_loads_ends_without_a_traceback(
     done = subprocess.run(start, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == code and "Traceback" not in done.stderr and "error" not in done.stderr, done.stderr
     assert done.stderr.startswith("interrupted; nothing half-written is left.\n")
+
+
+def in_a_shell(line: str, runs: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """A line of a shell in which `bench` is the command line."""
+    words = f'bench() {{ {sys.executable} -m bench "$@"; }}; {line}'
+    options = {"cwd": runs.parent, "env": {**os.environ, **env}, "capture_output": True, "text": True}
+    return subprocess.run(["bash", "-c", words], check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("bench rm {run} <&-", 1, "nothing was answered, so nothing was done"),
+        ("bench list runs >&-", 0, ""),
+        ("bench list runs <&- >&- 2>&-", 0, ""),
+        ("bench nosuch 2>&-", 2, ""),
+        ("bench --version >/dev/full", 1, "standard output cannot be written: No space left"),
+        ("bench explain -h >/dev/full", 1, "standard output cannot be written: No space left"),
+        ("(sleep 1; bench --help) | true; exit ${{PIPESTATUS[0]}}", 1, ""),
+    ],
+)
+def test_closed_and_full_streams_end_in_a_named_error_or_none(copy: Path, line: str, code: int, says: str) -> None:
+    done = in_a_shell(line.format(run=names_in(copy)[0]), copy)
+    assert done.returncode == code and says in done.stderr, done.stderr
+    assert done.stderr.count("error:") == bool(says) and "Traceback" not in done.stderr, done.stderr
+
+
+def test_what_an_encoding_lacks_is_written_as_a_number(copy: Path) -> None:
+    path = copy / names_in(copy)[0] / "run.json"
+    value = json.loads(path.read_text("utf-8"))
+    value["data"]["name"] = "\u8776"
+    path.write_text(json.dumps(value), "utf-8")
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "TERM": "dumb"}
+    done = in_a_shell("bench list runs; bench list runs --json", copy, **plain)
+    assert done.returncode == 0 and "\\u8776" in done.stdout, done.stderr
+    assert "\u8776" in [run["data"] for run in json.loads(done.stdout.splitlines()[-1])["runs"]]
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """The command line."""
 
-from bench.cli.signals import listen
+from bench.cli.signals import listen, prepare_streams
 
 __all__ = ["main"]
 
@@ -8,6 +8,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run one call; Ctrl-C and SIGTERM end it without a traceback, also while it is being loaded or is ending."""
     listen()
+    prepare_streams()
     from bench.cli.app import app
 
     try:

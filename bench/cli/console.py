@@ -299,7 +299,8 @@ def show(answer: Answer, *, as_json: bool) -> None:
 def _print(answer: Answer, *, as_json: bool) -> None:
     if as_json:
         # JSON escapes what a terminal would obey below 0x20; what else it obeys is escaped the same way.
-        text = json.dumps({"schema": 1, **answer.value}, ensure_ascii=False)
+        everything = (sys.stdout.encoding or "").lower().startswith("utf")
+        text = json.dumps({"schema": 1, **answer.value}, ensure_ascii=not everything)
         print("".join(json.dumps(each)[1:-1] if unicodedata.category(each) in ORDERS else each for each in text))
         return
     out = Console(highlight=False)

@@ -1,5 +1,6 @@
 """One call of the command line: its common options, where it works, and how it ends."""
 
+import errno
 import inspect
 import os
 import shlex
@@ -150,9 +151,10 @@ class Group(TyperGroup):
                 raise typer.Exit(_interrupted(asked, ctx)) from error
             if isinstance(error, BenchError):
                 raise typer.Exit(_failed(error, ctx)) from error
-            if isinstance(error, OSError) and error.filename is not None:
-                found = WriteError(error.filename, error)
-                found.message = f"{error.filename} cannot be used: {error.strerror}"
+            if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
+                found = WriteError(error.filename or "standard output", error)  # without a name it is a command's help
+                if error.filename is not None:
+                    found.message = f"{error.filename} cannot be used: {error.strerror}"
                 raise typer.Exit(_failed(found, ctx)) from error
             if hasattr(error, "exit_code") or hasattr(error, "format_message"):  # the parser's
                 raise
@@ -245,6 +247,13 @@ def _end_of_parsing(error: Exception, words: Sequence[str], commands: Mapping[st
     if isinstance(error, typer.Abort):  # Ctrl-C before there was a command
         told(Console(stderr=True), shown(INTERRUPTED))
         return 130
+    if isinstance(error, BrokenPipeError):
+        sys.stderr.close()
+        return 1
+    if isinstance(error, OSError):  # help, or the version, into a full disk
+        full = WriteError("standard output", error)
+        complain(Console(stderr=True), full.message, full.try_)
+        return full.exit_code
     if not hasattr(error, "format_message"):  # nothing of the parser's
         raise error
     if type(error).__name__ == "NoArgsIsHelpError":

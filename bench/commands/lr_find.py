@@ -13,6 +13,7 @@ from bench.store.paths import drawing_path
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings
 from bench.training.lr_finder import LOWEST, RangeTest, find_rate
+from bench.whole_file import check_writable
 from bench.workspace import Workspace
 
 
@@ -26,10 +27,11 @@ def find_learning_rate(request: LrFindRequest, workspace: Workspace) -> tuple[Ra
     model = resolved(request.whole_name(request.model))
     spec = workspace.models[model]
     dataset = load_dataset(request.data, cache=workspace.cache, progress=progress, size=spec.input_size)
+    path = request.out or drawing_path(workspace.runs, f"lr-{spec.name}-{dataset.name}")
+    check_writable(path.parent)
     net = initial_model(spec, workspace.models, classes=len(dataset.classes), seed=request.seed, init="native")
     settings = TrainSettings(recipe, seed=request.seed, val=0.0)
     found = find_rate(net, dataset, settings, device=device, progress=progress, steps=request.steps, highest=highest)
-    path = request.out or drawing_path(workspace.runs, f"lr-{spec.name}-{dataset.name}")
     how = f"{short(model)} on {dataset.name}, {recipe.optimizer}, batch {recipe.batch_size}"
     reports("figure").rate_figure(path, found.rates, found.losses, found.suggestion, how)
     return found, path

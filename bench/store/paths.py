@@ -78,8 +78,9 @@ def resume_path(run: Path, step: int) -> Path:
 
 
 def resume_files(run: Path) -> list[Path]:
-    """The resume files of a run, the newest first."""
-    found = [(int(match[1]), path) for path in run.iterdir() if (match := RESUME.fullmatch(path.name))]
+    """The resume files of a run, the newest first; none of one whose folder is gone."""
+    there = run.iterdir() if run.is_dir() else ()
+    found = [(int(match[1]), path) for path in there if (match := RESUME.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
 
 
