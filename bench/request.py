@@ -5,6 +5,7 @@ public functions, the keys of bench.toml, the BENCH_ variables, what a run's rec
 that offers a call to repeat, are derived from it.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -31,8 +32,10 @@ from bench.fields import (
     numbers,
 )
 from bench.registry.model_names import with_options
+from bench.whole_file import read_text
 
 ALL = "all"
+LIST_BYTES = 16 * 2**20  # of a file of ids or classes
 LATEST = "latest"
 THE_NET, THE_DATA, THE_RUN = "The net", "The data", "The run"  # panels, as is the next
 RECIPE = "Instead of the recipe's: "  # panels of what replaces a recipe's values
@@ -72,8 +75,8 @@ def _classes(word: str) -> tuple[str, ...]:
 
 
 def _or_file(word: str) -> str:
-    path = Path(word)
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else word
+    # Path.is_file raises for a list that is longer than a name may be.
+    return read_text(Path(word), LIST_BYTES, "replace") if os.path.isfile(word) else word  # noqa: PTH113
 
 
 def _seconds(word: str) -> float:

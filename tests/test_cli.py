@@ -475,6 +475,30 @@ def test_a_call_that_is_interrupted_while_it_loads_ends_without_a_traceback(
     assert done.stderr.startswith("interrupted; nothing half-written is left.\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("explain", "--ids", "9" * 400), "no test image 9"),
+        (("explain", "--ids", "9" * 5000), "is no list of test ids"),
+        (("explain", "--ids", ",".join(map(str, range(9000)))), "no test image 24"),
+        (("explain", "--ids", "3,,x"), "is no list of test ids"),
+        (("explain", "--ids", "endless"), "at most 16,777,216 are read"),
+        (("train", "--epochs", "9" * 400, "--dry-run"), "must be from 1 to 1,000,000"),
+        (("list", "runs", "--config", "deep.toml"), "recursion depth"),
+        (("train", "--recipe", "deep.toml", "--dry-run"), "recursion depth"),
+    ],
+)
+def test_endless_numbers_lists_and_files_are_refused_by_name(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("deep.toml").write_text(f"a = {'[' * 5000}{']' * 5000}", "utf-8")
+    with Path("endless").open("wb") as file:
+        file.truncate(10**12)
+    result = call(*words, runs=runs)
+    assert result.exit_code in (2, 4) and says in result.stderr and "try:" in result.stderr, result.stderr
+
+
 def in_a_shell(line: str, runs: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """A line of a shell in which `bench` is the command line."""
     words = f'bench() {{ {sys.executable} -m bench "$@"; }}; {line}'

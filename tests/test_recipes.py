@@ -93,7 +93,7 @@ def test_an_unknown_recipe_offers_the_nearest_and_the_list() -> None:
 
 
 BAD = [
-    ({"epochs": 0}, "epochs is 0, must be 1 or more"),
+    ({"epochs": 0}, "epochs is 0, must be from 1 to 1,000,000"),
     ({"epochs": -3}, "epochs is -3"),
     ({"batch_size": 1}, "batch_size is 1, must be 2 or more"),
     ({"lr": -0.1}, "lr is -0.1, must be 0 or more and finite"),

@@ -251,7 +251,7 @@ def _end_of_parsing(error: Exception, words: Sequence[str], commands: Mapping[st
         sys.stderr.close()
         return 1
     if isinstance(error, OSError):  # help, or the version, into a full disk
-        full = WriteError("standard output", error)
+        full = WriteError(error.filename or "standard output", error)
         complain(Console(stderr=True), full.message, full.try_)
         return full.exit_code
     if not hasattr(error, "format_message"):  # nothing of the parser's

@@ -21,7 +21,7 @@ SHARE: Range = (lambda value: 0 <= value <= 1, "from 0 to 1")
 BELOW_ONE: Range = (lambda value: 0 <= value < 1, "0 or more and below 1")
 IN_PICTURE: Range = (lambda edge: 0 <= edge <= HALF, f"from 0 to {HALF}, half of a picture's edge")
 RANGES: Mapping[str, Range] = {  # which values can train something, and in words
-    "epochs": (lambda count: count >= 1, "1 or more"),
+    "epochs": (lambda count: 1 <= count <= 1_000_000, "from 1 to 1,000,000"),
     "batch_size": (lambda count: count >= 2, "2 or more"),
     "lookahead": (lambda count: count >= 0, "0 or more"),
     "lr": NOT_NEGATIVE,
