@@ -499,6 +499,15 @@ def test_endless_numbers_lists_and_files_are_refused_by_name(
     assert result.exit_code in (2, 4) and says in result.stderr and "try:" in result.stderr, result.stderr
 
 
+def test_maps_that_may_not_be_read_are_said_and_not_passed_over(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (name, *_) = names_in(copy)
+    done("explain", "--run", name, "--limit", "1", *PLAIN, runs=copy)
+    folder = copy / name / "explain"
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder)
+    result = call("report", name, runs=copy)
+    assert f"{folder} cannot be read" in result.stderr, result.stderr
+
+
 def in_a_shell(line: str, runs: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """A line of a shell in which `bench` is the command line."""
     words = f'bench() {{ {sys.executable} -m bench "$@"; }}; {line}'

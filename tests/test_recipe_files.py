@@ -153,7 +153,7 @@ WRONG = [
     ("epochs = 1\naugmentation = 4", 2, "no key 'augmentation'"),
     ("[[augmentation]]\npad = 1", 1, "no key 'augmentation'"),
     ("[epochs]\nlast = 1", 1, 'epochs is {"last": 1}, must be a whole number'),
-    ("lr = 0.1\nepochs = 0", 2, "epochs is 0, must be 1 or more"),
+    ("lr = 0.1\nepochs = 0", 2, "epochs is 0, must be from 1 to 1,000,000"),
     ("lr = nan", 1, "lr is nan, must be 0 or more"),
     ("momentum = 1", 1, "momentum is 1, must be 0 or more and below 1"),
     ("warm_up = 20", 1, "warm_up is 20, must be from 0 to 1"),

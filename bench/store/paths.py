@@ -18,6 +18,7 @@ two others could each lock a file of that name.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from glob import escape
@@ -106,8 +107,13 @@ def cell_path(run: Path, explainer: str, layer: str) -> Path:
 
 
 def cell_files(run: Path) -> list[Path]:
-    """Every cell of a run, in order of explainer and layer."""
-    return sorted((run / "explain").glob("*/*.npz"))
+    """Every cell of a run, in order of explainer and layer.
+
+    A folder that may not be listed stands for its cells: who reads it is refused, so that it is not passed over.
+    """
+    folder = run / "explain"
+    closed = [each for each in (folder, *folder.glob("*/")) if each.is_dir() and not os.access(each, os.R_OK | os.X_OK)]
+    return sorted([*folder.glob("*/*.npz"), *closed])
 
 
 def _file_name(name: str) -> str:
