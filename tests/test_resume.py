@@ -14,7 +14,8 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import chain, repeat
+from datetime import UTC, datetime
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any
 from unittest.mock import DEFAULT, Mock
@@ -335,6 +336,20 @@ def test_other_threads_or_versions_only_warn(broken_off: Path, place: Workspace)
     write_resume(broken_off, replace(found, threads=999, versions={**found.versions, "torch": "0.1"}))
     api.train(resume="broken", workspace=place)
     assert ["999 threads" in words and "torch 0.1" in words for words in place.progress.warned] == [True]
+
+
+def test_a_clock_that_goes_back_changes_no_rate_and_no_choice_of_a_file(
+    broken_off: Path, place: Workspace, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for age, path in enumerate(reversed(resume_files(broken_off))):
+        os.utime(path, (4e9 - age, 4e9 - age))  # of the future, and the newest step the oldest
+    backwards = count(4e9, -3600)
+    monkeypatch.setattr("time.time", lambda: next(backwards))
+    earlier = replace(place, started=datetime(1999, 1, 1, tzinfo=UTC))
+    assert api.train(resume="latest", workspace=earlier) == broken_off and same_result(broken_off, whole)
+    assert not place.progress.warned
+    assert all(0 < line["images_per_second"] < 1e9 for line in read_lines(broken_off / LOG))
+    assert (read_record(broken_off).results.train_images_per_second or 0) > 0
 
 
 def test_a_run_that_broke_a_guard_rail_leaves_nothing_to_continue(place: Workspace, pictures: Path) -> None:
