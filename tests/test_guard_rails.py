@@ -294,7 +294,7 @@ def raw_of(one: MapView, page: Page) -> np.ndarray:
 def test_pictures_come_to_the_page_the_right_way_round(whole: Whole) -> None:
     html = render_page(whole.page)
     rendered, shard = (json.loads(re.search(rf'id="{one}">(.*?)</', html, re.S)[1]) for one in ("data", "shard0"))
-    sheet = np.asarray(Image.open(BytesIO(b64decode(shard["sheet"].split(",")[1]))).convert("RGB"))
+    sheet = np.asarray(Image.open(BytesIO(b64decode(shard["pictures"][0].split(",")[1]))).convert("RGB"))
     assert len(whole.page.gallery.ids) == 24
     for place, item in enumerate(items_of(whole.page)):
         row, column = divmod(place, rendered["columns"])
