@@ -16,7 +16,17 @@ from bench.errors import StoreError
 from bench.schema.run import STATUSES, Cell
 from bench.schema.verdicts import Completeness
 from bench.stats.completeness import completeness
-from bench.store.files import AGAIN, check_arrays, check_range, check_schema, json_object, read_npz, write_npz
+from bench.store.files import (
+    AGAIN,
+    ARRAY_BYTES,
+    check_arrays,
+    check_range,
+    check_schema,
+    json_object,
+    read_npz,
+    write_npz,
+)
+from bench.whole_file import opened
 
 Key = tuple[int, int]
 Rows = TypeVar("Rows", "Answers", Cell, "Samples")
@@ -159,10 +169,13 @@ def read_samples(path: Path) -> Samples | None:
     """The explained images of a run; None when nothing was explained."""
     if not os.path.lexists(path):
         return None
-    number = read_npz(path, ("schema",))["schema"]
-    schema = number.item() if number.size == 1 else number.shape
-    check_schema({"schema": schema}, SAMPLES_SCHEMA, path)
-    arrays = read_npz(path, tuple(SAMPLE_ROWS)) if schema == 1 else _with_files(read_npz(path, SAMPLE_FILES), path)
+    with opened(path, ARRAY_BYTES) as file:
+        number = read_npz(path, ("schema",), file)["schema"]
+        schema = number.item() if number.size == 1 else number.shape
+        check_schema({"schema": schema}, SAMPLES_SCHEMA, path)
+        arrays = read_npz(path, tuple(SAMPLE_ROWS) if schema == 1 else SAMPLE_FILES, file)
+    if schema != 1:
+        arrays = _with_files(arrays, path)
     whole = arrays["pictures"].ndim == 4
     check_arrays(arrays, {**SAMPLE_ROWS, "pictures": "u4" if whole else "O1"}, path)
     if whole and (arrays["pictures"].dtype != np.uint8 or arrays["pictures"].shape[3] != 3):
