@@ -87,7 +87,7 @@ def test_weights_of_another_family_and_a_checkpoint_that_is_not_there_are_refuse
 
 def test_a_long_training_says_what_would_be_shorter() -> None:
     long, short = Listener(), Listener()
-    slow = replace(QUICK, epochs=2_000_000)
+    slow = replace(QUICK, epochs=1_000_000)
     flops = 2 * summarise(build_seeded(TINY, 4, 0), TINY.input_size).macs
     say_how_long(flops, 50_000, slow, CPU, long)
     say_how_long(flops, 64, QUICK, CPU, short)
