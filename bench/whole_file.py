@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 from bench.errors import StoreError, WriteError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextmanager
@@ -95,6 +98,22 @@ def opened(path: Path, most: int) -> Iterator[BufferedReader]:
 
 def _at_once(name: str, flags: int) -> int:
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that nobody writes into would be waited for
+
+
+def npy_header(stream: IO[bytes]) -> "tuple[tuple[int, ...], bool, np.dtype[Any]]":
+    """The shape, whether columns come first, and the type that an .npy stream declares; no value is read.
+
+    Raises:
+        ValueError: it is none, or of a version that nobody needs for arrays of numbers.
+    """
+    from numpy.lib import format as npy
+
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    version = npy.read_magic(stream)
+    if version not in readers:
+        raise ValueError(f"an array of version {version}")
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = readers[version](stream)
+    return found
 
 
 def read_text(path: Path, most: int, errors: str = "strict") -> str:

@@ -17,7 +17,7 @@ from bench.errors import MissingError, UsageError
 from bench.evaluation import Scores, predict
 from bench.homes import at, homeless
 from bench.machine import choose_device
-from bench.nets.foreign_files import chosen_sets, read_foreign
+from bench.nets.foreign_files import Foreign, chosen_sets, read_foreign
 from bench.nets.foreign_weights import best_matches, checked_match, fits
 from bench.nets.import_doubts import TRIED, Fit, at_chance, better_fit, probabilities_of
 from bench.nets.weights import Match, build_seeded, for_inference, load_weights
@@ -71,10 +71,7 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     _check_answer(net, spec, chosen)
     if foreign.said:
         progress.say("the file says: " + ", ".join(f"{key} {value!s:.60}" for key, value in foreign.said[:6]))
-    lines += tuple(
-        f"{label or 'the file'} holds {count} tensors without names, which only what wrote them can put in place; "
-        "left alone" for label, count in foreign.unnamed.items()
-    )  # fmt: skip
+    lines += _unnamed(foreign)
     for line in lines:
         progress.warn(line)
     told(dataset, progress)
@@ -97,6 +94,15 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     write_latest(folder)
     write_run_page(RunFolder(folder), workspace)
     return Adopted(folder, scores, lines + doubts)
+
+
+def _unnamed(foreign: Foreign) -> tuple[str, ...]:
+    """Lines about tensors in lists, as some programs keep averages of weights."""
+    return tuple(
+        f"{label or 'the file'} holds {count} tensors without names, which only what wrote them can put in place; "
+        "left alone"
+        for label, count in foreign.unnamed.items()
+    )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from bench.data.images import Decoded, Part, check_memory, in_levels, inventory
 from bench.data.layout import OWN_TEST, SPLITS, Row, parted, reason_of, shown
 from bench.data.lists import split_of
 from bench.errors import DataError
+from bench.whole_file import npy_header
 
 IMAGES = ("x", "image", "images", "img", "imgs", "data", "pictures", "pixels")
 LABELS = ("y", "label", "labels", "target", "targets")
@@ -141,20 +142,13 @@ def _stored(file: zipfile.ZipFile) -> Arrays:
 def _declared(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Stored:
     """An array by its header, which must agree with the bytes there are."""
     with file.open(entry) as stream:
-        shape, fortran, dtype = _header(stream)
+        shape, fortran, dtype = npy_header(stream)
         start = stream.tell()
     if dtype.hasobject:
         raise ValueError(f"{shown(entry.filename)} holds Python objects, which are not unpickled")
     if any(length < 0 for length in shape) or start + dtype.itemsize * _count(shape) != entry.file_size:
         raise ValueError(f"{shown(entry.filename)} declares {shape} of {dtype} and has {entry.file_size:,} bytes")
     return Stored(file, entry, shape, dtype, fortran)
-
-
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(stream)
-    return found
 
 
 def _count(shape: Sequence[int]) -> int:
@@ -168,7 +162,7 @@ def _blocks(stored: Stored, most: int) -> Iterator[Values]:
     """Rows of an array, at most `most` bytes at once, or one row."""
     each = stored.dtype.itemsize * _count(stored.shape[1:])
     with stored.file.open(stored.entry) as stream:
-        _header(stream)
+        npy_header(stream)
         if stored.fortran and len(stored.shape) > 1:
             check_memory(0, 0, more=each * stored.shape[0])
             content = np.frombuffer(_exactly(stream, each * stored.shape[0]), stored.dtype)

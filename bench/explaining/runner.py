@@ -66,11 +66,8 @@ def explain_run(
         ContractError: an explainer broke its contract, or its model is not the one that made the predictions. One
             that `all` brought in is only left out, unless that leaves nothing.
     """
-    work, meters, jobs = (
-        _Explaining(trained, data, workspace.timing, workspace.progress),
-        [],
-        plan(trained, wanted, ids),
-    )
+    jobs = plan(trained, wanted, ids)
+    work, meters = _Explaining(trained, data, workspace.timing, workspace.progress), []
     if jobs:
         check_writable(trained.folder)
     _keep_samples(trained, data, ids)

@@ -19,7 +19,7 @@ from bench.homes import homeless
 from bench.schema.page import EpochPoint
 from bench.schema.run import MOST
 from bench.store.paths import leftovers_of
-from bench.whole_file import opened, read_text, replacing, written
+from bench.whole_file import npy_header, opened, read_text, replacing, written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,12 +139,8 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray[Any,
     """An array, once it is clear that it is as large as its header says."""
     from numpy.lib import format as npy
 
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     with archive.open(member) as file:
-        version = npy.read_magic(file)
-        if version not in readers:
-            raise ValueError(f"{member.filename} has version {version}")
-        shape, _, dtype = readers[version](file)
+        shape, _, dtype = npy_header(file)
         if math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
             raise ValueError(f"{member.filename} says {shape} {dtype!s:.60} and has {member.file_size:,} bytes")
     with archive.open(member) as file:
@@ -228,8 +224,12 @@ def read_value(path: Path, kind: type[Value], schema: int, migrated: Migration =
         raise StoreError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.60})") from reason
 
 
+def unsaid(doubt: str) -> None:
+    """What is done with a doubt that nobody wants to hear."""
+
+
 def readable(
-    read: Callable[[Path], Value], paths: Iterable[Path], doubt: Callable[[str], object] = len
+    read: Callable[[Path], Value], paths: Iterable[Path], doubt: Callable[[str], object] = unsaid
 ) -> Iterator[Value]:
     """What is in those of the files that can be read; of the others `doubt` is told."""
     for path in paths:

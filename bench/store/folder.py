@@ -29,6 +29,7 @@ from bench.store.files import (
     read_npz,
     read_value,
     readable,
+    unsaid,
     write_json,
     write_npz,
 )
@@ -112,8 +113,9 @@ class RunFolder:
     def seen_as(self, **known: Any) -> RunFolder:  # noqa: ANN401 (what a property gives)
         """The same folder with other values in the place of what lies in it; nothing is written."""
         other = copy(self)
-        vars(other).pop("results" if "record" in known else "", None)
         vars(other).update(known)
+        if "record" in known:
+            vars(other).pop("results", None)  # they are made of it
         return other
 
     # --- what a run is ---
@@ -321,7 +323,7 @@ def _own(
     schema: int,
     migrated: Migration = dict,
     *,
-    doubt: Callable[[str], object] = len,
+    doubt: Callable[[str], object] = unsaid,
 ) -> Own | None:
     """What was found of some weights; None for others, or where it cannot be read: the next call writes it anew."""
     if not os.path.lexists(path):

@@ -17,7 +17,7 @@ from bench.registry.registry import short
 from bench.schema.page import EpochPoint, Rates
 from bench.schema.timing import ArmTiming, Sample, Timing
 from bench.stats.rates import grade, spread, tails
-from bench.store.files import locked, read_value, readable, write_json
+from bench.store.files import locked, read_value, readable, unsaid, write_json
 from bench.store.paths import timing_files, timing_path
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def read_timing(path: Path) -> Timing:
     return timing
 
 
-def read_timings(folder: Path, doubt: Callable[[str], object] = len) -> tuple[Timing, ...]:
+def read_timings(folder: Path, doubt: Callable[[str], object] = unsaid) -> tuple[Timing, ...]:
     """The timings of a run or of all runs, the oldest first; one that cannot be read is left out, and told of."""
     return tuple(readable(read_timing, timing_files(folder), doubt))
 
