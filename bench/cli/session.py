@@ -158,7 +158,7 @@ class Group(TyperGroup):
                 raise typer.Exit(_failed(found, ctx)) from error
             if hasattr(error, "exit_code") or hasattr(error, "format_message"):  # the parser's
                 raise
-            again = f"{shlex.join(['bench', *ctx.meta[WORDS]])} -vv  # shows where"
+            again = f"{shlex.join(['bench', *ctx.meta[WORDS]])} -vv  # the same command with -vv shows where"
             raise typer.Exit(_failed(RunError(f"{type(error).__name__}: {error}", try_=again), ctx)) from error
 
 

@@ -26,7 +26,7 @@ LONGEST = 2100  # characters of an error's line
 MOST = 200_000  # characters of all that is said
 SECONDS = 30
 MEMORY = 2**31  # bytes beside what a worker has when it starts
-CATCH_ALL = "-vv  # shows where"
+CATCH_ALL = "the same command with -vv shows where"
 
 
 @dataclass(frozen=True)
