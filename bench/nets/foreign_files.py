@@ -204,10 +204,8 @@ def unwrapped(value: object, path: Path) -> Foreign:
     sets: dict[str, dict[str, Tensor]] = {}
     said: dict[str, object] = {}
     classes, unnamed = tuple[str, ...](), dict[str, int]()
-    waiting, seen = (
-        deque[tuple[tuple[str, ...], Any]]([((), value)] if isinstance(value, Container) else ()),
-        set[int](),
-    )
+    seen = set[int]()
+    waiting: deque[tuple[tuple[str, ...], Any]] = deque([((), value)] if isinstance(value, Container) else ())
     while waiting and len(seen) < MANY:
         keys, one = waiting.popleft()
         if id(one) in seen or len(keys) > DEEP:
