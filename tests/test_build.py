@@ -22,6 +22,7 @@ from bench.pages.build import (
     wrong_in_any,
 )
 from bench.pages.class_alignment import check_comparable
+from bench.request import AdoptRequest
 from bench.stats.intervals import mcnemar, paired_difference
 from bench.store.folder import RunFolder, read_run
 from bench.store.predictions import fixed_order
@@ -225,3 +226,10 @@ def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
 
 def test_runs_without_any_difference_are_called_by_their_names(tmp_path: Path) -> None:
     assert labels_of([load(tmp_path, name, LABELS) for name in ("one", "two")]) == ("one", "two")
+
+
+def test_an_adopted_run_and_what_only_others_have_are_called_by_words(tmp_path: Path) -> None:
+    adopted = load(tmp_path, "a", LABELS, request=AdoptRequest(weights=Path("w.pth"), model="net"))
+    trained = [load(tmp_path, f"lr{rate}", LABELS, request=make_request(lr=rate)) for rate in (0.1, 0.2)]
+    assert labels_of([adopted, trained[0]]) == ("adopted", "demo")
+    assert labels_of([*trained, adopted]) == ("demo · lr 0.1", "demo · lr 0.2", "adopted")

@@ -79,7 +79,9 @@ def same_settings(runs: Sequence[RunFolder]) -> bool:
 
 def labels_of(runs: Sequence[RunFolder]) -> tuple[str, ...]:
     """What tells each run from the others, in as few settings as do; the run's name where no setting does."""
-    settings = [{**data.record.settings, "model": short(data.record.model)} for data in runs]
+    settings = [
+        {**data.record.settings, "model": short(data.record.model), "recipe": data.record.recipe} for data in runs
+    ]
     first = ("model", "recipe", "optimizer", "lr")
     keys = (*first, *(key for key in settings[0] if key not in (*first, *UNTOLD)), "seed")
     chosen: list[str] = []
@@ -88,7 +90,7 @@ def labels_of(runs: Sequence[RunFolder]) -> tuple[str, ...]:
         finer = [[*part, str(each.get(key))] for part, each in zip(parts, settings, strict=True)]
         if len(set(map(tuple, finer))) > len(set(map(tuple, parts))):
             chosen.append(key)
-    words = [" · ".join(_setting(key, each.get(key)) for key in chosen) for each in settings]
+    words = [" · ".join(_setting(key, each[key]) for key in chosen if each.get(key) is not None) for each in settings]
     return tuple(
         " · ".join(filter(None, (text, data.record.name))) if words.count(text) > 1 else text or data.record.name
         for text, data in zip(words, runs, strict=True)
