@@ -186,6 +186,17 @@ def test_a_small_file_that_unpacks_to_much_is_read_in_little_memory(
     tracemalloc.stop()
 
 
+def test_an_archive_whose_list_is_damaged_holds_no_arrays(tmp_path: Path) -> None:
+    path = saved(tmp_path / "d.npz", images=pictures(3, 8, 8), labels=labels(3))
+    content = bytearray(path.read_bytes())
+    place = content.index(b"PK\x01\x02")  # the first entry of the list, which then claims a part of the second
+    content[place + 30 : place + 32] = (8).to_bytes(2, "little")
+    path.write_bytes(content)
+    assert zipfile.is_zipfile(path) and not is_arrays(path)
+    with pytest.raises(DataError, match="is corrupt"):
+        load_dataset(str(path), cache=tmp_path / "cache", progress=Silence())
+
+
 def test_an_npz_file_is_a_data_set_by_its_path(tmp_path: Path) -> None:
     path = saved(tmp_path / "my set.npz", images=pictures(30, 28, 28), labels=labels(30))
     first, again = (load_dataset(str(path), cache=tmp_path / "cache", progress=Silence()) for _ in range(2))

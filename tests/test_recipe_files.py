@@ -229,10 +229,16 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         recipe_of(str(tmp_path / "my.toml"))
 
 
-def test_a_file_that_is_not_there_and_a_folder_cannot_be_read(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_a_folder_and_an_endless_file_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "folder.toml").mkdir()
-    for name, why in (("none.toml", "No such file"), ("folder.toml", "Is a directory")):
-        with pytest.raises(MissingError, match=f"{name} cannot be read: {why}") as error:
+    (tmp_path / "endless.toml").write_text("# a comment\n" * 100_000, encoding="utf-8")
+    reasons = {
+        "none.toml": "no file .*none",
+        "folder.toml": "cannot be read: Is a directory",
+        "endless.toml": "at most",
+    }
+    for name, why in reasons.items():
+        with pytest.raises(MissingError, match=why) as error:
             recipe_of(str(tmp_path / name))
         assert "base" in error.value.try_
 
@@ -309,7 +315,7 @@ def test_lines_of_all_keys_are_those_they_were_written_on(
         ("lr = 0.1\nepocs = 5", 2, "my.toml, line 2: no key 'epocs'; did you mean 'epochs'?"),
         ("epochs = 0", 2, "my.toml, line 1: epochs is 0"),
         ("x = [", 2, "my.toml cannot be read"),
-        (None, 4, "my.toml cannot be read: No such file"),
+        (None, 4, "my.toml"),
     ],
 )
 def test_train_ends_with_two_lines_and_the_right_exit_code(

@@ -532,6 +532,19 @@ def test_a_file_of_a_run_with_other_settings_is_refused_and_a_log_that_lost_line
             newest_resume(broken_off, fingerprint(one), lambda words: None)
 
 
+def test_a_resume_file_without_an_end_is_refused_before_it_is_read(
+    broken_off: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, run = resume_files(broken_off)[0], fingerprint(read_record(broken_off))
+    monkeypatch.setattr("bench.training.checkpoint.RESUME_BYTES", path.stat().st_size - 1)
+    with pytest.raises(StoreError, match="and at most"):
+        read_resume(path, run)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreError, match="Is a directory"):
+        read_resume(path, run)
+
+
 class Bomb:
     """Runs code when it is unpickled."""
 

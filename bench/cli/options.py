@@ -13,15 +13,16 @@ from typing import Annotated, Any, get_args
 import typer
 
 from bench.data.datasets import check_source
-from bench.errors import UsageError, check_file, did_you_mean
+from bench.errors import StoreError, UsageError, check_file, did_you_mean
 from bench.fields import Request, Typed, names
-from bench.recipes.files import recipe_of
+from bench.recipes.files import TOML_BYTES, recipe_of
 from bench.recipes.recipe import RECIPES
 from bench.registry.from_python import is_from_python
 from bench.registry.model_names import is_file_name, name_parts
 from bench.registry.registry import Kind, discover, file_in
 from bench.request import ALL, LATEST
 from bench.store.runs import check_known, run_names
+from bench.whole_file import read_text
 
 PREFIX = "BENCH_"
 SHOWN = ("data",)  # fields whose variable `--help` names
@@ -227,8 +228,8 @@ def read_config(ctx: typer.Context, path: Path | None) -> Path | None:
     if path is None and not chosen.is_file():
         return None
     try:
-        settings = tomllib.loads(chosen.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as reason:
+        settings = tomllib.loads(read_text(chosen, TOML_BYTES))
+    except (StoreError, ValueError, RecursionError) as reason:
         raise UsageError(
             f"{chosen} cannot be read: {reason}", try_="a TOML file such as: [train] then epochs = 5"
         ) from reason

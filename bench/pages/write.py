@@ -103,8 +103,11 @@ def write_page_files(target: Path, files: Mapping[str, bytes], twin: str) -> Pat
 def _clear(folder: Path, keep: set[str]) -> None:
     """Remove what an earlier page in folder form left beside its index, and nothing of anybody else."""
     index = index_path(folder)
-    if not index.is_file() or MADE_BY not in index.read_bytes()[:4000]:
+    if not index.is_file():
         return
+    with index.open("rb") as file:
+        if MADE_BY not in file.read(4000):
+            return
     left = [path for pattern in OURS for path in folder.glob(pattern)]
     if not keep and folder.name == Path(REPORT).stem:
         left.append(index)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
-from bench.errors import MissingError, UsageError, did_you_mean
+from bench.errors import MissingError, StoreError, UsageError, did_you_mean
 from bench.homes import at, homeless
 from bench.recipes.recipe import FLIPS, SETTINGS, Recipe, find_recipe
+from bench.whole_file import read_text
 
 KEYS = ("base", "source", *SETTINGS)
 PAIRS = tuple[tuple[int, float], ...]
@@ -23,6 +24,7 @@ WORDS = {
 }
 TYPES = {key: kind for key, kind in get_type_hints(Recipe).items() if kind in WORDS}  # others choose among words
 BASE = "course"
+TOML_BYTES = 2**20  # a recipe has a few lines
 EXAMPLE = 'a TOML file such as: base = "course" then epochs = 5'
 
 # What files of earlier versions say in a table of its own, with the type of each key.
@@ -163,9 +165,9 @@ class _File:
 
 def _read(path: Path) -> _File:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark in front
-    except OSError as reason:
-        raise MissingError(f"{path} cannot be read: {reason.strerror or reason}", try_=EXAMPLE) from reason
+        text = read_text(path, TOML_BYTES)
+    except StoreError as reason:
+        raise MissingError(reason.message, try_=EXAMPLE) from reason
     except UnicodeDecodeError as reason:
         raise UsageError(f"{path} cannot be read: {reason}", try_=EXAMPLE) from reason
     try:

@@ -27,7 +27,7 @@ from bench.clock import Meter, now
 from bench.errors import RunError, StoreError, WriteError
 from bench.machine import versions
 from bench.schema.run import RunRecord
-from bench.store.files import check_schema, locked, write_bytes
+from bench.store.files import LOG_BYTES, check_schema, locked, write_bytes
 from bench.store.folder import RunFolder
 from bench.store.paths import (
     latest_path,
@@ -40,9 +40,10 @@ from bench.store.paths import (
 )
 from bench.store.runs import create_run, trainer_of
 from bench.training.optim import Lookahead
-from bench.whole_file import written
+from bench.whole_file import opened, written
 
 RESUME_SCHEMA = 1
+RESUME_BYTES, HEAD_BYTES = 2**34, 256  # the most that a file and its first line may have
 KEPT = 2  # a disk may damage the newest; the one before it costs no more than the steps between the two
 # Before the data, so that a file cut short is known before anything in it is unpickled.
 HEAD = re.compile(rb"bench resume file, sha256 of the rest: ([0-9a-f]{64})\n")
@@ -98,15 +99,14 @@ def write_resume(folder: Path, resume: Resume) -> Path:
 
 def read_resume(path: Path, run: str) -> Resume:
     """A resume file of the run with this fingerprint; StoreError where it is damaged, edited or of another run."""
-    try:
-        head, _, data = path.read_bytes().partition(b"\n")
-    except OSError as reason:
-        raise StoreError(f"{path} cannot be read: {reason.strerror}") from reason
-    match = HEAD.fullmatch(head + b"\n")
-    if match is None:
-        raise StoreError(f"{path} is not a resume file of bench")
-    if hashlib.sha256(data).hexdigest() != match[1].decode():
-        raise StoreError(f"{path} is damaged or was edited: its checksum does not fit")
+    with opened(path, RESUME_BYTES) as file:
+        match = HEAD.fullmatch(file.readline(HEAD_BYTES))
+        if match is None:
+            raise StoreError(f"{path} is not a resume file of bench")
+        if hashlib.file_digest(file, "sha256").hexdigest() != match[1].decode():  # before anything is kept of it
+            raise StoreError(f"{path} is damaged or was edited: its checksum does not fit")
+        file.seek(match.end())
+        data = file.read()
     try:
         # weights_only: nothing but tensors and plain values, so a file with a right checksum cannot run code either.
         value: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -160,7 +160,9 @@ def cut_log(folder: Path, length: int) -> None:
     """Take from log.jsonl what was written after the resume file, since those epochs come again."""
     log = log_path(folder)
     if log.is_file():
-        write_bytes(log, log.read_bytes()[:length])
+        with opened(log, LOG_BYTES) as file:
+            whole = file.read(length)
+        write_bytes(log, whole)
 
 
 def discard(folder: Path) -> None:
