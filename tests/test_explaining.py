@@ -1,6 +1,8 @@
 """From a run to its cells: which rows are made, that none is made twice, and that the model is the right one."""
 
 import time
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Dataset, ExplainerSpec
 from bench.errors import ContractError, StoreError, UsageError
+from bench.explaining.batches import overheard
 from bench.explaining.plan import Wanted, check_layers, plan
 from bench.explaining.runner import explain_run
 from bench.nets.trained import Trained, open_run
@@ -206,6 +209,92 @@ def test_another_model_than_the_one_that_predicted_is_refused(run: Path, data: D
     write_npz(run / PREDICTIONS, {**arrays, "logits": arrays["logits"][:, ::-1].copy()})
     with pytest.raises(ContractError, match="another model"):
         explain(run, data, [1])
+
+
+def asks(*questions: Callable[[nn.Module, Tensor], object]) -> ExplainerSpec:
+    """A stand-in that asks the model first, in these ways."""
+
+    def work(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        for ask in questions:
+            ask(model, images)
+        return gradient(model, layers, images, targets)
+
+    return replace(PLAIN, explain=work)
+
+
+def written_over(model: nn.Module, images: Tensor) -> None:
+    model(images.neg_())
+    images.neg_()
+
+
+def with_other_weights(model: nn.Module, images: Tensor) -> None:
+    for each in model.parameters():
+        each.data.mul_(2)
+    model(images)
+    for each in model.parameters():
+        each.data.div_(2)
+
+
+def passes(run: Path, data: Dataset, spec: ExplainerSpec) -> int:
+    """Forward passes of the run's own model that explaining five images at two layers takes, the warm-up's left out."""
+    trained, counted = opened(run), []
+    trained.model.register_forward_hook(lambda _, asked, __: counted.append(len(asked[0])))
+    explain_run(
+        trained, data, Wanted({spec.name: spec}, ("layer3", "layer4"), "both"), np.arange(5), workspace=Workspace()
+    )
+    return sum(each == 5 for each in counted)
+
+
+def plain_pass(model: nn.Module, images: Tensor) -> object:
+    return model(images)
+
+
+@pytest.mark.parametrize("question", [plain_pass, lambda model, images: model(images.detach().requires_grad_())])
+def test_logits_are_those_of_the_explainers_own_pass_where_it_makes_one(
+    run: Path, data: Dataset, question: Callable[[nn.Module, Tensor], object]
+) -> None:
+    assert passes(run, data, asks(question)) == 1
+    assert_logits_of_the_run(run)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda model, images: model(images.clone()),
+        lambda model, images: model(images[:2]),
+        lambda model, images: deepcopy(model)(images),
+    ],
+)
+def test_an_answer_about_other_images_or_of_a_copy_is_not_heard(
+    run: Path, question: Callable[[nn.Module, Tensor], object]
+) -> None:
+    model, images = opened(run).model, torch.rand(5, 3, 32, 32)
+    with overheard(model, images) as heard:
+        question(model, images)
+        assert heard == []
+        answer = model(images)
+        model(images.neg_())
+    model(images)
+    assert len(heard) == 1 and torch.equal(heard[0], answer)
+
+
+@pytest.mark.parametrize("question", [lambda model, images: model(images.transpose(2, 3)), written_over])
+def test_an_answer_to_the_same_memory_read_otherwise_is_never_taken_for_the_logits(
+    run: Path, data: Dataset, question: Callable[[nn.Module, Tensor], object]
+) -> None:
+    assert passes(run, data, asks(question)) == 2  # its own, and ours
+    assert_logits_of_the_run(run)
+
+
+def test_logits_that_an_explainer_changed_for_a_while_are_made_anew(run: Path, data: Dataset) -> None:
+    assert passes(run, data, asks(with_other_weights)) == 2  # its own, and ours
+    assert_logits_of_the_run(run)
+
+
+def assert_logits_of_the_run(run: Path) -> None:
+    cell = read_cell(cell_path(run, "plain", "layer3"))
+    assert len(cell.ids)
+    assert np.allclose(cell.logits, read_predictions(run).logits[cell.ids], rtol=0, atol=1e-5)
 
 
 def test_weights_that_were_swapped_are_refused(run: Path) -> None:
