@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import re
+import struct
 import zipfile
 from argparse import Namespace
 from collections import OrderedDict, defaultdict, namedtuple
@@ -120,6 +121,13 @@ def archive(path: Path, **members: bytes) -> Path:
     return path
 
 
+def one_disk_of_two(path: Path) -> Path:
+    """A zip file that says it is one of two, as is_zipfile does not like to hear."""
+    end = b"PK\x05\x06"
+    content = archive(path, **{"a.npy": b"a"}).read_bytes()
+    return written(path, content.replace(end, struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2) + end))
+
+
 def folder(path: Path, *names: str) -> Path:
     path.mkdir()
     for name in names:
@@ -146,6 +154,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], str, str]] = {
         lambda path: written(path, archive(path, **{"a\u00e9b": b"a"}).read_bytes().replace(b"\xc3\xa9", b"\xe1b")),
         "cut off or damaged", "whole copy",
     ),
+    "a zip on two disks": (one_disk_of_two, "cut off or damaged", "whole copy"),
     "numpy": (numbers, "archive of numpy", "numpy.load"),
     "pickle": (lambda path: written(path, pickle.dumps(SMALL)), "plain pickle", "pickle.load"),
     "numpy's pickle": (lambda path: written(path, pickle.dumps(np.ones(3))), "plain pickle", "pickle.load"),

@@ -46,9 +46,9 @@ class Stored:
 
 def is_arrays(path: Path) -> bool:
     """Whether a file is an .npz file, whatever it is called."""
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return False
     try:
+        if not path.is_file() or not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as file:
             names = file.namelist()
     except CORRUPT:  # told by who reads it as an archive

@@ -115,9 +115,9 @@ def _pickled(path: Path) -> object:
 
 def _check_archive(path: Path) -> None:
     """StoreError for a zip archive that is no file of torch.save: that of TorchScript would run code, too."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except Exception as reason:  # names that are no UTF-8, offsets behind the end and more

@@ -120,7 +120,7 @@ def _kind_of(path: Path) -> str:
 
 def _sealed_again(run: Path) -> None:
     """Give broken files the checksums that fit them, as whoever breaks them on purpose would."""
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         record = json.loads((run / "run.json").read_bytes() if (run / "run.json").is_file() else b"")
         for name in (CHECKPOINT, PREDICTIONS):
             if name in record["artefacts"] and (run / name).is_file():
