@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.contracts import SIZE
 from bench.machine import describe_device, product_rate, resolved_precision
 
 if TYPE_CHECKING:
@@ -26,19 +25,18 @@ EFFICIENCY = {"fp32": 0.7, "bf16": 0.25}  # share of the matrix-product rate tha
 BACKWARD_COST = 3.0  # a training step costs three forward passes: forward, input gradients, weight gradients
 
 
-def say_how_long(flops: float, images: int, recipe: Recipe, device: torch.device, progress: Progress) -> None:
+def say_how_long(seconds: float, images: int, recipe: Recipe, device: torch.device, progress: Progress) -> None:
     """Say what a training will take on this device, and what would be shorter.
 
     Args:
-        flops: floating-point operations of one forward pass of one image at its own size.
+        seconds: of the whole.
         images: an epoch.
     """
     precision = resolved_precision(recipe.precision, device)
-    seconds = estimated_seconds(flops, images, recipe, rate=reached_rate(device, precision))
     total = images * recipe.epochs
     progress.say(
         f"{recipe.epochs} x {images:,} images: about {duration(seconds)} on {describe_device(device)} "
-        f"in {precision}, judged by its matrix product"
+        f"in {precision}, judged by a few steps"
     )
     if seconds > LONG:
         fits = max(1, int(total * LONG / seconds))
@@ -57,18 +55,6 @@ def reached_rate(device: torch.device, precision: str) -> float:
         precision: `fp32` or `bf16`.
     """
     return EFFICIENCY[precision] * product_rate(device, precision)
-
-
-def estimated_seconds(flops_per_image: float, images: int, recipe: Recipe, *, rate: float) -> float:
-    """What a training will take.
-
-    Args:
-        flops_per_image: of one forward pass at the images' own size.
-        images: an epoch.
-        rate: floating-point operations a second that a net reaches.
-    """
-    epochs = sum(((recipe.edge(epoch) or SIZE) / SIZE) ** 2 for epoch in range(recipe.epochs))
-    return images * epochs * flops_per_image * BACKWARD_COST / rate
 
 
 def affordable(images: int, seconds: float, device: torch.device, progress: Progress) -> int:

@@ -5,11 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 from listening import Listener
-from tiny import BUSY, QUICK
 
 from bench.estimates import (
     affordable,
-    estimated_seconds,
     faithfulness_words,
     reached_rate,
     timing_seconds,
@@ -18,16 +16,6 @@ from bench.schema.scores import Cost
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 COST = Cost(images=10, explanations=100.0, forwards=800, sanity=100.0, rate=50.0)
-
-
-def test_a_training_is_work_over_rate() -> None:
-    assert estimated_seconds(1e9, 1000, QUICK, rate=7e10) == pytest.approx(1000 * 2 * 3e9 / 7e10)
-
-
-def test_smaller_images_cost_their_share_of_pixels() -> None:
-    full = estimated_seconds(1e9, 1000, replace(BUSY, sizes=()), rate=1e11)
-    found = estimated_seconds(1e9, 1000, BUSY, rate=1e11)
-    assert found / full == pytest.approx((2 * (16 / 32) ** 2 + (24 / 32) ** 2 + 1) / 4)
 
 
 def test_a_net_reaches_a_share_of_the_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from bench.errors import RunError, StoreError, UsageError
 from bench.estimates import say_how_long
 from bench.fields import names
 from bench.machine import choose_device, resolved_precision, versions
-from bench.nets.summary import summarise
 from bench.nets.trained import data_of_run
 from bench.pages.write import write_run_page
 from bench.recipes.files import recipe_of
@@ -37,6 +36,7 @@ from bench.training.checks import check_net
 from bench.training.fitting import check_fits
 from bench.training.init import initial_model, load_pretrained, without_effect
 from bench.training.loop import TrainSettings, choose_images, steps_per_epoch
+from bench.training.pace import training_seconds
 from bench.training.run import Job, begin, complete
 from bench.workspace import Workspace
 
@@ -87,7 +87,8 @@ def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
     for words in notes:
         workspace.progress.say(words)
     check_net(net, spec.input_size, len(dataset.classes))
-    say_how_long(2 * summarise(net, spec.input_size).macs, images, recipe, device, workspace.progress)
+    seconds = training_seconds(net, recipe, images, device, size=spec.input_size)
+    say_how_long(seconds, images, recipe, device, workspace.progress)
     if request.dry_run:
         return workspace.runs
     model = names(request.model)[0]

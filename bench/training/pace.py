@@ -1,0 +1,56 @@
+"""How fast a training will be, by a few of its own steps on pictures of noise."""
+
+import copy
+from collections import Counter
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bench.clock import now
+from bench.machine import resolved_precision
+from bench.nets.weights import on_device
+from bench.recipes.recipe import Recipe
+from bench.training.optim import make_optimizer
+
+SECONDS = 1.5  # the steps of a size take so long at most
+SHARE = 0.02  # and no more than this of what they tell
+ON_CPU = 32  # images a step at most on a CPU, whose rate hardly depends on them
+
+
+def training_seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.device, *, size: int) -> float:
+    """What a training will take, without reading data, validation and resume files.
+
+    Args:
+        net: stays as it is, and so do torch's generators; a copy of it takes the steps.
+        images: an epoch.
+        size: pixels an edge of the images as they are.
+    """
+    epochs = Counter(recipe.edge(epoch) or size for epoch in range(recipe.epochs))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        return sum(_seconds(net, recipe, images * count, device, edge) for edge, count in epochs.items())
+
+
+def _seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.device, edge: int) -> float:
+    model = on_device(copy.deepcopy(net), device).train()
+    optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")
+    count = min(recipe.batch_size, ON_CPU) if device.type == "cpu" else recipe.batch_size
+    inputs = torch.randn(count, 3, edge, edge, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(count, dtype=torch.int64, device=device)
+    narrow = resolved_precision(recipe.precision, device) == "bf16"
+
+    def step() -> float:
+        started = now(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+            logits = model(inputs)
+        loss = functional.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return now(device) - started
+
+    step()  # allocates, and chooses kernels
+    steps = [step()]
+    while sum(steps) < min(SECONDS, SHARE * images / count * steps[0]):
+        steps.append(step())
+    return images / count * sum(steps) / len(steps)

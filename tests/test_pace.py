@@ -1,0 +1,69 @@
+"""What a training will take: told by its own steps, at every size and of every image, and without a trace."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import BUSY, TINY
+from torch import nn
+
+from bench.nets.weights import build_seeded
+from bench.recipes.recipe import Recipe
+from bench.training import pace
+from bench.training.pace import training_seconds
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that a net moves on: its time in seconds, in a list of one."""
+    time = [0.0]
+    monkeypatch.setattr(pace, "now", lambda device: time[0])
+    return time
+
+
+class Slow(nn.Module):
+    """Takes a second for each 1,000 pixels of each image in training mode, and 100 times that at its first call."""
+
+    def __init__(self, clock: list[float]) -> None:
+        super().__init__()
+        self.clock, self.net, self.calls = clock, build_seeded(TINY, 4, 0), {}
+
+    def __deepcopy__(self, memo: object) -> nn.Module:
+        return Slow(self.clock)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert self.training
+        shape = tuple(images.shape)
+        self.calls[shape] = self.calls.get(shape, 0) + 1
+        self.clock[0] += images[:, 0].numel() / 1000 * (100 if self.calls[shape] == 1 else 1)
+        out: torch.Tensor = self.net(images)
+        return out
+
+
+@pytest.mark.parametrize("batch", [16, 512])
+def test_a_training_takes_what_its_steps_take_at_each_size(clock: list[float], batch: int) -> None:
+    recipe = replace(BUSY, batch_size=batch)  # of 4 epochs: two at 16 pixels, one at 24, the last as they are
+    found = training_seconds(Slow(clock), recipe, 5000, CPU, size=32)
+    assert found == pytest.approx(5000 * (2 * 16**2 + 24**2 + 32**2) / 1000)
+
+
+def test_a_long_training_is_judged_by_more_than_one_step_and_a_short_one_waits_for_none(clock: list[float]) -> None:
+    def spent(images: int, recipe: Recipe) -> float:
+        started = clock[0]
+        training_seconds(Slow(clock), recipe, images, CPU, size=2)
+        return clock[0] - started
+
+    recipe = replace(BUSY, sizes=())  # a step of 16 images of 2 x 2 pixels: 0.064 s, the first one 6.4
+    assert spent(16, recipe) == pytest.approx(6.4 + 0.064)
+    assert 1.5 <= spent(50_000, recipe) - 6.4 < 1.6
+
+
+def test_the_net_the_generators_and_the_modes_stay_as_they_are() -> None:
+    net = build_seeded(TINY, 4, 0).eval()
+    before, state = {key: value.clone() for key, value in net.state_dict().items()}, torch.get_rng_state()
+    assert training_seconds(net, replace(BUSY, sizes=()), 64, CPU, size=32) > 0
+    assert torch.equal(torch.get_rng_state(), state) and not any(each.training for each in net.modules())
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert all(each.grad is None for each in net.parameters())
