@@ -55,7 +55,7 @@ def whole(runs: Path, run: str, options: argparse.Namespace) -> float:
         request = ExplainRequest(
             run,
             explainer=options.explainer,
-            layer=options.layer,
+            layer=options.layer.split(","),
             limit=options.images,
             data=options.data,
             device=options.device,

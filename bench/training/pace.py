@@ -13,9 +13,9 @@ from bench.nets.weights import on_device
 from bench.recipes.recipe import Recipe
 from bench.training.optim import make_optimizer
 
-SECONDS = 1.5  # the steps of a size take so long at most
-SHARE = 0.02  # and no more than this of what they tell
-ON_CPU = 32  # images a step at most on a CPU, whose rate hardly depends on them
+SECONDS = 1.0  # steps of a size are taken until this is over
+SHARE = 0.02  # or this part of what they tell
+ON_CPU = 16  # images a step at most on a CPU, whose rate hardly depends on them
 
 
 def training_seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.device, *, size: int) -> float:
@@ -34,23 +34,26 @@ def training_seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.
 def _seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.device, edge: int) -> float:
     model = on_device(copy.deepcopy(net), device).train()
     optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")
-    count = min(recipe.batch_size, ON_CPU) if device.type == "cpu" else recipe.batch_size
-    inputs = torch.randn(count, 3, edge, edge, device=device).contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(count, dtype=torch.int64, device=device)
     narrow = resolved_precision(recipe.precision, device) == "bf16"
 
-    def step() -> float:
+    def step(count: int) -> tuple[float, float]:
+        inputs = torch.randn(count, 3, edge, edge, device=device).contiguous(memory_format=torch.channels_last)
+        labels = torch.zeros(count, dtype=torch.int64, device=device)
         started = now(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
             logits = model(inputs)
         loss = functional.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        middle = now(device)
         optimizer.step()
-        return now(device) - started
+        return middle - started, now(device) - middle
 
-    step()  # allocates, and chooses kernels
-    steps = [step()]
-    while sum(steps) < min(SECONDS, SHARE * images / count * steps[0]):
-        steps.append(step())
-    return images / count * sum(steps) / len(steps)
+    on_cpu = device.type == "cpu"
+    count, steps = min(recipe.batch_size, ON_CPU) if on_cpu else recipe.batch_size, images / recipe.batch_size
+    step(2 if on_cpu else count)  # allocates, and chooses kernels
+    spent, updates, taken = 0.0, 0.0, 0
+    while taken == 0 or spent + updates < min(SECONDS, SHARE * images / count * spent / taken):
+        found = step(count)
+        spent, updates, taken = spent + found[0], updates + found[1], taken + 1
+    return images / count * spent / taken + steps * updates / taken  # an update costs the same for any batch
