@@ -18,9 +18,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from pretended.generators import Generator
 
-HERE = Path(__file__).parent
-HOUSE = HERE.parents[1]
-SITE = "site-packages"
+HERE, HOUSE = f"{Path(__file__).parent}/", f"{Path(__file__).parents[2]}/"
+ROOMS = ("bench/", "explainers/", "models/", "reports/", "benchmarks/")
 WHEEL = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")
 MIB = 2**20
 
@@ -176,13 +175,13 @@ class Lease:
 def asked_at() -> str:
     """ "bench/clock.py:77": the innermost line of the house, or of the tests where none is; what asked for a wait."""
     frame: FrameType | None = sys._getframe(1)
-    outside = ""
+    of_tests = "?"
     while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if HERE not in path.parents and HOUSE in path.parents and SITE not in path.parts and ".venv" not in path.parts:
-            words = f"{path.relative_to(HOUSE).as_posix()}:{frame.f_lineno}"
-            if path.parts[len(HOUSE.parts)] != "tests":
-                return words
-            outside = outside or words
+        name = frame.f_code.co_filename
+        place = name.removeprefix(HOUSE)
+        if place.startswith(ROOMS):
+            return f"{place}:{frame.f_lineno}"
+        if place.startswith("tests/") and not name.startswith(HERE) and of_tests == "?":
+            of_tests = f"{place}:{frame.f_lineno}"
         frame = frame.f_back
-    return outside or "?"
+    return of_tests

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pretended.generators import Generator
 from pretended.machine import Machine
@@ -21,11 +21,14 @@ from pretended.tensors import (
     NO_DOUBLE,
     PretendedTensor,
     between,
+    cast,
     check_kernels,
     has_kernels,
     pinned,
+    tensors_in,
     to_device,
     to_host,
+    with_each,
 )
 
 OLD_DRIVER = (
@@ -61,7 +64,7 @@ def pretended(kind: str = "cuda", **facts: Any) -> Iterator[Machine]:
     run = threading.Thread.run
 
     def run_in_mode(thread: threading.Thread) -> None:
-        with Asked(machine):  # modes are of a thread
+        with Made(machine), Asked(machine):  # modes are of a thread
             run(thread)
 
     with ExitStack() as stack:
@@ -74,6 +77,7 @@ def pretended(kind: str = "cuda", **facts: Any) -> Iterator[Machine]:
         # A module that moves keeps its parameters, as on a device.
         torch.__future__.set_swap_module_params_on_conversion(True)
         stack.callback(torch.__future__.set_swap_module_params_on_conversion, swapping)
+        stack.enter_context(Made(machine))
         stack.enter_context(Asked(machine))
         yield machine
 
@@ -120,20 +124,20 @@ class Asked(TorchFunctionMode):
         if kwargs.pop("pin_memory", False):
             return as_pinned(func(*args, **kwargs))
         generator, device = kwargs.get("generator"), kwargs.get("device")
+        autocast = torch.is_autocast_enabled(self.machine.kind)
+        if generator is None and device is None and not autocast:
+            return func(*args, **kwargs)
         place = self.machine.place(device)
-        ours = [each for each in tree_leaves((args, kwargs)) if isinstance(each, PretendedTensor)]
-        if generator is not None and not ours:
+        given = any(isinstance(each, PretendedTensor) for each in tensors_in((args, kwargs)))
+        if generator is not None and not given:
             check_generator(self.machine, generator, place)
         if place is not None:
-            return self.made_on(place, func, args, kwargs, bool(ours))
-        if ours and torch.is_autocast_enabled(self.machine.kind):
-            args, kwargs = (
-                autocast(self.machine.kind, func.__name__, args),
-                autocast(self.machine.kind, func.__name__, kwargs),
-            )
+            return self.made_on(place, func, args, kwargs, given)
+        if given and autocast:
+            args, kwargs = autocasted(self.machine.kind, func.__name__, (args, kwargs))
         result = func(*args, **kwargs)
-        if device is not None and ours:  # on the host, by name
-            return tree_map_only(PretendedTensor, to_host, result)
+        if device is not None and given:  # on the host, by name
+            return with_each(lambda each: to_host(each) if isinstance(each, PretendedTensor) else each, result)
         return result
 
     def made_on(self, place: int, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], given: bool) -> Any:
@@ -151,15 +155,30 @@ class Asked(TorchFunctionMode):
         return PretendedTensor.on(machine, made, place).requires_grad_(made.requires_grad)
 
 
-def autocast(kind: str, name: str, values: Any) -> Any:
+class Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees what `Asked` does not: tensors that PyTorch's own Python code makes on a device, its FLOP counter's say."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.machine = machine
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Make it on the CPU, and say that it is on the device."""
+        kwargs = kwargs or {}
+        place = self.machine.place(kwargs.get("device"))
+        if place is None:
+            return func(*args, **kwargs)
+        made = func(*args, **{**kwargs, "device": torch.device("cpu")})
+        return made if isinstance(made, PretendedTensor) else PretendedTensor.on(self.machine, made, place)
+
+
+def autocasted(kind: str, name: str, values: Any) -> Any:
     """Arguments of a function as autocast hands them on; its kernels do not take our tensors for the device's."""
     narrow = torch.get_autocast_dtype(kind)
     if name in NARROWED:
-        return tree_map_only(
-            PretendedTensor, lambda each: each.to(narrow) if each.dtype is torch.float32 else each, values
-        )
+        return with_each(cast(torch.float32, narrow), values)
     if name in WIDENED:
-        return tree_map_only(PretendedTensor, lambda each: each.float() if each.dtype is narrow else each, values)
+        return with_each(cast(narrow, torch.float32), values)
     return values
 
 
