@@ -2,18 +2,19 @@
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
+from pretended import pretended
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from bench.contracts import ExplainerSpec
 from bench.errors import ContractError
 from bench.explaining.guard import guarded, statuses
-from bench.explaining.side_effects import alike, changes, copied, fingerprints, unlike, watch
+from bench.explaining.side_effects import Values, changes, watch
 from bench.schema.run import STATUSES
 
 IMAGES = torch.rand(2, 3, 8, 8)
@@ -92,9 +93,15 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
 }
 
 
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    with pretended("cuda"):
+        yield request.param
+
+
 @pytest.mark.parametrize(("make", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_every_mistake_is_named_alone_and_put_back(make: Mistake, message: str) -> None:
-    model, images, targets = small(), IMAGES.clone(), TARGETS.clone()
+def test_every_mistake_is_named_alone_and_put_back(make: Mistake, message: str, device: str) -> None:
+    model, images, targets = small().to(device), IMAGES.clone().to(device), TARGETS.clone().to(device)
     checks = watch(model, images, targets, stochastic=False)
     with pytest.raises(ContractError) as caught:
         guarded(doing(make), model, ["0"], images, targets)
@@ -211,16 +218,36 @@ def test_buffers_that_hold_nan_are_not_taken_for_changed() -> None:
     called(doing(lambda m, x, t: None), model)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.bfloat16, torch.int64, torch.bool], ids=str)
 @pytest.mark.parametrize("shape", [(), (3,), (5, 7), (2, 3, 4, 5)])
-def test_bits_tell_every_single_change_in_any_dtype_and_layout(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    values = torch.ones(shape).to(dtype)
-    for laid_out in (values, values.T if len(shape) == 2 else values, channels_last(values)):
-        copy = copied(laid_out)
-        before = fingerprints([laid_out])
-        assert copy.dtype is dtype and alike(copy, laid_out) and unlike(before, fingerprints([copy])) == []
-        copy.view(-1)[-1:].zero_() if copy.is_contiguous() else copy[..., -1].zero_()
-        assert not alike(copy, laid_out) and unlike(before, fingerprints([copy])) == [0]
+def test_bits_tell_every_single_change_in_any_dtype_and_layout(
+    dtype: torch.dtype, shape: tuple[int, ...], device: str
+) -> None:
+    ones = torch.ones(shape).to(device, dtype)
+    sliced = torch.ones(2, *shape).to(device, dtype)[..., ::2]
+    for laid_out in (ones, ones.permute(tuple(reversed(range(ones.ndim)))), channels_last(ones), sliced):
+        others = [torch.ones(3, device=device, dtype=torch.bool), torch.ones(2, device=device)]  # of odd sizes
+        given = {"copied": laid_out, "summed": laid_out.clone(), "other": others[0], "after": others[1]}
+
+        def noted(given: dict[str, Tensor] = given) -> Values:
+            return Values([given["other"], given["copied"]], [given["summed"], given["after"]])
+
+        assert noted().changed(given) == []
+        for name in ("copied", "summed"):
+            before, kept = given[name].clone(), noted()
+            given[name][(-1,) * len(shape)] = 0
+            assert kept.changed(given) == [name]
+            if name == "copied":
+                kept.put_back([given[name]])
+                assert torch.equal(given[name], before) and noted().changed(given) == []
+
+
+def test_another_nan_and_another_zero_are_changes(device: str) -> None:
+    values = torch.tensor([torch.nan, 0.0, 1.0]).to(device)
+    for change in (lambda: values.view(torch.int32)[0].add_(1), values[1].neg_):
+        kept = Values([values], [])
+        change()
+        assert kept.changed({"values": values}) == ["values"]
 
 
 def channels_last(values: Tensor) -> Tensor:

@@ -3,9 +3,12 @@
 Each `watch_*` notes a state and waits; asked once more it says, in words, what has changed since, and puts it back.
 """
 
+from __future__ import annotations
+
 import random
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -32,16 +35,17 @@ def watch(model: nn.Module, images: Tensor, targets: Tensor, *, stochastic: bool
 
     Modes come first, so that the rest is put back with gradients as they were; parts before what is in them.
     """
+    values = Values([*model.buffers(), images, targets], [*model.parameters(), *gradients(model).values()])
     watchers = {
         "modes": [watch_modes()],
         "modules": [watch_parts(model), watch_forwards(model)],
         "hooks": [watch_hooks(model)],
         "training-flags": [watch_switches(model)],
-        "grad": [watch_gradients(model)],
-        "buffers": [watch_buffers(model)],
-        "parameters": [watch_parameters(model)],
+        "grad": [watch_gradients(model, values)],
+        "buffers": [watch_buffers(model, values)],
+        "parameters": [watch_parameters(model, values)],
         "random-state": [watch_randomness(stochastic=stochastic)],
-        "inputs": [watch_inputs(images, targets)],
+        "inputs": [watch_inputs(images, targets, values)],
     }
     for each in chain.from_iterable(watchers.values()):
         next(each)
@@ -127,43 +131,44 @@ def watch_switches(model: nn.Module) -> Watcher:
     yield sentences(faults)
 
 
-def watch_gradients(model: nn.Module) -> Watcher:
+def watch_gradients(model: nn.Module, values: Values) -> Watcher:
     """`requires_grad` and `.grad` of every parameter."""
-    known = [(name, each, each.requires_grad, each.grad) for name, each in model.named_parameters()]
-    held = {name: grad for name, *_, grad in known if grad is not None}
-    before = fingerprints(held.values())
+    known, held = (
+        [(name, each, each.requires_grad, each.grad) for name, each in model.named_parameters()],
+        gradients(model),
+    )
     yield []
     faults = [("changed requires_grad of", name) for name, p, needed, _ in known if p.requires_grad is not needed]
     faults += [("changed the .grad of", name) for name, p, _, grad in known if p.grad is not grad]
-    faults += [("changed the values in .grad of", tuple(held)[i]) for i in unlike(before, fingerprints(held.values()))]
+    faults += [("changed the values in .grad of", name) for name in values.changed(held)]
     for _, parameter, needed, grad in known:
         parameter.requires_grad_(needed).grad = grad
     yield sentences(faults)
 
 
-def watch_buffers(model: nn.Module) -> Watcher:
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    """The gradients that parameters hold, by the parameter's name."""
+    return {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
+
+
+def watch_buffers(model: nn.Module, values: Values) -> Watcher:
     """The bits of every buffer."""
     buffers = dict(model.named_buffers())
-    before = {name: copied(buffer) for name, buffer in buffers.items()}
     yield []
-    changed = [name for name, buffer in buffers.items() if not alike(buffer, before[name])]
-    with torch.no_grad():
-        for name in changed:
-            buffers[name].copy_(before[name])
+    changed = values.changed(buffers)
+    values.put_back(buffers[name] for name in changed)
     yield sentences(("changed buffer", name) for name in changed)
 
 
-def watch_parameters(model: nn.Module) -> Watcher:
-    """The values of every parameter, by the sum of their bits: a copy of all would cost more than the rest together.
+def watch_parameters(model: nn.Module, values: Values) -> Watcher:
+    """The values of every parameter. Those that were changed stay so: on the CPU there is no copy of them.
 
     Version counters would cost nothing, but miss what is written through `.data`, and blame an explainer that
-    changes weights and puts them back. What was changed cannot be put back.
+    changes weights and puts them back.
     """
     parameters = dict(model.named_parameters())
-    before = fingerprints(parameters.values())
     yield []
-    names = tuple(parameters)
-    yield sentences(("changed parameter", names[i]) for i in unlike(before, fingerprints(parameters.values())))
+    yield sentences(("changed parameter", name) for name in values.changed(parameters))
 
 
 def watch_randomness(*, stochastic: bool) -> Watcher:
@@ -193,17 +198,14 @@ def watch_randomness(*, stochastic: bool) -> Watcher:
     yield sentences(("drew from", f"{one} global generator") for one, was in drawn.items() if was and not allowed)
 
 
-def watch_inputs(images: Tensor, targets: Tensor) -> Watcher:
+def watch_inputs(images: Tensor, targets: Tensor, values: Values) -> Watcher:
     """The values of images and targets, and what autograd knows of the images."""
     given = {"images": images, "targets": targets}
-    before = {name: copied(values) for name, values in given.items()}
     needs, grad = images.requires_grad, images.grad
     yield []
-    changed = [name for name, values in given.items() if not alike(values, before[name])]
+    changed = values.changed(given)
     faults = [("changed the", name) for name in changed]
-    with torch.no_grad():
-        for name in changed:
-            given[name].copy_(before[name])
+    values.put_back(given[name] for name in changed)
     if images.requires_grad is not needs or images.grad is not grad:
         faults.append(("left", "a gradient on the images"))
         images.requires_grad_(needs).grad = grad
@@ -234,6 +236,88 @@ def sentences(faults: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
+class Values:
+    """The bits that tensors hold now; asked later which of them have changed, and put back.
+
+    On the CPU tensors are looked at one by one. On a device, where each of them would cost a copy, a comparison and a
+    wait for its answer, all are copied in one piece and compared at once.
+    """
+
+    def __init__(self, copied: Iterable[Tensor], summed: Iterable[Tensor]) -> None:
+        """Note how things are.
+
+        Args:
+            copied: can be put back.
+            summed: on the CPU known by the sum of their bits, from which a mere reordering of values escapes: a copy of
+                all parameters would cost more than the rest together.
+        """
+        copied, summed = list(copied), list(summed)
+        elsewhere = [each for each in (*copied, *summed) if not each.is_cpu]
+        self.sums = {id(each): (each, sum_of_words(each)) for each in summed if each.is_cpu}
+        self.copies = {id(each): (each, copy_of(each)) for each in copied if each.is_cpu}
+        self.pieces = [
+            OnePiece([each for each in elsewhere if each.device == device])
+            for device in dict.fromkeys(each.device for each in elsewhere)
+        ]
+
+    def changed(self, named: Mapping[str, Tensor]) -> list[str]:
+        """The names of those whose bits have changed until somebody first asked."""
+        return [name for name, each in named.items() if id(each) in self._changed]
+
+    @cached_property
+    def _changed(self) -> set[int]:
+        found = {key for key, (now, before) in self.sums.items() if sum_of_words(now) != before}
+        found |= {key for key, (now, before) in self.copies.items() if not alike(now, before)}
+        return found | {id(each) for piece in self.pieces for each in piece.changed()}
+
+    @torch.no_grad()
+    def put_back(self, tensors: Iterable[Tensor]) -> None:
+        """The values of tensors of which there is a copy."""
+        for each in tensors:
+            of_device = (piece.copies for piece in self.pieces if id(each) in piece.copies)
+            each.copy_(self.copies[id(each)][1] if each.is_cpu else next(of_device)[id(each)])
+
+
+class OnePiece:
+    """The bits of tensors of one device, copied into one tensor of bytes."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.tensors = tensors
+        self.layouts = [(each.dtype, each.shape, flat(each)[1]) for each in tensors]
+        self.octets = octets_of(tensors)
+
+    def changed(self) -> list[Tensor]:
+        """Those whose bits are others now. One wait for the device where there are none."""
+        if torch.equal(self.octets, octets_of(self.tensors)):
+            return []
+        return [each for each in self.tensors if not alike(each, self.copies[id(each)])]
+
+    @cached_property
+    def copies(self) -> dict[int, Tensor]:
+        """How each tensor was, by its identity."""
+        sizes = [shape.numel() * dtype.itemsize for dtype, shape, _ in self.layouts]
+        parts = zip(self.tensors, self.layouts, torch.split(self.octets, sizes), strict=True)
+        # A clone begins where a number may begin.
+        return {
+            id(each): part.clone().view(dtype).as_strided(shape, strides)
+            for each, (dtype, shape, strides), part in parts
+        }
+
+
+def octets_of(tensors: Sequence[Tensor]) -> Tensor:
+    """(B,) uint8, the bits of all."""
+    return torch.cat([flat(each)[0].view(torch.uint8) for each in tensors])
+
+
+def flat(values: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """All values in one row, in the order in which they lie in memory if they lie without gaps; their strides in it."""
+    values = values.detach()
+    gapless = values.is_contiguous() or values.is_contiguous(memory_format=torch.channels_last)
+    if not gapless:
+        values = values.contiguous()
+    return values.as_strided((values.numel(),), (1,)), values.stride()
+
+
 def bits(values: Tensor) -> Tensor:
     """The same values as integers of their size, in which NaN equals itself and -0 differs from 0."""
     plain = torch.view_as_real(values) if values.is_complex() else values
@@ -247,30 +331,15 @@ def alike(one: Tensor, other: Tensor) -> bool:
     return torch.equal(bits(one), bits(other))
 
 
-def copied(values: Tensor) -> Tensor:
-    """A copy of the values, on the CPU by numpy for the same reason."""
-    if values.is_cpu and not values.is_complex():
-        return torch.from_numpy(bits(values).numpy().copy()).view(values.dtype)
-    return values.detach().clone()
-
-
-def fingerprints(tensors: Collection[Tensor]) -> list[int]:
-    """The sum of each tensor's bits; a mere reordering of its values escapes it. One wait for the device at most."""
-    if all(values.is_cpu for values in tensors):
-        return [sum_of_words(values) for values in tensors]
-    sums = [bits(values).sum(dtype=torch.int64) for values in tensors]
-    return torch.stack([one.to(sums[0].device) for one in sums]).tolist()
+def copy_of(values: Tensor) -> Tensor:
+    """A copy of the values of a CPU tensor, by numpy for the same reason."""
+    if values.is_complex():
+        return values.detach().clone()
+    return torch.from_numpy(bits(values).numpy().copy()).view(values.dtype)
 
 
 def sum_of_words(values: Tensor) -> int:
     """The sum of a CPU tensor's storage, read as 64-bit words: 45 MB in 2 ms on one thread, torch's takes 5 on two."""
-    dense = values.is_contiguous() or values.is_contiguous(memory_format=torch.channels_last)
-    flat = values.detach().as_strided((values.numel(),), (1,)) if dense else values.detach().reshape(-1)
-    octets = flat.view(torch.uint8).numpy()
+    octets = flat(values)[0].view(torch.uint8).numpy()
     whole = octets.size // 8 * 8
     return int(octets[:whole].view(np.int64).sum()) + int(octets[whole:].sum())
-
-
-def unlike(before: Sequence[int], now: Sequence[int]) -> list[int]:
-    """Positions at which two lists of fingerprints differ."""
-    return [place for place, (one, other) in enumerate(zip(before, now, strict=True)) if one != other]
