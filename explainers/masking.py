@@ -30,7 +30,7 @@ class Shown(ActivationsAndGradients):
 
     def __init__(self, logits: Tensor, output: Tensor) -> None:
         super().__init__(None, [], None)
-        self.logits, self.activations = logits.detach(), [output.detach()]
+        self.logits, self.activations = logits.detach().cpu(), [output.detach()]  # they are read one by one
 
     def __call__(self, x: Tensor) -> Tensor:
         """The recorded logits (N, K)."""
@@ -85,7 +85,7 @@ class Zeroing(AblationLayer):
     def __call__(self, module: nn.Module, inputs: object, output: Tensor) -> Tensor:
         """(B, C, h, w): the b-th image without the b-th of the channels whose turn it is."""
         left: Tensor = self.activations.clone()
-        left[range(len(left)), self.indices[: len(left)].tolist()] = 0
+        left.diagonal(int(self.indices[0]), 0, 1).zero_()  # channels take turns in order; a list would be copied there
         return left
 
 
@@ -109,7 +109,7 @@ def _maps(
     targets: Tensor,
 ) -> list[Tensor]:
     """T maps (N, h, w); the changed inputs are the same for every target, so each is run once."""
-    asked = Remembering(model, images.dtype)
+    asked = Remembering(model, images.dtype, to_host=True)
     cam: Any = kind(asked)
     cam.names, cam.target_layers = (layer,), [model.get_submodule(layer)]
     cam.activations_and_grads = Shown(recording.logits, recording.outputs[layer])

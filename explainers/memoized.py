@@ -12,11 +12,13 @@ class Remembering(nn.Module):
     Args:
         model: gives logits (N, K).
         dtype: of its inputs; libraries make float32 of half precisions on the way.
+        to_host: fetch each batch's answers at once, for libraries that read logit by logit, and on a device would wait
+            for each.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, model: nn.Module, dtype: torch.dtype, *, to_host: bool = False) -> None:
         super().__init__()
-        self.model, self.dtype = model, dtype
+        self.model, self.dtype, self.to_host = model, dtype, to_host
         self.answers: list[Tensor] = []
         self.turn = 0
 
@@ -28,6 +30,7 @@ class Remembering(nn.Module):
     def forward(self, batch: Tensor) -> Tensor:
         """(N, K), computed the first time and remembered after."""
         if self.turn == len(self.answers):
-            self.answers.append(self.model(batch.to(self.dtype)))
+            answer = self.model(batch.to(self.dtype))
+            self.answers.append(answer.cpu() if self.to_host else answer)
         self.turn += 1
         return self.answers[self.turn - 1]
