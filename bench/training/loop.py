@@ -26,6 +26,9 @@ from bench.training.optim import Lookahead, make_optimizer, set_bn_momentum, set
 Forward = Callable[[Tensor], Tensor]
 
 NOT_KEPT = Keeper()
+# Steps between two looks at the loss, for which a GPU is waited for: none at CUDA's, which are the fastest, some at a
+# Mac's, and each step elsewhere.
+LOOKS = {"cuda": 0, "mps": 20}
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def train_model(
         compiled(model, batches.shapes(), device, narrow=narrow) if settings.compile else (model, None)
     )
     share = labels.bincount().max().item() / len(labels)
-    meter, looks = Meter(device), device.type != "cuda"  # to read a value makes a GPU wait
+    meter, look_every = Meter(device), LOOKS.get(device.type, 1)
     position = Position(model, optimizer, lookahead, batches.order, batches.pixels, meter)
     position.restore(start) if start else keeper.keep(position.capture(0, steps))
 
@@ -153,6 +156,7 @@ def train_model(
                 optimizer.step()
                 lookahead.after(epoch * steps + step + 1)
                 tally.add(plain_loss(loss, logits, labels[places[step]], recipe), logits, labels[places[step]])
+                looks = look_every and (step + 1) % look_every == 0
                 note = note_of_step(loss, tally, (epoch, step), rate) if looks else ""
                 task.advance(batch_size, note)
                 if keeper.due():
@@ -177,9 +181,10 @@ def plain_loss(loss: Tensor, logits: Tensor, labels: Tensor, recipe: Recipe) -> 
 
 
 def note_of_step(loss: Tensor, tally: Tally, place: tuple[int, int], rate: float) -> str:
-    """Read the loss of a step, stop at one that cannot be, and say where the epoch stands."""
-    check_loss(loss.item(), *place)
-    return f"loss {tally.loss:.3f}, accuracy {tally.right.item() / tally.seen:.1%}, lr {rate:.3f}"
+    """Read the loss of a step, stop at one that cannot be, and say where the epoch stands. One wait for a GPU."""
+    of_step, loss_sum, right = torch.stack([loss.detach(), tally.loss_sum, tally.right.float()]).tolist()
+    check_loss(of_step, *place)
+    return f"loss {loss_sum / tally.seen:.3f}, accuracy {right / tally.seen:.1%}, lr {rate:.3f}"
 
 
 def choose_images(data: Dataset, settings: TrainSettings) -> tuple[Tensor, Tensor]:
