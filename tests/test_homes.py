@@ -6,17 +6,20 @@ import shutil
 import zipfile
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Literal
 from unittest.mock import DEFAULT, Mock
 
+import platformdirs
 import pytest
 from command_line import SHORT, done
+from platformdirs.macos import MacOS
 from tiny import TINY_FILE, tiny_data, write_images
 
 from bench import api
 from bench.homes import at, homeless
 from bench.store.runs import read_record
 from bench.training import checkpoint as keeping
-from bench.workspace import Workspace
+from bench.workspace import Workspace, default_cache
 
 PLANTED = "planted_ñame"
 CELL = ("--explainer", "reference", "--layer", "layer4", "--limit", "2")
@@ -89,3 +92,18 @@ def test_a_home_is_one_only_where_a_path_begins(home: Path) -> None:
 def test_without_a_home_of_ones_own_nothing_is_replaced(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", home)
     assert homeless("/a/relative/b") == "/a/relative/b"
+
+
+def test_on_a_mac_data_is_kept_in_its_caches_and_runs_may_lie_where_folders_have_spaces(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_a_mac(name: str, *, appauthor: Literal[False]) -> str:
+        return MacOS(name, appauthor).user_cache_dir
+
+    monkeypatch.setattr(platformdirs, "user_cache_dir", of_a_mac)
+    cache, runs = default_cache(), home / "Library" / "Mobile Documents" / "runs"
+    assert cache == home / "Library" / "Caches" / "cambench"
+    place = Workspace(runs=runs, cache=cache)
+    api.train("~/net.py:TINY", data="~/pictures", run="a", workspace=place, epochs=1, batch_size=8, val=0)
+    assert read_record(runs / "a").status == "done" and any(cache.iterdir())
+    done("list", "runs", "--runs-dir", "~/Library/Mobile Documents/runs")
