@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.machine import describe_device, product_rate, resolved_precision
+from bench.machine import describe_device, product_rate
+from bench.precision import resolved_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ LONG_LIMIT = 500  # images that a CPU explains where all would take that long
 GUESSED_RATE = 100.0  # forward passes a second where no evaluation measured them
 PROCESS = 6.0  # seconds a fresh process takes to come up and work
 CPU_RECIPE = "cpu"
-EFFICIENCY = {"fp32": 0.7, "bf16": 0.25}  # share of the matrix-product rate that training reaches
+EFFICIENCY = {"fp32": 0.7, "bf16": 0.25, "fp16": 0.25}  # share of the matrix-product rate that training reaches
 BACKWARD_COST = 3.0  # a training step costs three forward passes: forward, input gradients, weight gradients
 
 
@@ -52,7 +53,7 @@ def reached_rate(device: torch.device, precision: str) -> float:
     """Floating-point operations a second that a net reaches: its usual share of the device's matrix-product rate.
 
     Args:
-        precision: `fp32` or `bf16`.
+        precision: a resolved one.
     """
     return EFFICIENCY[precision] * product_rate(device, precision)
 

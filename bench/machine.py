@@ -8,12 +8,14 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
+from bench.precision import dtype_of
 from bench.schema.run import Code, Environment
 
 if TYPE_CHECKING:
@@ -115,20 +117,6 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def resolved_precision(name: str, device: torch.device) -> str:
-    """What a precision means on a device: `auto` is `bf16` where the device has units that multiply in it.
-
-    Those are CUDA GPUs, and processors with AMX tiles (there bf16 trained ResNet18 2.4 times as fast as fp32); on
-    all other processors bf16 is slower than fp32.
-    """
-    import torch
-
-    if name != "auto":
-        return name
-    tiles = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
-    return "bf16" if device.type == "cuda" or tiles else "fp32"
-
-
 def reuse_memory(device: torch.device) -> None:
     """Let the C library keep freed memory for the next step, instead of handing it back and asking again.
 
@@ -142,19 +130,27 @@ def reuse_memory(device: torch.device) -> None:
     library.mallopt(TRIM_THRESHOLD, -1)  # never
 
 
-def product_rate(device: torch.device, precision: str = "fp32") -> float:
-    """Floating-point operations a second of a large matrix product in `fp32` or `bf16`, in about 0.2 s."""
-    import time
-
+def large_product(device: torch.device, precision: str) -> tuple[Callable[[], torch.Tensor], float]:
+    """A call that multiplies two large matrices in a resolved precision, and its floating-point operations."""
     import torch
 
-    size, dtype = 8192 if device.type == "cuda" else 1024, torch.bfloat16 if precision == "bf16" else torch.float32
+    size = 8192 if device.type == "cuda" else 1024
     # Numbers as nets have them: some processors are faster with ones, and GPUs take less power for them.
     generator = torch.Generator(device).manual_seed(0)
-    left, right = (torch.randn(size, size, generator=generator, device=device).to(dtype) for _ in range(2))
+    left, right = (
+        torch.randn(size, size, generator=generator, device=device).to(dtype_of(precision)) for _ in range(2)
+    )
+    return lambda: left @ right, 2.0 * size**3
+
+
+def product_rate(device: torch.device, precision: str = "fp32") -> float:
+    """Floating-point operations a second of a large matrix product in a resolved precision, in about 0.2 s."""
+    import time
+
+    multiply, operations = large_product(device, precision)
     best = 0.0
     for _ in range(5):  # the first ones warm up; the best is what the device can do
         started = time.perf_counter()
-        (left @ right).sum().item()  # reading the sum waits for the device
-        best = max(best, 2 * size**3 / (time.perf_counter() - started))
+        multiply().sum().item()  # reading the sum waits for the device
+        best = max(best, operations / (time.perf_counter() - started))
     return best

@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+from bench.precision import ieee
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -16,14 +18,14 @@ AROUND_STAGES = ("_checkpoint_without_reentrant_generator", "_checkpoint_without
 
 @contextmanager
 def evaluating(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
-    """Eval mode, without gradients unless they are wanted; then every module's own mode again.
+    """Eval mode, without gradients unless they are wanted, fp32 without TF32; then every module's own mode again.
 
     A module whose mode differs from the net's, such as a batch norm that somebody froze, keeps it: `model.train()`
     would not.
     """
     import torch
 
-    with torch.set_grad_enabled(gradients), own_modes(model), nothing_recomputed():
+    with torch.set_grad_enabled(gradients), own_modes(model), nothing_recomputed(), ieee():
         model.eval()
         yield
 

@@ -280,7 +280,7 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
     flip: Annotated[str | None, _instead("none, random or alternating.", IMAGES)] = None
     translate: Annotated[int | None, _instead("Most pixels to move an image by, its border reflected.", IMAGES)] = None
     cutout: Annotated[int | None, _instead("Edge in pixels of the square left out.", IMAGES)] = None
-    precision: Annotated[str | None, _instead("auto, fp32 or bf16.")] = None
+    precision: Annotated[str | None, _instead("auto, fp32, bf16 or fp16.")] = None
 
     def changes(self) -> dict[str, Any]:
         """What was given in place of the recipe's values, by their names."""

@@ -21,8 +21,9 @@ from tables import finish, machine_words, parser_of, points, table
 from bench.contracts import Dataset, ModelSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.evaluation import predict
-from bench.machine import choose_device, resolved_precision
+from bench.machine import choose_device
 from bench.nets.weights import build_seeded
+from bench.precision import resolved_precision
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
 from bench.stats.intervals import paired_difference, wilson

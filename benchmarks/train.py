@@ -33,9 +33,10 @@ from bench.contracts import Dataset, ModelSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.data.transforms import prepare
 from bench.estimates import BACKWARD_COST
-from bench.machine import choose_device, product_rate, resolved_precision
+from bench.machine import choose_device, product_rate
 from bench.nets.summary import summarise
 from bench.nets.weights import build_seeded, on_device
+from bench.precision import resolved_precision
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
 from bench.stats.rates import ratio_interval, ratios_of, rounds_of

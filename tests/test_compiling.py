@@ -57,12 +57,12 @@ def as_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("as_is")
-@pytest.mark.parametrize("narrow", [False, True])
-def test_weights_running_statistics_flags_and_random_numbers_stay(narrow: bool) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_weights_running_statistics_flags_and_random_numbers_stay(precision: str) -> None:
     model = Drawing()
     model.norm.eval()
     before = snapshot(model)
-    _, seconds = compiled(model, SHAPES, CPU, narrow=narrow)
+    _, seconds = compiled(model, SHAPES, CPU, precision=precision)
     assert_untouched(model, before)
     assert seconds > 0
     model.train()(torch.zeros(2, 3, 8, 8))
@@ -70,8 +70,8 @@ def test_weights_running_statistics_flags_and_random_numbers_stay(narrow: bool) 
 
 
 @pytest.mark.usefixtures("as_is")
-@pytest.mark.parametrize("narrow", [False, True])
-def test_every_shape_is_run_as_in_training(narrow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_shape_is_run_as_in_training(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, seen = Drawing(), []
     forward = Drawing.forward
 
@@ -81,8 +81,8 @@ def test_every_shape_is_run_as_in_training(narrow: bool, monkeypatch: pytest.Mon
         return forward(self, x)
 
     monkeypatch.setattr(Drawing, "forward", watched)
-    compiled(model.eval(), SHAPES, CPU, narrow=narrow)
-    assert seen == [(shape, True, narrow) for shape in SHAPES]
+    compiled(model.eval(), SHAPES, CPU, precision=precision)
+    assert seen == [(shape, True, precision == "bf16") for shape in SHAPES]
 
 
 def at_once(model: nn.Module, **options: object) -> nn.Module:
@@ -107,7 +107,7 @@ def test_a_machine_that_cannot_compile_is_told_so_and_the_model_stays(
     with pytest.raises(
         UsageError, match=r"--compile: this machine cannot compile the model: no compiler here$"
     ) as told:
-        compiled(model, SHAPES, CPU, narrow=False)
+        compiled(model, SHAPES, CPU, precision="fp32")
     assert told.value.try_ == "--no-compile"
     assert_untouched(model, before)
 

@@ -21,7 +21,6 @@ from bench.machine import (
     describe_device,
     environment,
     product_rate,
-    resolved_precision,
     reuse_memory,
     versions,
 )
@@ -107,25 +106,7 @@ def test_a_matrix_product_has_a_rate(precision: str) -> None:
     assert 1e8 < product_rate(torch.device("cpu"), precision) < 1e15
 
 
-# --- precision and memory -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("device", "tiles", "wanted"),
-    [("cpu", True, "bf16"), ("cpu", False, "fp32"), ("cuda", False, "bf16"), ("mps", True, "fp32")],
-)
-def test_auto_is_bf16_where_the_device_multiplies_in_it(
-    monkeypatch: pytest.MonkeyPatch, device: str, tiles: bool, wanted: str
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
-    assert resolved_precision("auto", torch.device(device)) == wanted
-
-
-@pytest.mark.parametrize("name", ["fp32", "bf16"])
-@pytest.mark.parametrize("tiles", [True, False])
-def test_a_precision_that_was_named_is_kept(monkeypatch: pytest.MonkeyPatch, name: str, tiles: bool) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
-    assert {resolved_precision(name, torch.device(device)) for device in ("cpu", "cuda", "mps")} == {name}
+# --- memory ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

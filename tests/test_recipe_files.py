@@ -14,8 +14,8 @@ from hypothesis import given, strategies as st
 from tiny import TINY_FILE, tiny_data, write_images
 
 from bench.errors import MissingError, UsageError
-from bench.machine import resolved_precision
 from bench.pages.run_views import run_view
+from bench.precision import resolved_precision
 from bench.recipes.files import KEYS, line_of, recipe_of
 from bench.recipes.recipe import RECIPES, Recipe
 from bench.request import TrainRequest

@@ -66,12 +66,12 @@ def test_metrics_hold_accuracy_count_and_views_of_each_average(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("given", "narrow"), [({"precision": "bf16"}, True), ({"precision": "fp32"}, False), ({}, False)]
+    ("given", "precision"), [({"precision": "bf16"}, "bf16"), ({"precision": "fp32"}, "fp32"), ({}, "fp32")]
 )
 def test_further_views_run_in_the_precision_of_the_training(
-    given: dict[str, Any], narrow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, Any], precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(runlife, "average_logits", lambda *_, **options: asked.append(options["narrow"]) or {})
+    monkeypatch.setattr(runlife, "average_logits", lambda *_, **options: asked.append(options["precision"]) or {})
     evaluated(tmp_path / "run", **given)
-    assert asked == [narrow]
+    assert asked == [precision]

@@ -30,9 +30,11 @@ def net_of_noise() -> nn.Module:
     return net.eval()
 
 
-def averaged(net: nn.Module, images: Tensor, *, mirror: bool = True, narrow: bool = False) -> dict[str, Tensor]:
+def averaged(net: nn.Module, images: Tensor, *, mirror: bool = True, precision: str = "fp32") -> dict[str, Tensor]:
     plain, _ = predict(net, images, STATISTICS, device=CPU, progress=Silence())
-    return average_logits(net, images, plain, STATISTICS, mirror=mirror, narrow=narrow, device=CPU, progress=Silence())
+    return average_logits(
+        net, images, plain, STATISTICS, mirror=mirror, precision=precision, device=CPU, progress=Silence()
+    )
 
 
 # --- written out slowly -------------------------------------------------------------------------------------
@@ -118,7 +120,9 @@ def test_an_average_takes_as_many_forward_passes_as_it_says_and_none_is_the_plai
     net, images, passes = net_of_noise(), some_images(), []
     plain, _ = predict(net, images, STATISTICS, device=CPU, progress=Silence())
     net.register_forward_pre_hook(lambda module, inputs: passes.append(inputs[0].clone()))
-    found = average_logits(net, images, plain, STATISTICS, mirror=mirror, narrow=False, device=CPU, progress=Silence())
+    found = average_logits(
+        net, images, plain, STATISTICS, mirror=mirror, precision="fp32", device=CPU, progress=Silence()
+    )
     assert tuple(found) == averages_of(mirror=mirror) and mirror == ("mirror" in found)
     assert len({each.numpy().tobytes() for each in passes}) == len(passes) == max(VIEWS[name] for name in found) - 1
 
@@ -131,7 +135,7 @@ def test_averaging_uses_eval_mode_and_leaves_model_images_and_plain_logits_as_th
     before = {name: module.training for name, module in net.named_modules()}
     state = {key: value.clone() for key, value in net.state_dict().items()}
     pixels, logits = images.clone(), plain.clone()
-    average_logits(net, images, plain, STATISTICS, mirror=True, narrow=False, device=CPU, progress=Silence())
+    average_logits(net, images, plain, STATISTICS, mirror=True, precision="fp32", device=CPU, progress=Silence())
     assert {name: module.training for name, module in net.named_modules()} == before
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
     assert torch.equal(images, pixels) and torch.equal(plain, logits)
@@ -147,7 +151,7 @@ def test_averages_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatc
 
 def test_narrow_views_are_near_the_others_and_their_average_is_float32() -> None:
     net, images = net_of_noise(), some_images()
-    wide, narrow = (averaged(net, images, narrow=narrow)["mirror"] for narrow in (False, True))
+    wide, narrow = (averaged(net, images, precision=each)["mirror"] for each in ("fp32", "bf16"))
     assert (
         narrow.dtype == torch.float32
         and not torch.equal(wide, narrow)

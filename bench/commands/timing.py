@@ -11,10 +11,11 @@ from bench.errors import UsageError, WriteError, did_you_mean
 from bench.estimates import BACKWARD_COST, PROCESS, duration, reached_rate, timing_seconds
 from bench.explaining.plan import ALL, Wanted, layers_of, wanted_explainers
 from bench.fields import names
-from bench.machine import choose_device, describe_device, resolved_precision
+from bench.machine import choose_device, describe_device
 from bench.nets.summary import layers_in, summarise
 from bench.nets.trained import open_run
 from bench.nets.weights import build_seeded, for_inference
+from bench.precision import resolved_precision
 from bench.registry.registry import resolved, short
 from bench.request import TimeRequest
 from bench.schema.timing import Timing

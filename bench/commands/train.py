@@ -10,9 +10,10 @@ from bench.data.datasets import load_dataset, planned_dataset, resolved_source, 
 from bench.errors import RunError, StoreError, UsageError
 from bench.estimates import say_how_long
 from bench.fields import names
-from bench.machine import choose_device, resolved_precision, versions
+from bench.machine import choose_device, versions
 from bench.nets.trained import data_of_run
 from bench.pages.write import write_run_page
+from bench.precision import resolved_precision
 from bench.recipes.files import recipe_of
 from bench.recipes.recipe import SETTINGS, Recipe
 from bench.registry.from_python import is_built

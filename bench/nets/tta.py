@@ -7,6 +7,7 @@ from bench.contracts import Progress
 from bench.data.transforms import Statistics
 from bench.evaluation import BATCH, averages_of, forward
 from bench.modes import evaluating
+from bench.precision import autocast
 
 STEPS = (0, 1, -1)  # from how many pixels further down and right a view takes each of its own
 
@@ -18,7 +19,7 @@ def average_logits(
     statistics: Statistics,
     *,
     mirror: bool,
-    narrow: bool,
+    precision: str,
     device: torch.device,
     progress: Progress,
 ) -> dict[str, Tensor]:
@@ -33,8 +34,8 @@ def average_logits(
         plain: (N, K) float32 of the images as they are, as `predict` gives them; never computed again.
         statistics: mean and std the model was trained with.
         mirror: whether a mirrored image is still of its class.
-        narrow: run the other views in bf16, as a training in bf16 did: they are five more passes over the images.
-            The averages are taken in float32 either way.
+        precision: of the other views, that of the training: they are five more passes over the images. The averages
+            are taken in float32 in any case.
 
     Returns:
         {name: (N, K) float32 on the CPU} for the names of `averages_of`.
@@ -48,7 +49,7 @@ def average_logits(
         for step, flip in others:
             parts = []
             for batch in torch.split(images, BATCH):
-                with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+                with autocast(device, precision):
                     seen = view(batch, step, mirrored=flip)
                     parts.append(forward(model, seen, statistics, device))
                 task.advance(len(batch))

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from bench.contracts import Augmentation
 from bench.errors import UsageError, did_you_mean
+from bench.precision import PRECISIONS
 
 OPTIMIZERS = ("sgd", "adamw")
-PRECISIONS = ("auto", "fp32", "bf16")
 FLIPS = ("none", "random", "alternating")
 HALF = 16  # pixels; every picture is 32x32
 SMALLEST = 8  # pixels; below, the last stages see one pixel
@@ -64,7 +64,8 @@ class Recipe:
         sizes: pairs (edge in pixels, share of the epochs) that come first, in this order, on images made smaller;
             the epochs that remain, and the last in any case, see the images as they are.
         flip, translate, cutout: what a training batch goes through; see `bench.contracts.Augmentation`.
-        precision: `fp32`, `bf16` (autocast), or `auto`: bf16 where the device multiplies in it.
+        precision: `fp32`, `bf16` or `fp16` (autocast, the last with a scaled loss), or `auto`: what the device
+            multiplies in fastest; see `bench.precision.best_precision`.
         measured: what it gave here, in words.
     """
 

@@ -11,8 +11,9 @@ from torch.nn import functional
 from bench.contracts import ExplainerSpec
 from bench.explaining.batches import explained
 from bench.explaining.plan import check_names
-from bench.machine import resolved_precision
+from bench.machine import large_product
 from bench.postprocess import postprocess
+from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import find_recipe
 from bench.schema.timing import What
 from bench.timing.flops import Counted
@@ -151,10 +152,10 @@ def train_work(net: nn.Module, images: Tensor, precision: str = "auto") -> Work:
     with torch.no_grad():
         classes = net(images[:1]).shape[1]
     labels = torch.arange(len(images), device=images.device) % classes
-    narrow = resolved_precision(precision, images.device) == "bf16"
+    precision = resolved_precision(precision, images.device)
 
     def work() -> object:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=narrow):
+        with autocast(images.device, precision):
             logits = own(images)
         loss = functional.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
@@ -207,14 +208,13 @@ def check_explainer(spec: ExplainerSpec, subject: Subject, layer: str, images: T
 
 def product_arm(device: torch.device, precision: str) -> Arm:
     """A large matrix product: `items` FLOP a call."""
-    size, dtype = 8192 if device.type == "cuda" else 1024, torch.bfloat16 if precision == "bf16" else torch.float32
-    left, right = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
-    spec = ArmSpec("product", model=precision)
-    return Arm(spec, lambda: left @ right, None, 2.0 * size**3, "FLOP", precision)
+    multiply, operations = large_product(device, precision)
+    return Arm(ArmSpec("product", model=precision), multiply, None, operations, "FLOP", precision)
 
 
 def copy_arm(device: torch.device, mib: int = 256) -> Arm:
     """A copy of an array larger than caches: `items` bytes a call, read and written."""
-    source = torch.ones(mib, 2**20 // 4, device=device)
+    row = torch.randn(1, 2**20 // 4, generator=torch.Generator().manual_seed(0))  # numbers as nets have them
+    source = row.to(device).expand(mib, -1).contiguous()
     target = torch.empty_like(source)
     return Arm(ArmSpec("copy"), lambda: target.copy_(source), None, 2.0 * source.nbytes, "bytes")

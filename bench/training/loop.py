@@ -13,8 +13,8 @@ from bench.contracts import Dataset, Progress, Silence
 from bench.data.datasets import limit_balanced, split_validation
 from bench.errors import DataError, UsageError
 from bench.evaluation import predict, score
-from bench.machine import resolved_precision
 from bench.nets.weights import on_device
+from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe
 from bench.schema.page import EpochPoint
 from bench.training.checkpoint import Keeper, Position, State, Tally
@@ -122,9 +122,9 @@ def train_model(
     set_bn_momentum(model, recipe.bn_momentum)
     optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")  # reads every value once
     lookahead = Lookahead(model, every=recipe.lookahead, total=total)
-    narrow = resolved_precision(recipe.precision, device) == "bf16"
+    precision = resolved_precision(recipe.precision, device)
     forward, compile_seconds = (
-        compiled(model, batches.shapes(), device, narrow=narrow) if settings.compile else (model, None)
+        compiled(model, batches.shapes(), device, precision=precision) if settings.compile else (model, None)
     )
     share = labels.bincount().max().item() / len(labels)
     meter, look_every = Meter(device), LOOKS.get(device.type, 1)
@@ -138,9 +138,7 @@ def train_model(
         with progress.track(f"epoch {epoch + 1}/{recipe.epochs}", (steps - tally.step) * batch_size) as task:
             for step in range(tally.step, steps):
                 rate = set_rate(optimizer, recipe.learning_rate(epoch * steps + step, total))
-                # Weights, their momentum and the statistics of batch norms stay float32. bf16 has float32's range of
-                # exponents, so gradients do not vanish and no scaler of the loss is needed, as fp16 would.
-                with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+                with autocast(device, precision):
                     logits = forward(batches.inputs(places[step], epoch))
                 if epoch == step == 0:
                     check_logits(logits.detach(), classes)
@@ -222,7 +220,7 @@ def validate(model: nn.Module, data: Dataset, ids: Tensor, device: torch.device)
 
 
 def compiled(
-    model: nn.Module, shapes: Iterable[tuple[int, ...]], device: torch.device, *, narrow: bool
+    model: nn.Module, shapes: Iterable[tuple[int, ...]], device: torch.device, *, precision: str
 ) -> tuple[Forward, float]:
     """A compiled forward of a model, ready for training on batches of these shapes, and the seconds that took.
 
@@ -230,7 +228,7 @@ def compiled(
 
     Args:
         shapes: (N, C, H, W) of the batches to come.
-        narrow: whether training runs under bf16 autocast.
+        precision: that of the training.
 
     Raises:
         UsageError: this machine cannot compile.
@@ -245,7 +243,7 @@ def compiled(
             model.train()
             for shape in shapes:
                 batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
-                with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+                with autocast(device, precision):
                     logits = forward(batch)
                 logits.float().sum().backward()  # type: ignore[no-untyped-call]  # compiled at its first call, too
     except RuntimeError as reason:  # what the compiler raises

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from bench.contracts import Dataset, Progress
 from bench.errors import UsageError
-from bench.machine import resolved_precision
+from bench.precision import autocast, resolved_precision
 from bench.training.init import initialise
 from bench.training.loader import Batches
 from bench.training.loop import TrainSettings, choose_images, steps_per_epoch
@@ -90,12 +90,12 @@ def _climb(
     losses: list[float] = []
     mean, best = 0.0, math.inf
     batches, recipe = _inputs(data, settings, device), settings.recipe
-    narrow = resolved_precision(recipe.precision, device) == "bf16"
+    precision = resolved_precision(recipe.precision, device)
     with progress.track("learning rates", steps) as task:
         for step in range(steps):
             rate = set_rate(optimizer, LOWEST * growth**step)
             inputs, labels = next(batches)
-            with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+            with autocast(device, precision):
                 logits = model(inputs)
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
             optimizer.zero_grad(set_to_none=True)

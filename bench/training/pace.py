@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from bench.clock import now
-from bench.machine import resolved_precision
 from bench.nets.weights import on_device
+from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe
 from bench.training.optim import make_optimizer
 
@@ -34,13 +34,13 @@ def training_seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.
 def _seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.device, edge: int) -> float:
     model = on_device(copy.deepcopy(net), device).train()
     optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")
-    narrow = resolved_precision(recipe.precision, device) == "bf16"
+    precision = resolved_precision(recipe.precision, device)
 
     def step(count: int) -> tuple[float, float]:
         inputs = torch.randn(count, 3, edge, edge, device=device).contiguous(memory_format=torch.channels_last)
         labels = torch.zeros(count, dtype=torch.int64, device=device)
         started = now(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+        with autocast(device, precision):
             logits = model(inputs)
         loss = functional.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)

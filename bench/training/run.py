@@ -19,8 +19,9 @@ from bench.data.datasets import files_of
 from bench.data.transforms import Statistics
 from bench.errors import BenchError, GuardRailError, RunError
 from bench.evaluation import VIEWS, Scores, predict, score
-from bench.machine import environment, resolved_precision
+from bench.machine import environment
 from bench.nets.tta import average_logits
+from bench.precision import resolved_precision
 from bench.request import AdoptRequest, TrainRequest
 from bench.schema.page import EpochPoint
 from bench.schema.run import AverageResult, DataFacts, Results, RunRecord
@@ -229,9 +230,9 @@ def evaluate_into(
     scores = score(logits, labels)
     averaged: dict[str, Tensor] = {}
     if average:
-        narrow = resolved_precision(_precision(read_record(folder)), device) == "bf16"
+        precision = resolved_precision(_precision(read_record(folder)), device)
         averaged = average_logits(
-            net, images, logits, statistics, mirror=data.mirror, narrow=narrow, device=device, progress=progress
+            net, images, logits, statistics, mirror=data.mirror, precision=precision, device=device, progress=progress
         )
     counts = {name: score(each, labels) for name, each in averaged.items()}
     averages = {name: AverageResult(one.accuracy, one.correct, VIEWS[name]) for name, one in counts.items()}

@@ -1,0 +1,177 @@
+"""Which precision a device gets, and fp32 that stays fp32."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench.modes import evaluating
+from bench.precision import best_precision, fp32_of, ieee, resolved_precision, slow_precision
+
+CPU, GPU, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
+Make = Callable[..., None]
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Make:
+    def pretend(capability: tuple[int, int], name: str = "A GPU") -> None:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)  # as torch says: it emulates
+
+    return pretend
+
+
+# --- auto ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "wanted"),
+    [
+        ("Tesla P100-PCIE-16GB", (6, 0), "fp32"),
+        ("NVIDIA GeForce GTX 1080", (6, 1), "fp32"),
+        ("Tesla V100-SXM2-16GB", (7, 0), "fp16"),
+        ("Tesla T4", (7, 5), "fp16"),
+        ("NVIDIA GeForce RTX 2080 Ti", (7, 5), "fp16"),
+        ("NVIDIA TITAN RTX", (7, 5), "fp16"),
+        ("NVIDIA GeForce GTX 1660 Ti", (7, 5), "fp32"),
+        ("NVIDIA T1000 8GB", (7, 5), "fp32"),
+        ("NVIDIA GeForce MX450", (7, 5), "fp32"),
+        ("NVIDIA A100-SXM4-40GB", (8, 0), "bf16"),
+        ("NVIDIA L4", (8, 9), "bf16"),
+        ("NVIDIA T1000", (8, 9), "bf16"),
+        ("NVIDIA H200", (9, 0), "bf16"),
+        ("NVIDIA GeForce RTX 5090", (12, 0), "bf16"),
+    ],
+)
+def test_auto_is_what_a_gpu_has_units_for(gpu: Make, name: str, capability: tuple[int, int], wanted: str) -> None:
+    gpu(capability, name)
+    assert resolved_precision("auto", GPU) == wanted
+    assert f"{capability[0]}.{capability[1]}" in best_precision(GPU)[1]
+
+
+@pytest.mark.parametrize(
+    ("device", "tiles", "wanted"), [(CPU, True, "bf16"), (CPU, False, "fp32"), (MPS, True, "fp32")]
+)
+def test_auto_is_bf16_on_a_processor_with_tiles_alone(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, tiles: bool, wanted: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert resolved_precision("auto", device) == wanted
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+def test_a_precision_that_was_named_is_kept(name: str, gpu: Make) -> None:
+    gpu((7, 5))
+    assert {resolved_precision(name, device) for device in (CPU, GPU, MPS)} == {name}
+
+
+@pytest.mark.parametrize(
+    ("capability", "slow"), [((6, 0), ["bf16", "fp16"]), ((7, 5), ["bf16"]), ((8, 0), []), ((9, 0), [])]
+)
+def test_a_precision_that_a_gpu_has_no_units_for_is_told_with_what_auto_takes(
+    gpu: Make, capability: tuple[int, int], slow: list[str]
+) -> None:
+    gpu(capability)
+    said = {name: slow_precision(name, GPU) for name in ("auto", "fp32", "bf16", "fp16")}
+    assert [name for name, words in said.items() if words] == slow
+    assert all(words.endswith(f"--precision auto takes {best_precision(GPU)[0]}") for words in said.values() if words)
+
+
+# --- fp32 ---------------------------------------------------------------------------------------------------
+
+
+def switches() -> list[str]:
+    backends: Any = torch.backends
+    cudnn, mkldnn = backends.cudnn, backends.mkldnn
+    every = (backends, cudnn, mkldnn, cudnn.conv, cudnn.rnn, backends.cuda.matmul, mkldnn.conv, mkldnn.matmul)
+    return [each.fp32_precision for each in every]
+
+
+def nothing() -> None:
+    """As torch comes."""
+
+
+def old_way() -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = True
+
+
+def medium() -> None:
+    torch.set_float32_matmul_precision("medium")  # bf16 on a CPU
+
+
+def by_hand() -> None:
+    torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
+    torch.backends.fp32_precision = "tf32"  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def switches_put_back() -> Any:
+    """Whatever a test switches, the next one finds torch as it comes."""
+    yield
+    backends: Any = torch.backends
+    backends.fp32_precision = "none"
+    torch.set_float32_matmul_precision("highest")
+    for each in (backends.cuda.matmul, backends.mkldnn.matmul, backends.cudnn, backends.mkldnn):
+        each.fp32_precision = "none"
+    backends.cudnn.allow_tf32 = True
+
+
+@pytest.mark.usefixtures("switches_put_back")
+@pytest.mark.parametrize("switched", [nothing, old_way, medium, by_hand])
+def test_fp32_is_ieee_within_and_every_switch_as_before_afterwards(switched: Callable[[], None], gpu: Make) -> None:
+    gpu((8, 0))
+    switched()
+    before, kinds = switches(), [fp32_of(GPU), fp32_of(CPU)]
+    assert switched is nothing or "tf32" in before
+    with pytest.raises(KeyError), ieee():
+        assert set(switches()) == {"ieee"}
+        assert {*fp32_of(GPU).values(), *fp32_of(CPU).values()} == {"ieee"}
+        with ieee():
+            pass
+        assert set(switches()) == {"ieee"}
+        raise KeyError
+    assert switches() == before and [fp32_of(GPU), fp32_of(CPU)] == kinds
+
+
+class Switch:
+    """As torch has them: one that nobody set follows the one above it."""
+
+    def __init__(self, own: str, above: "Switch | None" = None) -> None:
+        self.own, self.above = own, above
+
+    @property
+    def fp32_precision(self) -> str:
+        return self.own if self.above is None or self.own else self.above.fp32_precision
+
+    @fp32_precision.setter
+    def fp32_precision(self, value: str) -> None:
+        self.own = value
+
+
+def test_a_switch_that_nobody_set_follows_the_one_above_it_afterwards_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    above = Switch("none")
+    follows, is_set = Switch("", above), Switch("tf32", above)
+    monkeypatch.setattr("bench.precision._switches", lambda: (above, follows, is_set))
+    with ieee():
+        assert {each.fp32_precision for each in (above, follows, is_set)} == {"ieee"}
+    above.fp32_precision = "bf16"
+    assert (follows.fp32_precision, is_set.fp32_precision) == ("bf16", "tf32")
+
+
+def test_a_net_that_is_evaluated_is_so_in_ieee_fp32() -> None:
+    with evaluating(nn.Linear(1, 1)):
+        assert set(switches()) == {"ieee"}
+    assert "tf32" in switches()
+
+
+def test_tf32_is_where_a_gpu_has_units_for_it(gpu: Make) -> None:
+    gpu((7, 5))
+    assert set(fp32_of(GPU).values()) == {"ieee"} == set(fp32_of(MPS).values()) == set(fp32_of(CPU).values())
+    gpu((8, 0))
+    assert fp32_of(GPU) == {"convolution": "tf32", "matrix product": "ieee"}
