@@ -104,6 +104,11 @@ def _backends() -> Any:  # noqa: ANN401 (modules whose attributes torch makes by
     return backends
 
 
+def fp32_key(device: torch.device) -> dict[str, str]:
+    """What the key of a file of this version says of truth's fp32; nothing where earlier ones computed it so, too."""
+    return {"fp32": IEEE} if device.type == "cuda" else {}
+
+
 def fp32_of(device: torch.device) -> dict[str, str]:
     """What fp32 is now on a device, `ieee`, `tf32` or `bf16`, by what is computed."""
     import torch

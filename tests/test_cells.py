@@ -71,6 +71,7 @@ def test_without_an_old_cell_the_new_one_is_all() -> None:
         ({"layer": "layer3"}, False),
         ({"versions": {"torch": "9"}}, False),
         ({"dtype": "float64"}, False),
+        ({"fp32": "tf32"}, False),
         ({"device": "other"}, True),
         ({"timing": "T2"}, True),
     ],
@@ -345,3 +346,22 @@ def test_a_sample_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / SAMPLES).write_bytes(b"PK")
     with pytest.raises(StoreError, match=r"samples\.npz cannot be read"):
         RunFolder(tmp_path).add_samples(make_samples([1]))
+
+
+@pytest.mark.parametrize(
+    ("device", "fp32"),
+    [
+        ("AMD EPYC 7763 64-Core Processor, 2 threads", "ieee"),
+        ("Intel(R) Xeon(R) Processor, 1 thread", "ieee"),
+        ("Apple GPU of arm64", "ieee"),
+        ("NVIDIA H200", "tf32"),
+    ],
+)
+def test_a_cell_that_does_not_say_how_fp32_was_multiplied_is_ieee_but_on_cuda(
+    device: str, fp32: str, cell_file: Path
+) -> None:
+    head = json.loads(str(read_npz(cell_file, ("head",))["head"]))
+    assert head.pop("fp32") == "ieee"
+    rewrite(cell_file, head=json.dumps({**head, "device": device}))
+    old = read_cell(cell_file)
+    assert old.fp32 == fp32 and same_cell(old, make_cell([(3, 1)])) is (fp32 == "ieee")

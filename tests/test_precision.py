@@ -1,14 +1,19 @@
 """Which precision a device gets, and fp32 that stays fp32."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from planted import spec_of
+from torch import Tensor, nn
 
-from bench.modes import evaluating
+from bench.contracts import Silence
+from bench.evaluation import predict
+from bench.explaining.batches import explained
 from bench.precision import best_precision, fp32_of, ieee, resolved_precision, slow_precision
+from bench.scoring.occluded_answers import answers_to
 
 CPU, GPU, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 Make = Callable[..., None]
@@ -164,10 +169,31 @@ def test_a_switch_that_nobody_set_follows_the_one_above_it_afterwards_as_before(
     assert (follows.fp32_precision, is_set.fp32_precision) == ("bf16", "tf32")
 
 
-def test_a_net_that_is_evaluated_is_so_in_ieee_fp32() -> None:
-    with evaluating(nn.Linear(1, 1)):
-        assert set(switches()) == {"ieee"}
-    assert "tf32" in switches()
+class Watched(nn.Module):
+    """Logits (N, 2) of the mean colour; notes how fp32 is multiplied when it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.seen = nn.Parameter(torch.ones(2)), []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(set(switches()))
+        return x.mean(dim=(1, 2, 3))[:, None] * self.weight
+
+
+def asks(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    return {"input": model(images)[:, :1, None, None].detach().expand(*targets.shape, 4, 4).clone()}
+
+
+def test_whoever_asks_for_the_truth_asks_in_ieee_fp32() -> None:
+    net, images = Watched().eval(), torch.zeros(2, 3, 4, 4)
+    statistics, spec = ((0.5,) * 3, (0.5,) * 3), spec_of(asks, output="input")
+    predict(net, images.byte(), statistics, device=CPU, progress=Silence())
+    explained(spec, net, ("input",), images, torch.zeros(2, 1, dtype=torch.int64))
+    list(answers_to(net, images, rows=np.arange(2), sets=np.zeros(2, np.uint64), grid=(2, 2)))
+    assert len(net.seen) == 3 and net.seen == [{"ieee"}] * 3
+    net(images)
+    assert "tf32" in net.seen[-1]
 
 
 def test_tf32_is_where_a_gpu_has_units_for_it(gpu: Make) -> None:

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from bench.clock import Meter, Stopwatch
 from bench.contracts import ExplainerSpec
 from bench.explaining.guard import Call, guarded
+from bench.precision import ieee
 
 BY_IMAGE = "image"  # stands in the key of stochastic rows, so that those of another way to seed are made anew
 
 
+@ieee()
 def explained(
     spec: ExplainerSpec,
     model: nn.Module,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from bench.contracts import SIZE, Floats, Integers
 from bench.fields import Request, names
+from bench.precision import IEEE
 from bench.request import AdoptRequest, TrainRequest
 
 MOST = 2**53  # beyond it a number is none that was counted or measured
@@ -38,6 +39,7 @@ class Cell:
         output: what `raw` holds, as in `ExplainerSpec`: raw maps, or a library's finished `picture` in 0..1.
         steps: of a `picture`: how the library made it, in words.
         seeding: what the random draws behind the maps start from; empty where there are none.
+        fp32: how float32 was multiplied: `ieee`, or `tf32` as on CUDA in cells that do not say so.
         promise: whether a map's sum is the difference of two logits, as in `ExplainerSpec.complete`.
         due: (R,) that difference: the logit of the image less that of the mean colour; NaN where it is not known.
     """
@@ -61,6 +63,7 @@ class Cell:
     seeding: str = ""
     promise: str = ""
     due: "Floats | None" = None
+    fp32: str = IEEE
 
 
 # --- run.json -----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from bench.data.transforms import prepare
 from bench.explaining.plan import INPUT_LAYER
 from bench.machine import versions
 from bench.nets.trained import Trained, check_same_model
+from bench.precision import fp32_key, ieee
 from bench.registry.layer_shapes import grids_of
 from bench.schema.run import STATUSES, Cell
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
@@ -128,7 +129,7 @@ def answers_to(
     for start in range(0, len(rows), size):
         chosen = torch.from_numpy(rows[start : start + size]).to(images.device)
         masks = torch.from_numpy(as_masks(sets[start : start + size], grid)).to(images.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), ieee():
             logits: Tensor = model(covered(images[chosen], masks))
         found: Floats = logits.float().cpu().numpy().astype(np.float32)
         yield found
@@ -146,7 +147,8 @@ def known_answers(trained: Trained, grid: tuple[int, int]) -> Answers:
 
 
 def _head(trained: Trained, grid: tuple[int, int]) -> dict[str, object]:
-    return {"checkpoint": trained.checkpoint, "versions": versions(("torch",)), "grid": list(grid), "dtype": "float32"}
+    about = {"checkpoint": trained.checkpoint, "versions": versions(("torch",)), "grid": list(grid)}
+    return {**about, "dtype": "float32", **fp32_key(trained.device)}
 
 
 def ask(

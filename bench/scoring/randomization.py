@@ -20,6 +20,7 @@ from bench.explaining.plan import Wanted, layers_of
 from bench.machine import versions
 from bench.modes import evaluating
 from bench.nets.trained import Trained
+from bench.precision import fp32_key
 from bench.schema.run import STATUSES
 from bench.schema.scores import SanityScores
 from bench.scoring.layer_scores import kept
@@ -129,7 +130,7 @@ def _head(trained: Trained, spec: ExplainerSpec) -> str:
     of = versions(("torch", spec.backend))
     about = {"schema": 1, "checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED}
     drawn = {"seeding": seeding(spec)} if spec.stochastic else {}
-    return json.dumps({**about, "versions": of, **drawn}, sort_keys=True)
+    return json.dumps({**about, "versions": of, **drawn, **fp32_key(trained.device)}, sort_keys=True)
 
 
 def stages_of(model: nn.Module, layers: Sequence[str]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +14,7 @@ import numpy as np
 from bench.contracts import Floats, Integers
 from bench.data.decoding import KEPT, edge_of, kept
 from bench.errors import StoreError
+from bench.precision import IEEE
 from bench.schema.run import STATUSES, Cell
 from bench.schema.verdicts import Completeness
 from bench.stats.completeness import completeness
@@ -53,7 +55,8 @@ def merged(parts: Sequence[Rows], *keys: str) -> Rows:
 CELL_SCHEMA = 1
 CELL_ROWS = {"ids": "i1", "classes": "i1", "raw": "f3", "logits": "f2", "status": "u1"}
 DUE = {"due": "f1"}  # only where a method promises a sum
-KEY_FIELDS = ("checkpoint", "explainer", "revision", "layer", "versions", "dtype", "seeding")
+KEY_FIELDS = ("checkpoint", "explainer", "revision", "layer", "versions", "dtype", "fp32", "seeding")
+ON_NO_GPU = re.compile(r" threads?$|^Apple GPU of ")  # how the devices are called on which fp32 was always IEEE's
 
 
 def write_cell(path: Path, cell: Cell) -> None:
@@ -92,6 +95,7 @@ def read_cell(path: Path) -> Cell:
             steps=tuple(str(step) for step in head.get("steps", ())),
             seeding=str(head.get("seeding", "")),  # nor one by image: stochastic rows of then are made anew
             promise=str(head.get("promise", "")),  # nor sums
+            fp32=str(head.get("fp32", IEEE if ON_NO_GPU.search(str(head["device"])) else "tf32")),
             **arrays,
         )
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as reason:
