@@ -44,6 +44,7 @@ class Finding:
 class EpochPoint:
     """One epoch of a curve; accuracies in 0..1; validation values None without a validation split.
 
+    `skipped` steps were left out, since their gradients overflowed in fp16.
     The losses are mean cross entropies of the labels as they are, in nats, whatever smoothing was trained with.
     """
 
@@ -54,6 +55,7 @@ class EpochPoint:
     val_accuracy: float | None
     images_per_second: float
     learning_rate: float
+    skipped: int = 0
 
 
 @dataclass(frozen=True)

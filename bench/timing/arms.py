@@ -18,7 +18,7 @@ from bench.recipes.recipe import find_recipe
 from bench.schema.timing import What
 from bench.timing.flops import Counted
 from bench.timing.rounds import Work
-from bench.training.optim import make_optimizer
+from bench.training.optim import make_stepper, set_rate
 
 RECIPE = "course"  # whose optimiser a training step uses
 FEW = 2  # images an explainer is checked on before it is timed
@@ -146,21 +146,18 @@ def train_work(net: nn.Module, images: Tensor, precision: str = "auto") -> Work:
     The learning rate is 0: the same sums are made, and the net that is timed stays the one that was named.
     """
     own = copy.deepcopy(net).train().requires_grad_(True)
-    optimizer = make_optimizer(own, find_recipe(RECIPE), fused=images.device.type == "cuda")
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0
     with torch.no_grad():
         classes = net(images[:1]).shape[1]
     labels = torch.arange(len(images), device=images.device) % classes
     precision = resolved_precision(precision, images.device)
+    stepper = make_stepper(own, find_recipe(RECIPE), images.device, precision)
+    set_rate(stepper.optimizer, 0.0)
 
     def work() -> object:
         with autocast(images.device, precision):
             logits = own(images)
         loss = functional.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        stepper.step(loss)
         return loss
 
     return work

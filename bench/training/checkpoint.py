@@ -39,7 +39,7 @@ from bench.store.paths import (
     training_lock,
 )
 from bench.store.runs import create_run, trainer_of
-from bench.training.optim import Lookahead
+from bench.training.optim import Lookahead, Stepper
 from bench.whole_file import opened, written
 
 RESUME_SCHEMA = 1
@@ -309,6 +309,7 @@ class State:
         ambient: states of PyTorch's own generators, which a model's dropout draws from, by device type.
         weights, optimizer: their state dicts.
         slow: the slow weights of the lookahead; empty without one.
+        scaler: what a scaled loss stands at, and how many steps of the epoch were left out; empty without one.
     """
 
     epoch: int
@@ -325,6 +326,7 @@ class State:
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     slow: dict[str, Tensor]
+    scaler: dict[str, int | float] = dataclasses.field(default_factory=dict)
 
     __pydantic_config__ = CHECKED
 
@@ -358,7 +360,7 @@ class Position:
     """The parts of a running training that make up its state."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    stepper: Stepper
     lookahead: Lookahead
     order: torch.Generator
     pixels: torch.Generator
@@ -373,6 +375,7 @@ class Position:
         """The sums of a new epoch, or of the one that `start` left unfinished."""
         device = self.device
         if start is None:
+            self.stepper.begin()
             zero, zeros = torch.zeros((), dtype=torch.int64, device=device), torch.zeros((), device=device)
             return Tally(zero, zeros, self.order.get_state(), now(device))
         right, loss_sum = (each.clone().to(device) for each in (start.right, start.loss_sum))
@@ -397,15 +400,17 @@ class Position:
             pixels=_copied(self.pixels.get_state()),
             ambient=ambient,
             weights=_copied(dict(self.model.state_dict())),
-            optimizer=_copied(self.optimizer.state_dict()),
+            optimizer=_copied(self.stepper.optimizer.state_dict()),
             slow=_copied(self.lookahead.slow),
+            scaler=self.stepper.state(),
         )
 
     def restore(self, state: State) -> None:
         """Put a state back; StoreError where it is that of another model or device."""
         try:
             self.model.load_state_dict(state.weights)
-            self.optimizer.load_state_dict(_copied(state.optimizer))
+            self.stepper.optimizer.load_state_dict(_copied(state.optimizer))
+            self.stepper.restore(state.scaler)
             self.lookahead.restore(state.slow)
             self.order.set_state(state.order)
             self.pixels.set_state(state.pixels)

@@ -13,6 +13,7 @@ from bench.stats.intervals import above_chance
 # still sums to 1, and where all logits are alike the loss is ln(K) whatever the label.
 FIRST_LOSS_BAND = 0.5
 CHANCE_STEPS = 500  # before that many steps an honest run may still be near chance
+SKIPS = 30  # in a row: the loss is then divided by thousands, and nothing overflows that its scale made
 CHANCE_P = 1e-3  # how often a net that learnt nothing passes
 
 
@@ -113,6 +114,15 @@ def check_loss(loss: float, epoch: int, step: int) -> None:
         raise GuardRailError(
             f"the loss is negative ({loss:.4g}) in epoch {epoch + 1}, step {step + 1}: "
             "a cross entropy cannot be, so this is not one"
+        )
+
+
+def check_skips(skipped: int, epoch: int, steps: int) -> None:
+    """So many halvings of a scaled loss end every overflow that its scale makes."""
+    if skipped == steps >= SKIPS:
+        raise GuardRailError(
+            f"all {steps} steps of epoch {epoch + 1} were left out, since their gradients overflow in fp16",
+            try_="--precision fp32",
         )
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import StoreError
+from bench.precision import resolved_precision
 from bench.recipes.recipe import Recipe
 from bench.training.checkpoint import State
-from bench.training.optim import Lookahead, make_optimizer
+from bench.training.optim import Lookahead, Stepper, make_optimizer
 
 OF_THE_MOMENT = {"lr", "fused", "foreach"}  # settings of an optimizer that differ by step or device
 
@@ -30,6 +31,7 @@ def check_fits(state: State, net: nn.Module, recipe: Recipe, steps: int, device:
         _unlike("slow weights", state.slow, lookahead.slow),
         _odd_optimizer(state, make_optimizer(net, recipe, fused=False)),
         _odd_generators(state, device),
+        _odd_scaler(state, recipe, device),
     )
     try:
         doubt = next(doubts, "")
@@ -78,7 +80,7 @@ def _odd_optimizer(state: State, optimizer: torch.optim.Optimizer) -> Iterator[s
     means: Mapping[int, Mapping[str, Any]] = state.optimizer["state"]
     if set(means) - set(parameters) or len({frozenset(each) for each in means.values()}) > 1:
         yield "its optimizer's running means are of other parameters, or some of them are missing"
-    if bool(means) != (state.done > 0 and _has_means(optimizer)):
+    if bool(means) != _has_means(optimizer, state):
         yield f"its optimizer has running means of {len(means)} parameters"
     for index, values in means.items():
         for name, value in values.items():
@@ -88,12 +90,25 @@ def _odd_optimizer(state: State, optimizer: torch.optim.Optimizer) -> Iterator[s
                 yield f"its optimizer's {name} {index} holds NaN or infinity"
 
 
+def _odd_scaler(state: State, recipe: Recipe, device: torch.device) -> Iterator[str]:
+    """Where a scaled loss stands."""
+    precision = resolved_precision(recipe.precision, device)
+    wanted = Stepper(torch.optim.SGD([torch.zeros(1)]), torch.device("cpu"), precision).state()
+    if set(state.scaler) != set(wanted):
+        yield f"a scaled loss of {len(state.scaler)} numbers in {precision}"
+    elif wanted and not (state.scaler["scale"] > 0 and 0 <= state.scaler["skipped"] <= state.step):
+        yield f"a loss scaled by {state.scaler['scale']}, {state.scaler['skipped']} of {state.step} steps left out"
+
+
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name not in OF_THE_MOMENT}
 
 
-def _has_means(optimizer: torch.optim.Optimizer) -> bool:
-    return not isinstance(optimizer, torch.optim.SGD) or any(group["momentum"] for group in optimizer.param_groups)
+def _has_means(optimizer: torch.optim.Optimizer, state: State) -> bool:
+    if not isinstance(optimizer, torch.optim.SGD):
+        return state.done > 0
+    begun = state.done > 0 or bool(state.scaler)  # with a scaled loss they are there before the first step
+    return begun and any(group["momentum"] for group in optimizer.param_groups)
 
 
 def _odd_generators(state: State, device: torch.device) -> Iterator[str]:

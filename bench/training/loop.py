@@ -18,10 +18,10 @@ from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe
 from bench.schema.page import EpochPoint
 from bench.training.checkpoint import Keeper, Position, State, Tally
-from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss
+from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss, check_skips
 from bench.training.init import initialise
 from bench.training.loader import Batches
-from bench.training.optim import Lookahead, make_optimizer, set_bn_momentum, set_rate
+from bench.training.optim import Lookahead, make_stepper, set_bn_momentum, set_rate
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -120,15 +120,15 @@ def train_model(
     if start is None and not settings.warm_start:
         initialise(model, recipe, images, statistics)
     set_bn_momentum(model, recipe.bn_momentum)
-    optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")  # reads every value once
-    lookahead = Lookahead(model, every=recipe.lookahead, total=total)
     precision = resolved_precision(recipe.precision, device)
+    stepper = make_stepper(model, recipe, device, precision)
+    optimizer, lookahead = stepper.optimizer, Lookahead(model, every=recipe.lookahead, total=total)
     forward, compile_seconds = (
         compiled(model, batches.shapes(), device, precision=precision) if settings.compile else (model, None)
     )
     share = labels.bincount().max().item() / len(labels)
     meter, look_every = Meter(device), LOOKS.get(device.type, 1)
-    position = Position(model, optimizer, lookahead, batches.order, batches.pixels, meter)
+    position = Position(model, stepper, lookahead, batches.order, batches.pixels, meter)
     position.restore(start) if start else keeper.keep(position.capture(0, steps))
 
     for epoch in range(start.epoch if start else 0, recipe.epochs):
@@ -149,9 +149,7 @@ def train_model(
                 )
                 if epoch == step == 0:
                     check_first_loss(loss.item(), classes, warm_start=settings.warm_start)
-                optimizer.zero_grad(set_to_none=True)  # backward then writes gradients instead of adding to zeros
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+                stepper.step(loss)
                 lookahead.after(epoch * steps + step + 1)
                 tally.add(plain_loss(loss, logits, labels[places[step]], recipe), logits, labels[places[step]])
                 looks = look_every and (step + 1) % look_every == 0
@@ -159,13 +157,14 @@ def train_model(
                 task.advance(batch_size, note)
                 if keeper.due():
                     keeper.keep(position.capture(epoch, steps, tally))
-        seen, right = tally.seen, int(tally.right)  # here a GPU is waited for, once an epoch
+        seen, right, skipped = tally.seen, int(tally.right), stepper.skips()  # here a GPU is waited for, once an epoch
         meter.add(seen, now(device) - tally.started)
         check_loss(tally.loss, epoch, steps)
+        check_skips(skipped, epoch, steps)
         check_chance(right, seen, share, steps_done=(epoch + 1) * steps)
         val_loss, val_accuracy = validate(model, data, val_ids, device)
         speed, rate = seen / meter.laps[-1][1], optimizer.param_groups[0]["lr"]
-        on_epoch(EpochPoint(epoch + 1, tally.loss, right / seen, val_loss, val_accuracy, speed, rate))
+        on_epoch(EpochPoint(epoch + 1, tally.loss, right / seen, val_loss, val_accuracy, speed, rate, skipped))
         keeper.keep(position.capture(epoch + 1, steps))
     return TrainingSpeed(meter.rate, tuple(meter.laps), compile_seconds)
 

@@ -14,11 +14,12 @@ from torch.nn import functional
 
 from bench.contracts import Dataset, Progress
 from bench.errors import UsageError
+from bench.nets.weights import on_device
 from bench.precision import autocast, resolved_precision
 from bench.training.init import initialise
 from bench.training.loader import Batches
 from bench.training.loop import TrainSettings, choose_images, steps_per_epoch
-from bench.training.optim import make_optimizer, set_bn_momentum, set_rate
+from bench.training.optim import make_stepper, set_bn_momentum, set_rate
 
 LOWEST = 1e-7  # nothing is learned there: a curve without its flat beginning is steepest at its left end
 HIGHEST = 10.0
@@ -67,7 +68,7 @@ def find_rate(
     """
     if steps < 10:
         raise UsageError(f"{steps} steps make no curve", try_="--steps 100")
-    own = copy.deepcopy(model).to(device).train()
+    own = on_device(copy.deepcopy(model), device).train()
     set_bn_momentum(own, settings.recipe.bn_momentum)
     initialise(own, settings.recipe, data.train.images, (data.mean, data.std))
     return suggest(*_climb(own, data, settings, device=device, progress=progress, steps=steps, highest=highest))
@@ -84,23 +85,21 @@ def _climb(
     highest: float,
 ) -> tuple[list[float], list[float]]:
     """The rates that were tried and the smoothed loss at each; ends early where the loss has blown up."""
-    optimizer = make_optimizer(model, settings.recipe, fused=device.type == "cuda")
     growth = (highest / LOWEST) ** (1 / (steps - 1))
     rates: list[float] = []
     losses: list[float] = []
     mean, best = 0.0, math.inf
     batches, recipe = _inputs(data, settings, device), settings.recipe
     precision = resolved_precision(recipe.precision, device)
+    stepper = make_stepper(model, recipe, device, precision)
     with progress.track("learning rates", steps) as task:
         for step in range(steps):
-            rate = set_rate(optimizer, LOWEST * growth**step)
+            rate = set_rate(stepper.optimizer, LOWEST * growth**step)
             inputs, labels = next(batches)
             with autocast(device, precision):
                 logits = model(inputs)
             loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            stepper.step(loss)
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss.item()
             smooth = mean / (1 - SMOOTHING ** (step + 1))  # as if there had been no start at 0
             if not math.isfinite(smooth) or smooth > DIVERGED * best:

@@ -194,10 +194,12 @@ def trained(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None]) 
 
 def epoch_line(point: EpochPoint, epochs: int) -> str:
     """One epoch in words."""
+    many = f"{point.skipped:,} step{'s' if point.skipped > 1 else ''}"
+    skips = f"; {many} left out, whose gradients overflowed in fp16" if point.skipped else ""
     val = "" if point.val_accuracy is None else f", val {point.val_loss:.3f} {point.val_accuracy:.1%}"
     return (
         f"epoch {point.epoch}/{epochs}: loss {point.train_loss:.3f} accuracy {point.train_accuracy:.1%}"
-        f"{val}, {point.images_per_second:,.0f} images/s"
+        f"{val}, {point.images_per_second:,.0f} images/s{skips}"
     )
 
 

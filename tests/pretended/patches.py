@@ -391,6 +391,8 @@ def accelerator(machine: Machine, is_available: Callable[[], bool]) -> dict[str,
     return {
         "is_available": is_available,
         "device_count": lambda: machine.count,
+        "current_device_index": lambda: machine.current,
+        "current_stream": lambda device=None: stream_class(machine)(),
         "current_accelerator": lambda check_available=False: torch.device(machine.kind),
         "synchronize": lambda device=None: machine.waited(f"synchronize {machine.kind}:{machine.current}"),
     }
@@ -437,6 +439,9 @@ def stream_class(machine: Machine) -> type:
 
         def wait_event(self, event: object) -> None:
             pass
+
+        def is_capturing(self) -> bool:
+            return False
 
         def record_event(self, event: Any = None) -> Any:
             return event or event_class(machine)()
