@@ -34,10 +34,10 @@ def say_how_long(seconds: float, images: int, recipe: Recipe, device: torch.devi
         images: an epoch.
     """
     precision = resolved_precision(recipe.precision, device)
-    total = images * recipe.epochs
+    total, where = images * recipe.epochs, describe_device(device) + (f" ({device})" if device.index else "")
     progress.say(
-        f"{recipe.epochs} x {images:,} images: about {duration(seconds)} on {describe_device(device)} "
-        f"in {precision}, judged by a few steps"
+        f"{recipe.epochs} x {images:,} images: about {duration(seconds)} on {where} in {precision}, judged by a few "
+        "steps"
     )
     if seconds > LONG:
         fits = max(1, int(total * LONG / seconds))

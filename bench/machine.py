@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
-from bench.precision import dtype_of
+from bench.gpus import crowded, gpu_facts, gpus_found, refused
+from bench.precision import dtype_of, fp32_of
 from bench.schema.run import Code, Environment
 
 if TYPE_CHECKING:
@@ -26,25 +27,76 @@ MMAP_MAX, TRIM_THRESHOLD = -4, -1  # parameters of mallopt(3)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def choose_device(name: str) -> torch.device:
-    """The device a user named; `auto` takes CUDA, then MPS, then the CPU."""
+def choose_device(name: str, warn: Callable[[str], object] = lambda words: None) -> torch.device:
+    """The device a user named; `auto` takes the first CUDA GPU that can be used, else MPS, else the CPU.
+
+    Args:
+        name: such as `auto`, `cpu`, `cuda:1`; `cuda` is the first that can be used.
+        warn: told in a line of each GPU that `auto` passes by.
+
+    Raises:
+        UsageError: no such device, or one that cannot be used; says why.
+    """
     import torch
 
-    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(each for each in ("cuda", "mps", "cpu") if found[each]))
+        device, passed_by = best_device()
+        for error in passed_by:
+            warn(f"{error.message}; taking {describe_device(device)}. To change that: {error.try_}")
+        return device
     kind = name.partition(":")[0]
-    if kind not in found:
+    if kind not in DEVICES[1:]:
         raise UsageError(f"no device '{name}'", try_=f"one of: {', '.join(DEVICES)}")
-    if not found[kind]:
-        raise UsageError(f"this machine has no device '{name}'", try_="--device auto")
     try:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"'{name}' is no device", try_=f"{kind}, or {kind}:0") from None
-    count = torch.cuda.device_count() if kind == "cuda" else 1
-    if device.index is not None and device.index >= count:
-        raise UsageError(f"this machine has no device '{name}', only {count} of {kind}", try_=f"{kind}:0")
+    if kind == "cuda":
+        return _gpu(device)
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"this machine has no device '{name}'", try_="--device auto")
+    return device
+
+
+def best_device() -> tuple[torch.device, tuple[UsageError, ...]]:
+    """The device that `auto` takes, and why not the GPUs before it."""
+    import torch
+
+    count, none = gpus_found()
+    found, errors = first_usable(count)
+    if found is not None:
+        return found, errors
+    kind = "mps" if torch.backends.mps.is_available() else "cpu"
+    return torch.device(kind), (*errors, *([none] if none else []))
+
+
+def first_usable(count: int) -> tuple[torch.device | None, tuple[UsageError, ...]]:
+    """The first of so many GPUs that computes and has memory to spare, and why not those before it."""
+    import torch
+
+    errors: list[UsageError] = []
+    for index in range(count):
+        error = refused(index) or crowded(index)
+        if error is None:
+            return torch.device("cuda", index), tuple(errors)
+        errors.append(error)
+    return None, tuple(errors)
+
+
+def _gpu(device: torch.device) -> torch.device:
+    """The GPU that is meant; UsageError where it is not there or computes nothing."""
+    import torch
+
+    count, none = gpus_found()
+    if count == 0:
+        why = f": {none.message}" if none else ""
+        raise UsageError(f"this machine has no device '{device}'{why}", try_=none.try_ if none else "--device auto")
+    if str(device) == "cuda":
+        device = first_usable(count)[0] or torch.device("cuda", 0)
+    elif device.index >= count:
+        raise UsageError(f"this machine has no device '{device}', only {count} of cuda", try_="cuda:0")
+    if error := refused(device.index or 0):
+        raise error
     return device
 
 
@@ -96,7 +148,21 @@ def environment(device: torch.device) -> Environment:
         device=describe_device(device),
         device_type=device.type,
         code=code_state(Path(__file__).resolve().parent),
+        **(gpu_facts(device.index or 0) if device.type == "cuda" else {}),
+        flags=flags(device),
     )
+
+
+def flags(device: torch.device) -> dict[str, str]:
+    """What of torch's switches decides about values and speed, in words."""
+    import torch
+
+    switches = {"deterministic algorithms": torch.are_deterministic_algorithms_enabled()}
+    if device.type == "cuda":
+        cudnn = torch.backends.cudnn
+        switches |= {"cuDNN deterministic": cudnn.deterministic, "cuDNN benchmark": cudnn.benchmark}
+    fp32 = {f"fp32 {what}": kind for what, kind in fp32_of(device).items()}
+    return {**fp32, **{name: "on" if there else "off" for name, there in switches.items()}}
 
 
 def code_state(folder: Path) -> Code:

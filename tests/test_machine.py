@@ -10,6 +10,7 @@ from unittest.mock import Mock, call
 
 import pytest
 import torch
+from pretended import pretended
 from pydantic import TypeAdapter
 
 from bench import machine
@@ -33,13 +34,6 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
 
-@pytest.fixture
-def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index or 0}")
-
-
 @pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize(
     ("name", "words", "offer"),
@@ -55,24 +49,24 @@ def test_a_device_that_is_not_there_or_that_nobody_knows_is_named(name: str, wor
     assert offer in error.value.try_
 
 
-@pytest.mark.usefixtures("two_gpus")
 def test_a_gpu_beyond_the_last_is_refused() -> None:
-    assert choose_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(UsageError, match="no device 'cuda:2', only 2 of cuda"):
-        choose_device("cuda:2")
+    with pretended(count=2):
+        assert choose_device("cuda:1") == torch.device("cuda:1")
+        with pytest.raises(UsageError, match="no device 'cuda:2', only 2 of cuda"):
+            choose_device("cuda:2")
 
 
 def test_auto_takes_cuda_before_mps_before_the_cpu(monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
     assert choose_device("auto") == torch.device("cpu")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert choose_device("auto").type == "mps"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto").type == "cuda"
+    with pretended():
+        assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:0")
 
 
-@pytest.mark.usefixtures("two_gpus")
 def test_a_device_is_called_what_people_call_it() -> None:
-    assert describe_device(torch.device("cuda:1")) == "GPU 1"
+    with pretended(count=2, name="Tesla T4"):
+        assert describe_device(torch.device("cuda:1")) == "Tesla T4"
     assert describe_device(torch.device("mps")) == f"Apple GPU of {platform.machine()}"
     threads = torch.get_num_threads()
     assert describe_device(torch.device("cpu")) == f"{cpu_name()}, {threads} thread{'' if threads == 1 else 's'}"
@@ -99,6 +93,24 @@ def test_the_environment_fits_into_a_record() -> None:
     found = environment(torch.device("cpu"))
     assert TypeAdapter(Environment).validate_json(json.dumps(dataclasses.asdict(found))) == found
     assert found.device_type == "cpu" and found.threads == torch.get_num_threads()
+    assert (found.capability, found.cuda, found.driver) == ("", "", "")
+    assert found.flags == {"fp32 convolution": "ieee", "fp32 matrix product": "ieee", "deterministic algorithms": "off"}
+
+
+def test_the_environment_of_a_gpu_names_what_lies_between_torch_and_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.gpus.driver", lambda: "580.65.06")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92400)
+    with pretended(capability=(8, 0), memory=40 * 10**9, name="NVIDIA A100") as machine:
+        found = environment(machine.device)
+    assert TypeAdapter(Environment).validate_json(json.dumps(dataclasses.asdict(found))) == found
+    assert (found.device, found.capability, found.gpu_memory) == ("NVIDIA A100", "8.0", "40.0 GB")
+    assert (found.cuda, found.cudnn, found.driver) == ("13.0", "9.24.0", "580.65.06")
+    assert found.flags == {
+        "fp32 convolution": "tf32", "fp32 matrix product": "ieee", "deterministic algorithms": "off",
+        "cuDNN deterministic": "off", "cuDNN benchmark": "on",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -437,12 +437,14 @@ def _show_pictures(request: ShowRequest, workspace: Workspace) -> Answer:
 
 
 def doctor(request: DoctorRequest, workspace: Workspace) -> Answer:
-    """Versions, devices, folders, and whether every registered name loads."""
-    import torch
+    """Versions, devices, what would be chosen and why, folders, and whether every registered name loads."""
+    from bench.gpus import every_gpu
+    from bench.machine import best_device, environment
+    from bench.precision import best_precision
 
-    from bench.machine import choose_device, environment
-
-    facts: dict[str, Any] = asdict(environment(choose_device("auto")))
+    device, passed_by = best_device()
+    facts: dict[str, Any] = asdict(environment(device))
+    precision, why = best_precision(device)
     problems = []
     for registry in (discover("model", ModelSpec), discover("explainer", ExplainerSpec)):
         for name in registry:
@@ -451,16 +453,22 @@ def doctor(request: DoctorRequest, workspace: Workspace) -> Answer:
             except Exception as error:
                 problems.append(f"{registry.kind} {name}: {error}")
     rows: Rows = [{"what": key, "found": value} for key, value in facts["versions"].items()]
-    rows += [{"what": key, "found": facts[key]} for key in ("system", "cpu", "cores", "threads", "device")]
+    rows += [{"what": key, "found": facts[key]} for key in ("system", "cpu", "cores", "threads")]
+    rows += [{"what": f"GPU {index}", "found": words} for index, words in enumerate(every_gpu())]
     rows += [
-        {"what": "CUDA", "found": torch.cuda.is_available()},
+        {"what": "--device auto", "found": f"{device}: {facts['device']}"},
+        {"what": "--precision auto", "found": f"{precision}: {why}"},
+        *({"what": key, "found": facts[key]} for key in ("cuda", "cudnn", "driver") if facts[key]),
+        *({"what": key, "found": value} for key, value in facts["flags"].items()),
         {"what": "bench on PATH", "found": shutil.which("bench") or "no"},
         {"what": "runs", "found": workspace.runs.resolve()},
         {"what": "cache", "found": workspace.cache},
         {"what": "free disk", "found": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB"},
     ]
     end = [f"problem: {each}" for each in problems] or ["every registered model and explainer loads"]
-    return Answer({**facts, "problems": problems}, (_table(rows), *end))
+    unused = [f"{error.message}; try: {error.try_}" for error in passed_by]
+    chosen = {"auto_device": str(device), "auto_precision": precision, "why": why, "unused": unused}
+    return Answer({**facts, **chosen, "problems": problems}, (_table(rows), *unused, *end))
 
 
 def schema(request: SchemaRequest, workspace: Workspace) -> Answer:

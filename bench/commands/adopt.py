@@ -57,7 +57,8 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
         MissingError: the weights cannot be read, or do not fit the model; nothing is written then.
         UsageError: a value that cannot be meant.
     """
-    device, progress, weights = choose_device(request.device), workspace.progress, at(request.weights)
+    progress, weights = workspace.progress, at(request.weights)
+    device = choose_device(request.device, progress.warn)
     model, data = resolved(request.whole_name(request.model)), resolved_source(request.data)
     spec, foreign = workspace.models[model], read_foreign(weights)
     dataset = load_dataset(

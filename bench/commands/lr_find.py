@@ -22,7 +22,7 @@ def find_learning_rate(request: LrFindRequest, workspace: Workspace) -> tuple[Ra
     highest = request.highest
     if not LOWEST < highest < float("inf"):
         raise UsageError(f"--highest {highest} is not above {LOWEST}", try_="--highest 10")
-    device, progress = choose_device(request.device), workspace.progress
+    device, progress = choose_device(request.device, workspace.progress.warn), workspace.progress
     recipe = recipe_of(request.recipe).changed({"batch_size": request.batch_size, "optimizer": request.optimizer})
     model = resolved(request.whole_name(request.model))
     spec = workspace.models[model]

@@ -57,7 +57,7 @@ def measure(request: TimeRequest, workspace: Workspace) -> Timed:
         UsageError: a name or value that cannot be meant, before anything is timed.
         ContractError: an explainer that breaks its contract.
     """
-    device, progress = choose_device(request.device), workspace.progress
+    device, progress = choose_device(request.device, workspace.progress.warn), workspace.progress
     kinds, baselines = names(request.what), names(request.baseline)
     subjects = find_subjects(names(request.model), names(request.run), workspace, device)
     base = next((label for label in subjects if label in baselines), next(iter(subjects)))

@@ -13,7 +13,7 @@ from bench.fields import names
 from bench.machine import choose_device, versions
 from bench.nets.trained import data_of_run
 from bench.pages.write import write_run_page
-from bench.precision import resolved_precision
+from bench.precision import resolved_precision, slow_precision
 from bench.recipes.files import recipe_of
 from bench.recipes.recipe import SETTINGS, Recipe
 from bench.registry.from_python import is_built
@@ -66,8 +66,10 @@ def train(request: TrainRequest, workspace: Workspace) -> Path:
 
 def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
     """Train what a request for a single training asks for."""
-    device = choose_device(asked.device)
+    device = choose_device(asked.device, workspace.progress.warn)
     recipe = recipe_of(asked.recipe).changed(asked.changes())
+    if doubt := slow_precision(recipe.precision, device):
+        workspace.progress.warn(doubt)
     recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))  # resumed as it was begun
     request = whole(asked, recipe)
     settings = settings_of(request)

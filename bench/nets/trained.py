@@ -72,7 +72,7 @@ def open_run(run: str | RunFolder, device: str, workspace: Workspace) -> Trained
         UsageError: this machine has no such device.
         StoreError: unfinished, damaged, or the weights are not those the run ended with.
     """
-    where = choose_device(device)
+    where = choose_device(device, workspace.progress.warn)
     run = run if isinstance(run, RunFolder) else RunFolder(find_run(workspace.runs, run))
     path, record = checkpoint_path(run.path), run.record
     check_finished(record)

@@ -147,7 +147,12 @@ class Code:
 
 @dataclass(frozen=True)
 class Environment:
-    """The machine and the versions a run was made with."""
+    """The machine and the versions a run was made with; empty what is not known, or not there.
+
+    Attributes:
+        capability, gpu_memory, cuda, cudnn, driver: of a CUDA GPU; CUDA is the version that torch was built with.
+        flags: torch's switches that decide about values and speed, as training begins.
+    """
 
     versions: Mapping[str, str] = field(default_factory=dict)
     system: str = ""
@@ -157,6 +162,12 @@ class Environment:
     device: str = ""
     device_type: str = ""
     code: Code = Code()
+    capability: str = ""
+    gpu_memory: str = ""
+    cuda: str = ""
+    cudnn: str = ""
+    driver: str = ""
+    flags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

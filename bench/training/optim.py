@@ -112,8 +112,16 @@ class Stepper:
 
     def step(self, loss: Tensor) -> None:
         """One step down a loss."""
+        self.backward(loss)
+        self.update()
+
+    def backward(self, loss: Tensor) -> None:
+        """Make the gradients of a loss, scaled where it is."""
         self.optimizer.zero_grad(set_to_none=True)  # backward then writes gradients instead of adding to zeros
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def update(self) -> None:
+        """Go down those gradients, unless one of them overflowed."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
 

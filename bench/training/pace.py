@@ -11,7 +11,7 @@ from bench.clock import now
 from bench.nets.weights import on_device
 from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe
-from bench.training.optim import make_optimizer
+from bench.training.optim import make_stepper
 
 SECONDS = 1.0  # steps of a size are taken until this is over
 SHARE = 0.02  # or this part of what they tell
@@ -33,8 +33,8 @@ def training_seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.
 
 def _seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.device, edge: int) -> float:
     model = on_device(copy.deepcopy(net), device).train()
-    optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")
     precision = resolved_precision(recipe.precision, device)
+    stepper = make_stepper(model, recipe, device, precision)
 
     def step(count: int) -> tuple[float, float]:
         inputs = torch.randn(count, 3, edge, edge, device=device).contiguous(memory_format=torch.channels_last)
@@ -43,10 +43,9 @@ def _seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.device, 
         with autocast(device, precision):
             logits = model(inputs)
         loss = functional.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        stepper.backward(loss)
         middle = now(device)
-        optimizer.step()
+        stepper.update()
         return middle - started, now(device) - middle
 
     on_cpu = device.type == "cpu"
