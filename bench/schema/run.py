@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from bench.contracts import SIZE, Floats, Integers
 from bench.fields import Request, names
-from bench.precision import IEEE
 from bench.request import AdoptRequest, TrainRequest
 
 MOST = 2**53  # beyond it a number is none that was counted or measured
@@ -63,7 +62,7 @@ class Cell:
     seeding: str = ""
     promise: str = ""
     due: "Floats | None" = None
-    fp32: str = IEEE
+    fp32: str = "ieee"
 
 
 # --- run.json -----------------------------------------------------------------------------------------------
