@@ -104,6 +104,11 @@ def _backends() -> Any:  # noqa: ANN401 (modules whose attributes torch makes by
     return backends
 
 
+def loosest_fp32(device: torch.device) -> str:
+    """What fp32 is now on a device, in a word: `ieee` only where everything is."""
+    return next((kind for kind in fp32_of(device).values() if kind != IEEE), IEEE)
+
+
 def fp32_key(device: torch.device) -> dict[str, str]:
     """What the key of a file of this version says of truth's fp32; nothing where earlier ones computed it so, too."""
     return {"fp32": IEEE} if device.type == "cuda" else {}

@@ -90,6 +90,23 @@ def test_every_arm_and_limit_has_two_blocks_in_every_round_in_turns_and_torchs_r
     assert not any("settle" in note for note in answer["notes"])
 
 
+def test_every_arm_and_limit_multiplies_fp32_as_maps_and_logits_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def watched() -> Take:
+        def take(work: Work) -> tuple[int, list[float]]:
+            seen.append(torch.backends.fp32_precision)  # type: ignore[attr-defined]
+            return 1, [0.01]
+
+        return take
+
+    monkeypatch.setattr(runner, "taker", watched)
+    answer = timed(tmp_path, "--model", TINY_FILE, "--what", "forward,train,explain", "--explainer", "captum")
+    assert set(seen) == {"ieee"} and len(seen) > 20 and answer["fp32"] == "ieee"
+
+
 def test_warm_up_samples_are_kept_and_an_unsettled_arm_is_marked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

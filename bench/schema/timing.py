@@ -136,6 +136,7 @@ class Timing:
         others: share of the machine that other processes and the hypervisor took during the rounds.
         samples: raw, in run order.
         notes: what a reader should know before believing it, such as that the machine was busy.
+        fp32: how it was multiplied, `ieee` or `tf32`; in files that do not say so `tf32` on CUDA.
     """
 
     schema: int
@@ -165,3 +166,9 @@ class Timing:
     arms: tuple[ArmTiming, ...]
     samples: tuple[Sample, ...]
     notes: tuple[str, ...]
+    fp32: str = ""
+
+    @property
+    def known_fp32(self) -> str:
+        """How fp32 was multiplied, also in files that do not say so."""
+        return self.fp32 or ("tf32" if self.device_type == "cuda" else "ieee")

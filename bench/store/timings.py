@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import StoreError
 from bench.machine import environment, host
+from bench.precision import IEEE, loosest_fp32
 from bench.registry.registry import short
 from bench.schema.page import EpochPoint, Rates
 from bench.schema.timing import ArmTiming, Sample, Timing
@@ -155,6 +156,7 @@ def noted(
         rounds=0, rounds_asked=0, budget_seconds=0.0, block_seconds=0.0,
         seconds=sum(seconds for one in works for _, seconds in one.laps), before=None, after=None, others=None,
         arms=tuple(one.arm for one in works), samples=tuple(each for one in works for each in one.samples), notes=(),
+        fp32=IEEE if what == "explain" else loosest_fp32(device),
     )  # fmt: skip
 
 
@@ -223,7 +225,7 @@ def not_paired(first: Timing, second: Timing) -> str:
     differ = [plural for name, plural in words.items() if getattr(first, name) != getattr(second, name)]
     if dict(first.versions) != dict(second.versions):
         differ.append("versions")
-    if len({frozenset((arm.what, arm.precision) for arm in one.arms) for one in (first, second)}) > 1:
+    if len({(one.known_fp32, *sorted({(arm.what, arm.precision) for arm in one.arms})) for one in (first, second)}) > 1:
         differ.append("precisions")
     return f"not paired: other {', '.join(differ)}" if differ else "not paired: taken at different times"
 

@@ -12,6 +12,7 @@ from bench.contracts import ExplainerSpec
 from bench.estimates import PROCESS
 from bench.fields import names
 from bench.machine import environment, host
+from bench.precision import IEEE, ieee
 from bench.request import TimeRequest
 from bench.schema.timing import ArmTiming, Moment, Sample, Timing
 from bench.stats.rates import (
@@ -50,8 +51,12 @@ class TimingRun:
     clock: Callable[[], float] = time.perf_counter
     started: float = 0.0
 
+    @ieee()
     def measure(self) -> Timing:
-        """Warm up, play the rounds, then latency and memory; global random state is put back."""
+        """Warm up, play the rounds, then latency and memory; global random state is put back.
+
+        fp32 is IEEE's, as where maps and logits are made, for every arm and for the limits that they are held against.
+        """
         self.started = self.clock()
         with torch.random.fork_rng():
             warm = self.warmed()
@@ -166,6 +171,7 @@ class TimingRun:
             arms=arms,
             samples=samples,
             notes=tuple(filter(None, (busy, *notes_on(arms, rounds, request.rounds)))),
+            fp32=IEEE,
         )
 
     @property
