@@ -2,6 +2,7 @@
 
 import io
 import random
+import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -102,7 +103,7 @@ def _archive(root: Path, files: dict[str, bytes], chance: random.Random) -> Path
     name = chance.choice(("d.tar", "d.tar.gz", "d.tar.xz", "d.zip", "d.tgz"))
     try:
         path = zip_of(root / name, files) if name == "d.zip" else tar_of(root / name, files, *extra)
-    except (ValueError, UnicodeError, OSError, IndexError):  # IndexError: zipfile writes no empty name
+    except (ValueError, UnicodeError, OSError, IndexError, struct.error):  # zipfile writes no empty or endless name
         path = tar_of(root / name, {"train/cat/0.png": encoded(picture(0))})
     if chance.random() < 0.5:
         path.write_bytes(bytes_broken(path.read_bytes(), chance))
