@@ -1,4 +1,4 @@
-"""A net as it is to be used for the time of a block, and afterwards as it was found."""
+"""A net, or torch's generators, as they are to be used for the time of a block, and afterwards as they were found."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from unittest.mock import patch
 from bench.precision import ieee
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 # What torch runs before and behind a stage that is not of the reentrant kind: a generator of two steps, by its names.
@@ -66,3 +67,27 @@ def own_modes(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextmanager
+def generators_kept(device: torch.device, seed: int | None = None) -> Iterator[None]:
+    """Torch's global generators of the CPU and of a device, perhaps from a seed; afterwards where they were.
+
+    Those of other devices are not touched: `fork_rng` without names reads every GPU's, and `torch.manual_seed` sets it.
+    """
+    import torch
+
+    on_mps = torch.mps.get_rng_state() if device.type == "mps" else None
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        if seed is not None and device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        elif seed is not None and device.type == "mps":
+            torch.mps.manual_seed(seed)
+        try:
+            yield
+        finally:
+            if on_mps is not None:
+                torch.mps.set_rng_state(on_mps)

@@ -143,7 +143,7 @@ def gradient_shap(model: nn.Module, layers: Sequence[str], images: Tensor, targe
         seed, grey = int(torch.randint(2**31, ())), torch.zeros_like(images[:1])
 
         def one(image: Tensor, target: Tensor) -> Tensor:
-            with seeded(seed):
+            with seeded(seed, images.device):
                 maps = method.attribute(image[None], grey, n_samples=SAMPLES, stdevs=NOISE, target=target)
             drawn: Tensor = maps[0].detach().sum(0)
             return drawn

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import ContractError
+from bench.modes import generators_kept
 
 from .activations import NO_GRADIENT, WITHOUT_GRADIENT, borrowed, finished, private
 from .layers import check_logits, check_request
@@ -74,11 +75,10 @@ def check_reached(model: nn.Module, images: Tensor) -> None:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """The global generators of torch and numpy start from a seed, and are afterwards where they were."""
     before = np.random.get_state()  # noqa: NPY002  Captum draws from the global generator
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with generators_kept(device, seed):
         np.random.seed(seed)  # noqa: NPY002
         try:
             yield

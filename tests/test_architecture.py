@@ -189,6 +189,21 @@ def test_no_function_rebinds_a_name_of_its_module() -> None:
     holds(rebinding, "x = 1\ndef f():\n    global x\n    x = 2", [3])
 
 
+def of_every_gpu(tree: ast.Module) -> Iterator[int]:
+    """Lines that touch the generators of GPUs that they do not name: each is read, and torch warns of them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            unnamed = name.endswith("fork_rng") and not node.args and not node.keywords
+            if unnamed or name in ("torch.manual_seed", "torch.cuda.manual_seed_all"):
+                yield node.lineno
+
+
+def test_generators_are_forked_and_seeded_of_named_devices_alone() -> None:
+    code = "with torch.random.fork_rng():\n    torch.manual_seed(0)\nwith fork_rng([a]), fork_rng(devices=[]):\n    b"
+    holds(of_every_gpu, code, [1, 2])
+
+
 def empty_containers(tree: ast.Module) -> Iterator[int]:
     for node in module_level(tree.body):
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None

@@ -2,7 +2,10 @@
 
 import random
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -262,3 +265,95 @@ def test_statuses_put_non_finite_before_constant_before_dead_before_ok() -> None
     found = statuses(np.array([[raw] for _, raw in maps], dtype=np.float32))
     assert [STATUSES[index] for index in found] == [word for word, _ in maps] and found.dtype == np.uint8
     assert statuses(np.zeros((0, 4, 4))).shape == (0,)
+
+
+# --- beside other threads -----------------------------------------------------------------------------------
+
+GENERATORS = [name for name in MISTAKES if name.endswith("'s generator")]
+
+
+@contextmanager
+def drawing_thread() -> Iterator[dict[str, list[float]]]:
+    """A thread that draws from all three global generators without end; what it drew from each."""
+    drawn: dict[str, list[float]] = {"torch": [], "numpy": [], "python": []}
+    over = threading.Event()
+
+    def draw() -> None:
+        while not over.is_set():
+            drawn["torch"].append(torch.rand(()).item())
+            drawn["numpy"].append(np.random.rand())  # noqa: NPY002
+            drawn["python"].append(random.random())
+            time.sleep(1e-4)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        yield drawn
+    finally:
+        over.set()
+        thread.join()
+
+
+def waiting(*given: object) -> None:
+    """What takes as long as a few draws of the thread."""
+    time.sleep(2e-3)
+
+
+def test_another_thread_that_draws_is_not_blamed_on_the_explainer_and_draws_on_as_if_alone() -> None:
+    model = small()  # draws its weights
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)  # noqa: NPY002
+    with drawing_thread() as drawn:
+        for _ in range(10):
+            called(doing(waiting), model)
+            called(doing(waiting, stochastic=True), model)
+    lone = torch.Generator().manual_seed(0), np.random.RandomState(0), random.Random(0)
+    wanted = {
+        "torch": [torch.rand((), generator=lone[0]).item() for _ in drawn["torch"]],
+        "numpy": [lone[1].rand() for _ in drawn["numpy"]],
+        "python": [lone[2].random() for _ in drawn["python"]],
+    }
+    assert len(drawn["python"]) > 20 and drawn == wanted
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_what_draws_is_found_and_named_beside_a_thread_that_draws_from_everything(name: str) -> None:
+    mistake, message = MISTAKES[name]
+    with drawing_thread(), pytest.raises(ContractError) as caught:
+        called(doing(lambda *given: (waiting(), mistake(*given))))
+    assert caught.value.message == f"explainer 'planted' broke its contract: it {message}"
+
+
+@pytest.mark.parametrize("seed", [torch.manual_seed, np.random.seed, random.seed], ids=["torch", "numpy", "python"])
+def test_seeding_a_generator_is_found_beside_a_thread(seed: Callable[[int], object]) -> None:
+    with drawing_thread(), pytest.raises(ContractError, match="drew from"):
+        called(doing(lambda *given: (waiting(), seed(0))))
+
+
+def test_draws_that_were_put_back_and_draws_of_own_generators_are_no_fault_beside_a_thread() -> None:
+    def forked(*given: object) -> None:
+        waiting()
+        with torch.random.fork_rng():
+            torch.rand(1), nn.functional.dropout(torch.ones(2))
+        torch.rand(1, generator=torch.Generator()), np.random.default_rng(0).random(), random.Random(0).random()
+
+    with drawing_thread():
+        called(doing(forked))
+
+
+def test_an_explainer_that_fails_beside_a_thread_is_not_called_again() -> None:
+    calls: list[int] = []
+
+    def failing(*given: object) -> None:
+        calls.append(1)
+        waiting()
+        raise ZeroDivisionError
+
+    with drawing_thread(), pytest.raises(ZeroDivisionError) as caught:
+        called(doing(failing))
+    assert calls == [1] and caught.value.__notes__ == ["in explainer 'planted'"]
+
+
+def test_an_explainer_that_draws_nothing_is_called_once() -> None:
+    calls: list[int] = []
+    called(doing(lambda *given: calls.append(1)))
+    assert calls == [1]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bench.clock import Meter, Stopwatch
 from bench.contracts import ExplainerSpec
 from bench.explaining.guard import Call, guarded
+from bench.modes import generators_kept
 from bench.precision import ieee
 
 BY_IMAGE = "image"  # stands in the key of stochastic rows, so that those of another way to seed are made anew
@@ -111,15 +112,7 @@ def drawing(spec: ExplainerSpec, images: Tensor) -> Iterator[None]:
     if not spec.stochastic:
         yield
         return
-    device, seed = images.device, seed_of(spec, images)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        # Not torch.manual_seed, which would reseed every other accelerator, too.
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        elif device.type == "mps":
-            torch.mps.manual_seed(seed)
+    with generators_kept(images.device, seed_of(spec, images)):
         yield
 
 

@@ -1,6 +1,6 @@
 """Around every call of an explainer: the model must come back as it was, and the maps as they should be."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bench.clock import Stopwatch
 from bench.contracts import ExplainerSpec, Floats, Integers
 from bench.errors import ContractError
+from bench.explaining.own_draws import own_draws
 from bench.explaining.side_effects import changes, watch
 from bench.schema.run import STATUSES
 
@@ -40,10 +41,16 @@ def guarded(
     Raises:
         ContractError: the explainer changed the model, the images, the targets or a global state, or its maps
             have the wrong names, shape or dtype; names it and everything it did. What can be put back has been:
-            all but the values of parameters. An error of the explainer itself passes, with the same put back.
+            all but the values of parameters, and generators that other threads may have drawn from. An error of the
+            explainer itself passes, with the same put back.
     """
+    ended = False
+
+    def own() -> Collection[str]:
+        return drawn_by(spec, model, layers, images, targets) if ended else ()
+
     with torch.enable_grad():  # whether or not the caller records them
-        watchers = watch(model, images, targets, stochastic=spec.stochastic)
+        watchers = watch(model, images, targets, stochastic=spec.stochastic, own=own)
         try:
             with stopwatch.running() if stopwatch else nullcontext():
                 raw = spec.explain(model, layers, images, targets)
@@ -52,6 +59,7 @@ def guarded(
             if isinstance(error, Exception):  # the notes of an interruption are commands that go on
                 error.add_note(f"in explainer {spec.name!r}" + (f", which also {'; '.join(left)}" if left else ""))
             raise
+        ended = True
         faults = changes(watchers)
     faults += faults_of_maps(spec, raw, layers, images, targets)
     if faults:
@@ -60,6 +68,14 @@ def guarded(
             try_="bench list explainers  # for another one; the contract is Explainer in bench/contracts.py",
         )
     return {layer: raw[layer] for layer in layers}
+
+
+def drawn_by(spec: ExplainerSpec, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> set[str]:
+    """Which global generators an explainer draws from: it is called once more, and what that leaves is put back."""
+    watchers = watch(model, images, targets, stochastic=True)
+    found = own_draws(lambda: spec.explain(model, layers, images, targets))
+    changes(watchers)
+    return found
 
 
 def statuses(raw: Floats) -> Integers:

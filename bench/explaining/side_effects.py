@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
+
+from bench.explaining.own_draws import CUDA, NUMPY, PYTHON, TORCH, alone, comparable
 
 Watcher = Iterator[list[str]]
 Table = tuple[str, str, dict[Any, Any], dict[Any, Any]]  # sentence, name, the live table, its content before
@@ -30,10 +32,21 @@ HOOKS = {
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
-def watch(model: nn.Module, images: Tensor, targets: Tensor, *, stochastic: bool) -> dict[str, list[Watcher]]:
+def watch(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    stochastic: bool,
+    own: Callable[[], Collection[str]] = tuple,
+) -> dict[str, list[Watcher]]:
     """The watchers of everything that must stay, by kind, each of which has noted how things are.
 
     Modes come first, so that the rest is put back with gradients as they were; parts before what is in them.
+
+    Args:
+        stochastic: whether the call may draw from the global generators.
+        own: which of them the call draws from; asked where one moved and another thread may have moved it.
     """
     values = Values([*model.buffers(), images, targets], [*model.parameters(), *gradients(model).values()])
     watchers = {
@@ -44,7 +57,7 @@ def watch(model: nn.Module, images: Tensor, targets: Tensor, *, stochastic: bool
         "grad": [watch_gradients(model, values)],
         "buffers": [watch_buffers(model, values)],
         "parameters": [watch_parameters(model, values)],
-        "random-state": [watch_randomness(stochastic=stochastic)],
+        "random-state": [watch_randomness(stochastic=stochastic, own=own)],
         "inputs": [watch_inputs(images, targets, values)],
     }
     for each in chain.from_iterable(watchers.values()):
@@ -171,31 +184,35 @@ def watch_parameters(model: nn.Module, values: Values) -> Watcher:
     yield sentences(("changed parameter", name) for name in values.changed(parameters))
 
 
-def watch_randomness(*, stochastic: bool) -> Watcher:
-    """The global generators of torch, numpy and python, put back in any case.
+def watch_randomness(*, stochastic: bool, own: Callable[[], Collection[str]] = tuple) -> Watcher:
+    """The global generators of torch, numpy and python; put back unless other threads run, which may have drawn.
 
     A stochastic explainer may draw. So may a call that imports its backend, since modules draw on import (rich does).
     """
-    imported = len(sys.modules)
+    imported, undisturbed = len(sys.modules), alone()
     on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     on_cpu, of_python = torch.get_rng_state(), random.getstate()
     of_numpy: Any = np.random.get_state()  # noqa: NPY002  plug-ins use the global generator
     yield []
-    now: Any = np.random.get_state()  # noqa: NPY002
-    drawn = {
-        "torch's": not torch.equal(torch.get_rng_state(), on_cpu),
-        "numpy's": now[2:] != of_numpy[2:] or not np.array_equal(now[1], of_numpy[1]),
-        "python's": random.getstate() != of_python,
-        "CUDA's": bool(on_devices) and not all(map(torch.equal, torch.cuda.get_rng_state_all(), on_devices)),
+    moved = {
+        TORCH: not torch.equal(torch.get_rng_state(), on_cpu),
+        NUMPY: comparable(np.random.get_state()) != comparable(of_numpy),  # noqa: NPY002
+        PYTHON: random.getstate() != of_python,
+        CUDA: bool(on_devices) and not all(map(torch.equal, torch.cuda.get_rng_state_all(), on_devices)),
     }
-    if any(drawn.values()):
+    drawn = [one for one, has in moved.items() if has]
+    undisturbed = undisturbed and alone()
+    if drawn and undisturbed:
         torch.set_rng_state(on_cpu)
         np.random.set_state(of_numpy)  # noqa: NPY002
         random.setstate(of_python)
         if on_devices:
             torch.cuda.set_rng_state_all(on_devices)
-    allowed = stochastic or len(sys.modules) != imported
-    yield sentences(("drew from", f"{one} global generator") for one, was in drawn.items() if was and not allowed)
+    if stochastic or len(sys.modules) != imported or not drawn:
+        yield []
+        return
+    blamed = drawn if undisturbed else [one for one in drawn if one in own()]
+    yield sentences(("drew from", f"{one} global generator") for one in blamed)
 
 
 def watch_inputs(images: Tensor, targets: Tensor, values: Values) -> Watcher:

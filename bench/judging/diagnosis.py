@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.judging.picture_steps import UNTOUCHED, PictureRecipe, apart, find_recipe
-from bench.modes import hooked
+from bench.modes import generators_kept, hooked
 
 MOST_CLASSES = 64  # of more, the others are not tried one by one
 
@@ -130,7 +130,7 @@ def alternatives(scene: Scene) -> Iterator[Alternative]:
     yield from _of_formula(seen, logits, position_by_position, "elementwise")
     for key, scores in (("softmax", seen.logits.softmax(1)), ("log-softmax", seen.logits.log_softmax(1))):
         yield from _of_formula(seen, column_slopes(seen, scores, scene.targets), averaged, key)
-    with torch.random.fork_rng():  # dropout draws
+    with generators_kept(scene.images.device):  # dropout draws
         yield ("training mode",), plain_maps(replace(scene, model=deepcopy(scene.model).train()))
     others = {"predicted class": seen.logits.argmax(1)[:, None].expand_as(scene.targets)}
     if scene.targets.shape[1] > 1:

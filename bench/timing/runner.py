@@ -12,6 +12,7 @@ from bench.contracts import ExplainerSpec
 from bench.estimates import PROCESS
 from bench.fields import names
 from bench.machine import environment, host
+from bench.modes import generators_kept
 from bench.precision import IEEE, ieee
 from bench.request import TimeRequest
 from bench.schema.timing import ArmTiming, Moment, Sample, Timing
@@ -58,7 +59,7 @@ class TimingRun:
         fp32 is IEEE's, as where maps and logits are made, for every arm and for the limits that they are held against.
         """
         self.started = self.clock()
-        with torch.random.fork_rng():
+        with generators_kept(self.device):
             warm = self.warmed()
             rounds = self.fitted(warm)
             before, first = moment(self.device), ticks()
@@ -221,7 +222,7 @@ def make_timing_run(
     images = batch_of(request.batch_size, next(iter(subjects.values())).input_size, device)
     floor_of = functools.cache(lambda model, layer: floor_flops(subjects[model].net, layer, images[:1]))
     arms: dict[str, Arm] = {}
-    with torch.random.fork_rng():  # some explainers draw
+    with generators_kept(device):  # some explainers draw
         for spec in specs:
             try:
                 arm = make_arm(spec, subjects[spec.model], images, explainers=explainers)

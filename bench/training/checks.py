@@ -30,7 +30,7 @@ def check_net(net: nn.Module, size: int, classes: int) -> None:
     """
     kind = type(net).__name__
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         images, copy = torch.randn(2, 3, size, size), deepcopy(net)
         answers = []
         for mode in (False, False, True):

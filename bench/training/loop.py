@@ -13,6 +13,7 @@ from bench.contracts import Dataset, Progress, Silence
 from bench.data.datasets import limit_balanced, split_validation
 from bench.errors import DataError, UsageError
 from bench.evaluation import predict, score
+from bench.modes import generators_kept
 from bench.nets.weights import on_device
 from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe
@@ -238,7 +239,7 @@ def compiled(
         # Every shape is compiled ahead, each for itself, so that no step of an epoch waits and is timed waiting;
         # torch.compile refuses by itself where Python is too new.
         forward: Forward = torch.compile(model, dynamic=False)
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with generators_kept(device):
             model.train()
             for shape in shapes:
                 batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bench.clock import Stopwatch
 from bench.contracts import Explainer, ExplainerSpec, Layer
 from bench.explaining.batches import explained
+from bench.explaining.guard import drawn_by
 from bench.explaining.side_effects import changes, watch, watch_randomness
 from bench.judging.diagnosis import Scene, plain_maps
 from bench.nets.summary import layers_in, summarise
@@ -138,7 +139,8 @@ class Trial(Stage):
             parameter.requires_grad_(index % 2 == 0)
             parameter.grad = torch.ones_like(parameter) if index % 2 == 0 else None
         images, targets = self.images[:1].clone(), self.targets[:1, : 1 if self.spec.stochastic else None].clone()
-        watchers = watch(model, images, targets, stochastic=self.spec.stochastic)
+        own = partial(drawn_by, self.spec, model, self.layers, images, targets)
+        watchers = watch(model, images, targets, stochastic=self.spec.stochastic, own=own)
         raised: BaseException | None = None
         try:
             self.spec.explain(model, self.layers, images, targets)
