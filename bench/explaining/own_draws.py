@@ -86,11 +86,16 @@ def _numpy(found: set[str]) -> Iterator[None]:
     if type(lock) is not type(threading.RLock()):  # an older numpy's, which this thread could not take twice
         yield
         return
-    with lock:
-        before = comparable(np.random.get_state())  # noqa: NPY002
-        yield
-        if comparable(np.random.get_state()) != before:  # noqa: NPY002
-            found.add(NUMPY)
+    with lock:  # as long as it is held the state can be put back, too, under nobody
+        before = np.random.get_state()  # noqa: NPY002
+        np.random.random_sample()  # noqa: NPY002  or who seeds it as in the call before would not move it
+        there = comparable(np.random.get_state())  # noqa: NPY002
+        try:
+            yield
+            if comparable(np.random.get_state()) != there:  # noqa: NPY002
+                found.add(NUMPY)
+        finally:
+            np.random.set_state(before)  # noqa: NPY002
 
 
 def comparable(state: Any) -> tuple[object, ...]:  # noqa: ANN401 (numpy gives one of two forms)
