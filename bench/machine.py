@@ -43,7 +43,7 @@ def choose_device(name: str, warn: Callable[[str], object] = lambda words: None)
         device, passed_by = best_device()
         for error in passed_by:
             warn(f"{error.message}; taking {describe_device(device)}. To change that: {error.try_}")
-        return device
+        return _current(device)
     kind = name.partition(":")[0]
     if kind not in DEVICES[1:]:
         raise UsageError(f"no device '{name}'", try_=f"one of: {', '.join(DEVICES)}")
@@ -52,9 +52,18 @@ def choose_device(name: str, warn: Callable[[str], object] = lambda words: None)
     except RuntimeError:
         raise UsageError(f"'{name}' is no device", try_=f"{kind}, or {kind}:0") from None
     if kind == "cuda":
-        return _gpu(device)
+        return _current(_gpu(device))
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError(f"this machine has no device '{name}'", try_="--device auto")
+    return device
+
+
+def _current(device: torch.device) -> torch.device:
+    """The device, as the one that is meant where none is named: torch's own Timer waits for no other."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     return device
 
 

@@ -3,6 +3,7 @@
 import platform
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -85,11 +86,11 @@ class Driver:
     def nvmlShutdown(self) -> None:
         self.open -= 1
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        return index
+    def nvmlDeviceGetHandleByUUID(self, uuid: bytes) -> int:
+        return {b"GPU-aa-11": 1, b"GPU-bb-22": 2}[uuid]
 
     def nvmlDeviceGetClockInfo(self, handle: int, which: int) -> int:
-        return 1000 * which
+        return 1000 * handle + which
 
     def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
         return 345_000
@@ -98,15 +99,28 @@ class Driver:
         return 51
 
 
-def test_a_gpu_tells_clocks_power_and_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under CUDA_VISIBLE_DEVICES=1,0: this process counts GPUs the other way round than the driver."""
+    uuids = {0: "bb-22", 1: "aa-11"}
+    look = lambda device: SimpleNamespace(uuid=uuids[device.index or 0])  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "get_device_properties", look)
+
+
+@pytest.mark.usefixtures("visible")
+def test_a_gpu_tells_clocks_power_and_temperature_of_the_one_that_this_process_means(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     driver = Driver()
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     assert gpu_state(torch.device("cuda", 0)) == {
-        "clock_mhz": 1000.0, "memory_clock_mhz": 2000.0, "power_w": 345.0, "temperature_c": 51.0,
+        "clock_mhz": 2001.0, "memory_clock_mhz": 2002.0, "power_w": 345.0, "temperature_c": 51.0,
     }  # fmt: skip
+    assert gpu_state(torch.device("cuda", 1))["clock_mhz"] == 1001.0  # type: ignore[index]
     assert driver.open == 0
 
 
+@pytest.mark.usefixtures("visible")
 @pytest.mark.parametrize("driver", [Driver(fails=True), None])
 def test_a_driver_that_does_not_answer_or_is_not_there_costs_nothing(
     driver: Driver | None, monkeypatch: pytest.MonkeyPatch

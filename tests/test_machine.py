@@ -14,6 +14,7 @@ from pretended import pretended
 from pydantic import TypeAdapter
 
 from bench import machine
+from bench.clock import block
 from bench.errors import UsageError
 from bench.machine import (
     choose_device,
@@ -49,11 +50,16 @@ def test_a_device_that_is_not_there_or_that_nobody_knows_is_named(name: str, wor
     assert offer in error.value.try_
 
 
-def test_a_gpu_beyond_the_last_is_refused() -> None:
-    with pretended(count=2):
+def test_the_gpu_that_is_chosen_becomes_the_current_one_and_one_beyond_the_last_is_refused() -> None:
+    with pretended(count=2) as machine:
         assert choose_device("cuda:1") == torch.device("cuda:1")
         with pytest.raises(UsageError, match="no device 'cuda:2', only 2 of cuda"):
             choose_device("cuda:2")
+        assert torch.cuda.current_device() == 1
+        with machine.counting() as count:
+            block(lambda: None, 0.0)
+        assert {what for what, _ in count.waits} == {"synchronize cuda:1"}
+        assert choose_device("auto") == torch.device("cuda:0") and torch.cuda.current_device() == 0
 
 
 def test_auto_takes_cuda_before_mps_before_the_cpu(monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:

@@ -53,14 +53,15 @@ def gpu_state(device: torch.device) -> dict[str, float] | None:
         import pynvml  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         with suppress(pynvml.NVMLError):
-            return _asked(pynvml, device.index or 0)
+            return _asked(pynvml, str(torch.cuda.get_device_properties(device).uuid))
     return None
 
 
-def _asked(nvml: Any, index: int) -> dict[str, float]:  # noqa: ANN401 (a library without types)
+def _asked(nvml: Any, uuid: str) -> dict[str, float]:  # noqa: ANN401 (a library without types)
+    """What the driver tells of the GPU with this id: its own count of GPUs knows no CUDA_VISIBLE_DEVICES."""
     nvml.nvmlInit()
     try:
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}".encode())
         return {
             "clock_mhz": float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
             "memory_clock_mhz": float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM)),
