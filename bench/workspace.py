@@ -25,7 +25,7 @@ class Workspace:
         started: UTC time of the call.
         command: the command line to store, as it was typed; empty for a call from Python.
         progress: who is told what goes on.
-        save_every: seconds between two resume files of a training within an epoch.
+        save_every: seconds between two resume files of a training.
     """
 
     runs: Path = Path("runs")

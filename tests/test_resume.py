@@ -11,6 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -40,7 +42,16 @@ from bench.store.paths import CHECKPOINT, LOG, resume_files
 from bench.store.runs import read_record, updated
 from bench.store.timings import read_timings
 from bench.training import checkpoint as keeping
-from bench.training.checkpoint import Resume, State, fingerprint, held, newest_resume, read_resume, write_resume
+from bench.training.checkpoint import (
+    FileKeeper,
+    Resume,
+    State,
+    fingerprint,
+    held,
+    newest_resume,
+    read_resume,
+    write_resume,
+)
 from bench.training.fitting import check_fits
 from bench.training.init import initial_model
 from bench.training.loop import TrainSettings, train_model
@@ -94,7 +105,7 @@ def train(net: nn.Module, optimizer: str = "sgd", **options: Any) -> list[EpochP
 def test_going_on_from_any_step_gives_the_weights_and_curves_of_the_whole_run(optimizer: str) -> None:
     keeper, whole = Every(), build_seeded(TINY, 4, 0)
     points = train(whole, optimizer, keeper=keeper)
-    assert [state.step for state in keeper.states[:14]] == [*range(13), 0]
+    assert [state.step for state in keeper.states] == [*range(13), *range(1, 13)]
     for state in keeper.states[::5] + keeper.states[-2:]:
         net = build_seeded(TINY, 4, 1)
         assert train(net, optimizer, start=state) == points[state.epoch :]
@@ -132,6 +143,29 @@ def test_dropout_goes_on_with_the_same_numbers() -> None:
     assert equal(net.state_dict(), whole.state_dict())
 
 
+class Sleepy(Every):
+    """Takes its time over the state after the last step."""
+
+    def due(self) -> bool:
+        return False
+
+    def keep(self, state: State) -> None:
+        super().keep(state)
+        if state.done:
+            time.sleep(0.5)
+
+
+def test_what_keeping_takes_is_in_the_rate_of_its_epoch() -> None:
+    keeper, points = Sleepy(), []
+    recipe, data = replace(QUICK, lr=0.05), tiny_data()
+    settings = TrainSettings(recipe, val=0.25)
+    speed = train_model(
+        build_seeded(TINY, 4, 0), data, settings, device=CPU, progress=Silence(), on_epoch=points.append, keeper=keeper
+    )
+    assert [state.done for state in keeper.states] == [0, 24]
+    assert speed.laps[1][1] > 0.5 and points[1].images_per_second < 192 / 0.5
+
+
 def test_a_state_of_another_model_is_refused() -> None:
     keeper = Every()
     train(build_seeded(TINY, 4, 0), keeper=keeper)
@@ -159,8 +193,8 @@ def busy() -> Busy:
 
 def test_with_every_ingredient_on_going_on_from_any_step_gives_the_whole_run(busy: Busy) -> None:
     every, points, weights = busy
-    states = [state for state in every if state.step in (0, 2, 3)]  # on bounds of epochs, and inside
-    assert {state.epoch for state in states} == {0, 1, 2, 3, 4}  # images of every size, and both turns
+    states = [state for state in every if state.step in (0, 2, 3, 8)]  # on bounds of epochs, and inside
+    assert {state.epoch for state in states} == {0, 1, 2, 3}  # images of every size, and both turns
     assert {state.done % 5 for state in states} == {0, 1, 2, 3, 4}
     for state in states:
         net = build_seeded(RESIDUAL, 4, 1)
@@ -213,7 +247,7 @@ def once(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = Workspace(tmp_path_factory.mktemp("once"), tmp_path_factory.getbasetemp() / "cache", save_every=0)
     api.train(data=str(pictures), run="whole", workspace=place, **OPTIONS)
     with pytest.MonkeyPatch.context() as patch:
-        break_off(place, pictures, patch, 10)
+        break_off(place, pictures, patch, 9)
     return place.runs
 
 
@@ -263,7 +297,7 @@ def test_the_newest_two_files_of_an_unfinished_run_are_kept(broken_off: Path) ->
     assert read_record(broken_off).status == "interrupted"
 
 
-@pytest.mark.parametrize("steps", [1, 7, 8, 21])
+@pytest.mark.parametrize("steps", [1, 7, 8, 18])
 def test_a_resumed_run_equals_the_whole_one(
     place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, steps: int
 ) -> None:
@@ -593,6 +627,61 @@ def test_a_full_disk_stops_with_a_clear_error_and_intact_files(
     assert [read_resume(path, run).state.done for path in resume_files(folder)]
     api.train(resume="full", workspace=place)
     assert same_result(folder, whole)
+
+
+def test_states_are_written_by_time_from_a_thread_for_which_no_step_waits(
+    place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+) -> None:
+    """The first write takes as long as seven steps; the next begins with the step after it."""
+    seventh, written, seen = threading.Event(), [], []
+
+    def slow(folder: Path, resume: Resume) -> Path:
+        assert threading.current_thread() is not threading.main_thread()
+        assert written or seventh.wait(60)
+        written.append(resume.state.done)
+        return write_resume(folder, resume)
+
+    def due(keeper: FileKeeper) -> bool:
+        seen.append(1)
+        if len(seen) == 7:
+            seventh.set()
+            while keeper.writing is not None and not keeper.writing.done():
+                time.sleep(1e-3)
+        return FileKeeper.__dict__["was"](keeper)
+
+    monkeypatch.setattr(FileKeeper, "was", FileKeeper.due, raising=False)
+    monkeypatch.setattr(FileKeeper, "due", due)
+    monkeypatch.setattr(keeping, "write_resume", slow)
+    api.train(data=str(pictures), run="slow", workspace=replace(place, save_every=1e-9), **OPTIONS)
+    assert written[:2] == [0, 7] and written[-1] == len(seen) == 18 and same_result(place.runs / "slow", whole)
+
+
+def test_between_two_saves_nothing_is_written_at_the_end_of_an_epoch(
+    place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = Mock(wraps=write_resume)
+    monkeypatch.setattr(keeping, "write_resume", spy)
+    api.train(data=str(pictures), run="fast", workspace=replace(place, save_every=1e9), **OPTIONS)
+    assert [one.args[1].state.done for one in spy.call_args_list] == [0, 18]
+
+
+def test_a_write_that_fails_ends_the_training_at_its_next_step(
+    place: Workspace, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def due(keeper: FileKeeper) -> bool:
+        steps.append(1)
+        while keeper.writing is not None and not keeper.writing.done():
+            time.sleep(1e-3)
+        return FileKeeper.__dict__["was"](keeper)
+
+    monkeypatch.setattr(FileKeeper, "was", FileKeeper.due, raising=False)
+    monkeypatch.setattr(FileKeeper, "due", due)
+    monkeypatch.setattr(keeping, "write_resume", Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    with pytest.raises(RunError, match="No space left"):
+        api.train(data=str(pictures), run="full", workspace=replace(place, save_every=1e9), **OPTIONS)
+    assert steps == [1]
 
 
 def hold(folder: Path, ready: Any, leave: Any) -> None:

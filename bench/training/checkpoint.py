@@ -12,16 +12,18 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from filelock import FileLock, Timeout
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from bench.clock import Meter, now
 from bench.errors import RunError, StoreError, WriteError
@@ -197,9 +199,12 @@ class Keeper:
 class FileKeeper(Keeper):
     """Keeps states in a run's folder: every so many seconds, and at once when the process is asked to end.
 
+    A thread writes while the training goes on; a write that failed ends the training at its next step. As a context it
+    ends when everything is written.
+
     Attributes:
         run: the run's fingerprint.
-        every: seconds between two files within an epoch.
+        every: seconds between two files, more where a write takes longer; 0 keeps every step, and waits for the write.
         asked: whether the process was asked to end.
         stop: ends the training the way it was asked to; called when the state is safe.
     """
@@ -212,21 +217,47 @@ class FileKeeper(Keeper):
     resumed: int = 0
     last: float = dataclasses.field(default_factory=time.monotonic)  # no correction of the clock moves it
     versions: dict[str, str] = dataclasses.field(default_factory=versions)
+    writing: Future[Path] | None = None
+    thread: ThreadPoolExecutor = dataclasses.field(default_factory=partial(ThreadPoolExecutor, 1))
 
     def due(self) -> bool:
         """Whether it is time, or whether somebody waits for the training to end."""
-        return self.asked() or time.monotonic() - self.last >= self.every
+        if self.writing is not None and self.writing.done():
+            self.wait()
+        free = self.writing is None or not self.every
+        return self.asked() or (free and time.monotonic() - self.last >= self.every)
 
     def keep(self, state: State) -> None:
-        """Write the state, then end if asked to."""
-        size = _size(log_path(self.folder))
+        """Have the state written, once the one before it is, and end if asked to."""
+        self.wait()
         # Threads, since each adds up a part of every sum, and parts put together otherwise end in other last bits.
-        threads = torch.get_num_threads()
-        with writing_into(self.folder):
-            write_resume(self.folder, Resume(self.run, state, size, threads, self.versions, self.resumed))
-        self.last = time.monotonic()
+        # They are counted here, as the log is measured: the thread that writes has its own, and the log grows.
+        size, threads = _size(log_path(self.folder)), torch.get_num_threads()
+        resume = Resume(self.run, state, size, threads, self.versions, self.resumed)
+        self.writing, self.last = self.thread.submit(self._write, resume), time.monotonic()
         if self.asked():
+            self.wait()
             self.stop()
+
+    def wait(self) -> None:
+        """Wait for the write; WriteError where it failed."""
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, resume: Resume) -> Path:
+        with writing_into(self.folder):
+            return write_resume(self.folder, resume)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
+        """Wait for the write, whose failure counts unless something else ended the training."""
+        self.thread.shutdown()
+        if error is None:
+            self.wait()
 
 
 @contextmanager
@@ -387,29 +418,32 @@ class Position:
         ambient = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             ambient["cuda"] = torch.cuda.get_rng_state(self.device)
+        moving = {
+            "right": tally.right,
+            "loss_sum": tally.loss_sum,
+            "weights": dict(self.model.state_dict()),
+            "optimizer": self.stepper.optimizer.state_dict(),
+            "slow": self.lookahead.slow,
+        }
         return State(
             epoch=epoch,
             step=tally.step,
             done=epoch * steps + tally.step,
             seen=tally.seen,
-            right=_copied(tally.right),
-            loss_sum=_copied(tally.loss_sum),
             seconds=seconds,
             laps=tuple(self.meter.laps),
-            order=_copied(tally.order),
-            pixels=_copied(self.pixels.get_state()),
+            order=tally.order,
+            pixels=self.pixels.get_state(),
             ambient=ambient,
-            weights=_copied(dict(self.model.state_dict())),
-            optimizer=_copied(self.stepper.optimizer.state_dict()),
-            slow=_copied(self.lookahead.slow),
             scaler=self.stepper.state(),
+            **copied(moving),
         )
 
     def restore(self, state: State) -> None:
         """Put a state back; StoreError where it is that of another model or device."""
         try:
             self.model.load_state_dict(state.weights)
-            self.stepper.optimizer.load_state_dict(_copied(state.optimizer))
+            self.stepper.optimizer.load_state_dict(copied(state.optimizer))
             self.stepper.restore(state.scaler)
             self.lookahead.restore(state.slow)
             self.order.set_state(state.order)
@@ -423,6 +457,32 @@ class Position:
             self.meter.add(images, seconds)
 
 
-def _copied(value: Any) -> Any:  # noqa: ANN401 (state dicts hold anything)
-    """The same with every tensor copied to the CPU, its memory format kept."""
-    return tree_map_only(Tensor, lambda each: each.detach().to("cpu", copy=True), value)
+def copied(value: Any) -> Any:  # noqa: ANN401 (state dicts hold anything)
+    """The same with every tensor copied to the CPU, its memory format kept; those of a device all at once.
+
+    Each copy makes the host wait for the device, and a state has hundreds of tensors: they are stacked there, those of
+    one type into one, and what is given are views of the copy, which is pinned where that makes it faster.
+    """
+    leaves, form = tree_flatten(value)
+    kinds: dict[torch.dtype, list[int]] = {}
+    for place, each in enumerate(leaves):
+        if isinstance(each, Tensor) and each.device.type != "cpu" and _is_dense(each):
+            kinds.setdefault(each.dtype, []).append(place)
+        elif isinstance(each, Tensor):
+            leaves[place] = each.detach().to("cpu", copy=True)
+    for places in kinds.values():
+        tensors = [leaves[place].detach() for place in places]
+        # In the order in which they lie in memory, whatever their format.
+        stacked = torch.cat([each.as_strided((each.numel(),), (1,)) for each in tensors])
+        host = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=stacked.device.type == "cuda").copy_(stacked)
+        start = 0
+        for place, each in zip(places, tensors, strict=True):
+            leaves[place] = host.as_strided(each.shape, each.stride(), start)
+            start += each.numel()
+    return tree_unflatten(leaves, form)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether its values lie side by side, each once, in one of the two usual orders."""
+    channels_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return tensor.layout is torch.strided and (tensor.is_contiguous() or channels_last)

@@ -100,7 +100,8 @@ def train_model(
         data: whose training split is used.
         on_epoch: called with the figures of each epoch.
         start: a state that `keeper` was given before; the training goes on from there as if it had never ended.
-        keeper: is asked between steps, and given the state before the first epoch and after each.
+        keeper: is asked after each step, and given the state before the first and after the last. What it takes counts
+            in the images a second.
 
     Returns:
         How fast it was.
@@ -156,7 +157,7 @@ def train_model(
                 looks = look_every and (step + 1) % look_every == 0
                 note = note_of_step(loss, tally, (epoch, step), rate) if looks else ""
                 task.advance(batch_size, note)
-                if keeper.due():
+                if keeper.due() or epoch * steps + step + 1 == total:
                     keeper.keep(position.capture(epoch, steps, tally))
         seen, right, skipped = tally.seen, int(tally.right), stepper.skips()  # here a GPU is waited for, once an epoch
         meter.add(seen, now(device) - tally.started)
@@ -166,7 +167,6 @@ def train_model(
         val_loss, val_accuracy = validate(model, data, val_ids, device)
         speed, rate = seen / meter.laps[-1][1], optimizer.param_groups[0]["lr"]
         on_epoch(EpochPoint(epoch + 1, tally.loss, right / seen, val_loss, val_accuracy, speed, rate, skipped))
-        keeper.keep(position.capture(epoch + 1, steps))
     return TrainingSpeed(meter.rate, tuple(meter.laps), compile_seconds)
 
 

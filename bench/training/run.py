@@ -171,11 +171,17 @@ def trained(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None]) 
     """Train with resume files; how fast it was, and how often the run was continued in all."""
     folder, resumed = job.folder, job.start.resumed + 1 if job.start else 0
     try:
-        with deferred() as question:
-            run = fingerprint(read_record(folder))
-            keeper = FileKeeper(
-                folder, run, place.save_every, asked=question.asked, stop=question.answer, resumed=resumed
-            )
+        with (
+            deferred() as question,
+            FileKeeper(
+                folder,
+                fingerprint(read_record(folder)),
+                place.save_every,
+                asked=question.asked,
+                stop=question.answer,
+                resumed=resumed,
+            ) as keeper,
+        ):
             speed = train_model(
                 job.net,
                 job.data,
