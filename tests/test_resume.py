@@ -26,8 +26,10 @@ import pytest
 import torch
 from command_line import call, done
 from listening import Listener
+from pretended import pretended
 from tiny import BUSY, QUICK, RESIDUAL, RESIDUAL_FILE, TINY, TINY_FILE, TinyNet, tiny_data, write_images
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from bench import api
 from bench.commands.train import find_unfinished, reopen, settings_of
@@ -46,6 +48,7 @@ from bench.training.checkpoint import (
     FileKeeper,
     Resume,
     State,
+    copied,
     fingerprint,
     held,
     newest_resume,
@@ -89,7 +92,8 @@ def lines_without_times(folder: Path) -> list[dict[str, Any]]:
 def points_of(net: nn.Module, data: Dataset, settings: TrainSettings, **options: Any) -> list[EpochPoint]:
     """The curve of a training, without its times."""
     points: list[EpochPoint] = []
-    train_model(net, data, settings, device=CPU, progress=Silence(), on_epoch=points.append, **options)
+    options = {"device": CPU, **options}
+    train_model(net, data, settings, progress=Silence(), on_epoch=points.append, **options)
     return [replace(point, images_per_second=0) for point in points]
 
 
@@ -121,6 +125,40 @@ def test_a_state_shares_no_memory_with_the_training() -> None:
         again = build_seeded(TINY, 4, 1)
         train(again, start=keeper.states[5])
         assert equal(again.state_dict(), net.state_dict())
+
+
+def test_a_state_leaves_the_device_in_one_copy_a_type_with_its_formats_and_nothing_else_does() -> None:
+    odd = torch.arange(24.0).reshape(2, 3, 4)[:, ::2]  # has gaps
+    values = {"a": torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last), "b": [torch.rand(3, 5), 7, "words"],
+              "c": torch.tensor(3), "d": torch.tensor(0.5), "e": torch.rand(0), "f": torch.tensor([True])}  # fmt: skip
+    with pretended("cuda") as machine:
+        there = tree_map_only(Tensor, lambda each: each.to(machine.device), values)
+        with machine.counting() as count:
+            here = copied(there)
+        (first, *_), gaps = here["b"], copied({"g": odd.to(machine.device), "h": odd})
+        assert sum(count.waits.values()) == 3 and count.operations["cat"] == 3  # float32, int64, bool
+        tree_map_only(Tensor, lambda each: each.zero_(), there)
+    assert tree_map_only(Tensor, lambda each: (each.tolist(), each.stride(), each.device), here) == tree_map_only(
+        Tensor, lambda each: (each.tolist(), each.stride(), each.device), values
+    )
+    assert first.untyped_storage().data_ptr() == here["a"].untyped_storage().data_ptr() and here["a"].is_contiguous(
+        memory_format=torch.channels_last
+    )
+    assert torch.equal(gaps["g"], odd) and torch.equal(gaps["h"], odd)
+
+
+def test_on_a_device_going_on_gives_the_whole_run_and_a_file_holds_each_value_once(tmp_path: Path) -> None:
+    with pretended("cuda") as machine:
+        keeper, whole = Every(), build_seeded(TINY, 4, 0)
+        points = train(whole, keeper=keeper, device=machine.device)
+        state = keeper.states[14]
+        path = write_resume(tmp_path, Resume("this", state, log_bytes=0, threads=1, versions={}))
+        net = build_seeded(TINY, 4, 1)
+        start = read_resume(path, "this").state
+        assert train(net, start=start, device=machine.device) == points[state.epoch :]
+        assert equal(copied(net.state_dict()), copied(whole.state_dict()))
+    tensors = [each for each in tree_leaves(vars(state)) if isinstance(each, Tensor)]
+    assert path.stat().st_size < 1.5 * sum(each.nbytes for each in tensors) + 30_000
 
 
 class Dropping(TinyNet):
