@@ -71,6 +71,20 @@ class GuardRailError(RunError):
     hint = "bench show data --help  # do images, labels and model belong together?"
 
 
+class RoomError(RunError):
+    """There is less memory than the smallest part of some work needs.
+
+    Args:
+        what: the work.
+        with_: on how much memory ran out, in words.
+    """
+
+    hint = "--device cpu, or the same once other programs have left the device's memory"
+
+    def __init__(self, what: str, with_: str = "one image", *, try_: str = "") -> None:
+        super().__init__(f"{what}: memory ran out with {with_}", try_=try_)
+
+
 class UsageError(BenchError):
     """A name or an option that cannot be meant."""
 

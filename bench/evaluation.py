@@ -15,12 +15,14 @@ from bench.clock import Meter
 from bench.contracts import Floats, Integers, Progress
 from bench.data.transforms import Statistics, prepare
 from bench.errors import UsageError
+from bench.memory import Room
 from bench.modes import evaluating
 from bench.schema.page import Average, CalibrationBin, ClassRow
 from bench.schema.run import Results
 from bench.stats.intervals import wilson
 
 BATCH = 250
+EVALUATE = "evaluate"
 VIEWS = {"mirror": 2, "mirror and shifts": 6, "shifts": 3}  # forward passes an image
 WORDS = {"mirror": "mirror average", "mirror and shifts": "mirror and shifts", "shifts": "shifts alone"}
 FIGURES = {
@@ -70,7 +72,13 @@ def score(logits: Tensor | Floats, labels: Tensor | Integers) -> Scores:
 
 
 def predict(
-    model: nn.Module, images: Tensor, statistics: Statistics, *, device: torch.device, progress: Progress
+    model: nn.Module,
+    images: Tensor,
+    statistics: Statistics,
+    *,
+    device: torch.device,
+    progress: Progress,
+    room: Room | None = None,
 ) -> tuple[Tensor, float | None]:
     """Logits of images by the plain forward in eval mode and fp32; training flags are put back.
 
@@ -78,16 +86,22 @@ def predict(
         model: on `device`.
         images: (N, 3, H, W) uint8.
         statistics: mean and std the model was trained with.
+        room: how many images fit at once, where that is known.
 
     Returns:
         logits (N, K) float32 on the CPU, and images a second.
     """
-    meter, parts = Meter(device), []
+    meter, room = Meter(device), room or Room(progress)
+
+    def answers(rows: slice) -> Tensor:
+        with meter.lap(rows.stop - rows.start):
+            return forward(model, images[rows], statistics, device)
+
+    parts = []
     with evaluating(model), progress.track("evaluate", len(images)) as task:
-        for batch in torch.split(images, BATCH):
-            with meter.lap(len(batch)):
-                parts.append(forward(model, batch, statistics, device))
-            task.advance(len(batch))
+        for part in room.batches(EVALUATE, len(images), BATCH, answers):
+            parts.append(part)
+            task.advance(len(part))
     return torch.cat(parts), meter.rate
 
 

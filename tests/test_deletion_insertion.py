@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.contracts import Silence
+from bench.memory import Room
 from bench.scoring.occluded_answers import answers_to, batch_size, covered
 from bench.scoring.patches import area, bits, count_of, every_patch, logit_drops, margin_drops, probabilities, turned
 
@@ -25,6 +27,7 @@ class CellNet(nn.Module):
         return means @ self.weights.T + 0.5
 
 
+ROOM = Room(Silence())
 GRID = (4, 4)
 
 
@@ -38,7 +41,9 @@ def singles(net: nn.Module, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Logits of the whole images and with each patch covered."""
     sets = np.tile(np.concatenate([[np.uint64(0)], bits(np.arange(16))]), len(images))
     rows = np.repeat(np.arange(len(images)), 17)
-    logits = np.concatenate(list(answers_to(net, images, rows=rows, sets=sets, grid=GRID))).reshape(-1, 17, 3)
+    logits = np.concatenate(list(answers_to(net, images, rows=rows, sets=sets, grid=GRID, room=ROOM))).reshape(
+        -1, 17, 3
+    )
     return logits[:, 0], logits[:, 1:]
 
 
@@ -61,7 +66,7 @@ def test_answers_are_those_of_single_calls_over_several_batches() -> None:
     generator = np.random.default_rng(0)
     rows = generator.integers(0, 5, size=batch_size(torch.device("cpu")) + 7)
     sets = generator.integers(0, 2**16, size=batch_size(torch.device("cpu")) + 7, dtype=np.uint64)
-    found = np.concatenate(list(answers_to(net, images, rows=rows, sets=sets, grid=GRID)))
+    found = np.concatenate(list(answers_to(net, images, rows=rows, sets=sets, grid=GRID, room=ROOM)))
     assert found.dtype == np.float32
     for row, number, logits in list(zip(rows.tolist(), sets.tolist(), found, strict=True))[::20]:
         image = images[row : row + 1].clone()
@@ -74,7 +79,7 @@ def test_answers_are_those_of_single_calls_over_several_batches() -> None:
 def test_with_everything_covered_only_the_bias_is_left() -> None:
     net, images = case(2)
     sets = np.array([every_patch(16)] * 2)
-    (logits,) = answers_to(net, images, rows=np.arange(2), sets=sets, grid=GRID)
+    (logits,) = answers_to(net, images, rows=np.arange(2), sets=sets, grid=GRID, room=ROOM)
     assert logits == pytest.approx(np.full((2, 3), 0.5))
 
 

@@ -7,11 +7,14 @@ from torch import Tensor, nn
 
 from bench.contracts import Silence
 from bench.evaluation import FIGURES, VIEWS, WORDS, averages_of, predict, read_averages
+from bench.memory import Room
 from bench.nets import tta as averaging
 from bench.nets.tta import average_logits, view
 from bench.nets.weights import build_seeded
 from bench.schema.run import AverageResult, Results
 from bench.stats.intervals import wilson
+
+ROOM = Room(Silence())
 
 CPU = torch.device("cpu")
 STATISTICS = ((0.25, 0.3, 0.35), (0.2, 0.25, 0.3))
@@ -32,9 +35,7 @@ def net_of_noise() -> nn.Module:
 
 def averaged(net: nn.Module, images: Tensor, *, mirror: bool = True, precision: str = "fp32") -> dict[str, Tensor]:
     plain, _ = predict(net, images, STATISTICS, device=CPU, progress=Silence())
-    return average_logits(
-        net, images, plain, STATISTICS, mirror=mirror, precision=precision, device=CPU, progress=Silence()
-    )
+    return average_logits(net, images, plain, STATISTICS, mirror=mirror, precision=precision, device=CPU, room=ROOM)
 
 
 # --- written out slowly -------------------------------------------------------------------------------------
@@ -120,9 +121,7 @@ def test_an_average_takes_as_many_forward_passes_as_it_says_and_none_is_the_plai
     net, images, passes = net_of_noise(), some_images(), []
     plain, _ = predict(net, images, STATISTICS, device=CPU, progress=Silence())
     net.register_forward_pre_hook(lambda module, inputs: passes.append(inputs[0].clone()))
-    found = average_logits(
-        net, images, plain, STATISTICS, mirror=mirror, precision="fp32", device=CPU, progress=Silence()
-    )
+    found = average_logits(net, images, plain, STATISTICS, mirror=mirror, precision="fp32", device=CPU, room=ROOM)
     assert tuple(found) == averages_of(mirror=mirror) and mirror == ("mirror" in found)
     assert len({each.numpy().tobytes() for each in passes}) == len(passes) == max(VIEWS[name] for name in found) - 1
 
@@ -135,7 +134,7 @@ def test_averaging_uses_eval_mode_and_leaves_model_images_and_plain_logits_as_th
     before = {name: module.training for name, module in net.named_modules()}
     state = {key: value.clone() for key, value in net.state_dict().items()}
     pixels, logits = images.clone(), plain.clone()
-    average_logits(net, images, plain, STATISTICS, mirror=True, precision="fp32", device=CPU, progress=Silence())
+    average_logits(net, images, plain, STATISTICS, mirror=True, precision="fp32", device=CPU, room=ROOM)
     assert {name: module.training for name, module in net.named_modules()} == before
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
     assert torch.equal(images, pixels) and torch.equal(plain, logits)

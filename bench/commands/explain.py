@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contracts import Integers
-from bench.errors import WriteError
+from bench.errors import RoomError, WriteError
 from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     Wanted,
@@ -65,7 +65,11 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
         chosen = cut_to_afford([trained], wanted, chosen, limit=request.limit, progress=workspace.progress)
     if request.dry_run:
         return Explained(folder, (), len(chosen), report_path(folder))
-    results = explain_ids(trained, wanted, chosen, data=request.data, workspace=workspace)
+    try:
+        results = explain_ids(trained, wanted, chosen, data=request.data, workspace=workspace)
+    except RoomError:
+        write_run_page(trained.run, workspace)  # of what the other explainers gave
+        raise
     try:
         page = write_run_page(trained.run, workspace)
     except WriteError as error:

@@ -12,8 +12,8 @@ from torch import Tensor
 from bench.contracts import ExplainerSpec
 from bench.data.pictures import OwnPicture, read_picture
 from bench.data.transforms import prepare
-from bench.errors import BenchError, UsageError, did_you_mean
-from bench.evaluation import softmax
+from bench.errors import BenchError, RoomError, UsageError, did_you_mean
+from bench.evaluation import BATCH, EVALUATE, softmax
 from bench.explaining.batches import explained
 from bench.explaining.guard import statuses
 from bench.explaining.plan import (
@@ -25,6 +25,7 @@ from bench.explaining.plan import (
 )
 from bench.fields import names, paths
 from bench.machine import describe_device, versions
+from bench.memory import Room
 from bench.modes import evaluating
 from bench.nets.trained import Trained, open_run
 from bench.pages.gallery import quantised
@@ -83,13 +84,14 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
     asked = [_class_number(name, trained) for name in names(request.class_)]
     own = [read_picture(path, trained.record.size, trained.record.data.levels) for path in paths(request.image)]
     inputs = prepare(torch.from_numpy(np.stack([each.pixels for each in own])).to(trained.device), trained.statistics)
+    room = Room(workspace.progress)
     with evaluating(trained.model):
-        logits = trained.model(inputs).float().cpu()
+        logits = torch.cat(
+            list(room.batches(EVALUATE, len(inputs), BATCH, lambda rows: trained.model(inputs[rows]).float().cpu()))
+        )
         predicted = logits.argmax(dim=1)
         targets = torch.stack([predicted, *(torch.full_like(predicted, each) for each in asked)], dim=1)
-        found = [
-            one for name in wanted.specs for one in _of_explainer(name, trained, wanted, inputs, targets, workspace)
-        ]
+        found = [one for name in wanted.specs for one in _of_explainer(name, trained, wanted, inputs, targets, room)]
     page = _page(trained, own, found, logits.numpy(), targets.numpy(), workspace)
     index = index_path(request.out or new_folder(pictures_path(trained.folder)))
     belongs = {"names": np.array([one.path.name for one in own]), "logits": logits.numpy(), "targets": targets.numpy()}
@@ -110,27 +112,34 @@ def _class_number(name: str, trained: Trained) -> int:
 
 
 def _of_explainer(
-    name: str, trained: Trained, wanted: Wanted, inputs: Tensor, targets: Tensor, place: Workspace
+    name: str, trained: Trained, wanted: Wanted, inputs: Tensor, targets: Tensor, room: Room
 ) -> list[Found]:
     """One explainer at all its layers; one that only `all` brought in and that fails is told of and left out."""
     spec = wanted.specs[name]
     layers = layers_of(spec, wanted)
     calls = [layers] if spec.joint and layers else [(layer,) for layer in layers]
     try:
-        return [one for call in calls for one in _maps(name, spec, trained, call, inputs, targets)]
+        return [one for call in calls for one in _maps(name, spec, trained, call, inputs, targets, room=room)]
     except BenchError as error:
-        if spec.name not in wanted.ceilings:
+        if spec.name not in wanted.ceilings or isinstance(error, RoomError):
             raise
-        place.progress.warn(f"{name} is left out: {error.message}")
+        room.progress.warn(f"{name} is left out: {error.message}")
         return []
 
 
 def _maps(
-    name: str, spec: ExplainerSpec, trained: Trained, layers: tuple[str, ...], inputs: Tensor, targets: Tensor
+    name: str,
+    spec: ExplainerSpec,
+    trained: Trained,
+    layers: tuple[str, ...],
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    room: Room,
 ) -> list[Found]:
     """One explainer at these layers."""
     found = []
-    for layer, raw in explained(spec, trained.model, layers, inputs, targets.to(inputs.device)).items():
+    for layer, raw in explained(spec, trained.model, layers, inputs, targets.to(inputs.device), room=room).items():
         maps = raw.float().cpu().numpy()
         status = statuses(maps.reshape(-1, *maps.shape[2:])).reshape(maps.shape[:2])
         found.append(Found(name, layer, spec.output == "picture", maps, status))

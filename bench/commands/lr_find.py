@@ -5,12 +5,14 @@ from pathlib import Path
 from bench.data.datasets import load_dataset
 from bench.errors import UsageError
 from bench.machine import choose_device
+from bench.memory import free, ran_out
 from bench.pages.write import reports
 from bench.recipes.files import recipe_of
 from bench.registry.registry import resolved, short
 from bench.request import LrFindRequest
 from bench.store.paths import drawing_path
 from bench.training.init import initial_model
+from bench.training.largest_batch import batch_that_fits, batch_too_large
 from bench.training.loop import TrainSettings
 from bench.training.lr_finder import LOWEST, RangeTest, find_rate
 from bench.whole_file import check_writable
@@ -31,7 +33,18 @@ def find_learning_rate(request: LrFindRequest, workspace: Workspace) -> tuple[Ra
     check_writable(path.parent)
     net = initial_model(spec, workspace.models, classes=len(dataset.classes), seed=request.seed, init="native")
     settings = TrainSettings(recipe, seed=request.seed, val=0.0)
-    found = find_rate(net, dataset, settings, device=device, progress=progress, steps=request.steps, highest=highest)
+    try:
+        found = find_rate(
+            net, dataset, settings, device=device, progress=progress, steps=request.steps, highest=highest
+        )
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        found = None
+    if found is None:
+        free()  # here, where the error and what it holds are gone
+        fits = batch_that_fits(net, dataset.train.images, recipe, device)
+        raise batch_too_large("lr-find", recipe, fits, request.command(workspace.runs, batch_size=fits))
     how = f"{short(model)} on {dataset.name}, {recipe.optimizer}, batch {recipe.batch_size}"
     reports("figure").rate_figure(path, found.rates, found.losses, found.suggestion, how)
     return found, path

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bench.clock import Meter, Stopwatch
 from bench.contracts import ExplainerSpec
 from bench.explaining.guard import Call, guarded
+from bench.memory import Room
 from bench.modes import generators_kept
 from bench.precision import ieee
 
@@ -31,6 +32,7 @@ def explained(
     *,
     meter: Meter | None = None,
     call: Call = guarded,
+    room: Room | None = None,
 ) -> dict[str, Tensor]:
     """Maps of all images, in batches that the explainer takes.
 
@@ -42,25 +44,43 @@ def explained(
         targets: (N, T) int64, on the images' device.
         meter: gets a lap for each batch, of the bare calls: neither guard nor seed is in it.
         call: what makes a call and holds the explainer to its contract.
+        room: where memory runs out, fewer images a call; without it that is an error.
 
     Returns:
         {layer: (N, T, h, w)} in the order of `layers`, detached, where the images are.
 
     Raises:
         ContractError: as `guarded` does.
+        RoomError: not even one image fits.
     """
-    parts = []
-    for rows in batches(spec, len(images)):
+
+    def work(rows: slice) -> Mapping[str, Tensor]:
         watch = Stopwatch(images.device)
-        parts.append(_batch(spec, model, layers, images[rows], targets[rows], watch=watch, call=call))
+        found = _batch(spec, model, layers, images[rows], targets[rows], watch=watch, call=call)
         if meter is not None:
             meter.add(len(images[rows]), watch.seconds)
+        return found
+
+    if room is None:
+        parts = [work(rows) for rows in batches(spec, len(images))]
+    else:
+        parts = list(room.batches(named(spec.name, layers), len(images), at_once(spec), work))
     return {layer: torch.cat([part[layer] for part in parts]) for layer in layers}
 
 
+def at_once(spec: ExplainerSpec) -> int:
+    """Images a call: as many as the explainer takes; one where it is stochastic."""
+    return 1 if spec.stochastic else spec.max_batch
+
+
+def named(name: str, layers: Sequence[str]) -> str:
+    """An explainer's work in words: what it needs of memory depends on the layers."""
+    return f"{name} at {', '.join(layers)}"
+
+
 def batches(spec: ExplainerSpec, count: int) -> Iterator[slice]:
-    """Which of `count` images go into each batch: as many as the explainer takes; one where it is stochastic."""
-    size = 1 if spec.stochastic else spec.max_batch
+    """Which of `count` images go into each batch."""
+    size = at_once(spec)
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 

@@ -8,12 +8,19 @@ from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
 from bench.explaining.batches import explained
+from bench.memory import Room
 
 WITHOUT_FLOAT64 = ("mps",)  # types of devices
 
 
 def in_float64(
-    spec: ExplainerSpec, model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
+    spec: ExplainerSpec,
+    model: nn.Module,
+    layers: Sequence[str],
+    images: Tensor,
+    targets: Tensor,
+    *,
+    room: Room | None = None,
 ) -> dict[str, Tensor]:
     """What the explainer gives where model and images are in float64: as `explained`, which see.
 
@@ -23,6 +30,7 @@ def in_float64(
         layers: dotted module names, or ("input",).
         images: (N, 3, H, W) in any precision, on the model's device.
         targets: (N, T) int64.
+        room: as `explained` has it.
 
     Returns:
         {layer: (N, T, h, w) float64}, detached, where the images are; on the CPU where that device has no float64.
@@ -34,7 +42,7 @@ def in_float64(
     copy = double_copy(model)
     with torch.inference_mode(False):
         own = images.detach().to(home, copy=True).double()
-        return explained(spec, copy, layers, own, targets.to(home, copy=True))
+        return explained(spec, copy, layers, own, targets.to(home, copy=True), room=room)
 
 
 def double_copy(model: nn.Module) -> nn.Module:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import torch
 from torch import Tensor
 
 from bench.clock import Meter, Pace
-from bench.contracts import Dataset, Floats, Integers, Progress
+from bench.contracts import Dataset, Floats, Integers
 from bench.data.decoding import kept
 from bench.data.transforms import prepare
-from bench.errors import BenchError, in_one_line
-from bench.explaining.batches import batches, explained, overheard
+from bench.errors import BenchError, RoomError, in_one_line
+from bench.explaining.batches import at_once, explained, named, overheard
 from bench.explaining.guard import statuses
 from bench.explaining.plan import MissingRows, Wanted, empty_cell, layers_of, plan
+from bench.memory import Room, free, ran_out
 from bench.modes import evaluating
 from bench.nets.trained import Trained, check_same_model
 from bench.schema.run import Cell
@@ -67,9 +69,10 @@ def explain_run(
     Raises:
         ContractError: an explainer broke its contract, or its model is not the one that made the predictions. One
             that `all` brought in is only left out, unless that leaves nothing.
+        RoomError: some explainer does not fit into memory with a single image; all others have been done.
     """
     jobs = plan(trained, wanted, ids)
-    work, meters = _Explaining(trained, data, workspace.timing, workspace.progress), []
+    work, meters = _Explaining(trained, data, workspace.timing, Room(workspace.progress)), []
     if jobs:
         check_writable(trained.folder)
     _keep_samples(trained, data, ids)
@@ -77,12 +80,15 @@ def explain_run(
         with evaluating(trained.model):
             for missing in jobs:
                 for each in work.tried(missing, optional=missing.spec.name in wanted.ceilings):
-                    meters.append((each, work.done(each)))
+                    with work.kept_from_others(each):
+                        meters.append((each, work.done(each)))
     except BaseException as reason:
         if not isinstance(reason, Exception) and workspace.command:
             reason.add_note(workspace.command)  # the same call goes on where this one was interrupted
         raise
     _note(trained, meters, workspace)
+    if work.too_large:
+        raise RoomError(" and ".join(dict.fromkeys(work.too_large)))
     cells = [(name, layer) for name, spec in wanted.specs.items() for layer in layers_of(spec, wanted)]
     results = [_result(trained, *cell, meters) for cell in cells if cell not in work.failed]
     if not results:
@@ -105,45 +111,75 @@ class _Explaining:
 
     Attributes:
         failed: cells that cannot be made with this model, and why; only what `all` brought in comes here.
+        too_large: what does not fit into memory with a single image.
     """
 
     trained: Trained
     data: Dataset
     timing: str
-    progress: Progress
+    room: Room
     failed: dict[tuple[str, str], Exception] = field(default_factory=dict)
+    too_large: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def kept_from_others(self, missing: MissingRows) -> Iterator[None]:
+        """What does not fit into memory is noted, and the other explainers go on."""
+        try:
+            yield
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            self.too_large.append(named(missing.name, missing.layers))
+        free()
 
     def tried(self, missing: MissingRows, *, optional: bool) -> list[MissingRows]:
         """The rows, once one image went through (imports and allocations, untimed); or those that can be made.
 
+        Where memory runs out with all layers at once, each is tried by itself.
+
         Args:
             optional: a failure costs the layers at which it happens, and does not end the whole.
         """
+        failure: Exception | None = None
         try:
             self.maps(missing.part(slice(1)))
+            return [missing]
         except Exception as error:
-            if not optional:
-                raise
-            if len(missing.layers) > 1:
-                alone = [replace(missing, layers=(layer,)) for layer in missing.layers]
-                return [each for one in alone for each in self.tried(one, optional=True)]
-            self.failed[missing.name, missing.layers[0]] = error
-            why = error.message if isinstance(error, BenchError) else in_one_line(error)
-            self.progress.warn(f"{missing.name} is left out at {missing.layers[0]}: {why}")
-            return []
-        return [missing]
+            if not ran_out(error):  # else what it holds is the memory that is missing
+                failure = error
+        if failure is None:
+            free()
+        elif not optional:
+            raise failure
+        if len(missing.layers) > 1:
+            alone = [replace(missing, layers=(layer,)) for layer in missing.layers]
+            return [each for one in alone for each in self.tried(one, optional=optional)]
+        if failure is None:
+            self.too_large.append(named(missing.name, missing.layers))
+        else:
+            self.failed[missing.name, missing.layers[0]] = failure
+            why = failure.message if isinstance(failure, BenchError) else in_one_line(failure)
+            self.room.progress.warn(f"{missing.name} is left out at {missing.layers[0]}: {why}")
+        return []
 
     def done(self, missing: MissingRows) -> Meter:
         """Make the rows batch by batch; they are saved every minute or so and at the end, even of a failure."""
         meter, pace = Meter(self.trained.device), Pace()
         parts: list[list[Cell]] = []
+
+        def work(rows: slice) -> tuple[MissingRows, Floats, dict[str, Floats]]:
+            part, own = missing.part(rows), Meter(meter.device)
+            found = self.maps(part, own)
+            meter.laps.extend(own.laps)  # not before all of it went well
+            return (part, *found)
+
         empty = [empty_cell(self.trained, missing.name, missing.spec, layer, self.timing) for layer in missing.layers]
         baseline = self.baseline() if missing.spec.complete else None
         try:
-            with self.progress.track(f"{missing.name} {','.join(missing.layers)}", len(missing.ids)) as task:
-                for rows in batches(missing.spec, len(missing.ids)):
-                    part = missing.part(rows)
-                    logits, raw = self.maps(part, meter)
+            with self.room.progress.track(f"{missing.name} {','.join(missing.layers)}", len(missing.ids)) as task:
+                for part, logits, raw in self.room.batches(
+                    named(missing.name, missing.layers), len(missing.ids), at_once(missing.spec), work
+                ):
                     parts.append([filled(cell, part, logits, raw[cell.layer], baseline=baseline) for cell in empty])
                     if pace.due():
                         with pace.saving():

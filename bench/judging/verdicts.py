@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import ExplainerSpec, Floats, Progress
-from bench.errors import in_one_line
-from bench.explaining.batches import explained
+from bench.contracts import ExplainerSpec, Floats, Progress, Silence
+from bench.errors import RoomError, in_one_line
+from bench.evaluation import BATCH, EVALUATE
+from bench.explaining.batches import explained, named
 from bench.explaining.float64 import double_copy, home_of_float64, in_float64
 from bench.explaining.guard import statuses
 from bench.judging.diagnosis import Diagnosis, Scene, diagnose, plain_maps
 from bench.judging.picture_steps import OURS, apart, replayed, steps_between
+from bench.memory import Room, ran_out
 from bench.modes import evaluating
 from bench.schema.run import STATUSES
 from bench.schema.verdicts import CAUSES, Completeness, Step, Verdict
@@ -72,14 +74,14 @@ def verdicts(
         reference: an explainer that is Grad-CAM; None for the slow plain one. It is itself held against the slow one.
         model: in eval mode; left as found.
     """
-    layers = tuple(dict.fromkeys(layer for case in cases for layer in case.layers if layer != "input"))
+    layers, room = tuple(dict.fromkeys(one for case in cases for one in case.layers if one != "input")), Room(progress)
     with progress.track("judge", 1 + len(cases)) as task:
-        truth = Truth.of(reference, model, layers, inputs)
+        truth = Truth.of(reference, model, layers, inputs, room=room)
         task.advance(note="the reference")
-        own = {case.name: maps_of(case, model, inputs, double=True) for case in cases}
+        own = {case.name: maps_of(case, model, inputs, double=True, room=room) for case in cases}
         found = []
         for case in cases:
-            quick = maps_of(case, model, inputs, double=False)
+            quick = maps_of(case, model, inputs, double=False, room=room)
             found += [judged(case, layer, own[case.name][layer], truth=truth, quick=quick) for layer in case.layers]
             task.advance(note=case.name)
     return tuple(same_bits(one, cases, own, truth) for one in found)
@@ -88,16 +90,16 @@ def verdicts(
 # --- maps ---------------------------------------------------------------------------------------------------
 
 
-def maps_of(case: Case, model: nn.Module, inputs: Inputs, *, double: bool) -> Maps:
+def maps_of(case: Case, model: nn.Module, inputs: Inputs, *, double: bool, room: Room | None = None) -> Maps:
     """The maps (N, T, h, w) of every layer; if all at once fail, each by itself, so that one failure stays alone."""
     run = in_float64 if double else explained
     try:
-        found = run(case.spec, model, case.layers, inputs.images, inputs.targets)
+        found = run(case.spec, model, case.layers, inputs.images, inputs.targets, room=room)
         return {layer: maps.cpu().double() for layer, maps in found.items()}
     except Exception as error:
         if len(case.layers) == 1:
             return {case.layers[0]: in_one_line(error)}
-    parts = [maps_of(replace(case, layers=(layer,)), model, inputs, double=double) for layer in case.layers]
+    parts = [maps_of(replace(case, layers=(layer,)), model, inputs, double=double, room=room) for layer in case.layers]
     return {layer: maps for part in parts for layer, maps in part.items()}
 
 
@@ -108,29 +110,44 @@ class Truth:
     Attributes:
         maps: raw maps of every layer, on the CPU; words where there are none.
         by: name of the explainer that made them; empty for the slow plain one.
+        room: how many images fit at once.
     """
 
     maps: Maps
     model: nn.Module
     inputs: Inputs
     by: str
+    room: Room
 
     @classmethod
-    def of(cls, reference: ExplainerSpec | None, model: nn.Module, layers: tuple[str, ...], inputs: Inputs) -> Truth:
+    def of(
+        cls,
+        reference: ExplainerSpec | None,
+        model: nn.Module,
+        layers: tuple[str, ...],
+        inputs: Inputs,
+        *,
+        room: Room | None = None,
+    ) -> Truth:
         """The maps of the reference, or the slow plain ones where there is none."""
         home = home_of_float64(inputs.images.device)
         images = inputs.images.detach().to(home, copy=True).double()
         own = Inputs(images, inputs.targets.to(home, copy=True))
-        bare = cls({}, double_copy(model), own, reference.name if reference else "")
+        bare = cls({}, double_copy(model), own, reference.name if reference else "", room or Room(Silence()))
         if reference is None:
             return replace(bare, maps={layer: bare.plain(layer) for layer in layers})
-        maps = maps_of(Case(reference.name, reference, layers), model, inputs, double=True) if layers else {}
+        maps = maps_of(Case(reference.name, reference, layers), model, inputs, double=True, room=room) if layers else {}
         return replace(bare, maps=maps)
 
     def plain(self, layer: str) -> Tensor | str:
         """The slow plain maps of a layer."""
+
+        def work(rows: slice) -> Tensor:
+            return plain_maps(self.scene(layer, rows)).detach().cpu()
+
+        count = len(self.inputs.images)
         try:
-            return plain_maps(self.scene(layer)).detach().cpu()
+            return torch.cat(list(self.room.batches(named("Grad-CAM", (layer,)), count, count, work)))
         except Exception as error:
             return in_one_line(error)
 
@@ -138,12 +155,13 @@ class Truth:
         """How float64 maps (N, T, h, w) add up to the differences of the logits of image and mean colour."""
         images = self.inputs.images
         with evaluating(self.model):
-            due = (self.model(images) - self.model(torch.zeros_like(images[:1]))).gather(1, self.inputs.targets)
+            logits = self.room.batches(EVALUATE, len(images), BATCH, lambda rows: self.model(images[rows]))
+            due = (torch.cat(list(logits)) - self.model(torch.zeros_like(images[:1]))).gather(1, self.inputs.targets)
         return completeness(spec.complete, own.sum((2, 3)).flatten().numpy(), due.flatten().cpu().numpy())
 
-    def scene(self, layer: str) -> Scene:
-        """What an explainer of this layer was given."""
-        return Scene(self.model, layer, self.inputs.images, self.inputs.targets)
+    def scene(self, layer: str, rows: slice = slice(None)) -> Scene:
+        """What an explainer of this layer was given, of some of the images."""
+        return Scene(self.model, layer, self.inputs.images[rows], self.inputs.targets[rows])
 
 
 # --- one verdict --------------------------------------------------------------------------------------------
@@ -197,6 +215,9 @@ def _of_gradcam(blank: Verdict, spec: ExplainerSpec, own: Tensor, maps: Tensor, 
     try:
         why = diagnose(own, maps, truth.scene(blank.layer), tolerance=tolerance, picture=picture)
     except Exception as error:
+        if ran_out(error):  # nothing is known then
+            what = f"to find out why {blank.explainer} at {blank.layer} is not Grad-CAM"
+            raise RoomError(what, f"{blank.images} images", try_=f"--limit {max(1, blank.images // 2)}") from error
         return replace(
             blank, verdict="wrong", causes=("unknown",), words=in_one_line(error), instead=CAUSES["unknown"][1]
         )

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Progress
 from bench.data.transforms import Statistics
-from bench.evaluation import BATCH, averages_of, forward
+from bench.evaluation import BATCH, EVALUATE, averages_of, forward
+from bench.memory import Room
 from bench.modes import evaluating
 from bench.precision import autocast
 
@@ -21,7 +21,7 @@ def average_logits(
     mirror: bool,
     precision: str,
     device: torch.device,
-    progress: Progress,
+    room: Room,
 ) -> dict[str, Tensor]:
     """Mean logits of each image over its views, in eval mode; training flags are put back.
 
@@ -36,6 +36,7 @@ def average_logits(
         mirror: whether a mirrored image is still of its class.
         precision: of the other views, that of the training: they are five more passes over the images. The averages
             are taken in float32 in any case.
+        room: how many images fit at once, and who is told.
 
     Returns:
         {name: (N, K) float32 on the CPU} for the names of `averages_of`.
@@ -45,14 +46,17 @@ def average_logits(
     flips = (False, True) if mirror else (False,)
     first, *others = [(step, flip) for step in STEPS for flip in flips]
     logits, label = {first: plain}, "mirrored, shifted" if mirror else "shifted"
-    with evaluating(model), progress.track(label, len(others) * len(images)) as task:
+    with evaluating(model), room.progress.track(label, len(others) * len(images)) as task:
         for step, flip in others:
-            parts = []
-            for batch in torch.split(images, BATCH):
+
+            def answers(rows: slice, step: int = step, mirrored: bool = flip) -> Tensor:
                 with autocast(device, precision):
-                    seen = view(batch, step, mirrored=flip)
-                    parts.append(forward(model, seen, statistics, device))
-                task.advance(len(batch))
+                    return forward(model, view(images[rows], step, mirrored=mirrored), statistics, device)
+
+            parts = []
+            for part in room.batches(EVALUATE, len(images), BATCH, answers):
+                parts.append(part)
+                task.advance(len(part))
             logits[step, flip] = torch.cat(parts)
     unshifted, *shifted = (torch.stack([logits[step, flip] for flip in flips]).mean(dim=0) for step in STEPS)
     whole = unshifted / 2 + torch.stack(shifted).mean(dim=0) / 2

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.clock import Meter, Pace
+from bench.clock import Meter, Pace, Stopwatch
 from bench.contracts import Dataset, Floats, Integers, Progress
 from bench.data.transforms import prepare
 from bench.explaining.plan import INPUT_LAYER
 from bench.machine import versions
+from bench.memory import Room
 from bench.nets.trained import Trained, check_same_model
 from bench.precision import fp32_key, ieee
 from bench.registry.layer_shapes import grids_of
@@ -112,7 +113,7 @@ def covered(images: Tensor, masks: Tensor) -> Tensor:
 
 
 def answers_to(
-    model: nn.Module, images: Tensor, *, rows: Integers, sets: Integers, grid: tuple[int, int]
+    model: nn.Module, images: Tensor, *, rows: Integers, sets: Integers, grid: tuple[int, int], room: Room
 ) -> Iterator[Floats]:
     """Logits of images with sets of patches covered, batch by batch.
 
@@ -121,18 +122,21 @@ def answers_to(
         images: (N, 3, H, W), normalised, on the model's device.
         rows: (M,) which image each answer is of.
         sets: (M,) uint64, which of its patches are covered.
+        room: how many images fit at once.
 
     Yields:
         (B, K) float32, in the order of `rows`.
     """
-    size = batch_size(images.device)
-    for start in range(0, len(rows), size):
-        chosen = torch.from_numpy(rows[start : start + size]).to(images.device)
-        masks = torch.from_numpy(as_masks(sets[start : start + size], grid)).to(images.device)
+
+    def work(part: slice) -> Floats:
+        chosen = torch.from_numpy(rows[part]).to(images.device)
+        masks = torch.from_numpy(as_masks(sets[part], grid)).to(images.device)
         with torch.inference_mode(), ieee():
             logits: Tensor = model(covered(images[chosen], masks))
         found: Floats = logits.float().cpu().numpy().astype(np.float32)
-        yield found
+        return found
+
+    return room.batches("cover", len(rows), batch_size(images.device), work)
 
 
 def wanted_sets(ids: Integers, every: Sequence[Ranked], patches: int) -> tuple[Integers, Integers]:
@@ -164,12 +168,12 @@ def ask(
     """
     answers = known_answers(trained, grid)
     ids, sets = answers.missing(*wanted)
-    meter = Meter(trained.device)
+    meter, room = Meter(trained.device), Room(progress)
     if not len(ids):
         return answers, meter
     chosen, rows = np.unique(ids, return_inverse=True)
     images = prepare(data.test.images[torch.from_numpy(chosen)].to(meter.device), trained.statistics)
-    _check(trained, images, chosen)
+    _check(trained, images, chosen, room)
     parts, pace, done = [answers.logits[:0]], Pace(), 0
 
     def saved() -> Answers:
@@ -179,10 +183,12 @@ def ask(
 
     try:
         with progress.track(f"cover {grid[0]}x{grid[1]}", len(ids)) as task:
-            batches = answers_to(trained.model, images, rows=rows, sets=sets, grid=grid)
+            batches = answers_to(trained.model, images, rows=rows, sets=sets, grid=grid, room=room)
             while done < len(ids):
-                with meter.lap(min(len(ids) - done, batch_size(meter.device))):
+                watch = Stopwatch(meter.device)
+                with watch.running():
                     parts.append(next(batches))
+                meter.add(len(parts[-1]), watch.seconds)
                 done += len(parts[-1])
                 task.advance(len(parts[-1]), f"{meter.rate or 0:.0f} images/s")
                 if pace.due():
@@ -193,10 +199,10 @@ def ask(
     return found, meter
 
 
-def _check(trained: Trained, images: Tensor, ids: Integers) -> None:
+def _check(trained: Trained, images: Tensor, ids: Integers, room: Room) -> None:
     """The model gives the logits that are stored, for the whole images."""
     nothing = np.zeros(len(ids), dtype=np.uint64)
     logits = np.concatenate(
-        list(answers_to(trained.model, images, rows=np.arange(len(ids)), sets=nothing, grid=(2, 2)))
+        list(answers_to(trained.model, images, rows=np.arange(len(ids)), sets=nothing, grid=(2, 2), room=room))
     )
     check_same_model(logits, trained.run.predictions.logits[ids], trained)

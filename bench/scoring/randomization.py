@@ -18,6 +18,7 @@ from bench.explaining.batches import explained, seeding
 from bench.explaining.guard import statuses
 from bench.explaining.plan import Wanted, layers_of
 from bench.machine import versions
+from bench.memory import Room
 from bench.modes import evaluating
 from bench.nets.trained import Trained
 from bench.precision import fp32_key
@@ -116,6 +117,7 @@ def _make(
             specs=specs,
             measured_on=measured_on,
             generator=torch.Generator().manual_seed(SANITY_SEED),
+            room=Room(progress),
         ):
             for layer, raw in maps.items():
                 parts.setdefault((name, layer), []).append(raw.numpy())
@@ -224,6 +226,7 @@ def scrambled_maps(
     specs: Mapping[str, tuple[ExplainerSpec, Sequence[str]]],
     measured_on: Tensor,
     generator: torch.Generator,
+    room: Room | None = None,
 ) -> Iterator[tuple[str, str, dict[str, Tensor]]]:
     """Maps of the scrambled copies for the class that the trained model predicts.
 
@@ -233,11 +236,12 @@ def scrambled_maps(
         targets: (N, 1) int64.
         specs: explainers with the layers wanted of each.
         measured_on: images for the statistics of batch norms.
+        room: as `explained` has it.
 
     Yields:
         Stage, explainer, {layer: (N, h, w)} on the CPU.
     """
     for stage, copy in scrambled(model, layers, measured_on, generator):
         for name, (spec, wanted) in specs.items():
-            maps = explained(spec, copy, tuple(wanted), images, targets)
+            maps = explained(spec, copy, tuple(wanted), images, targets, room=room)
             yield stage, name, {layer: raw[:, 0].float().cpu() for layer, raw in maps.items()}

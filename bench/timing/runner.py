@@ -9,9 +9,11 @@ from statistics import median
 import torch
 
 from bench.contracts import ExplainerSpec
+from bench.errors import RoomError
 from bench.estimates import PROCESS
 from bench.fields import names
 from bench.machine import environment, host
+from bench.memory import Room, ran_out
 from bench.modes import generators_kept
 from bench.precision import IEEE, ieee
 from bench.request import TimeRequest
@@ -215,10 +217,32 @@ def make_timing_run(
         explainers: those that arms call, by name.
         optional: explainers that are left out with a warning where they fail.
 
+    Where memory runs out, all are made on half as many images, since rates of two batch sizes do not compare.
+
     Raises:
         UsageError: a layer that a model does not have.
         ContractError: an explainer that breaks its contract.
+        RoomError: some arm does not fit into memory with a single image.
     """
+
+    def work(rows: slice) -> TimingRun:
+        smaller = replace(request, batch_size=rows.stop - rows.start)
+        return _made(specs, subjects, explainers, device=device, request=smaller, place=place, optional=optional)
+
+    return next(Room(place.progress).batches("time", request.batch_size, request.batch_size, work))
+
+
+def _made(
+    specs: Sequence[ArmSpec],
+    subjects: Mapping[str, Subject],
+    explainers: Mapping[str, ExplainerSpec],
+    *,
+    device: torch.device,
+    request: TimeRequest,
+    place: Workspace,
+    optional: Collection[str],
+) -> TimingRun:
+    """A timing run at the batch size of the request."""
     images = batch_of(request.batch_size, next(iter(subjects.values())).input_size, device)
     floor_of = functools.cache(lambda model, layer: floor_flops(subjects[model].net, layer, images[:1]))
     arms: dict[str, Arm] = {}
@@ -226,13 +250,16 @@ def make_timing_run(
         for spec in specs:
             try:
                 arm = make_arm(spec, subjects[spec.model], images, explainers=explainers)
+                work = counted(arm.work)
             except Exception as reason:
-                if spec.explainer not in optional:
+                if ran_out(reason) and request.batch_size == 1:
+                    raise RoomError(spec.name) from reason
+                if ran_out(reason) or spec.explainer not in optional:
                     raise
                 place.progress.warn(f"{spec.name} is left out: {reason}")
                 continue
             floor = floor_of(spec.model, spec.layer) if spec.layer else None
-            arms[spec.name] = replace(arm, counted=counted(arm.work), floor=floor)
+            arms[spec.name] = replace(arm, counted=work, floor=floor)
     precisions = sorted({arm.precision for arm in arms.values()} | {"fp32"}, reverse=True)
     limits = [*(product_arm(device, each) for each in precisions), copy_arm(device)]
     return TimingRun(place, device, request, subjects, arms, {arm.name: arm for arm in limits})

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from bench.clock import Meter, now
-from bench.errors import RunError, StoreError, WriteError
+from bench.errors import RoomError, RunError, StoreError, WriteError
 from bench.machine import versions
 from bench.schema.run import RunRecord
 from bench.store.files import LOG_BYTES, check_schema, locked, write_bytes
@@ -307,7 +307,8 @@ def held(folder: Path) -> Iterator[None]:
 def new_run(runs: Path, *, model: str, data: str, seed: int, name: str | None) -> Iterator[Path]:
     """The folder of a new run, held; see `create_run`.
 
-    Where it ends by Ctrl-C or a full disk before anything was kept, the folder goes, so that the same call works again.
+    Where it ends by Ctrl-C, a full disk or too little memory before anything was kept, the folder goes, so that its
+    name works again.
     """
     with ExitStack() as holding:
         with written(runs):
@@ -318,7 +319,7 @@ def new_run(runs: Path, *, model: str, data: str, seed: int, name: str | None) -
         try:
             yield folder
         except BaseException as error:
-            ended = isinstance(error, WriteError) or not isinstance(error, Exception)
+            ended = isinstance(error, WriteError | RoomError) or not isinstance(error, Exception)
             if ended and not resume_files(folder) and RunFolder(folder).status != "done":
                 shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -13,6 +13,7 @@ from bench.contracts import Dataset, Progress, Silence
 from bench.data.datasets import limit_balanced, split_validation
 from bench.errors import DataError, UsageError
 from bench.evaluation import predict, score
+from bench.memory import ran_out
 from bench.modes import generators_kept
 from bench.nets.weights import on_device
 from bench.precision import autocast, resolved_precision
@@ -247,6 +248,8 @@ def compiled(
                     logits = forward(batch)
                 logits.float().sum().backward()  # type: ignore[no-untyped-call]  # compiled at its first call, too
     except RuntimeError as reason:  # what the compiler raises
+        if ran_out(reason):
+            raise
         words = str(reason).strip().partition("\n")[0]
         raise UsageError(
             f"--compile: this machine cannot compile the model: {words:.200}", try_="--no-compile"

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from bench.contracts import Dataset, Progress
 from bench.data.datasets import files_of
 from bench.data.transforms import Statistics
-from bench.errors import BenchError, GuardRailError, RunError
+from bench.errors import BenchError, GuardRailError, RoomError, RunError
 from bench.evaluation import VIEWS, Scores, predict, score
 from bench.machine import environment
+from bench.memory import Room, free, ran_out
 from bench.nets.tta import average_logits
 from bench.precision import resolved_precision
 from bench.request import AdoptRequest, TrainRequest
@@ -38,6 +39,7 @@ from bench.training.checkpoint import (
     resume_command,
     writing_into,
 )
+from bench.training.largest_batch import batch_that_fits, batch_too_large
 from bench.training.loop import TrainingSpeed, TrainSettings, choose_images, train_model
 from bench.workspace import Workspace
 
@@ -192,10 +194,27 @@ def trained(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None]) 
                 start=job.start.state if job.start else None,
                 keeper=keeper,
             )
+        return speed, resumed
     except GuardRailError:  # to continue would only break the same rule again
         discard(folder)
         raise
-    return speed, resumed
+    except Exception as error:
+        if not ran_out(error):
+            raise
+    free()  # here, where the error and what it holds are gone
+    raise _too_large(job)
+
+
+def _too_large(job: Job) -> RoomError:
+    """The error of a training that ran out of memory, with the batch that fits and the command."""
+    folder, recipe = job.folder, job.settings.recipe
+    images = job.data.train.images[choose_images(job.data, job.settings)[0]]
+    fits = batch_that_fits(job.net, images, recipe, job.device)
+    if job.start is None and len(resume_files(folder)) == 1:  # nothing was learned; the name of the run is free again
+        discard(folder)
+    given, name = read_record(folder).request, None if resume_files(folder) else folder.name
+    again = given.command(folder.parent, batch_size=fits, run=name) if isinstance(given, TrainRequest) else ""
+    return batch_too_large("training", recipe, fits, again)
 
 
 def epoch_line(point: EpochPoint, epochs: int) -> str:
@@ -228,7 +247,8 @@ def evaluate_into(
         The scores of the plain forward.
     """
     images, labels = data.test.images, data.test.labels
-    logits, rate = predict(net, images, statistics, device=device, progress=progress)
+    room = Room(progress)
+    logits, rate = predict(net, images, statistics, device=device, progress=progress, room=room)
     broken = int((~torch.isfinite(logits)).any(dim=1).sum())
     if broken:
         raise RunError(
@@ -240,7 +260,7 @@ def evaluate_into(
     if average:
         precision = resolved_precision(_precision(read_record(folder)), device)
         averaged = average_logits(
-            net, images, logits, statistics, mirror=data.mirror, precision=precision, device=device, progress=progress
+            net, images, logits, statistics, mirror=data.mirror, precision=precision, device=device, room=room
         )
     counts = {name: score(each, labels) for name, each in averaged.items()}
     averages = {name: AverageResult(one.accuracy, one.correct, VIEWS[name]) for name, one in counts.items()}
