@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from bench.contracts import Progress
@@ -40,6 +41,17 @@ def free() -> None:
         torch.mps.empty_cache()
 
 
+def unless_ran_out(work: Callable[[], Part]) -> Part | None:
+    """What work gives; None where memory ran out, and what the work held is free then."""
+    try:
+        return work()
+    except Exception as error:
+        if isinstance(error, RoomError) or not ran_out(error):
+            raise
+    free()  # here, where the error and its frames are gone
+    return None
+
+
 @dataclass
 class Room:
     """How many images of each kind of work fit at once, as far as one call has found out.
@@ -63,30 +75,19 @@ class Room:
         Raises:
             RoomError: not even one image fits.
         """
-        start, failed = 0, 0
+        start = failed = 0
         while start < count:
             rows = slice(start, min(start + min(most, self.sizes.get(what, most)), count))
-            found = self._tried(what, rows, work)
-            if not found:
-                failed = failed or rows.stop - rows.start
-                free()  # here, where the error and what it holds are gone
+            images = rows.stop - rows.start
+            found = unless_ran_out(partial(work, rows))
+            if found is None:
+                if images == 1:
+                    raise RoomError(what)
+                failed, self.sizes[what] = failed or images, images // 2
                 continue
             if failed:
                 size = self.sizes[what]
                 self.progress.warn(f"{what}: memory ran out with {failed} images at once; {size} at once from here on")
                 failed = 0
             start = rows.stop
-            yield found[0]
-
-    def _tried(self, what: str, rows: slice, work: Callable[[slice], Part]) -> list[Part]:
-        """The batch's part, or nothing where fewer images have to be tried."""
-        try:
-            return [work(rows)]
-        except Exception as error:
-            if isinstance(error, RoomError) or not ran_out(error):
-                raise
-            images = rows.stop - rows.start
-            if images == 1:
-                raise RoomError(what) from error
-            self.sizes[what] = images // 2
-            return []
+            yield found

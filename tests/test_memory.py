@@ -340,9 +340,8 @@ def test_training_names_the_batch_that_fits_and_a_command_that_works(tmp_path: P
 
 
 def test_where_no_batch_fits_the_error_says_so(tmp_path: Path, pictures: Path) -> None:
-    net, images = build_seeded(TINY, 4, 0), torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
     with room_for(0):
-        assert batch_that_fits(net, images, replace(QUICK, batch_size=16), CPU) == 0
+        assert batch_that_fits(build_seeded(TINY, 4, 0), replace(QUICK, batch_size=16), CPU, images=8, edge=32) == 0
 
 
 def test_lr_find_names_the_batch_that_fits(tmp_path: Path, pictures: Path) -> None:
@@ -368,13 +367,12 @@ def test_compiling_does_not_hide_it(error: Exception, monkeypatch: pytest.Monkey
 
 
 def test_the_batch_that_is_named_fits_on_the_device_and_one_twice_as_large_does_not() -> None:
-    images, recipe = torch.zeros(64, 3, 32, 32, dtype=torch.uint8), replace(QUICK, batch_size=64)
+    net, recipe = build_seeded(RESIDUAL, 4, 0), replace(QUICK, batch_size=64)
     with pretended("cuda", memory=2 * 2**20) as machine:
-        fits = batch_that_fits(build_seeded(RESIDUAL, 4, 0), images, recipe, machine.device)
+        fits = batch_that_fits(net, recipe, machine.device, images=64, edge=32)
         assert 0 < fits < 64
         twice = replace(recipe, batch_size=2 * fits)
-        again = batch_that_fits(build_seeded(RESIDUAL, 4, 0), images, twice, machine.device)
-        assert again == fits
+        assert batch_that_fits(net, twice, machine.device, images=64, edge=32) == fits
 
 
 def test_a_device_evaluates_in_what_memory_it_has(data: Dataset) -> None:

@@ -1,11 +1,12 @@
 """`bench lr-find`: names in, a range test and its picture out."""
 
+from functools import partial
 from pathlib import Path
 
 from bench.data.datasets import load_dataset
 from bench.errors import UsageError
 from bench.machine import choose_device
-from bench.memory import free, ran_out
+from bench.memory import unless_ran_out
 from bench.pages.write import reports
 from bench.recipes.files import recipe_of
 from bench.registry.registry import resolved, short
@@ -32,18 +33,12 @@ def find_learning_rate(request: LrFindRequest, workspace: Workspace) -> tuple[Ra
     path = request.out or drawing_path(workspace.runs, f"lr-{spec.name}-{dataset.name}")
     check_writable(path.parent)
     net = initial_model(spec, workspace.models, classes=len(dataset.classes), seed=request.seed, init="native")
-    settings = TrainSettings(recipe, seed=request.seed, val=0.0)
-    try:
-        found = find_rate(
-            net, dataset, settings, device=device, progress=progress, steps=request.steps, highest=highest
-        )
-    except Exception as error:
-        if not ran_out(error):
-            raise
-        found = None
+    settings, steps = TrainSettings(recipe, seed=request.seed, val=0.0), request.steps
+    found = unless_ran_out(
+        partial(find_rate, net, dataset, settings, device=device, progress=progress, steps=steps, highest=highest)
+    )
     if found is None:
-        free()  # here, where the error and what it holds are gone
-        fits = batch_that_fits(net, dataset.train.images, recipe, device)
+        fits = batch_that_fits(net, recipe, device, images=len(dataset.train), edge=spec.input_size)
         raise batch_too_large("lr-find", recipe, fits, request.command(workspace.runs, batch_size=fits))
     how = f"{short(model)} on {dataset.name}, {recipe.optimizer}, batch {recipe.batch_size}"
     reports("figure").rate_figure(path, found.rates, found.losses, found.suggestion, how)

@@ -11,6 +11,7 @@ from bench.errors import RunError, StoreError, UsageError
 from bench.estimates import say_how_long
 from bench.fields import names
 from bench.machine import choose_device, versions
+from bench.memory import unless_ran_out
 from bench.nets.trained import data_of_run
 from bench.pages.write import write_run_page
 from bench.precision import resolved_precision, slow_precision
@@ -36,6 +37,7 @@ from bench.training.checkpoint import (
 from bench.training.checks import check_net
 from bench.training.fitting import check_fits
 from bench.training.init import initial_model, load_pretrained, without_effect
+from bench.training.largest_batch import batch_that_fits, batch_too_large
 from bench.training.loop import TrainSettings, choose_images, steps_per_epoch
 from bench.training.pace import training_seconds
 from bench.training.run import Job, begin, complete
@@ -90,7 +92,10 @@ def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
     for words in notes:
         workspace.progress.say(words)
     check_net(net, spec.input_size, len(dataset.classes))
-    seconds = training_seconds(net, recipe, images, device, size=spec.input_size)
+    seconds = unless_ran_out(partial(training_seconds, net, recipe, images, device, size=spec.input_size))
+    if seconds is None:
+        fits = batch_that_fits(net, recipe, device, images=images, edge=spec.input_size)
+        raise batch_too_large("training", recipe, fits, asked.command(workspace.runs, batch_size=fits))
     say_how_long(seconds, images, recipe, device, workspace.progress)
     if request.dry_run:
         return workspace.runs

@@ -2,12 +2,14 @@
 
 import copy
 from collections import Counter
+from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from bench.clock import now
+from bench.modes import generators_kept
 from bench.nets.weights import on_device
 from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe
@@ -27,11 +29,27 @@ def training_seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.
         size: pixels an edge of the images as they are.
     """
     epochs = Counter(recipe.edge(epoch) or size for epoch in range(recipe.epochs))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with generators_kept(device):
         return sum(_seconds(net, recipe, images * count, device, edge) for edge, count in epochs.items())
 
 
 def _seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.device, edge: int) -> float:
+    step, on_cpu = step_of(net, recipe, device, edge), device.type == "cpu"
+    count, steps = min(recipe.batch_size, ON_CPU) if on_cpu else recipe.batch_size, images / recipe.batch_size
+    step(2 if on_cpu else count)  # allocates, and chooses kernels
+    spent, updates, taken = 0.0, 0.0, 0
+    while taken == 0 or spent + updates < min(SECONDS, SHARE * images / count * spent / taken):
+        found = step(count)
+        spent, updates, taken = spent + found[0], updates + found[1], taken + 1
+    return images / count * spent / taken + steps * updates / taken  # an update costs the same for any batch
+
+
+def step_of(net: nn.Module, recipe: Recipe, device: torch.device, edge: int) -> Callable[[int], tuple[float, float]]:
+    """A training step of a copy of a net on so many pictures of noise; gives the seconds of gradients and of the update.
+
+    Args:
+        edge: pixels of an edge of the pictures.
+    """
     model = on_device(copy.deepcopy(net), device).train()
     precision = resolved_precision(recipe.precision, device)
     stepper = make_stepper(model, recipe, device, precision)
@@ -48,11 +66,4 @@ def _seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.device, 
         stepper.update()
         return middle - started, now(device) - middle
 
-    on_cpu = device.type == "cpu"
-    count, steps = min(recipe.batch_size, ON_CPU) if on_cpu else recipe.batch_size, images / recipe.batch_size
-    step(2 if on_cpu else count)  # allocates, and chooses kernels
-    spent, updates, taken = 0.0, 0.0, 0
-    while taken == 0 or spent + updates < min(SECONDS, SHARE * images / count * spent / taken):
-        found = step(count)
-        spent, updates, taken = spent + found[0], updates + found[1], taken + 1
-    return images / count * spent / taken + steps * updates / taken  # an update costs the same for any batch
+    return step

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +21,7 @@ from bench.data.transforms import Statistics
 from bench.errors import BenchError, GuardRailError, RoomError, RunError
 from bench.evaluation import VIEWS, Scores, predict, score
 from bench.machine import environment
-from bench.memory import Room, free, ran_out
+from bench.memory import Room, unless_ran_out
 from bench.nets.tta import average_logits
 from bench.precision import resolved_precision
 from bench.request import AdoptRequest, TrainRequest
@@ -173,43 +174,41 @@ def trained(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None]) 
     """Train with resume files; how fast it was, and how often the run was continued in all."""
     folder, resumed = job.folder, job.start.resumed + 1 if job.start else 0
     try:
-        with (
-            deferred() as question,
-            FileKeeper(
-                folder,
-                fingerprint(read_record(folder)),
-                place.save_every,
-                asked=question.asked,
-                stop=question.answer,
-                resumed=resumed,
-            ) as keeper,
-        ):
-            speed = train_model(
-                job.net,
-                job.data,
-                job.settings,
-                device=job.device,
-                progress=place.progress,
-                on_epoch=on_epoch,
-                start=job.start.state if job.start else None,
-                keeper=keeper,
-            )
-        return speed, resumed
+        speed = unless_ran_out(partial(_kept, job, place, on_epoch, resumed))
     except GuardRailError:  # to continue would only break the same rule again
         discard(folder)
         raise
-    except Exception as error:
-        if not ran_out(error):
-            raise
-    free()  # here, where the error and what it holds are gone
-    raise _too_large(job)
+    if speed is None:
+        raise _too_large(job)
+    return speed, resumed
+
+
+def _kept(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None], resumed: int) -> TrainingSpeed:
+    """Train, keep the state, and end where a signal asks for it."""
+    run = fingerprint(read_record(job.folder))
+    with (
+        deferred() as question,
+        FileKeeper(
+            job.folder, run, place.save_every, asked=question.asked, stop=question.answer, resumed=resumed
+        ) as keeper,
+    ):
+        return train_model(
+            job.net,
+            job.data,
+            job.settings,
+            device=job.device,
+            progress=place.progress,
+            on_epoch=on_epoch,
+            start=job.start.state if job.start else None,
+            keeper=keeper,
+        )
 
 
 def _too_large(job: Job) -> RoomError:
     """The error of a training that ran out of memory, with the batch that fits and the command."""
     folder, recipe = job.folder, job.settings.recipe
-    images = job.data.train.images[choose_images(job.data, job.settings)[0]]
-    fits = batch_that_fits(job.net, images, recipe, job.device)
+    images, edge = len(choose_images(job.data, job.settings)[0]), job.data.train.images.shape[-1]
+    fits = batch_that_fits(job.net.cpu(), recipe, job.device, images=images, edge=edge)
     if job.start is None and len(resume_files(folder)) == 1:  # nothing was learned; the name of the run is free again
         discard(folder)
     given, name = read_record(folder).request, None if resume_files(folder) else folder.name
