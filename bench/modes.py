@@ -1,12 +1,14 @@
-"""A net, or torch's generators, as they are to be used for the time of a block, and afterwards as they were found."""
+"""A net, torch's generators and its kernels as they are to be used for the time of a block; then as they were found."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+from bench.errors import UsageError
 from bench.precision import ieee
 
 if TYPE_CHECKING:
@@ -67,6 +69,37 @@ def own_modes(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextmanager
+def kernels_for_training(*, deterministic: bool) -> Iterator[None]:
+    """The fastest kernels that cuDNN finds by trying; or, deterministic, those that add up in one order each time.
+
+    Which is the fastest may differ from run to run, and with it the last bits. Who asked torch for deterministic
+    algorithms before keeps them.
+
+    Raises:
+        UsageError: the net needs an operation that has no deterministic kernel; names it.
+    """
+    import torch
+
+    cudnn, strict = torch.backends.cudnn, torch.are_deterministic_algorithms_enabled()
+    before = cudnn.benchmark, cudnn.deterministic
+    deterministic = deterministic or strict
+    cudnn.benchmark, cudnn.deterministic = not deterministic, before[1] or deterministic
+    if deterministic and not strict:
+        os.putenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for; read by cuBLAS, not by Python
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        words = str(error).partition(",")[0]
+        if strict or "not have a deterministic implementation" not in words:
+            raise
+        raise UsageError(f"--deterministic: {words:.200}", try_="--no-deterministic") from error
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
+        torch.use_deterministic_algorithms(strict)
 
 
 @contextmanager

@@ -243,6 +243,14 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
     ] = "native"
     pretrained: Annotated[str | None, Option("imagenet, a run, or a checkpoint.safetensors.", panel=THE_NET)] = None
     compile: Annotated[bool, Option("Through torch.compile.", panel=THE_NET, flag="--compile/--no-compile")] = False
+    deterministic: Annotated[
+        bool,
+        Option(
+            "The same bits each time on a GPU, too, at some of its speed.",
+            panel=THE_RUN,
+            flag="--deterministic/--no-deterministic",
+        ),
+    ] = False
     run: Annotated[str | None, Option("Name of the new run.", panel=THE_RUN, stored=False)] = None
     resume: Annotated[
         str | None,

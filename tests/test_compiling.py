@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pretended import pretended
 from tiny import BUSY, RESIDUAL, tiny_data
 from torch import Tensor, nn
 
 from bench.contracts import Silence
 from bench.errors import UsageError
 from bench.nets.weights import build_seeded
+from bench.training.checkpoint import copied
 from bench.training.loop import TrainingSpeed, TrainSettings, compiled, train_model
 
 CPU = torch.device("cpu")
@@ -50,7 +52,7 @@ def as_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A compiler that gives the model itself."""
 
     def same(model: nn.Module, **options: object) -> nn.Module:
-        assert options == {"dynamic": False}
+        assert options == {"dynamic": False, "mode": None}
         return model
 
     monkeypatch.setattr(torch, "compile", same)
@@ -83,6 +85,23 @@ def test_every_shape_is_run_as_in_training(precision: str, monkeypatch: pytest.M
     monkeypatch.setattr(Drawing, "forward", watched)
     compiled(model.eval(), SHAPES, CPU, precision=precision)
     assert seen == [(shape, True, precision == "bf16") for shape in SHAPES]
+
+
+def test_on_a_gpu_kernels_are_tried_and_every_graph_is_recorded_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def watched(model: nn.Module, **options: object) -> Callable[[Tensor], Tensor]:
+        seen.append(options)
+        return lambda x: (seen.append(tuple(x.shape)), model(x))[1]
+
+    monkeypatch.setattr(torch, "compile", watched)
+    with pretended("cuda") as machine:
+        model = Drawing().to(machine.device)
+        before = copied(dict(model.state_dict()))
+        compiled(model, SHAPES, machine.device, narrow=False)
+        after = copied(dict(model.state_dict()))
+    assert seen == [{"dynamic": False, "mode": "max-autotune"}, *[SHAPES[0]] * 3, *[SHAPES[1]] * 3]
+    assert all(torch.equal(value, before[key]) for key, value in after.items())
 
 
 def at_once(model: nn.Module, **options: object) -> nn.Module:

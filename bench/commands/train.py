@@ -43,6 +43,12 @@ from bench.training.pace import training_seconds
 from bench.training.run import Job, begin, complete
 from bench.workspace import Workspace
 
+# What --deterministic costs.
+ON_CPU = "deterministic: a CPU gives the same bits each time anyway, so it costs next to nothing"
+ON_GPU = (
+    "deterministic: the same bits each time on this GPU. It costs speed: no kernel is tried for being the fastest, and "
+    "those that add up in any order are left out; what is left of the images a second the epochs say"
+)
 BESIDE = ("resume", "data", "skip_bad")  # what may be given together with --resume
 
 
@@ -81,6 +87,8 @@ def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
     told(dataset, workspace.progress)
     for words in without_effect(recipe, dataset):
         workspace.progress.warn(words)
+    if request.deterministic:
+        workspace.progress.say(ON_CPU if device.type == "cpu" else ON_GPU)
     images = len(choose_images(dataset, settings)[0])
     net = initial_model(spec, workspace.models, classes=len(dataset.classes), seed=request.seed, init=request.init)
     notes: tuple[str, ...] = ()
@@ -208,6 +216,7 @@ def settings_of(request: TrainRequest) -> TrainSettings:
         limit=request.limit,
         warm_start=request.pretrained is not None or is_built(names(request.model)[0]),
         compile=request.compile,
+        deterministic=request.deterministic,
     )
 
 

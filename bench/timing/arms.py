@@ -12,6 +12,7 @@ from bench.contracts import ExplainerSpec
 from bench.explaining.batches import explained
 from bench.explaining.plan import check_names
 from bench.machine import large_product
+from bench.modes import kernels_for_training
 from bench.postprocess import postprocess
 from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import find_recipe
@@ -154,10 +155,11 @@ def train_work(net: nn.Module, images: Tensor, precision: str = "auto") -> Work:
     set_rate(stepper.optimizer, 0.0)
 
     def work() -> object:
-        with autocast(images.device, precision):
-            logits = own(images)
-        loss = functional.cross_entropy(logits.float(), labels)
-        stepper.step(loss)
+        with kernels_for_training(deterministic=False):
+            with autocast(images.device, precision):
+                logits = own(images)
+            loss = functional.cross_entropy(logits.float(), labels)
+            stepper.step(loss)
         return loss
 
     return work

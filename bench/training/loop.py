@@ -26,6 +26,7 @@ from bench.training.loader import Batches
 from bench.training.optim import Lookahead, make_stepper, set_bn_momentum, set_rate
 
 Forward = Callable[[Tensor], Tensor]
+CALLS = 3  # of a compiled net for each shape until a GPU replays its graph
 
 NOT_KEPT = Keeper()
 # Steps between two looks at the loss, for which a GPU is waited for: none at CUDA's, which are the fastest, some at a
@@ -44,6 +45,7 @@ class TrainSettings:
         limit: train on a class-balanced subset of this many images; None for all.
         warm_start: weights were loaded, so the first loss says nothing and no initialisation is changed.
         compile: train through torch.compile.
+        deterministic: the same bits each time on a GPU, too, where that costs speed.
     """
 
     recipe: Recipe
@@ -52,6 +54,7 @@ class TrainSettings:
     limit: int | None = None
     warm_start: bool = False
     compile: bool = False
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that leave nothing to train on."""
@@ -238,11 +241,13 @@ def compiled(
     started = now(device)
     try:
         # Every shape is compiled ahead, each for itself, so that no step of an epoch waits and is timed waiting;
-        # torch.compile refuses by itself where Python is too new.
-        forward: Forward = torch.compile(model, dynamic=False)
+        # torch.compile refuses by itself where Python is too new. On a GPU kernels are tried against each other, and
+        # launched as one graph, which is recorded at the second call.
+        on_gpu = device.type == "cuda"
+        forward: Forward = torch.compile(model, dynamic=False, mode="max-autotune" if on_gpu else None)
         with generators_kept(device):
             model.train()
-            for shape in shapes:
+            for shape in [each for each in shapes for _ in range(CALLS if on_gpu else 1)]:
                 batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
                 with autocast(device, precision):
                     logits = forward(batch)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from bench.contracts import Dataset, Progress
 from bench.errors import UsageError
+from bench.modes import kernels_for_training
 from bench.nets.weights import on_device
 from bench.precision import autocast, resolved_precision
 from bench.training.init import initialise
@@ -71,7 +72,9 @@ def find_rate(
     own = on_device(copy.deepcopy(model), device).train()
     set_bn_momentum(own, settings.recipe.bn_momentum)
     initialise(own, settings.recipe, data.train.images, (data.mean, data.std))
-    return suggest(*_climb(own, data, settings, device=device, progress=progress, steps=steps, highest=highest))
+    with kernels_for_training(deterministic=settings.deterministic):
+        found = _climb(own, data, settings, device=device, progress=progress, steps=steps, highest=highest)
+    return suggest(*found)
 
 
 def _climb(

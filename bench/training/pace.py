@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from bench.clock import now
-from bench.modes import generators_kept
+from bench.modes import generators_kept, kernels_for_training
 from bench.nets.weights import on_device
 from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe
@@ -29,7 +29,7 @@ def training_seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.
         size: pixels an edge of the images as they are.
     """
     epochs = Counter(recipe.edge(epoch) or size for epoch in range(recipe.epochs))
-    with generators_kept(device):
+    with generators_kept(device), kernels_for_training(deterministic=False):
         return sum(_seconds(net, recipe, images * count, device, edge) for edge, count in epochs.items())
 
 
@@ -45,7 +45,7 @@ def _seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.device, 
 
 
 def step_of(net: nn.Module, recipe: Recipe, device: torch.device, edge: int) -> Callable[[int], tuple[float, float]]:
-    """A training step of a copy of a net on so many pictures of noise; gives the seconds of gradients and of the update.
+    """A training step of a copy of a net on so many pictures of noise; the seconds of gradients and of the update.
 
     Args:
         edge: pixels of an edge of the pictures.

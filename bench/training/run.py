@@ -22,6 +22,7 @@ from bench.errors import BenchError, GuardRailError, RoomError, RunError
 from bench.evaluation import VIEWS, Scores, predict, score
 from bench.machine import environment
 from bench.memory import Room, unless_ran_out
+from bench.modes import kernels_for_training
 from bench.nets.tta import average_logits
 from bench.precision import resolved_precision
 from bench.request import AdoptRequest, TrainRequest
@@ -187,6 +188,7 @@ def _kept(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None], re
     """Train, keep the state, and end where a signal asks for it."""
     run = fingerprint(read_record(job.folder))
     with (
+        kernels_for_training(deterministic=job.settings.deterministic),
         deferred() as question,
         FileKeeper(
             job.folder, run, place.save_every, asked=question.asked, stop=question.answer, resumed=resumed
