@@ -587,11 +587,11 @@ def test_test_images_are_seen_after_the_last_step_only_and_the_last_weights_are_
 
 
 def test_validation_counts_images_whatever_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench import evaluation
+    from bench.training import loop
 
     accuracies = []
     for batch in (64, 5):  # of 28 images 5 leave a last batch of 3
-        monkeypatch.setattr(evaluation, "BATCH", batch)
+        monkeypatch.setattr(loop, "BATCH", batch)
         settings = TrainSettings(replace(QUICK, epochs=1, lr=0.005), val=0.45)
         accuracies.append(epoch_of(build_seeded(TINY, 4, 0), tiny_data(16), settings).val_accuracy)
     assert accuracies[0] == accuracies[1] == pytest.approx(round(accuracies[0] * 28) / 28, abs=1e-9)

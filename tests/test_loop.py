@@ -5,17 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 from held import new_tensors
+from pretended import pretended
 from tiny import BUSY, QUICK, RESIDUAL, TINY, TinyNet, tiny_data
 from torch import Tensor, nn
 
 from bench.contracts import Dataset, Silence
-from bench.data.transforms import augment, fill_colour, normalise
+from bench.data.transforms import augment, fill_colour, normalise, prepare
 from bench.errors import DataError, UsageError
+from bench.memory import Room
 from bench.nets.weights import build_seeded
 from bench.schema.page import EpochPoint
 from bench.training.checkpoint import Keeper, State
 from bench.training.init import initialise
-from bench.training.loop import TrainSettings, choose_images, train_model
+from bench.training.loop import TrainSettings, choose_images, train_model, validate
 
 CPU = torch.device("cpu")
 FLAT = {"translate": 0, "flip": "none", "cutout": 0}
@@ -247,6 +249,31 @@ def test_a_validation_split_is_not_trained_on() -> None:
     train, val = choose_images(tiny_data(), TrainSettings(QUICK, val=0.25))
     assert not set(train.tolist()) & set(val.tolist()) and len(train) + len(val) == 256
     assert tiny_data().train.labels[val].bincount().tolist() == [16] * 4
+
+
+def test_validation_is_in_the_precision_of_the_training() -> None:
+    data, net = tiny_data(16), build_seeded(TINY, 4, 0)
+    settings = TrainSettings(replace(QUICK, precision="bf16"), val=0.25)
+    point = run(net, data, settings)[-1]
+    apart, losses = choose_images(data, settings)[1], []
+    for narrow in (True, False):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            logits = net.eval()(prepare(data.train.images[apart], (data.mean, data.std))).float()
+        losses.append(nn.functional.cross_entropy(logits.double(), data.train.labels[apart]).item())
+    assert point.val_loss == pytest.approx(losses[0], rel=1e-6) and point.val_loss != pytest.approx(losses[1], rel=1e-6)
+
+
+def test_on_a_device_validation_takes_2000_images_at_once_and_waits_once() -> None:
+    net, sizes, data = build_seeded(TINY, 4, 0).train(), [], tiny_data(1)
+    net.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    images, labels = torch.zeros(2500, 3, 8, 8, dtype=torch.uint8), torch.zeros(2500, dtype=torch.int64)
+    with pretended("cuda") as machine:
+        there = images.to(machine.device)
+        net.to(machine.device)
+        with machine.counting() as count:
+            statistics = (data.mean, data.std)
+            loss, _ = validate(net, there, labels, statistics=statistics, precision="bf16", room=Room(Silence()))
+    assert sizes == [2000, 500] and sum(count.waits.values()) == 1 and loss > 0 and net.training
 
 
 def test_without_a_validation_split_everything_is_trained_on_and_no_figure_is_made_up() -> None:

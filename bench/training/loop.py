@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.clock import Meter, now
-from bench.contracts import Dataset, Progress, Silence
+from bench.contracts import Dataset, Progress
 from bench.data.datasets import limit_balanced, split_validation
+from bench.data.transforms import Statistics, prepare
 from bench.errors import DataError, UsageError
-from bench.evaluation import predict, score
-from bench.memory import ran_out
-from bench.modes import generators_kept
+from bench.evaluation import BATCH, score
+from bench.memory import Room, ran_out
+from bench.modes import generators_kept, own_modes
 from bench.nets.weights import on_device
 from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe
@@ -26,6 +27,7 @@ from bench.training.loader import Batches
 from bench.training.optim import Lookahead, make_stepper, set_bn_momentum, set_rate
 
 Forward = Callable[[Tensor], Tensor]
+AT_ONCE = 2000  # images that a device validates on
 CALLS = 3  # of a compiled net for each shape until a GPU replays its graph
 
 NOT_KEPT = Keeper()
@@ -120,6 +122,7 @@ def train_model(
     # The whole split lies on the device as bytes (150 MB of CIFAR-10) and is augmented there: a GPU takes fifty
     # epochs in the time in which a loader on the host feeds it one (Jordan's cifar10-loader).
     images, labels = data.train.images[train_ids].to(device), data.train.labels[train_ids].to(device)
+    apart, room = (data.train.images[val_ids].to(device), data.train.labels[val_ids]), Room(progress)
     steps, batch_size = steps_per_epoch(len(images), recipe.batch_size), recipe.batch_size
     total, statistics = steps * recipe.epochs, (data.mean, data.std)
     batches = Batches(images, recipe, mirror=data.mirror, seed=settings.seed, statistics=statistics)
@@ -168,7 +171,7 @@ def train_model(
         check_loss(tally.loss, epoch, steps)
         check_skips(skipped, epoch, steps)
         check_chance(right, seen, share, steps_done=(epoch + 1) * steps)
-        val_loss, val_accuracy = validate(model, data, val_ids, device)
+        val_loss, val_accuracy = validate(model, *apart, statistics=statistics, precision=precision, room=room)
         speed, rate = seen / meter.laps[-1][1], optimizer.param_groups[0]["lr"]
         on_epoch(EpochPoint(epoch + 1, tally.loss, right / seen, val_loss, val_accuracy, speed, rate, skipped))
     return TrainingSpeed(meter.rate, tuple(meter.laps), compile_seconds)
@@ -210,12 +213,28 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return images // batch_size
 
 
-def validate(model: nn.Module, data: Dataset, ids: Tensor, device: torch.device) -> tuple[float | None, float | None]:
-    """Loss and accuracy on the images kept apart; None for both when there are none."""
-    if len(ids) == 0:
+def validate(
+    model: nn.Module, images: Tensor, labels: Tensor, *, statistics: Statistics, precision: str, room: Room
+) -> tuple[float | None, float | None]:
+    """Loss and accuracy on the images kept apart, in the precision of the training; None for both when there are none.
+
+    Args:
+        images: (N, 3, H, W) uint8, on the device.
+        labels: (N,) on the CPU.
+    """
+    if len(images) == 0:
         return None, None
-    logits, _ = predict(model, data.train.images[ids], (data.mean, data.std), device=device, progress=Silence())
-    scores = score(logits, data.train.labels[ids])
+
+    def answers(rows: slice) -> Tensor:
+        with autocast(images.device, precision):
+            logits: Tensor = model(prepare(images[rows], statistics))
+        return logits.float()
+
+    most = BATCH if images.device.type == "cpu" else AT_ONCE
+    with torch.no_grad(), own_modes(model):
+        model.eval()
+        logits = torch.cat(list(room.batches("validate", len(images), most, answers)))
+    scores = score(logits.cpu(), labels)  # here a GPU is waited for, once
     check_loss(scores.loss, -1, 0)
     return scores.loss, scores.accuracy
 
