@@ -85,7 +85,7 @@ def start(words: Sequence[str], place: Path, log: Path) -> int:
         os.dup2(target, 1)
         os.dup2(target, 2)
         torch.set_num_threads(1)
-        bench.training.run.FileKeeper = often  # type: ignore[assignment]
+        bench.training.run.FileKeeper = often  # type: ignore[assignment,attr-defined]
         app(list(words))
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
