@@ -23,6 +23,7 @@ from pretended.tensors import (
     between,
     cast,
     check_kernels,
+    drawing_from,
     has_kernels,
     pinned,
     tensors_in,
@@ -146,7 +147,8 @@ class Asked(TorchFunctionMode):
         check_kernels(machine)
         if machine.kind == "mps" and kwargs.get("dtype") in (torch.float64, torch.complex128):
             raise machine.refuse(TypeError(NO_DOUBLE))
-        made = func(*args, **{**kwargs, "device": "cpu"})
+        with drawing_from(machine.generators[place]):
+            made = func(*args, **{**kwargs, "device": "cpu"})
         if given and isinstance(made, PretendedTensor):
             return made if made.number == place else to_device(machine, made.host, place)
         if name in ("tensor", "as_tensor", "asarray", "new_tensor"):
@@ -168,7 +170,8 @@ class Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
         place = self.machine.place(kwargs.get("device"))
         if place is None:
             return func(*args, **kwargs)
-        made = func(*args, **{**kwargs, "device": torch.device("cpu")})
+        with drawing_from(self.machine.generators[place]):
+            made = func(*args, **{**kwargs, "device": torch.device("cpu")})
         return made if isinstance(made, PretendedTensor) else PretendedTensor.on(self.machine, made, place)
 
 
@@ -355,6 +358,7 @@ def of_cuda(machine: Machine) -> dict[Any, dict[str, Any]]:
             "Stream": stream_class(machine),
             "stream": lambda stream: nullcontext(),
             "current_stream": lambda device=None: stream_class(machine)(),
+            "is_current_stream_capturing": lambda: False,
             "default_stream": lambda device=None: stream_class(machine)(),
         },
         torch._C: {"_cuda_getDriverVersion": lambda: machine.driver},
