@@ -4,7 +4,6 @@ One GPU in every test run, the others where all tests run. What a device refuses
 """
 
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from pretended import Count, Machine, pretended
+from pretended.steps import Steps
 from tiny import BUSY, QUICK, RESIDUAL, RESIDUAL_FILE, finished_run, tiny_data, write_images
 from torch import Tensor, nn
 
@@ -74,36 +74,19 @@ def waits_at(count: Count, *files: str) -> int:
 # --- training ------------------------------------------------------------------------------------------------
 
 
-class Watching(Keeper):
-    """Keeps states when told to, and what was counted when each step was done: (done steps, waits)."""
+class At(Keeper):
+    """Keeps the state after so many steps, as well as when it is told to."""
 
-    def __init__(self, machine: Machine | None = None, at: int = -1) -> None:
-        self.machine, self.at, self.steps = machine, at, 0
+    def __init__(self, step: int = -1) -> None:
+        self.step, self.steps = step, 0
         self.states: list[State] = []
 
     def due(self) -> bool:
         self.steps += 1
-        return self.steps == self.at
+        return self.steps == self.step
 
     def keep(self, state: State) -> None:
         self.states.append(state)
-
-
-class Watched(Watching):
-    """Notes how often the host waited from one step to the next of the same epoch, and from epoch to epoch."""
-
-    def __init__(self, count: Count, steps: int) -> None:
-        super().__init__()
-        self.count, self.of_epoch, self.before = count, steps, Counter()
-        self.within: list[Counter[Any]] = []
-        self.between: list[Counter[Any]] = []
-
-    def due(self) -> bool:
-        waits = Counter(self.count.waits)
-        if self.steps:
-            (self.within if self.steps % self.of_epoch else self.between).append(waits - self.before)
-        self.before = waits
-        return super().due()
 
 
 def trained(device: torch.device, recipe: Recipe, keeper: Keeper, **options: Any) -> nn.Module:
@@ -113,10 +96,10 @@ def trained(device: torch.device, recipe: Recipe, keeper: Keeper, **options: Any
     return net
 
 
-def watched(machine: Machine, recipe: Recipe) -> Watched:
-    """What was waited for in a training."""
+def watched(machine: Machine, recipe: Recipe) -> Steps:
+    """What was counted in a training."""
     with machine.counting() as count:
-        keeper = Watched(count, steps=48 // recipe.batch_size)
+        keeper = Steps(count, of_epoch=48 // recipe.batch_size)
         trained(machine.device, recipe, keeper)
     return keeper
 
@@ -146,30 +129,30 @@ def test_no_step_waits_for_a_gpu_whatever_the_recipe(machine: Machine, changes: 
         pytest.skip("there bf16 is emulated, and chosen by nobody")
     steps = watched(machine, replace(QUICK, **{"batch_size": 4, **changes})).within
     looks = 12 // LOOKS[machine.kind] if LOOKS[machine.kind] else 0
-    assert len(steps) == 2 * 11 and sum(each.total() for each in steps) == 2 * looks, steps
+    assert len(steps) == 2 * 11 and sum(each.waits.total() for each in steps) == 2 * looks, steps
 
 
 def test_a_macs_gpu_is_waited_for_once_in_many_steps() -> None:
     with pretended("mps") as mac:
         steps = watched(mac, replace(QUICK, batch_size=2)).within
-    assert [each.total() for each in steps[:23]] == [int(step % LOOKS["mps"] == 0) for step in range(2, 25)]
+    assert [each.waits.total() for each in steps[:23]] == [int(step % LOOKS["mps"] == 0) for step in range(2, 25)]
     assert LOOKS["mps"] >= 10
 
 
 @pytest.mark.xfail(strict=True, reason="each value of the state is copied by itself")
 def test_between_two_epochs_the_host_waits_less_than_ten_times(machine: Machine) -> None:
     for each in watched(machine, replace(BUSY, batch_size=16)).between:
-        assert each.total() < 10, each
+        assert each.waits.total() < 10, each.waits
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_training_that_goes_on_in_mid_epoch_ends_as_if_it_had_never_stopped(machine: Machine, optimizer: str) -> None:
     recipe = replace(BUSY, epochs=2, optimizer=optimizer, lr=0.002)
-    keeper = Watching(at=5)
+    keeper = At(5)
     whole = trained(machine.device, recipe, keeper)
     (state,) = [each for each in keeper.states if each.step == 2]
     assert all(each.device.type == "cpu" for each in state.weights.values())
-    again = trained(machine.device, recipe, Watching(), start=state)
+    again = trained(machine.device, recipe, At(), start=state)
     for name, value in again.state_dict().items():
         assert torch.equal(value, whole.state_dict()[name]), name
 
