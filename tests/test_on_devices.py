@@ -60,12 +60,6 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     assert found.refused == []
 
 
-def not_yet(machine: Machine) -> None:
-    """For what still takes bf16 where it is emulated."""
-    if machine.kind == "cuda" and machine.capability < (8, 0):
-        pytest.xfail("auto takes bf16 there")
-
-
 def waits_at(count: Count, *files: str) -> int:
     """How often the host waited at lines of these files."""
     return sum(times for (_, place), times in count.waits.items() if place.rpartition(":")[0] in files)
@@ -111,7 +105,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     },
     "adamw": {"optimizer": "adamw", "lr": 0.001},
     "random flips": {"flip": "random"},
-    "bf16": {"precision": "bf16"},
+    "auto": {"precision": "auto"},
     "cutout": {"cutout": 8},
     "no decay of norms": {"norm_decay": False, "weight_decay": 0.01},
     "biases": {"bias_scale": 8.0, "weight_decay": 0.01},
@@ -125,8 +119,6 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("changes", INGREDIENTS.values(), ids=INGREDIENTS)
 def test_no_step_waits_for_a_gpu_whatever_the_recipe(machine: Machine, changes: dict[str, Any]) -> None:
-    if changes.get("precision") == "bf16" and machine.capability < (8, 0):
-        pytest.skip("there bf16 is emulated, and chosen by nobody")
     steps = watched(machine, replace(QUICK, **{"batch_size": 4, **changes})).within
     looks = 12 // LOOKS[machine.kind] if LOOKS[machine.kind] else 0
     assert len(steps) == 2 * 11 and sum(each.waits.total() for each in steps) == 2 * looks, steps
@@ -158,7 +150,6 @@ def test_a_training_that_goes_on_in_mid_epoch_ends_as_if_it_had_never_stopped(ma
 
 
 def test_the_learning_rate_is_looked_for_on_the_device(machine: Machine) -> None:
-    not_yet(machine)
     net = build_seeded(RESIDUAL, 4, 0)
     settings = TrainSettings(replace(BUSY, precision="auto"), val=0.0)
     found = find_rate(net, DATA, settings, device=machine.device, progress=Silence(), steps=10)
@@ -175,7 +166,7 @@ def test_logits_and_their_averages_are_those_of_the_cpu(machine: Machine) -> Non
         net.to(device)
         plain, _ = predict(net, images, statistics, device=device, progress=Silence())
         means = average_logits(
-            net, images, plain, statistics, mirror=True, narrow=False, device=device, progress=Silence()
+            net, images, plain, statistics, mirror=True, precision="fp32", device=device, progress=Silence()
         )
         return {"plain": plain, **means}
 
@@ -306,7 +297,6 @@ def place(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work
 
 
 def test_a_run_is_trained_continued_and_evaluated_there(machine: Machine, place: Workspace, origin: Path) -> None:
-    not_yet(machine)
     options: dict[str, Any] = {"data": str(origin / "images"), "device": machine.kind, "workspace": place}
     folder = api.train(RESIDUAL_FILE, recipe="fast20", epochs=2, batch_size=16, run="there", **options)
     record = RunFolder(folder).record
@@ -375,8 +365,6 @@ ARMS = {
 
 @pytest.mark.parametrize("spec", ARMS.values(), ids=ARMS)
 def test_what_is_timed_runs_there(machine: Machine, spec: ArmSpec) -> None:
-    if spec.what == "train":
-        not_yet(machine)
     net = lively_net().to(machine.device).requires_grad_(False)
     explainers = {name: EXPLAINERS[name] for name in ("captum", "gradcam", "gradcam_shipped")}
     arm = make_arm(spec, Subject("m", RESIDUAL_FILE, net, 32), batch_of(4, 32, machine.device), explainers=explainers)
