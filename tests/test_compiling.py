@@ -98,7 +98,7 @@ def test_on_a_gpu_kernels_are_tried_and_every_graph_is_recorded_ahead(monkeypatc
     with pretended("cuda") as machine:
         model = Drawing().to(machine.device)
         before = copied(dict(model.state_dict()))
-        compiled(model, SHAPES, machine.device, narrow=False)
+        compiled(model, SHAPES, machine.device, precision="fp32")
         after = copied(dict(model.state_dict()))
     assert seen == [{"dynamic": False, "mode": "max-autotune"}, *[SHAPES[0]] * 3, *[SHAPES[1]] * 3]
     assert all(torch.equal(value, before[key]) for key, value in after.items())

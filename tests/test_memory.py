@@ -151,7 +151,7 @@ def test_evaluation_gives_the_same_logits_with_less_memory_and_its_averages_keep
     def both(room: Room) -> list[Tensor]:
         plain, rate = predict(net, images, STATISTICS, device=CPU, progress=room.progress, room=room)
         assert rate is not None
-        more = average_logits(net, images, plain, STATISTICS, mirror=True, narrow=False, device=CPU, room=room)
+        more = average_logits(net, images, plain, STATISTICS, mirror=True, precision="fp32", device=CPU, room=room)
         return [plain, *more.values()]
 
     whole, told = both(Room(Silence())), Listener()
@@ -359,7 +359,7 @@ def test_compiling_does_not_hide_it(error: Exception, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(torch, "compile", compile)
     with pytest.raises(RuntimeError, match="inductor") as found:
-        compiled(TinyNet(4), [(4, 3, 32, 32)], CPU, narrow=False)
+        compiled(TinyNet(4), [(4, 3, 32, 32)], CPU, precision="fp32")
     assert not isinstance(found.value, UsageError) and ran_out(found.value)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.contracts import Silence
 from bench.evaluation import predict
 from bench.explaining.batches import explained
+from bench.memory import Room
 from bench.precision import best_precision, fp32_of, ieee, resolved_precision, slow_precision
 from bench.scoring.occluded_answers import answers_to
 
@@ -190,7 +191,7 @@ def test_whoever_asks_for_the_truth_asks_in_ieee_fp32() -> None:
     statistics, spec = ((0.5,) * 3, (0.5,) * 3), spec_of(asks, output="input")
     predict(net, images.byte(), statistics, device=CPU, progress=Silence())
     explained(spec, net, ("input",), images, torch.zeros(2, 1, dtype=torch.int64))
-    list(answers_to(net, images, rows=np.arange(2), sets=np.zeros(2, np.uint64), grid=(2, 2)))
+    list(answers_to(net, images, rows=np.arange(2), sets=np.zeros(2, np.uint64), grid=(2, 2), room=Room(Silence())))
     assert len(net.seen) == 3 and net.seen == [{"ieee"}] * 3
     net(images)
     assert "tf32" in net.seen[-1]
