@@ -32,7 +32,7 @@ def slow_writes(tell: Callable[[], None]) -> None:
     """Make every resume file arrive in two halves with a pause between them."""
     write = files.write_bytes
 
-    def slowly(path: Path, data: bytes) -> None:
+    def slowly(path: Path, data: bytes | memoryview) -> None:
         if path.name.startswith("resume-"):
             tell()
             temporary = path.parent / f".{path.name}.halfdone"

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any
-from unittest.mock import DEFAULT, Mock
+from unittest.mock import DEFAULT, Mock, patch
 
 import pytest
 import torch
@@ -133,8 +133,9 @@ def test_a_state_leaves_the_device_in_one_copy_a_type_with_its_formats_and_nothi
               "c": torch.tensor(3), "d": torch.tensor(0.5), "e": torch.rand(0), "f": torch.tensor([True])}  # fmt: skip
     with pretended("cuda") as machine:
         there = tree_map_only(Tensor, lambda each: each.to(machine.device), values)
-        with machine.counting() as count:
+        with machine.counting() as count, patch.object(torch, "empty", wraps=torch.empty) as made:
             here = copied(there)
+        assert [one.kwargs["pin_memory"] for one in made.call_args_list] == [True] * 3
         (first, *_), gaps = here["b"], copied({"g": odd.to(machine.device), "h": odd})
         assert sum(count.waits.values()) == 3 and count.operations["cat"] == 3  # float32, int64, bool
         tree_map_only(Tensor, lambda each: each.zero_(), there)

@@ -39,7 +39,7 @@ Value = TypeVar("Value")
 Migration = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a file whole or not at all, and durably."""
     with replacing(path) as file:
         file.write(data)

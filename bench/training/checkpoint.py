@@ -86,17 +86,24 @@ def fingerprint(record: RunRecord) -> str:
 
 def write_resume(folder: Path, resume: Resume) -> Path:
     """Write one resume file and delete all but the newest two, and those of steps that are still to come."""
-    buffer = io.BytesIO()
+    # The head is written over a blank one: every copy of so much would keep the thread that trains from its next step.
+    buffer = io.BytesIO(head_of(b""))
+    start = buffer.seek(0, io.SEEK_END)
     torch.save({"schema": RESUME_SCHEMA, **vars(resume), "state": vars(resume.state)}, buffer)
-    data = buffer.getvalue()
-    head = f"bench resume file, sha256 of the rest: {hashlib.sha256(data).hexdigest()}\n".encode()
+    whole = buffer.getbuffer()
+    whole[:start] = head_of(whole[start:])
     path = resume_path(folder, resume.state.done)
-    write_bytes(path, head + data)
+    write_bytes(path, whole)
     there = resume_files(folder)
     newest = there.index(path)
     for each in there[:newest] + there[newest + KEPT :]:
         each.unlink(missing_ok=True)
     return path
+
+
+def head_of(data: bytes | memoryview) -> bytes:
+    """The first line of a resume file, which is of one length whatever the data."""
+    return f"bench resume file, sha256 of the rest: {hashlib.sha256(data).hexdigest()}\n".encode()
 
 
 def read_resume(path: Path, run: str) -> Resume:
