@@ -25,6 +25,7 @@ from bench.data.datasets import load_dataset
 from bench.evaluation import predict
 from bench.explaining.batches import explained
 from bench.explaining.guard import guarded
+from bench.memory import Room
 from bench.nets.tta import average_logits
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe
@@ -131,7 +132,6 @@ def test_a_macs_gpu_is_waited_for_once_in_many_steps() -> None:
     assert LOOKS["mps"] >= 10
 
 
-@pytest.mark.xfail(strict=True, reason="each value of the state is copied by itself")
 def test_between_two_epochs_the_host_waits_less_than_ten_times(machine: Machine) -> None:
     for each in watched(machine, replace(BUSY, batch_size=16)).between:
         assert each.waits.total() < 10, each.waits
@@ -166,7 +166,7 @@ def test_logits_and_their_averages_are_those_of_the_cpu(machine: Machine) -> Non
         net.to(device)
         plain, _ = predict(net, images, statistics, device=device, progress=Silence())
         means = average_logits(
-            net, images, plain, statistics, mirror=True, precision="fp32", device=device, progress=Silence()
+            net, images, plain, statistics, mirror=True, precision="fp32", device=device, room=Room(Silence())
         )
         return {"plain": plain, **means}
 
@@ -211,8 +211,6 @@ def test_maps_of_every_explainer_are_those_of_the_cpu_and_come_to_the_device(mac
 def test_a_stochastic_explainer_has_the_same_maps_in_every_call_and_leaves_the_generators_alone(
     machine: Machine,
 ) -> None:
-    if machine.kind == "mps":
-        pytest.xfail("a Mac's generator is seeded and not put back")
     spec, net = EXPLAINERS["gradient_shap"], lively_net().to(machine.device)
     first = explained(spec, net, ("input",), *inputs_on(machine.device))["input"]
     before = machine.generators[0].get_state()

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bench.errors import ContractError, in_one_line
+from bench.errors import ContractError, RoomError, in_one_line
+from bench.memory import ran_out
 from bench.modes import evaluating
 from bench.registry.layouts import Layout, known_layouts
 from bench.registry.looking import Flow, noting
@@ -39,6 +40,8 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
             with evaluating(model):
                 answer = model(torch.zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
         except Exception as reason:  # a model of anybody's may fail in any way
+            if ran_out(reason):
+                raise RoomError(type(model).__name__) from reason
             raise ContractError(
                 f"{type(model).__name__} cannot take one image (3, {size}, {size}): {in_one_line(reason)}",
                 try_="--image-size with the pixels an edge that the model was made for",

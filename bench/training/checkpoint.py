@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from bench.clock import Meter, now
 from bench.errors import RoomError, RunError, StoreError, WriteError
 from bench.machine import versions
+from bench.memory import ran_out
 from bench.schema.run import RunRecord
 from bench.store.files import LOG_BYTES, check_schema, locked, write_bytes
 from bench.store.folder import RunFolder
@@ -460,6 +461,8 @@ class Position:
             if self.device.type in state.ambient and self.device.type == "cuda":
                 torch.cuda.set_rng_state(state.ambient["cuda"], self.device)
         except (RuntimeError, ValueError, KeyError, TypeError) as reason:
+            if ran_out(reason):
+                raise
             raise StoreError(f"the state of step {state.done} does not fit this training: {reason}") from reason
         for images, seconds in state.laps:
             self.meter.add(images, seconds)
