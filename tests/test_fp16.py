@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,13 @@ from tiny import BUSY, QUICK, RESIDUAL, TINY, tiny_data
 from torch import Tensor, nn
 
 from bench.contracts import Silence
+from bench.data.datasets import load_dataset
 from bench.errors import GuardRailError, StoreError
+from bench.evaluation import predict, score
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe
 from bench.schema.page import EpochPoint
+from bench.stats.intervals import mean_interval
 from bench.training.checkpoint import Keeper, State
 from bench.training.fitting import check_fits
 from bench.training.loop import TrainSettings, train_model
@@ -166,6 +170,25 @@ def test_a_training_of_left_out_steps_alone_is_stopped(t4: Machine, monkeypatch:
     assert train(overflowing(build_seeded(TINY, 4, 0), 0, 1, 2), HALF, t4)[0].skipped == 3
     monkeypatch.setattr("bench.training.checks.SKIPS", 5)  # the scale of a short epoch may still be on its way down
     assert train(overflowing(build_seeded(TINY, 4, 0), *range(4)), HALF, t4)[0].skipped == 4
+
+
+# --- what is learned ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_digits_are_learned_in_fp16_as_well_as_in_fp32(t4: Machine, tmp_path: Path) -> None:
+    """Five seeds, each in both precisions: the 95 % interval of the mean difference in test accuracy, by t."""
+    data = load_dataset("digits", cache=tmp_path, progress=Silence())
+    recipe, right = replace(QUICK, epochs=5, batch_size=64, lr=0.1, translate=1), {"fp32": [], "fp16": []}
+    for seed in range(5):
+        for precision, found in right.items():
+            net, settings = build_seeded(RESIDUAL, 10, seed), TrainSettings(replace(recipe, precision=precision), seed)
+            train_model(net, data, settings, device=t4.device, progress=Silence())
+            logits, _ = predict(net, data.test.images, (data.mean, data.std), device=t4.device, progress=Silence())
+            found.append(score(logits, data.test.labels).accuracy)
+    gain = mean_interval([half - whole for half, whole in zip(right["fp16"], right["fp32"], strict=True)])
+    assert min(right["fp16"]) > 0.9 and gain is not None
+    assert gain.low > -0.02 and gain.high > 0, f"fp16 - fp32: {gain}"  # no worse, and nothing speaks for fp32
 
 
 # --- going on -----------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from run_factory import make_cell, make_request, make_run, make_samples
 
 from bench.evaluation import calibration_bins, calibration_error, softmax
-from bench.pages.provenance import differences
+from bench.pages.provenance import differences, provenance
 from bench.pages.write import page_of, write_page, write_run_page
 from bench.reports import render
 from bench.schema.page import Page
@@ -144,6 +144,22 @@ def test_what_runs_were_made_with_differently_is_named_and_nothing_else(place: W
         ("version", "torch"): ("2.0", "3.0"),
         ("machine", "code"): ("no git checkout known", "commit ab, with changes of its own"),
     }
+
+
+def test_what_an_earlier_version_did_not_note_of_a_machine_is_no_difference(place: Workspace) -> None:
+    record = read_record(place.runs / "one")
+    facts = {"capability": "8.0", "gpu_memory": "40.0 GB", "driver": "580.65", "cuda": "13.0", "cudnn": "9.24.0"}
+    tf32 = dataclasses.replace(record.environment, **facts, flags={"fp32 convolution": "tf32"})
+    new, ieee = (
+        dataclasses.replace(record, environment=dataclasses.replace(tf32, flags={"fp32 convolution": kind}))
+        for kind in ("tf32", "ieee")
+    )
+    assert differences([record, new]) == ()
+    (found,) = differences([new, ieee])
+    assert (found.group, found.name, found.values) == ("machine", "fp32 convolution", ("tf32", "ieee"))
+    machine = dict(provenance(new)[1])["machine"]
+    gpu = "capability 8.0, 40.0 GB, driver 580.65, CUDA 13.0, cuDNN 9.24.0"
+    assert machine == f"some CPU, {gpu}, Linux, fp32 convolution tf32"
 
 
 def test_probabilities_of_a_page_are_the_largest_first_and_those_of_the_run(place: Workspace) -> None:

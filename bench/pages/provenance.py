@@ -20,11 +20,20 @@ def provenance(record: RunRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
         *((name, words) for name, words in _notes(record) if words),
         ("data sha256", record.data.digest),
         ("checkpoint sha256", record.artefacts.get(CHECKPOINT, "")),
-        ("machine", f"{record.environment.device}, {record.environment.system}"),
+        ("machine", ", ".join(_parts(record.environment))),
         ("code", _code(record.environment.code)),
         ("versions", ", ".join(f"{name} {number}" for name, number in record.environment.versions.items())),
     )
     return record.name, rows
+
+
+def _parts(environment: Environment) -> tuple[str, ...]:
+    """The device, what lies between it and torch where that is known, and torch's switches."""
+    gpu = {"capability": environment.capability, "": environment.gpu_memory, "driver": environment.driver}
+    gpu |= {"CUDA": environment.cuda, "cuDNN": environment.cudnn}
+    facts = [f"{name} {value}".strip() for name, value in gpu.items() if value]
+    switches = [f"{name} {value}" for name, value in environment.flags.items()]
+    return (environment.device, *facts, environment.system, *switches)
 
 
 def _notes(record: RunRecord) -> tuple[tuple[str, str], ...]:
@@ -34,7 +43,10 @@ def _notes(record: RunRecord) -> tuple[tuple[str, str], ...]:
 
 
 def differences(records: Sequence[RunRecord]) -> tuple[Difference, ...]:
-    """Settings, parts of the machine and versions in which runs differ; nothing for one run."""
+    """Settings, parts of the machine and versions in which runs differ; nothing for one run.
+
+    What is not known of every machine is no difference: earlier versions noted less of it.
+    """
     groups = (
         ("setting", [record.settings for record in records]),
         ("machine", [_machine(record.environment) for record in records]),
@@ -45,14 +57,15 @@ def differences(records: Sequence[RunRecord]) -> tuple[Difference, ...]:
         for group, tables in groups
         for key in dict.fromkeys(str(key) for table in tables for key in table)
         if len(set(values := tuple(_plain(table.get(key)) for table in tables))) > 1
+        and (group != "machine" or all(table.get(key) for table in tables))
     )
 
 
 def _machine(environment: Environment) -> dict[str, object]:
     """Everything of an environment but its versions; the commit and whether it was changed as words."""
-    return {key: value for key, value in vars(environment).items() if key not in ("versions", "code")} | {
-        "code": _code(environment.code)
-    }
+    apart = ("versions", "code", "flags")
+    facts = {key: value for key, value in vars(environment).items() if key not in apart}
+    return facts | dict(environment.flags) | {"code": _code(environment.code)}
 
 
 def _code(code: Code) -> str:
