@@ -19,7 +19,7 @@ from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe
 from bench.schema.page import EpochPoint
 from bench.stats.intervals import mean_interval
-from bench.training.checkpoint import Keeper, State
+from bench.training.checkpoint import Keeper, Resume, State, read_resume, write_resume
 from bench.training.fitting import check_fits
 from bench.training.loop import TrainSettings, train_model
 from bench.training.optim import Stepper, make_stepper
@@ -194,11 +194,12 @@ def test_digits_are_learned_in_fp16_as_well_as_in_fp32(t4: Machine, tmp_path: Pa
 # --- going on -----------------------------------------------------------------------------------------------
 
 
-def test_going_on_from_any_step_gives_the_whole_run_bit_for_bit(t4: Machine) -> None:
+def test_going_on_from_any_step_gives_the_whole_run_bit_for_bit(t4: Machine, tmp_path: Path) -> None:
     keeper, whole = Every(), overflowing(build_seeded(RESIDUAL, 4, 0), 2)
     points = train(whole, BUSY_HALF, t4, keeper=keeper)
     assert points[0].skipped == 1
-    for state in (keeper.states[3], keeper.states[4], keeper.states[6]):
+    path = write_resume(tmp_path, Resume("this", keeper.states[3], log_bytes=0, threads=1, versions={}))
+    for state in (read_resume(path, "this").state, keeper.states[4], keeper.states[6]):
         net = build_seeded(RESIDUAL, 4, 1)
         assert train(net, BUSY_HALF, t4, start=state) == points[state.epoch :]
         assert equal(values(net), values(whole)), state.done
