@@ -109,7 +109,10 @@ def check_first_loss(loss: float, classes: int, *, warm_start: bool) -> None:
 def check_loss(loss: float, epoch: int, step: int) -> None:
     """A cross entropy is finite and never negative."""
     if not math.isfinite(loss):
-        raise GuardRailError(f"the loss is {loss} in epoch {epoch + 1}, step {step + 1}", try_="a lower --lr")
+        raise GuardRailError(
+            f"the loss is {loss} in epoch {epoch + 1}, step {step + 1}",
+            try_="a lower --lr, or --precision fp32 where it is fp16",
+        )
     if loss < 0:
         raise GuardRailError(
             f"the loss is negative ({loss:.4g}) in epoch {epoch + 1}, step {step + 1}: "
