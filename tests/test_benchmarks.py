@@ -12,7 +12,7 @@ import answering
 import pytest
 import torch
 from timing_factory import make_timing
-from tiny import TINY, TINY_FILE, TinyNet, tiny_data
+from tiny import RESIDUAL, TINY, TINY_FILE, TinyNet, tiny_data
 
 from bench.contracts import ModelSpec
 from bench.nets.weights import build_seeded
@@ -36,6 +36,7 @@ import report  # noqa: E402
 import speeds  # noqa: E402
 import tables  # noqa: E402
 import train  # noqa: E402
+import waits  # noqa: E402
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
@@ -348,3 +349,14 @@ def test_pages_are_visited_in_turns_and_what_is_above_its_limit_is_told() -> Non
     rows, missed = report.rows_of(found | once)
     assert len(rows) == len(report.PAGES) * len(report.ROWS)
     assert missed == [f"{large}: first paint, s 3, at most 2.0"]
+
+
+def test_waits_and_kernels_of_each_piece_of_work_stand_beside_each_device() -> None:
+    rows = [line.split(" | ") for line in waits.text_of(RESIDUAL, tiny_data()).splitlines() if line.startswith("| ")]
+    assert all(len(row) == 1 + 2 * len(waits.MACHINES) for row in rows)
+    found = {row[0]: [cell.removesuffix(" |") for cell in row[1:]] for row in rows}
+    step, guarded, bare = (
+        found[next(name for name in found if begin in name)] for begin in ("a step", "guard", "`ref")
+    )
+    assert step[1::2] == ["0", "0", "0"] and int(step[0]) > 50
+    assert 0 < int(guarded[1]) - int(bare[1]) <= 5
