@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from command_line import SHORT, call, done, names_in
+from pretended import pretended
 from tiny import TINY_FILE, tiny_data, write_images
 
 from bench.request import ExplainRequest
@@ -86,6 +87,17 @@ def test_ids_and_target_choose_the_rows_and_a_second_call_computes_nothing(copy:
         answer = json.loads(done("explain", "--ids", "3,17", "--target", "true", *PLAIN, "--json", runs=copy).stdout)
         (cell,) = answer["runs"][0]["cells"]
         assert (answer["schema"], cell["computed"], cell["rows"]) == (1, computed, 2)
+
+
+def test_what_the_same_bits_each_time_cost_is_said_before_training(tmp_path: Path, pictures: Path) -> None:
+    words = ("train", "--model", TINY_FILE, "--data", str(pictures), "--dry-run", "--epochs", "1", "--batch-size", "8")
+    here = call(*words, "--deterministic", "--device", "cpu", runs=tmp_path)
+    assert "deterministic: a CPU gives the same bits each time anyway" in here.stderr
+    with pretended("cuda"):
+        there = call(*words, "--deterministic", "--device", "cuda", runs=tmp_path)
+        plain = call(*words, "--device", "cuda", runs=tmp_path)
+    assert "deterministic: the same bits each time on this GPU. It costs speed" in there.stderr
+    assert (there.exit_code, plain.exit_code) == (0, 0) and "deterministic" not in plain.stderr
 
 
 def test_a_dry_run_says_how_long_and_writes_nothing(copy: Path, pictures: Path) -> None:

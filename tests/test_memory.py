@@ -37,7 +37,7 @@ from bench.store.rows import read_cell
 from bench.store.runs import run_folders
 from bench.timing.arms import ArmSpec, Subject
 from bench.timing.runner import make_timing_run
-from bench.training.largest_batch import batch_that_fits
+from bench.training.largest_batch import batch_that_fits, batch_too_large
 from bench.training.loop import compiled
 from bench.workspace import Workspace
 
@@ -339,9 +339,12 @@ def test_training_names_the_batch_that_fits_and_a_command_that_works(tmp_path: P
     assert [each.name for each in run_folders(place.runs)] == ["mine"]
 
 
-def test_where_no_batch_fits_the_error_says_so(tmp_path: Path, pictures: Path) -> None:
+def test_where_no_batch_fits_the_error_says_so() -> None:
+    recipe = replace(QUICK, batch_size=16)
     with room_for(0):
-        assert batch_that_fits(build_seeded(TINY, 4, 0), replace(QUICK, batch_size=16), CPU, images=8, edge=32) == 0
+        fits = batch_that_fits(build_seeded(TINY, 4, 0), recipe, CPU, images=8, edge=32)
+    error = batch_too_large("training", recipe, fits, "bench train")
+    assert error.message == "training: memory ran out with one image a step, beside all training images"
 
 
 def test_lr_find_names_the_batch_that_fits(tmp_path: Path, pictures: Path) -> None:
