@@ -98,6 +98,18 @@ def test_a_gpu_that_was_named_and_cannot_be_used_is_an_error_with_the_reason(cas
             assert words.partition("; taking")[0] in error.value.message and error.value.try_
 
 
+def test_a_gpu_whose_cudnn_convolves_nothing_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("cuDNN version 92400 is not compatible with devices with SM < 7.5\nPlease install")
+
+    monkeypatch.setattr("torch.nn.functional.conv2d", broken)
+    said: list[str] = []
+    with pretended("cuda", **P100):
+        assert choose_device("auto", said.append) == torch.device("cpu")
+    (line,) = said
+    assert "P100-PCIE-16GB (cuda:0) cannot be used: cuDNN version 92400 is not compatible with devices with" in line
+
+
 def test_a_gpu_that_was_named_is_taken_though_others_left_little_memory() -> None:
     with pretended("cuda", **T4, memory=5 * 10**8):
         assert choose_device("cuda") == choose_device("cuda:0") == torch.device("cuda:0")

@@ -1,6 +1,8 @@
 """Which precision a device gets, and fp32 that stays fp32."""
 
+import json
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from bench.evaluation import predict
 from bench.explaining.batches import explained
 from bench.memory import Room
 from bench.precision import best_precision, fp32_of, ieee, resolved_precision, slow_precision
+from bench.scoring import occluded_answers, randomization
 from bench.scoring.occluded_answers import answers_to
 
 CPU, GPU, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
@@ -202,3 +205,12 @@ def test_tf32_is_where_a_gpu_has_units_for_it(gpu: Make) -> None:
     assert set(fp32_of(GPU).values()) == {"ieee"} == set(fp32_of(MPS).values()) == set(fp32_of(CPU).values())
     gpu((8, 0))
     assert fp32_of(GPU) == {"convolution": "tf32", "matrix product": "ieee"}
+
+
+@pytest.mark.parametrize(("device", "said"), [("cpu", None), ("mps", None), ("cuda", "ieee")])
+def test_answers_of_a_gpu_that_do_not_say_how_fp32_was_multiplied_are_asked_for_again(
+    device: str, said: str | None
+) -> None:
+    trained: Any = SimpleNamespace(checkpoint="c" * 64, device=torch.device(device))
+    heads = occluded_answers._head(trained, (2, 2)), json.loads(randomization._head(trained, spec_of(asks)))
+    assert [head.get("fp32") for head in heads] == [said, said]
