@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,6 +75,19 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 # --- fp32 itself --------------------------------------------------------------------------------------------
 
 
+@dataclass
+class _Holders:
+    """Who computes in IEEE fp32 now, and how torch's switches are put back when nobody does any more."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    count: int = 0
+    undo: ExitStack = field(default_factory=ExitStack)
+
+
+# As the switches themselves, of the whole process: a thread that is done must not take IEEE fp32 from another one.
+HOLDERS = _Holders()
+
+
 @contextmanager
 def ieee() -> Iterator[None]:
     """A block in which fp32 is IEEE fp32; afterwards every switch of torch stands as it was found.
@@ -81,13 +96,20 @@ def ieee() -> Iterator[None]:
     switch that nobody set follows the one above it, so it is left alone where that is enough: set once, it would not
     follow any more.
     """
-    with ExitStack() as stack:
+    with HOLDERS.lock:
+        HOLDERS.count += 1
         for switch in _switches():
             before = switch.fp32_precision
             if before != IEEE:
                 switch.fp32_precision = IEEE
-                stack.callback(setattr, switch, "fp32_precision", before)
+                HOLDERS.undo.callback(setattr, switch, "fp32_precision", before)
+    try:
         yield
+    finally:
+        with HOLDERS.lock:
+            HOLDERS.count -= 1
+            if not HOLDERS.count:
+                HOLDERS.undo.close()
 
 
 def _switches() -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -144,6 +145,24 @@ def test_fp32_is_ieee_within_and_every_switch_as_before_afterwards(switched: Cal
         assert set(switches()) == {"ieee"}
         raise KeyError
     assert switches() == before and [fp32_of(GPU), fp32_of(CPU)] == kinds
+
+
+def test_a_thread_that_is_done_takes_ieee_fp32_from_no_other() -> None:
+    before, inside, done = switches(), Event(), Event()
+
+    def other() -> None:
+        with ieee():
+            inside.set()
+            done.wait()
+
+    thread = Thread(target=other, daemon=True)
+    with ieee():
+        thread.start()
+        assert inside.wait(60)
+    assert set(switches()) == {"ieee"}
+    done.set()
+    thread.join()
+    assert switches() == before and "tf32" in before
 
 
 class Switch:
