@@ -77,3 +77,13 @@ def test_json_says_the_same_names_to_programs(capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out
     assert json.loads(printed)["name"] == name
     assert harmless(printed.rstrip("\n")) == printed.rstrip("\n")
+
+
+def test_a_warning_is_told_once_a_call_and_a_line_as_often_as_it_is_said() -> None:
+    errors = io.StringIO()
+    teller = Teller(Console(file=errors, width=200))
+    for _ in range(2):
+        teller.warn("no kernels")
+        teller.warn("too old")
+        teller.say("an epoch")
+    assert errors.getvalue().splitlines() == ["note: no kernels", "note: too old", "an epoch", "an epoch"]

@@ -12,7 +12,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.cells import cell_len
@@ -196,11 +196,13 @@ class Teller:
         errors: console on stderr.
         quiet: only warnings.
         plain: no bars.
+        warned: warnings so far, each of which is told once a call: several runs may have the same.
     """
 
     errors: Console
     quiet: bool = False
     plain: bool = False
+    warned: set[str] = field(default_factory=set)
 
     def say(self, text: str) -> None:
         """One line for a reader."""
@@ -209,6 +211,9 @@ class Teller:
 
     def warn(self, text: str) -> None:
         """One line that should not be overlooked."""
+        if text in self.warned:
+            return
+        self.warned.add(text)
         told(self.errors, Text.assemble(("note:", "yellow"), " ", shown(text)))
 
     @contextmanager
