@@ -110,17 +110,36 @@ def generators_kept(device: torch.device, seed: int | None = None) -> Iterator[N
     """
     import torch
 
-    on_mps = torch.mps.get_rng_state() if device.type == "mps" else None
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)
-        if seed is not None and device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        elif seed is not None and device.type == "mps":
-            torch.mps.manual_seed(seed)
-        try:
-            yield
-        finally:
-            if on_mps is not None:
-                torch.mps.set_rng_state(on_mps)
+    on_cpu, on_device = torch.get_rng_state(), generator_state(device)
+    if seed is not None:
+        torch.default_generator.manual_seed(seed)
+    if seed is not None and device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif seed is not None and device.type == "mps":
+        torch.mps.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(on_cpu)
+        if on_device is not None:
+            set_generator_state(device, on_device)
+
+
+def generator_state(device: torch.device) -> Tensor | None:
+    """The state of a GPU's global generator; None where the device is none."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else None
+
+
+def set_generator_state(device: torch.device, state: Tensor) -> None:
+    """Put such a state back."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)

@@ -22,9 +22,11 @@ from bench.clock import Stopwatch
 from bench.commands.verify import small_trial
 from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
+from bench.errors import ContractError
 from bench.evaluation import predict
 from bench.explaining.batches import explained
 from bench.explaining.guard import guarded
+from bench.explaining.own_draws import own_draws
 from bench.memory import Room
 from bench.nets.tta import average_logits
 from bench.nets.weights import build_seeded
@@ -84,8 +86,10 @@ class At(Keeper):
         self.states.append(state)
 
 
-def trained(device: torch.device, recipe: Recipe, keeper: Keeper, **options: Any) -> nn.Module:
-    net = build_seeded(RESIDUAL, 4, 0)
+def trained(
+    device: torch.device, recipe: Recipe, keeper: Keeper, *, net: nn.Module | None = None, **options: Any
+) -> nn.Module:
+    net = net or build_seeded(RESIDUAL, 4, 0)
     settings = TrainSettings(recipe, val=0.25)
     train_model(net, DATA, settings, device=device, progress=Silence(), keeper=keeper, **options)
     return net
@@ -121,7 +125,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changes", INGREDIENTS.values(), ids=INGREDIENTS)
 def test_no_step_waits_for_a_gpu_whatever_the_recipe(machine: Machine, changes: dict[str, Any]) -> None:
     steps = watched(machine, replace(QUICK, **{"batch_size": 4, **changes})).within
-    looks = 12 // LOOKS[machine.kind] if LOOKS[machine.kind] else 0
+    looks = 12 // LOOKS["mps"] if machine.kind == "mps" else 0
     assert len(steps) == 2 * 11 and sum(each.waits.total() for each in steps) == 2 * looks, steps
 
 
@@ -147,6 +151,20 @@ def test_a_training_that_goes_on_in_mid_epoch_ends_as_if_it_had_never_stopped(ma
     again = trained(machine.device, recipe, At(), start=state)
     for name, value in again.state_dict().items():
         assert torch.equal(value, whole.state_dict()[name]), name
+
+
+def test_dropout_goes_on_with_the_numbers_of_the_device(machine: Machine) -> None:
+    def dropping() -> nn.Module:
+        net = build_seeded(RESIDUAL, 4, 0)
+        net.layer3.append(nn.Dropout(0.3))
+        return net
+
+    keeper = At(5)
+    whole = trained(machine.device, QUICK, keeper, net=dropping())
+    torch.rand(7, device=machine.device)
+    (state,) = [each for each in keeper.states if each.done == 5]
+    again = trained(machine.device, QUICK, At(), net=dropping(), start=state)
+    assert torch.equal(again.state_dict()["fc.weight"], whole.state_dict()["fc.weight"])
 
 
 def test_the_learning_rate_is_looked_for_on_the_device(machine: Machine) -> None:
@@ -219,6 +237,21 @@ def test_a_stochastic_explainer_has_the_same_maps_in_every_call_and_leaves_the_g
     again = explained(spec, net, ("input",), *inputs_on(machine.device))["input"]
     assert torch.equal(again, first) and torch.equal(machine.generators[0].get_state(), moved)
     assert not torch.equal(before, moved)
+
+
+def test_an_explainer_that_draws_from_the_gpus_own_generator_is_named_and_the_generator_put_back(
+    machine: Machine,
+) -> None:
+    def drawing(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {layer: torch.rand(len(images), targets.shape[1], 4, 4, device=images.device) for layer in layers}
+
+    spec = ExplainerSpec(name="drawing", explain=drawing, source="tests", backend="torch")
+    before = machine.generators[0].get_state()
+    with pytest.raises(ContractError, match=r"it drew from the GPU's global generator$"):
+        guarded(spec, small_net().to(machine.device), ("layer4",), *inputs_on(machine.device))
+    assert torch.equal(machine.generators[0].get_state(), before)
+    assert own_draws(lambda: torch.rand(1, device=machine.device)) == {"the GPU's"}
+    assert own_draws(lambda: torch.rand(1)) == {"torch's"}
 
 
 class Looking(Stopwatch):

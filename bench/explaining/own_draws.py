@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-TORCH, NUMPY, PYTHON, CUDA = "torch's", "numpy's", "python's", "CUDA's"
+TORCH, NUMPY, PYTHON, GPU = "torch's", "numpy's", "python's", "the GPU's"
 
 
 def alone() -> bool:
@@ -39,7 +39,7 @@ def own_draws(call: Callable[[], object]) -> set[str]:
 def _python_calls(found: set[str]) -> Iterator[None]:
     """Notes calls of the global generators' methods; a profiler sees those of its own thread alone."""
     generators = {id(random._inst): PYTHON, id(torch.default_generator): TORCH}
-    generators |= {id(each): CUDA for each in torch.cuda.default_generators}
+    generators |= {id(each): GPU for each in torch.cuda.default_generators}
 
     def look(frame: FrameType, event: str, called: Any) -> None:  # noqa: ANN401 (anything can be called)
         name = generators.get(id(getattr(called, "__self__", None))) if event == "c_call" else None
@@ -75,7 +75,7 @@ class _SeededOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = operation(*args, **(kwargs or {}))
         if torch.Tag.nondeterministic_seeded in operation.tags and (kwargs or {}).get("generator") is None:
             first = result[0] if isinstance(result, tuple) else result
-            self.found.add(CUDA if first.device.type == "cuda" else TORCH)
+            self.found.add(TORCH if first.device.type == "cpu" else GPU)
         return result
 
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-from bench.explaining.own_draws import CUDA, NUMPY, PYTHON, TORCH, alone, comparable
+from bench.explaining.own_draws import GPU, NUMPY, PYTHON, TORCH, alone, comparable
+from bench.modes import generator_state, set_generator_state
 
 Watcher = Iterator[list[str]]
 Table = tuple[str, str, dict[Any, Any], dict[Any, Any]]  # sentence, name, the live table, its content before
@@ -190,7 +191,7 @@ def watch_randomness(*, stochastic: bool, own: Callable[[], Collection[str]] = t
     A stochastic explainer may draw. So may a call that imports its backend, since modules draw on import (rich does).
     """
     imported, undisturbed = len(sys.modules), alone()
-    on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    on_gpus = states_of_gpus()
     on_cpu, of_python = torch.get_rng_state(), random.getstate()
     of_numpy: Any = np.random.get_state()  # noqa: NPY002  plug-ins use the global generator
     yield []
@@ -198,7 +199,7 @@ def watch_randomness(*, stochastic: bool, own: Callable[[], Collection[str]] = t
         TORCH: not torch.equal(torch.get_rng_state(), on_cpu),
         NUMPY: comparable(np.random.get_state()) != comparable(of_numpy),  # noqa: NPY002
         PYTHON: random.getstate() != of_python,
-        CUDA: bool(on_devices) and not all(map(torch.equal, torch.cuda.get_rng_state_all(), on_devices)),
+        GPU: not all(map(torch.equal, states_of_gpus().values(), on_gpus.values())),
     }
     drawn = [one for one, has in moved.items() if has]
     undisturbed = undisturbed and alone()
@@ -206,13 +207,21 @@ def watch_randomness(*, stochastic: bool, own: Callable[[], Collection[str]] = t
         torch.set_rng_state(on_cpu)
         np.random.set_state(of_numpy)  # noqa: NPY002
         random.setstate(of_python)
-        if on_devices:
-            torch.cuda.set_rng_state_all(on_devices)
+        for device, state in on_gpus.items():
+            set_generator_state(device, state)
     if stochastic or len(sys.modules) != imported or not drawn:
         yield []
         return
     blamed = drawn if undisturbed else [one for one in drawn if one in own()]
     yield sentences(("drew from", f"{one} global generator") for one in blamed)
+
+
+def states_of_gpus() -> dict[torch.device, Tensor]:
+    """The states of the GPUs' global generators, where somebody has used one."""
+    count = torch.cuda.device_count() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
+    devices = [torch.device("cuda", index) for index in range(count)]
+    devices += [torch.device("mps")] if torch.backends.mps.is_available() else []
+    return {each: state for each in devices if (state := generator_state(each)) is not None}
 
 
 def watch_inputs(images: Tensor, targets: Tensor, values: Values) -> Watcher:

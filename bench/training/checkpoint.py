@@ -29,6 +29,7 @@ from bench.clock import Meter, now
 from bench.errors import RoomError, RunError, StoreError, WriteError
 from bench.machine import versions
 from bench.memory import ran_out
+from bench.modes import generator_state, set_generator_state
 from bench.schema.run import RunRecord
 from bench.store.files import LOG_BYTES, check_schema, locked, write_bytes
 from bench.store.folder import RunFolder
@@ -424,9 +425,9 @@ class Position:
     def capture(self, epoch: int, steps: int, tally: Tally | None = None) -> State:
         """The state within an epoch of `steps` steps, or before the epoch where no sums are given."""
         tally, seconds = (tally, now(self.device) - tally.started) if tally else (self.begin(), 0.0)
-        ambient = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            ambient["cuda"] = torch.cuda.get_rng_state(self.device)
+        ambient, of_device = {"cpu": torch.get_rng_state()}, generator_state(self.device)
+        if of_device is not None:
+            ambient[self.device.type] = of_device
         moving = {
             "right": tally.right,
             "loss_sum": tally.loss_sum,
@@ -458,8 +459,8 @@ class Position:
             self.order.set_state(state.order)
             self.pixels.set_state(state.pixels)
             torch.set_rng_state(state.ambient["cpu"])
-            if self.device.type in state.ambient and self.device.type == "cuda":
-                torch.cuda.set_rng_state(state.ambient["cuda"], self.device)
+            if self.device.type != "cpu" and self.device.type in state.ambient:
+                set_generator_state(self.device, state.ambient[self.device.type])
         except (RuntimeError, ValueError, KeyError, TypeError) as reason:
             if ran_out(reason):
                 raise

@@ -20,10 +20,10 @@ from pretended.machine import Machine
 from pretended.tensors import (
     NO_DOUBLE,
     PretendedTensor,
+    ambient,
     between,
     cast,
     check_kernels,
-    drawing_from,
     has_kernels,
     pinned,
     tensors_in,
@@ -145,20 +145,18 @@ class Asked(TorchFunctionMode):
         """A tensor that a function makes on a device."""
         machine, name = self.machine, func.__name__
         check_kernels(machine)
-        if machine.kind == "mps" and kwargs.get("dtype") in (torch.float64, torch.complex128):
-            raise machine.refuse(TypeError(NO_DOUBLE))
-        with drawing_from(machine.generators[place]):
-            made = func(*args, **{**kwargs, "device": "cpu"})
-        if given and isinstance(made, PretendedTensor):
-            return made if made.number == place else to_device(machine, made.host, place)
         if name in ("tensor", "as_tensor", "asarray", "new_tensor"):
+            return to_device(machine, func(*args, **{**kwargs, "device": "cpu"}), place)
+        if given:
+            made = func(*args, **{**kwargs, "device": "cpu"})
+            if isinstance(made, PretendedTensor):
+                return made if made.number == place else between(machine, made, place)
             return to_device(machine, made, place)
-        machine.ran(name)
-        return PretendedTensor.on(machine, made, place).requires_grad_(made.requires_grad)
+        return func(*args, **{**kwargs, "device": torch.device(machine.kind, place)})  # `Made` sees it next
 
 
 class Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees what `Asked` does not: tensors that PyTorch's own Python code makes on a device, its FLOP counter's say."""
+    """Sees tensors being made on a device, those too that PyTorch's own Python code makes, its FLOP counter's say."""
 
     def __init__(self, machine: Machine) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -170,7 +168,11 @@ class Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
         place = self.machine.place(kwargs.get("device"))
         if place is None:
             return func(*args, **kwargs)
-        with drawing_from(self.machine.generators[place]):
+        if self.machine.kind == "mps" and kwargs.get("dtype") in (torch.float64, torch.complex128):
+            raise self.machine.refuse(TypeError(NO_DOUBLE))
+        if "empty" not in func._schema.name:
+            self.machine.ran(func._schema.name.partition("::")[2])
+        with ambient(self.machine, func, place, kwargs):
             made = func(*args, **{**kwargs, "device": torch.device("cpu")})
         return made if isinstance(made, PretendedTensor) else PretendedTensor.on(self.machine, made, place)
 
