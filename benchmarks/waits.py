@@ -51,12 +51,17 @@ def training(machine: Machine, net: nn.Module, data: Dataset) -> Iterator[Row]:
     settings = TrainSettings(recipe, val=0.25, limit=4 * BATCH)
     of_epoch = steps_per_epoch(len(choose_images(data, settings)[0]), BATCH)
     with machine.counting() as count:
-        steps = Steps(count, of_epoch)
+        steps = Steps(count, of_epoch, keep=1)
         train_model(net, data, settings, device=machine.device, progress=Silence(), keeper=steps)
-    yield f"a step of `fast20`, batch {BATCH}", steps.within[-1]
-    whole = steps.between[-1]
-    epoch = Count(whole.operations - steps.within[-1].operations, whole.waits - steps.within[-1].waits)
-    yield "from one epoch to the next, validation of one batch included", epoch
+    kept, plain = steps.within[:2]
+    yield f"a step of `fast20`, batch {BATCH}", plain
+    yield "the state that a killed training continues from", less(kept, plain)
+    yield "from one epoch to the next, validation of one batch included", less(steps.between[0], plain)
+
+
+def less(whole: Count, part: Count) -> Count:
+    """What is left of a count."""
+    return Count(whole.operations - part.operations, whole.waits - part.waits)
 
 
 def counted(machine: Machine, work: Callable[[], object]) -> Count:

@@ -158,6 +158,10 @@ class Asked(TorchFunctionMode):
 class Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees tensors being made on a device, those too that PyTorch's own Python code makes, its FLOP counter's say."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or the compiler is imported at once, for seconds
+
     def __init__(self, machine: Machine) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.machine = machine

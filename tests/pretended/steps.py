@@ -17,21 +17,22 @@ class Steps(Keeper):
         states: what it was given to keep.
     """
 
-    def __init__(self, count: Count, of_epoch: int) -> None:
-        """Watch what `count` counts in epochs of so many steps."""
-        self.count, self.of_epoch, self.steps, self.before = count, of_epoch, 0, Count()
+    def __init__(self, count: Count, of_epoch: int, *, keep: int = -1) -> None:
+        """Watch what `count` counts in epochs of so many steps; after step `keep`, from 1 on, ask for the state."""
+        self.count, self.of_epoch, self.kept_after = count, of_epoch, keep
+        self.steps, self.before = 0, Count()
         self.within: list[Count] = []
         self.between: list[Count] = []
         self.states: list[State] = []
 
     def due(self) -> bool:
-        """Note; nothing is to be kept."""
+        """Note; what is kept then counts in the next step."""
         now = Count(Counter(self.count.operations), Counter(self.count.waits))
         if self.steps:
             since = Count(now.operations - self.before.operations, now.waits - self.before.waits)
             (self.within if self.steps % self.of_epoch else self.between).append(since)
         self.before, self.steps = now, self.steps + 1
-        return False
+        return self.steps == self.kept_after
 
     def keep(self, state: State) -> None:
         """Note it."""
