@@ -25,7 +25,7 @@ from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import find_recipe
 from bench.registry.registry import discover
 from bench.training.loader import Batches
-from bench.training.optim import make_optimizer
+from bench.training.optim import Stepper, make_stepper
 from bench.workspace import default_cache
 
 # What an operator's name says it is for, looked for in this order.
@@ -54,11 +54,11 @@ def profiled(work: Callable[[], object], device: torch.device) -> Counter[str]:
     return Counter({each.key: round(getattr(each, of_kind)) for each in found.key_averages()})
 
 
-def passes(net: nn.Module, inputs: Tensor, labels: Tensor, precision: str) -> None:
+def passes(net: nn.Module, inputs: Tensor, labels: Tensor, precision: str, stepper: Stepper) -> None:
     """Forward and backward pass of a batch."""
     with autocast(inputs.device, precision):
         logits = net(inputs)
-    cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+    stepper.backward(cross_entropy(logits.float(), labels))
 
 
 def measure(options: argparse.Namespace) -> str:
@@ -68,22 +68,21 @@ def measure(options: argparse.Namespace) -> str:
     recipe = find_recipe(options.recipe)
     size, precision = recipe.batch_size, resolved_precision(options.precision, device)
     net = on_device(build_seeded(discover("model", ModelSpec)[options.model], len(data.classes), 0), device).train()
-    optimizer = make_optimizer(net, recipe, fused=device.type == "cuda")
+    stepper = make_stepper(net, recipe, device, precision)
     images, labels = data.train.images[:size].to(device), data.train.labels[:size].to(device)
     batches = Batches(images, recipe, mirror=data.mirror, seed=0, statistics=(data.mean, data.std))
 
     augment = partial(batches.inputs, torch.arange(size, device=device), 0)
     stages: dict[str, Callable[[], object]] = {
         "augmentation": augment,
-        "": partial(passes, net, augment(), labels, precision),
-        "update of the weights": optimizer.step,
+        "": partial(passes, net, augment(), labels, precision, stepper),
+        "update of the weights": stepper.update,
     }
     spent: Counter[str] = Counter()
     for number in range(1 + options.steps):
         for kind, work in stages.items():
             for name, time in profiled(work, device).items() if number else ():  # the first one allocates
                 spent[kind or kind_of(name)] += time
-        optimizer.zero_grad(set_to_none=True)
     rows = [[kind, f"{100 * time / spent.total():.1f} %"] for kind, time in spent.most_common()]
     head = f"{machine_words(device, 'torch')}, {precision}; `{options.model}`, batch {size}, {options.steps} steps."
     return f"{head}\n\n{table(['work', 'share'], rows, {'work'})}"

@@ -36,14 +36,14 @@ from bench.estimates import BACKWARD_COST
 from bench.machine import choose_device, product_rate
 from bench.nets.summary import summarise
 from bench.nets.weights import build_seeded, on_device
-from bench.precision import resolved_precision
+from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
 from bench.stats.rates import ratio_interval, ratios_of, rounds_of
 from bench.timing.rounds import Work, play, warm_up
 from bench.training.checkpoint import FileKeeper
 from bench.training.loop import TrainSettings, train_model
-from bench.training.optim import make_optimizer
+from bench.training.optim import make_stepper
 from bench.workspace import default_cache
 
 OURS, COMPILED, BARE, PEER = "ours", "ours compiled", "bare step", "peer loop"  # arms: one of these and a precision
@@ -89,19 +89,21 @@ def peer_loader(data: Dataset, images: int, batch_size: int) -> torch.utils.data
 def peer_epoch(
     net: nn.Module, loader: torch.utils.data.DataLoader[tuple[Tensor, int]], recipe: Recipe, device: torch.device
 ) -> float:
-    """One epoch of the classic loop, under autocast where it is bf16; it spends no seconds on compiling."""
+    """One epoch of the classic loop, under autocast where it is not fp32; it spends no seconds on compiling."""
     optimizer = torch.optim.SGD(net.parameters(), lr=recipe.lr, momentum=0.9, weight_decay=5e-4)
+    scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
     criterion = nn.CrossEntropyLoss()
     net.train()
     total, correct, train_loss = 0, 0, 0.0
     for batch, classes in loader:
         inputs, targets = batch.to(device), classes.to(device)
         optimizer.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        with autocast(device, recipe.precision):
             outputs = net(inputs)
             loss = criterion(outputs, targets)
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         train_loss += loss.item()
         total += targets.size(0)
         correct += outputs.max(1)[1].eq(targets).sum().item()
@@ -110,8 +112,8 @@ def peer_epoch(
 
 def our_epoch(net: nn.Module, data: Dataset, settings: TrainSettings, device: torch.device, folder: Path) -> float:
     """One epoch of ours, with its resume files; seconds of compiling in it."""
-    keeper = FileKeeper(folder, "benchmark", 300.0, asked=lambda: False, stop=lambda: None)
-    speed = train_model(net, data, settings, device=device, progress=Silence(), keeper=keeper)
+    with FileKeeper(folder, "benchmark", 300.0, asked=lambda: False, stop=lambda: None) as keeper:
+        speed = train_model(net, data, settings, device=device, progress=Silence(), keeper=keeper)
     for left in folder.iterdir():
         left.unlink()
     return speed.compile_seconds or 0.0
@@ -122,14 +124,11 @@ def bare_epoch(net: nn.Module, data: Dataset, steps: int, recipe: Recipe, device
     batch = slice(recipe.batch_size)
     inputs, labels = prepare(data.train.images[batch].to(device), (data.mean, data.std)), data.train.labels[batch]
     targets = labels.to(device)
-    optimizer = make_optimizer(on_device(net, device).train(), recipe, fused=device.type == "cuda")
+    stepper = make_stepper(on_device(net, device).train(), recipe, device, recipe.precision)
     for _ in range(steps):
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        with autocast(device, recipe.precision):
             logits = net(inputs)
-        loss = nn.functional.cross_entropy(logits.float(), targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        stepper.step(nn.functional.cross_entropy(logits.float(), targets))
     return 0.0
 
 
