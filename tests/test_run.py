@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pretended import pretended
 from run_factory import make_record, make_request
 from tiny import TINY, tiny_data
 from torch import nn
@@ -16,12 +17,14 @@ from bench.evaluation import predict
 from bench.nets.weights import build_seeded
 from bench.pages.gallery import gallery
 from bench.pages.run_views import run_view
+from bench.request import TrainRequest
 from bench.schema.run import DataFacts, Results
 from bench.store.folder import read_run
 from bench.store.paths import PREDICTIONS
 from bench.store.runs import read_record, write_record
 from bench.training import run as runlife
 from bench.training.run import evaluate_into
+from bench.workspace import Workspace
 
 CPU = torch.device("cpu")
 
@@ -75,3 +78,14 @@ def test_further_views_run_in_the_precision_of_the_training(
     monkeypatch.setattr(runlife, "average_logits", lambda *_, **options: asked.append(options["precision"]) or {})
     evaluated(tmp_path / "run", **given)
     assert asked == [precision]
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_the_record_says_how_kernels_are_chosen_while_it_trains(tmp_path: Path, deterministic: bool) -> None:
+    with pretended("cuda") as machine:
+        request = TrainRequest("cifar_resnet18", deterministic=deterministic)
+        runlife.begin(tmp_path, Workspace(), tiny_data(4), request, machine.device)
+        flags = read_record(tmp_path).environment.flags
+    switches = {name: flags[name] for name in ("cuDNN benchmark", "cuDNN deterministic", "deterministic algorithms")}
+    on, off = ("off", "on") if deterministic else ("on", "off")
+    assert list(switches.values()) == [on, off, off] and not torch.are_deterministic_algorithms_enabled()

@@ -4,7 +4,7 @@ import dataclasses
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,9 @@ def begin(
     notes: tuple[str, ...] = (),
 ) -> None:
     """Write the first record of a run; its request must say everything that the run is made with."""
+    given = request if isinstance(request, TrainRequest) else None
+    with kernels_for_training(deterministic=given.deterministic) if given else nullcontext():
+        on = environment(device)  # torch's switches as they are while it trains
     record = RunRecord(
         schema=RUN_SCHEMA,
         name=folder.name,
@@ -96,7 +99,7 @@ def begin(
             inventory=data.inventory,
             levels=data.levels,
         ),
-        environment=environment(device),
+        environment=on,
         notes=notes,
     )
     write_record(folder, record)
