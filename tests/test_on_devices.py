@@ -30,11 +30,12 @@ from bench.explaining.own_draws import own_draws
 from bench.memory import Room
 from bench.nets.tta import average_logits
 from bench.nets.weights import build_seeded
+from bench.precision import dtype_of
 from bench.recipes.recipe import Recipe
 from bench.registry.registry import discover
 from bench.store.folder import RunFolder
 from bench.store.paths import cell_path
-from bench.timing.arms import ArmSpec, Subject, batch_of, make_arm
+from bench.timing.arms import ArmSpec, Subject, batch_of, copy_arm, make_arm
 from bench.training.checkpoint import Keeper, State
 from bench.training.loop import LOOKS, TrainSettings, train_model
 from bench.training.lr_finder import find_rate
@@ -405,3 +406,23 @@ def test_what_is_timed_runs_there(machine: Machine, spec: ArmSpec) -> None:
     assert waits_at(count, "bench/explaining/guard.py", "bench/explaining/side_effects.py") == 0
     if spec.what in ("forward", "train"):
         assert count.waits == {}
+
+
+def small_product(device: torch.device, precision: str) -> tuple[Any, float]:
+    left = torch.randn(8, 8, device=device).to(dtype_of(precision))
+    return lambda: left @ left, 2.0 * 8**3
+
+
+@pytest.mark.slow
+def test_a_timing_of_a_model_and_its_explainers_with_their_memory_runs_there(
+    machine: Machine, place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.timing.runner.taker", lambda: lambda work: (work(), (1, [0.01]))[1])
+    monkeypatch.setattr("bench.timing.arms.large_product", small_product)
+    monkeypatch.setattr("bench.timing.runner.copy_arm", lambda device: copy_arm(device, mib=1))
+    timing = api.measure(
+        RESIDUAL_FILE, explainer=["gradcam", "reference"], batch_size=4, device=machine.kind, workspace=place
+    ).timing
+    memory = {arm.name: arm.memory_mb for arm in timing.arms if arm.what in ("forward", "train", "explain")}
+    assert len(memory) == 4 and timing.device_type == machine.kind
+    assert all((value or 0) > 0.01 if machine.kind == "cuda" else value is None for value in memory.values()), memory
