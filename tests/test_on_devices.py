@@ -241,8 +241,10 @@ def test_a_stochastic_explainer_has_the_same_maps_in_every_call_and_leaves_the_g
 
 
 def test_an_explainer_that_draws_from_the_gpus_own_generator_is_named_and_the_generator_put_back(
-    machine: Machine,
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bench.explaining.side_effects.alone", lambda: True)  # whatever threads other tests left
+
     def drawing(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         return {layer: torch.rand(len(images), targets.shape[1], 4, 4, device=images.device) for layer in layers}
 
