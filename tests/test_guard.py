@@ -148,12 +148,20 @@ def test_gradients_are_recorded_during_a_call_and_afterwards_as_the_caller_had_i
     assert seen == [True]
 
 
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other thread, whichever other tests left."""
+    monkeypatch.setattr("bench.explaining.side_effects.alone", lambda: True)
+
+
+@pytest.mark.usefixtures("alone")
 def test_stochastic_explainer_may_draw_and_the_generators_are_put_back() -> None:
     model, before = small(), torch.get_rng_state()
     called(doing(lambda m, x, t: torch.rand(1), stochastic=True), model)
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.usefixtures("alone")
 def test_import_that_draws_is_no_fault_and_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     before, modules = random.getstate(), sys.modules
     called(doing(lambda *rest: (monkeypatch.setitem(modules, "bench_test_backend", random), random.random())))
