@@ -97,29 +97,18 @@ def works_of(options: argparse.Namespace) -> tuple[dict[str, Work], Trained, Dat
 
 def main() -> None:
     """Measure and print a table."""
-    parser = parser_of(
-        __doc__,
-        data="digits",
-        explainer="reference",
-        layer="layer3,layer4",
-        runs_dir=Path("runs"),
-        rounds=5,
-        write=None,
-    )
+    parser = parser_of(__doc__, data=None, runs_dir=Path("runs"), rounds=5, device="auto", write=None)
     parser.add_argument("run", help="a run with errors")
+    parser.add_argument("--explainer", default="reference")
+    parser.add_argument("--layer", default="layer3,layer4")
     parser.add_argument("--images", type=int, default=2000)
     options = parser.parse_args()
     works, trained, data, count = works_of(options)
     seconds = timed(works, options.rounds, told)
     rows = [[f"{name}, images/s", "", cell([count / each for each in found])] for name, found in seconds.items()]
-    rows += [
-        [
-            f"{name} over the {bare}, round by round",
-            f"{goal:g}",
-            cell(ratios_of(seconds[name], seconds[bare]), ratio_interval),
-        ]
-        for name, bare, goal in GOALS
-    ]
+    for name, bare, goal in GOALS:
+        ratios = ratios_of(seconds[name], seconds[bare])
+        rows.append([f"{name} over the {bare}, round by round", f"{goal:g}", cell(ratios, ratio_interval)])
     head = (
         f"{machine_words(trained.device, 'torch')}; {count:,} errors of run `{trained.record.name}` "
         f"(`{trained.spec.name}`, {data.name}), fp32; `{options.explainer}` at {options.layer}, predicted and true "

@@ -17,7 +17,7 @@ from bench.training.optim import make_stepper
 
 SECONDS = 1.0  # steps of a size are taken until this is over
 SHARE = 0.02  # or this part of what they tell
-ON_CPU = 16  # images a step at most on a CPU, whose rate hardly depends on them
+ON_CPU = 32  # images a step at most on a CPU, whose rate hardly depends on them
 
 
 def training_seconds(net: nn.Module, recipe: Recipe, images: int, device: torch.device, *, size: int) -> float:
