@@ -212,12 +212,12 @@ def make_timing_run(
 ) -> TimingRun:
     """Make every arm on one and the same batch, check explainers against their contract, and count work.
 
+    Where memory runs out, all are made on half as many images, since rates of two batch sizes do not compare.
+
     Args:
         subjects: models by label; all take images of one size.
         explainers: those that arms call, by name.
         optional: explainers that are left out with a warning where they fail.
-
-    Where memory runs out, all are made on half as many images, since rates of two batch sizes do not compare.
 
     Raises:
         UsageError: a layer that a model does not have.
