@@ -132,7 +132,8 @@ def test_a_random_map_gains_nothing_over_random_maps_and_the_centre_nothing_over
     (random, centre), _ = baselines_of(IDS, GRID, GRID)
     row = scores(random)
     assert row.deletion.over_random.low < 0 < row.deletion.over_random.high
-    assert scores(centre).deletion.over_centre == scores(centre).insertion.over_centre == Estimate(0.0, 0.0, 0.0)
+    nothing = scores(centre).deletion.over_centre
+    assert nothing == scores(centre).insertion.over_centre and nothing.value == 0 and nothing.low < 0 < nothing.high
     assert row.contrast is None and row.health is None
 
 

@@ -14,11 +14,16 @@ from bench.schema.verdicts import Completeness, Verdict
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval, in the unit of the figure (accuracies in 0..1)."""
+    """A figure with its interval, in the unit of the figure (accuracies in 0..1).
+
+    Attributes:
+        level: of the interval; above 0.95 where it is one of several of which each could be false.
+    """
 
     value: float
     low: float
     high: float
+    level: float = 0.95
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Intervals and tests. Every accuracy carries one; scipy does the work."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy  # it imports its stats when they are first used: that takes a second, and most commands need none
@@ -8,21 +10,23 @@ import scipy  # it imports its stats when they are first used: that takes a seco
 from bench.contracts import Floats, Integers
 from bench.schema.page import Estimate
 
+LEVEL = 0.95
 MIN_RUNS_FOR_INTERVAL = 2
-RESAMPLES = 2000  # another seed then moves an end by about 1.5 % of the width (s.d.); 100 would by 7 %
-MIN_IMAGES = 10  # of fewer a percentile interval is much too narrow, and chance would pass for evidence
+RESAMPLES = 4999  # another seed then moves an end by about 1 % of the width (s.d.); 100 would by 7 %
+DRAWS_AT_ONCE = 2**21  # of a bootstrap: 16 MiB each of the draws and of their values
+MIN_IMAGES = 10  # of fewer even bootstrap-t holds too rarely where values are skew
 
 
-def wilson(correct: int, total: int) -> Estimate:
-    """A share with its 95 % Wilson interval.
+def wilson(correct: int, total: int, level: float = LEVEL) -> Estimate:
+    """A share with its Wilson interval.
 
     Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209. An empty set gives (0, 0, 1): nothing is known.
     """
     # Not p +- 1.96 s.e., which for 10 of 10 right has no width and elsewhere near 1 reaches beyond it.
     if total == 0:
-        return Estimate(0.0, 0.0, 1.0)
-    interval = scipy.stats.binomtest(correct, total).proportion_ci(method="wilson")
-    return Estimate(correct / total, float(interval.low), float(interval.high))
+        return Estimate(0.0, 0.0, 1.0, level)
+    interval = scipy.stats.binomtest(correct, total).proportion_ci(level, method="wilson")
+    return Estimate(correct / total, float(interval.low), float(interval.high), level)
 
 
 def mean_interval(values: Sequence[float]) -> Estimate | None:
@@ -137,25 +141,151 @@ def _flat(maps: Floats) -> Floats:
     return maps.reshape(len(maps), maps.shape[1] * maps.shape[2])
 
 
-def bootstrap_mean(values: Floats, generator: np.random.Generator) -> Estimate | None:
-    """The mean of one value an image with its 95 % percentile bootstrap interval over images; None below ten.
+@dataclass(frozen=True)
+class MeanTest:
+    """A mean over images, with its test against 0 and intervals that never disagree with it: both are of one bootstrap.
+
+    Attributes:
+        value, error: the mean and its standard error; 0 where all values are alike.
+        count: images that have a value.
+        ratios: (RESAMPLES,) ordered: (mean of a resample - value) / the resample's own standard error.
+        within: the least and the largest value that there can be.
+    """
+
+    value: float
+    error: float
+    count: int
+    ratios: Floats
+    within: tuple[float, float]
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided p-value that the mean is 0; of a bootstrap never below 2 / (RESAMPLES + 1)."""
+        if self.error == 0:
+            least, most = self.within
+            even = -least * most  # the largest variance that values within the bounds can have around 0
+            off = abs(self.value) / math.sqrt(even / self.count) if even > 0 else math.inf
+            return float(scipy.stats.norm.sf(off) * 2)
+        own = self.value / self.error
+        beyond = min(int((self.ratios >= own).sum()), int((self.ratios <= own).sum()))
+        return min(1.0, 2 * (1 + beyond) / (len(self.ratios) + 1))
+
+    def interval(self, level: float = LEVEL) -> Estimate:
+        """The mean with its interval, which leaves out 0 just where the p-value is at most 1 - level.
+
+        An end of which the resamples say nothing is the least or the largest value that there can be.
+        """
+        (least, most), outside = self.within, math.floor((len(self.ratios) + 1) * (1 - level) / 2 + 1e-9)
+        if self.error == 0:
+            return alike(self.value, self.count, level=level, within=self.within)
+        if outside < 1:
+            return Estimate(self.value, least, most, level)
+        # The large ratios are those of resamples that overshoot, so they say how far the true mean may lie below.
+        low = self.value - self.error * float(self.ratios[-outside])
+        high = self.value - self.error * float(self.ratios[outside - 1])
+        return Estimate(self.value, max(low, least), min(high, most), level)
+
+
+def alike(value: float, count: int, *, level: float, within: tuple[float, float]) -> Estimate:
+    """The interval of a mean of values that are all alike: never without a width, since the next image may differ.
+
+    Values within bounds spread at most as far as if each lay on one of them. So the mean's place between the bounds
+    gets Wilson's interval of a share.
+    """
+    least, most = within
+    share, z = (value - least) / (most - least), float(scipy.stats.norm.ppf((1 + level) / 2))
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    low, high = (least + (most - least) * each for each in (centre - half, centre + half))
+    return Estimate(value, min(value, max(least, low)), max(value, min(most, high)), level)
+
+
+def mean_test(
+    values: Floats, generator: np.random.Generator, within: tuple[float, float] = (-1.0, 1.0)
+) -> MeanTest | None:
+    """Bootstrap-t of a mean of one value an image; None below ten images.
 
     Whatever belongs to one image, such as the maps of both its classes, must be in one value: images are drawn
     anew, not maps.
 
     Args:
         values: (I,); NaN for an image without a value, which is left out.
+        within: the least and the largest value that there can be; correlations and gains lie within -1..1.
 
-    Source: Efron 1979, Ann. Stat. 7, 1; scipy.stats.bootstrap.
+    Source: Efron 1982, The Jackknife, the Bootstrap, section 10.10; Hall 1988, Ann. Stat. 16, 927.
     """
+    # Not the percentile interval: of ten images it holds the mean in 91 of 100 cases where values are normal, and in
+    # 81 where they are skew as a lognormal is. This one does in 95 and 92.
     known = values[~np.isnan(values)].astype(np.float64)
-    if len(known) < MIN_IMAGES:
+    count = len(known)
+    if count < MIN_IMAGES:
         return None
-    # Percentile, not scipy's default BCa, which is NaN where all values are alike, as the gains of equal orders are.
-    found = scipy.stats.bootstrap(
-        (known,), np.mean, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=generator
-    ).confidence_interval
-    return Estimate(float(known.mean()), float(found.low), float(found.high))
+    value, error = float(known.mean()), float(known.std(ddof=1)) / math.sqrt(count)
+    if known.min() == known.max():
+        return MeanTest(float(known[0]), 0.0, count, np.empty(0), within)
+    found = []
+    for part in np.array_split(np.arange(RESAMPLES), max(1, RESAMPLES * count // DRAWS_AT_ONCE)):
+        drawn = known[generator.integers(0, count, (len(part), count))]
+        found.append(_ratios(drawn.mean(axis=1) - value, drawn.std(axis=1, ddof=1) / math.sqrt(count)))
+    return MeanTest(value, error, count, np.sort(np.concatenate(found)), within)
+
+
+def _ratios(off: Floats, errors: Floats) -> Floats:
+    """Differences over their standard errors; infinite where a resample has one value only, unless it is the mean."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(off == 0, 0.0, off / np.where(errors <= 1e-12 * np.abs(off), 0.0, errors))
+
+
+def bootstrap_mean(
+    values: Floats, generator: np.random.Generator, level: float = LEVEL, within: tuple[float, float] = (-1.0, 1.0)
+) -> Estimate | None:
+    """The mean of one value an image with its bootstrap-t interval over images; None as in `mean_test`."""
+    test = mean_test(values, generator, within)
+    return test.interval(level) if test else None
+
+
+def paired_gain(
+    first: Floats, second: Floats, generator: np.random.Generator, within: tuple[float, float] = (-2.0, 2.0)
+) -> MeanTest | None:
+    """The mean of first minus second, image by image; None as in `mean_test`.
+
+    Two intervals that overlap are no test: what makes an image easy is in both values and cancels in the difference.
+
+    Args:
+        first, second: (I,) of the same images; NaN where there is no value.
+        within: the least and the largest difference that there can be; of correlations -2..2.
+    """
+    return mean_test(np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64), generator, within)
+
+
+# --- many claims on one page --------------------------------------------------------------------------------
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """P-values of a family, adjusted so that below a limit any false one is among them no more often than the limit.
+
+    Source: Holm 1979, Scand. J. Stat. 6, 65.
+    """
+    found, worst, left = [0.0] * len(p_values), 0.0, len(p_values)
+    for place in sorted(range(len(p_values)), key=lambda each: p_values[each]):
+        worst = max(worst, min(1.0, left * p_values[place]))
+        found[place], left = worst, left - 1
+    return tuple(found)
+
+
+def holm_levels(p_values: Sequence[float], limit: float = 1 - LEVEL) -> tuple[float, ...]:
+    """The level of each interval of a family at which it leaves out "no difference" just where Holm claims one.
+
+    Holm holds the smallest p-value against limit / K, the next against limit / (K - 1), and stops at the first that
+    is not below; from there on all have the level of that one.
+    """
+    order, found = sorted(range(len(p_values)), key=lambda each: p_values[each]), [0.0] * len(p_values)
+    share, stopped = limit, False
+    for index, place in enumerate(order):
+        share = share if stopped else limit / (len(order) - index)
+        found[place] = 1 - share
+        stopped = stopped or p_values[place] > share
+    return tuple(found)
 
 
 def largest_relative_difference(first: Floats, second: Floats) -> float:
