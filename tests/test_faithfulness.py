@@ -21,7 +21,8 @@ from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.errors import ContractError, UsageError
 from bench.schema.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores, Likeness
-from bench.scoring.occluded_answers import batch_size, centre_map
+from bench.scoring.baselines import centre_map
+from bench.scoring.occluded_answers import batch_size
 from bench.store.files import read_npz, write_npz
 from bench.store.folder import RunFolder
 from bench.store.paths import PREDICTIONS, answers_path, cell_path, scores_path

@@ -12,8 +12,9 @@ from scipy.stats import spearmanr
 from bench.errors import StoreError
 from bench.schema.page import Estimate
 from bench.schema.scores import ExplainerScores, Gain, Likeness
+from bench.scoring.baselines import centre_map
 from bench.scoring.layer_scores import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
-from bench.scoring.occluded_answers import baselines_of, centre_map, wanted_sets
+from bench.scoring.occluded_answers import baselines_of, wanted_sets
 from bench.scoring.patches import every_patch
 from bench.stats.agreement import likeness, pair_scores
 from bench.stats.intervals import rank_matrix

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.clock import Meter, Pace, Stopwatch
-from bench.contracts import Dataset, Floats, Integers, Progress
+from bench.contracts import Booleans, Dataset, Floats, Integers, Progress
 from bench.data.transforms import prepare
 from bench.explaining.plan import INPUT_LAYER
 from bench.machine import versions
@@ -16,13 +16,12 @@ from bench.nets.trained import Trained, check_same_model
 from bench.precision import fp32_key, ieee
 from bench.registry.layer_shapes import grids_of
 from bench.schema.run import STATUSES, Cell
+from bench.scoring.baselines import CENTRE, RANDOM, centre_maps, random_maps
 from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
 from bench.scoring.patches import as_masks, shares
 from bench.store.rows import Answers
 
 DRAWS = 5  # random orders that the mean is of; the row `random` is one more
-RANDOM_SEED = 5005
-CENTRE, RANDOM = "centre", "random"
 
 
 # --- maps ---------------------------------------------------------------------------------------------------
@@ -51,34 +50,20 @@ def maps_of(cell: Cell, name: str, ids: Integers, *, predicted: Integers, true: 
     )
 
 
-def random_maps(ids: Integers, size: tuple[int, int], draw: int) -> Maps:
-    """A random map of each image, of its own whatever other images there are."""
-    maps = [np.random.default_rng([RANDOM_SEED, int(each), draw]).standard_normal(size) for each in ids]
-    return Maps(RANDOM, np.array(maps).reshape(-1, *size), np.ones(len(ids), dtype=bool))
-
-
-def centre_map(height: int, width: int) -> Floats:
-    """A Gaussian in the middle, its standard deviation a quarter of the edges: objects tend to be there.
-
-    All scores are of ranks, so only the order counts: from the middle outwards.
-
-    Returns:
-        (height, width) in 0..1.
-    """
-    row = (np.arange(height) - (height - 1) / 2) / (height / 4)
-    column = (np.arange(width) - (width - 1) / 2) / (width / 4)
-    return np.exp(-(row[:, None] ** 2 + column[None, :] ** 2) / 2)
-
-
-def centre_maps(ids: Integers, size: tuple[int, int]) -> Maps:
-    """The same Gaussian for every image."""
-    return Maps(CENTRE, np.tile(centre_map(*size), (len(ids), 1, 1)), np.ones(len(ids), dtype=bool))
-
-
 def baselines_of(ids: Integers, size: tuple[int, int], grid: tuple[int, int]) -> tuple[list[Ranked], list[Ranked]]:
     """The rows `random` and `centre`, and the random orders that gains are counted against."""
-    rows = [ranked(maps, ids, grid) for maps in (random_maps(ids, size, 0), centre_maps(ids, size))]
-    return rows, [ranked(random_maps(ids, size, draw), ids, grid) for draw in range(1, DRAWS + 1)]
+    rows = {RANDOM: random_maps(ids, size, 0), CENTRE: centre_maps(ids, size)}
+    draws = [random_maps(ids, size, draw) for draw in range(1, DRAWS + 1)]
+    return (
+        [ranked(without_model(name, maps), ids, grid) for name, maps in rows.items()],
+        [ranked(without_model(RANDOM, maps), ids, grid) for maps in draws],
+    )
+
+
+def without_model(name: str, maps: Floats) -> Maps:
+    """Maps of a baseline, one an image whatever the class; NaN where it has none."""
+    known: Booleans = np.isfinite(maps).all(axis=(1, 2))
+    return Maps(name, maps, known)
 
 
 def layer_sizes(model: nn.Module, layers: Sequence[str], pixels: int) -> dict[str, tuple[int, int]]:
