@@ -62,7 +62,7 @@ def baselines_of(ids: Integers, size: tuple[int, int], grid: tuple[int, int]) ->
 
 def without_model(name: str, maps: Floats) -> Maps:
     """Maps of a baseline, one an image whatever the class; NaN where it has none."""
-    known: Booleans = np.isfinite(maps).all(axis=(1, 2))
+    known: Booleans = np.isfinite(maps.sum(axis=(1, 2)))
     return Maps(name, maps, known)
 
 
