@@ -188,6 +188,25 @@ def calibration_error(bins: tuple[CalibrationBin, ...]) -> float | None:
     return sum(abs(each.correct - each.total * each.confidence) for each in bins) / total if total else None
 
 
+def calibration_floor(bins: tuple[CalibrationBin, ...]) -> float | None:
+    """What the calibration error comes to on average of a model that is right just as often as it says; None as there.
+
+    It is not 0: of few images the share that is right differs from any probability by chance. In each bin the number
+    that is right is taken as binomial, whose mean absolute deviation is 2 m (1 - p) P(X = m), m the first whole
+    number above n p.
+
+    Source: De Moivre 1730; Johnson 1957, Biometrika 44, 532.
+    """
+    import scipy
+
+    total = sum(each.total for each in bins)
+    if not total:
+        return None
+    counts, shares = np.array([each.total for each in bins]), np.array([each.confidence for each in bins])
+    first = np.floor(counts * shares) + 1
+    return float((2 * first * (1 - shares) * scipy.stats.binom.pmf(first, counts, shares)).sum() / total)
+
+
 def softmax(logits: Floats) -> Floats:
     """Probabilities (..., K) of logits (..., K)."""
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))  # at most 1, so nothing overflows

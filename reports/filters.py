@@ -16,7 +16,13 @@ def percent(value: float | None, digits: int = 2) -> str:
 
 def points(value: float) -> str:
     """A difference of two shares in percentage points, with a real minus sign and always a sign."""
-    return f"{100 * value:+.2f}".replace("-", "−")
+    digits = 2 if value == 0 or abs(value) >= 5e-5 else 4  # an end that is not 0 does not read as 0
+    return f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
+def level(value: float) -> str:
+    """The level of an interval: `95 %`, `98.33 %`."""
+    return f"{100 * value:.4g}{NBSP}%"
 
 
 def count(value: int | None) -> str:

@@ -164,8 +164,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     names = (
-        "percent", "points", "count", "rate", "small", "p_value", "correlation", "moment", "plural", "quantiles",
-        "whole",
+        "percent", "points", "level", "count", "rate", "small", "p_value", "correlation", "moment", "plural",
+        "quantiles", "whole",
     )  # fmt: skip
     environment.filters |= {name: getattr(filters, name) for name in names} | {"why": why}
     environment.globals.update(WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, MOST_CLASSES=derived.MOST_CLASSES)

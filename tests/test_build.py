@@ -23,7 +23,7 @@ from bench.pages.build import (
 )
 from bench.pages.class_alignment import check_comparable
 from bench.request import AdoptRequest
-from bench.stats.intervals import mcnemar, paired_difference
+from bench.stats.intervals import holm, holm_levels, mcnemar, paired_difference
 from bench.store.folder import RunFolder, read_run
 from bench.store.predictions import fixed_order
 
@@ -100,10 +100,12 @@ def test_every_pair_is_tested_on_the_images_that_one_alone_gets_wrong(
     loaded, wrong = many(tmp_path_factory.mktemp("runs"), rows)
     found = pair_tests(loaded)
     assert [(each.first, each.second) for each in found] == [(0, 1), (0, 2), (1, 2)]
-    for each in found:
+    levels = holm_levels([each.p_value for each in found])
+    assert [each.adjusted for each in found] == list(holm([each.p_value for each in found]))
+    for each, level in zip(found, levels, strict=True):
         a, b = len(wrong[each.first] - wrong[each.second]), len(wrong[each.second] - wrong[each.first])
         assert (each.only_first_wrong, each.only_second_wrong) == (a, b)
-        assert (each.p_value, each.difference) == (mcnemar(a, b), paired_difference(a, b, len(rows)))
+        assert (each.p_value, each.difference) == (mcnemar(a, b), paired_difference(a, b, len(rows), level))
 
 
 @given(GUESSES, st.integers(1, 40) | st.none())

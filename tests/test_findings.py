@@ -25,7 +25,7 @@ from bench.pages.findings import (
 )
 from bench.schema.page import Agreement, Average, Estimate, Finding, PairTest, RunView, VerdictView
 from bench.schema.verdicts import Step, Verdict
-from bench.stats.intervals import mcnemar, paired_difference, wilson
+from bench.stats.intervals import holm, holm_levels, mcnemar, paired_difference, wilson
 
 NAMES = ("cat", "dog", "owl")
 Confusion = tuple[tuple[int, ...], ...]
@@ -44,8 +44,19 @@ def view(confusion: Confusion = PERFECT, **changes: object) -> RunView:
 
 
 def pair(a: int, b: int, first: int = 0, second: int = 1, total: int = 300) -> PairTest:
-    """The test of two runs of which one alone is wrong on `a` images, the other on `b`."""
-    return PairTest(first, second, a, b, mcnemar(a, b), paired_difference(a, b, total))
+    """The test of two runs, the only ones of their page: one alone is wrong on `a` images, the other on `b`."""
+    p_value = mcnemar(a, b)
+    return PairTest(first, second, a, b, p_value, paired_difference(a, b, total), adjusted=p_value)
+
+
+def family(*wrong: tuple[int, int], total: int = 300) -> list[PairTest]:
+    """The tests of all pairs of the runs of a page, in order."""
+    p_values, runs = [mcnemar(*each) for each in wrong], round((1 + (1 + 8 * len(wrong)) ** 0.5) / 2)
+    rows = zip(combinations(range(runs), 2), wrong, p_values, holm(p_values), holm_levels(p_values), strict=True)
+    return [
+        PairTest(*place, *each, p_value, paired_difference(*each, total, level), adjusted=adjusted)
+        for place, each, p_value, adjusted, level in rows
+    ]
 
 
 def runs(*correct: int, total: int = 300) -> list[RunView]:
@@ -95,8 +106,11 @@ def test_a_habit_is_named_in_the_title_and_single_errors_and_ties_are_none(confu
             ((4, 1, 0), (1, 4, 0), (0, 1, 4)), 1, "One of the most frequent errors: cat taken for dog",
             "as often: 2 other pairs of classes",
         ),
-        (((3, 2, 0), (1, 4, 0), (0, 0, 5)), 2, "The weakest class is cat", "95 % interval 23 to 88, n = 5"),
-        (((4, 1, 0), (1, 4, 0), (0, 0, 5)), 2, "One of the weakest classes is cat", "as weak: dog"),
+        (
+            ((3, 2, 0), (1, 4, 0), (0, 0, 5)), 2, "The weakest class on these images is cat",
+            "98.33 % interval 18 to 91, the lowest of 3, n = 5",
+        ),
+        (((4, 1, 0), (1, 4, 0), (0, 0, 5)), 2, "One of the weakest classes on these images is cat", "as weak: dog"),
     ],
 )  # fmt: skip
 def test_the_most_frequent_error_and_the_weakest_class_stand_with_their_evidence_and_ties_are_said(
@@ -110,9 +124,17 @@ def test_the_most_frequent_error_and_the_weakest_class_stand_with_their_evidence
     ("confusion", "first", "weakest"),
     [
         (PERFECT, "0 of 15 test images are wrong", []),
-        (((4, 1, 0), (0, 5, 0), (0, 0, 5)), "1 of 15 test images is wrong", ["The weakest class is cat"]),
+        (
+            ((4, 1, 0), (0, 5, 0), (0, 0, 5)),
+            "1 of 15 test images is wrong",
+            ["The weakest class on these images is cat"],
+        ),
         (((4, 1, 0), (0, 4, 1), (1, 0, 4)), "3 of 15 test images are wrong", []),  # all are alike
-        (((0, 0, 0), (1, 4, 0), (0, 0, 5)), "1 of 10 test images is wrong", ["The weakest class is dog"]),  # no cat
+        (
+            ((0, 0, 0), (1, 4, 0), (0, 0, 5)),
+            "1 of 10 test images is wrong",
+            ["The weakest class on these images is dog"],
+        ),  # no cat
     ],
 )
 def test_a_class_is_the_weakest_where_it_has_images_and_others_are_better(
@@ -134,6 +156,16 @@ def test_every_confusion_has_a_title_and_findings(rows: list[list[int]]) -> None
 def test_an_accuracy_carries_its_interval() -> None:
     assert interval_words(view(((3, 2, 0), (1, 4, 0), (0, 0, 5)))).endswith("95 % interval 54.8 to 93.0")
     assert percent(0.125).replace("\N{NO-BREAK SPACE}", " ") == "12.5 %"
+
+
+def test_what_was_chosen_on_the_test_images_is_said_of_one_of_a_sweep_and_not_known_of_adopted_weights() -> None:
+    alone, swept, adopted = ({each.text: each.ok for each in run_badges(view(**changes))} for changes in (
+        {}, {"swept": 6}, {"epochs": 0}
+    ))  # fmt: skip
+    assert alone["15 test images, seen once, after training"] and not any("selected" in words for words in alone)
+    tried = [words for words, ok in swept.items() if words.startswith("one of 6 settings tried") and not ok]
+    assert len(tried) == 1 and not any(words.startswith("one of") for words in alone)
+    assert adopted["15 test images"] and not any("seen once" in words for words in adopted)
 
 
 def test_badges_of_a_run_say_jpeg_only_of_jpeg_images() -> None:
@@ -181,18 +213,19 @@ def test_of_many_pairs_only_those_that_give_one_map_are_told_one_by_one() -> Non
 @settings(deadline=None)
 def test_no_sentence_claims_a_difference_that_test_or_interval_deny(a: int, b: int) -> None:
     one, views = pair(a, b), runs(300 - a, 300 - b)
-    denied = one.p_value >= 0.05 or one.difference.low <= 0 <= one.difference.high
+    denied = one.difference.low <= 0 <= one.difference.high
+    assert denied == (one.p_value > 0.05) == (mcnemar(a, b) > 0.05)
     sentence, title = text(pair_findings(views, [one])[0]), comparison_title(views, [one], same_settings=True)
-    assert ("No measurable" in sentence) == ("no measurable difference" in title) == denied
+    assert ("No measurable" in sentence) == ("no run is clearly right more often" in title) == denied
     if not denied:
         assert ("is right more often than" in sentence) == (a < b)
-        assert f"net{int(a > b)} is the most accurate" in title
+        assert f"the run of net{int(a > b)} is right most often on these images" in title
 
 
 def test_an_interval_that_spans_0_denies_what_the_test_claims() -> None:
-    odd, views = PairTest(0, 1, 1, 9, 0.01, Estimate(0.02, -0.001, 0.04)), runs(290, 280)
+    odd, views = PairTest(0, 1, 1, 9, 0.01, Estimate(0.02, -0.001, 0.04), adjusted=0.01), runs(290, 280)
     assert "No measurable" in text(pair_findings(views, [odd])[0])
-    assert "no measurable difference" in comparison_title(views, [odd], same_settings=True)
+    assert "no run is clearly right" in comparison_title(views, [odd], same_settings=True)
 
 
 def test_a_sentence_carries_difference_interval_and_p() -> None:
@@ -200,30 +233,48 @@ def test_a_sentence_carries_difference_interval_and_p() -> None:
     assert evidence == "+6.7 points, 95 % interval +3.1 to +10.2, exact McNemar p < 0.001"
 
 
+def test_what_would_be_clear_alone_is_not_claimed_among_many_pairs_and_its_interval_says_so() -> None:
+    """6 against 18 alone has p = 0.023; of three pairs it is the only one."""
+    views, tests = runs(290, 278, 285), family((6, 18), (6, 11), (11, 6))
+    assert "right most often" in comparison_title(views[:2], [pair(6, 18)], same_settings=True)
+    assert comparison_title(views, tests, same_settings=True).endswith("no run is clearly right more often")
+    assert text(pair_findings(views, tests)[0]).startswith("No measurable")
+    gap = tests[0].difference
+    assert gap.low <= 0 <= gap.high and gap.level == pytest.approx(1 - 0.05 / 3) and tests[0].adjusted > 0.05
+
+
+def test_the_interval_printed_with_a_claim_is_at_the_level_of_its_test() -> None:
+    evidence = pair_findings(runs(290, 270, 250), family((5, 25), (5, 45), (5, 25)))[0].evidence
+    assert evidence == ("+6.7 points, 97.5 % interval +2.6 to +10.7, exact McNemar p < 0.001, over 3 pairs by Holm")
+
+
 def test_runs_of_which_none_differs_get_one_sentence() -> None:
     views = runs(290, 289, 288)
-    tests = [pair(2, 3, 0, 1), pair(2, 4, 0, 2), pair(2, 3, 1, 2)]
-    (found,) = pair_findings(views, tests)
+    (found,) = pair_findings(views, family((2, 3), (2, 4), (2, 3)))
     assert text(found) == "No measurable accuracy difference between the 3 runs"
-    assert found.evidence == "exact McNemar p = 1, 0.69, 1"
+    assert found.evidence == "exact McNemar p = 1, 1, 1, over 3 pairs by Holm"
 
 
 @pytest.mark.parametrize(
     ("correct", "tests", "title", "sentences"),
     [
         ((290,), [], "net0 on digits: where it is wrong, and what it looked at", 0),
-        ((290, 289, 288), [(2, 3), (2, 4), (2, 3)], "Three runs on digits: no measurable difference in accuracy", 1),
-        ((290, 270, 250), [(5, 25), (5, 45), (5, 25)], "Three runs on digits: net0 is the most accurate", 3),
-        ((290, 270, 250), [(5, 8), (5, 45), (5, 25)], "Three runs on digits: some differ in accuracy", 3),
-        ((290, 290, 250), [(5, 5), (5, 45), (5, 45)], "Three runs on digits: some differ in accuracy", 3),
-        ([290] * 8, [(0, 0)] * 28, "8 runs on digits: no measurable difference in accuracy", 1),
+        ((290, 289, 288), [(2, 3), (2, 4), (2, 3)], "Three runs on digits: no run is clearly right more often", 1),
+        (
+            (290, 270, 250),
+            [(5, 25), (5, 45), (5, 25)],
+            "Three runs on digits: the run of net0 is right most often on these images",
+            3,
+        ),
+        ((290, 270, 250), [(5, 8), (5, 45), (5, 25)], "Three runs on digits: some are right more often than others", 3),
+        ((290, 290, 250), [(5, 5), (5, 45), (5, 45)], "Three runs on digits: some are right more often than others", 3),
+        ([290] * 8, [(0, 0)] * 28, "8 runs on digits: no run is clearly right more often", 1),
     ],
 )
-def test_the_most_accurate_has_beaten_every_other_run(
+def test_the_run_that_is_right_most_often_has_beaten_every_other(
     correct: Sequence[int], tests: list[tuple[int, int]], title: str, sentences: int
 ) -> None:
-    views, places = runs(*correct), combinations(range(len(correct)), 2)
-    pairs = [pair(*wrong, *place) for wrong, place in zip(tests, places, strict=True)]
+    views, pairs = runs(*correct), family(*tests) if tests else []
     assert comparison_title(views, pairs, same_settings=True) == title
     assert len(pair_findings(views, pairs)) == sentences
 
@@ -255,7 +306,7 @@ def test_another_training_is_said_in_badge_and_title() -> None:
     assert found["trained differently: see provenance"] is False
     assert not any(text.startswith("same recipe") for text in found)
     assert comparison_title(runs(290, 200), [pair(10, 100)], same_settings=False).endswith(
-        "net0 is the most accurate, but they were trained differently"
+        "the run of net0 is right most often on these images, but they were trained differently"
     )
 
 
@@ -290,9 +341,9 @@ def test_two_runs_that_are_one_are_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "words"), [(0.0123, "+1.2"), (-0.0123, "−1.2"), (-0.0001, "0.0"), (0.0001, "0.0"), (0.1, "+10.0")]
+    ("share", "words"), [(0.0123, "+1.2"), (-0.0123, "−1.2"), (-0.0001, "−0.01"), (0.00001, "0.0"), (0.1, "+10.0")]
 )
-def test_differences_carry_a_sign_and_a_zero_none(share: float, words: str) -> None:
+def test_differences_carry_a_sign_and_what_is_not_0_does_not_read_as_0(share: float, words: str) -> None:
     assert points(share) == words
 
 

@@ -107,9 +107,22 @@ def test_the_difference_is_that_of_the_accuracies_within_the_interval_of_the_wri
     found, turned = paired_difference(*pair), paired_difference(other, wrong, total)
     assert found.value == pytest.approx((total - wrong) / total - (total - other) / total, abs=1e-12)
     assert -1 <= found.low <= found.value <= found.high <= 1
-    assert (found.low, found.high) == pytest.approx((max(-1, centre - half), min(1, centre + half)), abs=1e-9)
+    low, high = max(-1, centre - half), min(1, centre + half)
+    if mcnemar(wrong, other) > 0.05:  # the exact test says that 0 is possible, and so does the interval
+        low, high = min(0, low), max(0, high)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
     assert (turned.value, turned.low, turned.high) == pytest.approx((-found.value, -found.high, -found.low))
-    assert mcnemar(wrong, other) >= 0.05 or not found.low <= 0 <= found.high  # where the exact test is clear so is it
+    assert (mcnemar(wrong, other) > 0.05) == (found.low <= 0 <= found.high)
+
+
+@given(PAIRS, st.sampled_from([0.9, 0.99, 0.999, 0.99999]))
+@settings(deadline=None)
+def test_at_every_level_the_interval_leaves_out_0_just_where_the_exact_test_does(
+    pair: tuple[int, int, int], level: float
+) -> None:
+    found = paired_difference(*pair, level)
+    assert found.low <= found.value <= found.high and found.level == level
+    assert (mcnemar(*pair[:2]) > 1 - level) == (found.low <= 0 <= found.high)
 
 
 @pytest.mark.parametrize(("total", "shares"), [(360, (0.02, 0.03)), (100, (0.1, 0.1)), (1000, (0.08, 0.05))])

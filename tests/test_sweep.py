@@ -1,5 +1,6 @@
 """Many trainings in one call: which there are, what came of them, and what is left when one ends early."""
 
+import dataclasses
 import json
 import statistics
 from collections.abc import Callable
@@ -16,9 +17,12 @@ from tiny import TINY_FILE, tiny_data, write_images
 import bench
 from bench import api
 from bench.commands import sweep as sweeps
-from bench.commands.sweep import Combination, commands
+from bench.commands.sweep import Combination, Sweep, commands
 from bench.errors import GuardRailError, UsageError
 from bench.request import TrainRequest
+from bench.schema.page import EpochPoint
+from bench.store.files import append_line
+from bench.store.paths import LOG
 from bench.store.runs import read_record, run_names
 from bench.workspace import Workspace
 
@@ -29,15 +33,22 @@ class Stand:
 
     ends: dict[int, BaseException] = field(default_factory=dict)
     asked: list[TrainRequest] = field(default_factory=list)
+    validation: tuple[float, ...] = ()  # at the end of each training in turn; none are kept where it is empty
+    swept: int = -1
 
-    def __call__(self, asked: TrainRequest, workspace: Workspace) -> Path:
+    def __call__(self, asked: TrainRequest, workspace: Workspace, swept: int) -> Path:
         self.asked.append(asked)
+        self.swept = swept
         number = len(self.asked)
         if number in self.ends:
             raise self.ends[number]
         name = asked.run or f"made-{number}"
         results = replace(make_record(name).results, accuracy=0.9 + number / 100)
-        return make_run(workspace.runs, name, labels=(0, 1, 2), predicted=(0, 1, 2), results=results)
+        folder = make_run(workspace.runs, name, labels=(0, 1, 2), predicted=(0, 1, 2), results=results)
+        if self.validation:
+            end = EpochPoint(2, 1.0, 0.5, 1.0, self.validation[number - 1], 50.0, 0.1)
+            append_line(folder / LOG, dataclasses.asdict(end))
+        return folder
 
 
 Put = Callable[..., Stand]
@@ -188,6 +199,57 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_trained(stand: Put, 
 # --- on the command line ------------------------------------------------------------------------------------
 
 
+def test_combinations_are_ranked_on_validation_images_and_the_test_is_told_of_the_best_alone(
+    stand: Put, tmp_path: Path
+) -> None:
+    """The test images would choose the last: its accuracy there is 0.94."""
+    made = stand()
+    made.validation = (0.70, 0.74, 0.81, 0.83, 0.60, 0.62)
+    result = call("train", "--lr", "0.1,0.2,0.3", "--seeds", "2", "--run", "x", runs=tmp_path)
+    lines = result.stdout.splitlines()
+    assert "on the validation images, best first" in lines[0]
+    assert [line.split()[2:6] for line in lines[2:5]] == [
+        ["0.2", "2", "82.00", "1.41"], ["0.1", "2", "72.00", "2.83"], ["0.3", "2", "61.00", "1.41"],
+    ]  # fmt: skip
+    assert lines[5].startswith(
+        "chosen on the validation images: cifar_resnet18, sgd, lr 0.2; on the test images 93.50 %, 95 % interval over"
+    )
+    assert result.stdout.count("test images") == 1 and made.swept == 3
+
+
+def test_the_runs_that_validation_did_not_choose_show_no_test_figures(stand: Put, tmp_path: Path) -> None:
+    made = stand()
+    made.validation = (0.8, 0.7)
+    shown = call("train", "--lr", "0.1,0.2", runs=tmp_path).stdout.splitlines()
+    assert [line for line in shown if "test images wrong" in line] == [next(li for li in shown if "made-1: acc" in li)]
+    made.asked.clear()
+    answer = json.loads(call("train", "--lr", "0.1,0.2", "--json", runs=tmp_path / "other").stdout)
+    assert answer["winner"] == 0 and [each["mean"] for each in answer["summaries"]] == [pytest.approx(0.91), None]
+    assert [each["validation"]["mean"] for each in answer["summaries"]] == [0.8, 0.7]
+
+
+def test_without_validation_images_nothing_is_ranked_and_that_is_said(stand: Put, tmp_path: Path) -> None:
+    stand()
+    result = call("train", "--lr", "0.1,0.2", runs=tmp_path)
+    assert "not ranked: there were no validation images" in result.stdout and "chosen" not in result.stdout
+
+
+def test_seeds_alone_are_no_choice(stand: Put, tmp_path: Path) -> None:
+    made = stand()
+    made.validation = (0.8, 0.7)
+    result = call("train", "--seeds", "2", runs=tmp_path)
+    assert "on the test images" in result.stdout and "ranked" not in result.stdout and made.swept == 0
+
+
+def test_one_combination_without_validation_figures_leaves_all_unranked() -> None:
+    known, unknown = (
+        Combination("a", "sgd", 0.1, (Path("x"),), (0.9,), validation=(0.8,)),
+        Combination("a", "sgd", 0.2, (Path("y"),), (0.95,)),
+    )
+    failed = Combination("a", "sgd", 0.3)
+    assert Sweep((known, unknown)).winner is None and Sweep((known, failed)).winner is known
+
+
 def test_the_command_prints_a_line_a_combination_and_what_to_compare(stand: Put, tmp_path: Path) -> None:
     made = stand(_3=GuardRailError("the loss is nan", try_="a lower --lr"))
     result = call("train", "--lr", "0.1,9", "--lr", "0.10", "--seeds", "2", "--run", "x", runs=tmp_path)
@@ -268,6 +330,7 @@ def test_runs_of_a_sweep_are_those_of_single_calls(tmp_path: Path, pictures: Pat
     done("train", "--data", str(pictures), "--seed", "6", "--run", "one", *QUICK, runs=tmp_path)
     swept, alone = (read_record(tmp_path / name) for name in (sorted(run_names(tmp_path))[1], "one"))
     assert swept.artefacts["checkpoint.safetensors"] == alone.artefacts["checkpoint.safetensors"]
+    assert (swept.swept, alone.swept) == (0, 0)
     assert (swept.request, swept.request.origins) == (alone.request, {**alone.request.origins})
 
 

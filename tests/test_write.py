@@ -13,11 +13,11 @@ from page_factory import make_page, render_page
 from pydantic import TypeAdapter
 from run_factory import make_cell, make_request, make_run, make_samples
 
-from bench.evaluation import calibration_bins, calibration_error, softmax
+from bench.evaluation import calibration_bins, calibration_error, calibration_floor, softmax
 from bench.pages.provenance import differences, provenance
 from bench.pages.write import page_of, write_page, write_run_page
 from bench.reports import render
-from bench.schema.page import Page
+from bench.schema.page import CalibrationBin, Page
 from bench.schema.run import Code
 from bench.store.folder import RunFolder
 from bench.store.predictions import read_predictions
@@ -121,6 +121,38 @@ def test_a_model_that_is_right_as_often_as_it_says_has_no_calibration_error() ->
     probabilities = np.tile([0.75, 0.25], (4, 1))
     assert calibration_error(calibration_bins(probabilities, np.array([0, 0, 0, 1]))) == pytest.approx(0)
     assert calibration_error(()) is None
+
+
+@pytest.mark.parametrize("count", [100, 360, 3000])
+def test_the_floor_of_the_calibration_error_is_what_calibrated_models_show(count: int) -> None:
+    """Labels drawn from the model's own probabilities, over and over: its error is then chance alone."""
+    rng = np.random.default_rng(0)
+    probabilities = softmax(rng.normal(scale=3, size=(count, 10)))
+    edges = probabilities.cumsum(axis=1)
+    drawn = [(rng.random((count, 1)) > edges).sum(axis=1).clip(max=9) for _ in range(300)]
+    slow = np.mean([calibration_error(calibration_bins(probabilities, labels)) for labels in drawn])
+    assert calibration_floor(calibration_bins(probabilities, drawn[0])) == pytest.approx(slow, rel=0.05)
+
+
+def test_a_floor_needs_images_and_certainty_has_none() -> None:
+    sure = CalibrationBin(8, 8, 1.0, 0.7, 1.0)
+    assert (calibration_floor(()), calibration_floor((sure,))) == (None, 0.0)
+    assert calibration_floor((CalibrationBin(2, 1, 0.5, 0.0, 1.0),)) == pytest.approx(
+        0.25
+    )  # 1 of 2, or off by 1 half the time
+
+
+def test_a_confidence_that_rounds_to_more_than_1_is_in_the_last_range() -> None:
+    (found,) = calibration_bins(np.array([[1 + 2.0**-52, 0.0]]), np.array([0]))
+    (same,) = calibration_bins(np.array([[1 + 2.0**-52, 0.0], [0.99, 0.01]]), np.array([0, 0]))
+    assert (found.total, same.total) == (1, 2)
+
+
+def test_the_floor_stands_beside_the_calibration_error(place: Workspace) -> None:
+    page = page_of(RunFolder(place.runs / "one"), place, max_images=None)
+    (run,) = page.runs
+    assert run.calibration_floor == calibration_floor(run.calibration) is not None
+    assert f"would show {100 * run.calibration_floor:.2f}" in render_page(page)
 
 
 def test_timings_are_those_the_cells_name_in_the_order_they_were_taken(place: Workspace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.console import Answer, Grid, shown, table_of
@@ -121,13 +122,17 @@ def _switched_on(one: Recipe) -> list[str]:
 
 
 def sweep_answer(found: Sweep, runs: Path) -> Answer:
-    """A line for each combination, which runs it has, what failed, and how to see them side by side."""
-    lines: list[Any] = [_sweep_table(found)]
+    """A line for each combination, which runs it has, what failed, and how to see them side by side.
+
+    Several combinations are ranked on the validation images, and of the best alone the test is told.
+    """
+    winner = found.winner
+    lines: list[Any] = [_sweep_table(found), *_choice_lines(found)]
     for each in found.combinations:
-        if len(each.runs) > 1:
+        if len(each.runs) == 1 and (winner is None or each is winner):
+            lines += result_lines(each.runs[0])
+        elif each.runs:
             lines.append(f"{_combination_name(each)}: {' '.join(run.name for run in each.runs)}")
-        else:
-            lines += [line for run in each.runs for line in result_lines(run)]
     lines += [
         f"failed: {_combination_name(each)}, seed {seed}: {error.message}"
         for each in found.combinations
@@ -137,7 +142,8 @@ def sweep_answer(found: Sweep, runs: Path) -> Answer:
         lines.append(f"next: {CompareRequest([run.name for run in found.runs]).command(runs)}")
     value = {
         "runs": [result_value(run) for run in found.runs],
-        "summaries": [_summary(each) for each in found.combinations],
+        "summaries": [_summary(each, tested=winner is None or each is winner) for each in found.combinations],
+        "winner": None if winner is None else found.combinations.index(winner),
     }
     return Answer(value, tuple(lines), failure=found.failure)
 
@@ -146,31 +152,74 @@ def _combination_name(each: Combination) -> str:
     return f"{short(each.model)}, {each.optimizer}, lr {each.lr:g}"
 
 
+def _choice_lines(found: Sweep) -> list[str]:
+    """Which combination the validation images chose, with its test; or why none was chosen."""
+    winner = found.winner
+    if winner is not None:
+        name, test = _combination_name(winner), over_seeds_words(winner.accuracies)
+        return [f"chosen on the validation images: {name}; on the test images {test}"]
+    if sum(bool(each.runs) for each in found.combinations) < 2:
+        return []
+    return [
+        "not ranked: there were no validation images, and the best of several on the test images would look better "
+        "than it is; --val 0.1 keeps some"
+    ]
+
+
 def _sweep_table(found: Sweep) -> Grid:
     numbers = ("lr", "n", "mean", "s.d.", "95 % interval")
     rows = [
-        (short(each.model), each.optimizer, f"{each.lr:g}", len(each.runs), _percent(each.mean),
-         _percent(each.deviation), _interval(each))
-        for each in found.combinations
-    ]  # fmt: skip
-    title = "accuracy % on the test images, over seeds"
-    return table_of(title, ("model", "optimizer", *numbers), rows, numbers=numbers)
+        (short(each.model), each.optimizer, f"{each.lr:g}", len(each.runs), *_figures_of(shares))
+        for each, shares in _ranked(found)
+    ]
+    on = "test images, over seeds" if found.winner is None else "validation images, best first"
+    return table_of(f"accuracy % on the {on}", ("model", "optimizer", *numbers), rows, numbers=numbers)
 
 
-def _interval(each: Combination) -> str:
-    ends = each.interval
-    return f"{_percent(ends.low)} to {_percent(ends.high)}" if ends else "–"
+def _ranked(found: Sweep) -> list[tuple[Combination, tuple[float, ...]]]:
+    """Combinations with the accuracies that are shown: of validation, the best first, where these rank them."""
+    if found.winner is None:
+        return [(each, each.accuracies) for each in found.combinations]
+    return [(each, each.validation) for each in sorted(found.combinations, key=lambda each: -each.rank)]
+
+
+def _figures_of(shares: Sequence[float]) -> tuple[str, str, str]:
+    """Mean, deviation and interval in per cent."""
+    from bench.commands.sweep import over_seeds
+
+    ends = over_seeds(shares)
+    return (
+        _percent(mean(shares) if shares else None),
+        _percent(stdev(shares) if len(shares) > 1 else None),
+        f"{_percent(ends.low)} to {_percent(ends.high)}" if ends else "–",
+    )
+
+
+def over_seeds_words(shares: Sequence[float]) -> str:
+    """`91.50 %`, of several seeds with the interval of the mean."""
+    value, _, ends = _figures_of(shares)
+    return f"{value} %" + (f", 95 % interval over {len(shares)} seeds {ends}" if len(shares) > 1 else "")
 
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.2f}"
 
 
-def _summary(each: Combination) -> dict[str, object]:
-    ends = each.interval
+def _summary(each: Combination, *, tested: bool) -> dict[str, object]:
+    """A combination for `--json`; of one that validation did not choose no figures of the test."""
+    from bench.commands.sweep import over_seeds
+
+    def figures(shares: Sequence[float]) -> dict[str, object]:
+        ends = over_seeds(shares)
+        return {
+            "mean": mean(shares) if shares else None,
+            "sd": stdev(shares) if len(shares) > 1 else None,
+            "interval": [ends.low, ends.high] if ends else None,
+        }
+
     return {
         "model": each.model, "optimizer": each.optimizer, "lr": each.lr, "n": len(each.runs),
-        "mean": each.mean, "sd": each.deviation, "interval": [ends.low, ends.high] if ends else None,
+        **figures(each.accuracies if tested else ()), "validation": figures(each.validation),
         "runs": [run.name for run in each.runs],
         "failures": [{"seed": seed, "message": error.message} for seed, error in each.failures],
     }  # fmt: skip

@@ -14,6 +14,7 @@ from bench.registry.registry import resolved
 from bench.request import TrainRequest
 from bench.schema.page import Estimate
 from bench.stats.intervals import mean_interval
+from bench.store.folder import RunFolder
 from bench.store.paths import run_path
 from bench.store.runs import check_name, read_record
 from bench.workspace import Workspace
@@ -30,6 +31,8 @@ class Combination:
         runs: the folders of the runs that are done.
         accuracies: theirs on the test images, from 0 to 1.
         failures: seed and reason of the trainings that a guard rail stopped; the mean says nothing of them.
+        validation: their accuracies on the validation images at the end, by which combinations are ranked; empty where
+            a run had none.
     """
 
     model: str
@@ -38,6 +41,7 @@ class Combination:
     runs: tuple[Path, ...] = ()
     accuracies: tuple[float, ...] = ()
     failures: tuple[tuple[int, GuardRailError], ...] = ()
+    validation: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float | None:
@@ -51,9 +55,19 @@ class Combination:
 
     @property
     def interval(self) -> Estimate | None:
-        """The mean with its 95 % interval over seeds, cut to what an accuracy can be; None below two runs."""
-        found = mean_interval(self.accuracies)
-        return found and replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+        """The mean with its 95 % interval over seeds; None below two runs."""
+        return over_seeds(self.accuracies)
+
+    @property
+    def rank(self) -> float:
+        """Mean accuracy on the validation images; below 0 without."""
+        return sum(self.validation) / len(self.validation) if self.validation else -1.0
+
+
+def over_seeds(accuracies: Sequence[float]) -> Estimate | None:
+    """A mean with its 95 % interval over seeds, cut to what an accuracy can be; None below two runs."""
+    found = mean_interval(accuracies)
+    return found and replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,18 @@ class Sweep:
     def runs(self) -> tuple[Path, ...]:
         """The folders of all runs that are done."""
         return tuple(run for each in self.combinations for run in each.runs)
+
+    @property
+    def winner(self) -> Combination | None:
+        """The best on the validation images, of several; None where that is not known of each that has runs.
+
+        The test images say how good it is and do not choose it: the best of K on the test images looks better there
+        than it is.
+        """
+        rivals = [each for each in self.combinations if each.runs]
+        if len(self.combinations) < 2 or not rivals or not all(each.validation for each in rivals):
+            return None
+        return max(rivals, key=lambda each: each.rank)
 
     @property
     def failure(self) -> GuardRailError | None:
@@ -93,11 +119,12 @@ def sweep(request: TrainRequest, workspace: Workspace) -> Sweep:
     refuse_taken(trainings, workspace.runs)
     if request.dry_run:
         for one in alike(trainings):
-            _train_all(one[:1], workspace)
+            _train_all(one[:1], workspace, 0)
             workspace.progress.say(f"that is one run of {len(one)}")
         return Sweep()
-    done = _train_all(trainings, workspace)
-    return Sweep(tuple(combination_of(one, done) for one in alike(trainings)))
+    groups = alike(trainings)
+    done = _train_all(trainings, workspace, len(groups) if len(groups) > 1 else 0)
+    return Sweep(tuple(combination_of(one, done) for one in groups))
 
 
 def alike(trainings: Sequence[TrainRequest]) -> list[list[TrainRequest]]:
@@ -121,7 +148,7 @@ def refuse_taken(trainings: Iterable[TrainRequest], runs: Path) -> None:
             raise UsageError(f"run '{name}' is there already", try_=f"another --run NAME, or bench rm {name}")
 
 
-def _train_all(trainings: Sequence[TrainRequest], workspace: Workspace) -> dict[int, Outcome]:
+def _train_all(trainings: Sequence[TrainRequest], workspace: Workspace, swept: int) -> dict[int, Outcome]:
     """Train one after the other; what a guard rail stops is noted, and the others go on.
 
     Anything else that ends the sweep goes on with the commands for what is missing as its notes, behind the one that
@@ -132,7 +159,7 @@ def _train_all(trainings: Sequence[TrainRequest], workspace: Workspace) -> dict[
         workspace.progress.say(f"run {index + 1} of {len(trainings)}: {in_words(training)}")
         try:
             done[id(training)] = train_one(
-                training, replace(workspace, started=datetime.now(UTC)) if index else workspace
+                training, replace(workspace, started=datetime.now(UTC)) if index else workspace, swept
             )
         except GuardRailError as error:
             done[id(training)] = error
@@ -158,7 +185,15 @@ def combination_of(trainings: Sequence[TrainRequest], done: Mapping[int, Outcome
         runs,
         tuple(read_record(run).results.accuracy or 0.0 for run in runs),
         tuple((seed, end) for seed, end in ends if isinstance(end, GuardRailError)),
+        validation_of(runs),
     )
+
+
+def validation_of(runs: Sequence[Path]) -> tuple[float, ...]:
+    """The accuracy of each run on its validation images after the last epoch; empty where one had none."""
+    ends = [RunFolder(run).curve[-1:] for run in runs]
+    found = [one.val_accuracy for end in ends for one in end if one.val_accuracy is not None]
+    return tuple(found) if len(found) == len(runs) else ()
 
 
 # --- words --------------------------------------------------------------------------------------------------

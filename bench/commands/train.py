@@ -72,8 +72,12 @@ def train(request: TrainRequest, workspace: Workspace) -> Path:
     return train_one(trainings[0], workspace)
 
 
-def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
-    """Train what a request for a single training asks for."""
+def train_one(asked: TrainRequest, workspace: Workspace, swept: int = 0) -> Path:
+    """Train what a request for a single training asks for.
+
+    Args:
+        swept: combinations that the call trains, where these are several: the run's record keeps it.
+    """
     device = choose_device(asked.device, workspace.progress.warn)
     recipe = recipe_of(asked.recipe).changed(asked.changes())
     if doubt := slow_precision(recipe.precision, device):
@@ -109,7 +113,7 @@ def train_one(asked: TrainRequest, workspace: Workspace) -> Path:
         return workspace.runs
     model = names(request.model)[0]
     with new_run(workspace.runs, model=model, data=dataset.name, seed=request.seed, name=request.run) as folder:
-        begin(folder, workspace, dataset, request, device, notes)
+        begin(folder, workspace, dataset, request, device, notes, swept)
         complete(Job(folder, net, dataset, settings, device), workspace)
     return _presented(folder, workspace)
 

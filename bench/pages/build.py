@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.contracts import Integers
+from bench.contracts import Booleans, Integers
 from bench.pages.class_alignment import aligned, not_shared
 from bench.pages.findings import (
     agreement_findings,
@@ -26,10 +26,10 @@ from bench.pages.run_views import PAGE_SCHEMA, cell_view, judged_of, run_view, s
 from bench.pages.speeds import with_speeds
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
-from bench.schema.page import Badge, Estimate, Page, PairTest, RunView, run_labels
+from bench.schema.page import Badge, Page, PairTest, RunView, run_labels
 from bench.schema.run import Cell
 from bench.stats.agreement import agreements
-from bench.stats.intervals import mcnemar, paired_difference
+from bench.stats.intervals import holm, holm_levels, mcnemar, paired_difference
 from bench.store.folder import RunFolder
 from bench.store.predictions import fixed_order, wanted_targets
 from bench.store.rows import row_keys
@@ -57,14 +57,29 @@ def only_wrong(runs: Sequence[RunFolder]) -> list[int]:
 
 def pair_tests(runs: Sequence[RunFolder]) -> tuple[PairTest, ...]:
     """Exact McNemar test of every pair of runs."""
-    wrong = [data.predictions.predicted != data.predictions.labels for data in runs]
-    tests = []
-    for first, second in combinations(range(len(runs)), 2):
-        a, b = int((wrong[first] & ~wrong[second]).sum()), int((~wrong[first] & wrong[second]).sum())
-        difference: Estimate = paired_difference(a, b, len(wrong[first]))
-        same = np.array_equal(runs[first].predictions.logits, runs[second].predictions.logits)
-        tests.append(PairTest(first, second, a, b, mcnemar(a, b), difference, same))
-    return tuple(tests)
+    tests = tests_of(np.stack([data.predictions.predicted != data.predictions.labels for data in runs]))
+    logits = [data.predictions.logits for data in runs]
+    return tuple(replace(one, same_logits=np.array_equal(logits[one.first], logits[one.second])) for one in tests)
+
+
+def tests_of(wrong: Booleans) -> tuple[PairTest, ...]:
+    """The tests of every pair of runs as one family, so that a page of many pairs claims no more by chance than one.
+
+    Args:
+        wrong: (K, N) of each run and test image.
+    """
+    pairs = list(combinations(range(len(wrong)), 2))
+    alone = [
+        (int((wrong[first] & ~wrong[second]).sum()), int((~wrong[first] & wrong[second]).sum()))
+        for first, second in pairs
+    ]
+    p_values = [mcnemar(*each) for each in alone]
+    return tuple(
+        PairTest(*pair, *each, p_value, paired_difference(*each, wrong.shape[1], level), adjusted=adjusted)
+        for pair, each, p_value, adjusted, level in zip(
+            pairs, alone, p_values, holm(p_values), holm_levels(p_values), strict=True
+        )
+    )
 
 
 def same_settings(runs: Sequence[RunFolder]) -> bool:

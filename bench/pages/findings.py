@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bench.schema.page import Agreement, Badge, Finding, PairTest, RunView, VerdictView, confused_pairs, run_labels
 from bench.schema.verdicts import why
+from bench.stats.intervals import wilson
 
 SIGNIFICANT = 0.05
 SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32
@@ -18,8 +19,14 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def points(share: float) -> str:
-    """A signed difference of shares in points, with a real minus sign."""
-    return f"{100 * share:+.1f}".replace("-", "−").replace("−0.0", "0.0").replace("+0.0", "0.0")
+    """A signed difference of shares in points, with a real minus sign; what is not 0 does not read as 0."""
+    digits = 1 if share == 0 or abs(share) >= 5e-4 else 2
+    return "0.0" if abs(share) < 5e-5 else f"{100 * share:+.{digits}f}".replace("-", "−")
+
+
+def level_words(level: float) -> str:
+    """`95 %`, `98.33 %`."""
+    return f"{100 * level:.4g} %"
 
 
 def p_words(*values: float) -> str:
@@ -86,11 +93,15 @@ def _weakest_class(view: RunView) -> tuple[Finding, ...]:
     alike = [row for row in known if row.recall.value == weakest.recall.value]
     if len(alike) == len(known):
         return ()
-    recall = weakest.recall
-    interval = f"{percent(recall.value)} right, 95 % interval {100 * recall.low:.0f} to {100 * recall.high:.0f}"
-    before = "One of the weakest classes is " if len(alike) > 1 else "The weakest class is "
+    # It was picked among all classes, so its interval must hold for each of them at once: of ten that are equally
+    # hard the lowest lies outside its own 95 % interval in every fourth run.
+    recall = wilson(weakest.correct, weakest.total, 1 - SIGNIFICANT / len(known))
+    ends = f"{100 * recall.low:.0f} to {100 * recall.high:.0f}"
+    interval = f"{percent(recall.value)} right, {level_words(recall.level)} interval {ends}"
+    before = "One of the weakest classes " if len(alike) > 1 else "The weakest class "
     more = f"; as weak: {', '.join(row.name for row in alike[1:])}" if len(alike) > 1 else ""
-    return (Finding(before, weakest.name, "classes", "", f"{interval}, n = {weakest.total}{more}"),)
+    evidence = f"{interval}, the lowest of {len(known)}, n = {weakest.total}{more}"
+    return (Finding(f"{before}on these images is ", weakest.name, "classes", "", evidence),)
 
 
 def agreement_findings(agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
@@ -158,30 +169,30 @@ def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same
     if not pairs:
         return f"{subject}: where it is wrong, and what it looked at"
     if not clear:
-        return f"{subject}: no measurable difference in accuracy"
+        return f"{subject}: no run is clearly right more often"
     best = max(range(len(runs)), key=lambda index: runs[index].accuracy.value)
     beaten = {pair.first + pair.second - best for pair in clear if best in (pair.first, pair.second)}
     if len(beaten) == len(runs) - 1:
         caution = "" if same_settings else ", but they were trained differently"
-        return f"{subject}: {run_labels(runs)[best]} is the most accurate{caution}"
-    return f"{subject}: some differ in accuracy"
+        return f"{subject}: the run of {run_labels(runs)[best]} is right most often on these images{caution}"
+    return f"{subject}: some are right more often than others"
 
 
 def is_clear(pair: PairTest) -> bool:
-    """Whether a difference may be claimed: the test and the interval both say so."""
-    return pair.p_value < SIGNIFICANT and not pair.difference.low <= 0 <= pair.difference.high
+    """Whether a difference may be claimed, among all those of the page: the test and the interval both say so."""
+    return pair.adjusted <= SIGNIFICANT and not pair.difference.low <= 0 <= pair.difference.high
 
 
 def pair_findings(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> tuple[Finding, ...]:
     """What the exact McNemar tests say, one sentence a pair; one for all when nothing differs."""
     if len(pairs) > 1 and not any(is_clear(pair) or pair.same_logits for pair in pairs):
-        evidence = f"exact McNemar {p_words(*(pair.p_value for pair in pairs))}"
+        evidence = f"exact McNemar {p_words(*(pair.adjusted for pair in pairs))}, over {len(pairs)} pairs by Holm"
         after = f" between the {len(runs)} runs"
         return (Finding("", "No measurable accuracy difference", "pairs", after, evidence),)
-    return tuple(_difference(runs, pair) for pair in pairs)
+    return tuple(_difference(runs, pair, len(pairs)) for pair in pairs)
 
 
-def _difference(runs: Sequence[RunView], pair: PairTest) -> Finding:
+def _difference(runs: Sequence[RunView], pair: PairTest, family: int) -> Finding:
     first, second = (run_labels(runs)[each] for each in (pair.first, pair.second))
     gap = pair.difference
     if pair.same_logits:
@@ -189,8 +200,9 @@ def _difference(runs: Sequence[RunView], pair: PairTest) -> Finding:
         how = "the same weights" if adopted else "one initialisation, one seed"
         why = f"{how}, the same mathematics: these two are one run"
         return Finding(f"{first} and {second} ", "give the same logits", "pairs", ", bit for bit", why)
-    interval = f"95 % interval {points(gap.low)} to {points(gap.high)}"
-    evidence = f"{points(gap.value)} points, {interval}, exact McNemar {p_words(pair.p_value)}"
+    interval = f"{level_words(gap.level)} interval {points(gap.low)} to {points(gap.high)}"
+    by = f", over {family} pairs by Holm" if family > 1 else ""
+    evidence = f"{points(gap.value)} points, {interval}, exact McNemar {p_words(pair.adjusted)}{by}"
     if not is_clear(pair):
         return Finding("", "No measurable accuracy difference", "pairs", f" between {first} and {second}", evidence)
     words = "is right more often than" if gap.value > 0 else "is wrong more often than"
@@ -234,8 +246,11 @@ def run_badges(view: RunView) -> tuple[Badge, ...]:
     """What to keep in mind on a run page."""
     jpeg = (Badge(False, "JPEG images: a little below the original pixels"),) if "jpeg" in view.data else ()
     trained = bool(view.epochs)
+    tested = f"{view.total:,} test images{', seen once, after training' if trained else ''}"
+    tried = f"one of {view.swept} settings tried: choose by validation images, then look at the test of the chosen one"
     return (
-        Badge(True, f"{view.total:,} test images, nothing selected on them"),
+        Badge(True, tested),
+        *((Badge(False, tried),) if view.swept > 1 else ()),
         Badge(trained, "last weights, plain forward" if trained else "adopted weights, trained elsewhere"),
         *jpeg,
         Badge(False, "one seed"),

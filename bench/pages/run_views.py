@@ -7,7 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.evaluation import calibration_bins, calibration_error, class_rows, read_averages, score, softmax
+from bench.evaluation import (
+    calibration_bins,
+    calibration_error,
+    calibration_floor,
+    class_rows,
+    read_averages,
+    score,
+    softmax,
+)
 from bench.registry.registry import short
 from bench.request import TrainRequest
 from bench.schema.page import CellView, RunView, Score, VerdictView
@@ -52,6 +60,8 @@ def run_view(data: RunFolder, *, only_wrong: int | None = None) -> RunView:
         averages=read_averages(results, counts.total),
         calibration=bins,
         calibration_error=calibration_error(bins),
+        calibration_floor=calibration_floor(bins),
+        swept=record.swept,
     )
 
 

@@ -101,6 +101,8 @@ class RunView:
         averages: the accuracy over several views of each image; empty when never measured.
         calibration: test images by their highest probability.
         calibration_error: the expected calibration error of these bins, in 0..1.
+        calibration_floor: what that comes to by chance of a model that is right just as often as it says.
+        swept: combinations of model, optimiser and rate of the call that trained it, where these were several.
     """
 
     run: str
@@ -127,6 +129,8 @@ class RunView:
     label: str = ""
     calibration: tuple[CalibrationBin, ...] = ()
     calibration_error: float | None = None
+    calibration_floor: float | None = None
+    swept: int = 0
 
 
 def run_labels(runs: Sequence[RunView]) -> tuple[str, ...]:
@@ -201,7 +205,11 @@ class Agreement:
 class PairTest:
     """Exact McNemar test of two runs on the same test images; `first` and `second` index Page.runs.
 
-    `same_logits` says that all test logits are equal bit for bit: the runs are one, whatever their names.
+    Attributes:
+        p_value: of this pair alone.
+        adjusted: by Holm, over all pairs of the page; what is claimed is at most 0.05.
+        difference: accuracy of first minus second; its interval leaves out 0 just where that is claimed.
+        same_logits: all test logits are equal bit for bit: the runs are one, whatever their names.
     """
 
     first: int
@@ -209,8 +217,9 @@ class PairTest:
     only_first_wrong: int
     only_second_wrong: int
     p_value: float
-    difference: Estimate  # accuracy of first minus second
+    difference: Estimate
     same_logits: bool = False
+    adjusted: float = 1.0
 
 
 @dataclass(frozen=True)

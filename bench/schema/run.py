@@ -244,6 +244,7 @@ class RunRecord:
         message: why it failed; empty otherwise.
         fingerprint: of the settings in a run that an earlier version began; its resume files bear it.
         notes: what of other weights was left alone or left as it was, and what there is to doubt of them.
+        swept: combinations of model, optimiser and rate that the same call trained, where these were several.
     """
 
     schema: int
@@ -259,6 +260,7 @@ class RunRecord:
     message: str = ""
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
+    swept: int = 0
 
     @property
     def model(self) -> str:

@@ -71,6 +71,7 @@ def begin(
     request: TrainRequest | AdoptRequest,
     device: torch.device,
     notes: tuple[str, ...] = (),
+    swept: int = 0,
 ) -> None:
     """Write the first record of a run; its request must say everything that the run is made with."""
     given = request if isinstance(request, TrainRequest) else None
@@ -101,6 +102,7 @@ def begin(
         ),
         environment=on,
         notes=notes,
+        swept=swept,
     )
     write_record(folder, record)
 
