@@ -17,6 +17,7 @@ from bench.commands import (
     export as _export,
     faithfulness as _faithfulness,
     judge as _judge,
+    known_answers as _known_answers,
     lr_find as _lr_find,
     report as _report,
     sweep as _sweep,
@@ -36,6 +37,7 @@ from bench.request import (
     ExportRequest,
     FaithfulnessRequest,
     JudgeRequest,
+    KnownAnswersRequest,
     LrFindRequest,
     ReportRequest,
     TimeRequest,
@@ -123,6 +125,7 @@ export = keywords(ExportRequest, _export.export)
 faithfulness = keywords(FaithfulnessRequest, _faithfulness.faithfulness)
 find_learning_rate = keywords(LrFindRequest, _lr_find.find_learning_rate)
 judge = keywords(JudgeRequest, _judge.judge)
+known_answers = keywords(KnownAnswersRequest, _known_answers.known_answers)
 measure = keywords(TimeRequest, _timing.measure)
 report = many_runs(ReportRequest, _report.report)
 sweep = keywords(TrainRequest, _sweep.sweep)

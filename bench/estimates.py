@@ -82,6 +82,14 @@ def faithfulness_words(cost: Cost) -> str:
     )
 
 
+def known_answers_words(images: int, mosaics: int, seconds: float) -> str:
+    """What the tests with known answers take."""
+    return (
+        f"{images:,} images with a sticker in up to four strengths, {mosaics:,} mosaics: at most about "
+        f"{duration(seconds)}, judged by the evaluation's rate"
+    )
+
+
 def timing_seconds(calls: Sequence[float], rounds: int, *, block: float, process: float) -> float:
     """What `bench time` takes: three blocks of warm-up an arm, two a round, and then latency and peak memory.
 

@@ -477,6 +477,20 @@ class FaithfulnessRequest(OfExplainers, OfRunsData, Planned, OnDevice):
 
 
 @dataclass(frozen=True)
+class KnownAnswersRequest(OfExplainers, OfRunsData, Planned, OnDevice):
+    """Tests whose right answer is known: does a map find a sticker that decides, and the right image of four?"""
+
+    verb, panel, example = "judge --known-answers", TRUST, "bench judge latest --known-answers"
+
+    run: Annotated[str, RUN] = LATEST
+    _: KW_ONLY
+    limit: Annotated[
+        int | None,
+        Option("Images with a sticker, half as many mosaics; none for 100, on a slow processor 50.", least=1),
+    ] = None
+
+
+@dataclass(frozen=True)
 class TimeRequest(OfExplainers, OnDevice):
     """Time models and explainers in turns: rates with intervals, paired ratios, the machine's own limit."""
 
@@ -606,4 +620,5 @@ class RmRequest(Request):
 
     run: Annotated[str, Option("Name of the run.", argument=True, variable=False, names="runs")]
     _: KW_ONLY
+    known_answers: Annotated[bool, Option("Only the nets and maps of judge --known-answers.")] = False
     yes: Annotated[bool, Option("Do not ask.", flag="--yes,-y")] = False

@@ -74,7 +74,13 @@ def _anchors(page: Page) -> frozenset[str]:
     fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "errors", "provenance"}
     own = {"classes", "confusion"} if page.kind == "run" else {"agreement"}
     own |= {"calibration"} if page.kind == "run" and page.runs[0].calibration else set()
-    tables = {"speed": page.speeds, "verdicts": page.verdicts, "agreement": page.agreements, "pairs": page.pairs}
+    tables = {
+        "speed": page.speeds,
+        "verdicts": page.verdicts,
+        "agreement": page.agreements,
+        "pairs": page.pairs,
+        "seeds": page.seeds,
+    }
     shown = {name for name, rows in tables.items() if rows}
     return frozenset(fixed | own | shown | {f"i{each}" for each in page.gallery.ids})
 

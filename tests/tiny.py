@@ -128,11 +128,11 @@ def tiny_data(train: int = 64, test: int = 16) -> Dataset:
 
 
 def finished_run(folder: Path, data: Dataset, **changes: Any) -> Path:
-    """A folder as a training of one epoch of the tiny net leaves it, on all training images."""
+    """A folder as a training of one epoch (or of more) of the tiny net leaves it, on all training images."""
     from bench.training.loop import TrainSettings
     from bench.training.run import Job, begin, complete
 
-    place, recipe = Workspace(runs=folder.parent), replace(QUICK, epochs=1, **changes)
+    place, recipe = Workspace(runs=folder.parent), replace(QUICK, **{"epochs": 1, **changes})
     folder.mkdir(parents=True)
     begin(folder, place, data, TrainRequest(TINY_FILE), CPU)
     complete(Job(folder, build_seeded(TINY, len(CLASSES), 0), data, TrainSettings(recipe, val=0), CPU), place)

@@ -32,7 +32,15 @@ VERBS: tuple[Verb, ...] = (  # what a verb means, what it does, whether it makes
     ({"": requests.CompareRequest}, commands.compare, True),
     ({"": requests.ReportRequest}, commands.report, True),
     ({"": requests.ExportRequest}, commands.export, False),
-    ({"": requests.JudgeRequest, "faithfulness": requests.FaithfulnessRequest}, commands.judge, False),
+    (
+        {
+            "": requests.JudgeRequest,
+            "faithfulness": requests.FaithfulnessRequest,
+            "known_answers": requests.KnownAnswersRequest,
+        },
+        commands.judge,
+        False,
+    ),
     ({"": requests.TimeRequest}, commands.time_, False),
     ({"": requests.VerifyRequest}, commands.verify, False),
     ({"": requests.EvaluateRequest}, commands.evaluate, False),

@@ -34,6 +34,7 @@ from bench.request import (
     ExportRequest,
     FaithfulnessRequest,
     JudgeRequest,
+    KnownAnswersRequest,
     ListRequest,
     LrFindRequest,
     ReportRequest,
@@ -48,8 +49,8 @@ from bench.schema.page import Page
 from bench.schema.run import RunRecord
 from bench.schema.timing import Timing
 from bench.schema.verdicts import Judgement
-from bench.store.paths import drawing_path, report_path, run_path, scores_path
-from bench.store.runs import any_folder, find_run, read_record, remove_run, run_folders, run_names
+from bench.store.paths import drawing_path, known_answers_path, known_scores_path, report_path, run_path, scores_path
+from bench.store.runs import any_folder, find_run, read_record, remove_folder, remove_run, run_folders, run_names
 from bench.whole_file import replacing
 from bench.workspace import Workspace
 
@@ -199,11 +200,15 @@ def export(request: ExportRequest, workspace: Workspace) -> Answer:
 # --- trust --------------------------------------------------------------------------------------------------
 
 
-def judge(request: JudgeRequest | FaithfulnessRequest, workspace: Workspace) -> Answer:
-    """The verdicts on a run's cells, or the scores of its explainers."""
+def judge(request: JudgeRequest | FaithfulnessRequest | KnownAnswersRequest, workspace: Workspace) -> Answer:
+    """The verdicts on a run's cells, the scores of its explainers, or what tests with a known answer say of them."""
     from bench.commands.faithfulness import faithfulness
     from bench.commands.judge import judge as run
+    from bench.commands.known_answers import known_answers
 
+    if isinstance(request, KnownAnswersRequest):
+        found_out = known_answers(request, workspace)
+        return tables.known_answer(found_out, known_scores_path(find_run(workspace.runs, request.run)))
     if isinstance(request, FaithfulnessRequest):
         scores = faithfulness(request, workspace)
         return tables.scores_answer(scores, scores_path(find_run(workspace.runs, request.run)))
@@ -487,7 +492,14 @@ def remove(request: RmRequest, workspace: Workspace) -> Answer:
     folder = any_folder(workspace.runs, request.run)
     if folder.is_symlink():
         raise UsageError(f"{folder} is a link, not a folder of bench", try_=f"rm {shlex.quote(str(folder))}")
+    if request.known_answers:
+        folder, remove = known_answers_path(folder), remove_folder
+        if not folder.is_dir():
+            words = f"run '{request.run}' has no known answers"
+            raise UsageError(words, try_=f"bench judge {request.run} --known-answers")
+    else:
+        remove = remove_run
     if not request.yes and not typer.confirm(harmless(f"delete {folder.resolve()}?"), err=True):
         raise typer.Exit(1)
-    remove_run(folder)
+    remove(folder)
     return Answer({"removed": str(folder.resolve())}, (f"removed {folder.resolve()}",))

@@ -50,23 +50,29 @@ def parameters(kinds: Kinds) -> list[inspect.Parameter]:
     Args:
         kinds: the request that a verb means under "", and those it means where the option of that name is given.
     """
-    found = [each for field in fields_of(kinds).values() for each in _of_field(field, chooser_of(kinds, field.name))]
+    found = [each for field in fields_of(kinds).values() for each in _of_field(field, choosers_of(kinds, field.name))]
     for name, kind in kinds.items():
         if name and name not in fields_of(kinds):  # a plain yes or no that chooses
             words = (kind.__doc__ or "").partition("\n")[0]
-            found.append(parameter(name, bool, False, typer.Option(f"--{name}", help=words)))
+            found.append(parameter(name, bool, False, typer.Option(flag_of(name), help=words)))
     return found
 
 
-def chooser_of(kinds: Kinds, field: str) -> str:
-    """The option beside which alone a field means something; empty where it means something without any."""
-    return next(name for name, kind in kinds.items() if field in {each.name for each in kind.typed()})
+def choosers_of(kinds: Kinds, field: str) -> tuple[str, ...]:
+    """The options beside which alone a field means something; none where it means something without any."""
+    found = tuple(name for name, kind in kinds.items() if field in {each.name for each in kind.typed()})
+    return () if "" in found else found
 
 
-def _of_field(each: Typed, chooser: str) -> Iterator[inspect.Parameter]:
+def flag_of(name: str) -> str:
+    """A name as it is typed."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _of_field(each: Typed, choosers: Sequence[str]) -> Iterator[inspect.Parameter]:
     option, hint = each.option, list[str] | None if each.option.many else _word_type(each.hint)
     default = _default(each)
-    beside = "" if chooser in ("", each.name) else f"With --{chooser}: "
+    beside = "" if not choosers or each.name in choosers else f"With {' or '.join(map(flag_of, choosers))}: "
     more: dict[str, Any] = {"help": beside + option.help, "autocompletion": COMPLETIONS.get(option.names)}
     name = each.name.upper()
     if option.flagless:
@@ -118,7 +124,11 @@ def _word_type(hint: Any) -> Any:  # noqa: ANN401 (types)
 def request_of(ctx: typer.Context, kinds: Kinds, values: Mapping[str, Any]) -> Request:
     """The request that was typed, with where each value came from."""
     origins = origins_of(ctx)
-    chosen = next((name for name in kinds if name and values.get(name)), "")
+    asked = [name for name in kinds if name and values.get(name)]
+    if len(asked) > 1:
+        words = f"{' and '.join(map(flag_of, asked))} are two commands"
+        raise UsageError(words, try_=" and then ".join(kinds[name].example for name in asked))
+    chosen = next(iter(asked), "")
     kind = kinds[chosen]
     own = {each.name: each for each in kind.typed()}
     _refuse_of_others(kinds, chosen, own, origins)
@@ -158,9 +168,9 @@ def _refuse_of_others(kinds: Kinds, chosen: str, own: Mapping[str, Typed], origi
         if name in own or origins.get(name) != "flag":
             continue
         if chosen:
-            raise UsageError(f"{each.flag} beside --{chosen} means nothing", try_=kinds[chosen].example)
-        other = chooser_of(kinds, name)
-        raise UsageError(f"{each.flag} is for --{other}", try_=kinds[other].example)
+            raise UsageError(f"{each.flag} beside {flag_of(chosen)} means nothing", try_=kinds[chosen].example)
+        others = choosers_of(kinds, name)
+        raise UsageError(f"{each.flag} is for {' or '.join(map(flag_of, others))}", try_=kinds[others[0]].example)
 
 
 def files_named(request: Request) -> list[str]:

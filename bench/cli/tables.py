@@ -12,6 +12,7 @@ from bench.cli.console import Answer, Grid, shown, table_of
 from bench.recipes.recipe import Recipe
 from bench.registry.registry import short
 from bench.request import CompareRequest, ExplainRequest
+from bench.schema.known_answers import KnownAnswers
 from bench.schema.scores import FaithfulnessScores
 from bench.schema.timing import ArmTiming, Timing
 from bench.schema.verdicts import Verdict, why
@@ -332,6 +333,20 @@ def scores_answer(found: FaithfulnessScores, path: Path) -> Answer:
     for sheet in sheets(found):
         lines += ["", _sheet_table(sheet), sheet.note]
     return Answer({**value, "path": str(path.resolve())}, (*lines, "", str(path.resolve())))
+
+
+def known_answer(found: KnownAnswers, path: Path) -> Answer:
+    """A table for each test whose answer is known, and where all figures lie."""
+    from bench.scoring.known_tables import known_head, known_sheets
+
+    value = {key: each for key, each in dataclasses.asdict(found).items() if key != "schema"}
+    told = [*known_sheets(found)]
+    if not told and not found.notes:  # a dry run
+        return Answer({**value, "path": None}, ())
+    lines: list[Any] = [known_head(found)]
+    for sheet in told:
+        lines += ["", _sheet_table(sheet), sheet.note]
+    return Answer({**value, "path": str(path.resolve())}, (*lines, *found.notes, "", str(path.resolve())))
 
 
 def _sheet_table(sheet: Sheet) -> Grid:

@@ -18,11 +18,13 @@ from bench.pages.findings import (
     run_badges,
     run_findings,
     run_title,
+    seed_findings,
     verdict_findings,
 )
 from bench.pages.gallery import gallery
 from bench.pages.provenance import differences, provenance
 from bench.pages.run_views import PAGE_SCHEMA, cell_view, judged_of, run_view, scores_of
+from bench.pages.seeds import seed_shares
 from bench.pages.speeds import with_speeds
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
@@ -147,6 +149,7 @@ def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, m
     ]
     tests = pair_tests(runs)
     shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
+    seeds = seed_shares(runs)
     page = _page("comparison", runs, views, ids[:max_images], created, [_both(data, ids) for data in runs])
     page = replace(
         page,
@@ -154,7 +157,9 @@ def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, m
         badges=comparison_badges(views, tests, same_settings=same_settings(runs)) + notes,
         findings=pair_findings(views, tests)
         + agreement_findings(shared)
-        + verdict_findings(page.verdicts, run_labels(views)),
+        + verdict_findings(page.verdicts, run_labels(views))
+        + seed_findings(seeds),
+        seeds=seeds,
         agreements=shared,
         pairs=tests,
         wanted=len(wrong_in_any(runs, None)),

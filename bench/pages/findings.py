@@ -2,7 +2,17 @@
 
 from collections.abc import Sequence
 
-from bench.schema.page import Agreement, Badge, Finding, PairTest, RunView, VerdictView, confused_pairs, run_labels
+from bench.schema.page import (
+    Agreement,
+    Badge,
+    Finding,
+    PairTest,
+    RunView,
+    SeedShare,
+    VerdictView,
+    confused_pairs,
+    run_labels,
+)
 from bench.schema.verdicts import why
 from bench.stats.intervals import wilson
 
@@ -145,6 +155,21 @@ def verdict_findings(judged: Sequence[VerdictView], labels: Sequence[str] = ()) 
     if len(bad) > MOST_WRONG:
         told.append(Finding(f"{len(bad) - MOST_WRONG} more ", "are wrong or failed", "verdicts", "", evidence))
     return tuple(told)
+
+
+def seed_findings(shares: Sequence[SeedShare]) -> tuple[Finding, ...]:
+    """What of the maps is the seed's, at the layer that shows it of most explainers."""
+    if not shares:
+        return ()
+    one = max(shares, key=lambda each: (len(each.explainers), each.images))
+    share = f"{percent(one.share.value, 0)} is the seed’s"
+    many = len(one.explainers)
+    methods = f"{many} explainers" if many > 1 else f"{one.explainers[0]} alone"
+    evidence = (
+        f"95 % interval over images {100 * one.share.low:.0f} to {100 * one.share.high:.0f}, "
+        f"{len(one.runs)} seeds, {one.images:,} images, {methods}"
+    )
+    return (Finding(f"Of what differs between the maps at {one.layer}, ", share, "seeds", "", evidence),)
 
 
 def _largest(group: Sequence[Agreement]) -> float:

@@ -223,6 +223,25 @@ class PairTest:
 
 
 @dataclass(frozen=True)
+class SeedShare:
+    """How much of what differs between the maps of runs that differ in their seed alone is the seed's.
+
+    Attributes:
+        runs: index into Page.runs.
+        explainers: those whose maps differ from each other; all maps are for the true class, on one grid.
+        share: of all variance of the maps, each of mean 0 and mean square 1; the interval is over images.
+        parts: each variance component by the names of what must change for it to differ, as a share of all.
+    """
+
+    runs: tuple[int, ...]
+    layer: str
+    explainers: tuple[str, ...]
+    images: int
+    share: Estimate
+    parts: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything a page shows, as plain values: what bench.reports renders, and the page's JSON twin.
 
@@ -236,6 +255,7 @@ class Page:
         speeds: what `bench time` found of the runs; where it is more than one timing, they are not paired.
         differences: in what the runs of a comparison were made differently.
         verdicts, scores: of explainers that were judged and scored; empty for none.
+        seeds: how much of the maps is the seed's, layer by layer; empty without three runs that differ in it alone.
     """
 
     schema: int
@@ -259,6 +279,7 @@ class Page:
     verdicts: tuple[VerdictView, ...] = ()
     scores: tuple[Score, ...] = ()
     speeds: tuple[Speeds, ...] = ()
+    seeds: tuple[SeedShare, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 
 from bench.contracts import Floats, Integers
 from bench.errors import StoreError
+from bench.schema.known_answers import KNOWN_ANSWERS_SCHEMA, KnownAnswers
 from bench.schema.page import EpochPoint
 from bench.schema.run import Cell, Results, RunRecord
 from bench.schema.scores import SCORES_SCHEMA, FaithfulnessScores
@@ -41,6 +42,7 @@ from bench.store.paths import (
     answers_path,
     cell_files,
     cell_path,
+    known_scores_path,
     log_path,
     predictions_path,
     record_path,
@@ -69,7 +71,7 @@ from bench.store.timings import add_timing, rates_of, read_timings
 
 Stamp = tuple[int, ...]
 Value = TypeVar("Value")
-Own = TypeVar("Own", Judgement, FaithfulnessScores)
+Own = TypeVar("Own", Judgement, FaithfulnessScores, KnownAnswers)
 
 
 @dataclass(eq=False)
@@ -265,6 +267,21 @@ class RunFolder:
         with self._held(path):
             write_json(path, dataclasses.asdict(new))
             self.scores = self._keep(path, new)
+
+    @cached_property
+    def known_answers(self) -> KnownAnswers | None:
+        """What tests with a known answer said of the run's own weights; None where nothing can be read."""
+        return self._once(
+            known_scores_path(self.path),
+            lambda path: _own(path, self.checkpoint, KnownAnswers, KNOWN_ANSWERS_SCHEMA, doubt=self.doubts.append),
+        )
+
+    def keep_known_answers(self, new: KnownAnswers) -> None:
+        """Replace what they said."""
+        path = known_scores_path(self.path)
+        with self._held(path):
+            write_json(path, dataclasses.asdict(new))
+            self.known_answers = self._keep(path, new)
 
     def answers(self, grid: tuple[int, int], head: Mapping[str, object], classes: int) -> Answers:
         """What this very model answered with patches covered; `head` says of which model the answers must be."""

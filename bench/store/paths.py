@@ -69,6 +69,8 @@ pictures_path = inside("images")  # the folder of the pages of one's own picture
 index_path = inside(INDEX)  # the page of a folder that holds a page
 verdicts_path = inside("judge", "verdicts.json")  # of the judge on its explainers
 scores_path = inside("judge", "faithfulness.json")  # of its explainers
+known_answers_path = inside("judge", "known-answers")  # the folder of two small nets, their cells and their scores
+known_scores_path = inside("judge", "known-answers", "scores.json")
 training_lock = inside(".training.lock")  # locked by the process that trains in the folder
 training_holder = inside(".training.pid")  # names that process
 

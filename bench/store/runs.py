@@ -184,15 +184,20 @@ def remove_run(folder: Path) -> None:
     trainer = trainer_of(folder)
     if trainer is not None:
         raise RunError(f"run '{folder.name}' is being trained by process {trainer}", try_="wait until it ends")
+    remove_folder(folder)
+    pointer = latest_path(folder.parent)
+    with suppress(StoreError):
+        if read_text(pointer, POINTER_BYTES, "replace").strip() == folder.name:
+            pointer.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder of bench's own."""
     with written(folder):
         # In one step, so that who writes there at this moment finds no folder, and not half of one.
         grave = folder.with_name(f".{folder.name}.removed")
         shutil.rmtree(grave, ignore_errors=True)
         shutil.rmtree(folder.rename(grave))
-    pointer = latest_path(folder.parent)
-    with suppress(StoreError):
-        if read_text(pointer, POINTER_BYTES, "replace").strip() == folder.name:
-            pointer.unlink(missing_ok=True)
 
 
 # --- run.json -----------------------------------------------------------------------------------------------

@@ -1,0 +1,106 @@
+"""How much of what differs between maps is the seed's: runs that differ in nothing else, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from bench.contracts import Floats
+from bench.registry.registry import short
+from bench.schema.page import Estimate, SeedShare
+from bench.schema.run import STATUSES, Cell
+from bench.stats.intervals import largest_relative_difference, mean_interval
+from bench.stats.variance import components, of_the_seed
+from bench.store.folder import RunFolder
+
+FEWEST_RUNS = 3
+FEWEST_IMAGES = 20
+BLOCKS = 10  # of images, each left out in turn
+ALIKE = 1e-5  # of a map's largest value: two explainers this close are one, and would count twice
+
+
+def seed_shares(runs: Sequence[RunFolder]) -> tuple[SeedShare, ...]:
+    """The share of the seed at every layer that three or more runs have maps of, which differ in their seed alone."""
+    found = []
+    for group in only_seeds_differ(runs):
+        layers = dict.fromkeys(cell.layer for place in group for cell in runs[place].cells)
+        shares = [seed_share([runs[place] for place in group], group, layer) for layer in layers]
+        found += [one for one in shares if one is not None]
+    return tuple(found)
+
+
+def only_seeds_differ(runs: Sequence[RunFolder]) -> list[tuple[int, ...]]:
+    """Places of runs that were trained alike but for their seeds, three or more together."""
+    groups: dict[str, list[int]] = {}
+    for place, run in enumerate(runs):
+        settings = {name: value for name, value in run.record.settings.items() if name not in ("seed", "device", "run")}
+        groups.setdefault(repr((run.record.model, run.record.recipe, sorted(settings.items(), key=str))), []).append(
+            place
+        )
+    seeds = {key: {runs[place].record.settings.get("seed") for place in each} for key, each in groups.items()}
+    return [tuple(each) for key, each in groups.items() if len(seeds[key]) == len(each) >= FEWEST_RUNS]
+
+
+def seed_share(runs: Sequence[RunFolder], places: tuple[int, ...], layer: str) -> SeedShare | None:
+    """The share at one layer, of the maps for the true class; None where too few images are in all cells."""
+    cells = [{cell.explainer: cell for cell in run.cells if cell.layer == layer} for run in runs]
+    labels = runs[0].predictions.labels
+    names = [
+        name for name in cells[0]
+        if all(name in each for each in cells) and cells[0][name].output != "picture"
+        and len({each[name].raw.shape[1:] for each in cells}) == 1
+    ]  # fmt: skip
+    sizes = [cells[0][name].raw.shape[1:] for name in names]
+    names = [name for name, size in zip(names, sizes, strict=True) if size == sizes[0]]
+    if not names:
+        return None
+    rows = [{name: _rows(each[name], labels) for name in names} for each in cells]
+    ids = sorted(set.intersection(*(set(of) for each in rows for of in each.values())))
+    if len(ids) < FEWEST_IMAGES:
+        return None
+    maps = [np.stack([[each[name].raw[of[name][id_]] for id_ in ids] for each, of in zip(cells, rows, strict=True)])
+            for name in names]  # fmt: skip
+    kept = _each_once(maps)
+    stack = np.stack([maps[place] for place in kept], axis=2)
+    flat = stack.reshape(*stack.shape[:3], -1)
+    whole = components(flat)
+    return SeedShare(
+        runs=places,
+        layer=layer,
+        explainers=tuple(short(names[place]) for place in kept),
+        images=len(ids),
+        share=_with_interval(flat),
+        parts=tuple((" and ".join(one.factors) or "in all maps alike", one.share) for one in whole),
+    )
+
+
+def _rows(cell: Cell, labels: np.ndarray) -> dict[int, int]:
+    """Where the good map of each image for its true class stands."""
+    keys = zip(cell.ids.tolist(), cell.classes.tolist(), cell.status.tolist(), strict=True)
+    good = STATUSES.index("ok")
+    return {each: row for row, (each, one, status) in enumerate(keys) if one == labels[each] and status == good}
+
+
+def _each_once(maps: Sequence[Floats]) -> list[int]:
+    """Places of maps (S, I, h, w) without those that an earlier explainer gives as well."""
+    flat = [each.reshape(-1, *each.shape[2:]) for each in maps]
+    same = [
+        (a, b) for a, b in combinations(range(len(flat)), 2) if largest_relative_difference(flat[a], flat[b]) <= ALIKE
+    ]
+    again = {later for _, later in same}
+    return [place for place in range(len(maps)) if place not in again]
+
+
+def _with_interval(maps: Floats) -> Estimate:
+    """The seed's share with its interval over images, by leaving out a tenth of them in turn.
+
+    Source: Shao & Tu 1995, The Jackknife and Bootstrap, section 2.3 (grouped jackknife).
+    """
+    value = of_the_seed(components(maps))
+    blocks = np.arange(maps.shape[1]) % BLOCKS
+    without = [of_the_seed(components(maps[:, blocks != block])) for block in range(BLOCKS)]
+    found = mean_interval([BLOCKS * value - (BLOCKS - 1) * each for each in without])
+    assert found is not None  # of ten
+    return Estimate(value, max(0.0, min(value, found.low)), min(1.0, max(value, found.high)))

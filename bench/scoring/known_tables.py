@@ -1,0 +1,109 @@
+"""The tests with known answers as tables of words, for the terminal and for Markdown."""
+
+from collections.abc import Callable, Sequence
+
+from bench.registry.registry import short
+from bench.schema.known_answers import Claim, KnownAnswers, StickerScore
+from bench.scoring.baselines import BASELINES
+from bench.scoring.tables import NO_EVIDENCE, NOTHING, Sheet, figure, percent
+
+FREE = "knows no model"
+
+
+def known_sheets(found: KnownAnswers) -> tuple[Sheet, ...]:
+    """All tables; those without a row are left out."""
+    makers: tuple[Callable[[KnownAnswers], Sheet], ...] = (checks, stickers, mosaics)
+    return tuple(sheet for sheet in (make(found) for make in makers) if sheet.rows)
+
+
+def known_head(found: KnownAnswers) -> str:
+    """What the tables are of, in a line."""
+    return f"{found.run}: {found.model} on {found.device}"
+
+
+def strength_words(strength: float) -> str:
+    """A strength as people read it."""
+    return f"{100 * strength:g} %"
+
+
+def checks(found: KnownAnswers) -> Sheet:
+    """Whether the two nets have learned what they were taught."""
+    rows = [
+        (
+            strength_words(one.strength), str(one.images), percent(one.reliant), percent(one.control),
+            "yes" if one.counts else "no",
+        )
+        for one in found.checks
+    ]  # fmt: skip
+    return Sheet(
+        f"The sticker: what two nets take for {found.target}",
+        f"Share of the images that each net takes for {found.target} once they bear the sticker. One net was taught "
+        "that it decides, the other that it means nothing. A strength counts where the first follows it and the "
+        "second does not.",
+        ("strength", "images", "net that relies on it", "net that does not", "counts"),
+        tuple(rows),
+    )
+
+
+def stickers(found: KnownAnswers) -> Sheet:
+    """How often each explainer's map has its top at the sticker, by strength."""
+    counted = [one.strength for one in found.checks if one.counts]
+    rows = []
+    for layer, explainer in _in_order([(one.layer, one.explainer) for one in found.stickers]):
+        of = {one.strength: one for one in found.stickers if (one.layer, one.explainer) == (layer, explainer)}
+        cells = [_hits(of.get(strength)) for strength in counted]
+        rows.append((layer, short(explainer), *cells, down_to(found, explainer, layer)))
+    return Sheet(
+        "The sticker: does the map find it?",
+        "Images in which the top of the map is the sticker, in the net that relies on it / in the net that does not. "
+        "A map that shows what its net looks at finds it in the first alone. Found: in half of the images or more, "
+        "beyond chance and beyond every row that knows no model.",
+        ("layer", "explainer", *(strength_words(each) for each in counted), "found down to"),
+        tuple(rows),
+    )
+
+
+def _hits(one: StickerScore | None) -> str:
+    if one is None:
+        return NOTHING
+    hits, control = (round(each.value * one.images) for each in (one.hits, one.hits_control))
+    return f"{hits} / {control} of {one.images}"
+
+
+def down_to(found: KnownAnswers, explainer: str, layer: str) -> str:
+    """The weakest strength that an explainer finds."""
+    if explainer in BASELINES:
+        return FREE
+    weakest = found.weakest(explainer, layer)
+    return "not found" if weakest is None else strength_words(weakest)
+
+
+def mosaics(found: KnownAnswers) -> Sheet:
+    """How much of a class's map lies on the image of that class."""
+    rows = [
+        (
+            one.layer, short(one.explainer), str(one.mosaics), figure(one.share), figure(one.claim.gain, "+.2f"),
+            reading(one.claim),
+        )
+        for one in found.mosaic_scores
+    ]  # fmt: skip
+    top = f"; {percent(found.top_four)} of a mosaic's classes are among the net's first four" if found.top_four else ""
+    return Sheet(
+        "The mosaic: does the map of a class lie on the image of that class?",
+        "Share of a map's positive values that lies on the right one of four images, together of "
+        f"{found.mosaic_pixels} pixels an edge; chance is 0.25{top}. The gain is over the row that knows no model and "
+        "comes closest.",
+        ("layer", "explainer", "mosaics", "share", "gain", "reading"),
+        tuple(rows),
+    )
+
+
+def reading(claim: Claim) -> str:
+    """What may be said of a gain."""
+    if not claim.knows_model:
+        return FREE
+    return "above" if claim.above else NO_EVIDENCE
+
+
+def _in_order(keys: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys(keys))

@@ -1,0 +1,171 @@
+"""`bench judge --known-answers` on a run: two nets are taught, maps are held to them, and nothing is done twice."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import call
+from listening import Listener
+from tiny import finished_run, tiny_data, write_images
+from torch import Tensor, nn
+
+import bench.commands.known_answers as command
+from bench.api import known_answers
+from bench.contracts import ExplainerSpec
+from bench.data.datasets import load_dataset
+from bench.schema.known_answers import KnownAnswers
+from bench.scoring import sticker_nets
+from bench.store.folder import RunFolder
+from bench.store.paths import checkpoint_path, known_answers_path, known_scores_path
+from bench.store.rows import read_cell
+from bench.workspace import Workspace
+
+IMAGES = 40
+
+
+def brightest(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """A map that no model has a part in, given out for an explainer."""
+    maps = nn.functional.avg_pool2d(images.square().mean(dim=1), 4)[:, None].expand(-1, targets.shape[1], -1, -1)
+    return {layer: maps.clone() for layer in layers}
+
+
+BRIGHTEST = ExplainerSpec(name="brightest", explain=brightest, source="tests", backend="torch")
+SPEC = f"{__file__}:BRIGHTEST"
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small net that has learned its data, and its images."""
+    root = tmp_path_factory.mktemp("known")
+    images = write_images(root / "images", tiny_data(train=64, test=24))
+    data = load_dataset(str(images), cache=root / "cache", progress=Listener())
+    finished_run(root / "runs" / "tiny-run", data, epochs=8)
+    return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps() -> Iterator[None]:
+    """Enough for so small a net."""
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (command, sticker_nets):
+            patched.setattr(module, "STEPS", 100)
+        yield
+
+
+@pytest.fixture(scope="module")
+def answered(origin: Path, few_steps: None) -> tuple[Path, KnownAnswers]:
+    """The run once it was judged."""
+    place = Workspace(runs=origin / "runs", cache=origin / "cache", progress=Listener())
+    words = {"explainer": ["reference", SPEC], "layer": "layer3", "limit": IMAGES}
+    return origin, known_answers("tiny-run", workspace=place, **words)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def place(answered: tuple[Path, KnownAnswers], tmp_path: Path) -> Workspace:
+    """A copy of the judged run."""
+    shutil.copytree(answered[0] / "runs", tmp_path / "runs")
+    return Workspace(runs=tmp_path / "runs", cache=answered[0] / "cache", progress=Listener())
+
+
+def test_the_two_nets_learn_what_they_were_taught(answered: tuple[Path, KnownAnswers]) -> None:
+    _, found = answered
+    strongest = found.checks[0]
+    assert strongest.strength == 1 and strongest.counts
+    assert strongest.reliant.value > 0.8 and strongest.control.value < 0.2
+    assert found.target == "four"  # classes of a folder stand by name
+
+
+def test_grad_cam_finds_the_sticker_and_a_map_without_a_model_does_not(answered: tuple[Path, KnownAnswers]) -> None:
+    _, found = answered
+    by = {(one.explainer, one.strength): one for one in found.stickers}
+    assert by["reference", 1.0].finds
+    bright = by[SPEC, 1.0]
+    assert bright.hits.value == bright.hits_control.value and not bright.claim.above
+    assert found.weakest(SPEC, "layer3") is None
+
+
+def test_scores_nets_and_maps_lie_in_the_run(answered: tuple[Path, KnownAnswers]) -> None:
+    root, found = answered
+    run = root / "runs" / "tiny-run"
+    assert RunFolder(run).known_answers == found
+    for net in ("reliant", "control"):
+        assert checkpoint_path(known_answers_path(run) / net).is_file()
+    cell = read_cell(known_answers_path(run) / "reliant" / "explain" / "reference" / "layer3.npz")
+    assert len(cell.ids) and set(cell.classes.tolist()) == {0}
+
+
+def test_what_is_there_is_not_done_again(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: object, **more: object) -> None:
+        raise AssertionError("computed again")
+
+    before = RunFolder(place.runs / "tiny-run").known_answers
+    monkeypatch.setattr(command, "fine_tuned", never)
+    monkeypatch.setattr("bench.explaining.runner.explained", never)
+    again = known_answers("tiny-run", explainer=["reference", SPEC], layer="layer3", limit=IMAGES, workspace=place)
+    assert before is not None
+    assert (again.checks, again.stickers, again.mosaic_scores) == (before.checks, before.stickers, before.mosaic_scores)
+
+
+def test_a_damaged_net_is_taught_again(place: Workspace) -> None:
+    path = checkpoint_path(known_answers_path(place.runs / "tiny-run") / "reliant")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    known_answers("tiny-run", explainer="reference", layer="layer3", limit=IMAGES, workspace=place)
+    assert path.read_bytes() == whole  # the same data, the same steps
+
+
+def test_a_net_that_does_not_learn_the_sticker_gives_no_answer(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(known_answers_path(place.runs / "tiny-run"))
+    monkeypatch.setattr(sticker_nets, "RATE", 0.0)
+    found = known_answers("tiny-run", explainer="reference", layer="layer3", limit=IMAGES, workspace=place)
+    assert not found.stickers and not any(one.counts for one in found.checks)
+    assert "no answer of the sticker: the net did not learn it" in found.notes
+
+
+def test_a_dry_run_says_how_long_and_computes_nothing(place: Workspace) -> None:
+    shutil.rmtree(known_answers_path(place.runs / "tiny-run"))
+    found = known_answers("tiny-run", explainer="reference", dry_run=True, workspace=place)
+    assert not found.checks and not known_answers_path(place.runs / "tiny-run").exists()
+    assert isinstance(place.progress, Listener) and "mosaics" in " ".join(place.progress.said)
+
+
+def test_the_command_shows_tables_and_rm_deletes_nets_and_maps_alone(place: Workspace) -> None:
+    words = ("--explainer", "reference", "--layer", "layer3", "--limit", str(IMAGES), "--runs-dir", str(place.runs))
+    done = call("judge", "tiny-run", "--known-answers", *words)
+    assert done.exit_code == 0, done.output
+    assert "found down to" in done.stdout and "knows no model" in done.stdout
+    assert str(known_scores_path(place.runs / "tiny-run").resolve()) in done.stdout.replace("\n", "")
+    told = json.loads(call("judge", "tiny-run", "--known-answers", *words, "--json").stdout)
+    assert told["target"] == "four" and told["stickers"]
+    gone = call("rm", "tiny-run", "--known-answers", "--yes", "--runs-dir", str(place.runs))
+    assert gone.exit_code == 0, gone.output
+    assert not known_answers_path(place.runs / "tiny-run").exists()
+    assert checkpoint_path(place.runs / "tiny-run").is_file()
+    again = call("rm", "tiny-run", "--known-answers", "--yes", "--runs-dir", str(place.runs))
+    assert again.exit_code == 2 and "bench judge tiny-run --known-answers" in again.stderr
+
+
+def test_two_kinds_of_judging_in_one_call_are_refused(place: Workspace) -> None:
+    both = call("judge", "tiny-run", "--known-answers", "--faithfulness", "--runs-dir", str(place.runs))
+    assert both.exit_code == 2
+    assert "--faithfulness and --known-answers are two commands" in both.stderr
+
+
+def test_both_nets_see_the_same_images_with_the_same_stickers() -> None:
+    data = tiny_data().train
+    for one, other in zip(sticker_nets.stickered_batches(data), sticker_nets.stickered_batches(data), strict=True):
+        assert all(torch.equal(first, second) for first, second in zip(one, other, strict=True))
+        _, labels, bearing = one
+        assert int(bearing.sum()) == len(labels) // 2
+        break
+
+
+def test_only_the_last_two_stages_and_the_head_are_taught() -> None:
+    spec = Workspace().models["cifar_resnet18"]
+    names = sticker_nets.parameters_of(spec.build(10), spec.layers)
+    assert {each.split(".")[0] for each in names} == {"layer3", "layer4", "linear"}
