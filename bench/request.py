@@ -473,7 +473,8 @@ class FaithfulnessRequest(OfExplainers, OfRunsData, Planned, OnDevice):
     run: Annotated[str, RUN] = LATEST
     _: KW_ONLY
     limit: Annotated[int | None, Option("Images of the sample; none for 200.", least=1)] = None
-    sanity: Annotated[int, Option("Images explained again with scrambled weights.", least=0)] = 50
+    sanity: Annotated[int, Option("Images explained again with scrambled weights, five draws.", least=0)] = 30
+    black: Annotated[bool, Option("Cover patches with black, too.")] = False
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def main() -> None:
     parser = parser_of(__doc__, data=None, runs_dir="runs", write=None)
     parser.add_argument("run")
     parser.add_argument("--limit", type=int, default=200)
-    parser.add_argument("--sanity", type=int, default=50)
+    parser.add_argument("--sanity", type=int, default=30)
     parser.add_argument("--explainer", nargs="+", default=list(FAITHFUL_EXPLAINERS))
     parser.add_argument("--layer", nargs="+", default=["layer3", "layer4"])
     options = parser.parse_args()

@@ -20,8 +20,9 @@ from bench.api import faithfulness
 from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.errors import ContractError, UsageError
+from bench.schema.page import Estimate
 from bench.schema.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores, Likeness
-from bench.scoring.baselines import centre_map
+from bench.scoring.baselines import BASELINES, centre_map
 from bench.scoring.occluded_answers import batch_size
 from bench.store.files import read_npz, write_npz
 from bench.store.folder import RunFolder
@@ -140,7 +141,7 @@ def test_the_truth_as_a_map_has_correlation_1_and_baselines_are_in_the_table(
     place: Workspace, before: tuple[Path, FaithfulnessScores]
 ) -> None:
     _, found = before
-    assert [each.explainer.rpartition(":")[2] for each in found.rows] == ["PERFECT", "random", "centre"]
+    assert [each.explainer.rpartition(":")[2] for each in found.rows] == ["PERFECT", *BASELINES]
     perfect = row(found, "PERFECT")
     assert is_one(perfect.logit) and is_one(perfect.margin)
     assert perfect.health is not None and row(found, "random").health is None
@@ -173,7 +174,9 @@ def test_the_errors_are_the_first_of_the_fixed_order(place: Workspace) -> None:
 
 
 def stored(place: Workspace) -> int:
-    return len(read_npz(answers_path(place.runs / "tiny-run", (8, 8)), ("ids",))["ids"])
+    """Answers of all fills."""
+    paths = [answers_path(place.runs / "tiny-run", (8, 8), fill) for fill in ("", "blur", "another image", "imputed")]
+    return sum(len(read_npz(path, ("ids",))["ids"]) for path in paths if path.is_file())
 
 
 def test_a_second_call_computes_nothing_and_finds_the_same(
@@ -198,7 +201,7 @@ def test_an_explainer_with_the_same_order_of_patches_costs_no_answer(
 
 def test_more_images_keep_what_fewer_had(place: Workspace, before: tuple[Path, FaithfulnessScores]) -> None:
     many = scored(place, "PERFECT", limit=IMAGES + 2)
-    assert many.new == many.answers - before[1].answers > 0
+    assert 0 < many.new < many.answers / 3  # two images of twelve, and the class template's new order of all
 
 
 def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,19 +229,34 @@ def test_the_scores_are_in_a_file_that_any_reader_takes(place: Workspace) -> Non
     value = json.loads(scores_path(place.runs / "tiny-run").read_text(encoding="utf-8"))
     assert value["schema"] == SCORES_SCHEMA and value["images"] == IMAGES
     assert value["rows"][0]["logit"]["value"]["value"] == pytest.approx(found.rows[0].logit.value.value)  # type: ignore[union-attr]
-    assert value["rows"][0]["logit"]["verdict"] == "above" and value["rows"][1]["contrast"] is None
+    assert value["rows"][0]["logit"]["verdict"] == "the truth itself" and value["rows"][1]["contrast"] is None
     assert [each["stage"] for each in value["sanity"]] == ["head", "layer4", "layer3"]
 
 
-def test_scores_that_called_patches_cells_are_still_read(fresh: Workspace) -> None:
-    scored(fresh, "PERFECT", sanity=0)
+def test_old_scores_are_read_without_what_was_said_against_a_weaker_null(fresh: Workspace) -> None:
+    """Schema 2 held maps against other images of any class; schema 1 called the patches of a flip cells, too."""
+    scored(fresh, "PERFECT", sanity=IMAGES)
     folder = fresh.runs / "tiny-run"
-    before = RunFolder(folder).scores
-    text = scores_path(folder).read_text(encoding="utf-8")
-    assert before and '"patches":' in text
-    old = json.loads(text.replace('"patches":', '"cells":')) | {"schema": 1}
-    scores_path(folder).write_text(json.dumps(old), encoding="utf-8")
-    assert RunFolder(folder).scores == before
+    value = json.loads(scores_path(folder).read_text(encoding="utf-8"))
+    estimate, row = {"value": 0.5, "low": 0.4, "high": 0.6}, value["rows"][0]
+    old = {"value": estimate, "null": None, "images": 40, "verdict": "above"}
+    row |= dict.fromkeys(("logit", "margin", "contrast"), old)
+    row |= {name: {"over_random": estimate, "over_centre": estimate} for name in ("deletion", "insertion")}
+    names = ("explainer", "layer", "height", "width", "images", "logit", "margin", "deletion", "insertion", "contrast",
+             "health", "alike", "alike_images")  # fmt: skip
+    flips = [{"cells": 8, "turned": estimate, "random": estimate, "gain": estimate}]
+    row = {name: row[name] for name in names} | {"flips": flips}
+    sanity = [{"explainer": row["explainer"], "layer": "layer4", "stage": "head", "spearman": old}]
+    pairs = [{"layer": "layer4", "first": "a", "second": "b", "spearman": old, "overlap": old}]
+    kept = {name: each for name, each in value.items() if name not in ("ceilings", "differences", "alike")}
+    told = kept | {"schema": 1, "rows": [row], "sanity": sanity, "pairs": pairs}
+    scores_path(folder).write_text(json.dumps(told), encoding="utf-8")
+    found = RunFolder(folder).scores
+    assert found is not None
+    line = found.rows[0]
+    assert (line.logit.value, line.logit.verdict) == (Estimate(0.5, 0.4, 0.6), "no evidence")
+    assert (line.deletion.rival, line.deletion.over, line.flips[0].patches) == ("centre", Estimate(0.5, 0.4, 0.6), 8)
+    assert (found.sanity[0].rho, found.sanity[0].verdict) == (Estimate(0.5, 0.4, 0.6), "undecided")
 
 
 # --- what is told -------------------------------------------------------------------------------------------
@@ -251,14 +269,16 @@ def test_the_cost_is_told_before_and_is_no_less_than_what_is_done(fresh: Workspa
     assert f"{planned.cost.per_image:,.0f} forward passes each" in told[0] and "about" in told[0]
     found = scored(fresh, "DOUBLE", sanity=IMAGES)
     assert planned.cost == found.cost
-    assert found.new <= planned.cost.forwards <= found.new + 12 * IMAGES
-    assert fresh.progress.tracked["cover 8x8"] == found.new  # type: ignore[attr-defined]
+    # Orders may coincide and share answers, at most as many as flips and small steps of three rows have.
+    assert found.new <= planned.cost.forwards <= found.new + 40 * IMAGES
 
 
 def test_once_maps_are_there_the_cost_is_exact(place: Workspace, before: tuple[Path, FaithfulnessScores]) -> None:
     shutil.rmtree(place.runs / "tiny-run" / "judge")
     planned = scored(place, "PERFECT", dry_run=True)
-    assert (planned.cost.explanations, planned.cost.forwards) == (0, before[1].new)
+    template = 42 * IMAGES  # of an order that is known only once single patches are answered
+    assert planned.cost.explanations == 0
+    assert before[1].new <= planned.cost.forwards <= before[1].new + template
 
 
 def test_a_run_without_errors_is_a_result(place: Workspace) -> None:
@@ -299,9 +319,10 @@ UNMOVED = replace(PERFECT, name="unmoved", explain=middle)
 
 def test_an_explainer_that_ignores_the_model_is_found_out_at_every_stage(place: Workspace) -> None:
     found = scored(place, "UNMOVED", sanity=IMAGES)
-    assert [(each.stage, each.spearman.verdict, is_one(each.spearman)) for each in found.sanity] == [
-        (stage, "above", True) for stage in ("head", "layer4", "layer3")
+    assert [(each.stage, each.verdict, each.draws) for each in found.sanity] == [
+        (stage, "still alike", 5) for stage in ("head", "layer4", "layer3")
     ]
+    assert all(each.rho is not None and each.rho.value == pytest.approx(1) for each in found.sanity)
     unmoved = row(found, "UNMOVED")
     # Its maps of both classes are one, so there is no difference to rank.
     assert is_one(unmoved.contrast) and unmoved.margin.images == 0 and unmoved.flips[0].turned is None
@@ -330,7 +351,8 @@ def judged(place: Workspace, *words: str) -> Result:
 def test_the_command_shows_every_table_and_says_first_what_it_takes(place: Workspace) -> None:
     done = judged(place)
     assert done.exit_code == 0 and "forward passes each" in done.stderr, done.stderr
-    titles = ["Against covering one patch at a time", "Deletion and insertion", "Errors that turn to the true class",
+    titles = ["Against covering one patch at a time, by mean colour", "Deletion and insertion, by mean colour",
+              "ROAD", "by what the patch takes", "Errors that turn to the true class",
               "Agreement", "State of the maps"]  # fmt: skip
     assert [title for title in titles if title not in done.stdout] == []
     assert done.stdout.strip().endswith(str(scores_path(place.runs / "tiny-run").resolve()))
@@ -341,7 +363,7 @@ def test_the_command_gives_all_figures_as_json_and_nothing_after_a_dry_run(place
     planned = json.loads(judged(place, "--json", "--dry-run").stdout)
     assert planned["rows"] == [] and planned["path"] is None and planned["cost"]["forwards_per_image"] > 0
     value = json.loads(judged(place, "--json").stdout)
-    assert value["schema"] == 1 and len(value["rows"]) == 3 and Path(value["path"]).is_file()
+    assert value["schema"] == 1 and len(value["rows"]) == 6 and Path(value["path"]).is_file()
     assert value["rows"] == json.loads(Path(value["path"]).read_text(encoding="utf-8"))["rows"]
 
 

@@ -2,21 +2,35 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import spearmanr
 
 from bench.errors import StoreError
-from bench.schema.page import Estimate
-from bench.schema.scores import ExplainerScores, Gain, Likeness
-from bench.scoring.baselines import centre_map
-from bench.scoring.layer_scores import Ground, Maps, Ranked, agreement_of, explainer_scores, pairs_of, ranked
-from bench.scoring.occluded_answers import baselines_of, wanted_sets
+from bench.schema.scores import ExplainerScores, Likeness, PairScores
+from bench.scoring.baselines import BASELINES, centre_map
+from bench.scoring.claims import Asked, claims
+from bench.scoring.fills import IMPUTED, MEAN_COLOUR
+from bench.scoring.layer_scores import (
+    Errors,
+    Ground,
+    Maps,
+    Ranked,
+    agreements_of,
+    flat,
+    layer_of,
+    likeness as scores_likeness,
+    pairs_of,
+    ranked,
+    scores_of_layers,
+)
+from bench.scoring.occluded_answers import baselines_of, template_of, wanted_sets
 from bench.scoring.patches import every_patch
-from bench.stats.agreement import likeness, pair_scores
+from bench.stats.agreement import beside, of_pair
 from bench.stats.intervals import rank_matrix
 from bench.store.paths import answers_path
 from bench.store.rows import Answers, read_answers, write_answers
@@ -24,6 +38,7 @@ from bench.store.rows import Answers, read_answers, write_answers
 GRID, PATCHES, COUNT = (4, 4), 16, 30
 IDS = np.arange(100, 100 + COUNT)
 PREDICTED, TRUE = np.zeros(COUNT, dtype=np.int64), np.ones(COUNT, dtype=np.int64)
+ERRORS = Errors(IDS, PREDICTED, TRUE)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -47,19 +62,52 @@ def explainer(name: str, predicted: np.ndarray, true: np.ndarray, ok: np.ndarray
 
 TRUTH = explainer("truth", WORTH[:, :, 0], WORTH[:, :, 1])
 REVERSED = explainer("reversed", -WORTH[:, :, 0], -WORTH[:, :, 1])
+NOISY = explainer("noisy", *(WORTH[:, :, cls] + 0.5 * rng(2 + cls).normal(size=(COUNT, PATCHES)) for cls in (0, 1)))
 BLIND = explainer("blind", *rng(1).normal(size=(2, COUNT, PATCHES)))
 
 
-def ground(*every: Ranked) -> Ground:
-    rows, draws = baselines_of(IDS, GRID, GRID)
-    ids, sets = wanted_sets(IDS, [*every, *rows, *draws], PATCHES)
+IMAGES = torch.randn(COUNT, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+SEED = 0
+
+
+def asked(ids: np.ndarray, sets: np.ndarray) -> Answers:
     logits = [logits_of(image - 100, covered) for image, covered in zip(ids.tolist(), sets.tolist(), strict=True)]
-    answers = Answers(ids, sets, np.array(logits).astype(np.float32))
-    return Ground(ids=IDS, predicted=PREDICTED, true=TRUE, grid=GRID, answers=answers, random=draws, centre=rows[1])
+    return Answers(ids, sets, np.array(logits).astype(np.float32))
+
+
+def baselines() -> tuple[list[Ranked], list[Ranked]]:
+    """All rows that know no model, the class template last, and the random orders."""
+    rows, draws = baselines_of(IDS, IMAGES, GRID, GRID)
+    return [*rows, template_of(ERRORS, asked(*wanted_sets(IDS, [], PATCHES)), GRID)], draws
+
+
+def ground(*every: Ranked) -> Ground:
+    rows, draws = baselines()
+    answers = asked(*wanted_sets(IDS, [*every, *rows, *draws], PATCHES))
+    imputed = asked(*flat([(ids, sets[:, None]) for ids, sets in (one.road_sets() for one in (*every, *rows))]))
+    both = {MEAN_COLOUR: answers, IMPUTED: imputed}
+    return Ground(ids=IDS, predicted=PREDICTED, true=TRUE, grid=GRID, answers=both, random=draws)
+
+
+def lines(*every: Ranked) -> dict[str, ExplainerScores]:
+    """The whole table of some explainers."""
+    rows = [*every, *baselines()[0]]
+    found = scores_of_layers([layer_of("layer4", ground(*every), rows)], SEED)
+    return {each.explainer: each for each in found}
 
 
 def scores(one: Ranked, *earlier: Ranked) -> ExplainerScores:
-    return explainer_scores("layer4", one, ground=ground(one, *earlier), earlier=earlier, generator=rng())
+    return lines(*earlier, one)[one.maps.name]
+
+
+def agreement_of(first: Ranked, second: Ranked) -> PairScores:
+    return agreements_of([("layer4", [first, second])], PREDICTED, SEED)[0]
+
+
+def likeness(matrices: Sequence[np.ndarray], generator: np.random.Generator) -> Likeness:
+    """With its claim, of images that are all of one class."""
+    found = beside(matrices, np.zeros(len(matrices[0]), dtype=np.int64))
+    return scores_likeness(found, generator, claims([Asked(found.own, found.null)])[0])
 
 
 def probability(logits: np.ndarray, cls: int) -> float:
@@ -74,7 +122,8 @@ def test_a_map_that_equals_the_truth_has_correlation_1_and_its_reverse_minus_1()
         found = scores(one)
         for each in (found.logit, found.margin):
             assert each.value.value == pytest.approx(wanted) and abs(each.null.value) < 0.1
-    assert scores(TRUTH).logit.verdict == "above" and scores(REVERSED).logit.verdict == "below"
+    assert scores(TRUTH).logit.verdict == scores(TRUTH).margin.verdict == "the truth itself"
+    assert scores(NOISY).logit.verdict == "above" and scores(REVERSED).logit.verdict == "below"
 
 
 @pytest.mark.parametrize("what", ["logit", "margin"])
@@ -106,21 +155,17 @@ def test_areas_are_those_of_two_separate_walks(one: Ranked) -> None:
         assert (deletion[image], insertion[image]) == pytest.approx(areas_by_hand(one, image), abs=1e-6)
 
 
-def test_gains_are_counted_against_the_mean_of_random_orders_and_the_centre() -> None:
-    rows, draws = baselines_of(IDS, GRID, GRID)
-    found, centre = scores(TRUTH), rows[1]
-    own, others = ground(TRUTH).areas(TRUTH), [ground(each).areas(each) for each in draws]
-    random = np.mean(others, axis=0)
-    assert means(found.deletion) == pytest.approx(
-        ((random[0] - own[0]).mean(), (ground(centre).areas(centre)[0] - own[0]).mean())
+def test_gains_are_counted_against_the_mean_of_random_orders_and_the_best_row_without_a_model() -> None:
+    rows, draws = baselines()
+    of, own = ground(BLIND), ground(BLIND).areas(BLIND)
+    random = np.mean([of.areas(each) for each in draws], axis=0)
+    found = scores(BLIND)
+    assert found.deletion.area.value == pytest.approx(own[0].mean())
+    assert (found.deletion.over_random.value, found.insertion.over_random.value) == pytest.approx(
+        ((random[0] - own[0]).mean(), (own[1] - random[1]).mean())
     )
-    assert means(found.insertion) == pytest.approx(
-        ((own[1] - random[1]).mean(), (own[1] - ground(centre).areas(centre)[1]).mean())
-    )
-
-
-def means(gain: Gain) -> tuple[float, float]:
-    return gain.over_random.value, gain.over_centre.value
+    rival = next(each for each in rows if each.maps.name == found.deletion.rival)
+    assert found.deletion.over.value == pytest.approx((of.areas(rival)[0] - own[0]).mean())
 
 
 def test_the_best_order_of_an_additive_model_gains_and_the_worst_loses() -> None:
@@ -129,13 +174,32 @@ def test_the_best_order_of_an_additive_model_gains_and_the_worst_loses() -> None
     assert max(worst.deletion.over_random.high, worst.insertion.over_random.high) < -0.05
 
 
-def test_a_random_map_gains_nothing_over_random_maps_and_the_centre_nothing_over_itself() -> None:
-    (random, centre), _ = baselines_of(IDS, GRID, GRID)
-    row = scores(random)
+def test_a_random_map_gains_nothing_over_random_maps_and_no_row_without_a_model_gets_a_word() -> None:
+    found = lines(TRUTH)
+    row = found["random"]
     assert row.deletion.over_random.low < 0 < row.deletion.over_random.high
-    nothing = scores(centre).deletion.over_centre
-    assert nothing == scores(centre).insertion.over_centre and nothing.value == 0 and nothing.low < 0 < nothing.high
     assert row.contrast is None and row.health is None
+    for name in BASELINES:
+        one = found[name]
+        said = (one.logit, one.margin, one.deletion, one.insertion, *one.flips)
+        assert {each.verdict for each in said} == {""} and {each.over for each in said} == {None}
+
+
+def test_road_is_half_of_what_the_last_patches_leave_over_what_the_first_do() -> None:
+    found = scores(NOISY).road
+    assert found is not None and found.images == COUNT
+    slow = []
+    for image in range(COUNT):
+        order = sorted(range(PATCHES), key=lambda patch: -NOISY.predicted[image].ravel()[patch])
+        steps = [3, 6, 10, 13]  # 20, 40, 60, 80 % of 16
+        first, last = (
+            np.mean([probability(logits_of(image, sum(1 << patch for patch in way[:count])), 0) for count in steps])
+            for way in (order, order[::-1])
+        )
+        slow.append((first, last))
+    morf, lerf = np.mean(slow, axis=0)
+    assert (found.morf.value, found.lerf.value) == pytest.approx((morf, lerf))
+    assert found.gain.area.value == pytest.approx((lerf - morf) / 2) and found.gain.area.value > 0.1
 
 
 # --- flips --------------------------------------------------------------------------------------------------
@@ -143,7 +207,7 @@ def test_a_random_map_gains_nothing_over_random_maps_and_the_centre_nothing_over
 
 @pytest.mark.parametrize("every", [1, 3], ids=["all images", "some images"])
 def test_flips_are_those_of_plain_counting_over_the_images_that_are_scored(every: int) -> None:
-    (_, _), draws = baselines_of(IDS, GRID, GRID)
+    _, draws = baselines()
     ok = np.arange(COUNT) % every == 0
     one = explainer("x", WORTH[:, :, 0], WORTH[:, :, 1], ok)
     for patches, found in zip((2, 4), scores(one).flips, strict=True):
@@ -168,7 +232,7 @@ def test_a_planted_dead_map_is_in_no_mean() -> None:
     assert found.images == found.logit.images == found.margin.images == COUNT - 1
     assert scores(TRUTH).images == COUNT and found.logit.value.value == pytest.approx(1)
     own, random = ground(TRUTH).areas(TRUTH)[0], ground(TRUTH).random_areas[0]
-    assert means(found.deletion)[0] == pytest.approx((random - own)[ok].mean())
+    assert found.deletion.over_random.value == pytest.approx((random - own)[ok].mean())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -182,8 +246,8 @@ def test_a_difference_that_is_not_finite_or_the_same_everywhere_is_not_ranked(va
 
 def test_where_no_map_is_ok_nothing_is_claimed() -> None:
     found = scores(explainer("x", WORTH[:, :, 0], WORTH[:, :, 1], np.zeros(COUNT, dtype=bool)))
-    assert found.images == 0 and found.logit == Likeness(None, None, 0)
-    assert found.deletion == found.insertion == Gain(None, None)
+    assert found.images == 0 and found.logit.value is None and found.logit.images == 0
+    assert found.deletion == found.insertion and found.deletion.over_random is None
     assert found.flips[0].turned is None and found.logit.verdict == "no evidence"
 
 
@@ -192,7 +256,7 @@ def test_where_no_map_is_ok_nothing_is_claimed() -> None:
 
 def test_equal_orders_ask_the_model_nothing_new() -> None:
     same = explainer("same", 3 * WORTH[:, :, 0], 3 * WORTH[:, :, 1])
-    one = ground(TRUTH).answers
+    one = ground(TRUTH).answers[MEAN_COLOUR]
     assert len(one.missing(*wanted_sets(IDS, [TRUTH, same], PATCHES))[0]) == 0
     assert len(one.missing(*wanted_sets(IDS, [BLIND], PATCHES))[0]) > 0
     found = scores(same, BLIND, TRUTH)
@@ -204,7 +268,7 @@ def test_equal_orders_are_counted_over_images_that_both_are_scored_on_and_of_no_
     mine, theirs = (explainer(name, WORTH[:, :, 0], WORTH[:, :, 1], ok) for name, ok in (("a", one), ("b", other)))
     found = scores(mine, theirs)
     assert (found.alike, found.alike_images) == ("b", int((one & other).sum()))
-    (random, _), _ = baselines_of(IDS, GRID, GRID)
+    random = baselines()[0][0]
     same = explainer("same", random.predicted.reshape(COUNT, PATCHES), WORTH[:, :, 1])
     assert scores(same, random).alike == ""
 
@@ -281,38 +345,38 @@ def test_an_image_without_a_map_is_left_out_of_value_and_null() -> None:
 def test_centre_biased_maps_of_unrelated_images_agree_without_evidence() -> None:
     first, second = (rng(seed).normal(size=(COUNT, PATCHES)) * 0.2 + centre_map(4, 4).ravel() * 3 for seed in (1, 2))
     one, other = explainer("one", first, first), explainer("other", second, second)
-    found = agreement_of("layer4", one, other, rng())
+    found = agreement_of(one, other)
     assert found.spearman.value.value > 0.7 and found.spearman.verdict == found.overlap.verdict == "no evidence"
     noisy = explainer("noisy", first + rng(3).normal(size=first.shape) * 0.05, first)
-    assert agreement_of("layer4", one, noisy, rng()).spearman.verdict == "above"
+    assert agreement_of(one, noisy).spearman.verdict == "above"
 
 
 def test_equal_maps_overlap_wholly_and_a_dead_one_has_no_say() -> None:
     same = explainer("same", WORTH[:, :, 0], WORTH[:, :, 1], np.arange(COUNT) > 0)
-    found = agreement_of("layer4", TRUTH, same, rng())
+    found = agreement_of(TRUTH, same)
     assert (found.spearman.value.value, found.overlap.value.value) == pytest.approx((1, 1))
     flat = explainer("x", *np.ones((2, COUNT, PATCHES)))
-    assert agreement_of("layer4", TRUTH, flat, rng()).spearman.images == 0
+    assert agreement_of(TRUTH, flat).spearman.images == 0
 
 
 def test_overlap_is_that_of_the_top_eighth_of_the_patches_as_the_page_says() -> None:
     first, second = np.zeros((2, COUNT, PATCHES))
     first[:, :2] = second[:, :2] = 2, 1  # two of sixteen patches are the same, and no other above 0
     first[:, 2:5] = second[:, 5:8] = 0.5
-    found = agreement_of("layer4", explainer("one", first, first), explainer("other", second, second), rng())
+    found = agreement_of(explainer("one", first, first), explainer("other", second, second))
     assert found.overlap.value.value == 1
 
 
 def test_of_four_patches_the_top_eighth_is_one() -> None:
     """The smallest grid there is; half a patch would be none, and all maps would overlap alike."""
     first, second = rng(1).normal(size=(2, COUNT, 2, 2))
-    found = pair_scores("layer4", ("one", "other"), [(first, second)], rng()).overlap
+    _, found = of_pair([(first, second)], PREDICTED)
     same = [one.argmax() == other.argmax() for one, other in zip(first, second, strict=True)]
-    assert found.value.value == pytest.approx(np.mean(same))
+    assert found.own.mean() == pytest.approx(np.mean(same))
 
 
 def test_explainers_meet_each_other_and_the_baselines_but_baselines_not_each_other() -> None:
-    (random, centre), _ = baselines_of(IDS, GRID, GRID)
+    random, centre = baselines()[0][:2]
     names = [(a.maps.name, b.maps.name) for a, b in pairs_of([TRUTH, BLIND, random, centre])]
     assert names == [
         ("truth", "blind"), ("truth", "random"), ("truth", "centre"), ("blind", "random"), ("blind", "centre"),
@@ -322,20 +386,8 @@ def test_explainers_meet_each_other_and_the_baselines_but_baselines_not_each_oth
 def test_maps_of_two_sizes_meet_on_the_patches() -> None:
     fine = np.repeat(np.repeat(TRUTH.predicted, 8, axis=1), 8, axis=2)
     maps = Maps("fine", fine, TRUTH.ok, fine, TRUTH.ok)
-    found = agreement_of("layer4", explainer("t", *[WORTH[:, :, 0]] * 2), ranked(maps, IDS, GRID), rng())
+    found = agreement_of(explainer("t", *[WORTH[:, :, 0]] * 2), ranked(maps, IDS, GRID))
     assert found.spearman.value.value == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("value", "null", "verdict"),
-    [((0.5, 0.6), (0.1, 0.49), "above"), ((0.5, 0.6), (0.1, 0.5), "no evidence"), ((-1, 0), (0.1, 0.2), "below")],
-)
-def test_intervals_that_touch_are_no_evidence(
-    value: tuple[float, float], null: tuple[float, float], verdict: str
-) -> None:
-    one, other = (Estimate(sum(ends) / 2, *ends) for ends in (value, null))
-    assert Likeness(one, other, 9).verdict == verdict
-    assert Likeness(one, None, 9).verdict == Likeness(None, other, 0).verdict == "no evidence"
 
 
 # --- baselines ----------------------------------------------------------------------------------------------
@@ -350,7 +402,7 @@ def test_the_centre_falls_off_from_the_middle_to_the_corners_alike(size: tuple[i
 
 
 def test_a_random_map_belongs_to_its_image_whatever_the_others_are() -> None:
-    few, many = (baselines_of(ids, GRID, GRID) for ids in (IDS[3:4], IDS))
+    few, many = (baselines_of(ids, IMAGES[: len(ids)], GRID, GRID) for ids in (IDS[3:4], IDS))
     assert np.array_equal(few[0][0].predicted[0], many[0][0].predicted[3])
     draws = [each.order[3].tolist() for each in (many[0][0], *many[1])]
     assert len({tuple(each) for each in draws}) == len(draws)

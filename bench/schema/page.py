@@ -378,9 +378,10 @@ class Score:
     Attributes:
         run: indexes Page.runs.
         value, low, high: the mean with its 95 % interval over images; None below ten images.
-        null: what maps of other images reach.
+        null: what maps of other images of the class reach.
         images: scored.
-        evidence: `above` or `below` the null where the intervals lie apart, else `no evidence`.
+        evidence: `above` the null and every row that knows no model, `below` the null, `the truth itself` for a map
+            that covering made, else `no evidence`; empty for a row that knows no model.
     """
 
     run: int

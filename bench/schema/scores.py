@@ -1,40 +1,45 @@
 """What the scores of explanations are, as plain values. Standard library only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bench.schema.page import Estimate
 
-SCORES_SCHEMA = 2  # 1 called the patches of a flip cells
+SCORES_SCHEMA = 3  # 1 called the patches of a flip cells; 2 held maps against other images of any class
+NO_EVIDENCE = "no evidence"
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike two maps of one image are, beside what maps of different images reach.
+    """How alike two maps of one image are, beside what maps of other images of its class reach.
 
     Attributes:
-        value: mean over images, with a 95 % bootstrap interval over images; None below ten images.
-        null: the same for maps of different images.
+        value: mean over images, with a 95 % bootstrap interval over images; None where there are too few.
+        null: the same for maps of other images of the same class.
         images: how many images the value is of.
-        verdict: `above` or `below` the null where the two intervals lie apart, else `no evidence`.
+        alone: images of which no other has the class, so that they are in the value and not in the null.
+        gain: value minus null, image by image, at the level of the table's claims.
+        over: value minus the same figure of `rival`, image by image, at that level.
+        rival: the row that knows no model which the value exceeds least clearly; empty where there is no such row.
+        verdict: `above` where gain and over are above 0, `below` where the gain is below 0, else `no evidence`;
+            empty for a row that knows no model, and `the truth itself` where the map is what it is held against.
     """
 
     value: Estimate | None
     null: Estimate | None
     images: int
-    verdict: str = field(init=False)
+    alone: int = 0
+    gain: Estimate | None = None
+    over: Estimate | None = None
+    rival: str = ""
+    verdict: str = NO_EVIDENCE
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "verdict", apart(self.value, self.null))
 
+@dataclass(frozen=True)
+class ByFill(Likeness):
+    """The likeness of maps with the drops when a covered patch takes `fill`."""
 
-def apart(value: Estimate | None, null: Estimate | None) -> str:
-    """On which side of the other an interval lies; `no evidence` where they touch or one is not known."""
-    if value is None or null is None:
-        return "no evidence"
-    if value.low > null.high:
-        return "above"
-    return "below" if value.high < null.low else "no evidence"
+    fill: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,18 @@ class Gain:
     """How much better an order of patches does than other orders, in points of probability (-1..1); above 0 is better.
 
     Attributes:
-        over_random: than the mean of random orders of the same image.
-        over_centre: than patches taken from the middle outwards.
+        area: under the curve itself, 0 to 1.
+        over_random: the gain over the mean of random orders of the same image.
+        over: the gain over `rival`, image by image, at the level of the table's claims.
+        rival: the row that knows no model over which the gain is least clear.
+        verdict: `above` where the gain over random and over every row that knows no model is above 0.
     """
 
+    area: Estimate | None
     over_random: Estimate | None
-    over_centre: Estimate | None
+    over: Estimate | None = None
+    rival: str = ""
+    verdict: str = NO_EVIDENCE
 
 
 @dataclass(frozen=True)
@@ -59,12 +70,32 @@ class Flip:
         turned: share of the images.
         random: share when as many random patches go, the mean of several draws.
         gain: `turned` minus `random`, image by image.
+        over, rival, verdict: as of a Gain.
     """
 
     patches: int
     turned: Estimate | None
     random: Estimate | None
     gain: Estimate | None
+    over: Estimate | None = None
+    rival: str = ""
+    verdict: str = NO_EVIDENCE
+
+
+@dataclass(frozen=True)
+class Road:
+    """The probability of the predicted class while patches are filled from what is around them.
+
+    Attributes:
+        morf, lerf: mean over the steps while the map's largest patches go first, and while they go last.
+        gain: `area` is half of `lerf` minus `morf`, and is held against the random map and the other rows.
+        images: that it is of, the first ones.
+    """
+
+    morf: Estimate | None
+    lerf: Estimate | None
+    gain: Gain
+    images: int
 
 
 @dataclass(frozen=True)
@@ -95,10 +126,14 @@ class ExplainerScores:
     Attributes:
         height, width: the grid of patches that are covered; finer maps are summed to it.
         images: scored; the others' maps for the predicted class are not `ok`.
-        logit: rank correlation of the predicted class's map with the drop of its logit, patch by patch.
+        logit: rank correlation of the predicted class's map with the drop of its logit, patch by patch, when the
+            patch takes the mean colour.
+        fills: the same when the patch takes something else.
         margin: of the map of the predicted minus that of the true class with the drop of the margin between them.
         deletion, insertion: gain of the area under the curve of the predicted class's probability.
         contrast: rank correlation of the maps of predicted and true class; None for what has but one map.
+        sparseness: Gini's index of the map's sizes, 0 where all are alike, near 1 where one is all there is.
+        sensitivity: the farthest a map gets from its own while each pixel moves by 0.02, in lengths of the map.
         alike: an earlier row whose patches come in the same order in `alike_images` images; empty for none.
         health: None for a baseline.
     """
@@ -117,6 +152,25 @@ class ExplainerScores:
     health: Health | None
     alike: str = ""
     alike_images: int = 0
+    fills: tuple[ByFill, ...] = ()
+    road: Road | None = None
+    sparseness: Estimate | None = None
+    sensitivity: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """How alike the drops by one fill are to those by another: more than that no map can be asked for.
+
+    Attributes:
+        fill, other: what the covered patches take.
+        value: mean rank correlation over images.
+    """
+
+    layer: str
+    fill: str
+    other: str
+    value: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -141,13 +195,61 @@ class SanityScores:
 
     Attributes:
         stage: the last stage that was scrambled, and with it all behind it.
-        spearman: rank correlation with the map of the same image; its null is that of other images' maps.
+        rho: rank correlation with the map of the same image, over draws of the scrambling and images.
+        absolute: the same without its sign, for a map that turned round is no less the old one.
+        null: `absolute` of maps of other images of the class.
+        excess: `absolute` minus `null`, image by image.
+        images, draws: that the figures are of.
+        verdict: what may be said of them, see `left_of`.
     """
 
     explainer: str
     layer: str
     stage: str
-    spearman: Likeness
+    rho: Estimate | None
+    absolute: Estimate | None = None
+    null: Estimate | None = None
+    excess: Estimate | None = None
+    images: int = 0
+    draws: int = 1
+    verdict: str = "undecided"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two explainers at one layer by one score, image by image.
+
+    Attributes:
+        value: the first's minus the second's, the larger the better, at the level of all that is said of the two; None
+            where it is the same on every image, or there are too few.
+        missed: a difference that so many images would not show in one of five samples, at that level.
+        images: that both have a figure for.
+        verdict: `first` or `second` for the better one, `equal` where all figures are the same, else `no evidence`.
+    """
+
+    layer: str
+    first: str
+    second: str
+    score: str
+    value: Estimate | None
+    missed: float | None
+    images: int
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ScoresAlike:
+    """Whether two scores put explainers in the same order, over explainers and layers.
+
+    Attributes:
+        value: rank correlation; None where one of them is the same for all.
+        rows: explainers at layers; those whose figures are all the same count once.
+    """
+
+    first: str
+    second: str
+    value: float | None
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -158,7 +260,7 @@ class Cost:
         images: explained errors.
         explanations: forward passes' worth of explaining, for maps that are not there yet.
         forwards: images with covered patches that the model has not answered yet; at most, where maps are missing.
-        sanity: forward passes' worth of the sanity check.
+        sanity: forward passes' worth of the sanity check and of moving images a little.
         rate: forward passes a second.
     """
 
@@ -203,4 +305,7 @@ class FaithfulnessScores:
     seconds: float = 0.0
     rows: tuple[ExplainerScores, ...] = ()
     pairs: tuple[PairScores, ...] = ()
-    sanity: tuple[SanityScores, ...] = field(default=())
+    sanity: tuple[SanityScores, ...] = ()
+    ceilings: tuple[Ceiling, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    alike: tuple[ScoresAlike, ...] = ()

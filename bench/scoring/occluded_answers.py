@@ -1,6 +1,7 @@
 """Asking the model about covered patches: what has not been answered yet, the loop that asks, and the maps to rank."""
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -16,11 +17,25 @@ from bench.nets.trained import Trained, check_same_model
 from bench.precision import fp32_key, ieee
 from bench.registry.layer_shapes import grids_of
 from bench.schema.run import STATUSES, Cell
-from bench.scoring.baselines import CENTRE, RANDOM, centre_maps, random_maps
-from bench.scoring.layer_scores import Maps, Ranked, flat, health, ranked, shared_sets
+from bench.scoring.baselines import (
+    CENTRE,
+    CONTRAST,
+    EDGES,
+    RANDOM,
+    TEMPLATE,
+    centre_maps,
+    class_templates,
+    contrast_maps,
+    edge_maps,
+    random_maps,
+)
+from bench.scoring.fills import BLACK, BLUR, IMPUTED, MEAN_COLOUR, black, blurred, others_of
+from bench.scoring.imputing import imputed
+from bench.scoring.layer_scores import Errors, Maps, Ranked, drops, flat, health, ranked, shared_sets
 from bench.scoring.patches import as_masks, shares
 from bench.store.rows import Answers
 
+Fill: TypeAlias = "Tensor | Integers | None"
 DRAWS = 5  # random orders that the mean is of; the row `random` is one more
 
 
@@ -50,14 +65,37 @@ def maps_of(cell: Cell, name: str, ids: Integers, *, predicted: Integers, true: 
     )
 
 
-def baselines_of(ids: Integers, size: tuple[int, int], grid: tuple[int, int]) -> tuple[list[Ranked], list[Ranked]]:
-    """The rows `random` and `centre`, and the random orders that gains are counted against."""
-    rows = {RANDOM: random_maps(ids, size, 0), CENTRE: centre_maps(ids, size)}
+def baselines_of(
+    ids: Integers, images: Tensor, size: tuple[int, int], grid: tuple[int, int]
+) -> tuple[list[Ranked], list[Ranked]]:
+    """The rows that need no answer of the model, and the random orders that gains are counted against.
+
+    Args:
+        images: (I, 3, H, W), normalised.
+        size: of the layer's maps.
+    """
+    fine = (min(size[0], images.shape[2]), min(size[1], images.shape[3]))  # no patch is smaller than a pixel
+    rows = {
+        RANDOM: random_maps(ids, size, 0),
+        CENTRE: centre_maps(ids, size),
+        CONTRAST: contrast_maps(images, fine),
+        EDGES: edge_maps(images, fine),
+    }
     draws = [random_maps(ids, size, draw) for draw in range(1, DRAWS + 1)]
     return (
         [ranked(without_model(name, maps), ids, grid) for name, maps in rows.items()],
         [ranked(without_model(RANDOM, maps), ids, grid) for maps in draws],
     )
+
+
+def template_of(errors: Errors, answers: Answers, grid: tuple[int, int]) -> Ranked:
+    """The row `class template`, from what the model answered to single patches in the mean colour.
+
+    One map for the logit and one for the margin, each of the other images that are taken for the same class.
+    """
+    logit, margin = (class_templates(each, errors.predicted) for each in drops(answers, errors, grid))
+    maps = without_model(TEMPLATE, logit)
+    return Ranked(maps, errors.ids, logit, margin, maps.predicted_ok, maps.predicted_ok)
 
 
 def without_model(name: str, maps: Floats) -> Maps:
@@ -80,25 +118,40 @@ def batch_size(device: torch.device) -> int:
     return 64 if device.type == "cpu" else 512
 
 
-def covered(images: Tensor, masks: Tensor) -> Tensor:
-    """Images whose masked patches are the data set's mean colour, which is 0 once an image is normalised.
+def covered(images: Tensor, masks: Tensor, fill: Tensor | None = None) -> Tensor:
+    """Images whose masked patches are something else.
 
     Args:
         images: (M, 3, H, W), normalised.
         masks: (M, h, w) bool, True where a patch is covered.
+        fill: (M, 3, H, W), what covered patches show; None for the data set's mean colour, which is 0 once an image
+            is normalised.
 
     Returns:
         (M, 3, H, W), channels last.
     """
+    pixels = in_pixels(images, masks)[:, None]
+    found = images.masked_fill(pixels, 0) if fill is None else torch.where(pixels, fill, images)
+    return found.contiguous(memory_format=torch.channels_last)
+
+
+def in_pixels(images: Tensor, masks: Tensor) -> Tensor:
+    """Masks of patches (M, h, w) as those of pixels (M, H, W)."""
     rows, columns = (
         torch.from_numpy(shares(*each)).to(masks.device) for each in zip(images.shape[2:], masks.shape[1:], strict=True)
     )
-    pixels = masks[:, rows][:, :, columns]
-    return images.masked_fill(pixels[:, None], 0).contiguous(memory_format=torch.channels_last)
+    return masks[:, rows][:, :, columns]
 
 
 def answers_to(
-    model: nn.Module, images: Tensor, *, rows: Integers, sets: Integers, grid: tuple[int, int], room: Room
+    model: nn.Module,
+    images: Tensor,
+    *,
+    rows: Integers,
+    sets: Integers,
+    grid: tuple[int, int],
+    room: Room,
+    fill: Fill = None,
 ) -> Iterator[Floats]:
     """Logits of images with sets of patches covered, batch by batch.
 
@@ -108,6 +161,7 @@ def answers_to(
         rows: (M,) which image each answer is of.
         sets: (M,) uint64, which of its patches are covered.
         room: how many images fit at once.
+        fill: as of `fill_of`.
 
     Yields:
         (B, K) float32, in the order of `rows`.
@@ -116,8 +170,16 @@ def answers_to(
     def work(part: slice) -> Floats:
         chosen = torch.from_numpy(rows[part]).to(images.device)
         masks = torch.from_numpy(as_masks(sets[part], grid)).to(images.device)
+        whole = images[chosen]
+        if isinstance(fill, Tensor):
+            shown = covered(whole, masks, fill[chosen])
+        elif fill is None:
+            shown = covered(whole, masks)
+        else:
+            seeds = np.stack([fill[rows[part]].astype(np.uint64), sets[part]], axis=1)
+            shown = imputed(whole, in_pixels(whole, masks).cpu().numpy(), seeds)
         with torch.inference_mode(), ieee():
-            logits: Tensor = model(covered(images[chosen], masks))
+            logits: Tensor = model(shown)
         found: Floats = logits.float().cpu().numpy().astype(np.float32)
         return found
 
@@ -130,45 +192,78 @@ def wanted_sets(ids: Integers, every: Sequence[Ranked], patches: int) -> tuple[I
     return flat([(these, sets[:, None]) for these, sets in parts])
 
 
-def known_answers(trained: Trained, grid: tuple[int, int]) -> Answers:
+def known_answers(trained: Trained, grid: tuple[int, int], fill: str = MEAN_COLOUR) -> Answers:
     """What was answered before, by this very model with this torch."""
-    return trained.run.answers(grid, _head(trained, grid), len(trained.classes))
+    return trained.run.answers(grid, _head(trained, grid, fill), len(trained.classes), _told(fill))
 
 
-def _head(trained: Trained, grid: tuple[int, int]) -> dict[str, object]:
+def _head(trained: Trained, grid: tuple[int, int], fill: str) -> dict[str, object]:
     about = {"checkpoint": trained.checkpoint, "versions": versions(("torch",)), "grid": list(grid)}
-    return {**about, "dtype": "float32", **fp32_key(trained.device)}
+    filled = {"fill": fill} if _told(fill) else {}
+    return {**about, "dtype": "float32", **fp32_key(trained.device), **filled}
+
+
+def _told(fill: str) -> str:
+    """The fill as keys and files say it: nothing for the first there was."""
+    return "" if fill == MEAN_COLOUR else fill
+
+
+def fill_of(fill: str, images: Tensor, ids: Integers, *, trained: Trained, data: Dataset) -> Fill:
+    """What covered patches of the images show: (I, 3, H, W), None for the mean colour, (I,) ids where it is imputed."""
+    if fill == IMPUTED:
+        return ids
+    if fill == MEAN_COLOUR:
+        return None
+    if fill == BLUR:
+        return blurred(images)
+    if fill == BLACK:
+        return black(images, trained.statistics)
+    predictions = trained.run.predictions
+    return normalised(trained, data, others_of(ids, predictions.labels, predictions.predicted))
+
+
+def normalised(trained: Trained, data: Dataset, ids: Integers) -> Tensor:
+    """Test images as the model is given them, where it is: (I, 3, H, W)."""
+    return prepare(data.test.images[torch.from_numpy(ids)].to(trained.device), trained.statistics)
 
 
 def ask(
-    trained: Trained, data: Dataset, wanted: tuple[Integers, Integers], *, grid: tuple[int, int], progress: Progress
+    trained: Trained,
+    data: Dataset,
+    wanted: tuple[Integers, Integers],
+    *,
+    grid: tuple[int, int],
+    progress: Progress,
+    fill: str = MEAN_COLOUR,
 ) -> tuple[Answers, Meter]:
     """Answers to all sets that are wanted; what is new is saved every minute or so and at the end, even of a failure.
 
     Args:
         wanted: (M,) ids and (M,) sets.
+        fill: what covered patches show.
 
     Raises:
         ContractError: the model is not the one that made the predictions.
     """
-    answers = known_answers(trained, grid)
+    answers = known_answers(trained, grid, fill)
     ids, sets = answers.missing(*wanted)
     meter, room = Meter(trained.device), Room(progress)
     if not len(ids):
         return answers, meter
     chosen, rows = np.unique(ids, return_inverse=True)
-    images = prepare(data.test.images[torch.from_numpy(chosen)].to(meter.device), trained.statistics)
+    images = normalised(trained, data, chosen)
     _check(trained, images, chosen, room)
+    filling = fill_of(fill, images, chosen, trained=trained, data=data)
     parts, pace, done = [answers.logits[:0]], Pace(), 0
 
     def saved() -> Answers:
         logits = np.concatenate(parts)
         new = Answers(ids[: len(logits)], sets[: len(logits)], logits)
-        return trained.run.add_answers(grid, new, _head(trained, grid))
+        return trained.run.add_answers(grid, new, _head(trained, grid, fill), _told(fill))
 
     try:
-        with progress.track(f"cover {grid[0]}x{grid[1]}", len(ids)) as task:
-            batches = answers_to(trained.model, images, rows=rows, sets=sets, grid=grid, room=room)
+        with progress.track(f"cover {grid[0]}x{grid[1]}{f' by {fill}' if _told(fill) else ''}", len(ids)) as task:
+            batches = answers_to(trained.model, images, rows=rows, sets=sets, grid=grid, room=room, fill=filling)
             while done < len(ids):
                 watch = Stopwatch(meter.device)
                 with watch.running():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,21 +16,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bench.contracts import Dataset, ExplainerSpec, Floats, Integers, Progress
 from bench.data.transforms import prepare
 from bench.explaining.batches import explained, seeding
-from bench.explaining.guard import statuses
 from bench.explaining.plan import Wanted, layers_of
 from bench.machine import versions
 from bench.memory import Room
 from bench.modes import evaluating
 from bench.nets.trained import Trained
 from bench.precision import fp32_key
-from bench.schema.run import STATUSES
+from bench.schema.page import Estimate
 from bench.schema.scores import SanityScores
-from bench.scoring.layer_scores import kept
-from bench.stats.agreement import likeness
+from bench.scoring.claims import crossed
+from bench.stats.agreement import beside
 from bench.stats.intervals import rank_matrix
 from bench.store.predictions import fixed_order
 
 SANITY_SEED = 7007
+DRAWS = 5  # of the scrambling: one draw moves a mean by 0.10 to 0.14 (s.d.)
+NOTHING_LEFT = 0.1  # rank correlation: as near to 0 as makes no difference to a reader of maps
 MEASURED_ON = 256  # training images for the statistics of batch norms
 
 Cells = dict[tuple[str, str], "Floats"]
@@ -44,7 +46,6 @@ def sanity_scores(
     specs: Mapping[str, ExplainerSpec],
     ids: Integers,
     predicted: Integers,
-    seed: int,
     progress: Progress,
 ) -> list[SanityScores]:
     """How alike the maps for the predicted class are before and after each stage is scrambled.
@@ -53,41 +54,100 @@ def sanity_scores(
         before: of each explainer and layer the trained model's maps (N, h, w), NaN where one is not `ok`.
         ids: (N,) test ids; none of them gives no scores.
         predicted: (N,) the class that the trained model predicts.
-        seed: of the bootstrap, the same for each line, so that equal maps have equal intervals.
     """
     if len(ids) == 0:
         return []
     stages = list(stages_of(trained.model, trained.spec.layers))
-    missing = _missing(trained, specs, list(before), ids)
-    if missing:
-        _make(trained, data, missing, ids, predicted, progress=progress)
+    for draw in range(DRAWS):
+        missing = _missing(trained, specs, list(before), ids, draw)
+        if missing:
+            _make(trained, data, missing, ids, predicted, draw=draw, progress=progress)
     found = []
     for (name, layer), trained_maps in before.items():
-        raw = trained.run.scrambled(name, layer, head=_head(trained, specs[name]), ids=ids)
+        raw = _known(trained, specs[name], (name, layer), ids)
         assert raw is not None  # written above
-        for stage, maps in zip(stages, raw, strict=True):
-            after = kept(maps, statuses(maps) == STATUSES.index("ok"))
-            alike = likeness([rank_matrix(after, trained_maps)], np.random.default_rng(seed))
-            found.append(SanityScores(name, layer, stage, alike))
+        by_draw = raw.reshape(DRAWS, len(stages), *raw.shape[1:])
+        for place, stage in enumerate(stages):
+            cell = SanityScores(name, layer, stage, None)
+            found.append(scrambled_scores(cell, trained_maps, by_draw[:, place], predicted))
     return found
+
+
+def scrambled_scores(cell: SanityScores, before: Floats, after: Floats, classes: Integers) -> SanityScores:
+    """How alike maps are to those of several draws of scrambled weights, with and without the sign.
+
+    Args:
+        cell: explainer, layer and stage.
+        before: (N, h, w), NaN where one is not `ok`.
+        after: (D, N, h, w). A map that is dead has an order of its values all the same; one that is constant or not
+            finite has none, and its image is left out.
+        classes: (N,).
+    """
+    matrices = [rank_matrix(maps, before) for maps in after]
+    rho = np.array([np.diagonal(each) for each in matrices])
+    absolute = [beside([np.abs(each)], classes) for each in matrices]
+    own, null = np.array([each.own for each in absolute]), np.array([each.null for each in absolute])
+    found = replace(
+        cell,
+        rho=crossed(rho),
+        absolute=crossed(own),
+        null=crossed(null),
+        excess=crossed(own - null),
+        images=int((~np.isnan(rho).any(axis=0)).sum()),
+        draws=len(after),
+    )
+    return replace(found, verdict=left_of(found.rho, found.excess))
+
+
+def left_of(rho: Estimate | None, excess: Estimate | None) -> str:
+    """What may be said once weights were scrambled; a word only where the whole interval bears it.
+
+    `nothing left` is a claim like the others: of the correlation and of what is left of it without its sign, both must
+    be known to be as good as 0. That an interval holds 0 is no reason to say so: it may hold much else.
+
+    Args:
+        rho: rank correlation with the trained model's map of the image.
+        excess: of the correlation without its sign over that of other images of the class.
+    """
+    if rho is None:
+        return "undecided"
+    if rho.low > NOTHING_LEFT:
+        return "still alike"
+    if rho.high < -NOTHING_LEFT:
+        return "turned round"
+    if excess is None:
+        return "undecided"
+    if excess.low > NOTHING_LEFT:
+        return "still alike but for its sign"
+    inside = all(one.low > -NOTHING_LEFT and one.high < NOTHING_LEFT for one in (rho, excess))
+    return "nothing left" if inside else "undecided"
 
 
 def sanity_passes(trained: Trained, wanted: Wanted, ids: Integers) -> float:
     """What the maps that are not on disk cost in forward passes, the statistics of batch norms included."""
     cells = [(name, layer) for name, spec in wanted.specs.items() for layer in layers_of(spec, wanted)]
-    missing = _missing(trained, wanted.specs, cells, ids) if len(ids) else {}
-    explaining = sum((max if spec.joint else sum)(map(spec.cost, layers)) for spec, layers in missing.values())
-    stages = len(stages_of(trained.model, trained.spec.layers))
-    return stages * (len(ids) * explaining + MEASURED_ON) if missing else 0.0
+    stages, total = len(stages_of(trained.model, trained.spec.layers)), 0.0
+    for draw in range(DRAWS if len(ids) else 0):
+        missing = _missing(trained, wanted.specs, cells, ids, draw)
+        explaining = sum((max if spec.joint else sum)(map(spec.cost, layers)) for spec, layers in missing.values())
+        total += stages * (len(ids) * explaining + MEASURED_ON) if missing else 0.0
+    return total
+
+
+def _known(trained: Trained, spec: ExplainerSpec, cell: tuple[str, str], ids: Integers) -> Floats | None:
+    """The maps of all draws that are on disk, (D * S, N, h, w) in the order of draws."""
+    return trained.run.scrambled(*cell, head=_head(trained, spec), ids=ids)
 
 
 def _missing(
-    trained: Trained, specs: Mapping[str, ExplainerSpec], cells: Sequence[tuple[str, str]], ids: Integers
+    trained: Trained, specs: Mapping[str, ExplainerSpec], cells: Sequence[tuple[str, str]], ids: Integers, draw: int
 ) -> dict[str, tuple[ExplainerSpec, list[str]]]:
-    """Explainers with those of their layers whose maps are not on disk."""
+    """Explainers with those of their layers whose maps of a draw are not on disk."""
+    wanted = (draw + 1) * len(stages_of(trained.model, trained.spec.layers))
     found: dict[str, tuple[ExplainerSpec, list[str]]] = {}
     for name, layer in cells:
-        if trained.run.scrambled(name, layer, head=_head(trained, specs[name]), ids=ids) is None:
+        there = _known(trained, specs[name], (name, layer), ids)
+        if there is None or len(there) < wanted:
             found.setdefault(name, (specs[name], []))[1].append(layer)
     return found
 
@@ -99,16 +159,17 @@ def _make(
     ids: Integers,
     predicted: Integers,
     *,
+    draw: int,
     progress: Progress,
 ) -> None:
-    """Maps of the scrambled copies, (S, N, h, w) of each cell, to disk."""
+    """Maps of the scrambled copies of one draw, (S, N, h, w) of each cell, to disk behind those of earlier draws."""
     device = trained.device
     images = prepare(data.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
     some = fixed_order(data.train.labels.numpy())[:MEASURED_ON]
     measured_on = prepare(data.train.images[torch.from_numpy(some)].to(device), trained.statistics)
     stages = len(stages_of(trained.model, trained.spec.layers))
     parts: dict[tuple[str, str], list[Any]] = {}
-    with progress.track("scramble the weights", stages * len(specs)) as task:
+    with progress.track(f"scramble the weights, {draw + 1} of {DRAWS}", stages * len(specs)) as task:
         for stage, name, maps in scrambled_maps(
             trained.model,
             trained.spec.layers,
@@ -116,21 +177,24 @@ def _make(
             targets=torch.from_numpy(predicted)[:, None].to(device),
             specs=specs,
             measured_on=measured_on,
-            generator=torch.Generator().manual_seed(SANITY_SEED),
+            generator=torch.Generator().manual_seed(SANITY_SEED + draw),
             room=Room(progress),
         ):
             for layer, raw in maps.items():
                 parts.setdefault((name, layer), []).append(raw.numpy())
             task.advance(1, f"{stage}, {name}")
     for (name, layer), every in parts.items():
-        head = _head(trained, specs[name][0])
-        trained.run.keep_scrambled(name, layer, head=head, ids=ids, raw=np.stack(every))
+        spec = specs[name][0]
+        earlier = _known(trained, spec, (name, layer), ids) if draw else None
+        new: Floats = np.stack(every)
+        whole = new if earlier is None else np.concatenate([earlier, new])
+        trained.run.keep_scrambled(name, layer, head=_head(trained, spec), ids=ids, raw=whole)
 
 
 def _head(trained: Trained, spec: ExplainerSpec) -> str:
     """What the maps of scrambled copies hang on, in one order."""
     of = versions(("torch", spec.backend))
-    about = {"schema": 1, "checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED}
+    about = {"schema": 2, "checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SANITY_SEED}
     drawn = {"seeding": seeding(spec)} if spec.stochastic else {}
     return json.dumps({**about, "versions": of, **drawn, **fp32_key(trained.device)}, sort_keys=True)
 

@@ -5,11 +5,17 @@ from dataclasses import dataclass
 
 from bench.registry.registry import short
 from bench.schema.page import Estimate
-from bench.schema.scores import ExplainerScores, FaithfulnessScores, Likeness, SanityScores
+from bench.schema.scores import NO_EVIDENCE, Difference, ExplainerScores, FaithfulnessScores, Flip, Gain, Likeness
+from bench.scoring.fills import MEAN_COLOUR
 
-NO_EVIDENCE = "no evidence"
 NOTHING = "–"
-WORD_HEADS = frozenset({"layer", "explainer", "first", "second", "scrambled from the head down to", "reading"})
+NEEDS = (
+    "Above: better than the other images of the class and than every row that knows no model, with all that the table "
+    "says counted (Holm); the intervals of gains are at that level."
+)
+WORD_HEADS = frozenset(
+    {"score", "better", "layer", "explainer", "first", "second", "scrambled from the head down to", "reading"}
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,9 @@ class Sheet:
 
 def sheets(found: FaithfulnessScores) -> tuple[Sheet, ...]:
     """All tables of a run; those without a row are left out."""
-    makers: tuple[Callable[[FaithfulnessScores], Sheet], ...] = (truth, curves, flips, agreement, sanity, state)
+    makers: tuple[Callable[[FaithfulnessScores], Sheet], ...] = (
+        truth, by_fills, curves, road, flips, against, agreement, scores_beside, sanity, state,
+    )  # fmt: skip
     return tuple(sheet for sheet in (make(found) for make in makers) if sheet.rows)
 
 
@@ -53,7 +61,17 @@ def beside(one: Likeness | None) -> tuple[str, str, str]:
     """A likeness, that of other images' maps, and what may be said of the two."""
     if one is None or one.value is None:
         return (NOTHING, NOTHING, NOTHING)
-    return figure(one.value), figure(one.null), one.verdict
+    return figure(one.value), figure(one.null), reading(one)
+
+
+def reading(one: Likeness | Gain | Flip) -> str:
+    """The word of a figure; of a row that knows no model none."""
+    return one.verdict or NOTHING
+
+
+def over(one: Likeness | Gain | Flip, form: str = ".2f", *, scale: int = 1) -> str:
+    """The gain over the row that knows no model over which it is least clear, and which row that is."""
+    return f"{figure(one.over, form, scale=scale)} {one.rival}" if one.over else NOTHING
 
 
 def percent(one: Estimate | None) -> str:
@@ -70,43 +88,153 @@ def points(one: Estimate | None) -> str:
 
 
 def truth(found: FaithfulnessScores) -> Sheet:
-    """Rank correlation with the drops."""
+    """Rank correlation with the drops by the mean colour."""
     rows = [
-        (one.layer, short(one.explainer), str(one.images), *beside(one.logit), *beside(one.margin))
+        (
+            one.layer, short(one.explainer), str(one.images), *beside(one.logit)[:2], over(one.logit),
+            reading(one.logit), *beside(one.margin)[:2], over(one.margin), reading(one.margin),
+        )
         for one in found.rows
-    ]
+    ]  # fmt: skip
+    alone = max((one.logit.alone for one in found.rows), default=0)
+    left_out = f" {alone} images are alone in their class and not in these." if alone else ""
     return Sheet(
-        "Against covering one patch at a time",
+        "Against covering one patch at a time, by mean colour",
         "Rank correlation of a map's patches with the drop of the predicted class's logit when a patch takes the mean "
-        "colour, and of predicted minus true map with the drop of the margin; beside it, against other images' drops.",
-        ("layer", "explainer", "images", "logit", "other images", "reading", "margin", "other images", "reading"),
+        "colour, and of predicted minus true map with the drop of the margin; beside it, against the drops of other "
+        f"images of the class.{left_out} Over the best: the gain, image by image, over the row that knows no model "
+        f"which is hardest to beat. {NEEDS}",
+        ("layer", "explainer", "images", "logit", "same class", "over the best", "reading", "margin", "same class",
+         "over the best", "reading"),
         tuple(rows),
+    )  # fmt: skip
+
+
+def by_fills(found: FaithfulnessScores) -> Sheet:
+    """Rank correlation with the drops by each fill, and of these with each other."""
+    fills = fills_of(found)
+    rows: list[tuple[str, ...]] = []
+    for layer in dict.fromkeys(one.layer for one in found.rows):
+        for one in (one for one in found.rows if one.layer == layer):
+            every = [one.logit, *one.fills]
+            words = [word for each in every for word in (figure(each.value), reading(each))]
+            rows.append((layer, short(one.explainer), *words))
+        for fill in fills if found.ceilings else ():
+            words = [word for other in fills for word in (figure(ceiling(found, layer, (fill, other))), NOTHING)]
+            rows.append((layer, f"the drops by {fill}", *words))
+    return Sheet(
+        "Against covering one patch at a time, by what the patch takes",
+        "Rank correlation with the drop of the predicted class's logit when a patch takes the mean colour, a blur of "
+        "the image, or another image of another class. Last rows: how alike the drops by two fills are, image by "
+        "image; more than that no map can be asked for by both.",
+        ("layer", "explainer", *(head for fill in fills for head in (f"by {fill}", "reading"))),
+        tuple(rows) if len(fills) > 1 else (),
     )
+
+
+def fills_of(found: FaithfulnessScores) -> tuple[str, ...]:
+    """What covered patches took, the mean colour first."""
+    return (MEAN_COLOUR, *(each.fill for each in found.rows[0].fills)) if found.rows else ()
+
+
+def ceiling(found: FaithfulnessScores, layer: str, fills: tuple[str, str]) -> Estimate | None:
+    """How alike the drops by two fills are at a layer; None for one and the same."""
+    of_both = (one.value for one in found.ceilings if one.layer == layer and {one.fill, one.other} == set(fills))
+    return next(of_both, None)
 
 
 def curves(found: FaithfulnessScores) -> Sheet:
     """Gains of deletion and insertion."""
     rows = [
         (
-            one.layer, short(one.explainer), str(one.images), gain(one.deletion.over_random),
-            own_order(one, gain(one.deletion.over_centre)), gain(one.insertion.over_random),
-            own_order(one, gain(one.insertion.over_centre)),
+            one.layer, short(one.explainer), str(one.images),
+            *(word for each in (one.deletion, one.insertion)
+              for word in (figure(each.area), gain(each.over_random), over(each, "+.3f"), reading(each))),
         )
         for one in found.rows
     ]  # fmt: skip
+    of_each = ("area", "over random", "over the best", "reading")
     return Sheet(
-        "Deletion and insertion",
-        "Area under the predicted class's probability while patches go or come in the map's order; above 0 is better "
-        "than random orders, and than patches from the middle outwards.",
-        ("layer", "explainer", "images", "deletion, over random", "deletion, over centre",
-         "insertion, over random", "insertion, over centre"),
+        "Deletion and insertion, by mean colour",
+        "Area under the predicted class's probability while patches go to or come from the mean colour in the map's "
+        "order, and its gain over random orders and over the row that knows no model which is hardest to beat: above 0 "
+        f"is better. {NEEDS}",
+        ("layer", "explainer", "images", *(f"deletion, {each}" for each in of_each),
+         *(f"insertion, {each}" for each in of_each)),
         tuple(rows),
     )  # fmt: skip
 
 
-def own_order(one: ExplainerScores, words: str) -> str:
-    """Nothing where an order would be held against itself."""
-    return NOTHING if one.health is None and one.explainer == "centre" else words
+def road(found: FaithfulnessScores) -> Sheet:
+    """ROAD."""
+    rows = [
+        (
+            one.layer, short(one.explainer), str(one.road.images), figure(one.road.morf), figure(one.road.lerf),
+            figure(one.road.gain.area, "+.3f"), over(one.road.gain, "+.3f"), reading(one.road.gain),
+        )
+        for one in found.rows
+        if one.road is not None
+    ]  # fmt: skip
+    return Sheet(
+        "ROAD: patches filled from what is around them",
+        "Mean probability of the predicted class while 20, 40, 60 and 80 % of the patches are filled with the weighted "
+        "mean of their neighbours and a little noise, the map's largest first, or last; half the difference, above 0 "
+        f"is better, and its gain over the row that knows no model which is hardest to beat. {NEEDS}",
+        ("layer", "explainer", "images", "largest first", "largest last", "half the difference", "over the best",
+         "reading"),
+        tuple(rows),
+    )  # fmt: skip
+
+
+def against(found: FaithfulnessScores) -> Sheet:
+    """Explainers against each other by every score: what is clear, and what could not have been seen."""
+    rows = []
+    for layer, score in dict.fromkeys((one.layer, one.score) for one in found.differences):
+        pairs = [one for one in found.differences if (one.layer, one.score) == (layer, score)]
+        missed = [one.missed for one in pairs if one.missed is not None]
+        clear = "; ".join(_better(one) for one in pairs if one.verdict in ("first", "second"))
+        equal = sum(one.verdict == "equal" for one in pairs)
+        rows.append((
+            layer, score, str(max(one.images for one in pairs)), str(len(pairs)), str(equal),
+            f"{max(missed):.3f}" if missed else NOTHING, clear or (NO_EVIDENCE if len(pairs) > equal else "equal"),
+        ))  # fmt: skip
+    return Sheet(
+        "Explainer against explainer",
+        "Each two explainers by each score, image by image, with all pairs and scores counted (Holm) and the intervals "
+        "at that level. Missed: with so many images a difference smaller than this would not show in one of five "
+        "samples (80 % power), so no evidence is not: equal. Steadiness is maximal sensitivity, less being better.",
+        ("layer", "score", "images", "pairs", "equal", "missed under", "better"),
+        tuple(rows),
+    )
+
+
+def _better(one: Difference) -> str:
+    """`captum over saliency by 0.046 (0.014 to 0.081)`."""
+    if one.value is None:
+        return ""
+    names, value = (one.first, one.second), one.value
+    if one.verdict == "second":
+        names, value = (one.second, one.first), Estimate(-value.value, -value.high, -value.low)
+    return f"{short(names[0])} over {short(names[1])} by {figure(value, '.3f')}"
+
+
+def scores_beside(found: FaithfulnessScores) -> Sheet:
+    """Which scores agree with which."""
+    scores = list(dict.fromkeys(each for one in found.alike for each in (one.first, one.second)))
+    known = {frozenset((one.first, one.second)): one.value for one in found.alike}
+
+    def words(one: str, other: str) -> str:
+        value = known.get(frozenset((one, other)))
+        return NOTHING if value is None else f"{value:+.2f}"
+
+    count = found.alike[0].rows if found.alike else 0
+    return Sheet(
+        "Which scores agree with which",
+        f"Rank correlation of two scores over {count} explainers at layers that differ: where it is low or negative, "
+        "the two put explainers in another order, and neither may stand for the other. By so few, it is no proof.",
+        ("score", *scores),
+        tuple((one, *(words(one, other) for other in scores)) for one in scores),
+    )
 
 
 def flips(found: FaithfulnessScores) -> Sheet:
@@ -114,18 +242,20 @@ def flips(found: FaithfulnessScores) -> Sheet:
     rows = [
         (
             one.layer, short(one.explainer), f"{each.patches} of {one.height * one.width}", percent(each.turned),
-            percent(each.random), points(each.gain),
+            percent(each.random), points(each.gain), over(each, "+.1f", scale=100), reading(each),
         )
         for one in found.rows
         for each in one.flips
     ]  # fmt: skip
     return Sheet(
-        "Errors that turn to the true class",
+        "Errors that turn to the true class, by mean colour",
         "Share of the errors that become right when the patches that speak most for the predicted and against the true "
-        "class are covered, and when as many random patches are.",
-        ("layer", "explainer", "patches covered", "turned", "random patches", "difference, points"),
+        "class take the mean colour, and when as many random patches do. Over the best: in points, over the row that "
+        f"knows no model which is hardest to beat. {NEEDS}",
+        ("layer", "explainer", "patches covered", "turned", "random patches", "difference, points", "over the best",
+         "reading"),
         tuple(rows),
-    )
+    )  # fmt: skip
 
 
 def agreement(found: FaithfulnessScores) -> Sheet:
@@ -137,8 +267,8 @@ def agreement(found: FaithfulnessScores) -> Sheet:
     return Sheet(
         "Agreement",
         "Rank correlation of two maps of one image, and intersection over union of their top eighth of values; beside "
-        "it, of maps of different images.",
-        ("layer", "first", "second", "rank correlation", "other images", "reading", "overlap", "other images",
+        "it, of maps of different images of one class.",
+        ("layer", "first", "second", "rank correlation", "same class", "reading", "overlap", "same class",
          "reading"),
         tuple(rows),
     )  # fmt: skip
@@ -148,25 +278,21 @@ def sanity(found: FaithfulnessScores) -> Sheet:
     """Maps of scrambled weights; explainers with the same figures share a line."""
     lines: dict[tuple[str, ...], list[str]] = {}
     for one in found.sanity:
-        lines.setdefault((one.layer, one.stage, *beside(one.spearman)[:2], dependence(one)), []).append(
+        figures = tuple(map(figure, (one.rho, one.absolute, one.null, one.excess)))
+        lines.setdefault((one.layer, one.stage, str(one.images), *figures, one.verdict), []).append(
             short(one.explainer)
         )
-    rows = [(", ".join(names), *words) for words, names in lines.items()]
+    draws = max((one.draws for one in found.sanity), default=1)
     return Sheet(
         "With scrambled weights",
-        "Rank correlation of the map before and after the weights from the head down to a stage changed places; a map "
-        "that shows what was learned is then no more like itself than like other images' maps.",
-        ("explainer", "layer", "scrambled from the head down to", "rank correlation", "other images", "reading"),
-        tuple(rows),
-    )
-
-
-def dependence(one: SanityScores) -> str:
-    """What may be said once weights were scrambled."""
-    if one.spearman.value is None:
-        return NOTHING
-    words = {"above": "still alike", "below": "turned round"}
-    return words.get(one.spearman.verdict, "nothing left")
+        "Rank correlation of the map before and after the weights from the head down to a stage changed places, and "
+        f"the same without its sign, beside other images of the class; {draws} draws and all images. Nothing left: "
+        "the intervals of the correlation and of the difference lie within plus-minus 0.1; still alike: the interval "
+        "lies above it; else undecided.",
+        ("explainer", "layer", "scrambled from the head down to", "images", "rank correlation", "without its sign",
+         "same class", "difference", "reading"),
+        tuple((", ".join(names), *words) for words, names in lines.items()),
+    )  # fmt: skip
 
 
 def state(found: FaithfulnessScores) -> Sheet:
@@ -176,6 +302,7 @@ def state(found: FaithfulnessScores) -> Sheet:
             one.layer, short(one.explainer), str(health.maps), str(health.dead), str(health.constant),
             str(health.non_finite), NOTHING if health.tied is None else f"{100 * health.tied:.0f} %",
             NOTHING if health.kappa is None else f"{health.kappa:.1f} ({health.kappa_largest:.3g})",
+            figure(one.sparseness), figure(one.sensitivity, ".3f"),
             *beside(one.contrast), same_order(one),
         )
         for one in found.rows
@@ -183,11 +310,14 @@ def state(found: FaithfulnessScores) -> Sheet:
     ]  # fmt: skip
     return Sheet(
         "State of the maps, and predicted beside true class",
-        "Maps that are dead, constant or not finite are in no mean. Tied: values that another position has, too, after "
-        "the ReLU. Kappa: how much an error of a raw value grows in the picture, median (largest). Then the rank "
-        "correlation of the maps of predicted and true class, beside that of different images.",
-        ("layer", "explainer", "maps", "dead", "constant", "not finite", "tied", "kappa", "two classes", "other images",
-         "reading", "same order of patches"),
+        "Maps that are dead, constant or not finite are in no mean. Tied: values that another position has, too, "
+        "after the ReLU. Kappa: how much an error of a raw value grows in the picture, median (largest). Sparseness: "
+        "Gini's index of the sizes, 1 where one value is all there is. Sensitivity: the farthest a map gets from its "
+        "own while each pixel moves by up to 0.02, in lengths of the map. Then the rank correlation of the maps of "
+        "predicted and true class, beside that of other images of the class.",
+        ("layer", "explainer", "maps", "dead", "constant", "not finite", "tied", "kappa", "sparseness", "sensitivity",
+         "two classes",
+         "same class", "reading", "same order of patches"),
         tuple(rows),
     )  # fmt: skip
 

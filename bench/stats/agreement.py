@@ -1,6 +1,7 @@
 """Do two explainers say the same? Their raw maps of the same rows, compared on the layer's own grid."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -9,9 +10,7 @@ from bench.contracts import Floats, Integers
 from bench.registry.registry import short
 from bench.schema.page import Agreement
 from bench.schema.run import Cell
-from bench.schema.scores import Likeness, PairScores
 from bench.stats.intervals import (
-    bootstrap_mean,
     largest_relative_difference,
     median_or_none,
     overlap_matrix,
@@ -86,27 +85,52 @@ def common_rows(first: Cell, second: Cell) -> tuple[Integers, Integers]:
     return here, there
 
 
-# --- over images, beside maps of different images -----------------------------------------------------------
+# --- over images, beside maps of other images of the class ---------------------------------------------------
 
 
-def likeness(matrices: Sequence[Floats], generator: np.random.Generator) -> Likeness:
-    """How alike two maps of one image are, beside what maps of different images reach.
+@dataclass(frozen=True)
+class Beside:
+    """Image by image how alike two maps of it are, and what maps of other images of its class reach.
 
-    Each image counts once, with the mean of its maps. The null is over all pairs of different images, which is what
-    the mean over all ways to permute the images comes to. What an image adds to it is what its row and its column
-    add, so that its interval, too, is over images and not over pairs that are not independent (the first-order term
-    of Hoeffding 1948, Ann. Math. Stat. 19, 293).
+    Attributes:
+        own: (I,) of the image's own maps; NaN where one of them says nothing.
+        null: (I,) of other images of the class, so that `own` minus `null` is the image's share of the difference of
+            the two means; NaN where `own` is, and for an image that is alone in its class.
+    """
+
+    own: Floats
+    null: Floats
+
+    @property
+    def alone(self) -> int:
+        """Images with maps that no other image of the class can be held against."""
+        return int((~np.isnan(self.own) & np.isnan(self.null)).sum())
+
+
+def beside(matrices: Sequence[Floats], classes: Integers) -> Beside:
+    """How alike two maps of one image are, beside what maps of other images of the same class reach.
+
+    Of the same class, since what all images of a class share (where its objects tend to be) is no knowledge of the
+    image: maps that know the class alone reach their null. Each image counts once, with the mean of its maps. What an
+    image adds to the null is what its row and its column add, less the class's mean that both hold, so that intervals
+    are over images and not over pairs that are not independent (the first-order term of Hoeffding 1948, Ann. Math.
+    Stat. 19, 293).
 
     Args:
         matrices: for each kind of map, such as predicted and true class, (I, I) likenesses of the first's map of
             image i and the second's of image j; NaN where one of them says nothing.
+        classes: (I,) the class that each image's map speaks for.
     """
     stack = np.stack(list(matrices))
     own = _mean(np.diagonal(stack, axis1=1, axis2=2), axis=0)
-    pairs = _mean(np.where(np.eye(stack.shape[1], dtype=bool), np.nan, stack), axis=0)
-    of_image = _mean(pairs, axis=1) + _mean(pairs, axis=0) - _mean(pairs.ravel(), axis=0)
-    count = int((~np.isnan(own)).sum())
-    return Likeness(bootstrap_mean(own, generator), bootstrap_mean(of_image, generator), count)
+    others = (classes[:, None] == classes[None, :]) & ~np.eye(len(classes), dtype=bool)
+    pairs = _mean(np.where(others, stack, np.nan), axis=0)
+    null = np.full(len(classes), np.nan)
+    for each in np.unique(classes):
+        inside = np.flatnonzero(classes == each)
+        block = pairs[np.ix_(inside, inside)]
+        null[inside] = _mean(block, axis=1) + _mean(block, axis=0) - _mean(block.ravel(), axis=0)
+    return Beside(own, np.where(np.isnan(own), np.nan, null))
 
 
 def _mean(values: Floats, axis: int) -> Floats:
@@ -117,17 +141,15 @@ def _mean(values: Floats, axis: int) -> Floats:
     return found
 
 
-def pair_scores(
-    layer: str, names: tuple[str, str], maps: Sequence[tuple[Floats, Floats]], generator: np.random.Generator
-) -> PairScores:
-    """Rank correlation and overlap of the top eighth of two explainers, over images.
+def of_pair(maps: Sequence[tuple[Floats, Floats]], classes: Integers) -> tuple[Beside, Beside]:
+    """Rank correlation and overlap of the top eighth of two explainers, image by image.
 
     Args:
-        names: the two explainers.
         maps: for each class asked for, the maps (I, h, w) of both, image by image; NaN where a map is not `ok`.
+        classes: (I,) what counts as one class of images.
     """
     positions = maps[0][0][0].size
     top = max(1, round(TOP_SHARE * positions))
     ranks = [rank_matrix(first, second) for first, second in maps]
     shares = [overlap_matrix(first, second, top) for first, second in maps]
-    return PairScores(layer, *names, likeness(ranks, generator), likeness(shares, generator))
+    return beside(ranks, classes), beside(shares, classes)

@@ -283,31 +283,37 @@ class RunFolder:
             write_json(path, dataclasses.asdict(new))
             self.known_answers = self._keep(path, new)
 
-    def answers(self, grid: tuple[int, int], head: Mapping[str, object], classes: int) -> Answers:
-        """What this very model answered with patches covered; `head` says of which model the answers must be."""
-        return self._once(answers_path(self.path, grid), partial(read_answers, head=head, classes=classes))
+    def answers(self, grid: tuple[int, int], head: Mapping[str, object], classes: int, fill: str = "") -> Answers:
+        """What this very model answered with patches covered; `head` says of which model the answers must be.
 
-    def add_answers(self, grid: tuple[int, int], new: Answers, head: Mapping[str, object]) -> Answers:
-        """Merge answers into those of the same model; gives all."""
-        path = answers_path(self.path, grid)
+        Args:
+            fill: what covered patches show; empty for the mean colour.
+        """
+        return self._once(answers_path(self.path, grid, fill), partial(read_answers, head=head, classes=classes))
+
+    def add_answers(self, grid: tuple[int, int], new: Answers, head: Mapping[str, object], fill: str = "") -> Answers:
+        """Merge answers into those of the same model and fill; gives all."""
+        path = answers_path(self.path, grid, fill)
         with self._held(path):
             whole = merged([read_answers(path, head, new.logits.shape[1]), new], "ids", "sets")
             write_answers(path, whole, head)
             return self._keep(path, whole)
 
-    def scrambled(self, explainer: str, layer: str, *, head: str, ids: Integers) -> Floats | None:
+    def scrambled(self, explainer: str, layer: str, *, head: str, ids: Integers, kind: str = "sanity") -> Floats | None:
         """The maps (S, I, h, w) of `ids` (I,) by copies whose weights were scrambled, for each stage that was.
 
-        None where there are none that can be read, they hang on other things than `head` or do not begin with these
-        images; more images do no harm.
+        Of another kind what was found of each image, (S, I). None where there are none that can be read, they hang
+        on other things than `head` or do not begin with these images; more images do no harm.
         """
-        found = self._once(scrambled_path(self.path, explainer, layer), _read_scrambled)
+        found = self._once(scrambled_path(self.path, explainer, layer, kind), _read_scrambled)
         same = found and str(found["head"]) == head and np.array_equal(found["ids"][: len(ids)], ids)
         return found["raw"][:, : len(ids)] if found and same else None
 
-    def keep_scrambled(self, explainer: str, layer: str, *, head: str, ids: Integers, raw: Floats) -> None:
+    def keep_scrambled(
+        self, explainer: str, layer: str, *, head: str, ids: Integers, raw: Floats, kind: str = "sanity"
+    ) -> None:
         """Write such maps in the place of those that are there."""
-        path = scrambled_path(self.path, explainer, layer)
+        path = scrambled_path(self.path, explainer, layer, kind)
         arrays = {"head": np.array(head), "ids": ids, "raw": raw}
         with self._held(path):
             write_npz(path, arrays)

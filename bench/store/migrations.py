@@ -45,14 +45,24 @@ def _fingerprint(old: Mapping[str, Any]) -> str:
 
 
 def scores_of_today(old: Mapping[str, Any]) -> dict[str, Any]:
-    """judge/faithfulness.json of any schema as one of schema 2; schema 1 called patches cells."""
-    if old.get("schema") != 1:
+    """judge/faithfulness.json of any schema as one of schema 3.
+
+    Schema 1 called patches cells. Schema 2 held maps against other images of any class, where a map that knows the
+    class alone came out above: its words are dropped, its figures stay.
+    """
+    if old.get("schema") not in (1, 2):
         return dict(old)
 
     def renamed(table: dict[str, Any]) -> dict[str, Any]:
-        return {"patches" if name == "cells" else name: value for name, value in table.items()}
+        found = {"patches" if name == "cells" else name: value for name, value in table.items() if name != "verdict"}
+        if "over_centre" in found:
+            found |= {"area": None, "over": found.pop("over_centre"), "rival": "centre"}
+        if "stage" in found:
+            spearman = found.pop("spearman")
+            found |= {"rho": spearman["value"], "images": spearman["images"]}
+        return found
 
-    return {**json.loads(json.dumps(dict(old)), object_hook=renamed), "schema": 2}
+    return {**json.loads(json.dumps(dict(old)), object_hook=renamed), "schema": 3}
 
 
 def _table(old: Mapping[str, Any], name: str) -> Mapping[str, Any]:

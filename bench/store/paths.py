@@ -126,14 +126,15 @@ def _file_name(name: str) -> str:
     return f"{words[-FILE_NAME_LENGTH:]}@{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
-def scrambled_path(run: Path, explainer: str, layer: str) -> Path:
-    """The maps of copies of the model whose weights were scrambled."""
-    return cell_path(run / "judge" / "sanity", explainer, layer)
+def scrambled_path(run: Path, explainer: str, layer: str, kind: str = "sanity") -> Path:
+    """The maps of copies of the model whose weights were scrambled; or how far maps of images moved a little go."""
+    return cell_path(run / "judge" / kind, explainer, layer)
 
 
-def answers_path(run: Path, grid: tuple[int, int]) -> Path:
-    """What the model answers when patches of a grid are covered."""
-    return run / "judge" / f"covered-{grid[0]}x{grid[1]}.npz"
+def answers_path(run: Path, grid: tuple[int, int], fill: str = "") -> Path:
+    """What the model answers when patches of a grid are covered; by the mean colour where no fill is named."""
+    by = f"-{fill.replace(' ', '-')}" if fill else ""
+    return run / "judge" / f"covered-{grid[0]}x{grid[1]}{by}.npz"
 
 
 def timing_path(folder: Path, timing: str, what: str = "time") -> Path:

@@ -1,0 +1,127 @@
+"""How much a map moves when its image moves a little."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.contracts import Dataset, ExplainerSpec, Floats, Integers, Progress
+from bench.data.transforms import prepare
+from bench.explaining.batches import explained, seeding
+from bench.explaining.plan import Wanted, layers_of
+from bench.machine import versions
+from bench.memory import Room
+from bench.nets.trained import Trained
+from bench.precision import fp32_key
+
+SAMPLES = 10  # images around each image
+RADIUS = 0.02  # in units of normalised pixels: less than one step of 8 bits in the mean
+SENSITIVITY_SEED = 10010
+KIND = "sensitivity"
+
+Missing = dict[str, tuple[ExplainerSpec, list[str]]]
+
+
+def sensitivities(
+    trained: Trained,
+    data: Dataset,
+    cells: Sequence[tuple[str, str]],
+    *,
+    specs: Mapping[str, ExplainerSpec],
+    ids: Integers,
+    predicted: Integers,
+    progress: Progress,
+) -> dict[tuple[str, str], Floats]:
+    """The maximal sensitivity (N,) of each explainer and layer; kept on disk, cell by cell.
+
+    Args:
+        cells: explainers and layers.
+        ids: (N,) test ids, with the class (N,) that the model predicts, which the maps are of.
+    """
+    if len(ids) == 0:
+        return {}
+    missing = _missing(trained, specs, cells, ids)
+    if missing:
+        images = prepare(data.test.images[torch.from_numpy(ids)].to(trained.device), trained.statistics)
+        targets = torch.from_numpy(predicted)[:, None].to(trained.device)
+        with progress.track("move the images", len(missing)) as task:
+            for name, (spec, layers) in missing.items():
+                moved = maximal_sensitivity(
+                    spec, trained.model, layers, images=images, targets=targets, seeds=ids, room=Room(progress)
+                )
+                for layer, each in moved.items():
+                    head = _head(trained, spec)
+                    trained.run.keep_scrambled(name, layer, head=head, ids=ids, raw=each[None], kind=KIND)
+                task.advance(1, name)
+    found: dict[tuple[str, str], Floats] = {}
+    for name, layer in cells:
+        values = trained.run.scrambled(name, layer, head=_head(trained, specs[name]), ids=ids, kind=KIND)
+        assert values is not None  # written above
+        found[name, layer] = values[0]
+    return found
+
+
+def sensitivity_passes(trained: Trained, wanted: Wanted, ids: Integers) -> float:
+    """What is not on disk costs in forward passes."""
+    cells = [(name, layer) for name, spec in wanted.specs.items() for layer in layers_of(spec, wanted)]
+    missing = _missing(trained, wanted.specs, cells, ids) if len(ids) else {}
+    costs = ((max if spec.joint else sum)(map(spec.cost, layers)) for spec, layers in missing.values())
+    return (SAMPLES + 1) * len(ids) * sum(costs)
+
+
+def maximal_sensitivity(
+    spec: ExplainerSpec,
+    model: torch.nn.Module,
+    layers: Sequence[str],
+    *,
+    images: Tensor,
+    targets: Tensor,
+    seeds: Integers,
+    room: Room | None = None,
+) -> dict[str, Floats]:
+    """The farthest a map gets from its image's own while each pixel moves by at most 0.02, in lengths of the map.
+
+    Args:
+        images: (N, 3, H, W), normalised.
+        targets: (N, 1).
+        seeds: (N,) what each image's moves are drawn from.
+
+    Returns:
+        {layer: (N,)}, 0 for a map that does not move; NaN for one that is zero or not finite. Without a bound above.
+
+    Source: Yeh et al. 2019, arXiv:1901.09392, equation 4, by samples.
+    """
+    own = explained(spec, model, layers, images, targets, room=room)
+    found: dict[str, Floats] = {layer: np.zeros(len(images)) for layer in layers}
+    generators = [np.random.default_rng([SENSITIVITY_SEED, int(seed)]) for seed in seeds]
+    for _ in range(SAMPLES):
+        moves = [each.uniform(-RADIUS, RADIUS, images.shape[1:]) for each in generators]
+        moved = images + torch.from_numpy(np.stack(moves)).to(images)
+        for layer, maps in explained(spec, model, layers, moved, targets, room=room).items():
+            length = own[layer].double().flatten(1).norm(dim=1)
+            far = (maps - own[layer]).double().flatten(1).norm(dim=1) / length
+            found[layer] = np.maximum(found[layer], torch.where(far.isfinite(), far, torch.nan).cpu().numpy())
+    return found
+
+
+def _missing(
+    trained: Trained, specs: Mapping[str, ExplainerSpec], cells: Sequence[tuple[str, str]], ids: Integers
+) -> Missing:
+    """Explainers with those of their layers whose figures are not on disk."""
+    found: Missing = {}
+    for name, layer in cells:
+        if trained.run.scrambled(name, layer, head=_head(trained, specs[name]), ids=ids, kind=KIND) is None:
+            found.setdefault(name, (specs[name], []))[1].append(layer)
+    return found
+
+
+def _head(trained: Trained, spec: ExplainerSpec) -> str:
+    """What the figures hang on, in one order."""
+    about = {"schema": 1, "checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SENSITIVITY_SEED}
+    ways = {"samples": SAMPLES, "radius": RADIUS, "versions": versions(("torch", spec.backend))}
+    drawn = {"seeding": seeding(spec)} if spec.stochastic else {}
+    return json.dumps({**about, **ways, **drawn, **fp32_key(trained.device)}, sort_keys=True)
