@@ -19,7 +19,7 @@ Picture = np.ndarray[tuple[int, ...], np.dtype[Any]]
 MOST = 24  # images
 MOST_MAPS = 4  # beside each
 _SIDE, _LARGE = 64, 128  # pixels of one picture, and of one that was kept large
-_OPACITY = 0.6
+OPACITY = 0.6
 _WORDS = {"dead": "all zero after ReLU", "constant": "the same value everywhere", "non-finite": "not finite"}
 
 
@@ -58,7 +58,7 @@ def _strip(page: Page, place: int) -> Strip:
     sheet.paste(picture, (0, 0))
     for column, (cell, row) in enumerate(drawn, 1):
         coloured = Image.fromarray((255 * heat_of(page, cell, row, side)).round().astype(np.uint8))
-        sheet.paste(Image.blend(picture, coloured, _OPACITY), (side * column, 0))
+        sheet.paste(Image.blend(picture, coloured, OPACITY), (side * column, 0))
     told = [_told(page.cells[cell], labels[page.cells[cell].run] if several else "") for cell, _ in drawn]
     left_out = [
         f"{_told(page.cells[one[0]], '')} not drawn: {_WORDS.get(words[one], 'no room')}"

@@ -80,6 +80,7 @@ def _anchors(page: Page) -> frozenset[str]:
         "agreement": page.agreements,
         "pairs": page.pairs,
         "seeds": page.seeds,
+        "trust": page.trust.groups if page.trust else (),
     }
     shown = {name for name, rows in tables.items() if rows}
     return frozenset(fixed | own | shown | {f"i{each}" for each in page.gallery.ids})

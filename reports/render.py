@@ -14,13 +14,14 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.schema.page import Page, run_labels
+from bench.schema.page import Evidence, EvidencePicture, Page, run_labels
 from bench.schema.pictures import PicturesPage
 from bench.schema.verdicts import why
 
 from . import charts, derived, filters
 from .contact_strips import Strip, contact_strips
 from .controls import controls_of
+from .evidence import evidence_image
 from .payload import Shard, as_json, index_of, shard_json, shards_of
 
 Form = Literal["auto", "single", "folder"]
@@ -142,7 +143,18 @@ def _html(
         data=as_json(index_of(page)),
         shards=shards,
         strips=[(strip, asset(f"strip-{strip.id}.webp", strip.image)) for strip in strips],
+        trust_pictures=_trust_pictures(page, asset),
     )
+
+
+def _trust_pictures(
+    page: Page, asset: Callable[[str, bytes], str]
+) -> list[tuple[Evidence, list[tuple[EvidencePicture, str]]]]:
+    """The pictures of the section on trust with where they are."""
+    return [
+        (one, [(each, asset(f"trust-{at}-{k}.webp", evidence_image(each))) for k, each in enumerate(one.pictures)])
+        for at, one in enumerate(page.trust.evidence if page.trust else ())
+    ]
 
 
 def filled(name: str, **values: object) -> str:

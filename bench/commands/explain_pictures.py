@@ -28,7 +28,7 @@ from bench.machine import describe_device, versions
 from bench.memory import Room
 from bench.modes import evaluating
 from bench.nets.trained import Trained, open_run
-from bench.pages.gallery import quantised
+from bench.pages.gallery import picture_map
 from bench.pages.write import reports, twin, write_page_files
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
@@ -193,18 +193,6 @@ def _page(
 
 
 def _map(found: Found, row: int, column: int, target: str) -> PictureMap:
-    raw = found.raw[row, column]
-    (low,), (high,), levels = quantised(raw[None])
     status: Any = STATUSES[int(found.status[row, column])]
-    return PictureMap(
-        short(found.explainer),
-        found.layer,
-        target,
-        found.finished,
-        raw.shape[0],
-        raw.shape[1],
-        float(low),
-        float(high),
-        levels.tobytes(),
-        status,
-    )
+    raw, name = found.raw[row, column], short(found.explainer)
+    return picture_map(raw, name, found.layer, target, finished=found.finished, status=status)

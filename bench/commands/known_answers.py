@@ -39,7 +39,7 @@ from bench.scoring.known_scores import Planted, Shown, check_of, model_free, mos
 from bench.scoring.mosaics import TILES, choose_mosaics, halved, tiled, top_four
 from bench.scoring.posed import Posed, keep_net, kept_net, posed
 from bench.scoring.sticker_nets import BATCH, CONTROL, RECIPE, RELIANT, SEED, STEPS, fine_tuned, flips
-from bench.scoring.stickers import STRENGTHS, places_of, planted
+from bench.scoring.stickers import STRENGTHS, places_of, planted, sticker_edge
 from bench.stats.intervals import bootstrap_mean
 from bench.store.predictions import fixed_order
 from bench.whole_file import check_writable
@@ -161,7 +161,12 @@ def _with_stickers(found: KnownAnswers, asked: _Asked, limit: int) -> KnownAnswe
     found = replace(found, checks=checks)
     if not counted:
         return _noted(found, "no answer of the sticker: the net did not learn it")
-    return replace(found, stickers=tuple(_scored(asked, asked_nets, rows, places=places, strengths=strengths)))
+    edge = sticker_edge(int(images.shape[-1]))
+    return replace(
+        found,
+        places=tuple((row, *places[row].tolist(), edge) for row in rows.tolist()),
+        stickers=tuple(_scored(asked, asked_nets, rows, places=places, strengths=strengths)),
+    )
 
 
 def _noted(found: KnownAnswers, words: str) -> KnownAnswers:

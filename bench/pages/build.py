@@ -26,6 +26,7 @@ from bench.pages.provenance import differences, provenance
 from bench.pages.run_views import PAGE_SCHEMA, cell_view, judged_of, run_view, scores_of
 from bench.pages.seeds import seed_shares
 from bench.pages.speeds import with_speeds
+from bench.pages.trust import with_trust
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
 from bench.schema.page import Badge, Page, PairTest, RunView, run_labels
@@ -136,7 +137,7 @@ def run_page(data: RunFolder, *, created: str, max_images: int | None = None) ->
         agreements=shared,
         wanted=len(ids),
     )
-    return _with_doubts(with_speeds(page, [data]), [data])
+    return _with_doubts(with_trust(with_speeds(page, [data]), [data]), [data])
 
 
 def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, max_images: int | None = None) -> Page:
@@ -164,7 +165,7 @@ def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, m
         pairs=tests,
         wanted=len(wrong_in_any(runs, None)),
     )
-    return _with_doubts(with_speeds(page, runs), runs)
+    return _with_doubts(with_trust(with_speeds(page, runs), runs), runs)
 
 
 def _with_doubts(page: Page, runs: Sequence[RunFolder]) -> Page:

@@ -159,9 +159,11 @@ def verdict_findings(judged: Sequence[VerdictView], labels: Sequence[str] = ()) 
 
 def seed_findings(shares: Sequence[SeedShare]) -> tuple[Finding, ...]:
     """What of the maps is the seed's, at the layer that shows it of most explainers."""
-    if not shares:
+    known = [each for each in shares if each.share is not None]
+    if not known:
         return ()
-    one = max(shares, key=lambda each: (len(each.explainers), each.images))
+    one = max(known, key=lambda each: (len(each.explainers), each.images))
+    assert one.share is not None
     share = f"{percent(one.share.value, 0)} is the seed’s"
     many = len(one.explainers)
     methods = f"{many} explainers" if many > 1 else f"{one.explainers[0]} alone"

@@ -9,7 +9,8 @@ from bench.contracts import SIZE, Floats, Integers
 from bench.data.decoding import as_file, edge_of, resized
 from bench.evaluation import softmax
 from bench.schema.gallery import ROLES, CellMaps, Gallery, Said
-from bench.schema.run import Cell
+from bench.schema.pictures import PictureMap
+from bench.schema.run import Cell, Status
 from bench.stats.agreement import disagreements
 from bench.store.folder import RunFolder
 from bench.store.predictions import Predictions
@@ -133,3 +134,14 @@ def quantised(raw: np.ndarray[Any, Any]) -> tuple[Floats, Floats, Integers]:
     whole = np.where(finite, values, np.where(values == np.inf, high[:, None, None], ends))
     shares = np.divide(whole - ends, span, out=np.zeros_like(whole), where=span > 0)
     return low, high, np.rint(shares * 255).astype(np.uint8)
+
+
+def picture_map(
+    raw: np.ndarray[Any, Any], explainer: str, layer: str, target: str, *, finished: bool, status: Status
+) -> PictureMap:
+    """One raw map (h, w) by itself, as a page carries it."""
+    (low,), (high,), levels = quantised(raw[None])
+    height, width = raw.shape
+    return PictureMap(
+        explainer, layer, target, finished, height, width, float(low), float(high), levels.tobytes(), status
+    )

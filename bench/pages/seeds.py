@@ -7,22 +7,23 @@ from itertools import combinations
 
 import numpy as np
 
-from bench.contracts import Floats
+from bench.contracts import Floats, Integers
 from bench.registry.registry import short
-from bench.schema.page import Estimate, SeedShare
+from bench.schema.page import Estimate, SeedLikeness, SeedShare
 from bench.schema.run import STATUSES, Cell
-from bench.stats.intervals import largest_relative_difference, mean_interval
+from bench.stats.intervals import bootstrap_mean, largest_relative_difference, mean_interval, rank_matrix
 from bench.stats.variance import components, of_the_seed
 from bench.store.folder import RunFolder
 
-FEWEST_RUNS = 3
+FEWEST_RUNS, FOR_SHARES = 2, 3
+SEED = 9009
 FEWEST_IMAGES = 20
 BLOCKS = 10  # of images, each left out in turn
 ALIKE = 1e-5  # of a map's largest value: two explainers this close are one, and would count twice
 
 
 def seed_shares(runs: Sequence[RunFolder]) -> tuple[SeedShare, ...]:
-    """The share of the seed at every layer that three or more runs have maps of, which differ in their seed alone."""
+    """What of the maps is the seed's at every layer that two or more runs have maps of, which differ in it alone."""
     found = []
     for group in only_seeds_differ(runs):
         layers = dict.fromkeys(cell.layer for place in group for cell in runs[place].cells)
@@ -32,7 +33,7 @@ def seed_shares(runs: Sequence[RunFolder]) -> tuple[SeedShare, ...]:
 
 
 def only_seeds_differ(runs: Sequence[RunFolder]) -> list[tuple[int, ...]]:
-    """Places of runs that were trained alike but for their seeds, three or more together."""
+    """Places of runs that were trained alike but for their seeds, two or more together."""
     groups: dict[str, list[int]] = {}
     for place, run in enumerate(runs):
         settings = {name: value for name, value in run.record.settings.items() if name not in ("seed", "device", "run")}
@@ -44,7 +45,7 @@ def only_seeds_differ(runs: Sequence[RunFolder]) -> list[tuple[int, ...]]:
 
 
 def seed_share(runs: Sequence[RunFolder], places: tuple[int, ...], layer: str) -> SeedShare | None:
-    """The share at one layer, of the maps for the true class; None where too few images are in all cells."""
+    """The same at one layer, of the maps for the true class; None where too few images are in all cells."""
     cells = [{cell.explainer: cell for cell in run.cells if cell.layer == layer} for run in runs]
     labels = runs[0].predictions.labels
     names = [
@@ -65,15 +66,32 @@ def seed_share(runs: Sequence[RunFolder], places: tuple[int, ...], layer: str) -
     kept = _each_once(maps)
     stack = np.stack([maps[place] for place in kept], axis=2)
     flat = stack.reshape(*stack.shape[:3], -1)
-    whole = components(flat)
+    enough = len(runs) >= FOR_SHARES
+    whole = components(flat) if enough else ()
     return SeedShare(
         runs=places,
         layer=layer,
         explainers=tuple(short(names[place]) for place in kept),
         images=len(ids),
-        share=_with_interval(flat),
+        share=_with_interval(flat) if enough else None,
         parts=tuple((" and ".join(one.factors) or "in all maps alike", one.share) for one in whole),
+        alike=tuple(alike(short(name), each, labels[ids]) for name, each in zip(names, maps, strict=True)),
     )
+
+
+def alike(explainer: str, maps: Floats, classes: Integers) -> SeedLikeness:
+    """How alike maps (S, I, h, w) of the same images are between runs, beside maps of others of the class (I,)."""
+    same = classes[:, None] == classes[None, :]
+    np.fill_diagonal(same, False)
+    own, null = [], []
+    for first, second in combinations(maps, 2):
+        matrix = rank_matrix(first, second)
+        own.append(np.diagonal(matrix))
+        others = np.where(same & ~np.isnan(matrix), matrix, 0.0)
+        with np.errstate(invalid="ignore"):
+            null.append(others.sum(axis=1) / (same & ~np.isnan(matrix)).sum(axis=1))
+    means = (bootstrap_mean(np.mean(each, axis=0), np.random.default_rng(SEED)) for each in (own, null))
+    return SeedLikeness(explainer, *means)
 
 
 def _rows(cell: Cell, labels: np.ndarray) -> dict[int, int]:

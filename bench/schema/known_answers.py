@@ -103,6 +103,8 @@ class KnownAnswers:
 
     Attributes:
         target: the class that the sticker stands for.
+        places: of each explained image with a sticker its id in the cells, and the sticker's row, column and edge in
+            pixels.
         checks: by strength, the strongest first.
         mosaics: how many were made; 0 where there were not enough images that the net is right and sure of.
         mosaic_pixels: an edge of a mosaic; that of one image where the net takes no other size.
@@ -119,6 +121,7 @@ class KnownAnswers:
     created: str
     target: str
     pixels: int
+    places: tuple[tuple[int, int, int, int], ...] = ()
     checks: tuple[StickerCheck, ...] = ()
     stickers: tuple[StickerScore, ...] = ()
     mosaics: int = 0

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.schema.gallery import Gallery
+from bench.schema.pictures import PictureMap
 from bench.schema.timing import ArmTiming
 from bench.schema.verdicts import Completeness, Verdict
+
+Advice = Literal["use", "with care", "avoid", "not tested", "baseline"]
+Tone = Literal["good", "warn", "bad", ""]
 
 
 @dataclass(frozen=True)
@@ -223,22 +227,130 @@ class PairTest:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What one test says, in a few words; empty where it was not made.
+
+    Attributes:
+        holds: whether it speaks for the map; None where nothing can be said.
+        figure: with its interval, where there is one to draw.
+    """
+
+    words: str = ""
+    holds: bool | None = None
+    figure: Estimate | None = None
+
+    @property
+    def tone(self) -> Tone:
+        """How it is coloured."""
+        return "" if self.holds is None else "good" if self.holds else "warn"
+
+
+@dataclass(frozen=True)
+class TrustLine:
+    """An explainer at a layer of a run.
+
+    Attributes:
+        run: index into Page.runs.
+        claims: whether it computes what it claims to.
+        sticker, mosaic, hiding: the tests: a planted sticker, the right one of four images, patches that are covered.
+        stable: rank correlation of its maps with those of another seed.
+        adds_up: whether its values add up to the answer, where it promises that.
+        why: of the advice, in a sentence.
+    """
+
+    run: int
+    explainer: str
+    layer: str
+    advice: Advice
+    why: str
+    claims: Answer
+    sticker: Answer
+    mosaic: Answer
+    hiding: Answer
+    stable: Answer
+    adds_up: Answer
+
+
+@dataclass(frozen=True)
+class EvidencePicture:
+    """A picture with a map over it.
+
+    Attributes:
+        pixels: edge * edge * 3 bytes, RGB, row by row.
+        map: None for the picture alone.
+        box: row, column and edge in pixels of a square that is marked; None for none.
+    """
+
+    caption: str
+    edge: int
+    pixels: bytes
+    map: PictureMap | None
+    box: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Pictures side by side that show what a test found.
+
+    Attributes:
+        key: `sticker` or `mosaic`.
+    """
+
+    key: str
+    title: str
+    pictures: tuple[EvidencePicture, ...]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The section on trust.
+
+    Attributes:
+        sentences: what a reader should take from it, at most three.
+        groups: of each explainer of a run its lines, the one to look at first.
+        baselines: rows that know no model.
+    """
+
+    sentences: tuple[str, ...]
+    groups: tuple[tuple[TrustLine, ...], ...]
+    baselines: tuple[TrustLine, ...]
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class SeedLikeness:
+    """How alike an explainer's maps of one image and class are in two runs of other seeds: rank correlation.
+
+    Attributes:
+        value: mean over images, and over all pairs of the runs.
+        null: of maps of different images of the same class.
+    """
+
+    explainer: str
+    value: Estimate | None
+    null: Estimate | None
+
+
+@dataclass(frozen=True)
 class SeedShare:
     """How much of what differs between the maps of runs that differ in their seed alone is the seed's.
 
     Attributes:
-        runs: index into Page.runs.
+        runs: index into Page.runs, two or more.
         explainers: those whose maps differ from each other; all maps are for the true class, on one grid.
-        share: of all variance of the maps, each of mean 0 and mean square 1; the interval is over images.
+        share: of all variance of the maps, each of mean 0 and mean square 1; the interval is over images. None of two
+            runs, which say too little of seeds.
         parts: each variance component by the names of what must change for it to differ, as a share of all.
+        alike: of every explainer that all runs have.
     """
 
     runs: tuple[int, ...]
     layer: str
     explainers: tuple[str, ...]
     images: int
-    share: Estimate
+    share: Estimate | None
     parts: tuple[tuple[str, float], ...]
+    alike: tuple[SeedLikeness, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,6 +367,7 @@ class Page:
         speeds: what `bench time` found of the runs; where it is more than one timing, they are not paired.
         differences: in what the runs of a comparison were made differently.
         verdicts, scores: of explainers that were judged and scored; empty for none.
+        trust: whether the pictures can be trusted; None where nothing was tested.
         seeds: how much of the maps is the seed's, layer by layer; empty without three runs that differ in it alone.
     """
 
@@ -280,6 +393,7 @@ class Page:
     scores: tuple[Score, ...] = ()
     speeds: tuple[Speeds, ...] = ()
     seeds: tuple[SeedShare, ...] = ()
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,17 @@
 """The tests with known answers as tables of words, for the terminal and for Markdown."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from bench.registry.registry import short
-from bench.schema.known_answers import Claim, KnownAnswers, StickerScore
+from bench.schema.known_answers import Claim, KnownAnswers, MosaicScore, StickerScore
 from bench.scoring.baselines import BASELINES
-from bench.scoring.tables import NO_EVIDENCE, NOTHING, Sheet, figure, percent
+from bench.scoring.claims import NO_EVIDENCE
+from bench.scoring.tables import NOTHING, Sheet, figure, percent
 
+Row = TypeVar("Row", StickerScore, MosaicScore)
 FREE = "knows no model"
+SELDOM = "in fewer than half"
 
 
 def known_sheets(found: KnownAnswers) -> tuple[Sheet, ...]:
@@ -49,7 +53,7 @@ def stickers(found: KnownAnswers) -> Sheet:
     """How often each explainer's map has its top at the sticker, by strength."""
     counted = [one.strength for one in found.checks if one.counts]
     rows = []
-    for layer, explainer in _in_order([(one.layer, one.explainer) for one in found.stickers]):
+    for layer, explainer in dict.fromkeys((one.layer, one.explainer) for one in _sorted(found.stickers)):
         of = {one.strength: one for one in found.stickers if (one.layer, one.explainer) == (layer, explainer)}
         cells = [_hits(of.get(strength)) for strength in counted]
         rows.append((layer, short(explainer), *cells, down_to(found, explainer, layer)))
@@ -75,24 +79,25 @@ def down_to(found: KnownAnswers, explainer: str, layer: str) -> str:
     if explainer in BASELINES:
         return FREE
     weakest = found.weakest(explainer, layer)
-    return "not found" if weakest is None else strength_words(weakest)
+    if weakest is not None:
+        return strength_words(weakest)
+    rows = [one for one in found.stickers if (one.explainer, one.layer) == (explainer, layer)]
+    return SELDOM if any(one.claim.above for one in rows) else "not found"
 
 
 def mosaics(found: KnownAnswers) -> Sheet:
     """How much of a class's map lies on the image of that class."""
-    rows = [
-        (
-            one.layer, short(one.explainer), str(one.mosaics), figure(one.share), figure(one.claim.gain, "+.2f"),
-            reading(one.claim),
-        )
-        for one in found.mosaic_scores
-    ]  # fmt: skip
+    rows = []
+    for one in _sorted(found.mosaic_scores):
+        gain = figure(one.claim.gain, "+.2f") if one.claim.knows_model else NOTHING
+        name, share = short(one.explainer), figure(one.share)
+        rows.append((one.layer, name, str(one.mosaics), share, gain, reading(one.claim)))
     top = f"; {percent(found.top_four)} of a mosaic's classes are among the net's first four" if found.top_four else ""
     return Sheet(
         "The mosaic: does the map of a class lie on the image of that class?",
         "Share of a map's positive values that lies on the right one of four images, together of "
         f"{found.mosaic_pixels} pixels an edge; chance is 0.25{top}. The gain is over the row that knows no model and "
-        "comes closest.",
+        "comes closest, its interval at the level at which all gains of the table hold together.",
         ("layer", "explainer", "mosaics", "share", "gain", "reading"),
         tuple(rows),
     )
@@ -105,5 +110,7 @@ def reading(claim: Claim) -> str:
     return "above" if claim.above else NO_EVIDENCE
 
 
-def _in_order(keys: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys(keys))
+def _sorted(rows: Sequence[Row]) -> list[Row]:
+    """Layer by layer, the rows that know no model behind the explainers."""
+    layers = list(dict.fromkeys(one.layer for one in rows))
+    return sorted(rows, key=lambda one: (layers.index(one.layer), not one.claim.knows_model))

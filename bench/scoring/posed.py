@@ -20,7 +20,7 @@ from bench.explaining.plan import Wanted, layers_of, usable_cell
 from bench.explaining.runner import explain_run
 from bench.nets.trained import Trained
 from bench.nets.weights import load_weights
-from bench.store.files import read_checkpoint, sha256, write_checkpoint
+from bench.store.files import make_within, read_checkpoint, sha256, write_checkpoint
 from bench.store.folder import RunFolder
 from bench.store.paths import checkpoint_path, known_answers_path
 from bench.store.predictions import Predictions
@@ -77,7 +77,9 @@ def posed(
     logits, _ = predict(trained.model, images, trained.statistics, device=trained.device, progress=progress)
     ids = np.arange(len(images), dtype=np.int64)
     record = replace(trained.record, data=replace(trained.record.data, size=edge))
-    run = RunFolder(known_answers_path(trained.folder) / name).seen_as(
+    folder = known_answers_path(trained.folder) / name
+    make_within(folder, trained.folder)
+    run = RunFolder(folder).seen_as(
         record=record, predictions=Predictions(ids, classes.astype(np.int64), logits.numpy())
     )
     names = tuple(f"{name}/{each}" for each in ids.tolist())
@@ -102,6 +104,6 @@ def kept_net(trained: Trained, name: str, about: Mapping[str, object]) -> Traine
 def keep_net(trained: Trained, name: str, model: nn.Module, about: Mapping[str, object]) -> Trained:
     """Write a net that was made of the run's own."""
     path = checkpoint_path(known_answers_path(trained.folder) / name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_within(path.parent, trained.folder)
     digest = write_checkpoint(path, model.state_dict(), {"classes": list(trained.classes), "about": dict(about)})
     return replace(trained, model=model, checkpoint=digest)

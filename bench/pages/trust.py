@@ -1,0 +1,265 @@
+"""Can the picture be trusted? All that was tested of an explainer in one line, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bench.pages.evidence import evidence_of
+from bench.registry.registry import short
+from bench.schema.known_answers import KnownAnswers, MosaicScore, StickerScore
+from bench.schema.page import (
+    Advice,
+    Answer,
+    CellView,
+    Estimate,
+    Page,
+    Score,
+    SeedShare,
+    Trust,
+    TrustLine,
+    VerdictView,
+    run_labels,
+)
+from bench.schema.verdicts import Verdict, why
+from bench.store.folder import RunFolder
+
+WRONG = ("wrong", "failed")
+EXACT = ("same", "same up to rounding")
+MOST = 0.5  # share of a map on the right one of four pictures from which it is said to point there
+ENOUGH = 2  # tests that must speak for a map before it is recommended
+WORST_FIRST: tuple[Advice, ...] = ("avoid", "use", "with care", "not tested")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the explainers of a page's runs.
+
+    Attributes:
+        answers: of each run the tests with a known answer; None where they were not made.
+    """
+
+    verdicts: Sequence[VerdictView]
+    scores: Sequence[Score]
+    cells: Sequence[CellView]
+    answers: Sequence[KnownAnswers | None]
+    seeds: Sequence[SeedShare]
+
+
+def with_trust(page: Page, runs: Sequence[RunFolder]) -> Page:
+    """The page with its section on trust, as far as anything was tested."""
+    answers = [data.known_answers for data in runs]
+    known = Known(page.verdicts, page.scores, page.cells, answers, page.seeds)
+    return replace(page, trust=trust_of(known, runs, run_labels(page.runs)))
+
+
+def trust_of(known: Known, runs: Sequence[RunFolder], labels: Sequence[str]) -> Trust | None:
+    """The section; None where nothing was tested.
+
+    Args:
+        labels: of the runs, where there are several.
+    """
+    lines = [line(known, *key) for key in keys_of(known)]
+    tested = [each for each in lines if each.advice not in ("not tested", "baseline")]
+    if not tested:
+        return None
+    groups: dict[tuple[int, str], list[TrustLine]] = {}
+    for each in lines:
+        if each.advice != "baseline":
+            groups.setdefault((each.run, each.explainer), []).append(each)
+    ordered = sorted((tuple(sorted(each, key=_standing)) for each in groups.values()), key=_place)
+    baselines = [each for each in lines if each.advice == "baseline"]
+    heads = [each[0] for each in ordered]
+    layer = next((head.layer for head in heads if head.advice != "not tested"), "")
+    return Trust(
+        sentences=sentences(heads, labels),
+        groups=tuple(ordered),
+        baselines=tuple(each for each in baselines if each.layer == layer),
+        evidence=tuple(
+            one
+            for run, (data, answers) in enumerate(zip(runs, known.answers, strict=True))
+            if answers is not None
+            for one in evidence_of(data, answers, [head for head in heads if head.run == run])
+        ),
+    )
+
+
+def keys_of(known: Known) -> list[tuple[int, str, str]]:
+    """Every (run, explainer, layer) that anything is known of."""
+    found = [(one.run, one.explainer, one.layer) for one in known.cells]
+    found += [(one.run, one.verdict.explainer, one.verdict.layer) for one in known.verdicts]
+    found += [(one.run, one.explainer, one.layer) for one in known.scores]
+    for run, answers in enumerate(known.answers):
+        rows: list[StickerScore | MosaicScore] = [*answers.stickers, *answers.mosaic_scores] if answers else []
+        found += [(run, short(one.explainer), one.layer) for one in rows]
+    return list(dict.fromkeys(found))
+
+
+def line(known: Known, run: int, explainer: str, layer: str) -> TrustLine:
+    """All that is known of an explainer at a layer."""
+    answers = known.answers[run]
+    rows: list[StickerScore | MosaicScore] = [*answers.stickers, *answers.mosaic_scores] if answers else []
+    free = any(not one.claim.knows_model and (one.explainer, one.layer) == (explainer, layer) for one in rows)
+    score = next((one for one in known.scores if (one.run, one.explainer, one.layer) == (run, explainer, layer)), None)
+    free = free or (score is not None and score.evidence == "")
+    verdict = next(
+        (one.verdict for one in known.verdicts
+         if (one.run, one.verdict.explainer, one.verdict.layer) == (run, explainer, layer)), None,
+    )  # fmt: skip
+    cell = next((one for one in known.cells if (one.run, one.explainer, one.layer) == (run, explainer, layer)), None)
+    # What gives the same bits need not be tried twice.
+    asked = {short(one.explainer) for one in rows if one.layer == layer}
+    same = [short(name) for name in verdict.equal_to] if verdict and explainer not in asked else []
+    twin = next((name for name in same if name in asked), explainer)
+    found = TrustLine(
+        run=run, explainer=explainer, layer=layer, advice="baseline" if free else "not tested",
+        why="knows no model: what it reaches, the image alone reaches" if free else "",
+        claims=claims_of(verdict), sticker=sticker_of(answers, twin, layer),
+        mosaic=mosaic_of(answers, twin, layer), hiding=hiding_of(score),
+        stable=stable_of(known.seeds, run, explainer, layer),
+        adds_up=adds_up_of(cell),
+    )  # fmt: skip
+    return found if free else advised(found, verdict)
+
+
+# --- what each test says ------------------------------------------------------------------------------------
+
+
+def claims_of(verdict: Verdict | None) -> Answer:
+    """Whether it computes what it claims to."""
+    if verdict is None:
+        return Answer()
+    if verdict.verdict in WRONG:
+        return Answer(f"{verdict.verdict}: {why(verdict)}" if why(verdict) else verdict.verdict, False)
+    if verdict.verdict in EXACT:
+        return Answer("exactly Grad-CAM", True)
+    return Answer("another way to draw Grad-CAM" if verdict.verdict == "other recipe" else "its own method")
+
+
+def sticker_of(answers: KnownAnswers | None, explainer: str, layer: str) -> Answer:
+    """Down to which strength it finds a planted sticker."""
+    every = answers.stickers if answers else ()
+    rows = [one for one in every if (short(one.explainer), one.layer) == (explainer, layer)]
+    if not rows or answers is None:
+        return Answer()
+    found = [one.strength for one in rows if one.finds]
+    if not found:
+        seldom = any(one.claim.above for one in rows)
+        return Answer("in fewer than half of the pictures", None) if seldom else Answer("no", False)
+    faintest = min(one.strength for one in rows)
+    weakest = min(found)
+    return Answer("down to the faintest" if weakest == faintest else f"down to {100 * weakest:g} % strength", True)
+
+
+def mosaic_of(answers: KnownAnswers | None, explainer: str, layer: str) -> Answer:
+    """Whether the map of a class lies on the image of that class."""
+    rows = answers.mosaic_scores if answers else ()
+    one = next((one for one in rows if (short(one.explainer), one.layer) == (explainer, layer)), None)
+    if one is None or one.share is None:
+        return Answer()
+    if not one.claim.above:
+        return Answer("no evidence", False, one.share)
+    most = one.share.value >= MOST
+    return Answer("" if most else "little beyond chance", True if most else None, one.share)
+
+
+def hiding_of(score: Score | None) -> Answer:
+    """Whether covering what the map marks changes the answer more than covering what rows without a model mark."""
+    if score is None or score.value is None or score.low is None or score.high is None:
+        return Answer()
+    holds = score.evidence == "above"
+    return Answer("yes" if holds else score.evidence or "–", holds, Estimate(score.value, score.low, score.high))
+
+
+def stable_of(seeds: Sequence[SeedShare], run: int, explainer: str, layer: str) -> Answer:
+    """How alike its maps are to those of other seeds."""
+    for one in seeds:
+        if run in one.runs and one.layer == layer:
+            for alike in one.alike:
+                if alike.explainer == explainer and alike.value is not None:
+                    return Answer(f"{alike.value.value:.2f} alike", None, alike.value)
+    return Answer()
+
+
+def adds_up_of(cell: CellView | None) -> Answer:
+    """Whether its values add up to the answer, where it promises that."""
+    complete = cell.complete if cell else None
+    return Answer(complete.verdict, complete.verdict == "complete") if complete else Answer()
+
+
+# --- what follows -------------------------------------------------------------------------------------------
+
+
+def advised(found: TrustLine, verdict: Verdict | None) -> TrustLine:
+    """The line with its advice: from whether it is what it claims to be, then from the tests that were made."""
+    if verdict is not None and verdict.verdict in WRONG:
+        return replace(found, advice="avoid", why=f"it is {found.claims.words}")
+    tests = {
+        "finds a planted sticker": found.sticker.holds,
+        "points at the right one of four pictures": found.mosaic.holds,
+        "marks what changes the answer when it is hidden": found.hiding.holds,
+    }
+    good = [words for words, holds in tests.items() if holds]
+    bad = [words for words, holds in tests.items() if holds is False]
+    if not good and not bad:
+        return found
+    if not bad and len(good) >= ENOUGH:
+        return replace(found, advice="use", why=f"it {_and(good)}")
+    if not good and len(bad) >= ENOUGH:
+        return replace(found, advice="avoid", why=f"no test shows that it {_or(bad)}")
+    parts = [f"it {_and(good)}"] if good else []
+    parts += [f"{'but ' if good else ''}no test shows that it {_or(bad)}"] if bad else ["only one test was made"]
+    return replace(found, advice="with care", why=", ".join(parts))
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _standing(one: TrustLine) -> tuple[float, ...]:
+    """Of an explainer's lines the best-supported first, unless it is wrong somewhere."""
+    answers = (one.sticker, one.mosaic, one.hiding)
+    wrong = one.claims.holds is False
+    share = one.mosaic.figure.value if one.mosaic.figure else 0.0
+    return (
+        -float(wrong),
+        float(sum(each.holds is False for each in answers)),
+        -float(sum(bool(each.holds) for each in answers)),
+        -share,
+    )
+
+
+def _place(group: Sequence[TrustLine]) -> tuple[float, ...]:
+    """Of a page's explainers what is not to be trusted first, then the best."""
+    return (float(WORST_FIRST.index(group[0].advice)), *_standing(group[0]))
+
+
+def sentences(heads: Sequence[TrustLine], labels: Sequence[str]) -> tuple[str, ...]:
+    """What a reader should take from the section, in at most three sentences."""
+    told = []
+    several = len({one.run for one in heads}) > 1
+    good = [one for one in heads if one.advice == "use"]
+    if good:
+        best = good[0]
+        same = [one.explainer for one in good if (one.run, one.layer, one.why) == (best.run, best.layer, best.why)]
+        of = f" for {labels[best.run]}" if several else ""
+        told.append(f"Use {_or(same)} at {best.layer}{of}: {best.why}.")
+    else:
+        told.append("No explainer passed all tests that were made: take no picture as proof.")
+    bad = [one for one in heads if one.advice == "avoid"]
+    if bad:
+        names = list(dict.fromkeys(one.explainer for one in bad))
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        told.append(f"Avoid {', '.join(names[:3])}{more}: {bad[0].explainer} at {bad[0].layer}, for one: {bad[0].why}.")
+    untested = list(dict.fromkeys(one.explainer for one in heads if one.advice == "not tested"))
+    careful = list(dict.fromkeys(one.explainer for one in heads if one.advice == "with care"))
+    if careful:
+        more = " and others" if len(careful) > 4 else ""
+        told.append(f"Look twice at {', '.join(careful[:4])}{more}: some tests speak for them, some do not.")
+    elif untested:
+        told.append(f"Nothing was tested of {', '.join(untested[:4])}: bench judge RUN --known-answers does.")
+    return tuple(told)
