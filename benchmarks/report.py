@@ -4,6 +4,7 @@ python benchmarks/report.py --rounds 6
 """
 
 import os
+import random
 import sys
 import tempfile
 import time
@@ -86,8 +87,9 @@ def visit(browser: Any, file: Path) -> dict[str, float]:  # noqa: ANN401 (playwr
 
 def in_turns(visits: Mapping[str, Visit], rounds: int) -> Iterator[Sample]:
     """What every visit found, as samples named `PAGE: FIGURE`."""
+    order = random.Random()
     for number in range(1, rounds + 1):
-        for name in turns(list(visits), number):
+        for name in turns(list(visits), order):
             for what, value in visits[name]().items():
                 yield Sample(f"{name}: {what}", number, 1, (float(value),))
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -24,7 +25,7 @@ from bench.pages.findings import (
     verdict_findings,
 )
 from bench.schema.page import Agreement, Average, Estimate, Finding, PairTest, RunView, VerdictView
-from bench.schema.verdicts import Step, Verdict
+from bench.schema.verdicts import Step, Verdict, Word
 from bench.stats.intervals import holm, holm_levels, mcnemar, paired_difference, wilson
 
 NAMES = ("cat", "dog", "owl")
@@ -177,14 +178,83 @@ def test_badges_of_a_run_say_jpeg_only_of_jpeg_images() -> None:
 # --- explainers --------------------------------------------------------------------------------------------
 
 
-def agreement(largest: float, first: str = "gradcam", second: str = "captum", rows: int = 10) -> Agreement:
-    return Agreement(0, "layer4", first, second, rows, largest, 1.0, 0.1)
+def agreement(
+    largest: float, first: str = "gradcam", second: str = "captum", rows: int = 10, **changes: int
+) -> Agreement:
+    return Agreement(0, "layer4", first, second, rows, largest, 1.0, 0.1, **changes)
 
 
-@pytest.mark.parametrize(("largest", "same"), [(0.0, True), (1e-5, True), (1.1e-5, False), (0.4, False)])
-def test_maps_are_the_same_only_up_to_rounding(largest: float, same: bool) -> None:
-    found = text(agreement_findings([agreement(largest)])[0])
-    assert found == "captum and gradcam compute " + ("the same maps up to rounding" if same else "different maps")
+def judged(explainer: str, word: Word, **changes: Any) -> VerdictView:
+    return VerdictView(0, Verdict(explainer, "layer4", 1, word, **changes))
+
+
+def said(largest: float, *verdicts: VerdictView, **changes: int) -> str:
+    return agreement_findings([agreement(largest, **changes)], verdicts)[0].link
+
+
+@pytest.mark.parametrize(
+    ("largest", "words"),
+    [
+        (0.0, "compute the same maps"),
+        (1e-5, "compute the same maps"),
+        (1.1e-5, "differ by no more than rounding may"),
+        (9e-4, "differ by no more than rounding may"),  # one explainer, with another batch size
+        (0.07, "differ by no more than rounding may"),  # one explainer in fp32 and in float64
+        (0.4, "compute different maps"),
+    ],
+)
+def test_unjudged_maps_are_called_different_only_beyond_what_rounding_was_seen_to_do(
+    largest: float, words: str
+) -> None:
+    assert said(largest) == words
+    assert agreement_findings([agreement(largest)])[0].after == (" up to rounding" if "same" in words else "")
+
+
+@pytest.mark.parametrize("largest", [9e-4, 0.3])
+def test_two_that_are_grad_cam_in_float64_compute_the_same_maps_whatever_fp32_makes_of_them(largest: float) -> None:
+    both = judged("gradcam", "same"), judged("captum", "same up to rounding")
+    assert said(largest, *both) == "compute the same maps"
+    met = judged("captum", "another method", difference=1e-16)  # HiResCAM where only pooling follows
+    assert said(largest, both[0], met) == "compute the same maps"
+
+
+@pytest.mark.parametrize("word", ["wrong", "another method"])
+def test_of_grad_cam_and_what_is_not_in_float64_the_maps_are_different_however_near(word: Word) -> None:
+    assert said(9e-4, judged("gradcam", "same"), judged("captum", word)) == "compute different maps"
+
+
+@pytest.mark.parametrize(
+    ("largest", "moved", "words"),
+    [
+        (0.02, 1e-4, "compute different maps"),  # far beyond ten times what rounding moves either
+        (9e-4, 1e-4, "differ by no more than rounding may"),
+        (0.02, None, "differ by no more than rounding may"),
+        (0.02, 0.0, "compute different maps"),
+    ],
+)
+def test_of_two_other_methods_the_measured_rounding_decides(largest: float, moved: float | None, words: str) -> None:
+    both = (judged(name, "another method", moved=moved) for name in ("gradcam", "captum"))
+    assert said(largest, *both) == words
+
+
+def test_other_methods_with_the_same_bits_in_float64_are_one_and_a_failed_verdict_says_nothing() -> None:
+    twin = judged("gradcam", "another method", moved=0.0, equal_to=("captum",))
+    assert said(0.02, twin, judged("captum", "another method", moved=0.0)) == "compute the same maps"
+    assert said(9e-4, judged("gradcam", "same"), judged("captum", "failed")) == "differ by no more than rounding may"
+
+
+def test_maps_that_are_finite_in_one_alone_or_zero_in_both_are_not_called_the_same() -> None:
+    (half,) = agreement_findings([agreement(0.0, dropped=90, one_sided=90)])
+    assert text(half) == "captum and gradcam are not compared where one is not finite"
+    assert "10 pairs of maps, 90 more left out, not finite, 90 of them in one of the two alone" in half.evidence
+    (zeros,) = agreement_findings([agreement(0.0, zeros=10)])
+    assert text(zeros) == "captum and gradcam give nothing but zeros"
+
+
+def test_what_is_left_out_is_named_where_the_rest_is_the_same() -> None:
+    (found,) = agreement_findings([agreement(0.0, dropped=3, zeros=4)])
+    assert found.link == "compute the same maps"
+    assert found.evidence.endswith("10 pairs of maps, 3 more left out, not finite, 4 zero everywhere in both")
 
 
 def test_one_layer_that_differs_makes_the_pair_differ() -> None:
@@ -194,13 +264,20 @@ def test_one_layer_that_differs_makes_the_pair_differ() -> None:
         "gradcam and other compute the same maps up to rounding",
     ]
     assert "difference 0.3 of" in found[0].evidence and "20 pairs" in found[0].evidence
+    assert [each.link for each in agreement_findings([agreement(1e-7), agreement(1e-3)])] == [
+        "differ by no more than rounding may"
+    ]
+    assert [each.link for each in agreement_findings([agreement(0.0), agreement(0.0, zeros=10)])] == [
+        "compute the same maps"
+    ]
 
 
 def test_of_many_pairs_only_those_that_give_one_map_are_told_one_by_one() -> None:
     others = [agreement(0.4, "gradcam", f"other{n}") for n in range(7)]
-    assert texts(agreement_findings([*others, agreement(0.0)])) == [
+    assert texts(agreement_findings([*others, agreement(0.0), agreement(1e-3, "captum", "other")])) == [
         "captum and gradcam compute the same maps up to rounding",
         "7 other pairs of explainers compute different maps",
+        "1 other pair of explainers differ by no more than rounding may",
     ]
     assert texts(agreement_findings(others)) == ["7 pairs of explainers compute different maps"]
     assert (len(agreement_findings(others[:6])), agreement_findings([])) == (6, ())

@@ -8,12 +8,15 @@ from timing_factory import limits
 
 from bench.stats.rates import (
     Interval,
+    dependent,
     grade,
     interval_words,
     limit_words,
     median_interval,
     number_words,
     ratio_interval,
+    ratios_to,
+    sign_test,
     spread,
     tails,
     verdict,
@@ -67,8 +70,11 @@ def test_a_difference_is_claimed_at_99_percent_from_eight_rounds(n: int, ranks: 
 
 
 def test_one_round_on_the_other_side_does_not_hide_a_difference_and_two_do() -> None:
-    clear, hidden = (ratio_interval([0.9] * (12 - others) + [1.1] * others) for others in (1, 2))
-    assert (verdict(clear), verdict(hidden)) == ("slower", "no measurable difference")
+    clear, hidden = ([0.9] * (12 - others) + [1.1] * others for others in (1, 2))
+    assert (verdict(ratio_interval(clear), clear), verdict(ratio_interval(hidden), hidden)) == (
+        "slower",
+        "no measurable difference",
+    )
 
 
 # --- what may be said ---------------------------------------------------------------------------------------
@@ -85,12 +91,67 @@ def test_one_round_on_the_other_side_does_not_hide_a_difference_and_two_do() -> 
     ],
 )
 def test_an_interval_that_holds_1_claims_nothing(interval: Interval | None, said: str) -> None:
-    assert verdict(interval, "steady", "noisy") == said
+    assert verdict(interval, [1.0] * 12, "steady", "noisy") == said
 
 
 def test_a_ratio_to_or_of_an_arm_that_is_spread_too_far_is_struck_out() -> None:
     for grades in (("unusable", "steady"), ("steady", "unusable")):
-        assert verdict(Interval(1.5, 1.6, 0.99), *grades) == "struck out"  # type: ignore[arg-type]
+        assert verdict(Interval(1.5, 1.6, 0.99), [1.5] * 12, *grades) == "struck out"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("rounds", "said"), [(11, "n too small"), (12, "faster")])
+def test_a_claim_takes_twelve_rounds(rounds: int, said: str) -> None:
+    ratios = [1.5, 1.6, 1.55] * 4
+    assert verdict(ratio_interval(ratios[:rounds]), ratios[:rounds], "steady") == said
+
+
+def test_rounds_that_each_resemble_the_one_before_carry_no_claim() -> None:
+    """All twelve are above 1, but on one slope: twelve looks at one slow change."""
+    slope = [1.01 + 0.01 * each for each in range(12)]
+    assert verdict(ratio_interval(slope), slope, "steady") == "rounds not independent"
+    shuffled = [slope[each] for each in (5, 0, 9, 3, 11, 1, 7, 4, 10, 2, 8, 6)]
+    assert verdict(ratio_interval(shuffled), shuffled, "steady") == "faster"
+
+
+@pytest.mark.parametrize("n", [12, 20, 60])
+def test_independent_rounds_are_called_dependent_in_5_of_100_cases_and_dependent_ones_mostly(n: int) -> None:
+    generator = np.random.default_rng(0)
+    noise = generator.standard_cauchy(size=(1500, n))
+    assert 0.035 < np.mean([dependent(row) for row in noise.tolist()]) < 0.065
+    walks = generator.normal(size=(200, n)).cumsum(axis=1)
+    assert np.mean([dependent(row) for row in walks.tolist()]) > 0.6
+
+
+def test_equal_or_few_values_are_not_called_dependent() -> None:
+    assert not dependent([1.0] * 12) and not dependent([1.0, 2.0, 3.0, 4.0, 5.0])
+
+
+def sign_test_by_hand(above: int, n: int) -> float:
+    """Both tails of n tosses of a coin."""
+    fewest = min(above, n - above)
+    return min(1.0, 2 * sum(math.comb(n, each) for each in range(fewest + 1)) / 2**n)
+
+
+@pytest.mark.parametrize("n", [6, 12, 25])
+def test_the_sign_test_is_that_of_counting_coin_tosses_and_the_interval_agrees_with_it(n: int) -> None:
+    for above in range(n + 1):
+        ratios = [1.1 + each / 1000 for each in range(above)] + [0.9 - each / 1000 for each in range(n - above)]
+        assert sign_test(ratios) == pytest.approx(sign_test_by_hand(above, n))
+        for level in (0.95, 0.99, 0.995):
+            found = median_interval(ratios, level)
+            assert found is None or (not found.low <= 1 <= found.high) == (sign_test(ratios) <= 1 - level)
+    assert sign_test([1.0] * n) == 1.0 and sign_test([1.0] + [1.1] * (n - 1)) == pytest.approx(sign_test_by_hand(1, n))
+
+
+def test_the_ratios_of_a_timing_are_one_family() -> None:
+    """Eleven of twelve rounds on one side are a claim alone, and none among eight."""
+    one_off = [0.9] * 6 + [1.1] + [0.9] * 5
+    rounds = {"base": [1.0] * 12, "first": one_off, **{f"even{k}": [0.99, 1.01] * 6 for k in range(8)}}
+    alone = ratios_to({"first": "base"}, rounds)
+    many = ratios_to({name: "base" for name in rounds if name != "base"}, rounds)
+    assert (alone["first"].verdict, many["first"].verdict) == ("faster", "no measurable difference")
+    assert alone["first"].coverage >= 0.99 and many["first"].coverage >= 1 - 0.05 / 9
+    assert many["first"].low <= 1 <= many["first"].high and len(many) == 9
 
 
 def test_spread_is_the_interquartile_range_over_the_median() -> None:
@@ -130,7 +191,7 @@ def test_where_all_rounds_are_alike_a_figure_has_four_digits() -> None:
 
 def test_a_limit_is_told_in_billions_of_its_unit() -> None:
     product, copy = (
-        arm_timing(arm, {arm.name: [1.0] * 6 + [2.0] * 6}, baseline="", batch_size=4, settled=True, limits={})
+        arm_timing(arm, {arm.name: [1.0] * 6 + [2.0] * 6}, ratio=None, batch_size=4, settled=True, limits={})
         for arm in limits().values()
     )
     assert limit_words(product) == ("matrix product, fp32", "1.61 GFLOP/s", "1.07 to 2.15")

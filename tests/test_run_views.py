@@ -237,10 +237,22 @@ def test_rows_that_are_not_finite_agree_in_nothing() -> None:
     first, second = make_cell([(1, 0), (2, 0)]), make_cell([(1, 0), (2, 0)], explainer="captum")
     broken = second.raw.copy()
     broken[0, 0, 0] = np.nan
-    assert agreement(0, first, dataclasses.replace(second, raw=broken)).rows == 1
+    found = agreement(0, first, dataclasses.replace(second, raw=broken))
+    assert (found.rows, found.dropped, found.one_sided, found.zeros) == (1, 1, 1, 0)
+    found = agreement(0, dataclasses.replace(first, raw=broken), dataclasses.replace(second, raw=broken))
+    assert (found.rows, found.dropped, found.one_sided) == (1, 1, 0)
     broken[1] = np.inf
     assert agreement(0, first, dataclasses.replace(second, raw=broken)) is None
     assert agreement(0, make_cell([(1, 0)]), make_cell([(1, 1)])) is None, "no common row"
+
+
+def test_maps_that_are_zero_in_both_are_counted_and_those_in_one_are_not() -> None:
+    first, second = make_cell([(1, 0), (2, 0), (3, 0)]), make_cell([(1, 0), (2, 0), (3, 0)], explainer="captum")
+    nothing = first.raw.copy()
+    nothing[:2] = 0
+    found = agreement(0, dataclasses.replace(first, raw=nothing), dataclasses.replace(second, raw=nothing))
+    assert (found.rows, found.zeros) == (3, 2)
+    assert agreement(0, first, dataclasses.replace(second, raw=nothing)).zeros == 0
 
 
 def test_every_pair_at_the_same_layer_and_grid_is_compared_once() -> None:

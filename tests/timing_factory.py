@@ -1,6 +1,7 @@
 """Timings made of numbers, for the tests of what judges and stores them."""
 
 import dataclasses
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 import torch
 
 from bench.schema.page import ArmSpeed, Speeds
-from bench.schema.timing import ArmTiming, Moment, Sample, Timing
-from bench.stats.rates import ratios_of, rounds_of
+from bench.schema.timing import ArmTiming, Moment, Ratio, Sample, Timing
+from bench.stats.rates import ratios_of, ratios_to, rounds_of
 from bench.timing.arms import Arm, ArmSpec, copy_arm, product_arm
+from bench.timing.rounds import turns
 from bench.timing.runner import arm_timing, baseline_of
 
 QUIET = Moment((0.1, 0.1, 0.1), (2600.0, 2600.0), None, None)
@@ -18,14 +20,19 @@ QUIET = Moment((0.1, 0.1, 0.1), (2600.0, 2600.0), None, None)
 
 def samples_of(rounds: Mapping[str, Sequence[float]]) -> tuple[Sample, ...]:
     """Two equal blocks an arm and round, in the order in which they would be taken; seconds a call."""
-    from bench.timing.rounds import turns
-
     names, count = list(rounds), len(next(iter(rounds.values())))
+    order = random.Random(0)
     return tuple(
         Sample(name, number, 1, (rounds[name][number - 1],))
         for number in range(1, count + 1)
-        for name in turns(names, number)
+        for name in turns(names, order)
     )
+
+
+def ratios_among(specs: Sequence[ArmSpec], seconds: Mapping[str, Sequence[float]]) -> dict[str, Ratio]:
+    """The ratio of each arm to the first of its kind."""
+    bases = {one.name: baseline_of(one, specs, ()) for one in specs}
+    return ratios_to({name: base for name, base in bases.items() if base}, seconds)
 
 
 def make_timing(rounds: Mapping[str, Sequence[float]], **changes: Any) -> Timing:
@@ -33,8 +40,9 @@ def make_timing(rounds: Mapping[str, Sequence[float]], **changes: Any) -> Timing
     arms = {f"forward[{name}]": Arm(ArmSpec("forward", name), lambda: None, None, 4) for name in rounds}
     samples = samples_of({f"forward[{name}]": values for name, values in rounds.items()})
     specs, seconds = [arm.spec for arm in arms.values()], rounds_of(samples)
+    ratios = ratios_among(specs, seconds)
     figures = tuple(
-        arm_timing(arm, seconds, baseline=baseline_of(arm.spec, specs, ()), batch_size=4, settled=True, limits={})
+        arm_timing(arm, seconds, ratio=ratios.get(arm.name), batch_size=4, settled=True, limits={})
         for arm in arms.values()
     )
     plain = Timing(
@@ -67,10 +75,11 @@ def make_speeds(runs: int, explainers: Sequence[str] = ("gradcam", "captum"), la
     seconds = {
         name: (0.04 * (1 + 0.1 * k) * rng.lognormal(0, noise[name], 12)).tolist() for k, name in enumerate(noise)
     }
+    ratios = ratios_among(specs, seconds)
     figures = [
         arm_timing(
             Arm(one, lambda: None, None, 4, floor=1e9 if one.layer else None), seconds,
-            baseline=baseline_of(one, specs, ()), batch_size=4, settled=one.explainer not in explainers[-1:],
+            ratio=ratios.get(one.name), batch_size=4, settled=one.explainer not in explainers[-1:],
             limits={}, latency_ms=8.4, memory_mb=812.0,
         )
         for one in specs

@@ -1,6 +1,6 @@
 """The sentences of a page: each carries its interval, and none says more than the data do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.schema.page import (
     Agreement,
@@ -13,13 +13,21 @@ from bench.schema.page import (
     confused_pairs,
     run_labels,
 )
-from bench.schema.verdicts import why
+from bench.schema.verdicts import Verdict, why
 from bench.stats.intervals import wilson
 
 SIGNIFICANT = 0.05
 SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32
+ROUNDING_AT_MOST = 0.1  # of it: fp32 was seen to move a map by 0.07, where ReLUs near zero fall on the other side
+MARGIN = 10  # that more images may move by more than the few on which `moved` was measured
 MOST_WRONG = 3  # verdicts told one by one
 MANY_PAIRS = 6  # of four explainers: more of them are not told one by one
+# What may be said of two explainers' maps.
+SAME = "compute the same maps"
+DIFFERENT = "compute different maps"
+NEAR = "differ by no more than rounding may"
+HALF_FINITE = "are not compared where one is not finite"
+ZEROS = "give nothing but zeros"
 COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 
 
@@ -77,14 +85,16 @@ def _most_frequent(view: RunView) -> list[tuple[int, int, int]]:
     return [pair for pair in pairs if pair[2] == pairs[0][2]]
 
 
-def run_findings(view: RunView, agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
+def run_findings(
+    view: RunView, agreements: Sequence[Agreement], judged: Sequence[VerdictView] = ()
+) -> tuple[Finding, ...]:
     """What a run page says above the fold."""
     errors = view.total - view.correct
     words = f"{errors:,} of {view.total:,} test images {'is' if errors == 1 else 'are'} wrong"
     found = [Finding("", words, "errors", "", f"accuracy {percent(view.accuracy.value)}, {interval_words(view)}")]
     if errors:
         found += [_frequent_error(view), *_weakest_class(view)]
-    return (*found, *agreement_findings(agreements))
+    return (*found, *agreement_findings(agreements, judged))
 
 
 def _frequent_error(view: RunView) -> Finding:
@@ -114,18 +124,68 @@ def _weakest_class(view: RunView) -> tuple[Finding, ...]:
     return (Finding(f"{before}on these images is ", weakest.name, "classes", "", evidence),)
 
 
-def agreement_findings(agreements: Sequence[Agreement]) -> tuple[Finding, ...]:
-    """A sentence for each pair of explainers, over all runs and layers; of many, for those that give one map."""
+def agreement_findings(agreements: Sequence[Agreement], judged: Sequence[VerdictView] = ()) -> tuple[Finding, ...]:
+    """A sentence for each pair of explainers, over all runs and layers; of many, for those that give one map.
+
+    Args:
+        judged: verdicts of the page; they tell whether a difference is one of methods or of rounding.
+    """
+    known = [one for one in judged if one.verdict.verdict != "failed"]
+    verdicts = {(one.run, one.verdict.layer, one.verdict.explainer): one.verdict for one in known}
     pairs: dict[tuple[str, str], list[Agreement]] = {}
     for each in agreements:
         pairs.setdefault((each.first, each.second), []).append(each)
+    said = {pair: _together([likeness_of(each, verdicts) for each in group]) for pair, group in pairs.items()}
     few = len(pairs) <= MANY_PAIRS
-    told = {pair: group for pair, group in pairs.items() if few or _largest(group) <= SAME_UP_TO_ROUNDING}
-    rest = [each for pair, group in pairs.items() if pair not in told for each in group]
-    words = f"{len(pairs) - len(told)} {'other ' if told else ''}pairs of explainers "
-    evidence = f"{sum(each.rows for each in rest):,} pairs of maps"
-    others = (Finding(words, "compute different maps", "explainers", "", evidence),) if rest else ()
-    return (*(_pair_sentence(*pair, group) for pair, group in told.items()), *others)
+    told = {pair: group for pair, group in pairs.items() if few or said[pair] == SAME}
+    rest: dict[str, list[list[Agreement]]] = {}
+    for pair, group in pairs.items():
+        if pair not in told:
+            rest.setdefault(said[pair], []).append(group)
+    return (
+        *(_pair_sentence(*pair, group, said[pair]) for pair, group in told.items()),
+        *(_many_pairs(groups, words, others=bool(told)) for words, groups in rest.items()),
+    )
+
+
+def likeness_of(one: Agreement, verdicts: Mapping[tuple[int, str, str], Verdict]) -> str:
+    """Whether two explainers compute one thing at a layer: by their verdicts where they decide, else by the figures.
+
+    In fp32 the maps of one method differ, too: with another batch size by 9e-4 of the largest value, and from float64
+    by up to 7e-2, where ReLUs near zero fall on the other side. Such a difference alone tells no methods apart.
+    """
+    if one.one_sided or one.zeros == one.rows:
+        return HALF_FINITE if one.one_sided else ZEROS
+    if one.largest <= SAME_UP_TO_ROUNDING:
+        return SAME
+    first, second = (verdicts.get((one.run, one.layer, name)) for name in (one.first, one.second))
+    if first is None or second is None:
+        return DIFFERENT if one.largest > ROUNDING_AT_MOST else NEAR
+    if _is_gradcam(first) != _is_gradcam(second):
+        return DIFFERENT
+    if _is_gradcam(first) or one.second in first.equal_to:
+        return SAME
+    unknown = first.moved is None or second.moved is None
+    rounding = ROUNDING_AT_MOST if unknown else MARGIN * ((first.moved or 0.0) + (second.moved or 0.0))
+    return DIFFERENT if one.largest > rounding else NEAR
+
+
+def _is_gradcam(one: Verdict) -> bool:
+    """Whether it gives Grad-CAM's maps here in float64, be it by its name or because two methods meet at this layer."""
+    met = one.verdict == "another method" and one.difference is not None
+    return one.verdict in ("same", "same up to rounding") or met
+
+
+def _together(words: Sequence[str]) -> str:
+    """What holds over all layers and runs: the first of what would contradict the others."""
+    return next(each for each in (DIFFERENT, HALF_FINITE, NEAR, SAME, ZEROS) if each in words)
+
+
+def _many_pairs(groups: Sequence[Sequence[Agreement]], words: str, *, others: bool) -> Finding:
+    pairs = f"{len(groups)} {'other ' if others else ''}pair{'s' if len(groups) > 1 else ''} of explainers "
+    return Finding(
+        pairs, words, "explainers", "", f"{sum(each.rows for one in groups for each in one):,} pairs of maps"
+    )
 
 
 def verdict_findings(judged: Sequence[VerdictView], labels: Sequence[str] = ()) -> tuple[Finding, ...]:
@@ -174,18 +234,21 @@ def seed_findings(shares: Sequence[SeedShare]) -> tuple[Finding, ...]:
     return (Finding(f"Of what differs between the maps at {one.layer}, ", share, "seeds", "", evidence),)
 
 
-def _largest(group: Sequence[Agreement]) -> float:
-    return max(each.largest for each in group)
-
-
-def _pair_sentence(first: str, second: str, group: Sequence[Agreement]) -> Finding:
-    largest, rows = _largest(group), sum(each.rows for each in group)
+def _pair_sentence(first: str, second: str, group: Sequence[Agreement], words: str) -> Finding:
+    largest, rows = max(each.largest for each in group), sum(each.rows for each in group)
     before = f"{second} and {first} " if second < first else f"{first} and {second} "
     size = f"{largest:.2g}" if largest >= 0.01 else f"{largest:.1e}"
+    dropped, one_sided, zeros = (
+        sum(getattr(each, name) for each in group) for name in ("dropped", "one_sided", "zeros")
+    )
+    left_out = {
+        f"{dropped:,} more left out, not finite": dropped,
+        f"{one_sided:,} of them in one of the two alone": one_sided,
+        f"{zeros:,} zero everywhere in both": zeros,
+    }
     evidence = f"largest raw difference {size} of a map’s largest value, {rows:,} pairs of maps"
-    same = largest <= SAME_UP_TO_ROUNDING
-    words, after = ("compute the same maps", " up to rounding") if same else ("compute different maps", "")
-    return Finding(before, words, "explainers", after, evidence)
+    evidence = ", ".join([evidence, *(each for each, count in left_out.items() if count)])
+    return Finding(before, words, "explainers", " up to rounding" if words == SAME else "", evidence)
 
 
 def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same_settings: bool) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.registry.registry import short
 from bench.schema.page import ArmSpeed, Badge, Finding, Page, Speeds, run_labels
 from bench.schema.timing import ArmTiming, Ratio, Sample, Timing
-from bench.stats.rates import interval_words, number_words, per_call, ratios_of, rounds_of
+from bench.stats.rates import interval_words, number_words, per_call, ratios_of, ratios_to, rounds_of
 from bench.store.folder import RunFolder
 from bench.store.timings import knows, newest_timing, not_paired, read_timings
 
@@ -78,6 +78,7 @@ def _apart(timings: Sequence[Timing]) -> Badge:
 def speeds_of(timing: Timing, runs: Sequence[RunFolder]) -> Speeds:
     """What a page shows of a timing: the arms of its runs, and the machine's own limits."""
     labels, rounds = _labels(timing, runs), rounds_of(timing.samples)
+    timing = with_claims_of_today(timing, rounds)
     warm_up = [each for each in timing.samples if each.round == 0]
     arms = [arm for arm in _ordered(timing.arms) if arm.model in labels]
     return Speeds(
@@ -92,6 +93,14 @@ def speeds_of(timing: Timing, runs: Sequence[RunFolder]) -> Speeds:
         arms=tuple(_speed(arm, labels[arm.model], rounds, warm_up) for arm in arms),
         limits=tuple(arm for arm in timing.arms if arm.what in ("product", "copy")),
     )
+
+
+def with_claims_of_today(timing: Timing, rounds: Mapping[str, Sequence[float]]) -> Timing:
+    """A timing whose ratios say what all of them together carry; in older files each was judged alone."""
+    pairs = {arm.name: arm.ratio.baseline for arm in timing.arms if arm.ratio}
+    known = {arm: base for arm, base in pairs.items() if len(rounds.get(arm, ())) == len(rounds.get(base, ())) > 0}
+    ratios = ratios_to(known, rounds)
+    return replace(timing, arms=tuple(replace(arm, ratio=ratios.get(arm.name, arm.ratio)) for arm in timing.arms))
 
 
 def _ordered(arms: Sequence[ArmTiming]) -> list[ArmTiming]:
@@ -135,7 +144,7 @@ def ratio_words(ratio: Ratio | None) -> str:
         return "baseline"
     if ratio.verdict == "struck out":
         return "struck out: spread over 25 %"
-    if ratio.verdict in ("no measurable difference", "n too small"):
+    if ratio.verdict in ("no measurable difference", "n too small", "rounds not independent"):
         return ratio.verdict
     value = number_words(ratio.value, ratio.low, ratio.high)
     return f"{value}{TIMES} ({ratio.verdict}), {interval_words(ratio.value, ratio.low, ratio.high)}"

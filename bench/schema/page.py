@@ -190,9 +190,12 @@ class Agreement:
     """Two explainers at one layer of one run, over the rows both have.
 
     Attributes:
-        largest: largest |a - b| over the largest |value| of the same map, over all maps.
+        rows: maps that are finite in both.
+        largest: largest |a - b| over the largest |value| of the same map, over all of these.
         spearman: median over maps of the rank correlation on the native grid; None when no map has one.
         null: the same figure for maps of different images (what unrelated maps reach); None when too few.
+        dropped: maps that are left out, since one of the two or both are not finite; `one_sided` of them in one alone.
+        zeros: of `rows`, those that are zero everywhere in both and so are no evidence.
     """
 
     run: int
@@ -203,6 +206,9 @@ class Agreement:
     largest: float
     spearman: float | None
     null: float | None
+    dropped: int = 0
+    one_sided: int = 0
+    zeros: int = 0
 
 
 @dataclass(frozen=True)

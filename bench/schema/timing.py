@@ -6,7 +6,7 @@ from typing import Literal
 
 What = Literal["forward", "train", "explain", "shipped", "product", "copy"]
 Grade = Literal["steady", "noisy", "unusable"]
-Verdict = Literal["faster", "slower", "no measurable difference", "n too small", "struck out"]
+Verdict = Literal["faster", "slower", "no measurable difference", "n too small", "struck out", "rounds not independent"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,10 @@ class Ratio:
     Attributes:
         baseline: name of the arm it is compared with.
         low, high: interval of the median by order statistics; None where n is too small for one.
-        coverage: how often such an interval holds the median of rounds that are drawn alike and apart.
-        verdict: what may be said; `struck out` where either arm's rates are spread too far.
+        coverage: how often such an interval holds the median of rounds that are drawn alike and apart. It is as high as
+            it must be for all ratios of the timing to hold at once.
+        verdict: what may be said; `struck out` where either arm's rates are spread too far, `n too small` below twelve
+            rounds, `rounds not independent` where each resembles the one before.
     """
 
     baseline: str

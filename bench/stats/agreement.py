@@ -40,7 +40,8 @@ def alike(first: Cell, second: Cell) -> bool:
 def agreement(run: int, first: Cell, second: Cell) -> Agreement | None:
     """Two cells on their common rows; None when none is finite in both: of those nothing can be said."""
     here, there = common_rows(first, second)
-    known = np.isfinite(first.raw[here]).all(axis=(1, 2)) & np.isfinite(second.raw[there]).all(axis=(1, 2))
+    finite, others = (np.isfinite(maps).all(axis=(1, 2)) for maps in (first.raw[here], second.raw[there]))
+    known = finite & others
     if not known.any():
         return None
     a, b, ids = first.raw[here][known], second.raw[there][known], first.ids[here][known]
@@ -53,6 +54,9 @@ def agreement(run: int, first: Cell, second: Cell) -> Agreement | None:
         largest=largest_relative_difference(a, b),
         spearman=median_or_none(rank_correlations(a, b)),
         null=unrelated_correlation(a, b, ids),
+        dropped=int((~known).sum()),
+        one_sided=int((finite != others).sum()),
+        zeros=int((~a.any(axis=(1, 2)) & ~b.any(axis=(1, 2))).sum()),
     )
 
 

@@ -49,8 +49,12 @@ def mcnemar(only_first_wrong: int, only_second_wrong: int) -> float:
     """
     # Exact, since good models disagree about a few images only, where the chi-squared form is off. What both get
     # right or both wrong says nothing of which is better.
-    discord = only_first_wrong + only_second_wrong
-    return float(scipy.stats.binomtest(only_first_wrong, discord).pvalue) if discord else 1.0
+    return fair_coin(min(only_first_wrong, only_second_wrong), only_first_wrong + only_second_wrong)
+
+
+def fair_coin(fewest: int, tosses: int) -> float:
+    """Two-sided exact p-value of a fair coin that shows one side so few times; 1 without a toss."""
+    return min(1.0, float(2 * scipy.stats.binom.cdf(fewest, tosses, 0.5)))
 
 
 def paired_difference(only_first_wrong: int, only_second_wrong: int, total: int, level: float = LEVEL) -> Estimate:

@@ -1,4 +1,8 @@
-"""Statistics of rates over rounds: medians with intervals that assume nothing of the noise, paired ratios, words."""
+"""Statistics of rates over rounds: medians with intervals, paired ratios, words.
+
+An interval assumes that rounds are independent, and nothing else of the noise. It is about this hour on this machine:
+what a clock does that stays slow for the whole of a timing no round of it can tell.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,13 +10,17 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 import numpy as np
+import scipy  # it imports its stats when they are first used
 
 from bench.schema.timing import ArmTiming, Grade, Ratio, Sample, Verdict
+from bench.stats.intervals import fair_coin, holm_levels
 
 MIN_ROUNDS = 6  # below, no interval of the median reaches 95 %: all n values lie on one side with 2 / 2^n
+CLAIM_ROUNDS = 12  # below, so many ratios of a table cannot all be held to Holm's levels
 GIGA = 1e9
 LEVEL = 0.95
-CLAIM_LEVEL = 0.99  # a table holds many ratios, and a false claim in every twentieth would be one in most tables
+CLAIM_LEVEL = 0.99  # of a single ratio, at least: thresholds make builds fail
+CHANCE = 0.05  # how often independent rounds may be taken for dependent ones
 NOISY, UNUSABLE = 0.10, 0.25  # interquartile range over median
 
 
@@ -32,22 +40,46 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval |
 
     Source: Thompson 1936, Ann. Math. Stat. 7, 122; the inverted sign test, by scipy's quantile_test.
     """
-    from scipy.stats import binom, quantile_test  # type: ignore[attr-defined]
-
     # Ordered values, for noise of a clock has one long tail: what else the machine does can only slow an arm down.
     n = len(values)
     if n < MIN_ROUNDS:
         return None
-    ranks = quantile_test(range(n), q=0.0, p=0.5).confidence_interval(level)  # which of the ordered values
+    ranks = scipy.stats.quantile_test(range(n), q=0.0, p=0.5).confidence_interval(level)  # which of the ordered values
     if math.isnan(ranks.low) or math.isnan(ranks.high):
         return None
     low, high, ordered = int(ranks.low), int(ranks.high), sorted(values)
-    return Interval(float(ordered[low]), float(ordered[high]), float(1 - 2 * binom.cdf(low, n, 0.5)))
+    return Interval(float(ordered[low]), float(ordered[high]), float(1 - 2 * scipy.stats.binom.cdf(low, n, 0.5)))
 
 
-def ratio_interval(ratios: Sequence[float]) -> Interval | None:
-    """The interval by which a difference is claimed: 99 %, below eight rounds the widest there is (of six 96.9 %)."""
-    return median_interval(ratios, CLAIM_LEVEL) or median_interval(ratios)
+def ratio_interval(ratios: Sequence[float], level: float = CLAIM_LEVEL) -> Interval | None:
+    """The interval by which a difference is claimed; the widest there is where rounds are too few for the level."""
+    return median_interval(ratios, level) or median_interval(ratios)
+
+
+def sign_test(ratios: Sequence[float]) -> float:
+    """Two-sided p-value that a ratio is as often above as below 1; an even one speaks against both sides.
+
+    Such an interval as `ratio_interval` gives leaves out 1 just where this is at most 1 - its level.
+    """
+    fewest = min(sum(ratio <= 1 for ratio in ratios), sum(ratio >= 1 for ratio in ratios))
+    return fair_coin(fewest, len(ratios))
+
+
+def dependent(values: Sequence[float]) -> bool:
+    """Whether each round resembles the one before more than chance allows: then the order of the values proves little.
+
+    Serial correlation of the ranks of neighbours, one-sided at CHANCE, with its exact mean and variance.
+
+    Source: Dufour & Roy 1985, J. Econometrics 29, 257.
+    """
+    n = len(values)
+    ranks = scipy.stats.rankdata(values) - (n + 1) / 2
+    size = float((ranks * ranks).sum())
+    if n < MIN_ROUNDS or size == 0:
+        return False
+    found = float((ranks[1:] * ranks[:-1]).sum()) / size
+    variance = (5 * n**4 - 14 * n**3 - 9 * n**2 + 26 * n + 16) / (5 * (n - 1) ** 2 * n**2 * (n + 1))
+    return found > -1 / n + float(scipy.stats.norm.ppf(1 - CHANCE)) * math.sqrt(variance)
 
 
 def tails(values: Sequence[float]) -> tuple[float, float]:
@@ -69,15 +101,17 @@ def grade(value: float) -> Grade:
     return "noisy" if value > NOISY else "steady"
 
 
-def verdict(interval: Interval | None, *grades: Grade) -> Verdict:
-    """What may be said of a ratio of rates: nothing where an arm is too noisy, no direction where 1 is inside."""
+def verdict(interval: Interval | None, ratios: Sequence[float], *grades: Grade) -> Verdict:
+    """What may be said of a ratio of rates: nothing where rounds are no ground, no direction where 1 is inside."""
     if "unusable" in grades:
         return "struck out"
-    if interval is None:
+    if interval is None or len(ratios) < CLAIM_ROUNDS:
         return "n too small"
-    if interval.low > 1:
-        return "faster"
-    return "slower" if interval.high < 1 else "no measurable difference"
+    if interval.low <= 1 <= interval.high:
+        return "no measurable difference"
+    if dependent(ratios):
+        return "rounds not independent"
+    return "faster" if interval.low > 1 else "slower"
 
 
 # --- samples ------------------------------------------------------------------------------------------------
@@ -105,19 +139,34 @@ def ratios_of(seconds: Sequence[float], baseline: Sequence[float]) -> list[float
     return [other / own for own, other in zip(seconds, baseline, strict=True)]
 
 
-def ratio_to(baseline: str, rounds: Mapping[str, Sequence[float]], arm: str) -> Ratio:
-    """An arm's ratio to its baseline, and what may be said of it.
+def ratio_to(baseline: str, rounds: Mapping[str, Sequence[float]], arm: str, level: float = CLAIM_LEVEL) -> Ratio:
+    """An arm's ratio to its baseline, and what may be said of it where it is the only one.
 
     Args:
         baseline, arm: their names.
         rounds: seconds a call by arm, round by round.
+        level: of its interval.
     """
     seconds, others = rounds[arm], rounds[baseline]
     ratios = ratios_of(seconds, others)
-    interval = ratio_interval(ratios)
-    said = verdict(interval, grade(spread(seconds)), grade(spread(others)))
+    interval = ratio_interval(ratios, level)
+    said = verdict(interval, ratios, grade(spread(seconds)), grade(spread(others)))
     low, high, coverage = (interval.low, interval.high, interval.coverage) if interval else (None, None, None)
     return Ratio(baseline, median(ratios), low, high, coverage, len(ratios), said)
+
+
+def ratios_to(baselines: Mapping[str, str], rounds: Mapping[str, Sequence[float]]) -> dict[str, Ratio]:
+    """All ratios of a timing as one family: a timing of many arms claims no more by chance than one of two.
+
+    Args:
+        baselines: name of the arm that each arm is compared with.
+        rounds: as in `ratio_to`.
+    """
+    p_values = [sign_test(ratios_of(rounds[arm], rounds[base])) for arm, base in baselines.items()]
+    return {
+        arm: ratio_to(base, rounds, arm, max(CLAIM_LEVEL, level))
+        for (arm, base), level in zip(baselines.items(), holm_levels(p_values), strict=True)
+    }
 
 
 # --- words --------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Timings one can believe: every arm in turns in one process, warm, with the machine's own limits among them."""
 
 import functools
+import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,15 +18,17 @@ from bench.memory import Room, ran_out
 from bench.modes import generators_kept
 from bench.precision import IEEE, ieee
 from bench.request import TimeRequest
-from bench.schema.timing import ArmTiming, Moment, Sample, Timing
+from bench.schema.timing import ArmTiming, Moment, Ratio, Sample, Timing
 from bench.stats.rates import (
+    CLAIM_ROUNDS,
     GIGA,
     MIN_ROUNDS,
+    dependent,
     grade,
     median_interval,
     per_call,
-    ratio_to,
     ratios_of,
+    ratios_to,
     rounds_of,
     spread,
     tails,
@@ -70,11 +73,13 @@ class TimingRun:
             latencies = {name: self.latency(arm) for name, arm in self.arms.items()}
             memories = {name: self.peak(arm) for name, arm in self.arms.items()}
         seconds, specs = rounds_of(played), [arm.spec for arm in self.arms.values()]
+        bases = {one.name: baseline_of(one, specs, names(self.request.baseline)) for one in specs}
+        ratios = ratios_to({arm: base for arm, base in bases.items() if base}, seconds)
         figures = tuple(
             arm_timing(
                 arm,
                 seconds,
-                baseline=baseline_of(arm.spec, specs, names(self.request.baseline)),
+                ratio=ratios.get(name),
                 batch_size=self.request.batch_size,
                 settled=warm[name].settled,
                 limits=self.limits,
@@ -113,7 +118,7 @@ class TimingRun:
         works = {name: arm.work for name, arm in self.every.items()}
         samples = []
         with self.place.progress.track("rounds", rounds * 2 * len(works)) as task:
-            for sample in play(works, rounds, taker()):
+            for sample in play(works, rounds, taker(), order=random.Random(self.place.timing)):
                 samples.append(sample)
                 task.advance(1, f"round {sample.round} of {rounds}")
         return samples
@@ -173,7 +178,7 @@ class TimingRun:
             others=others,
             arms=arms,
             samples=samples,
-            notes=tuple(filter(None, (busy, *notes_on(arms, rounds, request.rounds)))),
+            notes=tuple(filter(None, (busy, *notes_on(arms, samples, rounds=rounds, asked=request.rounds)))),
             fp32=IEEE,
         )
 
@@ -189,13 +194,19 @@ class TimingRun:
         return len(self.arms) * (2 * BLOCK + fresh)
 
 
-def notes_on(arms: Sequence[ArmTiming], rounds: int, asked: int) -> list[str]:
+def notes_on(arms: Sequence[ArmTiming], samples: Sequence[Sample], *, rounds: int, asked: int) -> list[str]:
     """What a reader should know before believing the figures; empty where there is nothing."""
+    seconds = rounds_of(samples)
+    hang = sum(dependent(each) for each in seconds.values())
     unsettled = ", ".join(arm.name for arm in arms if not arm.settled)
     noisy = ", ".join(arm.name for arm in arms if arm.grade != "steady")
     return [
         f"did not settle within 10 s of warm-up: {unsettled}" if unsettled else "",
         f"{rounds} rounds instead of {asked}, to keep to the budget" if rounds < asked else "",
+        f"under {CLAIM_ROUNDS} rounds no difference in speed is claimed" if rounds < CLAIM_ROUNDS else "",
+        "rounds resemble the ones before them, so the intervals of the rates say little beyond these minutes"
+        if hang > len(seconds) / 2
+        else "",
         f"spread over 10 %: {noisy}; close other programs, or ask for more --rounds" if noisy else "",
     ]
 
@@ -272,7 +283,7 @@ def arm_timing(
     arm: Arm,
     rounds: Rounds,
     *,
-    baseline: str,
+    ratio: Ratio | None,
     batch_size: int,
     settled: bool,
     limits: Mapping[str, Arm],
@@ -282,7 +293,7 @@ def arm_timing(
     """The figures of one arm.
 
     Args:
-        baseline: name of the arm it is compared with; empty for none.
+        ratio: to the arm it is compared with; None for none.
         limits: the machine's own, by name.
         latency_ms, memory_mb: None where they were not measured.
     """
@@ -318,7 +329,7 @@ def arm_timing(
         if work
         else None,
         of_copy=share(work.bytes, seconds, limits.get(ArmSpec("copy").name), rounds) if work else None,
-        ratio=ratio_to(baseline, rounds, arm.name) if baseline else None,
+        ratio=ratio,
     )
 
 

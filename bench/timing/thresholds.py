@@ -7,7 +7,16 @@ from typing import Literal
 
 from bench.errors import UsageError, did_you_mean
 from bench.schema.timing import ArmTiming, Timing
-from bench.stats.rates import grade, interval_words, number_words, ratio_to, rounds_of
+from bench.stats.rates import (
+    CLAIM_ROUNDS,
+    dependent,
+    grade,
+    interval_words,
+    number_words,
+    ratio_to,
+    ratios_of,
+    rounds_of,
+)
 
 EXAMPLE = '"forward[cifar_resnet18] < 100", or "train[a] < 0.9 * train[b]"'
 NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
@@ -85,7 +94,16 @@ def _judged(
     worst = max(arm.spread for arm in (left, right) if arm)
     if grade(worst) == "unusable":
         return ThresholdResult(threshold, "undecided", f"{words}; spread {worst:.0%}, too noisy to judge")
+    if right is not None and (why := no_ground(rounds[left.name], rounds[right.name])):
+        return ThresholdResult(threshold, "undecided", f"{words}; {why}")
     return ThresholdResult(threshold, _outcome(threshold, low, high), words)
+
+
+def no_ground(seconds: Sequence[float], others: Sequence[float]) -> str:
+    """Why the rounds of two arms are no ground for a claim, in words; empty where they are."""
+    if len(seconds) < CLAIM_ROUNDS:
+        return f"{len(seconds)} rounds of {CLAIM_ROUNDS} that a claim takes"
+    return "rounds not independent" if dependent(ratios_of(seconds, others)) else ""
 
 
 def _outcome(threshold: Threshold, low: float | None, high: float | None) -> Outcome:
