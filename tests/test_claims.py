@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from bench.schema.page import Estimate
-from bench.scoring.claims import ABOVE, BELOW, NO_EVIDENCE, Asked, claims, crossed, holm_levels, smallest_found
+from bench.scoring.claims import ABOVE, BELOW, NO_EVIDENCE, Asked, claims, crossed, smallest_found
 from bench.scoring.randomization import left_of
 
 
@@ -63,17 +63,6 @@ def test_the_word_and_the_intervals_beside_it_never_disagree() -> None:
         for one in claims(family(generator, gain=gain, better=gain / 2)):
             assert one.gain is not None and one.over is not None
             assert (one.verdict == ABOVE) == (one.gain.low > 0 and one.over.low > 0)
-
-
-def test_levels_are_holms_step_by_step() -> None:
-    generator = rng(7)
-    for _ in range(200):
-        values = (generator.random(generator.integers(1, 8)) ** 4).tolist()
-        left, rejected = sorted(range(len(values)), key=values.__getitem__), set()
-        while left and values[left[0]] <= 0.05 / len(left):
-            rejected.add(left.pop(0))
-        shares = holm_levels(values)
-        assert {place for place, share in enumerate(shares) if values[place] <= share} == rejected
 
 
 # --- draws and images ---------------------------------------------------------------------------------------

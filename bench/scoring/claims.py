@@ -17,8 +17,8 @@ import scipy
 
 from bench.contracts import Floats
 from bench.schema.page import Estimate
+from bench.stats.intervals import holm_levels
 
-ALPHA = 0.05
 FEWEST_DRAWS, FEWEST_CROSSED = 2, 10
 FEWEST_IMAGES = 30  # of fewer nothing is claimed: the interval of a mean is not yet to be relied on
 ABOVE, BELOW, NO_EVIDENCE = "above", "below", "no evidence"
@@ -63,23 +63,6 @@ def claims(family: Sequence[Asked]) -> list[Claim]:
     return [_claim(each, level) for each, level in zip(family, levels, strict=True)]
 
 
-def holm_levels(p_values: Sequence[float]) -> list[float]:
-    """At which share of error each of several p-values is tested, so that any false claim is at most ALPHA likely.
-
-    From the smallest on: ALPHA by their count, then by one fewer, and so on; where one fails, it and all larger ones
-    are tested at its share. A claim holds where its p-value is at most its share.
-
-    Source: Holm 1979, Scand. J. Stat. 6, 65.
-    """
-    shares, left, failed = [ALPHA] * len(p_values), len(p_values), 0.0
-    for place in np.argsort(p_values, kind="stable").tolist():
-        share = failed or ALPHA / left
-        if p_values[place] > share:
-            failed = share
-        shares[place], left = share, left - 1
-    return shares
-
-
 def _p_value(asked: Asked) -> float:
     over_floor, *over_rivals = (_test(asked.own - other) for other in (asked.floor, *asked.rivals.values()))
     if min(mean for mean, _ in (over_floor, *over_rivals)) > 0:
@@ -95,20 +78,22 @@ def _test(differences: Floats) -> tuple[float, float]:
     return float(known.mean()), float(scipy.stats.ttest_1samp(known, 0.0).pvalue)
 
 
-def _claim(asked: Asked, share: float) -> Claim:
-    gain = difference(asked.own - asked.floor, 1 - share)
+def _claim(asked: Asked, level: float) -> Claim:
+    gain = difference(asked.own - asked.floor, level)
     every = {name: _test(asked.own - other) for name, other in asked.rivals.items()}
     # The one whose exceeding is least sure, which is not always the largest one.
     rival = min(every, key=lambda name: np.copysign(1 - every[name][1], every[name][0]), default="")
-    over = difference(asked.own - asked.rivals[rival], 1 - share) if rival else None
+    over = difference(asked.own - asked.rivals[rival], level) if rival else None
     if gain is not None and gain.high < 0:
-        return Claim(gain, over, rival, 1 - share, BELOW)
+        return Claim(gain, over, rival, level, BELOW)
     better = gain is not None and gain.low > 0 and (over is None or over.low > 0) and (over is not None or not rival)
-    return Claim(gain, over, rival, 1 - share, ABOVE if better else NO_EVIDENCE)
+    return Claim(gain, over, rival, level, ABOVE if better else NO_EVIDENCE)
 
 
 def difference(values: Floats, level: float) -> Estimate | None:
     """The mean of paired differences with its interval by Student's t; None below 30 images or where all are alike.
+
+    Not by bootstrap: with hundreds of words in a table Holm asks for levels that no bootstrap of 5,000 resamples tells.
 
     Args:
         values: (I,), one an image; NaN where there is none.
@@ -117,7 +102,7 @@ def difference(values: Floats, level: float) -> Estimate | None:
     if len(known) < FEWEST_IMAGES or known.std() < np.finfo(np.float32).eps:
         return None
     half = scipy.stats.t.ppf((1 + level) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
-    return Estimate(float(known.mean()), float(known.mean() - half), float(known.mean() + half))
+    return Estimate(float(known.mean()), float(known.mean() - half), float(known.mean() + half), level)
 
 
 def smallest_found(values: Floats, level: float) -> float | None:
