@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from old_runs import STORED, content, copied
 
 from bench import api
-from bench.store.files import read_lines
-from bench.store.paths import LOG, cell_files, cell_path, predictions_path, resume_files
+from bench.store.files import read_lines, read_npz
+from bench.store.paths import LOG, answers_path, cell_files, cell_path, predictions_path, resume_files
 from bench.store.rows import read_cell
 from bench.store.runs import read_record
 from bench.store.timings import read_timings
@@ -130,9 +131,17 @@ def test_the_rates_that_the_page_of_an_old_run_shows_are_those_of_before(place: 
     assert now == then[: len(now)] and len(now) == 4  # the fifth cell of that page is not among the files
 
 
-def test_old_scores_need_no_answer_and_no_map(place: Workspace) -> None:
-    found = api.faithfulness("old", explainer="gradcam", layer="layer4", limit=6, sanity=2, workspace=place)
-    assert (found.new, found.cost.seconds, place.progress.tracked) == (0, 0, {})
+def test_old_scores_need_no_map_and_no_old_answer_is_asked_for_again(place: Workspace) -> None:
+    path = answers_path(place.runs / "old", (8, 8))
+    before = read_npz(path, ("ids", "sets", "logits"))
+    found = api.faithfulness("old", explainer="gradcam", layer="layer4", limit=6, sanity=0, workspace=place)
+    after = read_npz(path, ("ids", "sets", "logits"))
+    assert found.cost.explanations == 0
+    # By the mean colour only what orders need that older versions did not know.
+    assert place.progress.tracked["cover 8x8"] == len(after["ids"]) - len(before["ids"]) < len(before["ids"])
+    places = {key: n for n, key in enumerate(zip(after["ids"].tolist(), after["sets"].tolist(), strict=True))}
+    kept = [places[key] for key in zip(before["ids"].tolist(), before["sets"].tolist(), strict=True)]
+    assert np.array_equal(after["logits"][kept], before["logits"])
 
 
 def test_an_unfinished_old_run_is_resumed_to_its_end(place: Workspace) -> None:

@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from bench.registry.registry import short
 from bench.schema.known_answers import Claim, KnownAnswers, MosaicScore, StickerScore
+from bench.schema.scores import NO_EVIDENCE
 from bench.scoring.baselines import BASELINES
-from bench.scoring.claims import NO_EVIDENCE
 from bench.scoring.tables import NOTHING, Sheet, figure, percent
 
 Row = TypeVar("Row", StickerScore, MosaicScore)

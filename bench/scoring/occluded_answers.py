@@ -197,7 +197,7 @@ def known_answers(trained: Trained, grid: tuple[int, int], fill: str = MEAN_COLO
     return trained.run.answers(grid, _head(trained, grid, fill), len(trained.classes), _told(fill))
 
 
-def _head(trained: Trained, grid: tuple[int, int], fill: str) -> dict[str, object]:
+def _head(trained: Trained, grid: tuple[int, int], fill: str = MEAN_COLOUR) -> dict[str, object]:
     about = {"checkpoint": trained.checkpoint, "versions": versions(("torch",)), "grid": list(grid)}
     filled = {"fill": fill} if _told(fill) else {}
     return {**about, "dtype": "float32", **fp32_key(trained.device), **filled}
