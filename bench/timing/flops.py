@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +10,9 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.explaining.plan import INPUT_LAYER
+from bench.total_flops import TotalFlops
 
 
 @dataclass(frozen=True)
@@ -44,20 +43,6 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
             tensors = {id(each): each for each in tree_leaves((args, kwargs, out)) if isinstance(each, Tensor)}
             self.bytes += sum(each.nbytes for each in tensors.values())
         return out
-
-
-class NoModules(nullcontext[None]):
-    """Stands in for the counter's record of which module runs."""
-
-    parents = ("Global",)
-
-
-class TotalFlops(FlopCounterMode):
-    """torch's counter without its hooks on gradients, which refuse a gradient by the input itself."""
-
-    def __init__(self) -> None:
-        super().__init__(display=False)
-        self.mod_tracker = NoModules()  # type: ignore[assignment]
 
 
 def counted(work: Callable[[], object]) -> Counted:

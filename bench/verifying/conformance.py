@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.registry.registry import NAME
-from bench.timing.flops import TotalFlops
+from bench.total_flops import TotalFlops
 from bench.verifying.process_memory import growth
 from bench.verifying.trial import CrashError, Trial, first_line, gap, moved_generators, put_back, slow_gradcam
 
