@@ -14,7 +14,7 @@ ENTRIES = {
     "scorecam": ("bench.explainers.perturbing:SCORECAM", "pytorch-grad-cam's ScoreCAM: a forward pass a channel"),
     "ablationcam": (
         "bench.explainers.perturbing:ABLATIONCAM",
-        "pytorch-grad-cam's AblationCAM: a forward pass a channel",
+        "pytorch-grad-cam's AblationCAM, but for the sign where a logit is negative: a forward pass a channel",
     ),
     "guided_gradcam": ("bench.explainers.captum_inputs:GUIDED_GRADCAM", "Captum's GuidedGradCam, in pixels, by layer"),
     "saliency": ("bench.explainers.captum_inputs:SALIENCY", "Captum's Saliency, in pixels"),
@@ -25,5 +25,16 @@ ENTRIES = {
     ),
     "deeplift": ("bench.explainers.captum_inputs:DEEPLIFT", "Captum's DeepLift, in pixels"),
     "gradient_shap": ("bench.explainers.captum_inputs:GRADIENT_SHAP", "Captum's GradientShap, in pixels: 20 samples"),
+    "smoothgrad": (
+        "bench.explainers.captum_inputs:SMOOTHGRAD",
+        "Captum's NoiseTunnel of Saliency, in pixels: 20 noisy copies",
+    ),
+    "smoothgrad_ig": (
+        "bench.explainers.captum_inputs:SMOOTHGRAD_IG",
+        "Captum's NoiseTunnel of IntegratedGradients, in pixels: 10 noisy copies, 10 steps",
+    ),
+    "lrp": ("bench.explainers.relevance:LRP", "zennit's LRP, epsilon-plus, in pixels: pip install 'cambench[lrp]'"),
     "occlusion": ("bench.explainers.perturbing:OCCLUSION", "Captum's Occlusion, in pixels: 4x4 patches"),
+    "kernel_shap": ("bench.explainers.perturbing:KERNEL_SHAP", "Captum's KernelShap, in pixels: 8x8 squares"),
+    "rise": ("bench.explainers.perturbing:RISE", "ours: RISE, in pixels: 200 random masks"),
 }

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from bench.contracts import ExplainerSpec
 
 from .costs import gradcam_cost
-from .pixels import INPUT, pixels, seeded
+from .pixels import INPUT, at_once, one_by_one, pixels
 
 STEPS = 50  # of the path of integrated gradients: Captum's default
-AT_ONCE = 64  # images a pass, where one image becomes many; 50 steps of a whole batch would fill the memory
 SAMPLES = 20
+NOISY_SAMPLES, NOISY_STEPS = 10, 10  # noisy copies, and steps of each one's path: as many passes as 100 steps of one
+SMOOTHED = 0.15  # of an image's range
 NOISE = 0.1  # of the standard deviation of the data set's pixels, which normalisation makes 1
 
 
@@ -83,7 +84,8 @@ def integrated_gradients(model: nn.Module, layers: Sequence[str], images: Tensor
 
     with pixels(model, layers, images, targets) as request:
         method: Any = IntegratedGradients(model)
-        most = max(AT_ONCE, len(images))  # Captum takes no less than one step of the whole batch at a time
+        # 50 steps of a whole batch would fill the memory; Captum takes no less than one step of it at a time.
+        most = max(at_once(images), len(images))
         return request.maps(
             lambda inputs, target: method.attribute(inputs, 0.0, target, n_steps=STEPS, internal_batch_size=most).sum(1)
         )
@@ -140,18 +142,74 @@ def gradient_shap(model: nn.Module, layers: Sequence[str], images: Tensor, targe
 
     with pixels(model, layers, images, targets) as request:
         method: Any = GradientShap(lambda points: model(points.to(images.dtype)))  # noise widens half precisions
-        seed, grey = int(torch.randint(2**31, ())), torch.zeros_like(images[:1])
+        grey = torch.zeros_like(images[:1])
 
         def one(image: Tensor, target: Tensor) -> Tensor:
-            with seeded(seed, images.device):
-                maps = method.attribute(image[None], grey, n_samples=SAMPLES, stdevs=NOISE, target=target)
-            drawn: Tensor = maps[0].detach().sum(0)
-            return drawn
+            maps: Tensor = method.attribute(image, grey, n_samples=SAMPLES, stdevs=NOISE, target=target)
+            return maps[0].sum(0)
 
-        def one_by_one(inputs: Tensor, targets: Tensor) -> Tensor:
-            return torch.stack([one(*pair) for pair in zip(inputs.detach(), targets, strict=True)])
+        return request.maps(one_by_one(one, images.device))
 
-        return request.maps(one_by_one)
+
+def smoothgrad(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """SmoothGrad: the gradient averaged over 20 noisy copies of the image; of its size the largest of the channels.
+
+    The noise has 15 % of the image's own range as its standard deviation (the paper: 10 to 20 %).
+
+    Args:
+        As the contract has them (`bench.contracts.Explainer`); layers must be ("input",).
+
+    Returns:
+        {"input": (N, T, H, W)}, none below zero. Unit: logits per standard deviation of the pixels.
+
+    Raises:
+        ContractError: as in `saliency`.
+
+    Source: Smilkov et al. 2017, arXiv:1706.03825; captum.attr.NoiseTunnel of captum.attr.Saliency.
+    """
+    from captum.attr import NoiseTunnel, Saliency
+
+    with pixels(model, layers, images, targets) as request:
+        method: Any = NoiseTunnel(Saliency(lambda noisy: model(noisy.to(images.dtype))))
+
+        def one(image: Tensor, target: Tensor) -> Tensor:
+            maps: Tensor = method.attribute(image, **noise(image, SAMPLES), target=target, abs=False)
+            return maps[0].abs().amax(0)
+
+        return request.maps(one_by_one(one, images.device))
+
+
+def smoothgrad_ig(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Integrated gradients of 10 steps, averaged over 10 noisy copies of the image; noise as in `smoothgrad`.
+
+    Args:
+        As the contract has them (`bench.contracts.Explainer`); layers must be ("input",).
+
+    Returns:
+        {"input": (N, T, H, W)}, signed. Unit: logits.
+
+    Raises:
+        ContractError: as in `saliency`.
+
+    Source: Smilkov et al. 2017, arXiv:1706.03825, section 3.4; captum.attr.NoiseTunnel of IntegratedGradients.
+    """
+    from captum.attr import IntegratedGradients, NoiseTunnel
+
+    with pixels(model, layers, images, targets) as request:
+        method: Any = NoiseTunnel(IntegratedGradients(lambda noisy: model(noisy.to(images.dtype))))
+        most = {"n_steps": NOISY_STEPS, "internal_batch_size": max(NOISY_STEPS, at_once(images))}
+
+        def one(image: Tensor, target: Tensor) -> Tensor:
+            maps: Tensor = method.attribute(image, **noise(image, NOISY_SAMPLES), target=target, baselines=0.0, **most)
+            return maps[0].sum(0)
+
+        return request.maps(one_by_one(one, images.device))
+
+
+def noise(image: Tensor, samples: int) -> dict[str, Any]:
+    """What `NoiseTunnel` is told of the noisy copies of an image (1, 3, H, W)."""
+    spread = SMOOTHED * float(image.max() - image.min())
+    return {"nt_type": "smoothgrad", "nt_samples": samples, "nt_samples_batch_size": at_once(image), "stdevs": spread}
 
 
 def guided_gradcam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -236,6 +294,27 @@ GRADIENT_SHAP = ExplainerSpec(
     cost=lambda layer: 2.0 * SAMPLES,
     max_batch=1,
     complete="expected",
+)
+SMOOTHGRAD = ExplainerSpec(
+    name="smoothgrad",
+    explain=smoothgrad,
+    source="Smilkov et al. 2017, arXiv:1706.03825; captum.attr.NoiseTunnel of Saliency",
+    backend="captum",
+    output="input",
+    signed=False,
+    stochastic=True,
+    cost=lambda layer: 2.0 * SAMPLES,
+    max_batch=1,
+)
+SMOOTHGRAD_IG = ExplainerSpec(
+    name="smoothgrad_ig",
+    explain=smoothgrad_ig,
+    source="Smilkov et al. 2017, arXiv:1706.03825; captum.attr.NoiseTunnel of IntegratedGradients",
+    backend="captum",
+    output="input",
+    stochastic=True,
+    cost=lambda layer: 2.0 * NOISY_SAMPLES * NOISY_STEPS,
+    max_batch=1,
 )
 GUIDED_GRADCAM = ExplainerSpec(
     name="guided_gradcam",

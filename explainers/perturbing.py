@@ -1,9 +1,11 @@
 """Methods that change the input or a layer hundreds of times and see what becomes of the logit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bench.contracts import ExplainerSpec
 from bench.errors import ContractError
@@ -11,7 +13,9 @@ from bench.errors import ContractError
 from .costs import pass_a_channel, pass_a_patch
 
 PATCH = 4  # pixels an edge: of 32 pixels as many patches as layer3 has positions
-AT_ONCE = 64  # changed images a forward pass
+SQUARES = 8  # an edge of the image, however large: 64 unknown values
+COALITIONS = 190  # sets of squares that are tried, three for each value
+MASKS, CELLS = 200, 7  # random masks, and the cells an edge of each
 
 
 def scorecam(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -84,7 +88,7 @@ def occlusion(model: nn.Module, layers: Sequence[str], images: Tensor, targets: 
     from captum.attr import Occlusion
 
     from .memoized import Remembering
-    from .pixels import pixels
+    from .pixels import at_once, pixels
 
     if min(images.shape[2:]) < PATCH:
         raise ContractError(
@@ -94,7 +98,8 @@ def occlusion(model: nn.Module, layers: Sequence[str], images: Tensor, targets: 
     patch = (images.shape[1], PATCH, PATCH)
     with pixels(model, layers, images, targets) as request:
         asked = Remembering(model, images.dtype)
-        method, more = Occlusion(asked), max(1, AT_ONCE // len(images))  # Captum covers so many patches a batch at once
+        more = max(1, at_once(images) // len(images))  # Captum covers so many patches a batch at once
+        method = Occlusion(asked)
 
         def drops(inputs: Tensor, target: Tensor) -> Tensor:
             asked.begin_again()
@@ -105,6 +110,104 @@ def occlusion(model: nn.Module, layers: Sequence[str], images: Tensor, targets: 
             return same
 
         return request.maps(drops)
+
+
+def kernel_shap(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """KernelSHAP: the Shapley values of 8x8 squares, from a linear model of 190 answers to images without some of them.
+
+    A square that is left out is the data set's mean colour. Sets are drawn as the Shapley kernel weighs them, beside
+    all squares and none, which the linear model must meet. Every pixel of a square holds the square's value.
+
+    Args:
+        As the contract has them (`bench.contracts.Explainer`); layers must be ("input",); H and W at least 8.
+
+    Returns:
+        {"input": (N, T, H, W)}, signed. Unit: logits; the values add up to logit(image) - logit(mean colour).
+
+    Raises:
+        ContractError: as in `saliency`; images with fewer pixels than squares.
+
+    Source: Lundberg & Lee 2017, arXiv:1705.07874, section 4.1; captum.attr.KernelShap.
+    """
+    from captum.attr import KernelShap
+
+    from .pixels import at_once, one_by_one, pixels
+
+    height, width = images.shape[2:]
+    check_edge(images, SQUARES, "squares")
+    rows, columns = (torch.arange(size, device=images.device) * SQUARES // size for size in (height, width))
+    squares = (rows[:, None] * SQUARES + columns).repeat(1, images.shape[1], 1, 1)
+    with pixels(model, layers, images, targets) as request:
+        method = KernelShap(without_gradients(model))
+
+        def one(image: Tensor, target: Tensor) -> Tensor:
+            found: Tensor = method.attribute(
+                image, 0.0, target, feature_mask=squares, n_samples=COALITIONS, perturbations_per_eval=at_once(image)
+            )
+            return found[0, 0]
+
+        return request.maps(one_by_one(one, images.device))
+
+
+def rise(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """RISE: the mean of 200 random masks, each weighted by the target's probability in the image seen through it.
+
+    A mask has 7x7 cells, each open with probability 1/2, enlarged bilinearly and moved by less than a cell; what it
+    hides is the data set's mean colour. The paper takes 4,000 masks and more, for maps less noisy than these.
+
+    Args:
+        As the contract has them (`bench.contracts.Explainer`); layers must be ("input",); H and W at least 7.
+
+    Returns:
+        {"input": (N, T, H, W)}, none below zero. Unit: the probability expected where a pixel is seen.
+
+    Raises:
+        ContractError: as in `saliency`; images with fewer pixels than cells.
+
+    Source: Petsiuk et al. 2018, arXiv:1806.07421, equation 6; ours.
+    """
+    from .pixels import at_once, one_by_one, pixels
+
+    check_edge(images, CELLS, "cells")
+    with pixels(model, layers, images, targets) as request:
+        answers = without_gradients(model)
+
+        def one(image: Tensor, target: Tensor) -> Tensor:
+            total = torch.zeros_like(image[0, 0])
+            for start in range(0, MASKS, at_once(image)):
+                masks = random_masks(min(at_once(image), MASKS - start), image)
+                chances = answers(image * masks[:, None]).softmax(1)[:, target]
+                total += (chances[:, None, None] * masks).sum(0)
+            return total / (MASKS / 2)
+
+        return request.maps(one_by_one(one, images.device))
+
+
+def random_masks(count: int, image: Tensor) -> Tensor:
+    """(count, H, W) in 0..1: random cells, enlarged to one cell more than the image and cut at a random place."""
+    height, width = image.shape[2:]
+    tall, wide = -(-height // CELLS), -(-width // CELLS)
+    cells = (torch.rand(count, 1, CELLS, CELLS) < 0.5).to(image)
+    size = ((CELLS + 1) * tall, (CELLS + 1) * wide)
+    large = functional.interpolate(cells, size=size, mode="bilinear", align_corners=False)[:, 0]
+    downs, rights = torch.randint(tall, (count,)).tolist(), torch.randint(wide, (count,)).tolist()
+    places = zip(large, downs, rights, strict=True)
+    places = zip(large, downs, rights, strict=True)
+    return torch.stack([mask[down : down + height, right : right + width] for mask, down, right in places])
+
+
+def without_gradients(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The model's answers (N, K), which nobody asks for a gradient."""
+    return torch.no_grad()(lambda images: model(images))  # noqa: PLW0108 (a module would be taken for a class)
+
+
+def check_edge(images: Tensor, parts: int, what: str) -> None:
+    """ContractError for images that have fewer pixels an edge than there are parts of it."""
+    if min(images.shape[2:]) < parts:
+        raise ContractError(
+            f"images of {images.shape[2]}x{images.shape[3]} pixels hold no {parts}x{parts} {what}",
+            try_="--explainer integrated_gradients, which needs none",
+        )
 
 
 SCORECAM = ExplainerSpec(
@@ -133,4 +236,25 @@ OCCLUSION = ExplainerSpec(
     backend="captum",
     output="input",
     cost=partial(pass_a_patch, edge=PATCH),
+)
+KERNEL_SHAP = ExplainerSpec(
+    name="kernel_shap",
+    explain=kernel_shap,
+    source="Lundberg & Lee 2017, arXiv:1705.07874; captum.attr.KernelShap",
+    backend="captum",
+    output="input",
+    stochastic=True,
+    cost=lambda layer: float(COALITIONS),
+    max_batch=1,
+)
+RISE = ExplainerSpec(
+    name="rise",
+    explain=rise,
+    source="Petsiuk et al. 2018, arXiv:1806.07421; ours",
+    backend="torch",
+    output="input",
+    signed=False,
+    stochastic=True,
+    cost=lambda layer: float(MASKS),
+    max_batch=1,
 )

@@ -16,6 +16,15 @@ from .activations import NO_GRADIENT, WITHOUT_GRADIENT, borrowed, finished, priv
 from .layers import check_logits, check_request
 
 INPUT = "input"
+AT_ONCE = (
+    64  # images of a forward pass, where one image becomes many: so many of 64x64 pixels, and of larger ones fewer
+)
+PIXELS = AT_ONCE * 64 * 64
+
+
+def at_once(images: Tensor) -> int:
+    """How many images of this size go into one forward pass where one image becomes many: so many bytes, not more."""
+    return max(1, min(AT_ONCE, PIXELS // (images.shape[2] * images.shape[3])))
 
 
 @dataclass(frozen=True)
@@ -84,3 +93,18 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
             yield
         finally:
             np.random.set_state(before)  # noqa: NPY002
+
+
+def one_by_one(ask: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    """What gives (N, H, W) of images and targets from what gives (H, W) of one image (1, 3, H, W) by random draws.
+
+    The generators start from one draw of torch's, and anew for each image and target: a map depends neither on its
+    neighbours in the batch nor on the other target.
+    """
+    seed = int(torch.randint(2**31, ()))
+
+    def one(image: Tensor, target: Tensor) -> Tensor:
+        with seeded(seed, device):
+            return ask(image[None].detach(), target).detach()
+
+    return lambda images, targets: torch.stack([one(*pair) for pair in zip(images, targets, strict=True)])

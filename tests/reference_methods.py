@@ -168,3 +168,43 @@ def gradient_shap(net: nn.Module, images: Tensor, targets: Tensor, points: int =
         slopes = [torch.autograd.grad(logits[:, one].sum(), where, retain_graph=True)[0] for one in row.tolist()]
         maps.append(torch.stack([(slope * noisy).mean(0).sum(0) for slope in slopes]))
     return torch.stack(maps)
+
+
+def kernel_shap(present: Floats, logits: Floats, *, heavy: float = 1e6) -> Floats:
+    """(squares,) values of the linear model that meets the logits best: of all squares and of none a million times.
+
+    Args:
+        present: (n, squares) 1 for each square that was there.
+        logits: (n,) of the target.
+    """
+    whole = (present.all(axis=1)) | (~present.any(axis=1))
+    weights = np.sqrt(np.where(whole, heavy, 1.0))
+    rows = np.column_stack([present, np.ones(len(present))])
+    return np.asarray(np.linalg.lstsq(rows * weights[:, None], logits * weights, rcond=None)[0][:-1])
+
+
+def z_plus(conv: tuple[Tensor, Tensor], x: Tensor, relevance: Tensor, *, stride: int) -> Tensor:
+    """(C, H, W) what a 3x3 convolution with a border of one hands back: shares of the contributions above zero."""
+    weight, bias = conv
+    padded = nn.functional.pad(x, (1, 1, 1, 1))
+    found = torch.zeros_like(padded)
+    for channel, row, column in np.ndindex(*relevance.shape):
+        rows, columns = (slice(at * stride, at * stride + 3) for at in (row, column))
+        parts = (padded[:, rows, columns] * weight[channel]).clamp(min=0)
+        total = parts.sum() + bias[channel].clamp(min=0) + 1e-6
+        found[:, rows, columns] += parts / total * relevance[channel, row, column]
+    return found[:, 1:-1, 1:-1]
+
+
+def in_shares(part: Tensor, whole: Tensor, relevance: Tensor) -> Tensor:
+    """What the part of a sum gets: its share of the whole."""
+    return part / (whole + 1e-6 * torch.where(whole < 0, -1.0, 1.0)) * relevance
+
+
+def merged(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution and the norm behind it."""
+    bias = conv.bias.detach()
+    if norm is None:
+        return conv.weight.detach(), bias
+    scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
+    return conv.weight.detach() * scale[:, None, None, None], (bias - norm.running_mean) * scale + norm.bias.detach()

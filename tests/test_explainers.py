@@ -26,14 +26,16 @@ PICTURES = [name for name in explainers if explainers[name].output == "picture"]
 RAW = [name for name in explainers if name not in PICTURES]
 EDGES = {"layer1": 32, "layer2": 16, "layer3": 8, "layer4": 4}
 A_PASS_A_CHANNEL = 60  # forward passes; layer1 and layer2 of the small net have 24 channels, all four have 120
-SLOWEST = "integrated_gradients"  # 50 passes a map; what it shares with the other input methods, they try
+# 50 passes a map and more; what they share with the other input methods, those try.
+SLOWEST = ("integrated_gradients", "smoothgrad_ig", "kernel_shap", "rise")
+WITHOUT_GRADIENTS = ("occlusion", "kernel_shap", "rise")
 
 
 # --- everything registered ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == SLOWEST else name for name in explainers]
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOWEST else name for name in explainers]
 )
 def test_registered_explainer_keeps_the_contract(
     name: str, conformance: Callable[..., None], monkeypatch: pytest.MonkeyPatch
@@ -242,7 +244,7 @@ def test_methods_that_need_a_gradient_where_none_arrives_say_so_and_what_takes_n
 
     net = staged(cut)
     for name in explainers:
-        if name == "occlusion":
+        if name in WITHOUT_GRADIENTS:
             assert explainers[name].explain(net, ["input"], IMAGES, TARGETS)["input"].any()
             continue
         layers = ["input"] if explainers[name].output == "input" else ["first"]

@@ -1,6 +1,8 @@
 """Every method is its formula: against slow references, cases solved by hand, and the traps that are known."""
 
+import sys
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import reference_methods as plain
@@ -10,7 +12,9 @@ from pictures import pictures
 from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
+from bench.errors import ContractError, MissingError
 from bench.registry.registry import discover
+from bench.verifying.toy_net import small_images, small_net
 
 explainers = discover("explainer", ExplainerSpec)
 TARGETS = torch.tensor([[0, 1], [1, 3]])
@@ -388,3 +392,168 @@ def test_gradient_shap_nears_the_plain_mean_over_noise_and_the_way_from_grey(net
         many = [explainers["gradient_shap"].explain(net, ["input"], images, TARGETS)["input"] for _ in range(32)]
         truth = plain.gradient_shap(net, images, TARGETS)
     assert largest_error(torch.stack(many).mean(0), truth) < 0.1 < largest_error(many[0], truth)
+
+
+# --- of many noisy, masked or covered copies: what was drawn is overheard -------------------------------------
+
+
+def overheard(net: nn.Module, name: str, image: Tensor, target: int) -> tuple[Tensor, Tensor]:
+    """A map (H, W) of one image and target, and all images (n, 3, H, W) that the net was shown for it."""
+    seen: list[Tensor] = []
+    handle = net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        found = explainers[name].explain(net, ["input"], image[None], torch.tensor([[target]]))["input"][0, 0]
+    handle.remove()
+    return found, torch.cat(seen[1:])  # the first shows how many classes there are
+
+
+def test_smoothgrad_is_the_mean_gradient_of_noisy_copies_of_its_size_the_largest(
+    net: nn.Module, images: Tensor
+) -> None:
+    found, noisy = overheard(net, "smoothgrad", images[0], 1)
+    mean = sum(plain.pixel_slope(net, each, 1) for each in noisy) / len(noisy)
+    assert len(noisy) == 20
+    assert largest_error(found[None, None], mean.abs().amax(0)[None, None]) <= EXACT
+    spread = float(((noisy - images[0]) / (images[0].max() - images[0].min())).std())
+    assert spread == pytest.approx(0.15, rel=0.03)
+
+
+def test_noisy_integrated_gradients_are_the_mean_of_those_of_noisy_copies(
+    net: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from captum.attr import IntegratedGradients
+
+    noisy: list[Tensor] = []
+    own = IntegratedGradients.attribute.__wrapped__
+
+    def listening(self: IntegratedGradients, inputs: Tensor, **options: object) -> object:
+        noisy.extend(inputs.detach())
+        return own(self, inputs, **options)
+
+    listening.__wrapped__ = listening
+    monkeypatch.setattr(IntegratedGradients, "attribute", listening)
+    found, _ = overheard(net, "smoothgrad_ig", images[0], 1)
+    truth = sum(plain.integrated_gradients(net, each, 1, steps=10) for each in noisy) / len(noisy)
+    assert len(noisy) == 10
+    assert largest_error(found[None, None], truth[None, None]) <= CASTS
+
+
+def test_kernel_shap_is_the_linear_model_of_the_answers_to_images_without_squares(
+    net: nn.Module, images: Tensor
+) -> None:
+    found, covered = overheard(net, "kernel_shap", images[0], 2)
+    there = (covered == images[0]).all(1)[:, ::2, ::2].flatten(1).numpy()  # squares of 2x2 of 16 pixels
+    assert there.all(1).any() and not there.any(1).all()
+    logits = net(covered)[:, 2].detach().numpy()
+    truth = torch.from_numpy(plain.kernel_shap(there, logits)).reshape(8, 8)
+    assert largest_error(found[None, None, ::2, ::2], truth[None, None]) <= 5e-3  # Captum's weights are float32
+    assert torch.equal(found, found[::2, ::2].repeat_interleave(2, 0).repeat_interleave(2, 1))
+    due = (net(images[:1]) - net(torch.zeros_like(images[:1])))[0, 2].detach()
+    assert float(found[::2, ::2].sum()) == pytest.approx(float(due), rel=1e-3)
+
+
+def test_rise_is_the_mean_of_the_masks_each_weighted_by_what_is_seen_through_it(net: nn.Module, images: Tensor) -> None:
+    found, masked = overheard(net, "rise", images[0], 2)
+    masks = (masked / images[0])[:, 0]
+    chances = [net(each[None]).softmax(1)[0, 2].detach() for each in masked]
+    truth = sum(chance * mask for chance, mask in zip(chances, masks, strict=True)) / (len(masks) * 0.5)
+    assert len(masks) == 200 and masks.min() >= 0 and masks.max() <= 1
+    assert float(masks.mean()) == pytest.approx(0.5, abs=0.02) and len({each.sum().item() for each in masks}) > 150
+    assert largest_error(found[None, None], truth[None, None]) <= EXACT
+
+
+@pytest.mark.parametrize("name", ["kernel_shap", "rise"])
+def test_an_image_with_fewer_pixels_than_parts_is_refused_with_its_size(name: str, net: nn.Module) -> None:
+    with pytest.raises(ContractError, match="images of 6x9 pixels hold no"):
+        explainers[name].explain(net, ["input"], torch.rand(1, 3, 6, 9), TARGETS[:1])
+
+
+# --- layer-wise relevance propagation -------------------------------------------------------------------------
+
+
+def lrp_by_hand(net: Small, image: Tensor, target: int) -> Tensor:
+    """(H, W): epsilon-plus through each layer of the small net, written out."""
+    convolutions = [
+        plain.merged(*net.layer1), plain.merged(net.down),
+        plain.merged(net.layer2.conv1, net.layer2.bn1), plain.merged(net.layer2.conv2, net.layer2.bn2),
+    ]  # fmt: skip
+    stem, down, first, second = convolutions
+    x1 = F.conv2d(image[None], *stem, stride=2, padding=1)[0].relu()
+    x2 = F.conv2d(x1[None], *down, stride=2, padding=1)[0]
+    x3 = F.conv2d(x2[None], *first, padding=1)[0].relu()
+    branch = F.conv2d(x3[None], *second, padding=1)[0]
+    x4 = (branch + x2).relu()
+    means = x4.mean((1, 2))
+    weight, logit = net.fc.weight[target].detach(), (net.fc.weight[target] @ means + net.fc.bias[target]).detach()
+    of_means = plain.in_shares(means * weight, logit, logit)
+    of_sum = plain.in_shares(x4 / x4[0].numel(), means[:, None, None].expand_as(x4), of_means[:, None, None])
+    of_branch, of_shortcut = (plain.in_shares(each, branch + x2, of_sum) for each in (branch, x2))
+    of_block = plain.z_plus(first, x2, plain.z_plus(second, x3, of_branch, stride=1), stride=1) + of_shortcut
+    return plain.z_plus(stem, image, plain.z_plus(down, x1, of_block, stride=2), stride=2).sum(0)
+
+
+def test_lrp_hands_the_logit_back_by_its_rules_layer_by_layer(net: Small, images: Tensor) -> None:
+    found = explainers["lrp"].explain(net, ["input"], images, TARGETS)["input"]
+    truth = plain.for_all(images, TARGETS, lambda image, target: lrp_by_hand(net, image, target))
+    # A norm that zennit has merged still divides by the root of 1 + 1e-5.
+    assert largest_error(found, truth) <= 3e-5 and float(found.min()) < 0
+
+
+def test_lrp_of_a_resnet_is_what_zennit_gives_with_its_own_sums() -> None:
+    from zennit.composites import EpsilonPlus
+    from zennit.torchvision import ResNetCanonizer
+
+    net, images = small_net().double(), small_images(2).double()
+    found = explainers["lrp"].explain(net, ["input"], images, TARGETS)["input"]
+    for column, target in enumerate(TARGETS.unbind(1)):
+        with EpsilonPlus(canonizers=[ResNetCanonizer()]).context(deepcopy(net)) as other:
+            inputs = images.clone().requires_grad_()
+            logits = other(inputs).gather(1, target[:, None])
+            (truth,) = torch.autograd.grad(logits, inputs, logits.detach())
+        assert largest_error(found[:, column, None], truth.sum(1, keepdim=True)) <= 1e-9
+
+
+class Gated(Small):
+    """With an activation times another, as in squeeze and excitation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer1(x)
+        return super().forward(torch.nn.functional.pad(x * x.sigmoid(), (0, 8, 0, 8))[:, :3])
+
+
+class NormFirst(Small):
+    """A norm before its convolution, which stands behind another in the list of modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = nn.BatchNorm2d(3)
+        self.before.running_mean.fill_(0.5)
+        self.layer1, self.down = nn.Sequential(self.layer1[0]), nn.Sequential(self.down, self.before)
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.layer2(self.down[0](F.relu(self.layer1(self.before(x))))).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        (Gated(), "no rule for a product of activations"),
+        (NormFirst(), "cannot merge this net's norms"),
+        (nn.Sequential(nn.Conv2d(3, 4, 16), nn.GroupNorm(2, 4), nn.Flatten()), "no rule for '1', a GroupNorm"),
+    ],
+)
+def test_lrp_refuses_a_net_that_it_has_no_rule_for(net: nn.Module, words: str, images: Tensor) -> None:
+    net.double()(images)
+    with pytest.raises(ContractError, match=words):
+        explainers["lrp"].explain(net.eval(), ["input"], images, TARGETS)
+
+
+def test_lrp_without_zennit_says_what_to_install(
+    net: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "zennit.canonizers", None)
+    with pytest.raises(MissingError, match="lrp needs zennit") as caught:
+        explainers["lrp"].explain(net, ["input"], images, TARGETS)
+    assert caught.value.try_ == "pip install 'cambench[lrp]'"
