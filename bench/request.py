@@ -577,6 +577,7 @@ class ListRequest(Sized):
     what: Annotated[str, Option("models, explainers, layers, recipes, data or runs.", flagless=True)] = ""
     _: KW_ONLY
     model: Annotated[Model, MODEL] = "cifar_resnet18"
+    library: Annotated[str, Option("Try each class of it: captum or pytorch_grad_cam.", variable=False)] = ""
 
 
 @dataclass(frozen=True)

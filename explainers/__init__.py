@@ -1,4 +1,8 @@
-"""The explainers, by name: strings only, so that listing them imports nothing."""
+"""The explainers, by name: strings only, so that listing them imports nothing.
+
+ENTRIES are values, one a name; LIBRARIES are mappings of the classes of a library, each with the module whose
+`__init__` names them.
+"""
 
 ENTRIES = {
     "gradcam": ("bench.explainers.gradcam:GRADCAM", "pytorch-grad-cam's GradCAM"),
@@ -37,4 +41,16 @@ ENTRIES = {
     "occlusion": ("bench.explainers.perturbing:OCCLUSION", "Captum's Occlusion, in pixels: 4x4 patches"),
     "kernel_shap": ("bench.explainers.perturbing:KERNEL_SHAP", "Captum's KernelShap, in pixels: 8x8 squares"),
     "rise": ("bench.explainers.perturbing:RISE", "ours: RISE, in pixels: 200 random masks"),
+}
+LIBRARIES = {
+    "captum": (
+        "bench.explainers.any_captum:CAPTUM",
+        "any class that attributes, by its name there",
+        "captum.attr",
+    ),
+    "pytorch_grad_cam": (
+        "bench.explainers.any_gradcam:GRADCAMS",
+        "any class that takes layers, by its name there",
+        "pytorch_grad_cam",
+    ),
 }

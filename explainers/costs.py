@@ -33,3 +33,10 @@ def eigencam_cost(layer: str) -> float:
 def pass_a_patch(layer: str, edge: int) -> float:
     """Of what runs the net once for every patch of the image, and once more."""
     return (-(-known(layer).pixels // edge)) ** 2 + 1.0
+
+
+def by_size(layer: str, *, grows: str, fixed: float, each: float) -> float:
+    """Of what a probe has shown to grow with a layer's `channels` or `positions`, with the `pixels`, or nothing."""
+    facts = known(layer)
+    sizes = {"": 0, "channels": facts.channels, "positions": facts.height * facts.width, "pixels": facts.pixels**2}
+    return max(1.0, fixed + each * sizes[grows])

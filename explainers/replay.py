@@ -69,8 +69,9 @@ class Raw(BaseCAM):
     def compute_cam_per_layer(self, input_tensor: Tensor, targets: list[nn.Module], eigen_smooth: bool) -> list[Floats]:
         """The library's map of every layer (N, h, w), as it is."""
         kept = self.activations_and_grads
-        outputs = [as_numpy(output) for output in kept.activations]
-        slopes = [as_numpy(slope) for slope in kept.gradients] if self.uses_gradients else [None] * len(outputs)
+        given = as_numpy if self.detach else (lambda values: values)  # some classes take gradients of gradients
+        outputs = [given(output) for output in kept.activations]
+        slopes = [given(slope) for slope in kept.gradients] if self.uses_gradients else [None] * len(outputs)
         return [
             self.get_cam_image(input_tensor, layer, targets, output, slope, eigen_smooth)
             for layer, output, slope in zip(self.target_layers, outputs, slopes, strict=True)

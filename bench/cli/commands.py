@@ -301,7 +301,9 @@ def list_(request: ListRequest, workspace: Workspace) -> Answer:
     """What there is to choose from."""
     lists: dict[str, Callable[[], Rows]] = {
         "models": lambda: _entries(discover("model", object)),
-        "explainers": lambda: _entries(discover("explainer", object)),
+        "explainers": lambda: (
+            _classes(workspace, request.library) if request.library else _entries(discover("explainer", object))
+        ),
         "layers": lambda: _layers(workspace, request.whole_name(request.model)),
         "recipes": lambda: [
             {"name": one.name, **one.values(), "source": one.source, "measured": one.measured}
@@ -314,6 +316,9 @@ def list_(request: ListRequest, workspace: Workspace) -> Answer:
     if what not in lists:
         words = f"nothing to list named '{what}'{did_you_mean(what, lists)}" if what else "list what?"
         raise UsageError(words, try_=f"bench list {nearest(what, lists) or 'runs'}  # or {', '.join(lists)}")
+    if request.library and what != "explainers":
+        advice = f"bench list explainers --library {request.library}"
+        raise UsageError(f"--library beside {what} means nothing", try_=advice)
     rows = lists[what]()
     table: Any = _table(rows) if rows else f"no {what} in {workspace.runs.resolve()}"
     if what == "recipes":
@@ -329,6 +334,21 @@ def _entries(registry: Registry[object]) -> Rows:
     named = [(one.name, one) for one in registry.entries.values()]
     named += [(f"{one.name}:NAME", one) for one in registry.libraries.values()]
     return [{"name": name, "about": one.problem or one.about, "from": one.owner} for name, one in named]
+
+
+def _classes(workspace: Workspace, library: str) -> Rows:
+    """Every class of a library: what it gives, or why it is refused."""
+    members = workspace.explainers.members(library)
+    rows: Rows = []
+    with workspace.progress.track(f"try {library}", len(members)) as task:
+        for member in members:
+            name = f"{library}:{member}"
+            try:
+                rows.append({"name": name, "works": "yes", "about": tables.about_explainer(workspace.explainers[name])})
+            except UsageError as error:
+                rows.append({"name": name, "works": "no", "about": error.message.partition(": ")[2]})
+            task.advance(note=member)
+    return sorted(rows, key=lambda row: row["works"] == "no")
 
 
 def _layers(workspace: Workspace, model: str) -> Rows:

@@ -9,6 +9,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.console import Answer, Grid, shown, table_of
+from bench.contracts import ExplainerSpec, Layer
 from bench.recipes.recipe import Recipe
 from bench.registry.registry import short
 from bench.request import CompareRequest, ExplainRequest
@@ -29,6 +30,19 @@ GRADE_STYLES = {"steady": "", "noisy": "yellow", "unusable": "red"}
 TIMING_HEADS = (
     "rate", "interval", "p10 to p90", "n", "spread", "batch 1, ms", "peak MB", "GFLOP", "of limit", "ratio",
 )  # fmt: skip
+
+
+# --- an explainer -------------------------------------------------------------------------------------------
+
+WHERE = {"layer": "a layer's grid", "input": "pixels", "pixels": "pixels, by layer", "picture": "picture, by layer"}
+
+
+def about_explainer(spec: ExplainerSpec) -> str:
+    """What an explainer gives, and what it costs at layer3 of a ResNet18."""
+    sign = "" if spec.output == "picture" else "signed" if spec.signed else "none below zero"
+    cost = f"{spec.cost(Layer('layer3', (256, 8, 8))):,.0f} passes"
+    known = "" if spec.class_specific else "knows no class"
+    return "; ".join(filter(None, (WHERE[spec.output], sign, known, "draws numbers" * spec.stochastic, cost)))
 
 
 # --- a run --------------------------------------------------------------------------------------------------

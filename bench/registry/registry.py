@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from bench.contracts import ExplainerSpec, ModelSpec
 from bench.errors import MissingError, UsageError, check_file, did_you_mean
 from bench.homes import at, homeless
+from bench.registry.class_names import class_names
 from bench.registry.from_python import PYTHON, found_in_python, is_from_python, spec_of_function
 from bench.registry.model_names import is_file_name, name_parts, parse_model
 from bench.registry.neighbours import run_file
@@ -36,6 +37,7 @@ class Entry:
         about: one line for `bench list`.
         owner: the distribution that registered it.
         problem: why it cannot be used; empty when nothing is known against it.
+        package: of a library the module whose names are those of its values; empty where it must be asked for them.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Entry:
     about: str
     owner: str
     problem: str = ""
+    package: str = ""
 
 
 class Registry(Generic[Value], Mapping[str, Value]):
@@ -63,13 +66,13 @@ class Registry(Generic[Value], Mapping[str, Value]):
         """A mapping of these entries.
 
         Args:
-            libraries: code bases any of whose models can be named, as `timm:resnet34`.
+            libraries: code bases any of whose models or classes can be named, as `timm:resnet34`.
         """
         self.kind = kind
         self.entries = entries
         self.libraries = libraries
         self._type = value_type
-        self._made: dict[str, object] = {}  # models of libraries, which are built once to look at their layers
+        self._made: dict[str, object] = {}  # what libraries gave, which is tried once to see what it is
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -97,10 +100,32 @@ class Registry(Generic[Value], Mapping[str, Value]):
         return value
 
     def _as_it_is(self, name: str) -> object:
-        """What a registered name, a file's or Python's means."""
+        """What a registered name, a file's, Python's or that of a library's class means."""
         if is_file_name(name):
             return _load_file(name)
-        return found_in_python(name) if is_from_python(name) else _load(self.entry(name))
+        if is_from_python(name):
+            return found_in_python(name)
+        entry, (library, _, member) = self.entry(name), name.partition(":")
+        if name in self.entries or library not in self.libraries:
+            return _load(entry)
+        if name not in self._made:
+            classes: Any = _load(entry)
+            self._made[name] = classes[member]
+        return self._made[name]
+
+    def members(self, library: str) -> list[str]:
+        """What may stand behind `LIBRARY:`; imports the library.
+
+        Raises:
+            UsageError: no such library, or one that has no list.
+        """
+        known = [name for name, each in self.libraries.items() if each.package]
+        if library not in known:
+            raise UsageError(
+                f"no library of {self.kind}s named '{library}'{did_you_mean(library, known)}",
+                try_=f"bench list {self.kind}s --library {known[0]}" if known else f"bench list {self.kind}s",
+            )
+        return list(cast("Mapping[str, object]", _load(self.libraries[library])))
 
     def _model(self, name: str) -> object:
         """A model by its name, with the size and the stem that the name asks for."""
@@ -137,7 +162,17 @@ class Registry(Generic[Value], Mapping[str, Value]):
             raise UsageError(
                 f"no {self.kind} named '{name}'{did_you_mean(name, self.entries)}", try_=f"bench list {self.kind}s"
             )
+        if found.package:
+            check_class(found, base.partition(":")[2])
         return found
+
+
+def check_class(library: Entry, name: str) -> None:
+    """UsageError for a class that a library does not name; it is not imported for that."""
+    known = class_names(library.package)
+    if known and name not in known:
+        advice = f"bench list explainers --library {library.name}"
+        raise UsageError(f"{library.name} has no class '{name}'{did_you_mean(name, known)}", try_=advice)
 
 
 def resolved(name: str) -> str:
@@ -164,7 +199,7 @@ def discover(kind: Kind, value_type: type[Value]) -> Registry[Value]:
     """
     folder = importlib.import_module(GROUPS[kind])
     entries, libraries = (
-        {name: Entry(name, target, about, "bench") for name, (target, about) in table.items()}
+        {name: Entry(name, target, about, "bench", "", *package) for name, (target, about, *package) in table.items()}
         for table in (folder.ENTRIES, getattr(folder, "LIBRARIES", {}))
     )
     for point in entry_points(group=GROUPS[kind]):
