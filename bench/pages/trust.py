@@ -49,12 +49,21 @@ class Known:
 def with_trust(page: Page, runs: Sequence[RunFolder]) -> Page:
     """The page with its section on trust, as far as anything was tested."""
     answers = [data.known_answers for data in runs]
-    known = Known(page.verdicts, page.scores, page.cells, answers, page.seeds)
-    return replace(page, trust=trust_of(known, runs, run_labels(page.runs)))
+    found = trust_of(Known(page.verdicts, page.scores, page.cells, answers, page.seeds), run_labels(page.runs))
+    if found is None:
+        return page
+    heads = [group[0] for group in found.groups]
+    shown = tuple(
+        one
+        for run, (data, own) in enumerate(zip(runs, answers, strict=True))
+        if own is not None
+        for one in evidence_of(data, own, [head for head in heads if head.run == run])
+    )
+    return replace(page, trust=replace(found, evidence=shown))
 
 
-def trust_of(known: Known, runs: Sequence[RunFolder], labels: Sequence[str]) -> Trust | None:
-    """The section; None where nothing was tested.
+def trust_of(known: Known, labels: Sequence[str]) -> Trust | None:
+    """The section without its pictures; None where nothing was tested.
 
     Args:
         labels: of the runs, where there are several.
@@ -75,12 +84,6 @@ def trust_of(known: Known, runs: Sequence[RunFolder], labels: Sequence[str]) -> 
         sentences=sentences(heads, labels),
         groups=tuple(ordered),
         baselines=tuple(each for each in baselines if each.layer == layer),
-        evidence=tuple(
-            one
-            for run, (data, answers) in enumerate(zip(runs, known.answers, strict=True))
-            if answers is not None
-            for one in evidence_of(data, answers, [head for head in heads if head.run == run])
-        ),
     )
 
 
@@ -194,22 +197,34 @@ def advised(found: TrustLine, verdict: Verdict | None) -> TrustLine:
     """The line with its advice: from whether it is what it claims to be, then from the tests that were made."""
     if verdict is not None and verdict.verdict in WRONG:
         return replace(found, advice="avoid", why=f"it is {found.claims.words}")
-    tests = {
-        "finds a planted sticker": found.sticker.holds,
-        "points at the right one of four pictures": found.mosaic.holds,
-        "marks what changes the answer when it is hidden": found.hiding.holds,
-    }
-    good = [words for words, holds in tests.items() if holds]
-    bad = [words for words, holds in tests.items() if holds is False]
-    if not good and not bad:
+    tests = (
+        ("finds a planted sticker", "finds a planted sticker in fewer than half of the pictures", found.sticker),
+        (
+            "points at the right one of four pictures",
+            "points at the right one of four pictures little more than chance does",
+            found.mosaic,
+        ),
+        ("marks what changes the answer when it is hidden", "", found.hiding),
+    )
+    good = [words for words, _, answer in tests if answer.holds]
+    bad = [words for words, _, answer in tests if answer.holds is False]
+    little = [words for _, words, answer in tests if answer.holds is None and answer.words]
+    if not good and not bad and not little:
         return found
-    if not bad and len(good) >= ENOUGH:
+    if not bad and not little and len(good) >= ENOUGH:
         return replace(found, advice="use", why=f"it {_and(good)}")
-    if not good and len(bad) >= ENOUGH:
-        return replace(found, advice="avoid", why=f"no test shows that it {_or(bad)}")
+    if not good and len(bad) + len(little) >= ENOUGH:
+        return replace(found, advice="avoid", why=_against(bad, little))
     parts = [f"it {_and(good)}"] if good else []
-    parts += [f"{'but ' if good else ''}no test shows that it {_or(bad)}"] if bad else ["only one test was made"]
+    parts += [f"{'but ' if good else ''}{_against(bad, little)}"] if bad or little else ["only one test was made"]
     return replace(found, advice="with care", why=", ".join(parts))
+
+
+def _against(bad: Sequence[str], little: Sequence[str]) -> str:
+    """What speaks against a map, in words."""
+    told = [f"it {_and(little)}"] if little else []
+    told += [f"no test shows that it {_or(bad)}"] if bad else []
+    return " and ".join(told)
 
 
 def _and(words: Sequence[str]) -> str:

@@ -320,7 +320,7 @@ class Trust:
     sentences: tuple[str, ...]
     groups: tuple[tuple[TrustLine, ...], ...]
     baselines: tuple[TrustLine, ...]
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True)

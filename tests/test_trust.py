@@ -1,0 +1,116 @@
+"""The section on trust: what is said of a map follows from the tests, and never from a row that knows no model."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.pages.trust import Known, line, trust_of
+from bench.schema.known_answers import Claim, KnownAnswers, MosaicScore, StickerScore
+from bench.schema.page import Answer, Estimate, Score, Trust, VerdictView
+from bench.schema.verdicts import Verdict
+
+UP, LEVEL = Estimate(0.9, 0.8, 1.0), Estimate(0.0, -0.1, 0.1)
+SOME = Estimate(0.3, 0.2, 0.4)
+
+
+def sticker(
+    name: str, gain: Estimate, *, layer: str = "layer4", strength: float = 1.0, knows: bool = True
+) -> StickerScore:
+    claim = Claim(gain, 0.01, knows)
+    return StickerScore(name, layer, strength, 48, UP, LEVEL, UP, LEVEL, UP, claim)
+
+
+def mosaic(name: str, gain: Estimate, share: float, *, layer: str = "layer4", knows: bool = True) -> MosaicScore:
+    return MosaicScore(name, layer, 25, 0, Estimate(share, share - 0.02, share + 0.02), Claim(gain, 0.01, knows))
+
+
+def answers(*rows: StickerScore | MosaicScore) -> KnownAnswers:
+    return KnownAnswers(
+        schema=1, run="r", checkpoint="c", model="net", device="CPU", versions={}, created="", target="cat", pixels=32,
+        stickers=tuple(one for one in rows if isinstance(one, StickerScore)),
+        mosaic_scores=tuple(one for one in rows if isinstance(one, MosaicScore)),
+    )  # fmt: skip
+
+
+def verdict(name: str, word: str, **more: object) -> VerdictView:
+    return VerdictView(0, Verdict(name, "layer4", 1, word, **more))  # type: ignore[arg-type]
+
+
+def known(
+    *rows: StickerScore | MosaicScore, verdicts: tuple[VerdictView, ...] = (), scores: tuple[Score, ...] = ()
+) -> Known:
+    return Known(verdicts, scores, (), (answers(*rows),), ())
+
+
+def section(found: Known) -> Trust:
+    told = trust_of(found, ())
+    assert told is not None
+    return told
+
+
+def test_an_explainer_that_passes_two_tests_is_recommended_and_the_sentence_says_why() -> None:
+    found = section(known(sticker("good", UP), mosaic("good", UP, 0.8)))
+    assert found.groups[0][0].advice == "use"
+    assert found.sentences[0] == (
+        "Use good at layer4: it finds a planted sticker and points at the right one of four pictures."
+    )
+
+
+def test_a_wrong_explainer_stands_first_and_is_to_be_avoided_whatever_else_it_passes() -> None:
+    rows = (sticker("good", UP), mosaic("good", UP, 0.8), sticker("bad", UP), mosaic("bad", UP, 0.9))
+    judged = (verdict("bad", "wrong", words="the sign is reversed"), verdict("good", "same"))
+    found = section(known(*rows, verdicts=judged))
+    assert [group[0].explainer for group in found.groups] == ["bad", "good"]
+    assert found.groups[0][0].advice == "avoid" and "the sign is reversed" in found.groups[0][0].why
+    assert any(words.startswith("Avoid bad") for words in found.sentences)
+
+
+@pytest.mark.parametrize(
+    "rows, advice",
+    [
+        ((sticker("one", LEVEL), mosaic("one", LEVEL, 0.25)), "avoid"),
+        ((sticker("one", UP), mosaic("one", LEVEL, 0.25)), "with care"),
+        ((sticker("one", UP), mosaic("one", SOME, 0.3)), "with care"),
+        ((sticker("one", SOME), mosaic("one", SOME, 0.3)), "avoid"),
+        ((sticker("one", UP),), "with care"),
+    ],
+)
+def test_what_fails_a_test_is_never_recommended(rows: tuple[StickerScore | MosaicScore, ...], advice: str) -> None:
+    assert line(known(*rows), 0, "one", "layer4").advice == advice
+    assert not any(words.startswith("Use") for words in section(known(*rows)).sentences)
+
+
+def test_a_row_that_knows_no_model_is_a_baseline_whatever_it_reaches() -> None:
+    rows = (sticker("contrast", UP, knows=False), mosaic("contrast", UP, 0.9, knows=False), sticker("one", LEVEL))
+    found = section(known(*rows, mosaic("one", LEVEL, 0.25)))
+    (contrast,) = found.baselines
+    assert contrast.advice == "baseline" and contrast.sticker.holds is False and contrast.mosaic.holds is False
+    assert all("contrast" not in words for words in found.sentences)
+
+
+def test_the_faintest_sticker_that_is_found_is_told() -> None:
+    rows = [sticker("one", UP, strength=each) for each in (1.0, 0.25)] + [sticker("one", LEVEL, strength=0.0625)]
+    assert line(known(*rows), 0, "one", "layer4").sticker == Answer("down to 25 % strength", True)
+    assert line(known(*rows[:2]), 0, "one", "layer4").sticker.words == "down to the faintest"
+
+
+def test_the_best_supported_layer_of_an_explainer_stands_first() -> None:
+    rows = (
+        sticker("one", UP, layer="layer2"), mosaic("one", LEVEL, 0.25, layer="layer2"),
+        sticker("one", UP, layer="layer3"), mosaic("one", UP, 0.7, layer="layer3"),
+        sticker("one", UP, layer="layer4"), mosaic("one", UP, 0.8, layer="layer4"),
+    )  # fmt: skip
+    (group,) = section(known(*rows)).groups
+    assert [one.layer for one in group] == ["layer4", "layer3", "layer2"]
+
+
+def test_an_explainer_that_gives_the_same_bits_has_the_same_answers() -> None:
+    rows = (sticker("gradcam", UP), mosaic("gradcam", UP, 0.8))
+    judged = (verdict("captum", "same", equal_to=("gradcam",)),)
+    assert line(known(*rows, verdicts=judged), 0, "captum", "layer4").advice == "use"
+    assert line(known(*rows), 0, "captum", "layer4").advice == "not tested"
+
+
+def test_without_any_test_there_is_no_section() -> None:
+    assert trust_of(Known((), (), (), (None,), ()), ()) is None
+    assert trust_of(Known((verdict("one", "same"),), (), (), (None,), ()), ()) is None
