@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from pictures import SOURCE, pictures
@@ -22,6 +23,7 @@ from wrong_cams import (
     scored,
 )
 
+from bench.commands.judge import told_apart
 from bench.contracts import ExplainerSpec, Silence
 from bench.judging.verdicts import Case, Inputs, is_float32, moved, verdicts
 from bench.registry.registry import discover
@@ -163,6 +165,27 @@ def test_two_mistakes_at_once_are_both_named() -> None:
 
 def test_other_class_is_shown_by_an_example() -> None:
     assert "for instance class 1 where class 0 was asked for" in verdict_of(MISTAKES["other class"]).words
+
+
+@pytest.mark.parametrize("mistake", ["first class", "predicted class"])
+def test_causes_that_fit_alike_are_all_named_and_targets_of_mixed_columns_tell_them_apart(mistake: str) -> None:
+    """With the predicted class always in the first column, to take the first and to take the predicted class is one."""
+    net, images = small(), small_sample().images
+    predicted = net(images).argmax(1)
+    plain = torch.stack([predicted, (predicted + 1) % 4], dim=1)
+    (one,) = judge(net, Inputs(images, plain), {"planted": MISTAKES[mistake]}, "layer3")
+    assert all(CAUSES[each][0] in one.words for each in ("first class", "predicted class"))
+    assert "these images do not tell them apart" in one.words
+    mixed = torch.from_numpy(told_apart(plain.numpy(), net(images).numpy()))
+    (one,) = judge(net, Inputs(images, mixed), {"planted": MISTAKES[mistake]}, "layer3")
+    assert one.causes == (mistake,) and one.words == CAUSES[mistake][0]
+
+
+def test_no_column_of_what_is_judged_is_always_the_predicted_class_and_no_row_asks_one_class_twice() -> None:
+    logits = np.array([[3.0, 1, 2], [3, 1, 2], [1, 3, 2], [1, 2, 3]])
+    found = told_apart(np.array([[0, 0], [0, 1], [1, 1], [2, 0]]), logits)
+    assert found.tolist() == [[0, 2], [1, 0], [1, 2], [0, 2]]
+    assert told_apart(np.zeros((2, 2), int), np.ones((2, 1))).tolist() == [[0, 0], [0, 0]]  # a net of one class
 
 
 def test_unknown_cause_comes_with_size_and_correlation() -> None:

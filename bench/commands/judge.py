@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.contracts import ExplainerSpec, Integers
+from bench.contracts import ExplainerSpec, Floats, Integers
 from bench.data.transforms import prepare
 from bench.errors import MissingError, UsageError
 from bench.explaining.plan import INPUT_LAYER, check_layers, find_explainers
@@ -154,10 +154,28 @@ def sample_ids(trained: Trained, cells: Sequence[Cell], cases: Sequence[Case], l
     return order[:limit]
 
 
+def told_apart(targets: Integers, logits: Floats) -> Integers:
+    """Targets (N, 2) of which no column is always the predicted class, and no row holds one class twice.
+
+    Else an explainer that takes the first column for all, one that takes the predicted class, and on right answers one
+    that ignores the column altogether would look alike, or right.
+
+    Args:
+        targets: predicted and true class.
+        logits: (N, K).
+    """
+    found = targets.copy()
+    if logits.shape[1] > 1:
+        right = targets[:, 0] == targets[:, 1]
+        found[right, 1] = np.argsort(logits[right], axis=1)[:, -2]
+    found[1::2] = found[1::2, ::-1]
+    return found
+
+
 def make_sample(trained: Trained, ids: Integers, data: str | None, workspace: Workspace) -> Inputs:
-    """The images as the model sees them, each with its predicted and its true class."""
+    """The images as the model sees them, each with its predicted and its true class, so that causes can be told."""
     dataset = data_of_run(trained.record, data, workspace)
     device = trained.device
     images = prepare(dataset.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
-    targets = wanted_targets(trained.run.predictions, ids, "both")
+    targets = told_apart(wanted_targets(trained.run.predictions, ids, "both"), trained.run.predictions.logits[ids])
     return Inputs(images, torch.from_numpy(targets).to(device))

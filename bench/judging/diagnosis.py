@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bench.judging.picture_steps import UNTOUCHED, PictureRecipe, apart, find_recipe
 from bench.modes import generators_kept, hooked
+from bench.schema.verdicts import CAUSES
 
 MOST_CLASSES = 64  # of more, the others are not tried one by one
 
@@ -196,13 +197,25 @@ def _fitting(
     found: Tensor, truth: Tensor, scene: Scene, *, rows: Tensor, tolerance: float, picture: bool
 ) -> Diagnosis | None:
     """Grad-CAM's own maps first, then every mistake, then any other class."""
-    for causes, made in chain([((), truth)], alternatives(scene)):
+    every = chain([((), truth)], alternatives(scene))
+    for causes, made in every:
         maps = made.to(found)
         fit = _fit(found[rows], maps[rows], tolerance, picture=picture) if maps[rows].isfinite().all() else None
         if fit is not None:
             more, recipe = fit
-            return Diagnosis((*causes, *more), recipe=recipe, maps=maps)
+            detail = _as_well(maps[rows], every, rows, tolerance) if len(causes) == 1 else ""
+            return Diagnosis((*causes, *more), detail, recipe=recipe, maps=maps)
     return None if picture else _of_other_class(found, scene, rows=rows, tolerance=tolerance)
+
+
+def _as_well(maps: Tensor, rest: Iterator[Alternative], rows: Tensor, tolerance: float) -> str:
+    """The other single mistakes that make the same maps here, in words; these images cannot tell which it is."""
+    same = [
+        CAUSES[causes[0]][0]
+        for causes, made in rest
+        if len(causes) == 1 and made.shape[:2] == rows.shape and apart(made.to(maps)[rows], maps) <= tolerance
+    ]
+    return f"or {', or '.join(same)}: these images do not tell them apart" if same else ""
 
 
 def _fit(
