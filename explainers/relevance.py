@@ -18,7 +18,7 @@ from bench.contracts import ExplainerSpec
 from bench.errors import ContractError, MissingError
 
 from .layers import shape_of
-from .pixels import pixels
+from .pixels import check_reached, pixels
 from .rescale import OF_ONE_VALUE
 
 STABILIZER = 1e-6  # zennit's
@@ -67,6 +67,7 @@ def lrp(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
     with pixels(model, layers, images, targets) as request:
         check_known(model, (BatchNorm, Linear))
         composite = EpsilonPlus(epsilon=STABILIZER, stabilizer=STABILIZER, canonizers=[SequentialMergeBatchNorm()])
+        check_reached(model, images)  # where no gradient is recorded, zennit's hooks fail
         with torch.no_grad():
             wanted = model(request.images[:1])
         with ExitStack() as stack:

@@ -203,8 +203,9 @@ def in_shares(part: Tensor, whole: Tensor, relevance: Tensor) -> Tensor:
 
 def merged(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> tuple[Tensor, Tensor]:
     """Weight and bias of a convolution and the norm behind it."""
-    bias = conv.bias.detach()
+    weight, bias = (each.detach() for each in conv.parameters())
     if norm is None:
-        return conv.weight.detach(), bias
-    scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
-    return conv.weight.detach() * scale[:, None, None, None], (bias - norm.running_mean) * scale + norm.bias.detach()
+        return weight, bias
+    known = norm.state_dict()
+    scale = known["weight"] / (known["running_var"] + norm.eps).sqrt()
+    return weight * scale[:, None, None, None], (bias - known["running_mean"]) * scale + known["bias"]

@@ -27,7 +27,7 @@ RAW = [name for name in explainers if name not in PICTURES]
 EDGES = {"layer1": 32, "layer2": 16, "layer3": 8, "layer4": 4}
 A_PASS_A_CHANNEL = 60  # forward passes; layer1 and layer2 of the small net have 24 channels, all four have 120
 # 50 passes a map and more; what they share with the other input methods, those try.
-SLOWEST = ("integrated_gradients", "smoothgrad_ig", "kernel_shap", "rise")
+SLOWEST = ("integrated_gradients", "smoothgrad", "smoothgrad_ig", "kernel_shap", "rise")
 WITHOUT_GRADIENTS = ("occlusion", "kernel_shap", "rise")
 
 
