@@ -5,13 +5,14 @@ sum would hand the whole relevance on to both sides. So those calls get zennit's
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
 from copy import deepcopy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from bench.contracts import ExplainerSpec
@@ -59,22 +60,15 @@ def lrp(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
     Source: Bach et al. 2015, doi:10.1371/journal.pone.0130140; Montavon et al. 2019; zennit.composites.EpsilonPlus.
     """
     try:
-        from zennit.canonizers import SequentialMergeBatchNorm
         from zennit.composites import EpsilonPlus
-        from zennit.types import BatchNorm, Linear
     except ImportError as reason:
         raise MissingError("lrp needs zennit, which is not installed", try_="pip install 'cambench[lrp]'") from reason
     with pixels(model, layers, images, targets) as request:
-        check_known(model, (BatchNorm, Linear))
-        composite = EpsilonPlus(epsilon=STABILIZER, stabilizer=STABILIZER, canonizers=[SequentialMergeBatchNorm()])
+        check_known(model)
         check_reached(model, images)  # where no gradient is recorded, zennit's hooks fail
         with torch.no_grad():
-            wanted = model(request.images[:1])
-        with ExitStack() as stack:
-            try:
-                net = stack.enter_context(composite.context(deepcopy(model)))
-            except RuntimeError as reason:  # the convolution before a norm has other channels
-                raise ContractError(NOT_MERGED, try_=INSTEAD) from reason
+            wanted, net = model(request.images[:1]), merged(model)
+        with EpsilonPlus(epsilon=STABILIZER, stabilizer=STABILIZER).context(net):
 
             def relevance(inputs: Tensor, target: Tensor) -> Tensor:
                 with Rules():
@@ -87,10 +81,34 @@ def lrp(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Tensor
             return request.maps(relevance)
 
 
-def check_known(model: nn.Module, kinds: tuple[Any, ...]) -> None:
+def merged(model: nn.Module) -> nn.Module:
+    """A copy in which every norm does nothing, since the convolution before it does its work.
+
+    zennit's own way leaves each norm dividing by the root of 1 + 1e-5.
+
+    Raises:
+        ContractError: a norm that no convolution of as many channels stands before.
+    """
+    copy, last = deepcopy(model), None
+    for leaf in (each for each in copy.modules() if not list(each.children())):
+        if isinstance(leaf, BatchNorm):
+            if not isinstance(last, nn.Conv2d) or last.out_channels != leaf.num_features or leaf.running_var is None:
+                raise ContractError(NOT_MERGED, try_=INSTEAD)
+            known = (leaf.running_mean, leaf.running_var, leaf.eps, leaf.weight, leaf.bias)
+            last.weight, last.bias = fuse_conv_bn_weights(last.weight, last.bias, *known)
+            neutral = ((leaf.running_mean, 0.0), (leaf.running_var, 1 - leaf.eps), (leaf.weight, 1.0), (leaf.bias, 0.0))
+            for values, value in neutral:
+                if values is not None:  # a norm may have no weights
+                    values.fill_(value)
+        last = leaf
+    return copy.requires_grad_(False)
+
+
+def check_known(model: nn.Module) -> None:
     """ContractError for the first module with parameters of its own for which zennit has no rule."""
     for name, module in model.named_modules():
-        if not isinstance(module, kinds) and next(module.parameters(recurse=False), None) is not None:
+        known = isinstance(module, (BatchNorm, nn.Conv2d, nn.Linear))
+        if not known and next(module.parameters(recurse=False), None) is not None:
             raise ContractError(f"lrp has no rule for '{name}', a {type(module).__name__}", try_=INSTEAD)
 
 

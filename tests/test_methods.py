@@ -496,8 +496,7 @@ def lrp_by_hand(net: Small, image: Tensor, target: int) -> Tensor:
 def test_lrp_hands_the_logit_back_by_its_rules_layer_by_layer(net: Small, images: Tensor) -> None:
     found = explainers["lrp"].explain(net, ["input"], images, TARGETS)["input"]
     truth = plain.for_all(images, TARGETS, lambda image, target: lrp_by_hand(net, image, target))
-    # A norm that zennit has merged still divides by the root of 1 + 1e-5.
-    assert largest_error(found, truth) <= 3e-5 and float(found.min()) < 0
+    assert largest_error(found, truth) <= 1e-9 and float(found.min()) < 0
 
 
 def test_lrp_of_a_resnet_is_what_zennit_gives_with_its_own_sums() -> None:
@@ -511,7 +510,8 @@ def test_lrp_of_a_resnet_is_what_zennit_gives_with_its_own_sums() -> None:
             inputs = images.clone().requires_grad_()
             logits = other(inputs).gather(1, target[:, None])
             (truth,) = torch.autograd.grad(logits, inputs, logits.detach())
-        assert largest_error(found[:, column, None], truth.sum(1, keepdim=True)) <= 1e-9
+        # A norm that zennit itself has merged still divides by the root of 1 + 1e-5.
+        assert largest_error(found[:, column, None], truth.sum(1, keepdim=True)) <= 1e-3
 
 
 class Gated(Small):
@@ -553,7 +553,7 @@ def test_lrp_refuses_a_net_that_it_has_no_rule_for(net: nn.Module, words: str, i
 def test_lrp_without_zennit_says_what_to_install(
     net: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "zennit.canonizers", None)
+    monkeypatch.setitem(sys.modules, "zennit.composites", None)
     with pytest.raises(MissingError, match="lrp needs zennit") as caught:
         explainers["lrp"].explain(net, ["input"], images, TARGETS)
     assert caught.value.try_ == "pip install 'cambench[lrp]'"
