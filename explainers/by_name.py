@@ -6,7 +6,7 @@ its batch, and what it costs. A class for which that does not come out well is r
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from inspect import isclass, signature
 from io import StringIO
@@ -67,7 +67,8 @@ class Manner:
 
     Attributes:
         alone: image by image, since a map depends on its neighbours in the batch.
-        drawing: it draws random numbers: seeded anew for each image and target, so that neighbours have no say.
+        drawing: it draws random numbers. What it draws starts anew for each image and target, so that neighbours have
+            no say; of one that was not seen to draw always from 0, since some libraries draw where a layer is large.
         targeted: the target has a say.
     """
 
@@ -86,7 +87,7 @@ def explain(
     """
     with pixels(model, (INPUT,) if method.layered else layers, images, targets) as request:
         outputs = record(model, layers, images[:1], targets[:1]).outputs if method.layered else {INPUT: images}
-        copy, seed = private_copy(model), int(torch.randint(2**31, ())) if manner.drawing else None
+        copy, seed = private_copy(model), int(torch.randint(2**31, ())) if manner.drawing else 0
         columns = (request.targets if manner.targeted else request.targets[:, :1]).unbind(1)
         found = {}
         for name in layers:
@@ -100,7 +101,7 @@ def explain(
         return found
 
 
-def answer(method: Method, asked: Question, *, alone: bool, seed: int | None) -> Tensor:
+def answer(method: Method, asked: Question, *, alone: bool, seed: int) -> Tensor:
     """(N, h, w), in one call or one an image.
 
     Raises:
@@ -109,7 +110,7 @@ def answer(method: Method, asked: Question, *, alone: bool, seed: int | None) ->
     found = []
     for rows in torch.split(torch.arange(len(asked.images)), 1 if alone else len(asked.images)):
         images = asked.images[rows].detach().requires_grad_()
-        with nullcontext() if seed is None else seeded(seed, images.device):
+        with seeded(seed, images.device):
             maps = method.ask(Question(asked.net, asked.layer, asked.grid, images, asked.targets[rows]))
         if maps.ndim != 3 or len(maps) != len(images):
             raise RefusedError(f"it gives {shape_of(maps)} for {len(images)} images")

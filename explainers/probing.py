@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import log
 from operator import truediv
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from bench.modes import generators_kept
 from bench.total_flops import TotalFlops
 
-from .by_name import Manner, Method, RefusedError, explain
+from .by_name import Manner, Method, Question, RefusedError, explain
 from .costs import by_size
-from .pixels import INPUT, seeded
+from .pixels import INPUT
 
 MOST_PASSES = 1000  # of one image and target: more would be minutes an image of a real net
 SAME = 1e-6  # of a map's largest value, in float64: some libraries go through float32
@@ -135,7 +135,7 @@ class Probe:
         Raises:
             RefusedError: more of them than anybody would wait for.
         """
-        net, passes, most = probe_net(plain=self.plain), 0, images * targets * MOST_PASSES
+        net, passes, drew, most = probe_net(plain=self.plain), 0, False, images * targets * MOST_PASSES
 
         def count(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             nonlocal passes
@@ -143,13 +143,19 @@ class Probe:
             if passes > most:
                 raise RefusedError(f"it takes over {MOST_PASSES:,} forward passes for an image of {edge}x{edge} pixels")
 
+        def watched(question: Question) -> Tensor:
+            nonlocal drew
+            before = drawn()
+            found = self.method.ask(question)
+            drew |= drawn() != before
+            return found
+
         net.register_forward_pre_hook(count)
         name, classes = layer if self.method.layered else INPUT, torch.tensor([[0, 1], [2, 3]])[:images, :targets]
-        with seeded(0, torch.device("cpu")), warnings.catch_warnings():
+        with generators_kept(torch.device("cpu"), 0), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            before = drawn()
-            maps = explain(self.method, manner, net, [name], probe_images(edge)[:images], classes)[name]
-            return Tried(maps, passes, drawn() != before)
+            method = replace(self.method, ask=watched)
+            return Tried(explain(method, manner, net, [name], probe_images(edge)[:images], classes)[name], passes, drew)
 
     def output(self, maps: Tensor) -> Output:
         """What the maps are, as `ExplainerSpec.output` has it."""
@@ -209,7 +215,7 @@ def facts_of(method: Method) -> dict[str, Any]:
     Raises:
         RefusedError: it cannot be an explainer. Whatever the library raises passes.
     """
-    probe, drawing = Probe(method), Probe(method).tried(Manner(drawing=False)).drew
+    probe, drawing = Probe(method), Probe(method).tried(Manner()).drew
     manner = Manner(drawing=drawing)
     maps = probe.maps(manner)
     output, below = probe.output(maps), probe.maps(manner, layer="stem") if method.layered else maps

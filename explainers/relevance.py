@@ -89,14 +89,16 @@ def merged(model: nn.Module) -> nn.Module:
     Raises:
         ContractError: a norm that no convolution of as many channels stands before.
     """
-    copy, last = deepcopy(model), None
+    copy = deepcopy(model)
+    last: nn.Module = copy
     for leaf in (each for each in copy.modules() if not list(each.children())):
         if isinstance(leaf, BatchNorm):
-            if not isinstance(last, nn.Conv2d) or last.out_channels != leaf.num_features or leaf.running_var is None:
+            mean, variance = leaf.running_mean, leaf.running_var
+            if mean is None or variance is None or not isinstance(last, nn.Conv2d) or len(mean) != last.out_channels:
                 raise ContractError(NOT_MERGED, try_=INSTEAD)
-            known = (leaf.running_mean, leaf.running_var, leaf.eps, leaf.weight, leaf.bias)
-            last.weight, last.bias = fuse_conv_bn_weights(last.weight, last.bias, *known)
-            neutral = ((leaf.running_mean, 0.0), (leaf.running_var, 1 - leaf.eps), (leaf.weight, 1.0), (leaf.bias, 0.0))
+            norm = (mean, variance, leaf.eps, leaf.weight, leaf.bias)
+            last.weight, last.bias = fuse_conv_bn_weights(last.weight, last.bias, *norm)
+            neutral = ((mean, 0.0), (variance, 1 - leaf.eps), (leaf.weight, 1.0), (leaf.bias, 0.0))
             for values, value in neutral:
                 if values is not None:  # a norm may have no weights
                     values.fill_(value)

@@ -20,7 +20,7 @@ explainers = discover("explainer", ExplainerSpec)
 LIBRARIES = {name: explainers.members(name) for name in explainers.libraries}
 TYPICAL = ("captum:GuidedBackprop", "pytorch_grad_cam:FinerCAM")
 DEAR = 200  # forward passes an image and class
-FEW = ("spec", "answers", "shape", "finite", "signed", "repeatable", "hooks", "parameters")  # for one that takes 1,600
+FEW = ("spec", "answers", "shape", "finite", "repeatable", "hooks", "parameters")  # for one that takes 1,600
 REFUSED = {
     "captum:NoiseTunnel": r"NoiseTunnel\(\) needs attribution_method",
     "captum:NeuronGradient": r"its attribute\(\) needs neuron_selector",

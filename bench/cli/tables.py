@@ -40,7 +40,8 @@ WHERE = {"layer": "a layer's grid", "input": "pixels", "pixels": "pixels, by lay
 def about_explainer(spec: ExplainerSpec) -> str:
     """What an explainer gives, and what it costs at layer3 of a ResNet18."""
     sign = "" if spec.output == "picture" else "signed" if spec.signed else "none below zero"
-    cost = f"{spec.cost(Layer('layer3', (256, 8, 8))):,.0f} passes"
+    passes = f"{spec.cost(Layer('layer3', (256, 8, 8))):,.0f}"
+    cost = f"{passes} pass{'es' * (passes != '1')}"
     known = "" if spec.class_specific else "knows no class"
     return "; ".join(filter(None, (WHERE[spec.output], sign, known, "draws numbers" * spec.stochastic, cost)))
 
