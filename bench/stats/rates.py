@@ -38,17 +38,19 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval |
 
     None below six values, and where so few cannot reach the level.
 
-    Source: Thompson 1936, Ann. Math. Stat. 7, 122; the inverted sign test, by scipy's quantile_test.
+    Source: Thompson 1936, Ann. Math. Stat. 7, 122; the inverted sign test.
     """
     # Ordered values, for noise of a clock has one long tail: what else the machine does can only slow an arm down.
     n = len(values)
     if n < MIN_ROUNDS:
         return None
-    ranks = scipy.stats.quantile_test(range(n), q=0.0, p=0.5).confidence_interval(level)  # which of the ordered values
-    if math.isnan(ranks.low) or math.isnan(ranks.high):
+    low = int(scipy.stats.binom.ppf((1 - level) / 2, n, 0.5))
+    if fair_coin(low, n) > 1 - level:  # the quantile is the first rank at or beyond the share
+        low -= 1
+    if low < 0:
         return None
-    low, high, ordered = int(ranks.low), int(ranks.high), sorted(values)
-    return Interval(float(ordered[low]), float(ordered[high]), float(1 - 2 * scipy.stats.binom.cdf(low, n, 0.5)))
+    ordered = sorted(values)
+    return Interval(float(ordered[low]), float(ordered[n - 1 - low]), 1 - fair_coin(low, n))
 
 
 def ratio_interval(ratios: Sequence[float], level: float = CLAIM_LEVEL) -> Interval | None:
