@@ -52,6 +52,7 @@ def few_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         for module in (command, sticker_nets):
             patched.setattr(module, "STEPS", 100)
+        patched.setattr(sticker_nets, "RATE", 3e-3)
         yield
 
 

@@ -324,6 +324,6 @@ def test_help_shows_where_a_run_goes_and_what_only_another_option_gives_a_meanin
     for words in ("bench explain [OPTIONS] [RUN]...", "--class <str> With --image: Explain this class, too.",
                   "--out <path> With --image: Folder of the page", "--which <str> wrong, or"):  # fmt: skip
         assert words in explaining
-    for words in ("bench judge [OPTIONS] [RUN] ", "--dry-run <bool> With --faithfulness: Say what",
+    for words in ("bench judge [OPTIONS] [RUN] ", "--dry-run <bool> With --faithfulness or --known-answers: Say what",
                   "--faithfulness <bool> What happens when"):  # fmt: skip
         assert words in judging

@@ -48,6 +48,7 @@ def runs_of(
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
 def test_the_share_that_was_planted_comes_out(tmp_path: Path, share: float) -> None:
     (found,) = seed_shares(runs_of(tmp_path, share))
+    assert found.share is not None
     assert found.share.value == pytest.approx(share, abs=0.03)
     assert found.share.low <= found.share.value <= found.share.high
     assert sum(part for _, part in found.parts) == pytest.approx(1)
@@ -64,7 +65,8 @@ def test_an_explainer_whose_maps_are_anothers_counts_once(tmp_path: Path) -> Non
 
 
 def test_two_runs_other_settings_or_one_seed_twice_have_no_share(tmp_path: Path) -> None:
-    assert not seed_shares(runs_of(tmp_path / "two", 0.5, seeds=(0, 1)))
+    (two,) = seed_shares(runs_of(tmp_path / "two", 0.5, seeds=(0, 1)))
+    assert two.share is None and not two.parts and not seed_findings((two,))
     mixed = runs_of(tmp_path / "a", 0.5, seeds=(0, 1)) + runs_of(tmp_path / "b", 0.5, seeds=(2,), epochs=3)
     assert only_seeds_differ(mixed) == []
     again = runs_of(tmp_path / "c", 0.5, seeds=(0, 1)) + runs_of(tmp_path / "d", 0.5, seeds=(1,))
@@ -89,3 +91,14 @@ def test_the_page_says_it_in_one_sentence(tmp_path: Path) -> None:
     assert told in page.findings
     assert told.before.startswith("Of what differs between the maps at layer4") and "is the seed’s" in told.link
     assert "3 seeds, 60 images, 4 explainers" in told.evidence
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_maps_of_two_seeds_are_as_alike_as_what_they_share_and_those_of_other_images_are_not(
+    tmp_path: Path, share: float
+) -> None:
+    (found,) = seed_shares(runs_of(tmp_path, share, seeds=(0, 1)))
+    one = found.alike[0]
+    assert one.value is not None and one.null is not None
+    assert one.value.value == pytest.approx(1 - share, abs=0.05)
+    assert one.null.low < 0.05 and one.null.value == pytest.approx(0, abs=0.05)

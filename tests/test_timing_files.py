@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,9 +35,8 @@ def test_a_timing_comes_back_as_it_was_stored_with_every_sample_in_run_order(tmp
     timing = make_timing(TWO)
     path = write_timing(tmp_path, timing)
     assert (path, read_timing(path)) == (tmp_path / "timing" / "T1.json", timing)
-    assert [each["arm"] for each in json.loads(path.read_text())["samples"][:5]] == [
-        "forward[a]", "forward[b]", "forward[b]", "forward[a]", "forward[b]",
-    ]  # fmt: skip
+    stored = [each["arm"] for each in json.loads(path.read_text())["samples"]]
+    assert stored == [each.arm for each in timing.samples] and len(set(stored[:2])) == 2
 
 
 def test_a_newer_or_damaged_timing_is_refused(tmp_path: Path) -> None:
@@ -76,7 +76,8 @@ def damaged(value: dict, arm: dict | None = None, sample: dict | None = None) ->
 def test_figures_that_no_clock_can_give_are_damage(change: dict[str, dict], tmp_path: Path) -> None:
     path = write_timing(tmp_path, make_timing(TWO))
     path.write_text(json.dumps(damaged(json.loads(path.read_text()), **change)))
-    with pytest.raises(StoreError, match="forward\\[a\\]"):
+    first = "forward[a]" if "arm" in change else make_timing(TWO).samples[0].arm
+    with pytest.raises(StoreError, match=re.escape(first)):
         read_timing(path)
     assert read_timings(tmp_path) == ()
 
