@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t, ttest_1samp
 
 from bench.schema.page import Estimate
 from bench.scoring.claims import ABOVE, BELOW, NO_EVIDENCE, Asked, claims, crossed, smallest_found
@@ -43,6 +43,28 @@ def test_nothing_good_is_said_of_what_one_row_without_a_model_reaches_as_well() 
     asked = family(rng(3), gain=0.5, better=0.5)
     assert words(asked) == [NO_EVIDENCE] * 6
     assert {each.rival for each in claims(asked)} == {"template"}
+
+
+def moved_to(p_value: float) -> np.ndarray:
+    """40 differences whose mean is above 0 with just this p-value."""
+    values = rng(11).normal(size=40)
+    return (values - values.mean()) / values.std(ddof=1) + t.isf(p_value / 2, 39) / np.sqrt(40)
+
+
+def test_a_claim_that_fails_one_of_its_rows_makes_no_room_for_another() -> None:
+    """Of two claims the better one is held against 2.5 %: what one row refutes does not count as found before it."""
+    nothing = np.zeros(40)
+    refuted = Asked(moved_to(1e-9), nothing, {"contrast": moved_to(1e-9) - moved_to(0.5)})
+    close = Asked(moved_to(0.03), nothing, {"contrast": nothing})
+    assert words([close]) == [ABOVE] and words([refuted, close]) == [NO_EVIDENCE, NO_EVIDENCE]
+    assert words([Asked(moved_to(1e-9), nothing), close]) == [ABOVE, ABOVE]
+    assert claims([close])[0].gain == Estimate(*two_sided(moved_to(0.03), 0.95), 0.95)
+
+
+def two_sided(values: np.ndarray, level: float) -> tuple[float, float, float]:
+    """Mean and ends of Student's interval, by scipy."""
+    found = ttest_1samp(values, 0).confidence_interval(level)
+    return pytest.approx(values.mean()), pytest.approx(found.low), pytest.approx(found.high)  # type: ignore[return-value]
 
 
 def test_a_map_that_is_itself_a_row_without_a_model_is_never_good() -> None:

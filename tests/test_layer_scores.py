@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 WORTH = rng(5).normal(size=(COUNT, PATCHES, 3)).round(3)  # what each patch adds to each logit, when it is to be seen
 
 
+@cache
 def logits_of(image: int, covered: int) -> np.ndarray:
     """A model that adds up what the visible patches are worth, so every score can be said in advance."""
     seen = [patch for patch in range(PATCHES) if not covered >> patch & 1]
@@ -64,6 +66,12 @@ TRUTH = explainer("truth", WORTH[:, :, 0], WORTH[:, :, 1])
 REVERSED = explainer("reversed", -WORTH[:, :, 0], -WORTH[:, :, 1])
 NOISY = explainer("noisy", *(WORTH[:, :, cls] + 0.5 * rng(2 + cls).normal(size=(COUNT, PATCHES)) for cls in (0, 1)))
 BLIND = explainer("blind", *rng(1).normal(size=(2, COUNT, PATCHES)))
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here hangs on the third digit of an end, and every table has a hundred intervals."""
+    monkeypatch.setattr("bench.stats.intervals.RESAMPLES", 499)
 
 
 IMAGES = torch.randn(COUNT, 3, 16, 16, generator=torch.Generator().manual_seed(0))

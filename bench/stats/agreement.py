@@ -127,8 +127,7 @@ def beside(matrices: Sequence[Floats], classes: Integers) -> Beside:
     """
     stack = np.stack(list(matrices))
     own = _mean(np.diagonal(stack, axis1=1, axis2=2), axis=0)
-    others = (classes[:, None] == classes[None, :]) & ~np.eye(len(classes), dtype=bool)
-    pairs = _mean(np.where(others, stack, np.nan), axis=0)
+    pairs = _mean(np.where(np.eye(len(classes), dtype=bool), np.nan, stack), axis=0)
     null = np.full(len(classes), np.nan)
     for each in np.unique(classes):
         inside = np.flatnonzero(classes == each)
