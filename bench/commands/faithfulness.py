@@ -184,9 +184,10 @@ def cost_of(asking: Asking, wanted: Wanted, sanity: int) -> Cost:
     trained, ids = asking.trained, asking.errors.ids
     jobs = plan(trained, wanted, ids) if len(ids) else []
     layers = maps_there(asking, wanted) if len(ids) else []
-    covered = sum(
-        len(known_answers(trained, grid, fill).missing(*sets)[0]) for grid, fill, sets in _wanted(asking, layers)
-    )
+    covered, filled = 0, 0
+    for grid, fill, sets in _wanted(asking, layers):
+        new = len(known_answers(trained, grid, fill).missing(*sets)[0])
+        covered, filled = covered + new, filled + (new if fill == IMPUTED else 0)
     unknown = sum(len(job.layers) for job in jobs) + sum(not layer.complete for layer in layers)
     of_order = len(ids) * OF_ORDER + min(len(ids), ROAD_IMAGES) * OF_ROAD
     return Cost(
@@ -195,6 +196,7 @@ def cost_of(asking: Asking, wanted: Wanted, sanity: int) -> Cost:
         forwards=covered + unknown * of_order,
         sanity=sanity_passes(trained, wanted, ids[:sanity]) + sensitivity_passes(trained, wanted, ids[:sanity]),
         rate=rate_of(trained),
+        imputed=filled + unknown * min(len(ids), ROAD_IMAGES) * OF_ROAD,
     )
 
 
