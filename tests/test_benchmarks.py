@@ -345,8 +345,8 @@ def test_pages_are_visited_in_turns_and_what_is_above_its_limit_is_told() -> Non
 
     small, large = report.PAGES
     samples = report.in_turns({small: lambda: visit(small, 0.5), large: lambda: visit(large, 3.0)}, 2)
-    there = [visited[0], visited[1]]
     found = report.rounds_of(samples)
+    there = visited[:2]
     assert sorted(there) == sorted((small, large)) and visited[:4] == [*there, *reversed(there)]
     assert [visited.count(each) for each in (small, large)] == [4, 4] and visited[4:6] == visited[7:5:-1]
     once = {f"{name}: {figure}": [1.0] for name in report.PAGES for figure in ("render", "size", "resident")}

@@ -51,7 +51,7 @@ def few_steps() -> Iterator[None]:
     """Enough for so small a net."""
     with pytest.MonkeyPatch.context() as patched:
         for module in (command, sticker_nets):
-            patched.setattr(module, "STEPS", 100)
+            patched.setattr(module, "STEPS", 200)
         patched.setattr(sticker_nets, "RATE", 3e-3)
         yield
 
