@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import call
@@ -16,9 +17,11 @@ import bench.commands.known_answers as command
 from bench.api import known_answers
 from bench.contracts import ExplainerSpec
 from bench.data.datasets import load_dataset
+from bench.pages.build import run_page
+from bench.reports.render import render_files
 from bench.schema.known_answers import KnownAnswers
 from bench.scoring import sticker_nets
-from bench.store.folder import RunFolder
+from bench.store.folder import RunFolder, read_run
 from bench.store.paths import checkpoint_path, known_answers_path, known_scores_path
 from bench.store.rows import read_cell
 from bench.workspace import Workspace
@@ -133,6 +136,38 @@ def test_a_dry_run_says_how_long_and_computes_nothing(place: Workspace) -> None:
     found = known_answers("tiny-run", explainer="reference", dry_run=True, workspace=place)
     assert not found.checks and not known_answers_path(place.runs / "tiny-run").exists()
     assert isinstance(place.progress, Listener) and "mosaics" in " ".join(place.progress.said)
+
+
+def test_the_page_shows_a_sticker_found_where_it_counts(place: Workspace) -> None:
+    page = run_page(read_run(place.runs / "tiny-run"), created="")
+    assert page.trust is not None
+    (sticker,) = page.trust.evidence  # there are too few images for mosaics
+    plain, reliant, control = sticker.pictures[:3]
+    assert plain.map is None and reliant.map is not None and control.map is not None
+    row, column, edge = reliant.box or (0, 0, 0)
+    pixels = np.frombuffer(plain.pixels, np.uint8).reshape(plain.edge, plain.edge, 3)
+    planted = pixels[row : row + edge, column : column + edge]
+    assert {tuple(each) for each in planted.reshape(-1, 3).tolist()} == {(255, 0, 255), (0, 255, 0)}
+    assert "the net relies on it" in reliant.caption and "it means nothing" in control.caption
+
+
+@pytest.mark.parametrize("file", ["samples.npz", "explain/reference/layer3.npz"])
+def test_a_page_does_without_pictures_that_are_damaged(place: Workspace, file: str) -> None:
+    run = place.runs / "tiny-run"
+    (known_answers_path(run) / "reliant" / file).write_bytes(b"no zip")
+    page = run_page(read_run(run), created="")
+    assert page.trust is not None and page.trust.sentences
+    assert all("reference" not in one.caption for each in page.trust.evidence for one in each.pictures)
+    assert file != "samples.npz" or any("samples.npz" in badge.text for badge in page.badges)
+
+
+@pytest.mark.parametrize(
+    "change", [{"checks": []}, {"pixels": 0}, {"places": [[5, 0, 0, 0], [10**9, -9, 10**9, 10**9]]}, {"mosaics": 10**9}]
+)
+def test_scores_from_elsewhere_break_no_page(place: Workspace, change: dict[str, object]) -> None:
+    path = known_scores_path(place.runs / "tiny-run")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert render_files(run_page(read_run(place.runs / "tiny-run"), created="2026-11-26T00:00:00+00:00")).files
 
 
 def test_the_command_shows_tables_and_rm_deletes_nets_and_maps_alone(place: Workspace) -> None:

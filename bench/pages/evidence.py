@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.decoding import decode, resized
+from bench.errors import StoreError
 from bench.pages.gallery import picture_map
 from bench.registry.registry import short
 from bench.schema.known_answers import KnownAnswers
@@ -28,53 +29,55 @@ def evidence_of(data: RunFolder, answers: KnownAnswers, heads: Sequence[TrustLin
     Args:
         heads: the line to look at first of each explainer of the run, in the order of the page.
     """
-    shown = _told_apart(heads)
-    found = (_of_sticker(data, answers, shown), _of_mosaic(data, answers, shown))
+    found = []
+    for make in (_of_sticker, _of_mosaic):
+        try:
+            found.append(make(data, answers, heads))
+        except StoreError as error:  # the page does without
+            data.doubts.append(error.message)
     return tuple(each for each in found if each is not None)
 
 
-def _told_apart(heads: Sequence[TrustLine]) -> list[TrustLine]:
-    """The best explainer, the worst, and one between: those with an answer of the sticker or the mosaic."""
-    tested = [one for one in heads if one.sticker.holds is not None or one.mosaic.holds is not None]
-    good = [one for one in tested if one.advice == "use"]
-    rest = [one for one in tested if one.advice != "use"]
+def _shown(heads: Sequence[TrustLine], *folders: RunFolder) -> list[tuple[TrustLine, tuple[Cell, ...]]]:
+    """The best explainer and the first others, each with its cells in these folders, as far as it has them."""
+    every = [(one, tuple(_cell(folder, one) for folder in folders)) for one in heads]
+    there = [(one, tuple(cell for cell in cells if cell is not None)) for one, cells in every]
+    whole = [(one, cells) for one, cells in there if len(cells) == len(folders)]
+    good = [each for each in whole if each[0].advice == "use"]
+    rest = [each for each in whole if each[0].advice != "use"]
     return [*good[:1], *rest[: MOST - len(good[:1])]]
 
 
-def _of_sticker(data: RunFolder, answers: KnownAnswers, shown: Sequence[TrustLine]) -> Evidence | None:
+def _of_sticker(data: RunFolder, answers: KnownAnswers, heads: Sequence[TrustLine]) -> Evidence | None:
     """The maps of both nets for one image with a sticker, of each explainer."""
-    folders = {name: _folder(data, name) for name in (RELIANT, CONTROL)}
-    pairs = [tuple(_cell(folders[name], one) for name in (RELIANT, CONTROL)) for one in shown]
-    samples = folders[RELIANT].samples
-    cells = [(one, other) for one, other in pairs if one is not None and other is not None]
+    reliant, control = _folder(data, RELIANT), _folder(data, CONTROL)
+    shown, samples = _shown(heads, reliant, control), reliant.samples
+    if samples is None or not shown or not answers.checks or answers.pixels < 1:
+        return None
+    cells = [pair for _, pair in shown]
     places = {each: (row, column, edge) for each, row, column, edge in answers.places}
     held = [set(cell.ids.tolist()) for pair in cells for cell in pair]
-    if samples is None or not cells or len(cells) < len(shown):
-        return None
     common = sorted(set(places).intersection(samples.ids.tolist(), *held))
     if not common:
         return None
+    count = len(answers.checks)
     # The picture that tells most: the first explainer finds the sticker where it counts and not where it means nothing,
     # the last one does not; of several the one whose sticker is seen best, which comes first.
-    chosen = max(
-        common, key=lambda each: (_tells(cells, each, places[each], answers.pixels), -(each % len(answers.checks)))
-    )
-    strength = answers.checks[chosen % len(answers.checks)].strength
+    chosen = max(common, key=lambda each: (_tells(cells, each, places[each], answers.pixels), -(each % count)))
+    strength = answers.checks[chosen % count].strength
     edge, pixels = _picture(samples.pictures[samples.ids.tolist().index(chosen)])
     row, column, width = (round(each * edge / answers.pixels) for each in places[chosen])
     box = (row, column, width)
     pictures = [EvidencePicture("the picture, its sticker marked", edge, pixels, None, box)]
-    for one, pair in zip(shown, cells, strict=True):
+    for one, pair in shown:
         for cell, words in zip(pair, ("the net relies on it", "it means nothing"), strict=True):
             drawn = _map(cell, chosen, answers.target)
             pictures.append(EvidencePicture(f"{one.explainer} at {one.layer}: {words}", edge, pixels, drawn, box))
-    title = (
-        f"A sticker of {100 * strength:g} % strength, in a net that relies on it and in one to which it means nothing"
-    )
+    title = f"A sticker of {100 * strength:g} % strength, in a net that relies on it and in one where it means nothing"
     return Evidence("sticker", title, tuple(pictures))
 
 
-def _tells(cells: Sequence[tuple[Cell, Cell]], image: int, box: tuple[int, int, int], pixels: int) -> int:
+def _tells(cells: Sequence[tuple[Cell, ...]], image: int, box: tuple[int, int, int], pixels: int) -> int:
     """How many of three things a picture shows."""
     first, last = cells[0], cells[-1]
     found = [_at(first[0], image, box, pixels), not _at(first[1], image, box, pixels)]
@@ -91,20 +94,20 @@ def _at(cell: Cell, image: int, box: tuple[int, int, int], pixels: int) -> bool:
     return all(low < start + box[2] and start < high for (low, high), start in zip(corners, box[:2], strict=True))
 
 
-def _of_mosaic(data: RunFolder, answers: KnownAnswers, shown: Sequence[TrustLine]) -> Evidence | None:
+def _of_mosaic(data: RunFolder, answers: KnownAnswers, heads: Sequence[TrustLine]) -> Evidence | None:
     """The maps of one mosaic for the class of its first image."""
     folder = _folder(data, MOSAICS)
-    cells = [_cell(folder, one) for one in shown]
-    samples = folder.samples
-    if samples is None or not cells or any(cell is None or 0 not in cell.ids for cell in cells) or not answers.mosaics:
+    samples, classes = folder.samples, data.record.data.classes
+    shown = [(one, cells[0]) for one, cells in _shown(heads, folder) if 0 in cells[0].ids]
+    row = samples.ids.tolist().index(0) if samples is not None and 0 in samples.ids else -1
+    if samples is None or not shown or row < 0 or samples.labels[row] >= len(classes):
         return None
-    row = samples.ids.tolist().index(0)
-    name = data.record.data.classes[int(samples.labels[row])]
-    picture = _picture(samples.pictures[row])
-    pictures = [EvidencePicture(f"four pictures; {name} is top left", *picture, None)]
-    for one, cell in zip(shown, cells, strict=True):
-        assert cell is not None
-        pictures.append(EvidencePicture(f"{one.explainer} at {one.layer}, for {name}", *picture, _map(cell, 0, name)))
+    name = classes[int(samples.labels[row])]
+    edge, pixels = _picture(samples.pictures[row])
+    pictures = [EvidencePicture(f"four pictures; {name} is top left", edge, pixels, None)]
+    for one, cell in shown:
+        words = f"{one.explainer} at {one.layer}, for {name}"
+        pictures.append(EvidencePicture(words, edge, pixels, _map(cell, 0, name)))
     return Evidence("mosaic", f"Four pictures in one, and the maps for {name}, which is top left", tuple(pictures))
 
 
@@ -120,7 +123,10 @@ def _cell(folder: RunFolder, one: TrustLine) -> Cell | None:
 def _picture(picture: Any) -> tuple[int, bytes]:  # noqa: ANN401 (an array, or a JPEG file)
     """Edge and pixels of a picture as a page carries it."""
     if isinstance(picture, bytes):
-        return EDGE, decode(picture, EDGE).pixels.transpose(1, 2, 0).tobytes()
+        try:
+            return EDGE, decode(picture, EDGE).pixels.transpose(1, 2, 0).tobytes()
+        except Exception:  # a damaged file of a run from elsewhere
+            return EDGE, bytes(EDGE * EDGE * 3)
     edge = min(EDGE, max(picture.shape[:2]))
     return edge, resized(picture.transpose(2, 0, 1), edge).transpose(1, 2, 0).tobytes()
 
