@@ -260,7 +260,8 @@ def test_every_work_is_warmed_up_before_any_round_and_the_warm_up_is_no_round() 
         return lambda: calls.append(name) or next(left)
 
     rounds = in_turns.timed({"A": work("A", 9.0, 9.0, 1.0, 3.0), "B": work("B", 7.0, 7.0, 4.0, 4.0)}, 1, in_turns.told)
-    assert (rounds, calls) == ({"A": [2.0], "B": [4.0]}, ["A", "A", "B", "B", "A", "B", "B", "A"])
+    assert (rounds, calls[:4]) == ({"A": [2.0], "B": [4.0]}, ["A", "A", "B", "B"])
+    assert "".join(calls[4:]) in ("ABBA", "BAAB")
 
 
 def test_a_call_that_tells_no_seconds_is_no_block() -> None:
