@@ -2,12 +2,18 @@
 
 import io
 import json
+import os
+import signal
+import sys
+import time
 import unicodedata
+import weakref
 
 import pytest
 from hypothesis import given, strategies as st
 from rich.console import Console
 
+from bench.cli import session
 from bench.cli.console import UNSEEN, Answer, Teller, complain, harmless, show, table_of
 
 OBEYED = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn")
@@ -87,3 +93,25 @@ def test_a_warning_is_told_once_a_call_and_a_line_as_often_as_it_is_said() -> No
         teller.warn("too old")
         teller.say("an epoch")
     assert errors.getvalue().splitlines() == ["note: no kernels", "note: too old", "an epoch", "an epoch"]
+
+
+class Caller:
+    """Something that a weak reference can be made of."""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGTERM")
+def test_a_signal_that_a_callback_of_python_drops_ends_the_command_all_the_same() -> None:
+    before, known = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    signal.signal(signal.SIGTERM, session._terminate)
+    started = time.monotonic()
+    try:
+        with pytest.raises(session.Terminated), session.dropped_signals_sent_again():
+            value = Caller()
+            watched = weakref.ref(value, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+            del value  # its callback raises, and Python drops that
+            assert watched() is None
+            while time.monotonic() - started < 5:
+                time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert sys.unraisablehook is known

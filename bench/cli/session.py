@@ -7,8 +7,10 @@ import shlex
 import signal
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from types import FrameType
@@ -27,6 +29,8 @@ from bench.store.paths import comparisons_path
 from bench.workspace import Workspace, default_cache
 
 PANEL = "Everywhere"
+TYPED = 200  # characters of a line that is offered to be typed; more would be shown cut
+SOON = 0.05  # seconds
 OWN_VARIABLES = {"BENCH_CACHE"}
 BEGINNINGS = ("train", "adopt", "demo", "lr-find", "show")  # need nothing of the runs that are there
 WORDS, COMMON_VALUES = "bench.words", "bench.common"  # what a call leaves for its end, in click's context
@@ -130,6 +134,10 @@ class Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (Typer's own context)
         """Run the command; 130 and 143 when interrupted."""
+        with dropped_signals_sent_again():
+            return self._invoked(ctx)
+
+    def _invoked(self, ctx: Any) -> Any:  # noqa: ANN401 (Typer's own context)
         signal.signal(signal.SIGTERM, _terminate)
         if signal.getsignal(signal.SIGINT) is end_at_once:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -286,7 +294,8 @@ def _mended(words: Sequence[str], commands: Mapping[str, Any]) -> str:
             commands[verb].make_context(verb, list(fixed))
         except Exception:
             return f"bench {verb} --help"
-        return shlex.join(["bench", verb, *fixed])
+        line = shlex.join(["bench", verb, *fixed])
+        return line if len(line) <= TYPED else f"bench {verb} --help"  # a longer one is not shown whole
     return f"bench {verb} --help"
 
 
@@ -303,6 +312,29 @@ def _value_after(options: Sequence[str], words: Sequence[str]) -> str:
         if name in options:
             return value or following
     return ""
+
+
+@contextmanager
+def dropped_signals_sent_again() -> Iterator[None]:
+    """Within the block a signal is sent once more whose exception Python drops.
+
+    It does where a weak reference's callback or a destructor raises, of which imports have many: whoever asked the
+    process to end would wait for the whole work.
+    """
+    known = sys.unraisablehook
+
+    def told_of(dropped: Any) -> None:  # noqa: ANN401 (Python's own)
+        number = {Terminated: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}.get(dropped.exc_type)
+        if number is None:
+            known(dropped)
+        else:
+            threading.Timer(SOON, os.kill, (os.getpid(), number)).start()
+
+    sys.unraisablehook = told_of
+    try:
+        yield
+    finally:
+        sys.unraisablehook = known
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

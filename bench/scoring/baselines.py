@@ -52,7 +52,7 @@ def contrast_maps(images: Tensor, grid: tuple[int, int]) -> Floats:
     Returns:
         (N, h, w), 0 or more, in squared standard deviations of a channel.
     """
-    return patch_means(images.double().square().mean(dim=1), grid)
+    return patch_means(images.cpu().double().square().mean(dim=1), grid)
 
 
 def edge_maps(images: Tensor, grid: tuple[int, int]) -> Floats:
@@ -67,9 +67,9 @@ def edge_maps(images: Tensor, grid: tuple[int, int]) -> Floats:
     Source: Sobel & Feldman 1968; a baseline of explanations in Clark et al. 2026, arXiv:2602.09238.
     """
     across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=torch.float64)
-    kernels = torch.stack([across, across.T])[:, None].to(images.device)
+    kernels = torch.stack([across, across.T])[:, None]
     # The border repeats, so that the frame of the image is no edge.
-    grey = functional.pad(images.double().mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    grey = functional.pad(images.cpu().double().mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     return patch_means(functional.conv2d(grey, kernels).square().sum(dim=1).sqrt(), grid)
 
 

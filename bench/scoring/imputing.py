@@ -39,13 +39,13 @@ def imputed(images: Tensor, masks: Booleans, seeds: Integers) -> Tensor:
     small = (min(height, LARGEST), min(width, LARGEST))
     reduced = images if small == (height, width) else functional.interpolate(images, small, mode="area")
     rows, columns = (np.arange(count) * edge // count for count, edge in zip(small, (height, width), strict=True))
-    values = reduced.double().cpu().numpy()
+    values = reduced.cpu().double().numpy()
     neighbours = _neighbours(*small)
     solved = [
         _solved(each, mask[np.ix_(rows, columns)], seed, neighbours=neighbours)
         for each, mask, seed in zip(values, masks, seeds.tolist(), strict=True)
     ]
-    filling = torch.from_numpy(np.stack(solved)).to(images)
+    filling = torch.from_numpy(np.stack(solved)).to(images.dtype).to(images.device)
     if small != (height, width):
         filling = functional.interpolate(filling, (height, width), mode="bilinear", align_corners=False)
     return torch.where(torch.from_numpy(masks).to(images.device)[:, None], filling, images)

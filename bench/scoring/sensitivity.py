@@ -100,10 +100,10 @@ def maximal_sensitivity(
     generators = [np.random.default_rng([SENSITIVITY_SEED, int(seed)]) for seed in seeds]
     for _ in range(SAMPLES):
         moves = [each.uniform(-RADIUS, RADIUS, images.shape[1:]) for each in generators]
-        moved = images + torch.from_numpy(np.stack(moves)).to(images)
+        moved = images + torch.from_numpy(np.stack(moves)).to(images.dtype).to(images.device)
         for layer, maps in explained(spec, model, layers, moved, targets, room=room).items():
-            length = own[layer].double().flatten(1).norm(dim=1)
-            far = (maps - own[layer]).double().flatten(1).norm(dim=1) / length
+            length = own[layer].cpu().double().flatten(1).norm(dim=1)
+            far = (maps - own[layer]).cpu().double().flatten(1).norm(dim=1) / length
             found[layer] = np.maximum(found[layer], torch.where(far.isfinite(), far, torch.nan).cpu().numpy())
     return found
 
