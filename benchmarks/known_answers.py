@@ -5,7 +5,6 @@ python benchmarks/known_answers.py RUN --explainer all captum:GuidedBackprop --w
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
     from bench.schema.run import RunRecord
 
 
-def text_of(found: KnownAnswers, record: RunRecord, minutes: float) -> str:
+def text_of(found: KnownAnswers, record: RunRecord) -> str:
     """All tables in Markdown, under what they are of."""
     versions = ", ".join(f"{name} {found.versions[name]}" for name in ("torch", "grad-cam", "captum")
                          if name in found.versions)  # fmt: skip
     parts = [
         f"{found.device}; {versions}. `{found.model}`, recipe `{Path(record.recipe).stem}`, {record.data.name}, "
-        f"test accuracy {100 * (record.results.accuracy or 0.0):.2f} %. This call took {minutes:.0f} minutes.",
+        f"test accuracy {100 * (record.results.accuracy or 0.0):.2f} %.",
         *found.notes,
     ]
     for sheet in known_sheets(found):
@@ -46,15 +45,11 @@ def main() -> None:
     parser.add_argument("--explainer", nargs="+", default=["all"])
     parser.add_argument("--layer", nargs="+", default=["layer2", "layer3", "layer4"])
     options = parser.parse_args()
-    started = time.monotonic()
     found = known_answers(
         options.run, explainer=options.explainer, layer=options.layer, limit=options.limit, data=options.data,
         workspace=Workspace(runs=options.runs_dir, progress=Lines()),
     )  # fmt: skip
-    minutes = (time.monotonic() - started) / 60
-    finish(
-        text_of(found, read_record(find_run(options.runs_dir, options.run)), minutes), options.write, "known answers"
-    )
+    finish(text_of(found, read_record(find_run(options.runs_dir, options.run))), options.write, "known_answers")
 
 
 if __name__ == "__main__":
