@@ -192,7 +192,6 @@ def random_masks(count: int, image: Tensor) -> Tensor:
     large = functional.interpolate(cells, size=size, mode="bilinear", align_corners=False)[:, 0]
     downs, rights = torch.randint(tall, (count,)).tolist(), torch.randint(wide, (count,)).tolist()
     places = zip(large, downs, rights, strict=True)
-    places = zip(large, downs, rights, strict=True)
     return torch.stack([mask[down : down + height, right : right + width] for mask, down, right in places])
 
 

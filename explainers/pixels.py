@@ -16,9 +16,7 @@ from .activations import NO_GRADIENT, WITHOUT_GRADIENT, borrowed, finished, priv
 from .layers import check_logits, check_request
 
 INPUT = "input"
-AT_ONCE = (
-    64  # images of a forward pass, where one image becomes many: so many of 64x64 pixels, and of larger ones fewer
-)
+AT_ONCE = 64  # images of a forward pass where one image becomes many; of more than 64x64 pixels fewer
 PIXELS = AT_ONCE * 64 * 64
 
 
