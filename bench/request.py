@@ -460,7 +460,9 @@ class JudgeRequest(OfExplainers, OfRunsData, OnDevice):
 
     run: Annotated[str, RUN] = LATEST
     _: KW_ONLY
-    limit: Annotated[int | None, Option("Images of the sample; none for 8, with --faithfulness 200.", least=1)] = None
+    limit: Annotated[
+        int | None, Option("Images; none for 8, with --faithfulness 200, with --known-answers 100 or 50.", least=1)
+    ] = None
     strict: Annotated[bool, Option("Exit 3 when a map is wrong or an explainer fails.")] = False
 
 
