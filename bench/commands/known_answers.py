@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from bench.contracts import Dataset, Floats, Integers
+from bench.contracts import Booleans, Dataset, Floats, Integers
 from bench.data.transforms import prepare
 from bench.estimates import BACKWARD_COST, known_answers_words
 from bench.evaluation import predict
@@ -34,9 +34,9 @@ from bench.pages.write import write_run_page
 from bench.precision import best_precision
 from bench.registry.libraries import takes
 from bench.request import KnownAnswersRequest
-from bench.schema.known_answers import KNOWN_ANSWERS_SCHEMA, KnownAnswers, StickerScore
+from bench.schema.known_answers import KNOWN_ANSWERS_SCHEMA, KnownAnswers, StickerCheck, StickerScore
 from bench.scoring.known_scores import Planted, Shown, check_of, model_free, mosaic_scores, sticker_scores
-from bench.scoring.mosaics import TILES, choose_mosaics, halved, tiled, top_four
+from bench.scoring.mosaics import TILES, Mosaics, choose_mosaics, halved, tiled, top_four
 from bench.scoring.posed import Posed, keep_net, kept_net, posed
 from bench.scoring.sticker_nets import BATCH, CONTROL, RECIPE, RELIANT, SEED, STEPS, fine_tuned, flips
 from bench.scoring.stickers import STRENGTHS, places_of, planted, sticker_edge
@@ -84,7 +84,7 @@ def known_answers(request: KnownAnswersRequest, workspace: Workspace) -> KnownAn
         return found
     check_writable(trained.folder)
     asked = _Asked(trained, data_of_run(trained.record, request.data, workspace), wanted, workspace)
-    found = _with_mosaics(_with_stickers(found, asked, images), asked, images)
+    found = _with_mosaics(_with_stickers(found, asked, images), asked, mosaics)
     trained.run.keep_known_answers(found)
     write_run_page(trained.run, workspace)
     return found
@@ -128,6 +128,38 @@ def _seconds(trained: Trained, wanted: Wanted, images: int, mosaics: int) -> flo
 # --- the sticker --------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Stickered:
+    """Images with a sticker, all strengths of an image one after the other, and what the two nets make of them.
+
+    Attributes:
+        nets: the one that relies on the sticker, and the one that does not.
+        places, strengths: (R, 2) and (R,) of the stickers.
+        turned: (R,) for each net, 1 where it takes the image for the sticker's class with it and not without.
+        other: (R,) whether both take it for another class without it.
+    """
+
+    nets: tuple[Posed, ...]
+    places: Integers
+    strengths: Floats
+    turned: tuple[Integers, ...]
+    other: Booleans
+
+    @property
+    def checks(self) -> tuple[StickerCheck, ...]:
+        """Of each strength whether the nets have learned what they were taught."""
+        every = [(strength, self.other & (self.strengths == strength)) for strength in STRENGTHS]
+        return tuple(check_of(strength, *(each[rows] for each in self.turned)) for strength, rows in every)
+
+    def rows(self, counted: Sequence[float]) -> Integers:
+        """The images of these strengths that one net takes for the sticker's class, and the other does not."""
+        reliant, control = self.turned
+        found: Integers = np.flatnonzero(
+            self.other & (reliant == 1) & (control == 0) & np.isin(self.strengths, counted)
+        )
+        return found
+
+
 def _with_stickers(found: KnownAnswers, asked: _Asked, limit: int) -> KnownAnswers:
     """What the sticker says; a note where it cannot be tried or was not learned."""
     ids = _sticker_ids(asked.trained, limit)
@@ -135,38 +167,37 @@ def _with_stickers(found: KnownAnswers, asked: _Asked, limit: int) -> KnownAnswe
         return _noted(
             found, f"no sticker: {len(asked.data.train)} training images, {len(ids)} test images that are right"
         )
-    nets = [_net(asked, name, target) for name, target in ((RELIANT, TARGET), (CONTROL, None))]
+    shown = _stickered(asked, ids)
+    found = replace(found, checks=shown.checks)
+    counted = [check.strength for check in found.checks if check.counts]
+    if not counted:
+        return _noted(found, "no answer of the sticker: the net did not learn it")
+    rows, edge = shown.rows(counted), sticker_edge(asked.trained.record.size)
+    return replace(
+        found,
+        places=tuple((row, *shown.places[row].tolist(), edge) for row in rows.tolist()),
+        stickers=tuple(_scored(asked, shown, rows)),
+    )
+
+
+def _stickered(asked: _Asked, ids: Integers) -> _Stickered:
+    """The two nets, asked about test images with stickers of all strengths."""
+    names_of = {RELIANT: TARGET, CONTROL: None}
+    nets = [_net(asked, name, target) for name, target in names_of.items()]
     pictures = asked.data.test.images[torch.from_numpy(ids)].cpu()
     # All strengths of an image stand together, so that a larger sample holds the smaller one.
     places = np.repeat(places_of(ids, pictures.shape[-1]), len(STRENGTHS), axis=0)
     strengths = np.tile(STRENGTHS, len(ids))
     images = planted(pictures.repeat_interleave(len(STRENGTHS), dim=0), places, strengths)
-    classes = np.full(len(images), TARGET)
-    asked_nets = [
-        posed(net, name, asked.data, images, classes, progress=asked.workspace.progress)
-        for net, name in zip(nets, (RELIANT, CONTROL), strict=True)
-    ]
-    before = [
-        predict(net.model, pictures, net.statistics, device=net.device, progress=asked.workspace.progress)[0]
-        .argmax(dim=1).numpy().repeat(len(STRENGTHS))
-        for net in nets
-    ]  # fmt: skip
-    turned = [flips(old, each.predicted, TARGET) for old, each in zip(before, asked_nets, strict=True)]
-    other = (before[0] != TARGET) & (before[1] != TARGET)
-    checks = tuple(
-        check_of(strength, *(each[other & (strengths == strength)] for each in turned)) for strength in STRENGTHS
+    classes, progress = np.full(len(images), TARGET), asked.workspace.progress
+    every = tuple(
+        posed(net, name, asked.data, images, classes, progress=progress)
+        for net, name in zip(nets, names_of, strict=True)
     )
-    counted = [check.strength for check in checks if check.counts]
-    rows = np.flatnonzero(other & (turned[0] == 1) & (turned[1] == 0) & np.isin(strengths, counted))
-    found = replace(found, checks=checks)
-    if not counted:
-        return _noted(found, "no answer of the sticker: the net did not learn it")
-    edge = sticker_edge(int(images.shape[-1]))
-    return replace(
-        found,
-        places=tuple((row, *places[row].tolist(), edge) for row in rows.tolist()),
-        stickers=tuple(_scored(asked, asked_nets, rows, places=places, strengths=strengths)),
-    )
+    plain = [predict(net.model, pictures, net.statistics, device=net.device, progress=progress)[0] for net in nets]
+    before = [logits.argmax(dim=1).numpy().repeat(len(STRENGTHS)) for logits in plain]
+    turned = tuple(flips(old, each.predicted, TARGET) for old, each in zip(before, every, strict=True))
+    return _Stickered(every, places, strengths, turned, (before[0] != TARGET) & (before[1] != TARGET))
 
 
 def _noted(found: KnownAnswers, words: str) -> KnownAnswers:
@@ -197,18 +228,11 @@ def _net(asked: _Asked, name: str, target: int | None) -> Trained:
     return keep_net(trained, name, model, about)
 
 
-def _scored(
-    asked: _Asked, nets: Sequence[Posed], rows: Integers, *, places: Integers, strengths: Floats
-) -> list[StickerScore]:
-    """The scores of all explainers and layers, and of the rows that know no model.
-
-    Args:
-        rows: which of the images with a sticker are explained.
-        places, strengths: of all images with a sticker.
-    """
-    reliant, control = (net.explained(asked.wanted, rows, asked.workspace) for net in nets)
-    images = prepare(nets[0].data.test.images[torch.from_numpy(rows)], asked.trained.statistics)
-    classes = np.full(len(rows), TARGET)
+def _scored(asked: _Asked, shown: _Stickered, rows: Integers) -> list[StickerScore]:
+    """The scores of all explainers and layers, and of the rows that know no model, of some of the images."""
+    reliant, control = (net.explained(asked.wanted, rows, asked.workspace) for net in shown.nets)
+    images = prepare(shown.nets[0].data.test.images[torch.from_numpy(rows)], asked.trained.statistics)
+    classes, strengths, places = np.full(len(rows), TARGET), shown.strengths[rows], shown.places[rows]
     pairs: list[tuple[Shown, Shown]] = []
     for name, layer in [key for key in reliant if key in control]:
         first, second = Shown(name, layer, reliant[name, layer]), Shown(name, layer, control[name, layer])
@@ -216,22 +240,22 @@ def _scored(
             free = [model_free(each, images, rows, classes) for each in (first, second)]
             pairs += zip(*free, strict=True)
         pairs.append((first, second))
-    every = []
-    for one, other in pairs:
-        for strength in dict.fromkeys(strengths[rows].tolist()):
-            own = strengths[rows] == strength
-            where, pixels = places[rows][own], int(images.shape[-1])
-            every.append(Planted(strength, one.part(own), other.part(own), where, pixels))
-    return sticker_scores(every)
+    of_strength = {strength: strengths == strength for strength in dict.fromkeys(strengths.tolist())}
+    return sticker_scores(
+        [
+            Planted(strength, one.part(own), other.part(own), places[own], int(images.shape[-1]))
+            for one, other in pairs
+            for strength, own in of_strength.items()
+        ]
+    )
 
 
 # --- the mosaic ---------------------------------------------------------------------------------------------
 
 
-def _with_mosaics(found: KnownAnswers, asked: _Asked, limit: int) -> KnownAnswers:
+def _with_mosaics(found: KnownAnswers, asked: _Asked, chosen: Mosaics) -> KnownAnswers:
     """What the mosaics say; a note where there are too few."""
     trained = asked.trained
-    chosen = choose_mosaics(trained.run.predictions, max(1, limit // 2))
     if len(chosen.ids) < FEWEST:
         return _noted(
             found, f"no mosaic game: the net is right and sure of too few images for {FEWEST} mosaics of four classes"
