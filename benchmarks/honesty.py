@@ -83,7 +83,7 @@ def runs_page(generator: np.random.Generator, runs: int, better: float = 0.0) ->
     told = [each.before + each.link + each.after for each in pair_findings(views, tests)]
     title = comparison_title(views, tests, same_settings=True)
     if better:
-        return "the run of run0 is right most often" in title
+        return "run0 is right most often" in title
     return any(CLAIM.search(words) for words in (*told, title))
 
 
@@ -96,7 +96,7 @@ def classes_page(generator: np.random.Generator, classes: int) -> bool:
     view = run_view("run", int((each - right).sum()), IMAGES, confusion.tolist())
     names = tuple(f"class{k}" for k in range(classes))
     view = replace(view, per_class=class_rows(view.confusion, names))
-    return any(not held(told, 100 * (1 - ERRORS)) for told in run_findings(view, ()) if told.anchor == "classes")
+    return any(not held(told, 100 * (1 - ERRORS)) for told in run_findings(view) if told.anchor == "classes")
 
 
 def held(told: Finding, truth: float) -> bool:

@@ -8,7 +8,7 @@ const table = (signed) => data.colours[signed ? "diverging" : state.colours];
 function paintPicture(context, shard, item) {
   const place = item - shard.first;
   context.globalAlpha = 1;
-  context.imageSmoothingEnabled = state.cells === "smooth";
+  context.imageSmoothingEnabled = state.grid === "smooth";
   context.imageSmoothingQuality = "high";
   context.clearRect(0, 0, PIXELS, PIXELS);
   const picture = shard.pictures[data.columns ? 0 : place]; // one sheet, or a file each
@@ -20,7 +20,7 @@ function paintPicture(context, shard, item) {
 function paintMap(context, shard, item, found, scale) {
   const { cell, values, signed } = found;
   // A finished picture is on the scale from 0 to 1 already.
-  const grey = (signed ? centred : scaled)(values, cell.height, cell.width, PIXELS, { scale: cell.picture ? 1 : scale, smooth: state.cells === "smooth" });
+  const grey = (signed ? centred : scaled)(values, cell.height, cell.width, PIXELS, { scale: cell.picture ? 1 : scale, smooth: state.grid === "smooth" });
   paintPicture(context, shard, item);
   scratch.getContext("2d").putImageData(new ImageData(colour(grey, table(signed)), PIXELS, PIXELS), 0, 0);
   context.globalAlpha = state.opacity / 100;
@@ -96,34 +96,32 @@ function scaleOf(shard, item, shown) {
   if (state.scale === "map") return 0;
   const key = state.maps === "difference" ? "difference" : state.sign === "signed" ? "magnitude" : "top";
   const raw = shown.filter((one) => !data.cells[cellAt.get(keyOf(...one))]?.picture);
-  return Math.max(0, ...raw.map((one) => (state.scale === "shared" ? data.cells[cellAt.get(keyOf(...one))]?.[key] : mapFor(shard, item, ...one).top) || 0));
+  return Math.max(0, ...raw.map((one) => (state.scale === "shared" ? data.cells[cellAt.get(keyOf(...one))]?.[key] : mapFor(shard, item, ...one)?.top) || 0));
 }
 
 /** All maps that a card shows: run, explainer, layer, and with a shard the role and its class. */
 const mapsOf = (shard, item) => state.m.flatMap((run) => state.x.flatMap((x) => state.l.flatMap((l) => (shard ? rolesOf(shard, item, run) : [[]]).map((role) => [run, x, l, ...role]))));
 
+/** A map with its largest value; nothing where none was made. */
 function tile(shard, item, [run, x, l, role, target], scale, label = "", draw = canvas) {
   const again = state.maps === "both" && role === "true" && data.predicted[run][item] === data.true[item];
   const found = again ? { words: "same class, same map" } : mapFor(shard, item, run, x, l, role, target);
+  if (!found || (again && !mapFor(shard, item, run, x, l, role, target))) return undefined;
   const about = role === "difference" ? "predicted minus true class" : `for ${role} class ${className(target)}`;
   const top = found.words ? "" : found.cell.picture ? "0 to 1" : (found.signed ? "±" : "") + figure(found.top);
   const shown = found.words ? make("div", { class: again || found.quiet ? "blank quiet" : "blank" }, found.words)
     : draw(`${x} at ${l} ${about}: ${found.cell?.picture ? "a finished picture of the library" : `largest raw value ${top}`}, largest in ${placeOf(found)}`, (context) => paintMap(context, shard, item, found, scale), found);
-  return make("figure", { class: "map" }, shown, make("figcaption", {}, [label, top].filter(Boolean).join(" ")));
-}
-
-/** Explainers that have maps at a layer that is shown; methods of pixels and of layers have none in common. */
-function explainersInSight() {
-  const able = state.x.filter((x) => state.l.some((l) => all.m.some((run) => cellAt.has(keyOf(run, x, l)))));
-  return able.length ? able : state.x;
+  return make("figure", { class: "map", "data-map": keyOf(run, x, l) + role }, shown, make("figcaption", {}, [label, top].filter(Boolean).join(" ")));
 }
 
 function group(shard, item, run, scale) {
   const element = make("div", { class: "group" }, data.runs.length > 1 ? make("h4", { title: data.runs[run] }, data.runs[run]) : "");
   for (const [role, target] of rolesOf(shard, item, run)) {
-    element.append(saidLine(item, run, role, target), make("div", { class: "row" }, ...explainersInSight().map((x) => make("div", { class: "maps" },
-      state.x.length > 1 ? make("div", { class: "by", title: x }, x) : "",
-      ...state.l.map((l) => tile(shard, item, [run, x, l, role, target], scale, state.l.length > 1 ? l : ""))))));
+    // Explainers of one layer stand side by side, to be compared.
+    const layers = state.l.map((l) => [l, state.x.map((x) => tile(shard, item, [run, x, l, role, target], scale, state.x.length > 1 ? x : "")).filter(Boolean)]);
+    const found = layers.filter(([, tiles]) => tiles.length);
+    element.append(saidLine(item, run, role, target), make("div", { class: "row" }, ...found.map(([l, tiles]) => make("div", { class: "maps", "--tiles": tiles.length },
+      state.l.length > 1 ? make("div", { class: "by", title: l }, l) : "", ...tiles)), found.length ? "" : soft("no map of this image")));
   }
   return element;
 }
@@ -133,10 +131,11 @@ function contents(shard, item) {
   const scale = scaleOf(shard, item, mapsOf(shard, item));
   const caption = make("figcaption", {}, make("bdi", {}, data.files[item]));
   if (state.scale === "image" && scale > 0) caption.append(make("br"), `scale: 1 = ${figure(scale)}`);
+  const mark = make("button", { type: "button", class: "mark", "data-act": "m", "data-id": data.ids[item], "aria-label": `mark test image ${data.ids[item]}` }, "☆");
   const link = make("a", { href: hashOf({ ...state, img: String(data.ids[item]) }), "aria-label": `open test image ${data.ids[item]}` }, `#${data.ids[item]}`);
   const picture = canvas(wordsOf(item), (context) => paintPicture(context, shard, item));
   return [
-    make("h3", {}, headline(item), link),
+    make("h3", {}, headline(item), make("span", { class: "tools" }, mark, link)),
     make("div", { class: "body" }, make("figure", { class: "picture" }, picture, caption),
       make("div", { class: "groups" }, ...(data.cells.length ? state.m.map((run) => group(shard, item, run, scale)) : [make("p", { class: "note" }, "No maps were computed.")]))),
   ];
@@ -147,7 +146,7 @@ async function fill(card, wanted = () => true) {
   const item = Number(card.dataset.item);
   try {
     const shard = await need(item);
-    if (card.isConnected && !card.childElementCount && wanted()) card.replaceChildren(...contents(shard, item));
+    if (card.isConnected && !card.childElementCount && wanted()) { card.replaceChildren(...contents(shard, item)); marked(); }
   } catch (error) {
     card.replaceChildren(make("p", { class: "note bad" }, `${wordsOf(item)}. ${error.message || "The pictures could not be read."}`));
   }

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from bench.schema.gallery import Gallery
 from bench.schema.page import Page, run_labels
 
+from .columns import explainers_of, layers_of
+
 MOST_PAIRS = 20
 LEAST_DISAGREEMENT = 0.005  # below, explainers give the same order of positions
 
@@ -28,8 +30,8 @@ def controls_of(page: Page) -> SimpleNamespace:
     top = max((each or 0.0 for each in gallery.disagreement), default=0.0)
     apart = math.ceil(20 * top) / 20 if top > LEAST_DISAGREEMENT else 0.0
     columns = (
-        ("x", "explainers", tuple((one, one) for one in dict.fromkeys(cell.explainer for cell in page.cells))),
-        ("l", "layers", tuple((one, one) for one in dict.fromkeys(cell.layer for cell in page.cells))),
+        ("x", "explainers", tuple((one, one) for one in explainers_of(page))),
+        ("l", "layers", tuple((one, one) for one in layers_of(page.cells))),
         ("m", "models", tuple((str(k), label) for k, label in enumerate(labels))),
     )
     return SimpleNamespace(

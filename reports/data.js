@@ -9,8 +9,7 @@ for (const key of ["probability", "trueProbability", "margin"]) data[key] = data
 data.disagreement = floats(data.disagreement);
 for (const key in data.colours) data.colours[key] = bytes(data.colours[key]);
 
-const unique = (key) => [...new Set(data.cells.map((cell) => cell[key]))];
-const all = { x: unique("explainer"), l: unique("layer"), m: data.runs.map((_, k) => k) };
+const all = { x: data.explainers, l: data.layers, m: data.runs.map((_, k) => k) };
 const keyOf = (run, explainer, layer) => JSON.stringify([run, explainer, layer]);
 const cellAt = new Map(data.cells.map((cell, k) => [keyOf(cell.run, cell.explainer, cell.layer), k]));
 const className = (k) => data.classes[k] ?? `class ${k}`;
@@ -76,17 +75,17 @@ const rawMap = (cell, row) => {
   return dequantise(cell.levels.subarray(row * area, (row + 1) * area), cell.low[row], cell.high[row]);
 };
 
-/** What a column shows for a role: a map and its largest value, or the words that say why there is none. */
+/** What a column shows for a role: a map and its largest value, words that say why there is none, or undefined where none was made. */
 function mapFor(shard, item, run, explainer, layer, role, target) {
   const k = cellAt.get(keyOf(run, explainer, layer));
-  if (k === undefined) return { words: "not computed: this layer was left out" };
+  if (k === undefined) return undefined;
   const cell = shard.cells[k];
   const rows = cell.rows.get(item);
   if (cell.picture && role === "difference") return { words: "no raw map", quiet: true };
-  if (role === "predicted" && target < 0) return { words: "not computed: image unknown to this run" };
+  if (role === "predicted" && target < 0) return undefined;
   if (role === "difference") return differenceOf(cell, rows);
   const row = role === "asked" ? rows?.asked.get(target) : rows?.[role];
-  if (row === undefined) return { words: "not computed: this image was left out" };
+  if (row === undefined) return undefined;
   const status = STATUSES[cell.status[row]];
   const signed = state.sign === "signed" && !cell.picture;
   if (status !== "ok" && !(signed && status === "dead")) return { words: IN_WORDS[status] };
@@ -95,7 +94,7 @@ function mapFor(shard, item, run, explainer, layer, role, target) {
 }
 
 function differenceOf(cell, rows) {
-  if (rows?.predicted === undefined || rows.true === undefined) return { words: "not computed: one of the two maps is missing" };
+  if (rows?.predicted === undefined || rows.true === undefined) return undefined;
   if (rows.predicted === rows.true) return { words: "same class, no difference" };
   if ([rows.predicted, rows.true].some((row) => STATUSES[cell.status[row]] === "non-finite")) return { words: IN_WORDS["non-finite"] };
   const other = rawMap(cell, rows.true);

@@ -1,18 +1,43 @@
 """What the templates need beyond the page's own values: names to tell runs apart, rankings, the matrix."""
 
+import shlex
+from collections.abc import Iterator
 from types import SimpleNamespace
 from urllib.parse import quote
 
 from bench.schema.page import Page, confused_pairs, run_labels
 
+from . import columns, telling
 from .charts import Chart, axis_of, calibration_chart, curve_chart, series_of
 from .speedtables import tables_of, timed_runs
 from .timing_chart import timing_chart
 
 MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
 MOST_PAIRS = 8
+OPEN_FINDINGS = 4  # on the first screen; the others unfold
 MANY = 40  # agreements: more of them stand in a table of their own
 TONES = {"same": "good", "same up to rounding": "good", "other recipe": "warn", "wrong": "bad", "failed": "bad"}
+
+
+_RUN_SECTIONS = (
+    ("accuracy", "Accuracy"),
+    ("classes", "Classes"),
+    ("confusion", "Confusion"),
+    ("calibration", "Calibration"),
+    ("explainers", "Explainers"),
+    ("speed", "Speed"),
+    ("curves", "Learning curves"),
+)
+_COMPARISON_SECTIONS = (
+    ("models", "Accuracy"),
+    ("classes", "Which classes differ"),
+    ("calibration", "Calibration"),
+    ("differences", "What was made differently"),
+    ("seeds", "The seed"),
+    ("explainers", "Explainers"),
+    ("speed", "Speed"),
+    ("curves", "Learning curves"),
+)
 
 
 def view_of(page: Page) -> SimpleNamespace:
@@ -28,6 +53,11 @@ def view_of(page: Page) -> SimpleNamespace:
         most_off_diagonal: the count of the first of them.
         matrix, many_pairs: the lines of each run; whether its pairs stand in a table of their own.
         anchors: the places a finding may link to.
+        contents: the sections as (anchor, words).
+        layers_shown: those with maps.
+        missing: which maps a run lacks that others have, in words, and the command that makes them.
+        lead: the explainer and the layer that stand for all; empty names without maps.
+        telling_title: of the errors on the first screen.
         pictures: explainers whose columns are a library's finished pictures, each with the library's steps.
         speeds: a table for each timing of the page.
         timed_runs: of each run its arms in them.
@@ -60,6 +90,11 @@ def view_of(page: Page) -> SimpleNamespace:
         matrix=tuple(matrix_of(page, run) for run in range(len(page.runs))),
         many_pairs=len(page.agreements) > MANY,
         anchors=_anchors(page),
+        contents=_contents(page),
+        layers_shown=columns.layers_of(page.cells),
+        missing=tuple(_missing(page)),
+        lead=columns.lead_of(page),
+        telling_title=_telling_title(page),
         speeds=speeds,
         timed_runs=timed,
         timed=any(one["forward"] for one in timed),
@@ -84,6 +119,46 @@ def _anchors(page: Page) -> frozenset[str]:
     }
     shown = {name for name, rows in tables.items() if rows}
     return frozenset(fixed | own | shown | {f"i{each}" for each in page.gallery.ids})
+
+
+def _contents(page: Page) -> tuple[tuple[str, str], ...]:
+    """The sections that the page has, in their order."""
+    own = _RUN_SECTIONS if page.kind == "run" else _COMPARISON_SECTIONS
+    shown = _anchors(page)
+    first = (("trust", "Can the picture be trusted?"), ("errors", f"Errors ({len(page.gallery.ids):,})"))
+    return tuple(one for one in (*first, *own, ("provenance", "How it was made")) if one[0] in shown)
+
+
+def _missing(page: Page) -> Iterator[tuple[str, str]]:
+    """Of each run that lacks maps: which, and what to type."""
+    labels, explainers = run_labels(page.runs), columns.explainers_of(page)
+    wanted = {(cell.explainer, cell.layer) for cell in page.cells}
+    for at, run in enumerate(page.runs):
+        own = {(cell.explainer, cell.layer): cell.missing for cell in page.cells if cell.run == at}
+        lacks = [each for each in wanted if own.get(each, 1)]
+        if not lacks or not page.gallery.ids:
+            continue
+        names = [one for one in explainers if one in {name for name, _ in lacks}]
+        layers = [one for one in columns.layers_of(page.cells) if one in {layer for _, layer in lacks}]
+        rows = sum(own.get(each, 0) for each in lacks)
+        absent = sum(each not in own for each in lacks)
+        told = [f"{absent} {'pair' if absent == 1 else 'pairs'} of explainer and layer"] if absent else []
+        told += [f"{rows:,} {'map' if rows == 1 else 'maps'} of single images"] if rows else []
+        options = [f"--explainer {shlex.quote(one)}" for one in names] + [
+            f"--layer {shlex.quote(one)}" for one in layers
+        ]
+        command = " ".join(["bench explain", shlex.quote(run.run), *options])
+        yield f"{labels[at]} lacks {' and '.join(told)}. To make them:", command
+
+
+def _telling_title(page: Page) -> str:
+    wrong = sum(
+        any(said.predicted[place] not in (-1, true) for said in page.gallery.said)
+        for place, true in enumerate(page.gallery.true)
+    )
+    every = max(sum(run.total - run.correct for run in page.runs) if page.kind == "run" else page.wanted, wrong)
+    kind = "errors" if wrong == every else "explained errors"
+    return f"Six of {wrong:,} {kind}, the ones that tell most" if wrong > telling.MOST else f"The {kind}"
 
 
 def _size(page: Page, layer: str) -> str:
@@ -112,9 +187,8 @@ def _charts(page: Page) -> tuple[Chart, ...]:
 
 def layers_of(page: Page) -> tuple[str, ...]:
     """Layers with maps, then those that were only judged or scored."""
-    named = [cell.layer for cell in page.cells]
-    named += [one.verdict.layer for one in page.verdicts] + [one.layer for one in page.scores]
-    return tuple(dict.fromkeys(named))
+    others = [one.verdict.layer for one in page.verdicts] + [one.layer for one in page.scores]
+    return columns.layers_of(page.cells, others)
 
 
 def matrix_of(page: Page, run: int) -> list[SimpleNamespace]:

@@ -2,11 +2,13 @@
 
 const dialog = $("one");
 let panels = []; // pictures that share the cursor, and the maps whose values they tell
-let shown = []; // the maps of the table, to be laid over each other
+let shown = []; // the picture and the maps of the table, to be laid over each other
+let opening = ""; // the map that was clicked
 let cursor; // in 0..1 along and down
 
-function openImage(item, push = true) {
+function openImage(item, push = true, map = "") {
   state.img = String(data.ids[item]);
+  opening = map;
   writeHash(push);
   showImage();
 }
@@ -77,19 +79,31 @@ function point(u, v) {
   }
 }
 
+/** What is laid over each other at first: two explainers at one layer, the last that has them, else the picture and a map. */
+function pairOf() {
+  const maps = [...shown.keys()].filter((k) => shown[k].found).reverse();
+  for (const b of maps) {
+    const a = maps.find((k) => k < b && shown[k].l === shown[b].l && shown[k].role === shown[b].role && shown[k].x !== shown[b].x);
+    if (a) return [a, b];
+  }
+  return [0, Math.min(1, shown.length - 1)];
+}
+
 /** Two maps in one picture: the left part of one and the right part of the other, or one through the other. */
 function overlay(shard, item, scale) {
   $("one-over").hidden = shown.length < 2;
   if (shown.length < 2) return;
-  for (const key of ["a", "b"]) {
-    state[key] = clamp(Math.round(state[key]), 0, shown.length - 1);
-    options($(`one-${key}`), shown.map(({ text }) => text), state[key]);
-  }
+  const first = pairOf();
+  const [a, b] = ["a", "b"].map((key, k) => {
+    const at = state[key] < 0 ? first[k] : clamp(Math.round(state[key]), 0, shown.length - 1);
+    options($(`one-${key}`), shown.map(({ text }) => text), at);
+    return shown[at];
+  });
   const second = make("canvas", { width: PIXELS, height: PIXELS });
-  const label = `${shown[state.a].text} and ${shown[state.b].text} in one picture`;
-  $("one-pair").replaceChildren(panel(label, (context) => {
-    paintMap(second.getContext("2d"), shard, item, shown[state.b].found, scale);
-    paintMap(context, shard, item, shown[state.a].found, scale);
+  const paint = (context, { found }) => (found ? paintMap(context, shard, item, found, scale) : paintPicture(context, shard, item));
+  $("one-pair").replaceChildren(panel(`${a.text} and ${b.text} in one picture`, (context) => {
+    paint(second.getContext("2d"), b);
+    paint(context, a);
     const from = state.mode === "swipe" ? (PIXELS * state.mix) / 100 : 0;
     context.globalAlpha = state.mode === "blend" ? state.mix / 100 : 1;
     if (from < PIXELS) context.drawImage(second, from, 0, PIXELS - from, PIXELS, from, 0, PIXELS - from, PIXELS);
@@ -100,19 +114,34 @@ function overlay(shard, item, scale) {
 /** The dialog's words and pictures, anew. */
 async function showImage() {
   const item = ids.get(Number(state.img));
-  if (state.img === "" || item === undefined) return dialog.open && dialog.close();
+  if (state.img !== "" && item === undefined) {
+    $("status").textContent = `This page has no image ${state.img}.`;
+    $("errors").scrollIntoView();
+    state.img = "";
+  }
+  if (state.img === "") return dialog.open && dialog.close();
   const shard = await need(item).catch((error) => { $("status").textContent = error.message; });
   if (!shard || state.img !== String(data.ids[item])) return;
-  [panels, shown] = [[], []];
+  [panels, shown] = [[], [{ text: "picture" }]];
+  if (opening) {
+    const [run, x] = JSON.parse(opening.slice(0, opening.lastIndexOf("]") + 1));
+    state.of = state.rows === "models" ? all.x.indexOf(x) : run;
+  }
   const rows = rowsOf().map((row) => ({ ...row, roles: rolesOf(shard, item, row.run, all.x, all.l) }));
   const every = rows.flatMap(({ run, x, roles }) => all.l.flatMap((l) => roles.map(([role, target]) => [run, x, l, role, target])));
   const scale = scaleOf(shard, item, every);
-  const draw = (text) => (label, paint, found) => { shown.push({ text, found }); return panel(label, paint, found); };
+  const draw = (text, [run, x, l, role]) => (label, paint, found) => { shown.push({ text, found, x, l, role, key: keyOf(run, x, l) + role }); return panel(label, paint, found); };
   $("one-at").textContent = list.includes(item) ? `${grouped(list.indexOf(item) + 1)} of ${grouped(list.length)}` : "not in this selection";
   $("one-title").replaceChildren(headline(item), make("span", { class: "id" }, `#${data.ids[item]}`));
   $("one-left").replaceChildren(panel(wordsOf(item), (context) => paintPicture(context, shard, item)), make("p", { class: "soft" }, make("bdi", {}, data.files[item]), state.scale === "image" ? ` scale: 1 = ${figure(scale)}` : ""), ...probabilities(shard, item));
   $("one-maps").replaceChildren(...rows.flatMap((row) => row.roles.map(([role, target]) => make("tr", {}, make("th", { scope: "row" }, name(row.text), saidLine(item, row.run, role, target)),
-    ...all.l.map((l) => make("td", {}, tile(shard, item, [row.run, row.x, l, role, target], scale, "", draw([row.text, l, state.maps === "both" ? role : ""].join(" ")))))))));
+    ...all.l.map((l) => {
+      const one = [row.run, row.x, l, role, target];
+      return make("td", {}, tile(shard, item, one, scale, "", draw([row.text, l, state.maps === "both" ? role : ""].join(" "), one)) || soft("–"));
+    })))));
+  const clickedAt = shown.findIndex((one) => one.key === opening);
+  if (clickedAt > 0) state.a = clickedAt;
+  opening = "";
   overlay(shard, item, scale);
   $("one-command").textContent = commandOf(item);
   $("one-looks").append($("looks"));

@@ -1,6 +1,6 @@
 // --- controls, keys, the page of cards ---------------------------------------------------------------------------
 
-const DRAWN = ["opacity", "colours"]; // what changes no more than how maps are painted
+const DRAWN = ["opacity", "colours", "marks"]; // what changes no more than how maps are painted
 let queued = 0;
 
 /** The one way in which the state changes. */
@@ -52,11 +52,11 @@ function repaint() {
 function measure() {
   const wide = state.x.length * state.l.length || 1;
   const runs = state.m.length;
-  const width = Math.max(data.runs.length > 1 ? 118 : 150, wide * 80 + (wide - 1) * 6 + (state.x.length - 1) * 6);
+  const width = Math.max(data.runs.length > 1 ? 118 : 150, wide * 80 + (wide - 1) * 6 + (state.l.length - 1) * 6);
   const picture = clamp(width, 132, 180);
-  const sizes = { cols: wide, layers: state.l.length || 1, group: `${Math.min(width, 940)}px`, picture: `${picture}px`, wide: `${Math.min(1180, 34 + picture + 16 + runs * width + (runs - 1) * 12)}px` };
+  const sizes = { cols: wide, group: `${Math.min(width, 940)}px`, picture: `${picture}px`, wide: `${Math.min(1180, 34 + picture + 16 + runs * width + (runs - 1) * 12)}px` };
   for (const [key, value] of Object.entries(sizes)) $("grid").style.setProperty(`--${key}`, value);
-  for (const id of ["grid", "one"]) $(id).classList.toggle("raw", state.cells === "raw");
+  for (const id of ["grid", "one"]) $(id).classList.toggle("raw", state.grid === "raw");
 }
 
 /** One colour bar, with the numbers that its ends stand for. */
@@ -96,6 +96,11 @@ function refresh() {
     const told = element.parentElement.querySelector("output");
     if (told) told.textContent = scale ? (state[key] / scale).toFixed(2) : state[key];
   }
+  // A difference is signed and has its own colours: what would change nothing is not offered.
+  const difference = state.maps === "difference";
+  $("looks").querySelector("[data-key=sign]").closest(".choice").hidden = difference;
+  $("looks").querySelector("[data-key=colours]").parentElement.hidden = difference || state.sign === "signed";
+  marked();
 }
 
 function press(element) {
@@ -115,8 +120,9 @@ const ACTIONS = {
   r: () => { const item = list[Math.floor(Math.random() * list.length)]; if (dialog.open) openImage(item, false); else if (list.length) reach(item); },
   "/": () => { if (dialog.open) dialog.close(); $("filtering").open = true; $("search").focus(); },
   t: () => cycled("maps", CHOICES.maps.slice(0, 3)), d: () => change({ maps: state.maps === "difference" ? "both" : "difference" }),
-  s: () => cycled("scale"), g: () => cycled("sign"), c: () => cycled("colours"), p: () => cycled("cells"),
+  s: () => cycled("scale"), g: () => cycled("sign"), c: () => cycled("colours"), p: () => cycled("grid"),
   o: () => change({ opacity: Math.max(0, state.opacity - 10) }), O: () => change({ opacity: Math.min(100, state.opacity + 10) }),
+  m: (card = currentCard()) => mark(dialog.open ? state.img : card?.id.slice(1)), ids: () => copy(`--ids ${state.marks}`, "ids copied"),
   y: () => copy(location.href, "link copied"), "?": help,
   clear: () => change(NONE), command: () => copy($("one-command").textContent, "command copied"), close: () => (document.querySelector("#help[open]") || dialog).close(),
 };
@@ -128,6 +134,25 @@ function help() {
   if (box.open) return box.close();
   box.replaceChildren($("help-words").content.cloneNode(true));
   return box.showModal();
+}
+
+/** Marks an image for `--ids`, or takes the mark away. */
+function mark(id) {
+  const ids = state.marks.split(",").filter(Boolean);
+  if (id) change({ marks: (ids.includes(id) ? ids.filter((one) => one !== id) : [...ids, id]).join(",") });
+}
+
+/** Shows which images are marked. */
+function marked() {
+  const ids = state.marks.split(",").filter(Boolean);
+  $("marks").hidden = !ids.length;
+  $("marks").querySelector("span").textContent = `${ids.length} marked:`;
+  $("marks").querySelector("code").textContent = `--ids ${state.marks}`;
+  for (const one of document.querySelectorAll("[data-act=m]")) {
+    const on = ids.includes(one.dataset.id || state.img);
+    one.setAttribute("aria-pressed", on);
+    one.textContent = on ? "★" : "☆";
+  }
 }
 
 const currentCard = () => document.activeElement?.closest?.(".card");
@@ -175,12 +200,24 @@ function keyed(event) {
 }
 
 function clicked(event) {
-  const one = event.target.closest?.("button[data-key], button[data-act], main a[href*='='], [data-link], .picture canvas");
+  const one = event.target.closest?.("button[data-key], button[data-act], main a[href*='='], [data-link], .card canvas");
   if (!one || event.ctrlKey || event.metaKey || event.shiftKey) return;
   const card = one.closest(".card");
   if (one.dataset.key) press(one);
-  else if (one.dataset.act) ACTIONS[one.dataset.act]();
-  else { event.preventDefault(); if (card) openImage(Number(card.dataset.item)); else link(one.hash || one.dataset.link); }
+  else if (one.dataset.act) ACTIONS[one.dataset.act](card || undefined);
+  else { event.preventDefault(); if (card) openImage(Number(card.dataset.item), true, one.closest(".map")?.dataset.map); else link(one.hash || one.dataset.link); }
+}
+
+/** Tables that are wider than their frame: a line becomes a list, each figure beside the head of its column. */
+function fold() {
+  for (const table of document.querySelectorAll(".frame > table:not(.confusion, .panels)")) {
+    const frame = table.parentElement;
+    table.classList.remove("folded");
+    if (!table.tHead || frame.scrollWidth <= frame.clientWidth + 1) continue;
+    const heads = [...table.tHead.rows[0].cells].map((head) => head.firstChild?.textContent.trim() || "");
+    for (const body of table.tBodies) for (const row of body.rows) for (const cell of row.cells) cell.dataset.head = heads[cell.cellIndex];
+    table.classList.add("folded");
+  }
 }
 
 // --- addresses
@@ -237,7 +274,22 @@ function start() {
 }
 
 theme();
-document.querySelectorAll("details > template").forEach((one) => one.parentElement.addEventListener("toggle", () => one.replaceWith(one.content), { once: true }));
+const put = (one) => { one.replaceWith(one.content); fold(); };
+document.querySelectorAll("details > template").forEach((one) => one.parentElement.addEventListener("toggle", () => one.isConnected && put(one), { once: true }));
+addEventListener("beforeprint", () => {
+  document.querySelectorAll("details > template").forEach(put);
+  document.querySelectorAll("details:not([open])").forEach((one) => { one.open = true; one.dataset.shut = ""; });
+});
+addEventListener("afterprint", () => document.querySelectorAll("[data-shut]").forEach((one) => { one.open = false; delete one.dataset.shut; }));
+fold();
+addEventListener("resize", () => requestAnimationFrame(fold));
+const sections = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    const entry = document.querySelector(`#contents a[href="#${target.getAttribute("aria-labelledby")}"]`);
+    if (isIntersecting) entry?.setAttribute("aria-current", "true"); else entry?.removeAttribute("aria-current");
+  }
+}, { rootMargin: "-20% 0px -70%" });
+document.querySelectorAll("main > section, footer > section").forEach((one) => sections.observe(one));
 if (data.ids.length) start();
 // Ready is what tests and prints wait for: the first cards have their pictures.
 Promise.resolve(list.length && need(list[0]).catch(() => 0)).then(() => setTimeout(() => { document.documentElement.dataset.ready = "true"; }, 50));

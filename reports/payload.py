@@ -17,6 +17,8 @@ from bench.schema.gallery import ROLES, CellMaps, Gallery, Said
 from bench.schema.page import CellView, Page, run_labels
 from bench.schema.run import STATUSES
 
+from .columns import explainers_of, layers_of, lead_of
+
 SHARD = 512  # images a shard: what is read at once when one of them is looked at
 Values = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -66,6 +68,9 @@ def index_of(page: Page) -> dict[str, object]:
         "trueProbability": [_floats(said.true_probability) for said in gallery.said],
         "margin": [_floats(_margins(said)) for said in gallery.said],
         "disagreement": _floats(math.nan if each is None else each for each in gallery.disagreement),
+        "explainers": explainers_of(page),
+        "layers": layers_of(page.cells),
+        "lead": lead_of(page),
         "cells": [_cell_facts(cell, maps) for cell, maps in zip(page.cells, gallery.maps, strict=True)],
         "colours": {ours: colour_table(theirs) for ours, theirs in MAPS.items()},
     }

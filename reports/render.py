@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
@@ -11,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
+import rjsmin
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -23,6 +23,7 @@ from .contact_strips import Strip, contact_strips
 from .controls import controls_of
 from .evidence import evidence_image
 from .payload import Shard, as_json, index_of, shard_json, shards_of
+from .telling import Telling, Tile, telling_errors
 
 Form = Literal["auto", "single", "folder"]
 
@@ -30,7 +31,6 @@ INDEX = "index.html"
 IN_NOTEBOOK = 6  # images
 LARGEST = 10_000_000  # bytes of a page in one file, unless one file is asked for
 SCRIPTS = ("colour.js", "elements.js", "data.js", "state.js", "cards.js", "dialog.js", "theme.js", "page.js")
-_COMMENT = re.compile(r"([;{},]) // [^\"'`]*$")  # at the end of a line; what a string holds stays
 _FOLDER = Path(__file__).parent
 _MIME = {".webp": "image/webp", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 
@@ -86,10 +86,9 @@ def page_json(page: Page | PicturesPage) -> str:
 
 
 def script() -> str:
-    """The page's one classic script: its parts in one scope, one after the other, without comments and indents."""
-    lines = (_COMMENT.sub(r"\1", line).strip() for name in SCRIPTS for line in read(name).splitlines())
-    code = "\n".join(line for line in lines if line and not line.startswith(("//", "/**")))
-    return f'(() => {{\n"use strict";\n{code}\n}})();\n'
+    """The page's one classic script: its parts in one scope, one after the other, without comments and spaces."""
+    code = "\n".join(read(name) for name in SCRIPTS)
+    return str(rjsmin.jsmin("(() => {'use strict';" + code + "})();")) + "\n"
 
 
 def _single(page: Page, shards: list[Shard], strips: list[Strip]) -> str:
@@ -144,6 +143,7 @@ def _html(
         shards=shards,
         strips=[(strip, asset(f"strip-{strip.id}.webp", strip.image)) for strip in strips],
         trust_pictures=_trust_pictures(page, asset),
+        telling=_telling(page, asset),
     )
 
 
@@ -154,6 +154,14 @@ def _trust_pictures(
     return [
         (one, [(each, asset(f"trust-{at}-{k}.webp", evidence_image(each))) for k, each in enumerate(one.pictures)])
         for at, one in enumerate(page.trust.evidence if page.trust else ())
+    ]
+
+
+def _telling(page: Page, asset: Callable[[str, bytes], str]) -> list[tuple[Telling, list[tuple[Tile, str]]]]:
+    """The errors of the first screen with where their drawings are."""
+    return [
+        (one, [(tile, asset(f"telling-{at}-{k}.webp", tile.image)) for k, tile in enumerate(one.tiles)])
+        for at, one in enumerate(telling_errors(page))
     ]
 
 
@@ -180,7 +188,12 @@ def _environment() -> Environment:
         "quantiles", "whole",
     )  # fmt: skip
     environment.filters |= {name: getattr(filters, name) for name in names} | {"why": why}
-    environment.globals.update(WIDTH=charts.WIDTH, HEIGHT=charts.HEIGHT, MOST_CLASSES=derived.MOST_CLASSES)
+    environment.globals.update(
+        WIDTH=charts.WIDTH,
+        HEIGHT=charts.HEIGHT,
+        MOST_CLASSES=derived.MOST_CLASSES,
+        OPEN_FINDINGS=derived.OPEN_FINDINGS,
+    )
     return environment
 
 

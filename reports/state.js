@@ -4,23 +4,21 @@ const PER_PAGE = 24;
 const MOST_COLUMNS = 8; // maps side by side before the first view leaves some out
 const ids = new Map(data.ids.map((id, item) => [id, item]));
 
-/** A run page starts with everything that fits; a comparison with all runs at one explainer's last layer. */
+/** The explainer that has most maps: of one run at all its layers that fit, of several runs at one. */
 function firstColumns() {
-  const alone = data.kind === "run";
-  const x = alone ? all.x : all.x.slice(0, 1);
-  const grids = all.l.filter((layer) => layer !== "input");
-  const most = alone ? Math.max(1, Math.floor(MOST_COLUMNS / Math.max(1, x.length))) : 1;
-  return { x, l: (grids.length ? grids : all.l).slice(-most), m: all.m };
+  const [x, layer] = data.lead;
+  const own = all.l.filter((l) => data.cells.some((cell) => cell.explainer === x && cell.layer === l));
+  return { x: all.x.filter((one) => one === x), l: data.kind === "run" ? own.slice(-MOST_COLUMNS) : own.filter((l) => l === layer), m: all.m };
 }
 
 const NONE = { true: "", pred: "", wrong: "", models: "", from: 0, to: 100, apart: 0, q: "" }; // no filter
 const DEFAULTS = {
-  ...NONE, sort: "sure", page: 1, ...firstColumns(), maps: "both", scale: "map", sign: "relu", colours: "viridis", opacity: 60, cells: "smooth",
-  img: "", rows: "explainers", of: 0, mode: "swipe", a: 0, b: 1, mix: 50,
+  ...NONE, sort: "sure", page: 1, ...firstColumns(), maps: "both", scale: "map", sign: "relu", colours: "viridis", opacity: 60, grid: "smooth",
+  img: "", rows: "explainers", of: 0, mode: "swipe", a: -1, b: -1, mix: 50, marks: "",
 };
 const CHOICES = {
   maps: ["both", "predicted", "true", "difference"], scale: ["map", "image", "shared"], sign: ["relu", "signed"],
-  colours: ["viridis", "cividis", "grey"], cells: ["smooth", "raw"], rows: ["explainers", "models"], mode: ["swipe", "blend"],
+  colours: ["viridis", "cividis", "grey"], grid: ["smooth", "raw"], rows: ["explainers", "models"], mode: ["swipe", "blend"],
 };
 const state = { ...DEFAULTS };
 

@@ -117,7 +117,7 @@ def test_a_habit_is_named_in_the_title_and_single_errors_and_ties_are_none(confu
 def test_the_most_frequent_error_and_the_weakest_class_stand_with_their_evidence_and_ties_are_said(
     confusion: Confusion, place: int, words: str, evidence: str
 ) -> None:
-    found = run_findings(view(confusion), ())[place]
+    found = run_findings(view(confusion))[place]
     assert text(found) == words and evidence in found.evidence
 
 
@@ -141,7 +141,7 @@ def test_the_most_frequent_error_and_the_weakest_class_stand_with_their_evidence
 def test_a_class_is_the_weakest_where_it_has_images_and_others_are_better(
     confusion: Confusion, first: str, weakest: list[str]
 ) -> None:
-    found = texts(run_findings(view(confusion), ()))
+    found = texts(run_findings(view(confusion)))
     assert (found[0], [each for each in found if "weakest" in each]) == (first, weakest)
 
 
@@ -150,7 +150,7 @@ def test_a_class_is_the_weakest_where_it_has_images_and_others_are_better(
 def test_every_confusion_has_a_title_and_findings(rows: list[list[int]]) -> None:
     if sum(map(sum, rows)):
         some = view(tuple(tuple(row) for row in rows))
-        assert run_title(some) and run_findings(some, ())
+        assert run_title(some) and run_findings(some)
         assert ("all" in run_title(some)) == (some.correct == some.total)
 
 
@@ -295,8 +295,8 @@ def test_no_sentence_claims_a_difference_that_test_or_interval_deny(a: int, b: i
     sentence, title = text(pair_findings(views, [one])[0]), comparison_title(views, [one], same_settings=True)
     assert ("No measurable" in sentence) == ("no run is clearly right more often" in title) == denied
     if not denied:
-        assert ("is right more often than" in sentence) == (a < b)
-        assert f"the run of net{int(a > b)} is right most often on these images" in title
+        assert sentence.startswith(f"net{int(a > b)} is right more often than net{int(a < b)} ")
+        assert f"net{int(a > b)} is right most often on these 300 images" in title
 
 
 def test_an_interval_that_spans_0_denies_what_the_test_claims() -> None:
@@ -321,8 +321,19 @@ def test_what_would_be_clear_alone_is_not_claimed_among_many_pairs_and_its_inter
 
 
 def test_the_interval_printed_with_a_claim_is_at_the_level_of_its_test() -> None:
-    evidence = pair_findings(runs(290, 270, 250), family((5, 25), (5, 45), (5, 25)))[0].evidence
-    assert evidence == ("+6.7 points, 97.5 % interval +2.6 to +10.7, exact McNemar p < 0.001, over 3 pairs by Holm")
+    first, second = pair_findings(runs(290, 270, 250), family((5, 25), (5, 45), (5, 25)))
+    assert text(first) == "net0 is right more often than net1 and net2 on these test images"
+    assert first.evidence == (
+        "+6.7 points, 97.5 % interval +2.6 to +10.7; +13.3 points, 98.33 % interval +7.9 to +18.6, "
+        "exact McNemar p = under 0.001, under 0.001, over 3 pairs by Holm"
+    )
+    assert second.evidence.startswith("+6.7 points, 95 % interval +3.1 to +10.2, exact McNemar p < 0.001")
+
+
+def test_the_better_run_of_a_pair_comes_first_and_its_gap_is_positive() -> None:
+    (found,) = pair_findings(runs(270, 290), [pair(25, 5)])
+    assert text(found) == "net1 is right more often than net0 on these test images"
+    assert found.evidence.startswith("+6.7 points, 95 % interval +3.1 to +10.2")
 
 
 def test_runs_of_which_none_differs_get_one_sentence() -> None:
@@ -340,8 +351,8 @@ def test_runs_of_which_none_differs_get_one_sentence() -> None:
         (
             (290, 270, 250),
             [(5, 25), (5, 45), (5, 25)],
-            "Three runs on digits: the run of net0 is right most often on these images",
-            3,
+            "96.7\N{NO-BREAK SPACE}%: net0 is right most often on these 300 images",
+            2,
         ),
         ((290, 270, 250), [(5, 8), (5, 45), (5, 25)], "Three runs on digits: some are right more often than others", 3),
         ((290, 290, 250), [(5, 5), (5, 45), (5, 45)], "Three runs on digits: some are right more often than others", 3),
@@ -383,7 +394,7 @@ def test_another_training_is_said_in_badge_and_title() -> None:
     assert found["trained differently: see provenance"] is False
     assert not any(text.startswith("same recipe") for text in found)
     assert comparison_title(runs(290, 200), [pair(10, 100)], same_settings=False).endswith(
-        "the run of net0 is right most often on these images, but they were trained differently"
+        "net0 is right most often on these 300 images, but they were trained differently"
     )
 
 
@@ -468,7 +479,7 @@ def test_no_sentence_depends_on_an_average(counts: list[tuple[int, int]], same: 
     assert comparison_title(more, pairs, same_settings=same) == comparison_title(plain, pairs, same_settings=same)
     assert pair_findings(more, pairs) == pair_findings(plain, pairs)
     assert run_title(with_averages(view(), 3)) == run_title(view())
-    assert run_findings(with_averages(view(), 3), ()) == run_findings(view(), ())
+    assert run_findings(with_averages(view(), 3)) == run_findings(view())
 
 
 def test_where_there_are_averages_a_badge_says_what_is_compared() -> None:

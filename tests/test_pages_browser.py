@@ -94,7 +94,7 @@ COLOURS = """() => {
 # Elements of cards and controls that reach beyond the window; what is cut with an ellipsis may.
 CUT_OFF = """() => [...document.querySelectorAll("#grid *, header *, .looks *, .filters *")]
     .filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
-    .filter((e) => !e.closest(".skip, .said, h4, .by, button, option"))
+    .filter((e) => !e.closest(".skip, .said, h4, .by, button, option, .six h3, .tile"))
     .map((e) => `${e.tagName}.${e.className}`)"""
 
 

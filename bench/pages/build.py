@@ -133,7 +133,7 @@ def run_page(data: RunFolder, *, created: str, max_images: int | None = None) ->
         page,
         title=run_title(view),
         badges=run_badges(view),
-        findings=run_findings(view, shared, page.verdicts) + verdict_findings(page.verdicts),
+        findings=run_findings(view) + verdict_findings(page.verdicts) + agreement_findings(shared, page.verdicts),
         agreements=shared,
         wanted=len(ids),
     )
@@ -157,8 +157,8 @@ def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, m
         title=comparison_title(views, tests, same_settings=same_settings(runs)),
         badges=comparison_badges(views, tests, same_settings=same_settings(runs)) + notes,
         findings=pair_findings(views, tests)
-        + agreement_findings(shared, page.verdicts)
         + verdict_findings(page.verdicts, run_labels(views))
+        + agreement_findings(shared, page.verdicts)
         + seed_findings(seeds),
         seeds=seeds,
         agreements=shared,

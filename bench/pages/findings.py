@@ -1,10 +1,12 @@
 """The sentences of a page: each carries its interval, and none says more than the data do."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from bench.schema.page import (
     Agreement,
     Badge,
+    Estimate,
     Finding,
     PairTest,
     RunView,
@@ -85,16 +87,14 @@ def _most_frequent(view: RunView) -> list[tuple[int, int, int]]:
     return [pair for pair in pairs if pair[2] == pairs[0][2]]
 
 
-def run_findings(
-    view: RunView, agreements: Sequence[Agreement], judged: Sequence[VerdictView] = ()
-) -> tuple[Finding, ...]:
-    """What a run page says above the fold."""
+def run_findings(view: RunView) -> tuple[Finding, ...]:
+    """What a run page says of its errors."""
     errors = view.total - view.correct
     words = f"{errors:,} of {view.total:,} test images {'is' if errors == 1 else 'are'} wrong"
     found = [Finding("", words, "errors", "", f"accuracy {percent(view.accuracy.value)}, {interval_words(view)}")]
     if errors:
         found += [_frequent_error(view), *_weakest_class(view)]
-    return (*found, *agreement_findings(agreements, judged))
+    return tuple(found)
 
 
 def _frequent_error(view: RunView) -> Finding:
@@ -211,9 +211,10 @@ def verdict_findings(judged: Sequence[VerdictView], labels: Sequence[str] = ()) 
         cause = one.words if one.verdict == "wrong" and one.words else why(one)
         place = f"{one.explainer} at {one.layer}" + (f" of {runs}" if runs else "")
         was = "gives wrong maps" if one.verdict == "wrong" else "failed"
-        told.append(Finding(f"{place} ", was, "verdicts", "", cause))
+        told.append(Finding(f"{place} ", was, "verdicts", "", cause, bad=True))
     if len(bad) > MOST_WRONG:
-        told.append(Finding(f"{len(bad) - MOST_WRONG} more ", "are wrong or failed", "verdicts", "", evidence))
+        more = f"{len(bad) - MOST_WRONG} more "
+        told.append(Finding(more, "are wrong or failed", "verdicts", "", evidence, bad=True))
     return tuple(told)
 
 
@@ -264,7 +265,8 @@ def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same
     beaten = {pair.first + pair.second - best for pair in clear if best in (pair.first, pair.second)}
     if len(beaten) == len(runs) - 1:
         caution = "" if same_settings else ", but they were trained differently"
-        return f"{subject}: the run of {run_labels(runs)[best]} is right most often on these images{caution}"
+        share, images = percent(runs[best].accuracy.value), f"{runs[best].total:,} images"
+        return f"{share}: {run_labels(runs)[best]} is right most often on these {images}{caution}"
     return f"{subject}: some are right more often than others"
 
 
@@ -279,24 +281,63 @@ def pair_findings(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> tuple[F
         evidence = f"exact McNemar {p_words(*(pair.adjusted for pair in pairs))}, over {len(pairs)} pairs by Holm"
         after = f" between the {len(runs)} runs"
         return (Finding("", "No measurable accuracy difference", "pairs", after, evidence),)
-    return tuple(_difference(runs, pair, len(pairs)) for pair in pairs)
+    clear = [pair for pair in pairs if is_clear(pair)]
+    winners = dict.fromkeys(_winner(pair) for pair in clear)
+    best_first = sorted(winners, key=lambda run: -runs[run].accuracy.value)
+    won = [[pair for pair in clear if _winner(pair) == run] for run in best_first]
+    rest = [pair for pair in pairs if not is_clear(pair)]
+    return (*(_wins(runs, each, len(pairs)) for each in won), *(_difference(runs, pair, len(pairs)) for pair in rest))
+
+
+def _winner(pair: PairTest) -> int:
+    return pair.first if pair.difference.value > 0 else pair.second
+
+
+def _wins(runs: Sequence[RunView], pairs: Sequence[PairTest], family: int) -> Finding:
+    """All runs that one run is clearly right more often than, in one sentence."""
+    labels, winner = run_labels(runs), _winner(pairs[0])
+    beaten = and_words([labels[pair.first + pair.second - winner] for pair in pairs])
+    told = [_gap_words(pair if pair.first == winner else turned(pair)) for pair in pairs]
+    by = f", over {family} pairs by Holm" if family > 1 else ""
+    evidence = f"{'; '.join(told)}, exact McNemar {p_words(*(pair.adjusted for pair in pairs))}{by}"
+    return Finding(
+        f"{labels[winner]} ", "is right more often than", "pairs", f" {beaten} on these test images", evidence
+    )
+
+
+def turned(pair: PairTest) -> PairTest:
+    """The same test with its runs the other way round."""
+    gap = pair.difference
+    return replace(
+        pair,
+        first=pair.second,
+        second=pair.first,
+        only_first_wrong=pair.only_second_wrong,
+        only_second_wrong=pair.only_first_wrong,
+        difference=Estimate(-gap.value, -gap.high, -gap.low, gap.level),
+    )
+
+
+def and_words(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _gap_words(pair: PairTest) -> str:
+    gap = pair.difference
+    return f"{points(gap.value)} points, {level_words(gap.level)} interval {points(gap.low)} to {points(gap.high)}"
 
 
 def _difference(runs: Sequence[RunView], pair: PairTest, family: int) -> Finding:
     first, second = (run_labels(runs)[each] for each in (pair.first, pair.second))
-    gap = pair.difference
     if pair.same_logits:
         adopted = not (runs[pair.first].epochs and runs[pair.second].epochs)
         how = "the same weights" if adopted else "one initialisation, one seed"
         why = f"{how}, the same mathematics: these two are one run"
         return Finding(f"{first} and {second} ", "give the same logits", "pairs", ", bit for bit", why)
-    interval = f"{level_words(gap.level)} interval {points(gap.low)} to {points(gap.high)}"
     by = f", over {family} pairs by Holm" if family > 1 else ""
-    evidence = f"{points(gap.value)} points, {interval}, exact McNemar {p_words(pair.adjusted)}{by}"
-    if not is_clear(pair):
-        return Finding("", "No measurable accuracy difference", "pairs", f" between {first} and {second}", evidence)
-    words = "is right more often than" if gap.value > 0 else "is wrong more often than"
-    return Finding(f"{first} ", words, "pairs", f" {second} on these test images", evidence)
+    evidence = f"{_gap_words(pair)}, exact McNemar {p_words(pair.adjusted)}{by}"
+    return Finding("", "No measurable accuracy difference", "pairs", f" between {first} and {second}", evidence)
 
 
 def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same_settings: bool) -> tuple[Badge, ...]:

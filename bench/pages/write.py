@@ -15,7 +15,8 @@ from bench.store.paths import INDEX, REPORT, TWIN, index_path, report_path
 from bench.workspace import Workspace
 
 MADE_BY = b'<meta name="generator" content="bench">'
-OURS = ("page.js", "style.css", "data-*.js", "images/sheet-*.webp", "images/strip-*.webp", "images/*.svg")
+PICTURES = tuple(f"images/{kind}-*.webp" for kind in ("sheet", "strip", "trust", "telling"))
+OURS = ("page.js", "style.css", "data-*.js", *PICTURES, "images/*.svg")
 
 
 def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", max_images: int | None = None) -> Path:

@@ -40,13 +40,18 @@ class Badge:
 
 @dataclass(frozen=True)
 class Finding:
-    """One generated sentence: `before` + a link with text `link` to `anchor` + `after`, then `evidence` in soft ink."""
+    """One generated sentence: `before` + a link with text `link` to `anchor` + `after`, then `evidence` in soft ink.
+
+    Attributes:
+        bad: it says that something is wrong.
+    """
 
     before: str
     link: str
     anchor: str
     after: str
     evidence: str
+    bad: bool = False
 
 
 @dataclass(frozen=True)
