@@ -113,12 +113,17 @@ def curve_chart(series: tuple[Series, ...], *, title: str, percent: bool) -> Cha
         for one in series:
             epochs, values = [x for x, _ in one.values], [factor * y for _, y in one.values]
             (line,) = axes.plot(epochs, values, color=theme.colours[one.colour - 1], linewidth=1.8, marker="o")
-            line.set_markersize(5 if len(epochs) == 1 else 2.6)
-            if one.dashed:
+            line.set_markersize(7 if len(epochs) == 1 else 2.6)
+            if one.dashed:  # training: told apart by form as well, for a single epoch is no line
                 line.set_linestyle((0, (4, 3)))
+                line.set_markerfacecolor("none")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylim(*_bounds([factor * y for one in series for _, y in one.values], percent=percent))
+        last = max(x for one in series for x, _ in one.values)
+        if last == 1:
+            axes.set(xlim=(0.5, 1.5), xticks=[1])
+        values = [factor * y for one in series for _, y in one.values]
+        axes.set_ylim(*((0.0, 100.0) if percent and last == 1 else _bounds(values, percent=percent)))
 
     told = tuple((s.label, s.colour, s.dashed, f"{factor * s.values[-1][1]:.{digits}f}{sign}") for s in series)
     summary = "; ".join(f"{label} ends at {last}" for label, _, _, last in told)
@@ -144,8 +149,8 @@ def calibration_chart(bins: tuple[CalibrationBin, ...]) -> Chart | None:
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot((0, 1), (0, 1), color=theme.soft, linewidth=0.9, linestyle=(0, (1, 2)))
-        for each in bins:
-            axes.plot((each.confidence,) * 2, (each.low, each.high), color=theme.colours[0], linewidth=1.4, alpha=0.6)
+        low, high = [each.low for each in bins], [each.high for each in bins]
+        axes.vlines([each.confidence for each in bins], low, high, color=theme.colours[0], linewidth=1.4, alpha=0.6)
         places, shares = [each.confidence for each in bins], [each.correct / each.total for each in bins]
         axes.plot(places, shares, color=theme.colours[0], marker="o", markersize=4, linewidth=1.2)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="highest probability, mean of the bin")

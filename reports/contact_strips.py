@@ -16,7 +16,7 @@ from .payload import picture_of, webp
 
 Picture = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
-MOST = 24  # images
+MOST = 12  # images
 MOST_MAPS = 4  # beside each
 _SIDE, _LARGE = 64, 128  # pixels of one picture, and of one that was kept large
 OPACITY = 0.6

@@ -1,11 +1,12 @@
 """What the templates need beyond the page's own values: names to tell runs apart, rankings, the matrix."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from urllib.parse import quote
 
-from bench.schema.page import Page, confused_pairs, run_labels
+from bench.schema.page import Page, RunView, confused_pairs, run_labels
 
 from . import columns, telling
 from .charts import Chart, axis_of, calibration_chart, curve_chart, series_of
@@ -14,6 +15,8 @@ from .timing_chart import timing_chart
 
 MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
 MOST_PAIRS = 8
+LONG_MATRIX = 12  # cells
+SIGNIFICANT = 0.05
 OPEN_FINDINGS = 4  # on the first screen; the others unfold
 MANY = 40  # agreements: more of them stand in a table of their own
 TONES = {"same": "good", "same up to rounding": "good", "other recipe": "warn", "wrong": "bad", "failed": "bad"}
@@ -61,7 +64,11 @@ def view_of(page: Page) -> SimpleNamespace:
         pictures: explainers whose columns are a library's finished pictures, each with the library's steps.
         speeds: a table for each timing of the page.
         timed_runs: of each run its arms in them.
-        timed, paired: whether any run is in a timing; whether all are in one and the same.
+        paired, trained_in_turns: whether all runs are in one and the same timing; whether their training is.
+        pairs_summary, classes_summary, verdicts_summary, matrix_summary: the finding of a table that is folded.
+        classes_apart: of a comparison each class with each run's recall and its change against the first run.
+        calibrations: of a comparison (label, drawing, run) of each run whose calibration is known.
+        long_matrix: whether the matrix is folded.
         trained_apart: whether images and epochs have to be told for each run, for no badge tells them for all.
     """
     layers = layers_of(page)
@@ -97,8 +104,15 @@ def view_of(page: Page) -> SimpleNamespace:
         telling_title=_telling_title(page),
         speeds=speeds,
         timed_runs=timed,
-        timed=any(one["forward"] for one in timed),
         paired=len(speeds) == 1 and all(one["forward"] for one in timed),
+        trained_in_turns=all(one["train"] for one in timed),
+        pairs_summary=_pairs_summary(page),
+        classes_apart=_classes_apart(page),
+        classes_summary=_classes_summary(page),
+        calibrations=_calibrations(page),
+        verdicts_summary=_verdicts_summary(page),
+        long_matrix=len(page.cells) > LONG_MATRIX,
+        matrix_summary=_matrix_summary(page),
         trained_apart=not any(badge.ok and badge.text.startswith("same recipe") for badge in page.badges),
         pictures=tuple({cell.explainer: cell.steps for cell in page.cells if cell.picture}.items()),
     )
@@ -106,9 +120,10 @@ def view_of(page: Page) -> SimpleNamespace:
 
 def _anchors(page: Page) -> frozenset[str]:
     """The places a finding may link to; another one is shown as plain text."""
-    fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "errors", "provenance"}
+    fixed = {"top", "findings", "models", "accuracy", "curves", "explainers", "errors", "provenance", "glossary"}
     own = {"classes", "confusion"} if page.kind == "run" else {"agreement"}
-    own |= {"calibration"} if page.kind == "run" and page.runs[0].calibration else set()
+    own |= {"classes"} if page.class_changes else set()
+    own |= {"calibration"} if any(run.calibration for run in page.runs) else set()
     tables = {
         "speed": page.speeds,
         "verdicts": page.verdicts,
@@ -126,7 +141,68 @@ def _contents(page: Page) -> tuple[tuple[str, str], ...]:
     own = _RUN_SECTIONS if page.kind == "run" else _COMPARISON_SECTIONS
     shown = _anchors(page)
     first = (("trust", "Can the picture be trusted?"), ("errors", f"Errors ({len(page.gallery.ids):,})"))
-    return tuple(one for one in (*first, *own, ("provenance", "How it was made")) if one[0] in shown)
+    return tuple(
+        one for one in (*first, *own, ("provenance", "How it was made"), ("glossary", "Words")) if one[0] in shown
+    )
+
+
+def _pairs_summary(page: Page) -> str:
+    clear = sum(pair.adjusted <= SIGNIFICANT for pair in page.pairs)
+    return f"{clear} of {len(page.pairs)} pairs differ clearly"
+
+
+def _classes_apart(page: Page) -> tuple[SimpleNamespace, ...]:
+    """Each class that has images, with (recall, change) of every run; the first run has no change."""
+    if page.kind == "run" or not page.class_changes:
+        return ()
+    changes = {(one.run, one.label): one for one in page.class_changes}
+
+    def change(run: int, k: int) -> SimpleNamespace | None:
+        one = changes.get((run, k))
+        if one is None:
+            return None
+        clear = one.adjusted <= SIGNIFICANT and not one.difference.low <= 0 <= one.difference.high
+        return SimpleNamespace(of=one, tone="" if not clear else "good" if one.difference.value > 0 else "bad")
+
+    return tuple(
+        SimpleNamespace(
+            name=row.name,
+            total=row.total,
+            runs=[(run.per_class[k].recall.value, change(at, k)) for at, run in enumerate(page.runs)],
+        )
+        for k, row in enumerate(page.runs[0].per_class)
+        if row.total
+    )
+
+
+def _classes_summary(page: Page) -> str:
+    """What the table of classes shows, in a line."""
+    if page.kind == "comparison":
+        tones = [change.tone for row in _classes_apart(page) for _, change in row.runs if change]
+        return f"{len(page.classes)} classes: {tones.count('good')} clearly better, {tones.count('bad')} clearly worse"
+    known = [row for row in page.runs[0].per_class if row.total]
+    ends = [row.recall.value for row in known] or [0.0]
+    return f"{len(known)} classes, recall {100 * min(ends):.0f} % to {100 * max(ends):.0f} %"
+
+
+def _calibrations(page: Page) -> tuple[tuple[str, Chart, RunView], ...]:
+    if page.kind == "run":
+        return ()
+    labels = run_labels(page.runs)
+    drawn = [(label, calibration_chart(run.calibration), run) for label, run in zip(labels, page.runs, strict=True)]
+    return tuple((label, chart, run) for label, chart, run in drawn if chart is not None)
+
+
+def _verdicts_summary(page: Page) -> str:
+    counts = Counter(one.verdict.verdict for one in page.verdicts)
+    worst = sorted(counts.items(), key=lambda one: list(reversed(TONES)).index(one[0]) if one[0] in TONES else 9)
+    return f"{len(page.verdicts)} verdicts: " + ", ".join(f"{count} {word}" for word, count in worst)
+
+
+def _matrix_summary(page: Page) -> str:
+    explainers, layers = len(columns.explainers_of(page)), len(columns.layers_of(page.cells))
+    maps = sum(cell.rows for cell in page.cells)
+    return f"{maps:,} maps by {explainers} explainers at {layers} layers: verdicts, agreement, missing maps"
 
 
 def _missing(page: Page) -> Iterator[tuple[str, str]]:
@@ -200,7 +276,7 @@ def matrix_of(page: Page, run: int) -> list[SimpleNamespace]:
             cell, verdict, score: as far as it was computed, judged and scored.
             link: to its maps in the gallery; empty where there are none.
             tone: class of the verdict's word.
-            speed: its rate by `bench time`, for the same artefact from all; the cell's own was noted in passing.
+            speed: its rate by `bench time`, of raw maps from all; none where it was not measured in turns.
         agreements: of a pair at each layer, None where there is none.
     """
     layers = layers_of(page)

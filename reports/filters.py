@@ -9,6 +9,11 @@ NONE = "–"  # what was never measured
 NBSP = "\u00a0"
 
 
+def term_id(word: str) -> str:
+    """Where a word of the glossary stands on a page."""
+    return "word-" + "".join(c if c.isalnum() else "-" for c in word.lower())
+
+
 def percent(value: float | None, digits: int = 2) -> str:
     """A share in 0..1 as a percentage with its unit; an en dash for None."""
     return NONE if value is None else f"{100 * value:.{digits}f}{NBSP}%"

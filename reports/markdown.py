@@ -31,7 +31,11 @@ def _result(run: RunView) -> str:
         f"{one.name} {percent(one.accuracy.value)} ({percent(one.accuracy.low)} to {percent(one.accuracy.high)})"
         for one in run.averages
     )
-    more = f" By the mean logits of several views: {averages}. The tables are of the plain forward." if averages else ""
+    more = (
+        f" By the mean logits of several views: {averages}. The tables see each image once, as it is."
+        if averages
+        else ""
+    )
     return (
         f"**{escaped(run.model)}** on {escaped(run.data)}: {percent(a.value)} of {count(run.total)} test images right "
         f"(95 % interval {percent(a.low)} to {percent(a.high)}), {count(run.total - run.correct)} errors; "

@@ -209,11 +209,12 @@ function clicked(event) {
 }
 
 /** Tables that are wider than their frame: a line becomes a list, each figure beside the head of its column. */
+let printing = false; // on paper every column gets narrower instead
 function fold() {
   for (const table of document.querySelectorAll(".frame > table:not(.confusion, .panels)")) {
     const frame = table.parentElement;
     table.classList.remove("folded");
-    if (!table.tHead || frame.scrollWidth <= frame.clientWidth + 1) continue;
+    if (printing || !table.tHead || !frame.clientWidth || frame.scrollWidth <= frame.clientWidth + 1) continue; // or in a closed part
     const heads = [...table.tHead.rows[0].cells].map((head) => head.firstChild?.textContent.trim() || "");
     for (const body of table.tBodies) for (const row of body.rows) for (const cell of row.cells) cell.dataset.head = heads[cell.cellIndex];
     table.classList.add("folded");
@@ -274,14 +275,34 @@ function start() {
 }
 
 theme();
-const put = (one) => { one.replaceWith(one.content); fold(); };
+const put = (one) => one.replaceWith(one.content);
 document.querySelectorAll("details > template").forEach((one) => one.parentElement.addEventListener("toggle", () => one.isConnected && put(one), { once: true }));
 addEventListener("beforeprint", () => {
+  printing = true;
   document.querySelectorAll("details > template").forEach(put);
   document.querySelectorAll("details:not([open])").forEach((one) => { one.open = true; one.dataset.shut = ""; });
+  fold();
 });
-addEventListener("afterprint", () => document.querySelectorAll("[data-shut]").forEach((one) => { one.open = false; delete one.dataset.shut; }));
+addEventListener("afterprint", () => {
+  printing = false;
+  document.querySelectorAll("[data-shut]").forEach((one) => { one.open = false; delete one.dataset.shut; });
+  fold();
+});
+/** What a word means, beside the word that is pointed at or reached by keyboard. */
+const tip = make("div", { id: "tip", role: "tooltip", hidden: "" });
+document.body.append(tip);
+function explain({ target }) {
+  const term = target.closest?.(".term");
+  tip.hidden = !term;
+  if (!term) return;
+  tip.textContent = $(term.hash.slice(1)).lastChild.textContent;
+  const box = term.getBoundingClientRect();
+  tip.style.left = `${Math.max(8, Math.min(box.left, innerWidth - tip.offsetWidth - 8))}px`;
+  tip.style.top = `${box.bottom + tip.offsetHeight + 12 < innerHeight ? box.bottom + 6 : box.top - tip.offsetHeight - 6}px`;
+}
+for (const kind of ["mouseover", "focusin"]) addEventListener(kind, explain);
 fold();
+addEventListener("toggle", fold, true);
 addEventListener("resize", () => requestAnimationFrame(fold));
 const sections = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {

@@ -22,6 +22,7 @@ from . import charts, derived, filters
 from .contact_strips import Strip, contact_strips
 from .controls import controls_of
 from .evidence import evidence_image
+from .glossary import GLOSSARY
 from .payload import Shard, as_json, index_of, shard_json, shards_of
 from .telling import Telling, Tile, telling_errors
 
@@ -185,13 +186,14 @@ def _environment() -> Environment:
     )
     names = (
         "percent", "points", "level", "count", "rate", "small", "p_value", "correlation", "moment", "plural",
-        "quantiles", "whole",
+        "quantiles", "whole", "term_id",
     )  # fmt: skip
     environment.filters |= {name: getattr(filters, name) for name in names} | {"why": why}
     environment.globals.update(
         WIDTH=charts.WIDTH,
         HEIGHT=charts.HEIGHT,
         MOST_CLASSES=derived.MOST_CLASSES,
+        GLOSSARY=GLOSSARY,
         OPEN_FINDINGS=derived.OPEN_FINDINGS,
     )
     return environment

@@ -12,8 +12,8 @@ from .timing_chart import ratios_chart, rounds_chart
 KINDS = {
     "forward": "forward pass",
     "train": "training step",
-    "explain": "maps, same artefact",
-    "shipped": "maps, as shipped",
+    "explain": "raw maps",
+    "shipped": "finished pictures",
 }
 TONES = {"steady": "", "noisy": "warn", "unusable": "bad"}
 

@@ -1,6 +1,6 @@
 """The glossary of the pages is short, sorted, and made of sentences."""
 
-from bench.pages.glossary import GLOSSARY
+from bench.reports.glossary import GLOSSARY
 
 MOST_TERMS, MOST_WORDS = 45, 30
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.contracts import Booleans, Integers
 from bench.pages.class_alignment import aligned, not_shared
+from bench.pages.class_changes import class_changes, class_findings, confusion_changes
 from bench.pages.findings import (
     agreement_findings,
     comparison_badges,
@@ -150,17 +151,20 @@ def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, m
     ]
     tests = pair_tests(runs)
     shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
-    seeds = seed_shares(runs)
+    seeds, changes = seed_shares(runs), class_changes(runs)
     page = _page("comparison", runs, views, ids[:max_images], created, [_both(data, ids) for data in runs])
     page = replace(
         page,
         title=comparison_title(views, tests, same_settings=same_settings(runs)),
         badges=comparison_badges(views, tests, same_settings=same_settings(runs)) + notes,
         findings=pair_findings(views, tests)
+        + class_findings(views, changes)
         + verdict_findings(page.verdicts, run_labels(views))
         + agreement_findings(shared, page.verdicts)
         + seed_findings(seeds),
         seeds=seeds,
+        class_changes=changes,
+        confusion_changes=confusion_changes(views),
         agreements=shared,
         pairs=tests,
         wanted=len(wrong_in_any(runs, None)),

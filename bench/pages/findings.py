@@ -57,12 +57,12 @@ def p_words(*values: float) -> str:
 
 
 def interval_words(view: RunView) -> str:
-    """The interval of the accuracy of the plain forward."""
+    """The interval of the accuracy of one view of each image."""
     return f"95 % interval {100 * view.accuracy.low:.1f} to {100 * view.accuracy.high:.1f}"
 
 
 def result_words(view: RunView) -> str:
-    """The accuracy of the plain forward with its interval, then the averages over several views."""
+    """The accuracy by one view of each image with its interval, then the averages over several views."""
     wrong = f"{view.total - view.correct:,} of {view.total:,} test images wrong"
     averages = (f"; {each.name} {percent(each.accuracy.value, 2)}" for each in view.averages)
     return f"accuracy {percent(view.accuracy.value, 2)}, {interval_words(view)}, {wrong}{''.join(averages)}"
@@ -348,7 +348,10 @@ def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, sam
     same_machine = len({view.device for view in runs}) == 1
     every = (
         (True, Badge(True, f"same {first.total:,} test images")),
-        (any(view.averages for view in runs), Badge(True, "compared by the plain forward")),
+        (
+            any(view.averages for view in runs),
+            Badge(True, "compared on each image alone, not on mirrored or shifted copies"),
+        ),
         (same_settings, Badge(True, f"same recipe ({how})")),
         (not same_settings, Badge(False, "trained differently: see provenance")),
         (True, Badge(same_machine, "same machine" if same_machine else "different machines")),
@@ -382,7 +385,9 @@ def run_badges(view: RunView) -> tuple[Badge, ...]:
     return (
         Badge(True, tested),
         *((Badge(False, tried),) if view.swept > 1 else ()),
-        Badge(trained, "last weights, plain forward" if trained else "adopted weights, trained elsewhere"),
+        Badge(
+            trained, "last weights, each image seen once as it is" if trained else "adopted weights, trained elsewhere"
+        ),
         *jpeg,
         Badge(False, "one seed"),
     )

@@ -238,6 +238,37 @@ class PairTest:
 
 
 @dataclass(frozen=True)
+class ClassChange:
+    """One class of a run against the same class of the page's first run: exact McNemar test on the same images.
+
+    Attributes:
+        run: index into Page.runs, 1 or more.
+        label: class index.
+        mended, broken: images that only the first, and only this run got wrong.
+        difference: recall of this run minus that of the first; its interval leaves out 0 just where that is claimed.
+        adjusted: p by Holm, over all classes and runs of the page.
+    """
+
+    run: int
+    label: int
+    mended: int
+    broken: int
+    difference: Estimate
+    adjusted: float
+
+
+@dataclass(frozen=True)
+class ConfusionChange:
+    """How often the first run and another one took one class for another: counts, no claim."""
+
+    run: int
+    true: int
+    predicted: int
+    first: int
+    other: int
+
+
+@dataclass(frozen=True)
 class Answer:
     """What one test says, in a few words; empty where it was not made.
 
@@ -379,6 +410,7 @@ class Page:
         differences: in what the runs of a comparison were made differently.
         verdicts, scores: of explainers that were judged and scored; empty for none.
         trust: whether the pictures can be trusted; None where nothing was tested.
+        class_changes, confusion_changes: of a comparison, against its first run.
         seeds: how much of the maps is the seed's, layer by layer; empty without three runs that differ in it alone.
     """
 
@@ -405,6 +437,8 @@ class Page:
     speeds: tuple[Speeds, ...] = ()
     seeds: tuple[SeedShare, ...] = ()
     trust: Trust | None = None
+    class_changes: tuple[ClassChange, ...] = ()
+    confusion_changes: tuple[ConfusionChange, ...] = ()
 
 
 @dataclass(frozen=True)

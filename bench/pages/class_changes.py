@@ -1,0 +1,80 @@
+"""What another run does to each class: which of the first run's errors it mends, and what it breaks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.contracts import Booleans, Integers
+from bench.schema.page import ClassChange, ConfusionChange, Finding, RunView as View, run_labels
+from bench.stats.intervals import holm, holm_levels, mcnemar, paired_difference
+from bench.store.folder import RunFolder
+
+SIGNIFICANT = 0.05
+MOST = 8  # changes of confusions
+
+
+def class_changes(runs: Sequence[RunFolder]) -> tuple[ClassChange, ...]:
+    """Every class of every run but the first, against the first."""
+    labels = runs[0].predictions.labels
+    wrong = np.stack([data.predictions.predicted != labels for data in runs])
+    return changes_of(wrong, labels)
+
+
+def changes_of(wrong: Booleans, labels: Integers) -> tuple[ClassChange, ...]:
+    """Exact McNemar tests of each class, as one family over all classes and runs.
+
+    Args:
+        wrong: (K, N) of each run and test image.
+        labels: (N,) class indices.
+    """
+    keys = [(run, int(k)) for run in range(1, len(wrong)) for k in np.unique(labels)]
+    counts = []
+    for run, k in keys:
+        first, other = wrong[0, labels == k], wrong[run, labels == k]
+        counts.append((int((first & ~other).sum()), int((~first & other).sum()), len(first)))
+    p_values = [mcnemar(mended, broken) for mended, broken, _ in counts]
+    return tuple(
+        ClassChange(run, k, mended, broken, paired_difference(mended, broken, total, level), adjusted)
+        for (run, k), (mended, broken, total), adjusted, level in zip(
+            keys, counts, holm(p_values), holm_levels(p_values), strict=True
+        )
+    )
+
+
+def is_clear(one: ClassChange) -> bool:
+    """Whether a change may be claimed: the test and the interval both say so."""
+    return one.adjusted <= SIGNIFICANT and not one.difference.low <= 0 <= one.difference.high
+
+
+def class_findings(views: Sequence[View], changes: Sequence[ClassChange]) -> tuple[Finding, ...]:
+    """Which classes each run clearly does better or worse than the first; nothing where none is clear."""
+    labels, found = run_labels(views), []
+    for run in range(1, len(views)):
+        clear = [one for one in changes if one.run == run and is_clear(one)]
+        if not clear:
+            continue
+        names = [row.name for row in views[0].per_class]
+        better = ", ".join(names[one.label] for one in clear if one.difference.value > 0)
+        worse = ", ".join(names[one.label] for one in clear if one.difference.value < 0)
+        said = [f"better at {better}"] if better else []
+        said += [f"worse at {worse}"] if worse else []
+        evidence = f"exact McNemar tests, over {len(changes)} pairs of class and run by Holm"
+        found.append(
+            Finding(f"Compared with {labels[0]}, {labels[run]} is ", " and ".join(said), "classes", "", evidence)
+        )
+    return tuple(found)
+
+
+def confusion_changes(views: Sequence[View]) -> tuple[ConfusionChange, ...]:
+    """The confusions whose counts differ most between the first run and another, as counts alone: no claim."""
+    first, classes = np.array(views[0].confusion), len(views[0].confusion)
+    found = []
+    for run, view in enumerate(views[1:], 1):
+        gap = np.array(view.confusion) - first
+        np.fill_diagonal(gap, 0)
+        order = np.argsort(-np.abs(gap), axis=None, kind="stable")[:MOST]
+        for true, predicted in (divmod(int(each), classes) for each in order):
+            if gap[true, predicted]:
+                counts = int(first[true, predicted]), int(view.confusion[true][predicted])
+                found.append(ConfusionChange(run, true, predicted, *counts))
+    return tuple(found)
