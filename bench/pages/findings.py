@@ -350,7 +350,7 @@ def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, sam
         (True, Badge(True, f"same {first.total:,} test images")),
         (
             any(view.averages for view in runs),
-            Badge(True, "compared on each image alone, not on mirrored or shifted copies"),
+            Badge(True, "compared on each image alone"),
         ),
         (same_settings, Badge(True, f"same recipe ({how})")),
         (not same_settings, Badge(False, "trained differently: see provenance")),
