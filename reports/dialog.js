@@ -81,7 +81,8 @@ function point(u, v) {
 
 /** What is laid over each other at first: two explainers at one layer, the last that has them, else the picture and a map. */
 function pairOf() {
-  const maps = [...shown.keys()].filter((k) => shown[k].found).reverse();
+  const every = [...shown.keys()].filter((k) => shown[k].found).reverse();
+  const maps = [...every.filter((k) => shown[k].role !== "true"), ...every];
   for (const b of maps) {
     const a = maps.find((k) => k < b && shown[k].l === shown[b].l && shown[k].role === shown[b].role && shown[k].x !== shown[b].x);
     if (a) return [a, b];
@@ -133,7 +134,8 @@ async function showImage() {
   const draw = (text, [run, x, l, role]) => (label, paint, found) => { shown.push({ text, found, x, l, role, key: keyOf(run, x, l) + role }); return panel(label, paint, found); };
   $("one-at").textContent = list.includes(item) ? `${grouped(list.indexOf(item) + 1)} of ${grouped(list.length)}` : "not in this selection";
   $("one-title").replaceChildren(headline(item), make("span", { class: "id" }, `#${data.ids[item]}`));
-  $("one-left").replaceChildren(panel(wordsOf(item), (context) => paintPicture(context, shard, item)), make("p", { class: "soft" }, make("bdi", {}, data.files[item]), state.scale === "image" ? ` scale: 1 = ${figure(scale)}` : ""), ...probabilities(shard, item));
+  $("one-left").replaceChildren(panel(wordsOf(item), (context) => paintPicture(context, shard, item)), make("p", { class: "soft" }, make("bdi", {}, data.files[item]), state.scale === "image" ? ` scale: 1 = ${figure(scale)}` : ""));
+  $("one-shares").replaceChildren(...probabilities(shard, item));
   $("one-maps").replaceChildren(...rows.flatMap((row) => row.roles.map(([role, target]) => make("tr", {}, make("th", { scope: "row" }, name(row.text), saidLine(item, row.run, role, target)),
     ...all.l.map((l) => {
       const one = [row.run, row.x, l, role, target];

@@ -91,7 +91,7 @@ function refresh() {
       if (!texts0.has(option)) texts0.set(option, option.textContent);
       option.textContent = `${texts0.get(option)} (${grouped(counts.get(option.value) || 0)})`;
     }
-    if (element.value !== String(state[key])) element.value = state[key];
+    if (state[key] !== -1 && element.value !== String(state[key])) element.value = state[key];
     if (counts) element.parentElement.classList.toggle("set", element.value !== "");
     const told = element.parentElement.querySelector("output");
     if (told) told.textContent = scale ? (state[key] / scale).toFixed(2) : state[key];
