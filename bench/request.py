@@ -420,7 +420,20 @@ class CompareRequest(Costly, Paged, OfRunsData, Planned, OnDevice):
     _: KW_ONLY
     limit: Annotated[int | str | None, LIMIT] = None
     compute: Annotated[bool, Option("Make the rows that are missing.")] = True
+    time: Annotated[
+        str | float | None,
+        Option("Measure the training step, too: speeds take up to 5m, say, instead of 60s.", words=TIME),
+    ] = None
+    no_time: Annotated[bool, Option("Measure no speeds.")] = False
     out: Annotated[Path | None, Option("Folder of the page; else runs/compare/N.")] = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether speeds are measured when the page is there."""
+        if self.time and (self.no_time or not self.compute):
+            off = "--no-time" if self.no_time else "--no-compute"
+            raise UsageError(f"--time and {off} exclude each other", try_="one of them")
+        return self.compute and not self.no_time
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ COMMANDS = {
         "40",
     ],
     "judge": ["judge", "a", "--limit", "2"],
-    "compare": ["compare", "a", "b", "--explainer", "gradcam", "--layer", "layer4", "--limit", "20"],
+    "compare": ["compare", "a", "b", "--explainer", "gradcam", "--layer", "layer4", "--limit", "20", "--no-time"],
     "adopt": ["adopt", *NET, "--weights", "w.safetensors", "--run", "x"],
     "time": ["time", "--run", "a", "--what", "forward", "--rounds", "6", "--budget", "2s", "--batch-size", "4"],
     "report": ["report", "a"],

@@ -63,7 +63,7 @@ def test_a_classic_checkpoint_is_adopted_explained_and_compared_with_a_run_of_ou
     done("train", "--model", TINY_FILE, "--data", "digits", *quick, runs=tmp_path)
     theirs = next(name for name in names_in(tmp_path) if name != "ours")
     done("explain", "--run", theirs, "--limit", "8", runs=tmp_path)
-    compared = done("compare", theirs, "ours", "--limit", "8", "--json", runs=tmp_path)
+    compared = done("compare", theirs, "ours", "--limit", "8", "--no-time", "--json", runs=tmp_path)
     twin = json.loads(Path(json.loads(compared.stdout)["twin"]).read_text())
     assert [run["run"] for run in twin["runs"]] == [theirs, "ours"]
     assert {(cell["layer"], cell["missing"]) for cell in twin["cells"]} == {("layer3", 0), ("layer4", 0)}

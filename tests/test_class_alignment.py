@@ -109,7 +109,7 @@ def adopted(tmp_path: Path) -> Path:
 
 
 def test_models_of_other_classes_sizes_and_layers_stand_on_one_page(adopted: Path) -> None:
-    result = done("compare", "tiny", "two", "--layer", "layer4", "--layer", "a", "--json", runs=adopted)
+    result = done("compare", "tiny", "two", "--layer", "layer4", "--layer", "a", "--no-time", "--json", runs=adopted)
     twin = json.loads(Path(json.loads(result.stdout)["twin"]).read_text())
     assert {(cell["run"], cell["layer"], cell["missing"]) for cell in twin["cells"]} == {(0, "layer4", 0), (1, "a", 0)}
     assert twin["classes"] == ["four", "one", "three", "two", "owl", "eel"]
@@ -121,7 +121,7 @@ def test_models_of_other_classes_sizes_and_layers_stand_on_one_page(adopted: Pat
 
 
 def test_a_run_without_any_of_the_layers_shows_its_own_and_says_so(adopted: Path) -> None:
-    shown = done("compare", "tiny", "two", "--layer", "layer4", runs=adopted)
+    shown = done("compare", "tiny", "two", "--layer", "layer4", "--no-time", runs=adopted)
     assert "run 'two' has none of the layers layer4: its own a, b are shown" in shown.stderr
     none = call("compare", "tiny", "two", "--layer", "nowhere", runs=adopted)
     assert none.exit_code == 2 and "'nowhere' is not a layer" in none.stderr

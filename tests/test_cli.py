@@ -53,7 +53,7 @@ def test_explain_needs_no_further_flags_after_a_training(copy: Path) -> None:
 
 
 def test_compare_makes_the_missing_rows_prints_the_page_last_and_hostile_names_stay_text(copy: Path) -> None:
-    page = Path(done("compare", *names_in(copy), runs=copy).stdout.splitlines()[-1])
+    page = Path(done("compare", *names_in(copy), "--no-time", runs=copy).stdout.splitlines()[-1])
     assert page == (copy / "compare" / "1" / "index.html").resolve()
     twin = json.loads((page.parent / "page.json").read_text())
     assert (twin["schema"], [cell["missing"] for cell in twin["cells"]]) == (2, [0] * 8)

@@ -681,7 +681,15 @@ def test_the_three_commands_of_the_readme_run_as_they_stand(tmp_path: Path, monk
     train, explain, compare = (line.split()[1:] for line in block.splitlines())
     monkeypatch.chdir(tmp_path)
     images = write_images(tmp_path / "images", tiny_data(train=4, test=2))
-    settings = {"DATA": str(images), "EPOCHS": "1", "BATCH_SIZE": "4", "LIMIT": "8", "VAL": "0", "LR": "0.001"}
+    settings = {
+        "DATA": str(images),
+        "EPOCHS": "1",
+        "BATCH_SIZE": "4",
+        "LIMIT": "8",
+        "VAL": "0",
+        "LR": "0.001",
+        "NO_TIME": "1",
+    }
     for words in (train, train, explain, compare):
         names = iter(names_in(tmp_path / "runs") if words == compare else ())
         typed = [next(names) if word == "RUN" else word for word in words]

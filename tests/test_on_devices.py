@@ -419,7 +419,7 @@ def small_product(device: torch.device, precision: str) -> tuple[Any, float]:
 def test_a_timing_of_a_model_and_its_explainers_with_their_memory_runs_there(
     machine: Machine, place: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.timing.runner.taker", lambda: lambda work: (work(), (1, [0.01]))[1])
+    monkeypatch.setattr("bench.timing.runner.taker", lambda block: lambda work: (work(), (1, [0.01]))[1])
     monkeypatch.setattr("bench.timing.arms.large_product", small_product)
     monkeypatch.setattr("bench.timing.runner.copy_arm", lambda device: copy_arm(device, mib=1))
     timing = api.measure(

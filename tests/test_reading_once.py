@@ -54,7 +54,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 WHAT = {"explainer": ["gradcam", "captum"], "layer": ["layer3", "layer4"]}
 CALLS: dict[str, Callable[[Workspace], object]] = {
     "explain": lambda place: api.explain("old", limit=12, **WHAT, workspace=place),
-    "compare": lambda place: api.compare("old", "other", limit=4, **WHAT, workspace=place),
+    "compare": lambda place: api.compare("old", "other", limit=4, no_time=True, **WHAT, workspace=place),
     "judge": lambda place: api.judge("old", limit=1, explainer="gradcam", layer="layer4", workspace=place),
     "faithfulness": lambda place: api.faithfulness(
         "old", explainer="gradcam", layer="layer4", limit=6, sanity=2, workspace=place

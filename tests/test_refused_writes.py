@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "adopt": ("adopt", *NET, "--weights", "WEIGHTS"),
     "explain": ("explain", "--run", "a", *CELL),
     "explain pictures": ("explain", "--run", "a", *CELL[:4], "--image", "PICTURE"),
-    "compare": ("compare", "a", "b", *CELL),
+    "compare": ("compare", "a", "b", "--no-time", *CELL),
     "report": ("report", "a"),
     "report in a folder": ("report", "a", "--folder"),
     "export": ("export", "a", "--figure", "figure.png"),

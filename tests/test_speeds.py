@@ -31,16 +31,19 @@ def page_of(runs: Path) -> Page:
 
 def pairing(page: Page) -> list[tuple[bool, str]]:
     """What its badges say of it."""
-    return [(badge.ok, badge.text) for badge in page.badges if "paired" in badge.text]
+    return [(badge.ok, badge.text) for badge in page.badges if "speeds" in badge.text]
 
 
 def known(checkpoint: str = CHECKPOINT_SHA) -> dict[str, dict[str, str]]:
     return {name: {"model": "net", "checkpoint": checkpoint} for name in SLOWER}
 
 
-def test_without_a_timing_the_page_says_that_times_are_not_paired(runs: Path) -> None:
+NOT_COMPARED = [(False, "speeds not compared: the runs were not timed together")]
+
+
+def test_without_a_timing_the_page_says_that_speeds_are_not_compared(runs: Path) -> None:
     page = page_of(runs)
-    assert pairing(page) == [(False, "timings not paired: taken one after the other")]
+    assert pairing(page) == NOT_COMPARED
     assert not any("paired rounds" in finding.evidence for finding in page.findings)
 
 
@@ -119,23 +122,31 @@ def test_equal_work_stands_beside_each_other(runs: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_ratio_to_what_the_page_does_not_show_makes_no_sentence(runs: Path) -> None:
-    other = {"other": [0.04] * 12, "one": [0.05] * 12, "two": [0.05] * 12}
+def test_where_the_page_lacks_what_arms_were_compared_with_they_are_compared_with_each_other(runs: Path) -> None:
+    other = {"other": [0.04] * 12, **SLOWER}
     models = known() | {"other": {"model": "net", "checkpoint": "x"}}
     write_timing(runs, make_timing(other, models=models))
     page = page_of(runs)
-    assert not any(finding.anchor == "speed" for finding in page.findings)
-    assert [one.arm.model for one in page.speeds[0].arms] == ["one", "two"]
+    (sentence,) = (finding for finding in page.findings if finding.anchor == "speed")
+    assert sentence.before + sentence.link + sentence.after == "two answers more slowly than one"
+    assert sentence.evidence == "0.800× (slower), 0.784 to 0.816; 12 paired rounds"
+    first, second = page.speeds[0].arms
+    assert first.arm.ratio is None and first.ratios == () and second.ratios[0] == pytest.approx(0.8)
 
 
-def test_timings_of_single_runs_are_shown_but_not_paired_and_said_to_be(runs: Path) -> None:
-    for name, host in (("one", "h1"), ("two", "h2")):
-        timing = make_timing({name: [0.04] * 12}, models={name: known()[name]}, id=f"T-{name}", host=host)
-        write_timing(runs / name, timing)
+def test_rates_that_were_measured_apart_are_not_on_a_comparison_page(runs: Path) -> None:
+    for name in ("one", "two"):
+        write_timing(runs / name, make_timing({name: [0.04] * 12}, models={name: known()[name]}, id=f"T-{name}"))
     page = page_of(runs)
-    assert [(one.id, one.arms[0].runs) for one in page.speeds] == [("T-one", (0,)), ("T-two", (1,))]
-    assert pairing(page) == [(False, "timings not paired: other hosts")]
+    assert page.speeds == () and pairing(page) == NOT_COMPARED
     assert not any("paired rounds" in finding.evidence for finding in page.findings)
+
+
+def test_a_timing_just_taken_is_on_the_page_though_it_could_not_be_kept(runs: Path) -> None:
+    timing = make_timing(SLOWER, models=known())
+    data = [read_run(runs / name) for name in ("one", "two")]
+    page = comparison_page(data, np.array([2]), created="now", taken=(timing,))
+    assert page.speeds[0].id == "T1" and pairing(page) == [(True, "speeds paired: timing T1")]
 
 
 def test_the_page_of_one_run_shows_its_timing_and_says_nothing_of_others(runs: Path) -> None:
@@ -175,8 +186,7 @@ def test_a_timing_of_other_weights_or_of_one_run_alone_says_nothing(runs: Path) 
     write_timing(runs, make_timing(SLOWER, models=known("other")))
     write_timing(runs / "one", make_timing({"one": [0.04] * 12}, models={"one": known()["one"]}))
     page = page_of(runs)
-    assert not any("paired rounds" in finding.evidence for finding in page.findings)
-    assert pairing(page) == [(False, "timings not paired: timing T1 knows only some of these runs")]
+    assert page.speeds == () and pairing(page) == NOT_COMPARED
 
 
 def test_a_page_says_when_the_machine_was_busy(runs: Path) -> None:

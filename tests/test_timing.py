@@ -28,13 +28,13 @@ from bench.timing.environment import Ticks
 from bench.timing.flops import Counted
 from bench.timing.peak_memory import peak_of_process
 from bench.timing.rounds import Take, WarmUp, Work
-from bench.timing.runner import TimingRun, arm_timing, baseline_of, make_timing_run
+from bench.timing.runner import Effort, TimingRun, arm_timing, baseline_of, make_timing_run
 from bench.workspace import Workspace
 
 SMALL = ("--batch-size", "4", "--rounds", "6", "--layer", "layer4", "--no-memory")
 
 
-def blocks_of(*seconds: float) -> Callable[[], Take]:
+def blocks_of(*seconds: float) -> Callable[[float], Take]:
     """Blocks of one call each, whose clock shows these seconds in turn, whatever the machine is busy with."""
     shown = cycle(seconds)
 
@@ -42,7 +42,7 @@ def blocks_of(*seconds: float) -> Callable[[], Take]:
         work()
         return 1, [next(shown)]
 
-    return lambda: take
+    return lambda block: take
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ def test_every_arm_and_limit_multiplies_fp32_as_maps_and_logits_do(
 ) -> None:
     seen: list[str] = []
 
-    def watched() -> Take:
+    def watched(block: float) -> Take:
         def take(work: Work) -> tuple[int, list[float]]:
             seen.append(torch.backends.fp32_precision)  # type: ignore[attr-defined]
             return 1, [0.01]
@@ -261,20 +261,21 @@ def test_that_the_machine_was_busy_is_said_and_stored_and_a_quiet_one_gets_no_no
 
 
 @pytest.mark.parametrize(
-    ("budget", "rounds", "words"),
+    ("budget", "least", "rounds", "words"),
     [  # 20 s of warm-up, 8 s a round
-        (100.0, 9, "9 rounds instead of 12, to keep to the budget of 100 s"),
-        (30.0, 6, "go over the budget"),
+        (100.0, 6, 9, "9 rounds instead of 12, to keep to the budget of 100 s"),
+        (30.0, 6, 6, "go over the budget"),
+        (30.0, 3, 3, "go over the budget"),
     ],
 )
-def test_rounds_shrink_to_what_the_budget_leaves_after_the_warm_up_but_not_below_six(
-    budget: float, rounds: int, words: str
+def test_rounds_shrink_to_what_the_budget_leaves_after_the_warm_up_but_not_below_the_fewest(
+    budget: float, least: int, rounds: int, words: str
 ) -> None:
     listener, subject = Listener(), Subject("a", "a", torch.nn.Identity(), 32)
     arms = {"a": Arm(ArmSpec("forward", "a"), lambda: None, None, 1)}
     run = TimingRun(
         Workspace(progress=listener), torch.device("cpu"), TimeRequest(rounds=12, budget=budget, memory=False),
-        {"a": subject}, arms, {}, clock=lambda: 20.0,
+        {"a": subject}, arms, {}, Effort(least=least), clock=lambda: 20.0,
     )  # fmt: skip
     assert run.fitted({"a": WarmUp((), True, 4.0)}) == rounds
     assert any(words in told for told in listener.said + listener.warned)

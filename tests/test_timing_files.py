@@ -1,4 +1,4 @@
-"""Timing files: what is stored comes back, the newest is found, and what is not paired is said to be."""
+"""Timing files: what is stored comes back, and the newest that knows the weights is found."""
 
 import dataclasses
 import json
@@ -18,7 +18,6 @@ from bench.store.timings import (
     Passed,
     add_timing,
     newest_timing,
-    not_paired,
     noted,
     rates_of,
     read_timing,
@@ -140,33 +139,10 @@ def test_the_newest_timing_that_knows_the_weights_is_found(tmp_path: Path) -> No
     assert found(run, run="c2") is None and found(tmp_path / "none") is None
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({}, ""),
-        ({"id": "T2"}, "not paired: taken at different times"),
-        ({"host": "other"}, "not paired: other hosts"),
-        ({"id": "T2", "threads": 1}, "not paired: other threads"),
-        ({"id": "T2", "versions": {"torch": "2.1"}}, "not paired: other versions"),
-        ({"id": "T2", "batch_size": 8, "device": "GPU"}, "not paired: other devices, batch sizes"),
-        ({"id": "T2", "fp32": "tf32"}, "not paired: other precisions"),
-        ({"id": "T2", "fp32": "ieee"}, "not paired: taken at different times"),
-    ],
-)
-def test_only_rates_of_one_and_the_same_timing_are_paired(changes: dict[str, object], words: str) -> None:
-    assert not_paired(make_timing(TWO), make_timing(TWO, **changes)) == words
-
-
 def test_a_timing_that_does_not_say_how_fp32_was_multiplied_used_tf32_on_cuda_alone() -> None:
     old = {kind: make_timing(TWO, device_type=kind).known_fp32 for kind in ("cpu", "mps", "cuda")}
     assert old == {"cpu": "ieee", "mps": "ieee", "cuda": "tf32"}
     assert make_timing(TWO, device_type="cuda", fp32="ieee").known_fp32 == "ieee"
-
-
-def test_another_precision_is_not_paired() -> None:
-    first = make_timing(TWO)
-    narrow = tuple(dataclasses.replace(arm, precision="bf16") for arm in first.arms)
-    assert not_paired(first, dataclasses.replace(first, id="T2", arms=narrow)) == "not paired: other precisions"
 
 
 # --- words --------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
-"""`bench.compare`: fill in the rows that are missing, then one page of many runs."""
+"""`bench.compare`: fill in the rows that are missing, then one page of many runs, then their speeds on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.commands.explain import explain_ids
+from bench.commands.paired import paired_timing
 from bench.contracts import Integers
 from bench.errors import UsageError
 from bench.explaining.plan import (
@@ -58,7 +60,8 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
     """Put runs side by side on the images that any of them got wrong; rows that are missing are computed first.
 
     Without names the explainers and layers are all that the runs were explained with. Without a limit a CPU that would
-    need long takes 500 images.
+    need long takes 500 images. When the page is there the runs are timed in turns, and it is written again with their
+    speeds.
 
     Returns:
         The page; its JSON twin lies beside it. After a dry run, which only says what would be done, the folder of
@@ -69,7 +72,7 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
         raise UsageError("no run named", try_="bench compare RUN RUN")
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise UsageError("a run is named twice", try_="bench list runs")
-    form = request.form
+    form, timed = request.form, request.timed
     loaded = [checked(run) for run in runs]
     check_comparable(loaded)
     ids = wrong_in_any(loaded, request.limit if isinstance(request.limit, int) else None)
@@ -78,11 +81,16 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
         if request.dry_run:
             return Compared(workspace.runs, None)
         loaded = [checked(run) for run in runs]
-    page = comparison_page(loaded, ids, created=workspace.created, max_images=request.max_images)
+    page_with = partial(comparison_page, loaded, ids, created=workspace.created, max_images=request.max_images)
+    page = page_with()
     for words in (words for run in loaded for words in run.left_out):
         workspace.progress.warn(words)
-    target = request.out or new_folder(comparisons_path(workspace.runs))
-    return Compared(write_page(page, index_path(target), form=form, workspace=workspace), page)
+    target = index_path(request.out or new_folder(comparisons_path(workspace.runs)))
+    written = write_page(page, target, form=form, workspace=workspace)
+    if timed and (timing := paired_timing(request, loaded, written, workspace=workspace)):
+        page = page_with(taken=(timing,))
+        written = write_page(page, target, form=form, workspace=workspace)
+    return Compared(written, page)
 
 
 def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunFolder], ids: Integers) -> Integers:

@@ -1,7 +1,7 @@
 """`bench.measure`: names in, a timing out, with its plan told first."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -24,8 +24,7 @@ from bench.store.paths import timing_path
 from bench.store.runs import find_run
 from bench.store.timings import write_timing
 from bench.timing.arms import ArmSpec, Subject
-from bench.timing.rounds import BLOCK
-from bench.timing.runner import make_timing_run
+from bench.timing.runner import Effort, make_timing_run
 from bench.timing.thresholds import ThresholdResult, judge, parse_threshold
 from bench.workspace import Workspace
 
@@ -44,6 +43,26 @@ class Timed:
     unwritten: WriteError | None = None
 
 
+@dataclass(frozen=True)
+class LineUp:
+    """Who is timed.
+
+    Attributes:
+        arms: by name.
+        subjects: the models, by the label that arms name them with.
+        explainers: those that arms call, by name.
+        optional: explainers that are left out with a warning where they fail.
+        effort: how thoroughly.
+    """
+
+    arms: tuple[ArmSpec, ...]
+    subjects: Mapping[str, Subject]
+    explainers: Mapping[str, ExplainerSpec]
+    device: torch.device
+    optional: frozenset[str] = frozenset()
+    effort: Effort = field(default_factory=Effort)
+
+
 def measure(request: TimeRequest, workspace: Workspace) -> Timed:
     """Time models and explainers in turns on one machine, and store every raw sample.
 
@@ -57,7 +76,21 @@ def measure(request: TimeRequest, workspace: Workspace) -> Timed:
         UsageError: a name or value that cannot be meant, before anything is timed.
         ContractError: an explainer that breaks its contract.
     """
-    device, progress = choose_device(request.device, workspace.progress.warn), workspace.progress
+    line = lined_up(request, workspace)
+    thresholds = [parse_threshold(text, [one.name for one in line.arms]) for text in names(request.fail_if)]
+    workspace.progress.say(_plan(line, request))
+    timing = timed(line, request, workspace)
+    path, unwritten = kept(timing, request, workspace)
+    return Timed(timing, path, judge(thresholds, timing), unwritten)
+
+
+def lined_up(request: TimeRequest, workspace: Workspace) -> LineUp:
+    """Every arm that a request means, its models loaded.
+
+    Raises:
+        UsageError: a name that cannot be meant.
+    """
+    device = choose_device(request.device, workspace.progress.warn)
     kinds, baselines = names(request.what), names(request.baseline)
     subjects = find_subjects(names(request.model), names(request.run), workspace, device)
     base = next((label for label in subjects if label in baselines), next(iter(subjects)))
@@ -68,20 +101,28 @@ def measure(request: TimeRequest, workspace: Workspace) -> Timed:
     wanted = replace(chosen, layers=_layers(names(request.layer), known))
     arms, entries = line_up(kinds, list(subjects), base, wanted=wanted, place=workspace)
     check_baselines(baselines, subjects, wanted.specs)
-    thresholds = [parse_threshold(text, [one.name for one in arms]) for text in names(request.fail_if)]
-    progress.say(_plan(arms, subjects, entries, request=request, device=device))
-    timing = make_timing_run(
-        arms, subjects, entries, device=device, request=request, place=workspace, optional=set(wanted.ceilings)
-    ).measure()
-    alone = len(subjects) == 1 and names(request.run)
+    return LineUp(tuple(arms), subjects, entries, device, frozenset(wanted.ceilings))
+
+
+def timed(line: LineUp, request: TimeRequest, workspace: Workspace) -> Timing:
+    """The arms of a line-up, timed."""
+    return make_timing_run(
+        line.arms, line.subjects, line.explainers,
+        device=line.device, request=request, place=workspace, optional=line.optional, effort=line.effort,
+    ).measure()  # fmt: skip
+
+
+def kept(timing: Timing, request: TimeRequest, workspace: Workspace) -> tuple[Path, WriteError | None]:
+    """Store a timing; gives its file, and why it could not be written if so: what was measured is not lost with it."""
+    alone = len(timing.models) == 1 and names(request.run)
     folder = find_run(workspace.runs, names(request.run)[0]) if alone else workspace.runs
-    done = Timed(timing, timing_path(folder, timing.id), judge(thresholds, timing))
+    path = timing_path(folder, timing.id)
     try:
         write_timing(folder, timing)
-    except WriteError as error:  # what was measured is not lost with it
-        progress.warn(f"the timing is not kept: {error.message}")
-        return replace(done, unwritten=error)
-    return done
+    except WriteError as error:
+        workspace.progress.warn(f"the timing is not kept: {error.message}")
+        return path, error
+    return path, None
 
 
 # --- what is meant --------------------------------------------------------------------------------------------
@@ -99,40 +140,41 @@ def _layers(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
 # --- how long it will take ------------------------------------------------------------------------------------
 
 
-def _plan(
-    arms: Sequence[ArmSpec],
-    subjects: Mapping[str, Subject],
-    explainers: Mapping[str, ExplainerSpec],
-    *,
-    request: TimeRequest,
-    device: torch.device,
-) -> str:
-    """The arms in words, and how long they will take, judged by FLOP and the machine's matrix product."""
+def calls_of(line: LineUp, request: TimeRequest) -> dict[str, float]:
+    """Seconds that one call of each arm will take, judged by FLOP and the machine's matrix product."""
+    device = line.device
     rates = {each: reached_rate(device, each) for each in ("fp32", resolved_precision("auto", device))}
-    summaries = {label: summarise(one.net, one.input_size) for label, one in subjects.items()}
+    summaries = {label: summarise(one.net, one.input_size) for label, one in line.subjects.items()}
     flops = {label: 2.0 * summary.macs * request.batch_size for label, summary in summaries.items()}
 
     def passes(one: ArmSpec) -> float:
         if one.what == "train":
             return BACKWARD_COST
-        return explainers[one.entry].cost(layers_in(summaries[one.model], [one.layer])[0]) if one.entry else 1.0
+        return line.explainers[one.entry].cost(layers_in(summaries[one.model], [one.layer])[0]) if one.entry else 1.0
 
-    seconds = [
-        flops[one.model] * passes(one) / rates[resolved_precision("auto", device) if one.what == "train" else "fp32"]
-        for one in arms
-    ]
-    process = PROCESS if request.memory and device.type == "cpu" else 0.0
+    return {
+        one.name: flops[one.model]
+        * passes(one)
+        / rates[resolved_precision("auto", device) if one.what == "train" else "fp32"]
+        for one in line.arms
+    }
+
+
+def _plan(line: LineUp, request: TimeRequest) -> str:
+    """The arms in words, and how long they will take."""
+    calls = list(calls_of(line, request).values())
+    process = PROCESS if request.memory and line.device.type == "cpu" else 0.0
     whole, least = (
-        timing_seconds(seconds, rounds, block=BLOCK, process=process)
+        timing_seconds(calls, rounds, block=line.effort.block, process=process)
         for rounds in (request.rounds, min(request.rounds, MIN_ROUNDS))
     )
     budget = float(request.budget)
     told = min(whole, max(budget, least))
     shrunk = "" if whole <= budget else f" (all {request.rounds} would take {duration(whole)})"
-    many = f"{len(arms)} arm{'s' if len(arms) > 1 else ''}"
+    many = f"{len(line.arms)} arm{'s' if len(line.arms) > 1 else ''}"
     return (
         f"{many} in up to {request.rounds} rounds forwards and backwards, batch {request.batch_size}, "
-        f"on {describe_device(device)}: about {duration(told)}{shrunk}"
+        f"on {describe_device(line.device)}: about {duration(told)}{shrunk}"
     )
 
 

@@ -32,6 +32,7 @@ from bench.postprocess import PIPELINE
 from bench.registry.registry import short
 from bench.schema.page import Badge, Page, PairTest, RunView, run_labels
 from bench.schema.run import Cell
+from bench.schema.timing import Timing
 from bench.stats.agreement import agreements
 from bench.stats.intervals import holm, holm_levels, mcnemar, paired_difference
 from bench.store.folder import RunFolder
@@ -141,8 +142,19 @@ def run_page(data: RunFolder, *, created: str, max_images: int | None = None) ->
     return _with_doubts(with_trust(with_speeds(page, [data]), [data]), [data])
 
 
-def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, max_images: int | None = None) -> Page:
-    """The page of several runs on the images `ids`, those that any of them got wrong; its gallery has `max_images`."""
+def comparison_page(
+    runs: Sequence[RunFolder],
+    ids: Integers,
+    *,
+    created: str,
+    max_images: int | None = None,
+    taken: Sequence[Timing] = (),
+) -> Page:
+    """The page of several runs on the images `ids`, those that any of them got wrong; its gallery has `max_images`.
+
+    Args:
+        taken: timings beside those that lie in the runs' folders and beside them.
+    """
     notes = tuple(Badge(False, words) for words in not_shared(runs))
     runs = aligned(runs)
     views = [
@@ -169,7 +181,7 @@ def comparison_page(runs: Sequence[RunFolder], ids: Integers, *, created: str, m
         pairs=tests,
         wanted=len(wrong_in_any(runs, None)),
     )
-    return _with_doubts(with_trust(with_speeds(page, runs), runs), runs)
+    return _with_doubts(with_trust(with_speeds(page, runs, taken), runs), runs)
 
 
 def _with_doubts(page: Page, runs: Sequence[RunFolder]) -> Page:

@@ -355,7 +355,7 @@ def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, sam
         (same_settings, Badge(True, f"same recipe ({how})")),
         (not same_settings, Badge(False, "trained differently: see provenance")),
         (True, Badge(same_machine, "same machine" if same_machine else "different machines")),
-        (True, Badge(False, "timings not paired: taken one after the other")),
+        (True, Badge(False, "speeds not compared: the runs were not timed together")),
         (all(view.epochs for view in runs), _seeds_badge(runs)),  # of adopted weights nobody knows the seed
         (any(pair.same_logits for pair in pairs), Badge(False, "two of the runs are one")),
         (

@@ -1,17 +1,14 @@
-"""What a page says of speed: the newest paired timing of its runs, or each run's own, or that there is none."""
+"""What a page says of speed: the newest timing in which all its runs took turns, or that there is none."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from bench.registry.registry import short
 from bench.schema.page import ArmSpeed, Badge, Finding, Page, Speeds, run_labels
 from bench.schema.timing import ArmTiming, Ratio, Sample, Timing
 from bench.stats.rates import interval_words, number_words, per_call, ratios_of, ratios_to, rounds_of
 from bench.store.folder import RunFolder
-from bench.store.timings import knows, newest_timing, not_paired, read_timings
-
-Timings = Mapping[Path, tuple["Timing", ...]]  # by the folder they lie beside the runs of
+from bench.store.timings import knows, newest_timing, read_timings
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 DOING = {  # of one, of several
@@ -26,61 +23,47 @@ WORK = {
     "explain": "the same artefact",
     "shipped": "each library’s own artefact",
 }
-UNPAIRED = "timings not paired"  # how the badge begins that says more where there is a timing
+UNPAIRED = "speeds not compared"  # how the badge begins that a timing of all runs replaces
 
 
-def with_speeds(page: Page, runs: Sequence[RunFolder]) -> Page:
+def with_speeds(page: Page, runs: Sequence[RunFolder], taken: Sequence[Timing] = ()) -> Page:
     """The page with the speeds, badge and sentences of the newest timing that knows all its runs.
 
-    Without one, with the speeds of the newest timing of each run, which are not paired and not compared.
+    Rates that were measured apart are not compared: without such a timing the page has no speeds.
+
+    Args:
+        taken: timings beside those on disk.
     """
-    beside = {folder: read_timings(folder) for folder in {data.path.parent for data in runs}}
-    joint = timing_of(runs, beside)
-    found = [joint] if joint else _own(runs, beside)
-    if not found:
+    timing = timing_of(runs, taken)
+    if timing is None:
         return page
-    if len(found) == 1 and sum(map(len, _labels(found[0], runs).values())) == len(runs):
-        joint = found[0]  # it knows all, some by their names, some by their models'
-    badge = timing_badge(joint) if joint else _apart(found)
+    badge = timing_badge(timing)
     badges = [badge if each.text.startswith(UNPAIRED) else each for each in page.badges]
-    speeds, shown = tuple(speeds_of(each, runs) for each in found), {cell.explainer for cell in page.cells}
-    told = speed_findings(speeds[0], labels=run_labels(page.runs), explainers=shown) if joint else ()
+    speeds, shown = speeds_of(timing, runs), {cell.explainer for cell in page.cells}
+    told = speed_findings(speeds, labels=run_labels(page.runs), explainers=shown)
     badges = badges if badge in badges else [*badges, badge]
-    return replace(page, badges=tuple(badges), findings=page.findings + told, speeds=speeds)
+    return replace(page, badges=tuple(badges), findings=page.findings + told, speeds=(speeds,))
 
 
-def timing_of(runs: Sequence[RunFolder], beside: Timings) -> Timing | None:
-    """The newest timing in the runs' folders or beside them that knows all of them.
+def timing_of(runs: Sequence[RunFolder], taken: Sequence[Timing] = ()) -> Timing | None:
+    """The newest timing in the runs' folders or beside them, or just taken, that knows all of them.
 
-    One by the runs' own names and weights comes first, else one by the names of their models: how fast a net is does
-    not hang on what it learned.
+    One by the runs' own names and weights comes first, else one by the names of models: how fast a net is does not
+    hang on what it learned.
     """
-    timings = [one for data in runs for one in data.timings]
-    timings += [one for folder in dict.fromkeys(data.path.parent for data in runs) for one in beside[folder]]
+    beside = dict.fromkeys(data.path.parent for data in runs)
+    timings = [*(one for data in runs for one in data.timings), *(one for each in beside for one in read_timings(each))]
+    every = [*timings, *taken]
     own = {data.record.name: data.checkpoint for data in runs}
-    models = {short(data.record.model): None for data in runs}
-    return newest_timing(timings, own) or newest_timing(timings, models)
-
-
-def _own(runs: Sequence[RunFolder], beside: Timings) -> list[Timing]:
-    """The newest timing of each run that has any, each once."""
-    found = (timing_of([data], beside) for data in runs)
-    return list({(one.host, one.id): one for one in found if one}.values())
-
-
-def _apart(timings: Sequence[Timing]) -> Badge:
-    if len(timings) == 1:  # of some of the runs
-        return Badge(False, f"{UNPAIRED}: timing {timings[0].id} knows only some of these runs")
-    why = dict.fromkeys(not_paired(timings[0], each) for each in timings[1:])
-    return Badge(False, f"timings {'; '.join(why)}")
+    known = [one for one in every if sum(map(len, _labels(one, runs).values())) == len(runs)]
+    return newest_timing(every, own) or newest_timing(known, {})
 
 
 def speeds_of(timing: Timing, runs: Sequence[RunFolder]) -> Speeds:
     """What a page shows of a timing: the arms of its runs, and the machine's own limits."""
     labels, rounds = _labels(timing, runs), rounds_of(timing.samples)
-    timing = with_claims_of_today(timing, rounds)
     warm_up = [each for each in timing.samples if each.round == 0]
-    arms = [arm for arm in _ordered(timing.arms) if arm.model in labels]
+    arms = with_claims_of_today([arm for arm in _ordered(timing.arms) if arm.model in labels], rounds)
     return Speeds(
         id=timing.id,
         created=timing.created,
@@ -95,12 +78,23 @@ def speeds_of(timing: Timing, runs: Sequence[RunFolder]) -> Speeds:
     )
 
 
-def with_claims_of_today(timing: Timing, rounds: Mapping[str, Sequence[float]]) -> Timing:
-    """A timing whose ratios say what all of them together carry; in older files each was judged alone."""
-    pairs = {arm.name: arm.ratio.baseline for arm in timing.arms if arm.ratio}
+def with_claims_of_today(arms: Sequence[ArmTiming], rounds: Mapping[str, Sequence[float]]) -> list[ArmTiming]:
+    """Arms whose ratios say what all those that are shown carry together; in older files each was judged alone.
+
+    Where the arm that one was compared with is not shown, the first that is takes its place: all took turns.
+    """
+    pairs = {arm.name: base for arm in arms if (base := _baseline(arm, arms))}
     known = {arm: base for arm, base in pairs.items() if len(rounds.get(arm, ())) == len(rounds.get(base, ())) > 0}
     ratios = ratios_to(known, rounds)
-    return replace(timing, arms=tuple(replace(arm, ratio=ratios.get(arm.name, arm.ratio)) for arm in timing.arms))
+    return [replace(arm, ratio=ratios.get(arm.name, arm.ratio if arm.name in pairs else None)) for arm in arms]
+
+
+def _baseline(arm: ArmTiming, arms: Sequence[ArmTiming]) -> str:
+    """The arm that one is compared with among those that are shown; empty for the baseline itself."""
+    if arm.ratio is None or arm.ratio.baseline in {each.name for each in arms}:
+        return arm.ratio.baseline if arm.ratio else ""
+    alike = [each.name for each in arms if (each.what, each.layers) == (arm.what, arm.layers)]
+    return "" if alike[0] == arm.name else alike[0]
 
 
 def _ordered(arms: Sequence[ArmTiming]) -> list[ArmTiming]:

@@ -214,22 +214,6 @@ def knows(timing: Timing, name: str, checkpoint: str | None) -> bool:
     return known is not None and checkpoint in (None, known.get("checkpoint"))
 
 
-def not_paired(first: Timing, second: Timing) -> str:
-    """Why rates of two timings must not be ranked, in words; empty only for one and the same timing.
-
-    Even two timings that are alike in everything were taken at different times, so they are not paired either.
-    """
-    if first.id == second.id and first.host == second.host:
-        return ""
-    words = {"host": "hosts", "device": "devices", "threads": "threads", "batch_size": "batch sizes"}
-    differ = [plural for name, plural in words.items() if getattr(first, name) != getattr(second, name)]
-    if dict(first.versions) != dict(second.versions):
-        differ.append("versions")
-    if len({(one.known_fp32, *sorted({(arm.what, arm.precision) for arm in one.arms})) for one in (first, second)}) > 1:
-        differ.append("precisions")
-    return f"not paired: other {', '.join(differ)}" if differ else "not paired: taken at different times"
-
-
 # --- rates noted in passing ---------------------------------------------------------------------------------
 
 

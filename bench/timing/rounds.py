@@ -1,6 +1,7 @@
 """Arms in turns: warm-up, rounds forwards and backwards, one block a turn. What the arms do is none of its business."""
 
 import gc
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from bench.schema.timing import Sample
 from bench.stats.rates import per_call
 
 AGREE = 0.02  # two blocks that differ by less are settled
-WARM_UP = 10.0  # seconds an arm may take to settle
+WARM_UP = 10.0  # seconds an arm may take at most to settle
 BLOCK = 0.2  # seconds a block lasts at least
 
 Work = Callable[[], object]
@@ -32,8 +33,10 @@ def taker(seconds: float = BLOCK) -> Take:
     return lambda work: block(work, seconds)
 
 
-def warm_up(name: str, work: Work, take: Take, *, clock: Callable[[], float] = time.perf_counter) -> WarmUp:
-    """Take blocks until two in succession differ by less than 2 %, or 10 s are over."""
+def warm_up(
+    name: str, work: Work, take: Take, *, longest: float = math.inf, clock: Callable[[], float] = time.perf_counter
+) -> WarmUp:
+    """Take blocks until two in succession differ by less than 2 %, or 10 s or the `longest` time are over."""
     started, samples = clock(), list[Sample]()
     while True:
         begun = clock()
@@ -41,7 +44,7 @@ def warm_up(name: str, work: Work, take: Take, *, clock: Callable[[], float] = t
         now = clock()
         if len(samples) > 1 and agree(per_call(samples[-2]), per_call(samples[-1])):
             return WarmUp(tuple(samples), True, now - begun)
-        if now - started >= WARM_UP:
+        if now - started >= min(WARM_UP, longest):
             return WarmUp(tuple(samples), False, now - begun)
 
 

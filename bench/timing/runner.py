@@ -42,6 +42,22 @@ from bench.timing.rounds import BLOCK, WarmUp, play, rounds_that_fit, taker, war
 from bench.workspace import Workspace
 
 Rounds = Mapping[str, Sequence[float]]  # seconds a call by arm, round by round
+TO_SETTLE = 0.25  # share of the budget that all warm-ups together may take where arms do not settle
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How thoroughly arms are timed, beside rounds and budget.
+
+    Attributes:
+        block: seconds a block lasts at least.
+        least: rounds that are played even where they go over the budget.
+        limits: whether the machine's own limits take turns with the arms.
+    """
+
+    block: float = BLOCK
+    least: int = MIN_ROUNDS
+    limits: bool = True
 
 
 @dataclass
@@ -54,6 +70,7 @@ class TimingRun:
     subjects: Mapping[str, Subject]
     arms: dict[str, Arm]
     limits: dict[str, Arm]
+    effort: Effort = Effort()
     clock: Callable[[], float] = time.perf_counter
     started: float = 0.0
 
@@ -93,10 +110,11 @@ class TimingRun:
 
     def warmed(self) -> dict[str, WarmUp]:
         """The warm-up of every arm, the limits first."""
-        found, take = {}, taker()
+        found, take = {}, taker(self.effort.block)
+        longest = TO_SETTLE * float(self.request.budget) / len(self.every)
         with self.place.progress.track("warm up", len(self.every)) as task:
             for name, arm in self.every.items():
-                found[name] = warm_up(name, arm.work, take, clock=self.clock)
+                found[name] = warm_up(name, arm.work, take, longest=longest, clock=self.clock)
                 task.advance(1, name)
         return found
 
@@ -106,11 +124,11 @@ class TimingRun:
         # A first block holds costs that the later ones do not, so the last one of the warm-up tells.
         round_ = 2 * sum(one.seconds for one in warm.values())
         left = budget - (self.clock() - self.started) - self.after_rounds
-        rounds = rounds_that_fit(asked, MIN_ROUNDS, seconds_a_round=round_, budget=left)
+        rounds = rounds_that_fit(asked, self.effort.least, seconds_a_round=round_, budget=left)
         if rounds < asked:
             self.place.progress.say(f"{rounds} rounds instead of {asked}, to keep to the budget of {budget:.0f} s")
         if rounds * round_ > max(left, 0.0):
-            self.place.progress.warn(f"{rounds} rounds, the fewest that give an interval, go over the budget")
+            self.place.progress.warn(f"{rounds} rounds, the fewest that are played, go over the budget")
         return rounds
 
     def played(self, rounds: int) -> list[Sample]:
@@ -118,7 +136,7 @@ class TimingRun:
         works = {name: arm.work for name, arm in self.every.items()}
         samples = []
         with self.place.progress.track("rounds", rounds * 2 * len(works)) as task:
-            for sample in play(works, rounds, taker(), order=random.Random(self.place.timing)):
+            for sample in play(works, rounds, taker(self.effort.block), order=random.Random(self.place.timing)):
                 samples.append(sample)
                 task.advance(1, f"round {sample.round} of {rounds}")
         return samples
@@ -127,7 +145,7 @@ class TimingRun:
         """Milliseconds of a call on one image alone."""
         if arm.single is None:
             return None
-        calls, seconds = taker()(arm.single)
+        calls, seconds = taker(self.effort.block)(arm.single)
         return 1000 * per_call(Sample(arm.name, 0, calls, tuple(seconds)))
 
     def peak(self, arm: Arm) -> float | None:
@@ -171,7 +189,7 @@ class TimingRun:
             rounds=rounds,
             rounds_asked=request.rounds,
             budget_seconds=float(request.budget),
-            block_seconds=BLOCK,
+            block_seconds=self.effort.block,
             seconds=self.clock() - self.started,
             before=before,
             after=after,
@@ -191,7 +209,7 @@ class TimingRun:
     def after_rounds(self) -> float:
         """Seconds that latency and memory will take."""
         fresh = PROCESS if self.request.memory and self.device.type == "cpu" else 0.0
-        return len(self.arms) * (2 * BLOCK + fresh)
+        return len(self.arms) * (2 * self.effort.block + fresh)
 
 
 def notes_on(arms: Sequence[ArmTiming], samples: Sequence[Sample], *, rounds: int, asked: int) -> list[str]:
@@ -201,7 +219,7 @@ def notes_on(arms: Sequence[ArmTiming], samples: Sequence[Sample], *, rounds: in
     unsettled = ", ".join(arm.name for arm in arms if not arm.settled)
     noisy = ", ".join(arm.name for arm in arms if arm.grade != "steady")
     return [
-        f"did not settle within 10 s of warm-up: {unsettled}" if unsettled else "",
+        f"did not settle in the warm-up: {unsettled}" if unsettled else "",
         f"{rounds} rounds instead of {asked}, to keep to the budget" if rounds < asked else "",
         f"under {CLAIM_ROUNDS} rounds no difference in speed is claimed" if rounds < CLAIM_ROUNDS else "",
         "rounds resemble the ones before them, so the intervals of the rates say little beyond these minutes"
@@ -220,6 +238,7 @@ def make_timing_run(
     request: TimeRequest,
     place: Workspace,
     optional: Collection[str] = (),
+    effort: Effort = Effort(),
 ) -> TimingRun:
     """Make every arm on one and the same batch, check explainers against their contract, and count work.
 
@@ -238,7 +257,9 @@ def make_timing_run(
 
     def work(rows: slice) -> TimingRun:
         smaller = replace(request, batch_size=rows.stop - rows.start)
-        return _made(specs, subjects, explainers, device=device, request=smaller, place=place, optional=optional)
+        return _made(
+            specs, subjects, explainers, device=device, request=smaller, place=place, optional=optional, effort=effort
+        )
 
     return next(Room(place.progress).batches("time", request.batch_size, request.batch_size, work))
 
@@ -252,6 +273,7 @@ def _made(
     request: TimeRequest,
     place: Workspace,
     optional: Collection[str],
+    effort: Effort,
 ) -> TimingRun:
     """A timing run at the batch size of the request."""
     images = batch_of(request.batch_size, next(iter(subjects.values())).input_size, device)
@@ -272,8 +294,8 @@ def _made(
             floor = floor_of(spec.model, spec.layer) if spec.layer else None
             arms[spec.name] = replace(arm, counted=work, floor=floor)
     precisions = sorted({arm.precision for arm in arms.values()} | {"fp32"}, reverse=True)
-    limits = [*(product_arm(device, each) for each in precisions), copy_arm(device)]
-    return TimingRun(place, device, request, subjects, arms, {arm.name: arm for arm in limits})
+    limits = [*(product_arm(device, each) for each in precisions), copy_arm(device)] if effort.limits else []
+    return TimingRun(place, device, request, subjects, arms, {arm.name: arm for arm in limits}, effort)
 
 
 # --- from rounds to figures -------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from fuzz.mutations import file_broken
 CELL = ("--explainer", "gradcam,reference", "--layer", "layer4", "--limit", "4")
 ASKED = (
     ("show", "run", "a", "--markdown"), ("show", "run", "a", "--markdown"), ("report", "a"), ("report",),
-    ("compare", "a", "b", "--no-compute"), ("compare", "a", "b", "--limit", "2"), ("list", "runs"),
+    ("compare", "a", "b", "--no-compute"), ("compare", "a", "b", "--limit", "2", "--no-time"), ("list", "runs"),
     ("show", "run", "a"),
     ("explain", "a", "--dry-run"), ("explain", "a", *CELL), ("judge", "a", "--limit", "1", *CELL[:4]),
     ("judge", "a", "--faithfulness", "--limit", "2", "--sanity", "0", *CELL[:4]), ("evaluate", "a"),
