@@ -422,7 +422,7 @@ class CompareRequest(Costly, Paged, OfRunsData, Planned, OnDevice):
     compute: Annotated[bool, Option("Make the rows that are missing.")] = True
     time: Annotated[
         str | float | None,
-        Option("Measure the training step, too: speeds take up to 5m, say, instead of 60s.", words=TIME),
+        Option("Time for speeds, such as 5m, with the training step; else 60s, without it.", words=TIME),
     ] = None
     no_time: Annotated[bool, Option("Measure no speeds.")] = False
     out: Annotated[Path | None, Option("Folder of the page; else runs/compare/N.")] = None
