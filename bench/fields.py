@@ -29,7 +29,7 @@ IN_WORDS = {
     str: "text", int: "a whole number", float: "a number", bool: "True or False", Path: "a path", NoneType: "None",
     Callable: "a class or function", Sequence: "a list",
 }  # fmt: skip
-START, LOOK, TRUST, AROUND = "Start", "Look", "Trust", "Around"  # the panels of the verbs
+START, LOOK, TRUST, AROUND = "Start", "Look", "Trust", "Other"  # the panels of the verbs
 ALONE = ("flag", "call")  # origins that speak of one call alone; variables and files speak of every call
 
 
@@ -66,10 +66,11 @@ class Option:
         words: how it is typed where the word is not simply the value.
         choices: the values there are.
         least: the smallest number.
-        names: what it names: `models`, `explainers`, `recipes`, `runs`, `files` or `data`. The shell offers what it can
-            list; what there is not is refused before anything is loaded that takes time.
+        names: what it names: `models`, `explainers`, `recipes`, `runs`, `layers`, `files` or `data`. The shell offers
+            what it can list; a name that does not exist is refused before anything slow is loaded.
         variable: whether a BENCH_ variable may set it; not what speaks of one run or file.
         stored: whether a run's record keeps it.
+        of_recipe: it takes the place of a value of the recipe.
     """
 
     help: str
@@ -86,6 +87,7 @@ class Option:
     names: str = ""
     variable: bool = True
     stored: bool = True
+    of_recipe: bool = False
 
 
 @dataclass(frozen=True)

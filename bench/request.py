@@ -37,9 +37,7 @@ from bench.whole_file import read_text
 ALL = "all"
 LIST_BYTES = 16 * 2**20  # of a file of ids or classes
 LATEST = "latest"
-THE_NET, THE_DATA, THE_RUN = "The net", "The data", "The run"  # panels, as is the next
-RECIPE = "Instead of the recipe's: "  # panels of what replaces a recipe's values
-STEPS, INGREDIENTS, IMAGES = f"{RECIPE}steps and rates", f"{RECIPE}ingredients", f"{RECIPE}images"
+MORE, RECIPE = "More options", "In place of the recipe's values"  # panels behind what most people need
 SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 COUNTED = ("seeds", "stem", "image_size")  # what a single training says by its seed and its model's name
 WHICH = ("wrong", "all")  # images
@@ -116,12 +114,15 @@ SIZES = Words(
 
 # --- what several verbs share -------------------------------------------------------------------------------
 
+LAYER = Option("Module such as layer3 or layer4.1.bn2. Can be repeated.", many=True, names="layers")
+LAYERS = replace(LAYER, help="Module such as layer3 or layer4.1.bn2, or all. Can be repeated.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OnDevice(Request):
     """Where it is computed."""
 
-    device: Annotated[str, Option("auto, cpu, cuda or mps.")] = "auto"
+    device: Annotated[str, Option("Where to compute: auto, cpu, cuda or mps.")] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ class OfRunsData(Request):
     """A verb that needs the images a run was made on."""
 
     data: Annotated[
-        str | None, Option("Where the run's data set lies now, if it was moved.", variable=False, names="data")
+        str | None, Option("Where the run's data set is now, if you moved it.", variable=False, names="data")
     ] = None
 
 
@@ -139,9 +140,7 @@ class OfData(Request):
 
     data: Annotated[
         str,
-        Option(
-            "cifar10, digits, or a folder or archive of train/CLASS/* and test/CLASS/*.", panel=THE_DATA, names="data"
-        ),
+        Option("cifar10, digits, or a folder or archive of train/CLASS/* and test/CLASS/*.", names="data"),
     ] = "cifar10"
 
 
@@ -150,9 +149,10 @@ class Sized(Request):
     """A verb whose models may be given another size of pictures and another stem."""
 
     stem: Annotated[
-        str | None, Option("cifar: 3x3 stem without max-pool, for ResNets of timm and torchvision.", panel=THE_NET)
+        str | None,
+        Option("cifar: first convolution 3x3, no max-pool; for ResNets of timm and torchvision.", panel=MORE),
     ] = None
-    image_size: Annotated[int | None, Option("Pixels an edge of what the model is given.", panel=THE_NET)] = None
+    image_size: Annotated[int | None, Option("Edge in pixels of the images that the model gets.", panel=MORE)] = None
 
     def whole_name(self, model: object) -> str:
         """A model's name with the size and the stem asked for, as a run stores it."""
@@ -163,24 +163,26 @@ class Sized(Request):
 class OfExplainers(Request):
     """A verb that takes explainers at layers."""
 
-    explainer: Annotated[Explainers, Option("Name, FILE.py:NAME, or all. Repeats.", many=True, names="explainers")] = ()
-    layer: Annotated[Names, Option("Dotted module name, or all. Repeats.", many=True)] = ()
+    explainer: Annotated[
+        Explainers, Option("Name, FILE.py:NAME, or all. Can be repeated.", many=True, names="explainers")
+    ] = ()
+    layer: Annotated[Names, LAYERS] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Costly(OfExplainers):
     """The same, where `all` explainers may be too many."""
 
-    slow: Annotated[bool, Option("Let all explainers take in what costs over 200 forward passes.")] = False
+    slow: Annotated[bool, Option("With --explainer all: include those that cost over 200 forward passes.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paged(Request):
     """A verb whose page has one form or the other."""
 
-    single_file: Annotated[bool, Option("One file however large; else up to 10 MB.")] = False
-    folder: Annotated[bool, Option("index.html with its files beside it, however small.")] = False
-    max_images: Annotated[int | None, Option("Most images of the gallery; tables cover all.", least=1)] = None
+    single_file: Annotated[bool, Option("Write one file, even above 10 MB.")] = False
+    folder: Annotated[bool, Option("Write a folder: index.html and its files, even below 10 MB.")] = False
+    max_images: Annotated[int | None, Option("Show at most N images in the gallery. Tables cover all.", least=1)] = None
 
     @property
     def form(self) -> str:
@@ -192,15 +194,15 @@ class Paged(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Planned(Request):
-    """A verb that can say beforehand what it would do."""
+    """A verb that can say before what it would do."""
 
-    dry_run: Annotated[bool, Option("Say what would be done, and how long it takes.", stored=False)] = False
+    dry_run: Annotated[bool, Option("Only say what would be done, and how long it would take.", stored=False)] = False
 
 
-MODEL = Option("Registered name, FILE.py:NAME (runs that file), timm:NAME or torchvision:NAME.", names="models")
-RUN = Option("Name, latest, or path.", argument=True, names="runs")
-RUNS = Option("Name, latest, or path. Repeats.", argument=True, many=True, names="runs")
-LIMIT = Option("First N images of one fixed order, or all.", words=COUNT, least=1)
+MODEL = Option("Name, timm:NAME, torchvision:NAME, or FILE.py:NAME (runs that file).", names="models")
+RUN = Option("A run's name, latest, or its path.", argument=True, names="runs")
+RUNS = Option("A run's name, latest, or its path. Can be repeated.", argument=True, many=True, names="runs")
+LIMIT = Option("Take only N images (the same ones each time), or all.", words=COUNT, least=1)
 
 
 def one_run(run: Names) -> str:
@@ -216,85 +218,85 @@ def one_run(run: Names) -> str:
 
 @dataclass(frozen=True)
 class DemoRequest(OnDevice):
-    """Digits, offline, minutes on two cores: train three models, explain their errors, compare them."""
+    """Train three models on handwritten digits, explain their errors, compare them. Offline, in minutes."""
 
     verb, panel = "demo", START
 
 
-def _instead(help: str, panel: str = STEPS, **more: Any) -> Option:  # noqa: ANN401
-    return Option(help, panel=panel, **more)
+def _instead(help: str, panel: str | None = RECIPE, **more: Any) -> Option:  # noqa: ANN401
+    return Option(help, panel=panel, of_recipe=True, **more)
 
 
 @dataclass(frozen=True)
 class TrainRequest(Sized, OfData, Planned, OnDevice):
-    """Train a model, test it once at the end, and keep everything in a run folder. Or several: see --seeds."""
+    """Train a model and test it once, at the end. A run folder keeps everything."""
 
     verb, panel, example = "train", START, "bench train --model cifar_resnet18 --limit 10000 --recipe cpu"
 
-    model: Annotated[Models, replace(MODEL, help=f"{MODEL.help} Repeats.", many=True)] = "cifar_resnet18"
+    model: Annotated[Models, replace(MODEL, help=f"{MODEL.help} Can be repeated.", many=True)] = "cifar_resnet18"
     _: KW_ONLY
-    recipe: Annotated[str, Option("One of `bench list recipes`, or FILE.toml.", names="recipes")] = "course"
-    seed: Annotated[int, Option("Of weights, order, augmentation and split.")] = 0
-    seeds: Annotated[int, Option("Train N runs, of consecutive seeds.", panel=THE_RUN, least=1)] = 1
-    val: Annotated[float, Option("Share of the training images kept for the curves; 0: none.", panel=THE_DATA)] = 0.1
-    limit: Annotated[int | None, Option("Train on N images, balanced by class.", panel=THE_DATA)] = None
+    recipe: Annotated[str, Option("Name from `bench list recipes`, or a TOML file.", names="recipes")] = "course"
+    epochs: Annotated[int | None, _instead("Passes over the training images; else the recipe's.", None)] = None
+    seed: Annotated[int, Option("Seed of weights, order, augmentation and validation split.")] = 0
+    seeds: Annotated[int, Option("Train N runs with consecutive seeds.", least=1)] = 1
+    limit: Annotated[int | None, Option("Train on only N images, balanced by class.")] = None
+    resume: Annotated[
+        str | None,
+        Option("Continue an unfinished run: its name, or latest.", variable=False, stored=False, names="runs"),
+    ] = None
+    val: Annotated[float, Option("Share of the training images kept for validation; 0: none.", panel=MORE)] = 0.1
     init: Annotated[
-        str, Option("native, or shared: one initialisation for all models.", panel=THE_NET, choices=INITS)
+        str,
+        Option("Start weights: native (each model its own) or shared (the same in all).", panel=MORE, choices=INITS),
     ] = "native"
-    pretrained: Annotated[str | None, Option("imagenet, a run, or a checkpoint.safetensors.", panel=THE_NET)] = None
-    compile: Annotated[bool, Option("Through torch.compile.", panel=THE_NET, flag="--compile/--no-compile")] = False
+    pretrained: Annotated[
+        str | None, Option("Start from existing weights: imagenet, a run, or a checkpoint.safetensors.", panel=MORE)
+    ] = None
+    run: Annotated[str | None, Option("Name of the new run.", panel=MORE, stored=False)] = None
+    average: Annotated[bool, Option("At the end also test the mean over mirrored and shifted views.", panel=MORE)] = (
+        True
+    )
+    skip_bad: Annotated[bool, Option("Skip images that cannot be read, and count them.", panel=MORE)] = False
+    compile: Annotated[bool, Option("Use torch.compile.", panel=MORE, flag="--compile/--no-compile")] = False
     deterministic: Annotated[
         bool,
         Option(
-            "The same bits each time on a GPU, too, at some of its speed.",
-            panel=THE_RUN,
+            "Give the same bits each time on a GPU, too; slower.",
+            panel=MORE,
             flag="--deterministic/--no-deterministic",
         ),
     ] = False
-    run: Annotated[str | None, Option("Name of the new run.", panel=THE_RUN, stored=False)] = None
-    resume: Annotated[
-        str | None,
-        Option(
-            "Go on with an unfinished run: its name, or latest.",
-            panel=THE_RUN,
-            variable=False,
-            stored=False,
-            names="runs",
-        ),
-    ] = None
-    skip_bad: Annotated[bool, Option("Leave out images that cannot be read, and count them.", panel=THE_DATA)] = False
-    epochs: Annotated[int | None, _instead("Passes over the training images.")] = None
-    batch_size: Annotated[int | None, _instead("Images a step.")] = None
-    optimizer: Annotated[Names, _instead("sgd or adamw. Repeats.", many=True)] = ()
-    lr: Annotated[Numbers, _instead("Peak learning rate. Repeats.", many=True, words=RATE, metavar="<float>")] = ()
-    lr_start: Annotated[float | None, _instead("First rate, as a share of the peak.")] = None
-    lr_end: Annotated[float | None, _instead("Last rate, as a share of the peak.")] = None
-    warm_up: Annotated[float | None, _instead("Share of the steps until the peak.")] = None
-    momentum: Annotated[float | None, _instead("Of SGD.")] = None
-    weight_decay: Annotated[float | None, _instead("On all parameters.")] = None
-    norm_decay: Annotated[bool | None, _instead("Weight decay on the scales of batch norms, too.", INGREDIENTS)] = None
+    batch_size: Annotated[int | None, _instead("Images in each step.")] = None
+    optimizer: Annotated[Names, _instead("sgd or adamw. Can be repeated.", many=True)] = ()
+    lr: Annotated[
+        Numbers, _instead("Highest learning rate. Can be repeated.", many=True, words=RATE, metavar="<float>")
+    ] = ()
+    lr_start: Annotated[float | None, _instead("First learning rate, as a share of the highest.")] = None
+    lr_end: Annotated[float | None, _instead("Last learning rate, as a share of the highest.")] = None
+    warm_up: Annotated[float | None, _instead("Share of the steps in which the learning rate rises.")] = None
+    momentum: Annotated[float | None, _instead("Momentum of SGD.")] = None
+    weight_decay: Annotated[float | None, _instead("Weight decay of all parameters.")] = None
+    precision: Annotated[str | None, _instead("auto, fp32, bf16 or fp16.")] = None
+    norm_decay: Annotated[bool | None, _instead("Weight decay also of the scales of batch norms.")] = None
     bias_scale: Annotated[
-        float | None, _instead("Rate of norm and head biases, in multiples; their decay divided.", INGREDIENTS)
+        float | None, _instead("Learning rate of norm and head biases, as a multiple; divides their decay.")
     ] = None
-    label_smoothing: Annotated[float | None, _instead("Share of a label spread over all classes.", INGREDIENTS)] = None
-    bn_momentum: Annotated[float | None, _instead("Share of a new batch in running statistics.", INGREDIENTS)] = None
-    lookahead: Annotated[int | None, _instead("Steps between looks of the slow weights; 0: none.", INGREDIENTS)] = None
-    whiten: Annotated[bool | None, _instead("Start the stem from the images' patches.", INGREDIENTS)] = None
-    zero_init: Annotated[bool | None, _instead("Start residual branches at 0.", INGREDIENTS)] = None
+    label_smoothing: Annotated[float | None, _instead("Share of each label that is spread over all classes.")] = None
+    bn_momentum: Annotated[float | None, _instead("Weight of a new batch in running statistics.")] = None
+    lookahead: Annotated[int | None, _instead("Steps between updates of the slow weights; 0: off.")] = None
+    whiten: Annotated[bool | None, _instead("Start the first convolution from image patches.")] = None
+    zero_init: Annotated[bool | None, _instead("Start each residual branch at zero.")] = None
     sizes: Annotated[
         str | Sequence[tuple[int, float]] | None,
-        _instead("Smaller images first: EDGE:SHARE,... of the epochs, or full.", IMAGES, words=SIZES),
+        _instead("Smaller images first: EDGE:SHARE,... of the epochs, or full.", words=SIZES),
     ] = None
-    flip: Annotated[str | None, _instead("none, random or alternating.", IMAGES)] = None
-    translate: Annotated[int | None, _instead("Most pixels to move an image by, its border reflected.", IMAGES)] = None
-    cutout: Annotated[int | None, _instead("Edge in pixels of the square left out.", IMAGES)] = None
-    precision: Annotated[str | None, _instead("auto, fp32, bf16 or fp16.")] = None
+    flip: Annotated[str | None, _instead("Mirror images: none, random or alternating.")] = None
+    translate: Annotated[int | None, _instead("Move images by up to N pixels; the border is reflected.")] = None
+    cutout: Annotated[int | None, _instead("Edge in pixels of the square that is covered; 0: none.")] = None
 
     def changes(self) -> dict[str, Any]:
         """What was given in place of the recipe's values, by their names."""
-        values = {
-            each.name: getattr(self, each.name) for each in self.typed() if (each.option.panel or "").startswith(RECIPE)
-        }
+        values = {each.name: getattr(self, each.name) for each in self.typed() if each.option.of_recipe}
         several = ("optimizer", "lr")
         return {
             **{name: value for name, value in values.items() if name not in several},
@@ -326,7 +328,7 @@ class TrainRequest(Sized, OfData, Planned, OnDevice):
 
 @dataclass(frozen=True)
 class AdoptRequest(Sized, OfData, OnDevice):
-    """Make a run of weights that were trained elsewhere, and test it. Nothing of the file is run."""
+    """Make a run from weights that were trained elsewhere, and test it. No code of the file is run."""
 
     verb, panel = "adopt", START
     example = "bench adopt --weights ckpt.pth --model cifar_resnet18 --data cifar10"
@@ -335,35 +337,37 @@ class AdoptRequest(Sized, OfData, OnDevice):
     _: KW_ONLY
     model: Annotated[Model, MODEL] = "cifar_resnet18"
     weights_key: Annotated[
-        str | None, Option("Which weights of a file that holds several: the key that leads to them.", variable=False)
+        str | None, Option("In a file with several sets of weights: the key of the set to take.", variable=False)
     ] = None
     class_order: Annotated[
-        str | None, Option("byte or natural (2 before 10): the order of the outputs.", choices=CLASS_ORDERS)
+        str | None, Option("Order of the outputs: byte (10 before 2) or natural (2 before 10).", choices=CLASS_ORDERS)
     ] = None
-    channels: Annotated[str, Option("rgb or bgr: what the model was trained on.", choices=("rgb", "bgr"))] = "rgb"
+    channels: Annotated[
+        str, Option("Channel order that the model was trained on: rgb or bgr.", choices=("rgb", "bgr"))
+    ] = "rgb"
     outputs: Annotated[
-        str, Option("logits, or probabilities: what the model ends in.", choices=("logits", "probabilities"))
+        str, Option("What the model returns: logits or probabilities.", choices=("logits", "probabilities"))
     ] = "logits"
     classes: Annotated[
         str | Sequence[str] | None,
         Option(
-            "Names of the outputs in their order, with commas, or a file, one a line.",
+            "Class names in the order of the outputs: with commas, or a file with one a line.",
             words=CLASSES,
         ),
     ] = None
     mean: Annotated[
         str | Sequence[float] | None,
-        Option("What the images were normalised with, one value or R,G,B.", words=CHANNELS),
+        Option("Mean that the images were normalised with: one value, or R,G,B.", words=CHANNELS),
     ] = None
     std: Annotated[
         str | Sequence[float] | None,
-        Option("The same for the deviation.", words=CHANNELS),
+        Option("Standard deviation that they were normalised with.", words=CHANNELS),
     ] = None
     run: Annotated[str | None, Option("Name of the new run.", stored=False)] = None
-    skip_bad: Annotated[bool, Option("Leave out images that cannot be read, and count them.")] = False
+    skip_bad: Annotated[bool, Option("Skip images that cannot be read, and count them.")] = False
     convert: Annotated[
         Path | None,
-        Option("Only take the tensors out of a full pickle into this .safetensors file.", variable=False, stored=False),
+        Option("Only copy the tensors of a full pickle into this .safetensors file.", variable=False, stored=False),
     ] = None
 
 
@@ -372,32 +376,34 @@ class AdoptRequest(Sized, OfData, OnDevice):
 
 @dataclass(frozen=True)
 class ExplainRequest(Costly, OfRunsData, Planned, OnDevice):
-    """Explain the misclassified test images; rows that are there are not computed again."""
+    """Make maps of the misclassified test images. Maps that exist are not made again."""
 
     verb, panel, example = "explain", LOOK, "bench explain --explainer captum --layer layer3"
 
     run: Annotated[Names, RUNS] = LATEST
     _: KW_ONLY
-    model: Annotated[Models, Option("The newest run of this model. Repeats.", many=True, names="models")] = ()
-    which: Annotated[str, Option("wrong, or all test images.", choices=WHICH)] = "wrong"
+    model: Annotated[
+        Models, Option("Take the newest run of this model. Can be repeated.", many=True, names="models")
+    ] = ()
+    which: Annotated[str, Option("Which test images: wrong or all.", choices=WHICH)] = "wrong"
     ids: Annotated[
         str | Sequence[int] | None,
-        Option("3,17 or a file of test ids, instead of --which.", words=IDS),
+        Option("Test ids instead of --which: 3,17 or a file.", words=IDS),
     ] = None
-    target: Annotated[str, Option("predicted, true or both.", choices=TARGETS)] = "both"
+    target: Annotated[str, Option("Class to explain: predicted, true or both.", choices=TARGETS)] = "both"
     limit: Annotated[int | str | None, LIMIT] = None
 
 
 @dataclass(frozen=True)
 class ExplainPicturesRequest(Costly, OnDevice):
-    """Explain what a run's model sees in pictures of one's own."""
+    """Explain what a run's model sees in your own pictures."""
 
     verb, panel, example = "explain", LOOK, "bench explain --image cat.png --class dog"
 
     image: Annotated[
         Paths,
         Option(
-            "A picture of your own, on a page of its own. Repeats.",
+            "Explain your own picture, on a page of its own. Can be repeated.",
             many=True,
             commas=False,
             variable=False,
@@ -406,20 +412,20 @@ class ExplainPicturesRequest(Costly, OnDevice):
     ] = ()
     run: Annotated[Names, RUNS] = LATEST
     _: KW_ONLY
-    class_: Annotated[Names, Option("Explain this class, too. Repeats.", many=True, commas=False)] = ()
-    out: Annotated[Path | None, Option("Folder of the page; else in the run's folder.")] = None
+    class_: Annotated[Names, Option("Also explain this class. Can be repeated.", many=True, commas=False)] = ()
+    out: Annotated[Path | None, Option("Folder of the page; else it is in the run's folder.")] = None
 
 
 @dataclass(frozen=True)
 class CompareRequest(Costly, Paged, OfRunsData, Planned, OnDevice):
-    """One page of many runs, on the images that any of them got wrong."""
+    """Show several runs on one page, with the images that any of them got wrong."""
 
     verb, panel, example = "compare", LOOK, "bench compare RUN RUN --open"
 
     run: Annotated[Names, RUNS] = ()
     _: KW_ONLY
     limit: Annotated[int | str | None, LIMIT] = None
-    compute: Annotated[bool, Option("Make the rows that are missing.")] = True
+    compute: Annotated[bool, Option("Make the maps that are missing.")] = True
     time: Annotated[
         str | float | None,
         Option("Time for speeds, such as 5m, with the training step; else 60s, without it.", words=TIME),
@@ -438,7 +444,7 @@ class CompareRequest(Costly, Paged, OfRunsData, Planned, OnDevice):
 
 @dataclass(frozen=True)
 class ReportRequest(Paged):
-    """Render the runs' own pages again; computes nothing. Without names: of all finished runs."""
+    """Write the pages of runs again, or of all finished runs. Computes nothing."""
 
     verb, panel = "report", LOOK
 
@@ -467,34 +473,34 @@ class ExportRequest(Request):
 
 @dataclass(frozen=True)
 class JudgeRequest(OfExplainers, OfRunsData, OnDevice):
-    """Hold every cell against Grad-CAM in float64: same, another recipe, another method, or wrong, and why."""
+    """Compare each explainer with Grad-CAM in float64: is it the same, another method, or wrong? Why?"""
 
     verb, panel, example = "judge", TRUST, "bench judge latest --explainer gradcam --layer layer4.1.bn2"
 
     run: Annotated[str, RUN] = LATEST
     _: KW_ONLY
     limit: Annotated[
-        int | None, Option("Images; none for 8, with --faithfulness 200, with --known-answers 100 or 50.", least=1)
+        int | None, Option("Images; else 8, with --faithfulness 200, with --known-answers 100 or 50.", least=1)
     ] = None
-    strict: Annotated[bool, Option("Exit 3 when a map is wrong or an explainer fails.")] = False
+    strict: Annotated[bool, Option("Exit with 3 if a map is wrong or an explainer fails.")] = False
 
 
 @dataclass(frozen=True)
 class FaithfulnessRequest(OfExplainers, OfRunsData, Planned, OnDevice):
-    """What happens when parts of the image are covered: scores of every explainer, not verdicts."""
+    """Hide parts of the image and check whether the maps predicted the effect. Gives scores, not verdicts."""
 
     verb, panel, example = "judge --faithfulness", TRUST, "bench judge latest --faithfulness"
 
     run: Annotated[str, RUN] = LATEST
     _: KW_ONLY
-    limit: Annotated[int | None, Option("Images of the sample; none for 200.", least=1)] = None
-    sanity: Annotated[int, Option("Images explained again with scrambled weights, five draws.", least=0)] = 30
-    black: Annotated[bool, Option("Cover patches with black, too.")] = False
+    limit: Annotated[int | None, Option("Images; else 200.", least=1)] = None
+    sanity: Annotated[int, Option("Images to explain again with shuffled weights, five times.", least=0)] = 30
+    black: Annotated[bool, Option("Also hide patches with black.")] = False
 
 
 @dataclass(frozen=True)
 class KnownAnswersRequest(OfExplainers, OfRunsData, Planned, OnDevice):
-    """Tests whose right answer is known: does a map find a sticker that decides, and the right image of four?"""
+    """Test with known answers: does a map find a planted sticker, and the right one of four images?"""
 
     verb, panel, example = "judge --known-answers", TRUST, "bench judge latest --known-answers"
 
@@ -502,32 +508,34 @@ class KnownAnswersRequest(OfExplainers, OfRunsData, Planned, OnDevice):
     _: KW_ONLY
     limit: Annotated[
         int | None,
-        Option("Images with a sticker, half as many mosaics; none for 100, on a slow processor 50.", least=1),
+        Option("Images with a sticker, and half as many mosaics; else 100, on a slow processor 50.", least=1),
     ] = None
 
 
 @dataclass(frozen=True)
 class TimeRequest(OfExplainers, OnDevice):
-    """Time models and explainers in turns: rates with intervals, paired ratios, the machine's own limit."""
+    """Measure the speed of models and explainers in turns: rates and ratios with intervals."""
 
     verb, panel = "time", TRUST
     example = "bench time --model cifar_resnet18,timm_resnet18 --what forward --rounds 12"
 
     model: Annotated[
         Models,
-        Option("Registered name, or FILE.py:NAME; weights from a seed. Repeats.", many=True, names="models"),
+        Option("Name, or FILE.py:NAME; with random weights. Can be repeated.", many=True, names="models"),
     ] = ()
     _: KW_ONLY
     run: Annotated[Names, RUNS] = ()
-    what: Annotated[Names, Option("forward, train or explain. Repeats.", many=True, choices=WHATS)] = WHATS
-    batch_size: Annotated[int, Option("Images a call.", least=1)] = 64
-    rounds: Annotated[int, Option("Rounds; each gives one figure an arm.", least=1)] = 12
+    what: Annotated[Names, Option("forward, train or explain. Can be repeated.", many=True, choices=WHATS)] = WHATS
+    batch_size: Annotated[int, Option("Images in each call.", least=1)] = 64
+    rounds: Annotated[int, Option("Number of rounds. Each round measures everything once.", least=1)] = 12
     budget: Annotated[
         str | float,
-        Option("Time for all of it: 90s, 5m, 1h. Fewer rounds, never under 6.", words=TIME),
+        Option("Time for everything: 90s, 5m, 1h. Takes fewer rounds, but at least 6.", words=TIME),
     ] = "5m"
-    baseline: Annotated[Names, Option("Model or explainer to compare with; else the first. Repeats.", many=True)] = ()
-    memory: Annotated[bool, Option("Measure peak memory too.")] = True
+    baseline: Annotated[
+        Names, Option("Model or explainer to compare with; else the first. Can be repeated.", many=True)
+    ] = ()
+    memory: Annotated[bool, Option("Also measure peak memory.")] = True
     fail_if: Annotated[
         Names, Option('"forward\\[a] < 0.9 * forward\\[b]": exit 3. Repeats.', many=True, commas=False)
     ] = ()
@@ -536,28 +544,28 @@ class TimeRequest(OfExplainers, OnDevice):
 
 @dataclass(frozen=True)
 class VerifyRequest(OfRunsData):
-    """Hold plug-ins to the contract of an explainer: what they return, what they leave behind, what they claim."""
+    """Check an explainer: does it return, change and claim what it should?"""
 
     verb, panel, example = "verify", TRUST, "bench verify captum"
 
     explainer: Annotated[
         Explainers,
-        Option("Registered names, FILE.py:NAME, or all.", many=True, flagless=True, names="explainers"),
+        Option("Names, FILE.py:NAME, or all.", many=True, flagless=True, names="explainers"),
     ] = ()
     _: KW_ONLY
-    run: Annotated[str | None, Option("On this run's model and images; else on a small net.", names="runs")] = None
-    layer: Annotated[Names, Option("Dotted module name. Repeats.", many=True)] = ()
+    run: Annotated[str | None, Option("Use this run's model and images; else a small network.", names="runs")] = None
+    layer: Annotated[Names, LAYER] = ()
 
 
 @dataclass(frozen=True)
 class EvaluateRequest(OfRunsData, OnDevice):
-    """Test a run's weights again: accuracy with its interval, classes, most confused pairs."""
+    """Test a run again: accuracy with its interval, accuracy by class, most confused pairs."""
 
     verb, panel, example = "evaluate", TRUST, 'bench evaluate latest --fail-if "accuracy < 0.92"'
 
     run: Annotated[str, RUN] = LATEST
     _: KW_ONLY
-    average: Annotated[bool, Option("Also by the mean of mirrored and shifted views.")] = True
+    average: Annotated[bool, Option("Also test the mean over mirrored and shifted views.")] = True
     fail_if: Annotated[Names, Option('"accuracy < 0.92": exit 3. Repeats.', many=True, commas=False)] = ()
 
 
@@ -566,38 +574,36 @@ class EvaluateRequest(OfRunsData, OnDevice):
 
 @dataclass(frozen=True)
 class LrFindRequest(Sized, OfData, OnDevice):
-    """A learning-rate range test: where the loss falls fastest, as a curve. Trains nothing that is kept."""
+    """Find a learning rate: draw the loss while the rate rises. Keeps no weights."""
 
     verb, example = "lr-find", "bench lr-find --model cifar_resnet18 --recipe course"
 
     model: Annotated[Model, MODEL] = "cifar_resnet18"
     _: KW_ONLY
-    recipe: Annotated[str, Option("Whose optimiser and batch size; one of `bench list recipes`.", names="recipes")] = (
-        "course"
-    )
-    batch_size: Annotated[int | None, Option("Instead of the recipe's.")] = None
-    optimizer: Annotated[str | None, Option("sgd or adamw, instead of the recipe's.")] = None
-    steps: Annotated[int, Option("How many rates, from 1e-7 up.")] = 100
-    highest: Annotated[float, Option("The largest rate.")] = 10.0
-    seed: Annotated[int, Option("Of weights, order and augmentation.")] = 0
-    out: Annotated[Path | None, Option("Curve to draw, .png or .pdf; else in runs/show/.")] = None
+    recipe: Annotated[str, Option("Recipe that gives optimiser and batch size.", names="recipes")] = "course"
+    batch_size: Annotated[int | None, Option("Images in each step; else the recipe's.")] = None
+    optimizer: Annotated[str | None, Option("sgd or adamw; else the recipe's.")] = None
+    steps: Annotated[int, Option("Number of rates to try, from 1e-7 up.")] = 100
+    highest: Annotated[float, Option("Highest rate to try.")] = 10.0
+    seed: Annotated[int, Option("Seed of weights, order and augmentation.")] = 0
+    out: Annotated[Path | None, Option("File of the curve, .png or .pdf; else in runs/show/.")] = None
 
 
 @dataclass(frozen=True)
 class ListRequest(Sized):
-    """What there is to choose from."""
+    """Show what there is to choose from."""
 
     verb, example = "list", "bench list explainers"
 
     what: Annotated[str, Option("models, explainers, layers, recipes, data or runs.", flagless=True)] = ""
     _: KW_ONLY
     model: Annotated[Model, MODEL] = "cifar_resnet18"
-    library: Annotated[str, Option("Try each class of it: captum or pytorch_grad_cam.", variable=False)] = ""
+    library: Annotated[str, Option("Try every class of a library: captum or pytorch_grad_cam.", variable=False)] = ""
 
 
 @dataclass(frozen=True)
 class ShowRequest(Request):
-    """A run's result, a model's summary, a data set's pictures, or what augmentation does to them."""
+    """Show a run's result, a model's layers, a data set's images, or what augmentation does to them."""
 
     verb, example = "show", "bench show model cifar_resnet18"
 
@@ -605,24 +611,24 @@ class ShowRequest(Request):
     name: Annotated[str | None, Option("Its name; for augment and data a data set.", flagless=True)] = None
     _: KW_ONLY
     run: Annotated[str | None, Option("run: name, latest, or path.", names="runs")] = None
-    all_: Annotated[bool, Option("model: every module.")] = False
+    all_: Annotated[bool, Option("model: show every module.")] = False
     markdown: Annotated[bool, Option("run: tables to paste.")] = False
     classes: Annotated[int, Option("model: number of classes.", least=2)] = 10
-    recipe: Annotated[str, Option("augment: whose augmentation.", names="recipes")] = "course"
-    seed: Annotated[int, Option("augment: of the pictures and the changes.")] = 0
-    out: Annotated[Path | None, Option("data, augment: PNG to write; else runs/show/.")] = None
+    recipe: Annotated[str, Option("augment: recipe that says how.", names="recipes")] = "course"
+    seed: Annotated[int, Option("augment: seed of the images and their changes.")] = 0
+    out: Annotated[Path | None, Option("data, augment: PNG file; else in runs/show/.")] = None
 
 
 @dataclass(frozen=True)
 class DoctorRequest(Request):
-    """Versions, devices, folders, and whether every registered name loads."""
+    """Check the installation: versions, devices, folders, and whether every name loads."""
 
     verb = "doctor"
 
 
 @dataclass(frozen=True)
 class SchemaRequest(Request):
-    """The JSON schema of a file that bench writes."""
+    """Print the JSON schema of a file that bench writes."""
 
     verb = "schema"
 
@@ -637,5 +643,5 @@ class RmRequest(Request):
 
     run: Annotated[str, Option("Name of the run.", argument=True, variable=False, names="runs")]
     _: KW_ONLY
-    known_answers: Annotated[bool, Option("Only the nets and maps of judge --known-answers.")] = False
-    yes: Annotated[bool, Option("Do not ask.", flag="--yes,-y")] = False
+    known_answers: Annotated[bool, Option("Delete only the networks and maps of judge --known-answers.")] = False
+    yes: Annotated[bool, Option("Do not ask first.", flag="--yes,-y")] = False

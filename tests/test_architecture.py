@@ -8,7 +8,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from run_factory import make_run
+from safetensors.numpy import save_file
+
 import bench
+from bench.store.paths import checkpoint_path
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("bench", "models", "explainers", "reports")
@@ -127,6 +132,40 @@ def test_help_and_lists_import_no_backend() -> None:
         "    try:\n        main()\n    except SystemExit as end:\n        assert not end.code, (words, end.code)\n"
         f"    found = sorted(set({HEAVY!r}) & set(sys.modules))\n"
         "    assert not found, (words, found)"
+    )
+
+
+COMPLETED = [
+    "explain --layer layer",
+    "explain --explainer captum,gra",
+    "train --recipe de",
+    "train --model ti",
+    "show la",
+]
+
+
+def test_completion_of_names_imports_no_backend(tmp_path: Path) -> None:
+    weights = {"layer9.bn.weight": np.zeros(2, np.float32), "head.weight": np.zeros((2, 2), np.float32)}
+    make_run(tmp_path, "ours", labels=[0], predicted=[0])
+    save_file(weights, checkpoint_path(tmp_path / "ours"))
+    (tmp_path / "latest").write_text("ours", encoding="utf-8")
+    run(
+        "import io, os, sys\n"
+        "from contextlib import redirect_stdout\n"
+        "from bench.cli import main\n"
+        f"os.environ.update(_BENCH_COMPLETE='complete_bash', BENCH_RUNS_DIR={str(tmp_path)!r})\n"
+        "offered = []\n"
+        f"for words in {COMPLETED!r}:\n"
+        "    sys.argv = ['bench']\n"
+        "    os.environ.update(COMP_WORDS='bench ' + words, COMP_CWORD=str(len(words.split())))\n"
+        "    try:\n        with redirect_stdout(io.StringIO()) as out: main()\n"
+        "    except SystemExit as end:\n        assert not end.code, (words, end.code)\n"
+        "    offered.append(out.getvalue().split())\n"
+        f"    found = sorted(set({HEAVY!r}) & set(sys.modules))\n"
+        "    assert not found, (words, found)\n"
+        "assert offered[0] == ['layer9', 'layer9.bn'], offered[0]\n"
+        "assert offered[1][:2] == ['captum,gradcam', 'captum,gradcam_shipped'], offered[1]\n"
+        "assert offered[2:4] == [['demo'], ['timm_resnet18']], offered[2:4]"
     )
 
 

@@ -9,6 +9,7 @@ from command_line import call
 from pictures import pictures
 from torch import Tensor, nn
 
+from bench.cli.tables import facts_of
 from bench.contracts import ExplainerSpec, Layer
 from bench.errors import ContractError, UsageError
 from bench.registry.class_names import class_names
@@ -178,11 +179,25 @@ def test_a_package_that_is_not_there_names_nothing() -> None:
     assert class_names("no_such_package.of_mine") == ()
 
 
+def test_list_tells_of_each_explainer_what_its_spec_says_within_80_columns() -> None:
+    built_in = {name: one for name, one in explainers.entries.items() if one.owner == "bench"}
+    assert {name: one.facts[2:] for name, one in built_in.items()} == {
+        name: facts_of(explainers[name]) for name in built_in
+    }
+    libraries = {"captum": "Captum", "grad-cam": "pytorch-grad-cam", "torch": "ours", "zennit": "zennit"}
+    assert {name: one.facts[1] for name, one in built_in.items()} == {
+        name: libraries[explainers[name].backend] for name in built_in
+    }
+    lines = call("list", "explainers").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.split()[:1] == [name] for line in lines for name in built_in) == len(built_in)
+
+
 def test_list_says_what_works_and_why_the_rest_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.explainers.any_captum.CAPTUM.package", FewClasses)
     rows = json.loads(call("list", "explainers", "--library", "captum", "--json").stdout)["explainers"]
     assert rows == [
-        {"name": "captum:Saliency", "works": "yes", "about": "pixels; none below zero; 2 passes"},
+        {"name": "captum:Saliency", "works": "yes", "about": "pixels; nothing below 0; 2 passes"},
         {"name": "captum:NoiseTunnel", "works": "no", "about": "NoiseTunnel() needs attribution_method"},
     ]
     assert (

@@ -34,8 +34,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     """Two trained runs, made by the command line itself. Tests that change a run copy the folder."""
     folder = tmp_path_factory.mktemp("runs")
-    for seed in ("0", "1"):
-        done("train", "--model", TINY_FILE, "--data", str(pictures), "--seed", seed, *SHORT, runs=folder)
+    for seed, more in (("0", ()), ("1", ("--no-average",))):
+        done("train", "--model", TINY_FILE, "--data", str(pictures), "--seed", seed, *SHORT, *more, runs=folder)
     return folder
 
 
@@ -302,6 +302,13 @@ def test_accuracy_is_printed_three_ways_and_each_can_be_a_threshold(copy: Path) 
     broken = call("evaluate", "--json", "--fail-if", "accuracy_shifts < 1.1", runs=copy)
     assert broken.exit_code == 3
     assert list(json.loads(broken.stdout)["metrics"]["averages"]) == ["mirror", "mirror and shifts"]
+
+
+def test_a_training_leaves_the_averages_out_where_it_is_asked_to_and_its_record_says_so(runs: Path) -> None:
+    with_them, without = (read_record(runs / name) for name in names_in(runs))
+    assert (list(with_them.results.averages), list(without.results.averages)) == (["mirror", "mirror and shifts"], [])
+    assert [one.request.every_origin()["average"] for one in (with_them, without)] == ["default", "flag"]
+    assert (with_them.settings["average"], without.settings["average"]) == (True, False)
 
 
 def test_a_name_is_never_overwritten(copy: Path, pictures: Path) -> None:

@@ -150,7 +150,7 @@ def test_what_somebody_gave_is_all_but_defaults_and_what_the_recipe_says() -> No
         epochs=3, lr=0.5, seed=0, whiten=True, origins={"lr": "env", "seed": "flag", "whiten": "recipe"}
     )
     assert asked_for.given() == {"epochs": 3, "lr": (0.5,), "seed": 0}
-    assert (asked_for.given_alone(), asked_for.every_origin()["val"]) == (("seed", "epochs"), "default")
+    assert (asked_for.given_alone(), asked_for.every_origin()["val"]) == (("epochs", "seed"), "default")
 
 
 def test_where_a_value_came_from_is_no_part_of_what_is_wanted() -> None:
@@ -308,7 +308,7 @@ def help_of(verb: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_help_shows_defaults_as_they_are_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "Repeats. [default: latest]" in help_of("explain", monkeypatch)
+    assert "Can be repeated. [default: latest]" in help_of("explain", monkeypatch)
     assert "[default: cifar_resnet18]" in help_of("train", monkeypatch)
     timing = help_of("time", monkeypatch)
     assert "[default: 5m]" in timing and "[default: forward, train, explain]" in timing
@@ -317,13 +317,32 @@ def test_help_shows_defaults_as_they_are_typed(monkeypatch: pytest.MonkeyPatch) 
         assert not re.search(r"default: (\(|\[|None|\]|<)", text), name
 
 
+def test_the_ten_options_that_people_need_come_first_and_a_recipe_s_in_a_panel_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    panels: dict[str, list[str]] = {}
+    for line in call("train", "--help").stdout.splitlines():
+        if head := re.match("╭─ (.*?) ─", line):
+            panels[head[1]] = []
+        elif flag := re.match("│ (--[a-z-]+)", line):
+            panels[list(panels)[-1]].append(flag[1])
+    assert list(panels) == ["Options", "More options", "In place of the recipe's values", "Options of every command"]
+    needed = "model recipe epochs seed seeds limit resume data dry-run device help"
+    assert panels["Options"] == [f"--{name}" for name in needed.split()]
+    shown = {flag for panel in panels.values() for flag in panel}
+    assert shown >= {each.flag for each in TrainRequest.typed()}
+    recipe = {each.flag for each in TrainRequest.typed() if each.option.of_recipe}
+    assert recipe == {"--epochs", *panels["In place of the recipe's values"]}
+
+
 def test_help_shows_where_a_run_goes_and_what_only_another_option_gives_a_meaning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     explaining, judging = help_of("explain", monkeypatch), help_of("judge", monkeypatch)
-    for words in ("bench explain [OPTIONS] [RUN]...", "--class <str> With --image: Explain this class, too.",
-                  "--out <path> With --image: Folder of the page", "--which <str> wrong, or"):  # fmt: skip
+    for words in ("bench explain [OPTIONS] [RUN]...", "--class <str> With --image: Also explain this class.",
+                  "--out <path> With --image: Folder of the page", "--which <str> Which test images"):  # fmt: skip
         assert words in explaining
-    for words in ("bench judge [OPTIONS] [RUN] ", "--dry-run <bool> With --faithfulness or --known-answers: Say what",
-                  "--faithfulness <bool> What happens when"):  # fmt: skip
+    for words in ("bench judge [OPTIONS] [RUN] ", "--dry-run <bool> With --faithfulness or --known-answers: Only",
+                  "--faithfulness <bool> Hide parts of the image"):  # fmt: skip
         assert words in judging

@@ -38,6 +38,7 @@ from bench.errors import BenchError, GuardRailError, RunError, StoreError, Usage
 from bench.nets.trained import data_of_run
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe
+from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
 from bench.store.files import append_line, read_checkpoint, read_lines
 from bench.store.paths import CHECKPOINT, LOG, resume_files
@@ -802,7 +803,12 @@ def test_ctrl_c_within_a_step_keeps_the_state_after_it(
     finally:
         signal.signal(signal.SIGINT, before)
     folder = place.runs / "asked"
-    assert read_resume(resume_files(folder)[0], fingerprint(read_record(folder))).state.step > 0
+    record = read_record(folder)
+    assert read_resume(resume_files(folder)[0], fingerprint(record)).state.step > 0
+    # What is tested at the end tells no training from another: runs of versions that could not choose it go on.
+    assert isinstance(record.request, TrainRequest)
+    other = replace(record, request=replace(record.request, average=False))
+    assert fingerprint(other) == fingerprint(record) != fingerprint(replace(record, created="later"))
     api.train(resume="asked", workspace=place)
     assert same_result(folder, whole)
 

@@ -144,7 +144,9 @@ def test_the_plan_comes_before_anything_is_timed_and_the_path_last(tmp_path: Pat
     result = done("time", *SMALL, "--model", TINY_FILE, "--what", "forward", runs=tmp_path)
     first, plan = result.stderr.splitlines()[:2]  # a file's code is run, and that is said
     assert first.startswith("running ")
-    assert plan.startswith("1 arm in up to 6 rounds forwards and backwards, batch 4") and ": about " in plan
+    assert (
+        plan.startswith("1 measurement in up to 6 rounds, each forwards and backwards, batch 4") and ": about " in plan
+    )
     path = Path(result.stdout.splitlines()[-1])
     assert path.parent == (tmp_path / "timing").resolve() and "baseline" in result.stdout
 
@@ -263,9 +265,9 @@ def test_that_the_machine_was_busy_is_said_and_stored_and_a_quiet_one_gets_no_no
 @pytest.mark.parametrize(
     ("budget", "least", "rounds", "words"),
     [  # 20 s of warm-up, 8 s a round
-        (100.0, 6, 9, "9 rounds instead of 12, to keep to the budget of 100 s"),
-        (30.0, 6, 6, "go over the budget"),
-        (30.0, 3, 3, "go over the budget"),
+        (100.0, 6, 9, "9 rounds, not 12, to keep within 100 s"),
+        (30.0, 6, 6, "6 rounds take longer than the budget of 30 s"),
+        (30.0, 3, 3, "3 rounds take longer than the budget of 30 s"),
     ],
 )
 def test_rounds_shrink_to_what_the_budget_leaves_after_the_warm_up_but_not_below_the_fewest(

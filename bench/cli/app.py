@@ -21,8 +21,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Which implementation is wrong where, what was it looking at, and can the picture be trusted?",
-    epilog="bench demo shows all of it on digits, offline, in minutes.",
+    help="Train image classifiers, explain their errors with several libraries, and check which maps can be trusted.",
+    epilog="Start with bench demo: it shows everything on handwritten digits, offline, in minutes.",
 )
 VERBS: tuple[Verb, ...] = (  # what a verb means, what it does, whether it makes a page that can be opened
     ({"": requests.DemoRequest}, commands.demo, True),
@@ -61,7 +61,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options before the command."""
 

@@ -320,10 +320,12 @@ def list_(request: ListRequest, workspace: Workspace) -> Answer:
         advice = f"bench list explainers --library {request.library}"
         raise UsageError(f"--library beside {what} means nothing", try_=advice)
     rows = lists[what]()
-    table: Any = _table(rows) if rows else f"no {what} in {workspace.runs.resolve()}"
     if what == "recipes":
         return Answer({what: rows}, tuple(line for one in RECIPES.values() for line in tables.recipe_lines(one)))
-    return Answer({what: rows}, (table,))
+    if what == "explainers" and not request.library:
+        known = discover("explainer", object)
+        return Answer({what: rows}, tables.explainers_lines(known.entries, known.libraries))
+    return Answer({what: rows}, (_table(rows) if rows else f"no {what} in {workspace.runs.resolve()}",))
 
 
 def _table(rows: Rows) -> Grid:
@@ -333,7 +335,15 @@ def _table(rows: Rows) -> Grid:
 def _entries(registry: Registry[object]) -> Rows:
     named = [(one.name, one) for one in registry.entries.values()]
     named += [(f"{one.name}:NAME", one) for one in registry.libraries.values()]
-    return [{"name": name, "about": one.problem or one.about, "from": one.owner} for name, one in named]
+    return [
+        {
+            "name": name,
+            **dict(zip(("kind", "library", "gives", "passes", "marks"), one.facts, strict=False)),
+            "about": one.problem or one.about,
+            "from": one.owner,
+        }
+        for name, one in named
+    ]
 
 
 def _classes(workspace: Workspace, library: str) -> Rows:

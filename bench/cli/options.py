@@ -13,21 +13,25 @@ from typing import Annotated, Any, get_args
 import typer
 
 from bench.data.datasets import check_source
-from bench.errors import StoreError, UsageError, check_file, did_you_mean
-from bench.fields import Request, Typed, names
+from bench.errors import BenchError, StoreError, UsageError, check_file, did_you_mean
+from bench.fields import Option, Request, Typed, names
 from bench.recipes.files import TOML_BYTES, recipe_of
 from bench.recipes.recipe import RECIPES
 from bench.registry.from_python import is_from_python
 from bench.registry.model_names import is_file_name, name_parts
 from bench.registry.registry import Kind, discover, file_in
 from bench.request import ALL, LATEST
-from bench.store.runs import check_known, run_names
+from bench.store.files import modules_of
+from bench.store.paths import checkpoint_path
+from bench.store.runs import check_known, find_run, run_names
 from bench.whole_file import read_text
 
 PREFIX = "BENCH_"
 SHOWN = ("data",)  # fields whose variable `--help` names
 SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "env", "DEFAULT_MAP": "file"}
 PART = re.compile(r"(?:[^,(\[]|\((?:[^()]|\([^()]*\))*\)|\[[^\]]*\]|[(\[])+")  # up to a comma outside of brackets
+STAGES = ("layer1", "layer2", "layer3", "layer4")  # of the built-in models
+WORDS = "bench.words"  # the words of a call, in click's context
 BARE = "_bare"  # behind the name of a field that stands without its flag
 Kinds = Mapping[str, type[Request]]
 
@@ -73,7 +77,7 @@ def _of_field(each: Typed, choosers: Sequence[str]) -> Iterator[inspect.Paramete
     option, hint = each.option, list[str] | None if each.option.many else _word_type(each.hint)
     default = _default(each)
     beside = "" if not choosers or each.name in choosers else f"With {' or '.join(map(flag_of, choosers))}: "
-    more: dict[str, Any] = {"help": beside + option.help, "autocompletion": COMPLETIONS.get(option.names)}
+    more: dict[str, Any] = {"help": beside + option.help, "autocompletion": _completion(option)}
     name = each.name.upper()
     if option.flagless:
         yield parameter(each.name, hint, default, typer.Argument(metavar=name, **more))
@@ -212,20 +216,40 @@ CHECKS: Mapping[str, Callable[[str, Path], object]] = {
 # --- completion ---------------------------------------------------------------------------------------------
 
 
-def _beginning(incomplete: str, known: Iterable[str]) -> list[str]:
-    return [name for name in known if name.startswith(incomplete)]
+def _completion(option: Option) -> Callable[[typer.Context, str], list[str]] | None:
+    """What the shell asks for the words that may stand here; imports no backend, since it is asked at every key."""
+    known = COMPLETIONS.get(option.names, (lambda ctx: option.choices) if option.choices else None)
+    if known is None:
+        return None
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",") if option.many and option.commas else ("", "", incomplete)
+        return [f"{before}{comma}{name}" for name in known(ctx) if name.startswith(last)]
+
+    return complete
 
 
-def _runs(ctx: typer.Context, incomplete: str) -> list[str]:
-    runs = ctx.params.get("runs_dir") or os.environ.get("BENCH_RUNS_DIR") or "runs"
-    return _beginning(incomplete, (LATEST, *run_names(Path(runs))))
+def _runs_dir(ctx: typer.Context) -> Path:
+    return Path(ctx.params.get("runs_dir") or os.environ.get("BENCH_RUNS_DIR") or "runs")
 
 
-COMPLETIONS: Mapping[str, Callable[..., list[str]]] = {
-    "models": lambda incomplete: _beginning(incomplete, discover("model", object)),
-    "explainers": lambda incomplete: _beginning(incomplete, (ALL, *discover("explainer", object))),
-    "recipes": lambda incomplete: _beginning(incomplete, RECIPES),
-    "runs": _runs,
+def _layers(ctx: typer.Context) -> Iterable[str]:
+    """The modules of the run that is named, else of the latest; without a run the stages of the built-in models."""
+    runs = _runs_dir(ctx)
+    words = {part for word in ctx.meta.get(WORDS, ()) for part in word.split(",")}
+    try:
+        modules = modules_of(checkpoint_path(find_run(runs, next(filter(words.__contains__, run_names(runs)), LATEST))))
+    except (BenchError, OSError):
+        modules = []
+    return (ALL, *(modules or STAGES))
+
+
+COMPLETIONS: Mapping[str, Callable[[typer.Context], Iterable[str]]] = {
+    "models": lambda ctx: discover("model", object),
+    "explainers": lambda ctx: (ALL, *discover("explainer", object)),
+    "recipes": lambda ctx: RECIPES,
+    "runs": lambda ctx: (LATEST, *run_names(_runs_dir(ctx))),
+    "layers": _layers,
 }
 
 

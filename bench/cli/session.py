@@ -21,19 +21,29 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from bench.cli.console import Answer, Teller, complain, show, shown, stdout_kept, told
-from bench.cli.options import PREFIX, Kinds, files_named, parameter, parameters, read_config, refuse_unknown, request_of
+from bench.cli.options import (
+    PREFIX,
+    WORDS,
+    Kinds,
+    files_named,
+    parameter,
+    parameters,
+    read_config,
+    refuse_unknown,
+    request_of,
+)
 from bench.cli.signals import INTERRUPTED, end_at_once
 from bench.errors import BenchError, RunError, UsageError, WriteError, nearest
 from bench.homes import at, homeless
 from bench.store.paths import comparisons_path
 from bench.workspace import Workspace, default_cache
 
-PANEL = "Everywhere"
+PANEL = "Options of every command"
 TYPED = 200  # characters of a line that is offered to be typed; more would be shown cut
 SOON = 0.05  # seconds
 OWN_VARIABLES = {"BENCH_CACHE"}
 BEGINNINGS = ("train", "adopt", "demo", "lr-find", "show")  # need nothing of the runs that are there
-WORDS, COMMON_VALUES = "bench.words", "bench.common"  # what a call leaves for its end, in click's context
+COMMON_VALUES = "bench.common"  # what a call leaves for its end, in click's context
 
 
 def _everywhere(name: str, hint: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:  # noqa: ANN401 (types)
@@ -42,15 +52,15 @@ def _everywhere(name: str, hint: Any, default: Any, *flags: str, **more: Any) ->
     return parameter(name, hint, default, option)
 
 
-OPEN = _everywhere("open_", bool, False, "--open", help="Show the page in the browser.")
+OPEN = _everywhere("open_", bool, False, "--open", help="Open the page in the browser.")
 COMMON = (
-    _everywhere("runs_dir", Path, Path("runs"), "--runs-dir", help="Folder of the run folders."),
-    _everywhere("json_", bool, False, "--json", help="One JSON object on stdout."),
-    _everywhere("quiet", bool, False, "--quiet", "-q", help="Only results and warnings."),
-    _everywhere("verbose", int, 0, "--verbose", "-v", count=True, help="Plain lines; -vv: tracebacks."),
+    _everywhere("runs_dir", Path, Path("runs"), "--runs-dir", help="Folder that holds the run folders."),
+    _everywhere("json_", bool, False, "--json", help="Print one JSON object on stdout."),
+    _everywhere("quiet", bool, False, "--quiet", "-q", help="Print only results and warnings."),
+    _everywhere("verbose", int, 0, "--verbose", "-v", count=True, help="Print lines, no bars; -vv: also tracebacks."),
     _everywhere(
         "config", Path | None, None, "--config",
-        callback=read_config, is_eager=True, help="TOML file of defaults (else ./bench.toml).",
+        callback=read_config, is_eager=True, help="TOML file with defaults; else ./bench.toml.",
     ),
 )  # fmt: skip
 

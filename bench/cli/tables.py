@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cli.console import Answer, Grid, shown, table_of
 from bench.contracts import ExplainerSpec, Layer
 from bench.recipes.recipe import Recipe
-from bench.registry.registry import short
+from bench.registry.registry import Entry, short
 from bench.request import CompareRequest, ExplainRequest
 from bench.schema.known_answers import KnownAnswers
 from bench.schema.scores import FaithfulnessScores
@@ -32,18 +32,53 @@ TIMING_HEADS = (
 )  # fmt: skip
 
 
-# --- an explainer -------------------------------------------------------------------------------------------
+# --- explainers ---------------------------------------------------------------------------------------------
 
-WHERE = {"layer": "a layer's grid", "input": "pixels", "pixels": "pixels, by layer", "picture": "picture, by layer"}
+GIVES = {"layer": "grid", "input": "pixels", "pixels": "pixels", "picture": "picture"}
+EXPLAINER_NOTES = (
+    "gives: grid (of a layer), pixels (of the image), picture (drawn by the library)",
+    "passes: cost in forward passes for one image and class, at layer3 of a ResNet18",
+    "signed: values below 0 speak against the class; without it there are none",
+    "adds up: values add up to a difference of logits (gradient_shap: on average)",
+    "random: draws random numbers, from a fixed seed: the same call, the same map",
+    "by layer: a map in pixels for each layer; others in pixels are for the whole net",
+    "no class: the map is the same for every class",
+)
+
+
+def facts_of(spec: ExplainerSpec) -> tuple[str, str, str]:
+    """What an explainer gives, what it costs at layer3 of a ResNet18, and its marks."""
+    marks = {
+        "signed": spec.signed and spec.output != "picture",
+        "adds up": bool(spec.complete),
+        "random": spec.stochastic,
+        "by layer": spec.output == "pixels",
+        "no class": not spec.class_specific,
+    }
+    passes = f"{spec.cost(Layer('layer3', (256, 8, 8))):,.0f}"
+    return GIVES[spec.output], passes, ", ".join(word for word, holds in marks.items() if holds)
 
 
 def about_explainer(spec: ExplainerSpec) -> str:
-    """What an explainer gives, and what it costs at layer3 of a ResNet18."""
-    sign = "" if spec.output == "picture" else "signed" if spec.signed else "none below zero"
-    passes = f"{spec.cost(Layer('layer3', (256, 8, 8))):,.0f}"
-    cost = f"{passes} pass{'es' * (passes != '1')}"
-    known = "" if spec.class_specific else "knows no class"
-    return "; ".join(filter(None, (WHERE[spec.output], sign, known, "draws numbers" * spec.stochastic, cost)))
+    """The same in one line."""
+    gives, passes, marks = facts_of(spec)
+    above = "" if spec.signed or spec.output == "picture" else "nothing below 0"
+    return "; ".join(filter(None, (gives, above, marks, f"{passes} pass{'es' * (passes != '1')}")))
+
+
+def explainers_lines(entries: Mapping[str, Entry], libraries: Iterable[str]) -> tuple[Any, ...]:
+    """A table of the explainers by kind, what its words mean, and how to name other classes of a library."""
+    kinds: dict[str, list[Entry]] = {}
+    for one in entries.values():
+        kinds.setdefault(one.facts[0] if one.facts else "plug-in", []).append(one)
+    rows: list[tuple[Any, ...]] = []
+    for kind, group in sorted(kinds.items()):
+        rows.append((shown(kind, "bold"), "", "", "", ""))
+        rows += [(one.name, *(one.facts[1:] or (one.owner, "–", "–", one.problem))) for one in group]
+    table = table_of("", ("name", "library", "gives", "passes", "marks"), rows, numbers=("passes",))
+    others = f"others: {' and '.join(f'{name}:NAME' for name in libraries)} name any class of a library;"
+    tried = f"bench list explainers --library {next(iter(libraries))} says which work"
+    return (table, "", *EXPLAINER_NOTES, others, tried)
 
 
 # --- a run --------------------------------------------------------------------------------------------------

@@ -171,9 +171,10 @@ def _plan(line: LineUp, request: TimeRequest) -> str:
     budget = float(request.budget)
     told = min(whole, max(budget, least))
     shrunk = "" if whole <= budget else f" (all {request.rounds} would take {duration(whole)})"
-    many = f"{len(line.arms)} arm{'s' if len(line.arms) > 1 else ''}"
+    many = f"{len(line.arms)} measurement{'s' if len(line.arms) > 1 else ''}"
+    rounds = f"up to {request.rounds} round{'s' if request.rounds > 1 else ''}"
     return (
-        f"{many} in up to {request.rounds} rounds forwards and backwards, batch {request.batch_size}, "
+        f"{many} in {rounds}, each forwards and backwards, batch {request.batch_size}, "
         f"on {describe_device(line.device)}: about {duration(told)}{shrunk}"
     )
 

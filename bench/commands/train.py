@@ -114,7 +114,7 @@ def train_one(asked: TrainRequest, workspace: Workspace, swept: int = 0) -> Path
     model = names(request.model)[0]
     with new_run(workspace.runs, model=model, data=dataset.name, seed=request.seed, name=request.run) as folder:
         begin(folder, workspace, dataset, request, device, notes, swept)
-        complete(Job(folder, net, dataset, settings, device), workspace)
+        complete(Job(folder, net, dataset, settings, device, average=request.average), workspace)
     return _presented(folder, workspace)
 
 
@@ -203,7 +203,7 @@ def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:
         one, status="training", message="", results=replace(one.results, resumed=start.resumed + 1)
     ))  # fmt: skip
     workspace.progress.say(f"continuing {record.name} after {start.state.done} steps, in epoch {start.state.epoch + 1}")
-    return Job(folder, net, data, settings, device, start)
+    return Job(folder, net, data, settings, device, start, request.average)
 
 
 def settings_of(request: TrainRequest) -> TrainSettings:

@@ -38,6 +38,7 @@ class Entry:
         owner: the distribution that registered it.
         problem: why it cannot be used; empty when nothing is known against it.
         package: of a library the module whose names are those of its values; empty where it must be asked for them.
+        facts: of a built-in explainer its kind, its library, what it gives, what it costs and its marks, in words.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Entry:
     owner: str
     problem: str = ""
     package: str = ""
+    facts: tuple[str, ...] = ()
 
 
 class Registry(Generic[Value], Mapping[str, Value]):
@@ -198,8 +200,12 @@ def discover(kind: Kind, value_type: type[Value]) -> Registry[Value]:
     asking for it names both; a name that breaks the rules is unusable; neither hurts any other name.
     """
     folder = importlib.import_module(GROUPS[kind])
+    facts = getattr(folder, "FACTS", {})
     entries, libraries = (
-        {name: Entry(name, target, about, "bench", "", *package) for name, (target, about, *package) in table.items()}
+        {
+            name: Entry(name, target, about, "bench", "", "".join(package), facts.get(name, ()))
+            for name, (target, about, *package) in table.items()
+        }
         for table in (folder.ENTRIES, getattr(folder, "LIBRARIES", {}))
     )
     for point in entry_points(group=GROUPS[kind]):

@@ -185,6 +185,25 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, header
 
 
+def modules_of(path: Path) -> list[str]:
+    """The modules that a checkpoint holds weights of, and those around them; no linear layers. Needs no torch.
+
+    Returns:
+        Sorted names such as `layer3.0.conv1`, `layer3.0` and `layer3`; none of a file that is missing or damaged.
+    """
+    try:
+        with opened(path, sys.maxsize) as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length) if length <= HEADER_BYTES else b"")
+        shapes = {key: one["shape"] for key, one in header.items() if key != "__metadata__"}
+    except (StoreError, ValueError, RecursionError, AttributeError, TypeError, KeyError):  # no header as it should be
+        return []
+    owners = {key: key.split(".")[:-1] for key in shapes}
+    linear = {tuple(owners[key]) for key, shape in shapes.items() if key.endswith("weight") and len(shape) == 2}
+    whole = [parts for parts in owners.values() if tuple(parts) not in linear]
+    return sorted({".".join(parts[:length]) for parts in whole for length in range(1, len(parts) + 1)})
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file; StoreError where there is none that ends."""
     with opened(path, sys.maxsize) as file:

@@ -126,9 +126,11 @@ class TimingRun:
         left = budget - (self.clock() - self.started) - self.after_rounds
         rounds = rounds_that_fit(asked, self.effort.least, seconds_a_round=round_, budget=left)
         if rounds < asked:
-            self.place.progress.say(f"{rounds} rounds instead of {asked}, to keep to the budget of {budget:.0f} s")
+            self.place.progress.say(f"{rounds} rounds, not {asked}, to keep within {budget:.0f} s")
         if rounds * round_ > max(left, 0.0):
-            self.place.progress.warn(f"{rounds} rounds, the fewest that are played, go over the budget")
+            self.place.progress.warn(
+                f"{rounds} round{'s take' if rounds > 1 else ' takes'} longer than the budget of {budget:.0f} s"
+            )
         return rounds
 
     def played(self, rounds: int) -> list[Sample]:

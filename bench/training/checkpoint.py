@@ -82,7 +82,9 @@ class Resume:
 
 def fingerprint(record: RunRecord) -> str:
     """What tells a run from every other: its settings, its data and when it was begun."""
-    facts = (record.settings, record.created, record.data.digest)
+    # What is tested at the end changes no step of the training, and runs from before it could be chosen do not hold it.
+    settings = {name: value for name, value in record.settings.items() if name != "average"}
+    facts = (settings, record.created, record.data.digest)
     return record.fingerprint or hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -54,6 +54,7 @@ class Job:
 
     Attributes:
         start: what it continues from; None begins it.
+        average: test the means over mirrored and shifted views, too.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class Job:
     settings: TrainSettings
     device: torch.device
     start: Resume | None = None
+    average: bool = True
 
 
 def begin(
@@ -127,7 +129,9 @@ def complete(job: Job, place: Workspace) -> None:
     with recorded(job.folder):
         train_into(job, place)
         statistics = (job.data.mean, job.data.std)
-        evaluate_into(job.folder, job.net, job.data, statistics, device=job.device, progress=place.progress)
+        evaluate_into(
+            job.folder, job.net, job.data, statistics, device=job.device, progress=place.progress, average=job.average
+        )
     discard(job.folder)
 
 
