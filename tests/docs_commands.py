@@ -63,6 +63,8 @@ def parse(line: Line) -> dict[str, Any]:
     words = shlex.split(line.text, comments=True)
     words = words[: next((place for place, word in enumerate(words) if word in ENDS), len(words))]
     group = application()
+    if words in ([flag] for parameter in group.params for flag in parameter.opts if "completion" in flag):
+        return {}  # to parse it is to run it, which writes into the shell's own files
     try:
         root = group.make_context("bench", list(words))
         name, command, rest = group.resolve_command(root, list(words))
