@@ -29,6 +29,7 @@ _RUN_SECTIONS = (
     ("calibration", "Calibration"),
     ("explainers", "Explainers"),
     ("speed", "Speed"),
+    ("timing", "Its own speeds"),
     ("curves", "Learning curves"),
 )
 _COMPARISON_SECTIONS = (
@@ -130,6 +131,8 @@ def _anchors(page: Page) -> frozenset[str]:
         "agreement": page.agreements,
         "pairs": page.pairs,
         "seeds": page.seeds,
+        "differences": page.differences,
+        "timing": page.timings if page.kind == "run" else (),
         "trust": page.trust.groups if page.trust else (),
     }
     shown = {name for name, rows in tables.items() if rows}

@@ -292,7 +292,7 @@ addEventListener("afterprint", () => {
 const tip = make("div", { id: "tip", role: "tooltip", hidden: "" });
 document.body.append(tip);
 function explain({ target }) {
-  const term = target.closest?.(".term");
+  const term = target.closest?.(".term") || document.activeElement.closest(".term"); // a page that scrolls moves under the pointer
   tip.hidden = !term;
   if (!term) return;
   tip.textContent = $(term.hash.slice(1)).lastChild.textContent;
@@ -302,7 +302,7 @@ function explain({ target }) {
 }
 for (const kind of ["mouseover", "focusin"]) addEventListener(kind, explain);
 fold();
-addEventListener("toggle", fold, true);
+addEventListener("toggle", () => requestAnimationFrame(fold), true);
 addEventListener("resize", () => requestAnimationFrame(fold));
 const sections = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {

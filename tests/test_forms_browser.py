@@ -9,6 +9,7 @@ from gallery_items import items_of
 from page_factory import HOSTILE, make_page, with_items
 
 from bench.reports import render
+from bench.reports.contact_strips import MOST
 from bench.reports.render import INDEX, render_files
 
 pytestmark = MARKS
@@ -43,7 +44,7 @@ def test_without_scripts_tables_sentences_and_first_pictures_are_there(kind: str
     tab = opened(page, form=form, ready=False, java_script_enabled=False).tab
     assert tab.locator(".findings li").count() == len(page.findings) and tab.locator(".matrix tbody tr").count() > 0
     pictures = tab.locator(".contact img")
-    assert pictures.count() == 24
+    assert pictures.count() == MOST
     assert all(int(pictures.nth(k).get_attribute("width")) > 64 for k in (0, 5, 11))
     assert pictures.first.bounding_box()["width"] > 100
     assert pixels_of(tab, ".contact img", scripts=False).std() > 10  # it is drawn, not broken
@@ -209,7 +210,7 @@ def test_images_without_any_map_are_shown_with_their_probabilities(kind: str, op
     page = make_page(kind, explainers=(), images=3)
     shown = opened(page, anchor=f"#img={items_of(page)[0].id}")
     shown.tab.wait_for_selector("#one[open]")
-    assert shown.tab.locator("#one-left .shares").count() == len(page.runs)
+    assert shown.tab.locator("#one-shares .shares").count() == len(page.runs)
     assert "No maps were computed." in shown.tab.locator("#one").inner_text()
     for key in ("j", "t", "Escape"):
         shown.tab.keyboard.press(key)
