@@ -18,7 +18,6 @@ from bench.fields import (
     LOOK,
     START,
     TRUST,
-    Explainer,
     Explainers,
     Model,
     Models,
@@ -45,6 +44,9 @@ INITS = ("native", "shared")
 WHATS = ("forward", "train", "explain")
 CLASS_ORDERS = ("byte", "natural")
 TARGETS = ("predicted", "true", "both")  # classes that maps speak for
+FIGURES = ("curves", "confusion", "classes", "calibration", "gallery", "compare")
+WIDTHS = ("one", "two")  # columns of a paper
+COLOURS = ("viridis", "magma", "inferno", "plasma", "cividis", "gray", "jet")
 
 
 # --- words to values ----------------------------------------------------------------------------------------
@@ -452,20 +454,23 @@ class ReportRequest(Paged):
 
 
 @dataclass(frozen=True)
-class ExportRequest(Request):
-    """The figure of a student's report: misclassified pictures, maps beneath."""
+class ExportRequest(OfExplainers, OfRunsData, OnDevice):
+    """A folder to hand in, with a README, figures and tables; with --figure one figure for a report or a paper."""
 
-    verb, panel, example = "export", LOOK, "bench export latest --figure gallery.png --layer layer3"
+    verb, panel, example = "export", LOOK, "bench export latest --to handin"
 
-    run: Annotated[str, RUN] = LATEST
+    run: Annotated[Names, RUNS] = LATEST
     _: KW_ONLY
-    figure: Annotated[Path, Option("File to write: .png or .pdf.", variable=False)]
+    to: Annotated[
+        Path | None, Option("New folder; with --figure a file that ends in .png, .pdf or .svg.", variable=False)
+    ] = None
+    figure: Annotated[str | None, Option(f"One figure alone: {', '.join(FIGURES)}.", variable=False)] = None
     ids: Annotated[str | Sequence[int] | None, Option("3,17 or a file of test ids.", words=IDS)] = None
-    n: Annotated[int, Option("How many pictures.", least=1)] = 20
-    layer: Annotated[Names, Option("Dotted module name. Repeats.", many=True)] = ()
-    explainer: Annotated[Explainer | None, Option("Whose maps; else those that fewest pictures lack.")] = None
+    n: Annotated[int | None, Option("How many pictures.", least=1)] = None
     target: Annotated[str, Option("predicted, true or both.", choices=TARGETS)] = "predicted"
-    captions: Annotated[bool, Option("Classes above the pictures.")] = True
+    width: Annotated[str, Option("one or two columns of a paper: 3.5 or 7.2 inches.", choices=WIDTHS)] = "two"
+    colours: Annotated[str, Option(f"Of maps: {', '.join(COLOURS)}.", choices=COLOURS)] = COLOURS[0]
+    captions: Annotated[bool, Option("Sentences below figures that say what they show.")] = True
 
 
 # --- trust --------------------------------------------------------------------------------------------------
@@ -586,7 +591,7 @@ class LrFindRequest(Sized, OfData, OnDevice):
     steps: Annotated[int, Option("Number of rates to try, from 1e-7 up.")] = 100
     highest: Annotated[float, Option("Highest rate to try.")] = 10.0
     seed: Annotated[int, Option("Seed of weights, order and augmentation.")] = 0
-    out: Annotated[Path | None, Option("File of the curve, .png or .pdf; else in runs/show/.")] = None
+    out: Annotated[Path | None, Option("File of the curve, .png, .pdf or .svg; else in runs/show/.")] = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ MOST = 12  # images
 MOST_MAPS = 4  # beside each
 _SIDE, _LARGE = 64, 128  # pixels of one picture, and of one that was kept large
 OPACITY = 0.6
+COLOURS = "viridis"  # matplotlib's name
 _WORDS = {"dead": "all zero after ReLU", "constant": "the same value everywhere", "non-finite": "not finite"}
 
 
@@ -82,23 +83,33 @@ def _sentence(page: Page, place: int) -> str:
     return f"{page.classes[true]} {'taken for ' + ', '.join(best.values()) if best else 'recognised'}"
 
 
-def heat_of(page: Page, cell: int, row: int, size: int) -> Picture:
+def heat_of(page: Page, cell: int, row: int, size: int, colours: str = COLOURS) -> Picture:
     """(size, size, 3) float colours in 0..1 of one map of a cell."""
     maps, view = page.gallery.maps[cell], page.cells[cell]
     area = view.height * view.width
     levels = maps.levels[area * row : area * (row + 1)]
-    return heat(levels, (maps.low[row], maps.high[row]), (view.height, view.width), size, finished=view.picture)
+    ends, grid = (maps.low[row], maps.high[row]), (view.height, view.width)
+    return heat(levels, ends, grid, size, finished=view.picture, colours=colours)
 
 
-def heat(levels: bytes, ends: tuple[float, float], grid: tuple[int, int], size: int, *, finished: bool) -> Picture:
+def heat(
+    levels: bytes,
+    ends: tuple[float, float],
+    grid: tuple[int, int],
+    size: int,
+    *,
+    finished: bool,
+    colours: str = COLOURS,
+) -> Picture:
     """(size, size, 3) float colours in 0..1: a raw map after the one post-processing, a finished picture as it is.
 
     Args:
         levels: of the map on its grid (h, w), from 0 for the first of `ends` to 255 for the second.
+        colours: matplotlib's name of them.
     """
     import torch
 
     shares = torch.frombuffer(bytearray(levels), dtype=torch.uint8).reshape(grid).to(torch.float64) / 255
     raw = ends[0] + shares * (ends[1] - ends[0])
-    coloured: Picture = colormaps["viridis"](postprocess(raw, size, scale=1.0 if finished else "map").numpy())[..., :3]
+    coloured: Picture = colormaps[colours](postprocess(raw, size, scale=1.0 if finished else "map").numpy())[..., :3]
     return coloured

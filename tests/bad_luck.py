@@ -31,7 +31,7 @@ import bench.commands.compare
 import bench.commands.judge
 import bench.commands.timing
 import bench.commands.train
-import bench.reports.figure
+import bench.reports.figures.paper
 import bench.reports.render
 import bench.training.run
 from bench.cli.app import app

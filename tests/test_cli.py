@@ -11,12 +11,14 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from command_line import SHORT, call, done, names_in
 from pretended import pretended
 from tiny import TINY_FILE, tiny_data, write_images
 
+from bench.reports.figures import maps
 from bench.request import ExplainRequest
 from bench.store.runs import read_record
 
@@ -109,24 +111,42 @@ def test_a_dry_run_says_how_long_and_writes_nothing(copy: Path, pictures: Path) 
     assert sorted(copy.rglob("*")) == before
 
 
-def test_export_draws_the_figure_of_the_errors(copy: Path, tmp_path: Path) -> None:
-    call("explain", *PLAIN, runs=copy)
-    figure = tmp_path / "gallery.png"
-    said = done("export", "--figure", str(figure), "--n", "4", runs=copy).stdout.splitlines()
-    assert figure.read_bytes().startswith(b"\x89PNG") and said[-1] == str(figure.resolve())
-
-
-def test_export_takes_the_explainer_with_most_maps_and_says_what_is_missing(copy: Path, tmp_path: Path) -> None:
-    run, figure = names_in(copy)[0], ("--figure", str(tmp_path / "gallery.png"))
+def test_a_gallery_takes_the_explainer_and_layers_that_most_pictures_have_and_has_no_holes(
+    copy: Path, tmp_path: Path
+) -> None:
+    run, figure = names_in(copy)[0], ("--figure", "gallery", "--to", str(tmp_path / "gallery.png"))
     done("explain", run, "--explainer", "captum", "--layer", "layer3", "--limit", "1", runs=copy)
     done("explain", run, "--explainer", "reference", "--layer", "layer4", "--limit", "4", runs=copy)
-    assert "missing" not in done("export", run, *figure, runs=copy).stderr
-    said = " ".join(done("export", run, *figure, "--layer", "layer3", runs=copy).stderr.split())
-    assert "note: 3 maps of captum on 3 of 4 pictures are missing" in said
-    make = re.search(r"; bench (explain .*) makes them", said)
+    with mock.patch("bench.reports.figures.maps.gallery", wraps=maps.gallery) as drawn:
+        answer = json.loads(done("export", run, *figure, "--json", runs=copy).stdout)
+    page, places, chosen, _ = drawn.call_args.args
+    assert [(page.cells[cell].explainer, page.cells[cell].layer) for cell, _ in chosen] == [("reference", "layer4")]
+    assert answer["ids"] == [page.gallery.ids[place] for place in places] and len(places) == 4
+    assert (tmp_path / "gallery.png").read_bytes().startswith(b"\x89PNG")
+    said = done("export", run, *figure, "--layer", "layer3", "--n", "4", runs=copy).stderr
+    make = re.search(
+        r"1 pictures? drawn, not 4: more have no such maps; bench (explain .*) makes them", " ".join(said.split())
+    )
     assert make
     done(*shlex.split(make[1]), runs=copy)
-    assert "missing" not in done("export", run, *figure, "--explainer", "captum", runs=copy).stderr
+    assert "not 4" not in done("export", run, *figure, "--layer", "layer3", "--n", "4", runs=copy).stderr
+    lacking = call("export", run, *figure, "--layer", "layer3,layer4", "--explainer", "reference", runs=copy)
+    assert (lacking.exit_code, lacking.stdout) == (2, "") and "try: bench explain" in lacking.stderr
+
+
+def test_runs_and_explainers_are_drawn_side_by_side(copy: Path, tmp_path: Path) -> None:
+    first, second = names_in(copy)
+    cells = ("--explainer", "captum,reference", "--layer", "layer4", "--which", "all", "--limit", "6")
+    done("explain", first, second, *cells, runs=copy)
+    figure = ("--figure", "compare", "--to", str(tmp_path / "f.svg"), "--n", "1")
+    found = []
+    for runs in ((first, second), (first,)):
+        with mock.patch("bench.reports.figures.maps.grid", wraps=maps.grid) as drawn:
+            done("export", *runs, *figure, runs=copy)
+        page, places, chosen, _ = drawn.call_args.args
+        found.append([(page.cells[cell].run, page.cells[cell].explainer) for cell, _ in chosen])
+        assert len(places) == 1
+    assert found == [[(0, "captum"), (1, "captum")], [(0, "captum"), (0, "reference")]]
 
 
 def test_markdown_can_be_pasted(copy: Path) -> None:
@@ -207,7 +227,13 @@ def test_a_run_without_errors_is_a_result(copy: Path, pictures: Path) -> None:
         (("train", "--resume", "latest", "--epochs", "3"), 2, "--epochs beside --resume"),
         (("evaluate", "--fail-if", "acc < 1"), 2, "acc < 1"),
         (("evaluate", "--no-average", "--fail-if", "accuracy_mirror < 0.5"), 2, "names: accuracy, loss"),
-        (("export", "--figure", "gallery.png"), 2, "try: bench explain"),
+        (("export", "--figure", "gallery", "--to", "gallery.png"), 2, "try: bench explain"),
+        (("export", "--figure", "gallery.png"), 2, "try: bench export --to gallery.png --figure gallery"),
+        (("export", "--figure", "galery", "--to", "a.png"), 2, "did you mean 'gallery'?"),
+        (("export", "--figure", "curves"), 2, "try: bench export --to curves.png --figure curves"),
+        (("export", "--figure", "curves", "--to", "a.gif"), 2, "ends in .png, .pdf or .svg, not 'a.gif'"),
+        (("export", "--figure", "curves", "--to", "a.png", "--layer", "layer4"), 2, "--layer means nothing for"),
+        (("export", "--to", "."), 2, ". is there and not empty"),
         (("trian",), 2, "did you mean"),
         (("train", "--modle", "x"), 2, "--modle"),
         (("train", "--epochs", "three"), 2, "three"),

@@ -61,7 +61,7 @@ def test_docs_name_every_command() -> None:
         "explain --explainer captum,gradcamm",
         "show run RUN extra",
         "list model",
-        "export RUN",
+        "export RUN --figur gallery",
         "--vresion",
     ],
 )

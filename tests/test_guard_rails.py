@@ -472,9 +472,11 @@ def shown() -> Iterator[list[np.ndarray]]:
 
 
 def figure_of(page: Page, path: Path) -> None:
-    from bench.reports.figure import gallery_figure
+    from bench.reports.figures.maps import gallery
+    from bench.reports.figures.paper import Look, save
 
-    gallery_figure(page, path, ids=None, layers=("layer4",), explainer="captum", role="predicted")
+    cell = next(k for k, one in enumerate(page.cells) if (one.explainer, one.layer) == ("captum", "layer4"))
+    save(lambda: gallery(page, range(len(page.gallery.ids)), [(cell, "predicted")], Look()), path)
 
 
 def test_a_figure_shows_picture_and_map_the_right_way_round(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def test_nothing_that_is_written_names_the_user_and_all_of_it_is_found_again(hom
     done("explain", "a", "b", "--which", "all", *CELL, runs=runs)
     done("judge", "a", "--limit", "1", *CELL[:4], runs=runs)
     done("compare", "a", "b", "--limit", "2", "--no-time", runs=runs)
-    done("export", "~/runs/a", "--figure", "~/runs/figure.pdf")
+    done("export", "~/runs/a", "--figure", "gallery", "--to", "~/runs/figure.pdf")
+    done("export", "~/runs/a", "--to", "~/runs/handin", "--n", "2")
     timed = done("time", "a", "--what", "forward", "--rounds", "1", "--no-memory", "--batch-size", "4", runs=runs)
     found = {name: data for path in runs.rglob("*") if path.is_file() for name, data in contents(path).items()}
     assert len(found) > 20 and {str(runs / "figure.pdf"), timed.stdout.splitlines()[-1]} <= set(found)

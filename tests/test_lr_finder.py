@@ -87,4 +87,4 @@ def test_the_command_draws_the_curve_and_prints_the_rate(tmp_path: Path) -> None
     answer = json.loads(done(*words, runs=tmp_path).stdout)
     assert answer["rates"][0] == pytest.approx(1e-7) and Path(answer["curve"]).read_bytes().startswith(b"\x89PNG")
     bad = call(*words[:-1], "--out", str(tmp_path / "curve.gif"), runs=tmp_path)
-    assert (bad.exit_code, "'.gif'" in bad.stderr) == (2, True)
+    assert (bad.exit_code, "'curve.gif'" in bad.stderr) == (2, True)

@@ -76,7 +76,7 @@ ALIKE: list[tuple[list[Request], str, object]] = [
     ([ExplainRequest(ids="3,17"), ExplainRequest(ids=[3, 17]), ExplainRequest(ids=np.array([3, 17]))], "ids", (3, 17)),
     ([ExplainRequest(ids="3"), ExplainRequest(ids=3)], "ids", (3,)),
     ([ExplainPicturesRequest("a.png"), ExplainPicturesRequest([Path("a.png")])], "image", (Path("a.png"),)),
-    ([ExportRequest(figure="a.png"), ExportRequest(figure=Path("a.png"))], "figure", Path("a.png")),
+    ([ExportRequest(to="a.png"), ExportRequest(to=Path("a.png"))], "to", Path("a.png")),
     ([AdoptRequest("w", classes="a, b"), AdoptRequest("w", classes=["a", "b"])], "classes", ("a", "b")),
     ([AdoptRequest("w", mean="0.5"), AdoptRequest("w", mean=0.5), AdoptRequest("w", mean=[0.5])], "mean", (0.5,)),
     ([TimeRequest(fail_if="a < b, c"), TimeRequest(fail_if=["a < b, c"])], "fail_if", ("a < b, c",)),
@@ -112,7 +112,7 @@ WRONG: list[tuple[Callable[[], Request], str]] = [
     (lambda: ExplainRequest(ids="3,x"), "--ids '3,x' is no list of test ids and no file of them"),
     (lambda: ExplainRequest(which="wrng"), "--which wrng is not one of wrong, all; did you mean 'wrong'?"),
     (lambda: TimeRequest(what=["forward", "backward"]), "--what backward is not one of forward, train, explain"),
-    (lambda: ExportRequest(figure=3), "figure is 3, must be a path"),
+    (lambda: ExportRequest(to=3), "to is 3, must be a path or None"),
 ]
 
 
@@ -243,7 +243,7 @@ def test_the_line_holds_before_variables_these_before_the_file_and_that_before_t
 
 # --- a run is named -----------------------------------------------------------------------------------------
 
-EXTRA = {"ExportRequest": ("--figure", "a.png"), "ExplainPicturesRequest": ("--image", "a.png")}
+EXTRA = {"ExplainPicturesRequest": ("--image", "a.png")}
 OF_RUNS = [name for name, kind in KINDS.items() for each in kind.typed() if each.name == "run" and each.option.argument]
 
 

@@ -189,12 +189,16 @@ def report(request: ReportRequest, workspace: Workspace) -> Answer:
 
 
 def export(request: ExportRequest, workspace: Workspace) -> Answer:
-    """The figure that was drawn."""
+    """The folder or the figure that was written."""
     from bench.commands.export import export as run
 
-    drawn = run(request, workspace)
-    path = str(request.figure.resolve())
-    return Answer({"figure": path, "ids": list(drawn)}, (f"{len(drawn)} images", path))
+    done = run(request, workspace)
+    path = str(done.path.resolve())
+    if request.figure:
+        words = (f"{len(done.ids)} pictures",) if done.ids else ()
+        return Answer({"figure": request.figure, "path": path, "ids": list(done.ids)}, (*words, path))
+    value = {"folder": path, "files": list(done.files), "ids": list(done.ids)}
+    return Answer(value, (f"{len(done.files)} files; README.md shows them all", path))
 
 
 # --- trust --------------------------------------------------------------------------------------------------

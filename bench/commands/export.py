@@ -1,83 +1,151 @@
-"""`bench export`: misclassified pictures with their maps, as one figure."""
+"""`bench export`: a folder to hand in, or one figure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
+from bench.commands.hand_in import hand_in
 from bench.errors import UsageError, did_you_mean
 from bench.fields import names
+from bench.pages.build import comparison_page, wrong_in_any
+from bench.pages.class_alignment import check_comparable
+from bench.pages.covered import Asked, Shown, gallery_of, side_by_side
 from bench.pages.write import page_of, reports
 from bench.registry.registry import short
-from bench.request import ExplainRequest, ExportRequest
+from bench.request import COLOURS, FIGURES, ExplainRequest, ExportRequest, one_run
 from bench.schema.page import Page
-from bench.store.folder import RunFolder
+from bench.store.folder import RunFolder, checked
 from bench.store.runs import find_run
 from bench.workspace import Workspace
 
+OF_MAPS = ("gallery", "compare")
+PICTURES = {("gallery", "one"): 20, ("gallery", "two"): 20, ("compare", "one"): 3, ("compare", "two"): 6}
+# What a figure takes beside its run, its kind and its file; a folder takes all but what is of one figure.
+EVERY = ("run", "to", "figure", "width", "captions")
+MAPS = ("ids", "n", "layer", "explainer", "target", "colours")
+JET = (
+    "jet is not even in brightness: it shows edges that are not in the map, hides others, and is hard to read for who "
+    f"sees colours otherwise; --colours {COLOURS[0]} is even"
+)
 
-def export(request: ExportRequest, workspace: Workspace) -> tuple[int, ...]:
-    """Draw misclassified pictures with their maps beneath, as .png or .pdf.
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` wrote: the folder or the file, its files, and the pictures that it shows by their test ids."""
+
+    path: Path
+    files: tuple[str, ...]
+    ids: tuple[int, ...]
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def export(request: ExportRequest, workspace: Workspace) -> Exported:
+    """Write what can be handed in of a run, or draw one figure of it.
+
+    Without `figure` the folder `to` gets a README.md that renders on GitHub, the figures as PNG and SVG, and the tables
+    as CSV. Maps that it needs and that are missing are made first. Of several runs the figure `compare` alone is drawn.
 
     Returns:
-        The test ids drawn: those asked for, or the `n` most confident errors.
+        What was written; a figure's `ids` are the pictures drawn.
 
     Raises:
-        UsageError: no such maps; names what to type for them.
+        UsageError: no such figure or maps, or a folder that is not empty; names what to type.
     """
-    page = page_of(RunFolder(find_run(workspace.runs, request.run)), workspace)
-    there = list(dict.fromkeys(cell.explainer for cell in page.cells))
-    again = ExplainRequest(request.run)
-    if not there:
-        raise UsageError(f"run '{request.run}' has no maps yet", try_=again.command(workspace.runs))
-    asked, lacking = names(request.layer), {each: _lacking(page, each, request) for each in there}
-    if request.explainer:
-        chosen = short(str(request.explainer))
-    else:  # of those that have the layers asked for, the one that lacks fewest maps a layer
-        shares = {each: len(those) / len(_layers(page, each)) for each, those in lacking.items()}
-        chosen = min(there, key=lambda each: (not _layers(page, each).issuperset(asked), shares[each]))
-    if chosen not in there:
+    _check(request, workspace)
+    assert request.to is not None
+    if request.colours == "jet":
+        workspace.progress.say(JET)
+    if request.figure is None:
+        return Exported(request.to, *hand_in(request, workspace))
+    ids = _figure(request, workspace)
+    return Exported(request.to, (request.to.name,), ids)
+
+
+def _check(request: ExportRequest, workspace: Workspace) -> None:
+    """UsageError for what cannot be meant, before anything is read."""
+    kind, to = request.figure, request.to
+    again = partial(request.command, workspace.runs)
+    if kind is not None and kind not in FIGURES:
+        if Path(kind).suffix:
+            words = f"--figure {kind} is a file: --figure names what is drawn now, and --to the file"
+            raise UsageError(words, try_=again(figure="gallery", to=Path(kind)))
         raise UsageError(
-            f"run '{request.run}' has no maps of '{chosen}'{did_you_mean(chosen, there)}",
-            try_=again.command(workspace.runs, explainer=chosen),
+            f"no figure '{kind}'{did_you_mean(kind, FIGURES)}; there are {', '.join(FIGURES)}",
+            try_=again(figure=FIGURES[0], to=to or Path("figure.png")),
         )
-    known = sorted(_layers(page, chosen))
-    for each in asked:
-        if each not in known:
-            raise UsageError(
-                f"run '{request.run}' has no maps of {chosen} at '{each}'{did_you_mean(each, known)}",
-                try_=again.command(workspace.runs, explainer=chosen, layer=each),
-            )
-    drawn: tuple[int, ...] = reports("figure").gallery_figure(
-        page,
-        request.figure,
-        ids=request.ids,
-        count=request.n,
-        layers=asked or tuple(known),
-        explainer=chosen,
-        role=request.target,
-        captions=request.captions,
-    )
-    if missing := lacking[chosen]:
-        ids = tuple(dict.fromkeys(each for each, _, _ in missing))
-        layers = tuple(dict.fromkeys(layer for _, layer, _ in missing))
-        make = again.command(workspace.runs, explainer=chosen, layer=layers, ids=ids)
-        maps = f"{len(missing)} map{'s' * (len(missing) > 1)} of {chosen}"
-        workspace.progress.warn(f"{maps} on {len(ids)} of {len(drawn)} pictures are missing; {make} makes them")
-    return drawn
+    if to is None:
+        what = "which file?" if kind else "which folder?"
+        raise UsageError(what, try_=again(to=Path(f"{kind}.png" if kind else "handin")))
+    if kind:
+        reports("figures.paper").check_format(to)
+    takes = {*EVERY, *(MAPS if kind in OF_MAPS else ())} if kind else {*EVERY, *MAPS, "data", "device"}
+    for name in request.given_alone():
+        if name not in takes:
+            flag = next(each.flag for each in request.typed() if each.name == name)
+            words = f"{flag} means nothing for " + (f"the figure {kind}" if kind else "a folder")
+            raise UsageError(words, try_=again(**{name: next(e.default for e in request.typed() if e.name == name)}))
 
 
-def _layers(page: Page, explainer: str) -> set[str]:
-    return {cell.layer for cell in page.cells if cell.explainer == explainer}
+def _figure(request: ExportRequest, workspace: Workspace) -> tuple[int, ...]:
+    kind, look = request.figure, reports("figures.paper").Look(request.width, request.colours, request.captions)
+    save = partial(reports("figures.paper").save, path=request.to)
+    if kind not in OF_MAPS:
+        page = page_of(_run(one_run(request.run), workspace), workspace)
+        _check_drawn(page, str(kind), request, workspace)
+        save(partial(getattr(reports("figures.plots"), str(kind)), page, look))
+        return ()
+    page, shown = _of_maps(request, workspace)
+    drawing = reports("figures.maps")
+    draw = drawing.gallery if kind == "gallery" else drawing.grid
+    save(partial(draw, page, shown.places, shown.maps, look))
+    return tuple(page.gallery.ids[place] for place in shown.places)
 
 
-def _lacking(page: Page, explainer: str, request: ExportRequest) -> Sequence[tuple[int, str, str]]:
-    """Test id, layer and role of every map that the figure would have of an explainer, were it there."""
-    gallery, asked = page.gallery, names(request.layer)
-    drawn = gallery.ids[: request.n] if request.ids is None else request.ids
-    return [
-        (each, cell.layer, role)
-        for cell, maps in zip(page.cells, gallery.maps, strict=True)
-        if cell.explainer == explainer and (not asked or cell.layer in asked)
-        for place, each in enumerate(gallery.ids)
-        if each in drawn
-        for role in (("predicted", "true") if request.target == "both" else (request.target,))
-        if maps.of(place, role) is None
-    ]
+def _run(name: str, workspace: Workspace) -> RunFolder:
+    return RunFolder(find_run(workspace.runs, name))
+
+
+def _check_drawn(page: Page, kind: str, request: ExportRequest, workspace: Workspace) -> None:
+    """UsageError for a figure of what a run does not have."""
+    run, other = page.runs[0], request.command(workspace.runs, figure="classes")
+    if kind == "curves" and not run.curve:
+        raise UsageError(f"run '{run.run}' has no learning curves: it was trained elsewhere", try_=other)
+    if kind == "calibration" and not run.calibration:
+        raise UsageError(f"run '{run.run}' has no calibration: its probabilities are not finite", try_=other)
+
+
+def _of_maps(request: ExportRequest, workspace: Workspace) -> tuple[Page, Shown]:
+    """The page of the run or runs, and what of it is drawn; says where that is less than what there is to draw."""
+    kind = str(request.figure)
+    runs = names(request.run) if kind == "compare" else (one_run(request.run),)
+    explainers = tuple(map(short, names(request.explainer)))
+    count = request.n or PICTURES[kind, request.width]
+    again = partial(ExplainRequest(runs, target=request.target, which="wrong").command, workspace.runs)
+    asked = Asked(explainers, names(request.layer), request.target, _ids(request), count, again)
+    page = _page([_run(name, workspace) for name in runs], workspace)
+    shown = (gallery_of if kind == "gallery" else side_by_side)(page, asked)
+    there = len(shown.places)
+    if there < min(count, page.wanted) and asked.ids is None and request.n is not None:
+        cells = [page.cells[cell] for cell, _ in shown.maps]
+        of = {
+            "explainer": dict.fromkeys(cell.explainer for cell in cells),
+            "layer": dict.fromkeys(cell.layer for cell in cells),
+        }
+        make = again(**{name: tuple(found) for name, found in of.items()}, limit=count)
+        workspace.progress.warn(f"{there} pictures drawn, not {count}: more have no such maps; {make} makes them")
+    return page, shown
+
+
+def _ids(request: ExportRequest) -> tuple[int, ...] | None:
+    return tuple(dict.fromkeys(request.ids)) if isinstance(request.ids, tuple) else None
+
+
+def _page(runs: Sequence[RunFolder], workspace: Workspace) -> Page:
+    if len(runs) == 1:
+        return page_of(runs[0], workspace)
+    loaded = [checked(run) for run in runs]
+    check_comparable(loaded)
+    return comparison_page(loaded, wrong_in_any(loaded, None), created=workspace.created)

@@ -31,6 +31,7 @@ def find_learning_rate(request: LrFindRequest, workspace: Workspace) -> tuple[Ra
     spec = workspace.models[model]
     dataset = load_dataset(request.data, cache=workspace.cache, progress=progress, size=spec.input_size)
     path = request.out or drawing_path(workspace.runs, f"lr-{spec.name}-{dataset.name}")
+    reports("figures.paper").check_format(path, "--out")
     check_writable(path.parent)
     net = initial_model(spec, workspace.models, classes=len(dataset.classes), seed=request.seed, init="native")
     settings, steps = TrainSettings(recipe, seed=request.seed, val=0.0), request.steps
@@ -41,5 +42,6 @@ def find_learning_rate(request: LrFindRequest, workspace: Workspace) -> tuple[Ra
         fits = batch_that_fits(net, recipe, device, images=len(dataset.train), edge=spec.input_size)
         raise batch_too_large("lr-find", recipe, fits, request.command(workspace.runs, batch_size=fits))
     how = f"{short(model)} on {dataset.name}, {recipe.optimizer}, batch {recipe.batch_size}"
-    reports("figure").rate_figure(path, found.rates, found.losses, found.suggestion, how)
+    draw = partial(reports("figures.plots").range_test, found.rates, found.losses, found.suggestion, how)
+    reports("figures.paper").save(draw, path)
     return found, path

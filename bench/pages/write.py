@@ -1,7 +1,12 @@
 """From run folders to files: pages, figures, tables. Nothing is computed on a model here."""
 
 import importlib
-from collections.abc import Mapping
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +17,7 @@ from bench.schema.pictures import PicturesPage
 from bench.store.files import locked, sweep, write_bytes
 from bench.store.folder import RunFolder, checked
 from bench.store.paths import INDEX, REPORT, TWIN, index_path, report_path
+from bench.whole_file import written
 from bench.workspace import Workspace
 
 MADE_BY = b'<meta name="generator" content="bench">'
@@ -118,3 +124,41 @@ def _clear(folder: Path, keep: set[str]) -> None:
     for empty in (folder / "images", folder):
         if empty.is_dir() and not any(empty.iterdir()):
             empty.rmdir()
+
+
+# --- a folder of one's own ----------------------------------------------------------------------------------------
+
+
+def is_free(path: Path) -> bool:
+    """Whether a folder can be made there: nothing of that name, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def free_name(path: Path) -> Path:
+    """The same with the first number behind it that is free."""
+    whole = path if path.name else path.resolve()
+    return next(each for number in count(2) if is_free(each := whole.with_name(f"{whole.name}-{number}")))
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the name `path` when it is complete, and leaves no trace when it is not.
+
+    Raises:
+        WriteError: something that is no empty folder has that name, the disk is full, or anything else.
+    """
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            yield made
+            for each in filter(Path.is_file, made.rglob("*")):
+                with each.open("rb+") as file:
+                    os.fsync(file.fileno())
+            made.chmod(0o755)  # a temporary folder is its owner's alone
+            if path.is_dir():
+                path.rmdir()
+            made.rename(path)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
