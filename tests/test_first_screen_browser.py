@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import MARKS, Open, browser, opened
+from browsing import FRAMES, MARKS, Open, browser, opened
 from gallery_items import items_of
 from page_factory import estimate, make_page, with_items
 
@@ -18,6 +18,8 @@ from bench.schema.page import Answer as TrustAnswer, CellView, Page, Trust, Trus
 pytestmark = [*MARKS, pytest.mark.slow]
 
 TOP = "(wanted) => document.querySelector(wanted).getBoundingClientRect().top + scrollY"
+HIDDEN = """() => [...document.querySelectorAll("main .frame")].filter((one) => one.querySelector("table"))
+    .filter((one) => one.offsetParent && one.scrollWidth > one.clientWidth + 1).map((one) => one.ariaLabel)"""
 LOST = """() => [...document.querySelectorAll(".term")].map((term) => term.hash.slice(1))
     .filter((id) => !document.getElementById(id))"""
 WINDOWS = ((1440, 900), (1366, 768), (720, 450), (683, 384))  # the last two: twice the size of the first two
@@ -214,11 +216,9 @@ def test_no_table_hides_a_column(kind: str, width: int, opened: Open) -> None:
     page = make_page(kind, images=4, layers=tuple((f"layer{k}", 4) for k in range(1, 5)))
     tab = opened(with_trust(page, 3), width=width).tab
     tab.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true; })")
+    tab.evaluate(FRAMES)  # what is unfolded is folded anew in the next frame
     tab.wait_for_timeout(300)
-    hidden = tab.evaluate(
-        """() => [...document.querySelectorAll("main .frame")].filter((one) => one.querySelector("table"))
-            .filter((one) => one.offsetParent && one.scrollWidth > one.clientWidth + 1).map((one) => one.ariaLabel)"""
-    )
+    hidden = tab.evaluate(HIDDEN)
     assert hidden == []
     if width == 390:  # each figure stands beside the head of its column
         heads = tab.evaluate("[...document.querySelectorAll('.folded td')].map((cell) => cell.dataset.head)")
