@@ -286,7 +286,13 @@ def pair_findings(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> tuple[F
     best_first = sorted(winners, key=lambda run: -runs[run].accuracy.value)
     won = [[pair for pair in clear if _winner(pair) == run] for run in best_first]
     rest = [pair for pair in pairs if not is_clear(pair)]
-    return (*(_wins(runs, each, len(pairs)) for each in won), *(_difference(runs, pair, len(pairs)) for pair in rest))
+    same = [pair for pair in rest if pair.same_logits]
+    unclear = [pair for pair in rest if not pair.same_logits]
+    return (
+        *(_wins(runs, each, len(pairs)) for each in won),
+        *(_same_logits(runs, pair) for pair in same),
+        *((_no_difference(runs, unclear, len(pairs)),) if unclear else ()),
+    )
 
 
 def _winner(pair: PairTest) -> int:
@@ -328,16 +334,22 @@ def _gap_words(pair: PairTest) -> str:
     return f"{points(gap.value)} points, {level_words(gap.level)} interval {points(gap.low)} to {points(gap.high)}"
 
 
-def _difference(runs: Sequence[RunView], pair: PairTest, family: int) -> Finding:
+def _same_logits(runs: Sequence[RunView], pair: PairTest) -> Finding:
     first, second = (run_labels(runs)[each] for each in (pair.first, pair.second))
-    if pair.same_logits:
-        adopted = not (runs[pair.first].epochs and runs[pair.second].epochs)
-        how = "the same weights" if adopted else "one initialisation, one seed"
-        why = f"{how}, the same mathematics: these two are one run"
-        return Finding(f"{first} and {second} ", "give the same logits", "pairs", ", bit for bit", why)
+    adopted = not (runs[pair.first].epochs and runs[pair.second].epochs)
+    how = "the same weights" if adopted else "one initialisation, one seed"
+    why = f"{how}, the same mathematics: these two are one run"
+    return Finding(f"{first} and {second} ", "give the same logits", "pairs", ", bit for bit", why)
+
+
+def _no_difference(runs: Sequence[RunView], pairs: Sequence[PairTest], family: int) -> Finding:
+    """All pairs that do not clearly differ, in one sentence."""
+    labels = run_labels(runs)
+    named = [f"{labels[pair.first]} and {labels[pair.second]}" for pair in pairs]
     by = f", over {family} pairs by Holm" if family > 1 else ""
-    evidence = f"{_gap_words(pair)}, exact McNemar {p_words(pair.adjusted)}{by}"
-    return Finding("", "No measurable accuracy difference", "pairs", f" between {first} and {second}", evidence)
+    told = "; ".join(_gap_words(pair) for pair in pairs)
+    evidence = f"{told}, exact McNemar {p_words(*(pair.adjusted for pair in pairs))}{by}"
+    return Finding("", "No measurable accuracy difference", "pairs", f" between {'; '.join(named)}", evidence)
 
 
 def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same_settings: bool) -> tuple[Badge, ...]:
