@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +12,6 @@ from torch.nn import functional
 from bench.clock import Meter
 from bench.contracts import Floats, Integers, Progress
 from bench.data.transforms import Statistics, prepare
-from bench.errors import UsageError
 from bench.memory import Room
 from bench.modes import evaluating
 from bench.schema.page import Average, CalibrationBin, ClassRow
@@ -30,7 +27,6 @@ FIGURES = {
     "mirror and shifts": "accuracy_shifts",
     "shifts alone": "accuracy_shifts",
 }
-THRESHOLD = re.compile(r"\s*(?P<name>[^\s<>]+)\s*(?P<sign>[<>])\s*(?P<limit>[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*")
 BINS = 15  # of equal width, as published figures have it
 
 
@@ -123,25 +119,6 @@ def class_rows(confusion: tuple[tuple[int, ...], ...], classes: tuple[str, ...])
         )
         for index, name in enumerate(classes)
     )
-
-
-def broken_threshold(expression: str, metrics: Mapping[str, float]) -> str:
-    """Whether `NAME < NUMBER` (or `>`) holds: words that say so, or nothing.
-
-    Args:
-        expression: such as "accuracy < 0.92".
-        metrics: the names that may be used.
-
-    Raises:
-        UsageError: the expression is of another form or names something else.
-    """
-    found = THRESHOLD.fullmatch(expression)
-    if found is None or found["name"] not in metrics:
-        known = ", ".join(sorted(metrics))
-        raise UsageError(f"cannot read the threshold '{expression}'", try_=f'"accuracy < 0.92"; names: {known}')
-    value, limit = metrics[found["name"]], float(found["limit"])
-    holds = value < limit if found["sign"] == "<" else value > limit
-    return f"{found['name']} is {value:.4f}, {found['sign']} {limit:g}" if holds else ""
 
 
 def averages_of(*, mirror: bool) -> tuple[str, ...]:

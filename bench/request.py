@@ -31,6 +31,7 @@ from bench.fields import (
     numbers,
 )
 from bench.registry.model_names import with_options
+from bench.thresholds import read_threshold
 from bench.whole_file import read_text
 
 ALL = "all"
@@ -195,6 +196,13 @@ class Paged(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gated(Request):
+    """A verb that may fail by what it found."""
+
+    strict: Annotated[bool, Option("A --fail-if that is undecided fails, too.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Planned(Request):
     """A verb that can say before what it would do."""
 
@@ -205,6 +213,18 @@ MODEL = Option("Name, timm:NAME, torchvision:NAME, or FILE.py:NAME (runs that fi
 RUN = Option("A run's name, latest, or its path.", argument=True, names="runs")
 RUNS = Option("A run's name, latest, or its path. Can be repeated.", argument=True, many=True, names="runs")
 LIMIT = Option("Take only N images (the same ones each time), or all.", words=COUNT, least=1)
+
+
+def gate(example: str) -> Option:
+    """The option of thresholds, which are refused here where they cannot be read."""
+
+    def checked(text: str) -> str:
+        read_threshold(text, example)
+        return text
+
+    shown = example.replace("[", "\\[")
+    words = Words(checked, "", example)
+    return Option(f'"{shown}": exit 3 if this is so. Can be repeated.', many=True, commas=False, words=words)
 
 
 def one_run(run: Names) -> str:
@@ -419,7 +439,7 @@ class ExplainPicturesRequest(Costly, OnDevice):
 
 
 @dataclass(frozen=True)
-class CompareRequest(Costly, Paged, OfRunsData, Planned, OnDevice):
+class CompareRequest(Costly, Paged, OfRunsData, Gated, Planned, OnDevice):
     """Show several runs on one page, with the images that any of them got wrong."""
 
     verb, panel, example = "compare", LOOK, "bench compare RUN RUN --open"
@@ -434,6 +454,7 @@ class CompareRequest(Costly, Paged, OfRunsData, Planned, OnDevice):
     ] = None
     no_time: Annotated[bool, Option("Measure no speeds.")] = False
     out: Annotated[Path | None, Option("Folder of the page; else runs/compare/N.")] = None
+    fail_if: Annotated[Names, gate("accuracy[b] < accuracy[a] - 0.01")] = ()
 
     @property
     def timed(self) -> bool:
@@ -441,7 +462,7 @@ class CompareRequest(Costly, Paged, OfRunsData, Planned, OnDevice):
         if self.time and (self.no_time or not self.compute):
             off = "--no-time" if self.no_time else "--no-compute"
             raise UsageError(f"--time and {off} exclude each other", try_="one of them")
-        return self.compute and not self.no_time
+        return bool(self.time) or (self.compute and not self.no_time and not self.fail_if)
 
 
 @dataclass(frozen=True)
@@ -518,7 +539,7 @@ class KnownAnswersRequest(OfExplainers, OfRunsData, Planned, OnDevice):
 
 
 @dataclass(frozen=True)
-class TimeRequest(OfExplainers, OnDevice):
+class TimeRequest(OfExplainers, Gated, OnDevice):
     """Measure the speed of models and explainers in turns: rates and ratios with intervals."""
 
     verb, panel = "time", TRUST
@@ -541,10 +562,7 @@ class TimeRequest(OfExplainers, OnDevice):
         Names, Option("Model or explainer to compare with; else the first. Can be repeated.", many=True)
     ] = ()
     memory: Annotated[bool, Option("Also measure peak memory.")] = True
-    fail_if: Annotated[
-        Names, Option('"forward\\[a] < 0.9 * forward\\[b]": exit 3. Repeats.', many=True, commas=False)
-    ] = ()
-    strict: Annotated[bool, Option("A threshold that is undecided fails, too.")] = False
+    fail_if: Annotated[Names, gate("forward[a] < 0.9 * forward[b]")] = ()
 
 
 @dataclass(frozen=True)
@@ -563,7 +581,7 @@ class VerifyRequest(OfRunsData):
 
 
 @dataclass(frozen=True)
-class EvaluateRequest(OfRunsData, OnDevice):
+class EvaluateRequest(OfRunsData, Gated, OnDevice):
     """Test a run again: accuracy with its interval, accuracy by class, most confused pairs."""
 
     verb, panel, example = "evaluate", TRUST, 'bench evaluate latest --fail-if "accuracy < 0.92"'
@@ -571,7 +589,7 @@ class EvaluateRequest(OfRunsData, OnDevice):
     run: Annotated[str, RUN] = LATEST
     _: KW_ONLY
     average: Annotated[bool, Option("Also test the mean over mirrored and shifted views.")] = True
-    fail_if: Annotated[Names, Option('"accuracy < 0.92": exit 3. Repeats.', many=True, commas=False)] = ()
+    fail_if: Annotated[Names, gate("accuracy < 0.92")] = ()
 
 
 # --- around -------------------------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ from torch.nn import functional
 
 from bench import evaluation
 from bench.contracts import Silence
-from bench.errors import UsageError
-from bench.evaluation import broken_threshold, class_rows, predict, score
+from bench.evaluation import class_rows, predict, score
 from bench.nets.weights import build_seeded
 from bench.schema.page import confused_pairs
 
@@ -74,17 +73,3 @@ def test_per_class_mean_equals_overall_accuracy_on_balanced_data() -> None:
 def test_confused_pairs_are_sorted_and_leave_out_what_is_right() -> None:
     confusion = ((90, 3, 0), (5, 80, 5), (0, 1, 99))
     assert confused_pairs(confusion) == [(1, 0, 5), (1, 2, 5), (0, 1, 3), (2, 1, 1)]
-
-
-@pytest.mark.parametrize(
-    ("expression", "broken"),
-    [("accuracy < 0.92", True), ("accuracy < 0.91", False), ("accuracy > 0.9", True), ("loss > 0.5", False)],
-)
-def test_thresholds_are_compared_as_written(expression: str, broken: bool) -> None:
-    assert bool(broken_threshold(expression, {"accuracy": 0.915, "loss": 0.4})) is broken
-
-
-@pytest.mark.parametrize("expression", ["accuracy", "accuracy = 1", "acc < 0.9", "accuracy < much", "a < b < c"])
-def test_a_threshold_that_cannot_be_read_is_a_usage_error(expression: str) -> None:
-    with pytest.raises(UsageError):
-        broken_threshold(expression, {"accuracy": 0.9})

@@ -79,7 +79,7 @@ ALIKE: list[tuple[list[Request], str, object]] = [
     ([ExportRequest(to="a.png"), ExportRequest(to=Path("a.png"))], "to", Path("a.png")),
     ([AdoptRequest("w", classes="a, b"), AdoptRequest("w", classes=["a", "b"])], "classes", ("a", "b")),
     ([AdoptRequest("w", mean="0.5"), AdoptRequest("w", mean=0.5), AdoptRequest("w", mean=[0.5])], "mean", (0.5,)),
-    ([TimeRequest(fail_if="a < b, c"), TimeRequest(fail_if=["a < b, c"])], "fail_if", ("a < b, c",)),
+    ([TimeRequest(fail_if="a[b,c] < 1"), TimeRequest(fail_if=["a[b,c] < 1"])], "fail_if", ("a[b,c] < 1",)),
 ]  # fmt: skip
 
 
@@ -170,7 +170,8 @@ def values(hint: Any, each: Typed) -> st.SearchStrategy[Any]:
         return st.lists(values(parts[0], each), min_size=least, max_size=3)
     if origin is tuple:
         return st.tuples(*(values(part, each) for part in parts))
-    text = st.from_regex("[a-z][a-z/._@ ']{0,6}[a-z]" + ("" if each.option.commas else "(, ?[a-z]+)?"), fullmatch=True)
+    pattern = "[a-z][a-z/._@ ']{0,6}[a-z]" + ("" if each.option.commas else "(, ?[a-z]+)?")
+    text = st.from_regex(r"[a-z]+\[a,'[ a-z]+'\] < [0-9]" if each.name == "fail_if" else pattern, fullmatch=True)
     plain: dict[Any, st.SearchStrategy[Any]] = {
         str: st.sampled_from(each.option.choices) if each.option.choices else text,
         int: st.integers(each.option.least or 1, 10**6),

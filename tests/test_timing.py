@@ -172,7 +172,10 @@ def test_a_timing_of_one_run_lies_in_its_folder_and_of_several_beside_them(tmp_p
 def test_a_threshold_that_broke_ends_with_3_and_prints_the_interval(tmp_path: Path) -> None:
     result = call("time", *SMALL, "--model", TINY_FILE, "--what", "forward", "--fail-if",
                   "forward[tiny.py:TINY] > 0.001", runs=tmp_path)  # fmt: skip
-    assert result.exit_code == 3 and "holds: forward[tiny.py:TINY] is" in result.stderr
+    assert (
+        result.exit_code == 3
+        and "error: broken: forward[tiny.py:TINY] > 0.001; forward[tiny.py:TINY] is" in result.stderr
+    )
     assert "interval" in result.stderr and result.stdout.splitlines()[-1].endswith(".json")
 
 

@@ -33,6 +33,7 @@ from bench.request import (
     ExplainRequest,
     ExportRequest,
     FaithfulnessRequest,
+    Gated,
     JudgeRequest,
     KnownAnswersRequest,
     ListRequest,
@@ -56,7 +57,7 @@ from bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.explaining.runner import CellResult
-    from bench.timing.thresholds import ThresholdResult
+    from bench.gates.judged import Judged
 
 Rows = list[dict[str, object]]
 
@@ -168,14 +169,24 @@ def _explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> 
 
 
 def compare(request: CompareRequest, workspace: Workspace) -> Answer:
-    """The page of a comparison."""
+    """What a comparison found, whether its thresholds broke, and its page."""
     from bench.commands.compare import compare as run
 
     done = run(request, workspace)
     if request.dry_run:
         return PLANNED
-    path = str(done.page.resolve())
-    return Answer({"page": path, "twin": str(done.twin.resolve())}, (path,), path)
+    assert done.values
+    path, findings = str(done.page.resolve()), done.values.findings
+    value = {
+        "title": done.values.title,
+        "findings": [{"text": each.text, "evidence": each.evidence} for each in findings],
+        "thresholds": _thresholds(done.thresholds),
+        "page": path,
+        "twin": str(done.twin.resolve()),
+    }
+    told = [line for each in findings for line in (f"- {each.text}", f"    {each.evidence}")]
+    lines = (done.values.title, *told, *(each.line for each in done.thresholds), path)
+    return Answer(value, lines, path, _failure(done.thresholds, request, f"the page says more: {path}"))
 
 
 def report(request: ReportRequest, workspace: Workspace) -> Answer:
@@ -230,7 +241,6 @@ def judge(request: JudgeRequest | FaithfulnessRequest | KnownAnswersRequest, wor
 def time_(request: TimeRequest, workspace: Workspace) -> Answer:
     """A timing's tables, and whether its thresholds hold."""
     from bench.commands.timing import measure
-    from bench.timing.thresholds import broken
 
     done = measure(request, workspace)
     for note in done.timing.notes:
@@ -239,22 +249,27 @@ def time_(request: TimeRequest, workspace: Workspace) -> Answer:
     value = {
         **asdict(done.timing),
         "path": None if done.unwritten else path,
-        "thresholds": [
-            {"threshold": each.threshold.text, "outcome": each.outcome, "words": each.words} for each in done.thresholds
-        ],
+        "thresholds": _thresholds(done.thresholds),
     }
-    words = [f"{each.threshold.text}: {each.outcome}; {each.words}" for each in done.thresholds]
+    words = [each.line for each in done.thresholds]
     lines: list[Any] = [*tables.timing_tables(done.timing), *words, *(() if done.unwritten else (path,))]
-    failure = done.unwritten or _failure(broken(done.thresholds, strict=request.strict))
-    return Answer(value, (*lines,), failure=failure)
+    advice = "more --rounds and --budget, where the interval is wide"
+    return Answer(value, (*lines,), failure=done.unwritten or _failure(done.thresholds, request, advice))
 
 
-def _failure(broken: Sequence[ThresholdResult]) -> ThresholdError | None:
-    if not broken:
-        return None
-    outcomes = {"undecided": "is undecided, and --strict was asked for", "holds": "holds"}
-    words = "; ".join(f"{each.threshold.text} {outcomes[each.outcome]}: {each.words}" for each in broken)
-    return ThresholdError(words, try_="more --rounds and --budget, where the interval is wide")
+def _thresholds(found: Sequence[Judged]) -> Rows:
+    """What became of thresholds, for `--json`."""
+    return [{"threshold": each.threshold.text, "outcome": each.outcome, "words": each.words} for each in found]
+
+
+def _failure(found: Sequence[Judged], request: Gated, advice: str) -> ThresholdError | None:
+    """What broke, or with --strict is undecided, as the error of a call; None where nothing did."""
+    from bench.gates.judged import failing
+
+    strict = {"undecided": ", which --strict does not let pass"}
+    bad = failing(found, strict=request.strict)
+    words = "; ".join(f"{each.line}{strict.get(each.outcome, '')}" for each in bad)
+    return ThresholdError(words, try_=advice) if words else None
 
 
 def verify(request: VerifyRequest, workspace: Workspace) -> Answer:
@@ -273,16 +288,17 @@ def verify(request: VerifyRequest, workspace: Workspace) -> Answer:
 def evaluate(request: EvaluateRequest, workspace: Workspace) -> Answer:
     """What a run's weights got when they were tested again, and whether its thresholds hold."""
     from bench.commands.evaluate import evaluate as run
-    from bench.evaluation import FIGURES, broken_threshold, read_averages
+    from bench.gates.runs import judge_runs, sides_of
+    from bench.store.folder import RunFolder
+    from bench.thresholds import read_threshold
 
-    scores = run(request, workspace)
+    run(request, workspace)
     folder = find_run(workspace.runs, request.run)
-    figures = {"accuracy": scores.accuracy, "loss": scores.loss}
-    averages = read_averages(read_record(folder).results, scores.total)
-    figures |= {FIGURES[each.name]: each.accuracy.value for each in averages}
-    broken = [words for words in (broken_threshold(each, figures) for each in names(request.fail_if)) if words]
-    failure = ThresholdError("; ".join(broken), try_=f"bench show run {folder.name}") if broken else None
-    return Answer(tables.result_value(folder), tables.run_lines(folder), failure=failure)
+    found = judge_runs(map(read_threshold, names(request.fail_if)), sides_of([request.run], [RunFolder(folder)]))
+    lines = tables.run_lines(folder)
+    value = {**tables.result_value(folder), "thresholds": _thresholds(found)}
+    failure = _failure(found, request, f"bench show run {folder.name}")
+    return Answer(value, (*lines[:-1], *(each.line for each in found), lines[-1]), failure=failure)
 
 
 # --- around -------------------------------------------------------------------------------------------------

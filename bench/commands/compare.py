@@ -1,7 +1,7 @@
 """`bench.compare`: fill in the rows that are missing, then one page of many runs, then their speeds on it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,29 +19,35 @@ from bench.explaining.plan import (
     choose_layers,
     cut_to_afford,
     find_explainers,
+    layers_of,
     measured,
     say_costs,
 )
 from bench.fields import names
+from bench.gates.judged import Judged
+from bench.gates.runs import Sides, check, judge_runs, sides_of
 from bench.nets.trained import Trained, open_run
 from bench.pages.build import comparison_page, wrong_in_any
 from bench.pages.class_alignment import check_comparable
 from bench.pages.write import notebook_of, write_page
 from bench.registry.layer_shapes import grids_of
+from bench.registry.registry import short
 from bench.request import CompareRequest
 from bench.schema.page import Page
 from bench.store.folder import RunFolder, checked
 from bench.store.paths import TWIN, comparisons_path, index_path
 from bench.store.runs import find_run, new_folder
+from bench.thresholds import Threshold, read_threshold
 from bench.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What `compare` did: the page, its JSON twin beside it, and its values; a dry run has no values."""
+    """What `compare` did: the page, its JSON twin beside it, its values and its thresholds; a dry run has no values."""
 
     page: Path
     values: Page | None
+    thresholds: tuple[Judged, ...] = ()
 
     @property
     def twin(self) -> Path:
@@ -66,6 +72,9 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
     Returns:
         The page; its JSON twin lies beside it. After a dry run, which only says what would be done, the folder of
         all runs in its place.
+
+    Raises:
+        UsageError: runs or thresholds that cannot be meant, before anything is computed.
     """
     runs = [RunFolder(find_run(workspace.runs, name)) for name in request.run]
     if not runs:
@@ -76,8 +85,11 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
     loaded = [checked(run) for run in runs]
     check_comparable(loaded)
     ids = wrong_in_any(loaded, request.limit if isinstance(request.limit, int) else None)
+    thresholds = [read_threshold(text) for text in names(request.fail_if)]
+    # Which explainers and layers there will be is known once the nets are open.
+    check([one for one in thresholds if one.left.name != "agreement" or not request.compute], _sides(request, loaded))
     if request.compute:
-        ids = _filled(request, workspace, loaded, ids)
+        ids = _filled(request, workspace, loaded, ids=ids, thresholds=thresholds)
         if request.dry_run:
             return Compared(workspace.runs, None)
         loaded = [checked(run) for run in runs]
@@ -90,10 +102,21 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
     if timed and (timing := paired_timing(request, loaded, written, workspace=workspace)):
         page = page_with(taken=(timing,))
         written = write_page(page, target, form=form, workspace=workspace)
-    return Compared(written, page)
+    return Compared(written, page, judge_runs(thresholds, _sides(request, loaded)))
 
 
-def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunFolder], ids: Integers) -> Integers:
+def _sides(request: CompareRequest, runs: Sequence[RunFolder]) -> Sides:
+    return sides_of(names(request.run), runs)
+
+
+def _filled(
+    request: CompareRequest,
+    workspace: Workspace,
+    loaded: Sequence[RunFolder],
+    *,
+    ids: Integers,
+    thresholds: Sequence[Threshold],
+) -> Integers:
     """Make the rows of these images that are missing, or only say how long that takes; gives the images taken."""
     opened = [open_run(data, request.device, workspace) for data in loaded]
     there = sorted({cell.explainer for data in loaded for cell in data.cells})
@@ -106,11 +129,17 @@ def _filled(request: CompareRequest, workspace: Workspace, loaded: Sequence[RunF
     for trained, own in zip(opened, wanted, strict=True):
         check_layers(trained, own.layers)
     wanted = [measured(own, trained) for trained, own in zip(opened, wanted, strict=True)]
+    check(thresholds, replace(_sides(request, loaded), coming=tuple(map(_coming, wanted))))
     say_costs(wanted[0], workspace.progress)
     ids = cut_to_afford(opened, wanted, ids, limit=request.limit, progress=workspace.progress)
     for trained, own in zip(opened, wanted, strict=True) if not request.dry_run else ():
         explain_ids(trained, own, ids, data=request.data, workspace=workspace)
     return ids
+
+
+def _coming(wanted: Wanted) -> list[tuple[str, str]]:
+    """The explainers and layers that will be there."""
+    return [(short(name), layer) for name, spec in wanted.specs.items() for layer in layers_of(spec, wanted)]
 
 
 def _layers(

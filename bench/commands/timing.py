@@ -11,6 +11,8 @@ from bench.errors import UsageError, WriteError, did_you_mean
 from bench.estimates import BACKWARD_COST, PROCESS, duration, reached_rate, timing_seconds
 from bench.explaining.plan import ALL, Wanted, layers_of, wanted_explainers
 from bench.fields import names
+from bench.gates.judged import Judged
+from bench.gates.rounds import arm_rate, check_timed, judge_rounds
 from bench.machine import choose_device, describe_device
 from bench.nets.summary import layers_in, summarise
 from bench.nets.trained import open_run
@@ -23,9 +25,9 @@ from bench.stats.rates import MIN_ROUNDS
 from bench.store.paths import timing_path
 from bench.store.runs import find_run
 from bench.store.timings import write_timing
+from bench.thresholds import read_threshold
 from bench.timing.arms import ArmSpec, Subject
 from bench.timing.runner import Effort, make_timing_run
-from bench.timing.thresholds import ThresholdResult, judge, parse_threshold
 from bench.workspace import Workspace
 
 EXPLAINERS = ("gradcam", "captum", "reference")
@@ -39,7 +41,7 @@ class Timed:
 
     timing: Timing
     path: Path
-    thresholds: tuple[ThresholdResult, ...]
+    thresholds: tuple[Judged, ...]
     unwritten: WriteError | None = None
 
 
@@ -77,11 +79,12 @@ def measure(request: TimeRequest, workspace: Workspace) -> Timed:
         ContractError: an explainer that breaks its contract.
     """
     line = lined_up(request, workspace)
-    thresholds = [parse_threshold(text, [one.name for one in line.arms]) for text in names(request.fail_if)]
+    thresholds = [read_threshold(text) for text in names(request.fail_if)]
+    check_timed(thresholds, [arm_rate(one.what, one.model, one.explainer, (one.layer,)) for one in line.arms])
     workspace.progress.say(_plan(line, request))
     timing = timed(line, request, workspace)
     path, unwritten = kept(timing, request, workspace)
-    return Timed(timing, path, judge(thresholds, timing), unwritten)
+    return Timed(timing, path, tuple(judge_rounds(each, timing) for each in thresholds), unwritten)
 
 
 def lined_up(request: TimeRequest, workspace: Workspace) -> LineUp:

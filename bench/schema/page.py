@@ -53,6 +53,11 @@ class Finding:
     evidence: str
     bad: bool = False
 
+    @property
+    def text(self) -> str:
+        """The sentence without its link."""
+        return f"{self.before}{self.link}{self.after}"
+
 
 @dataclass(frozen=True)
 class EpochPoint:

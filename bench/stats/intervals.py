@@ -80,6 +80,19 @@ def paired_difference(only_first_wrong: int, only_second_wrong: int, total: int,
     return Estimate(value, low, high, level)
 
 
+def difference_of(first: Estimate, second: Estimate, factor: float = 1.0) -> Estimate:
+    """First minus `factor` times second, of estimates whose images are not the same, at their level.
+
+    Of two shares with Wilson's intervals it is Newcombe's hybrid score interval (1998, Stat. Med. 17, 873, method 10).
+
+    Source: Zou & Donner 2008, Stat. Med. 27, 1693 (each end from the distances of the two's own ends).
+    """
+    value = first.value - factor * second.value
+    below = math.hypot(first.value - first.low, factor * (second.high - second.value))
+    above = math.hypot(first.high - first.value, factor * (second.value - second.low))
+    return Estimate(value, value - below, value + above, min(first.level, second.level))
+
+
 def above_chance(correct: int, total: int, share: float) -> float:
     """One-sided p-value that accuracy is above `share`, the largest class's share."""
     return float(scipy.stats.binomtest(correct, total, share, alternative="greater").pvalue)
