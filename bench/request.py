@@ -44,6 +44,7 @@ WHICH = ("wrong", "all")  # images
 INITS = ("native", "shared")
 WHATS = ("forward", "train", "explain")
 CLASS_ORDERS = ("byte", "natural")
+FORMATS = ("markdown", "csv", "latex")
 TARGETS = ("predicted", "true", "both")  # classes that maps speak for
 FIGURES = ("curves", "confusion", "classes", "calibration", "gallery", "compare")
 WIDTHS = ("one", "two")  # columns of a paper
@@ -200,6 +201,27 @@ class Gated(Request):
     """A verb that may fail by what it found."""
 
     strict: Annotated[bool, Option("A --fail-if that is undecided fails, too.")] = False
+
+
+def only_table(*names: str) -> Option:
+    """The option that chooses one table."""
+    return Option(f"Only this one: {', '.join(names[:-1])} or {names[-1]}.", choices=names, variable=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tabled(Request):
+    """A verb whose tables can be printed to paste, or for programs."""
+
+    format: Annotated[
+        str | None,
+        Option("Print tables to paste: markdown, csv (one table) or latex.", choices=FORMATS, variable=False),
+    ] = None
+    table: Annotated[str | None, only_table("runs", "classes")] = None
+
+    @property
+    def form_of_tables(self) -> str:
+        """The format that was asked for; empty for none."""
+        return self.format or ("markdown" if self.table else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -439,7 +461,7 @@ class ExplainPicturesRequest(Costly, OnDevice):
 
 
 @dataclass(frozen=True)
-class CompareRequest(Costly, Paged, OfRunsData, Gated, Planned, OnDevice):
+class CompareRequest(Costly, Paged, OfRunsData, Gated, Tabled, Planned, OnDevice):
     """Show several runs on one page, with the images that any of them got wrong."""
 
     verb, panel, example = "compare", LOOK, "bench compare RUN RUN --open"
@@ -455,6 +477,7 @@ class CompareRequest(Costly, Paged, OfRunsData, Gated, Planned, OnDevice):
     no_time: Annotated[bool, Option("Measure no speeds.")] = False
     out: Annotated[Path | None, Option("Folder of the page; else runs/compare/N.")] = None
     fail_if: Annotated[Names, gate("accuracy[b] < accuracy[a] - 0.01")] = ()
+    table: Annotated[str | None, only_table("runs", "pairs", "classes")] = None
 
     @property
     def timed(self) -> bool:
@@ -625,7 +648,7 @@ class ListRequest(Sized):
 
 
 @dataclass(frozen=True)
-class ShowRequest(Request):
+class ShowRequest(Tabled):
     """Show a run's result, a model's layers, a data set's images, or what augmentation does to them."""
 
     verb, example = "show", "bench show model cifar_resnet18"
@@ -635,7 +658,7 @@ class ShowRequest(Request):
     _: KW_ONLY
     run: Annotated[str | None, Option("run: name, latest, or path.", names="runs")] = None
     all_: Annotated[bool, Option("model: show every module.")] = False
-    markdown: Annotated[bool, Option("run: tables to paste.")] = False
+    table: Annotated[str | None, only_table("classes", "confusion", "runs")] = None
     classes: Annotated[int, Option("model: number of classes.", least=2)] = 10
     recipe: Annotated[str, Option("augment: recipe that says how.", names="recipes")] = "course"
     seed: Annotated[int, Option("augment: seed of the images and their changes.")] = 0

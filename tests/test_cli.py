@@ -1,5 +1,6 @@
 """The command line as a user meets it: what is printed where, how it ends, where settings come from."""
 
+import csv
 import json
 import os
 import re
@@ -150,8 +151,21 @@ def test_runs_and_explainers_are_drawn_side_by_side(copy: Path, tmp_path: Path) 
 
 
 def test_markdown_can_be_pasted(copy: Path) -> None:
-    text = call("show", "run", "latest", "--markdown", runs=copy).stdout
+    text = done("show", "run", "latest", "--format", "markdown", runs=copy).stdout
     assert "| two |" in text and "<script>" not in text
+    assert "try: bench show run latest --format markdown" in call("show", "run", "latest", "--markdown").stderr
+
+
+def test_in_a_format_stdout_holds_the_tables_alone_and_their_lines_are_whole(copy: Path) -> None:
+    first, second = names_in(copy)
+    words = ("compare", first, second, "--no-compute", "--fail-if", f"accuracy[{first}] < 0")
+    _, *rows = csv.reader(done(*words, "--format", "csv", runs=copy).stdout.splitlines())
+    assert [row[0] for row in rows] == [first, second]
+    text = done(*words, "--format", "latex", runs=copy).stdout
+    assert text.startswith("% needs") and text.endswith("\\end{table}\n") and text.count("\\begin{tabular}") == 3
+    only = done(*words, "--table", "pairs", runs=copy)
+    assert only.stdout.startswith("| first | second |") and only.stderr.count("held: not accuracy") == 1
+    assert json.loads(done(*words, "--format", "csv", "--json", runs=copy).stdout)["text"].startswith("run,model,")
 
 
 def test_all_explainers_and_the_newest_run_of_a_model_can_be_asked_for(copy: Path) -> None:

@@ -42,6 +42,7 @@ from bench.request import (
     RmRequest,
     SchemaRequest,
     ShowRequest,
+    Tabled,
     TimeRequest,
     TrainRequest,
     VerifyRequest,
@@ -184,9 +185,23 @@ def compare(request: CompareRequest, workspace: Workspace) -> Answer:
         "page": path,
         "twin": str(done.twin.resolve()),
     }
+    failure = _failure(done.thresholds, request, f"the page says more: {path}")
+    gates = [each.line for each in done.thresholds]
+    if request.form_of_tables:
+        text = _document(done.values, request, notes=gates)
+        for line in (*gates, path):
+            workspace.progress.say(line)
+        return Answer({**value, "text": text}, (), path, failure, text)
     told = [line for each in findings for line in (f"- {each.text}", f"    {each.evidence}")]
-    lines = (done.values.title, *told, *(each.line for each in done.thresholds), path)
-    return Answer(value, lines, path, _failure(done.thresholds, request, f"the page says more: {path}"))
+    return Answer(value, (done.values.title, *told, *gates, path), path, failure)
+
+
+def _document(page: Page, request: Tabled, notes: Sequence[str] = ()) -> str:
+    """The tables of a page in the format that was asked for."""
+    from bench.pages.write import reports
+
+    found = reports("tables").document(page, request.form_of_tables, only=request.table or "", notes=notes)
+    return str(found)
 
 
 def report(request: ReportRequest, workspace: Workspace) -> Answer:
@@ -428,15 +443,15 @@ def show(request: ShowRequest, workspace: Workspace) -> Answer:
 
 
 def _show_run(request: ShowRequest, workspace: Workspace) -> Answer:
-    from bench.pages.write import page_of, reports
+    from bench.pages.write import page_of
     from bench.store.folder import RunFolder
 
     if request.run and request.name and request.run != request.name:
         raise UsageError(f"'{request.name}' and --run {request.run} name two", try_="one of them")
     folder = find_run(workspace.runs, request.run or request.name or LATEST)
-    if request.markdown:
-        text = reports("markdown").run_markdown(page_of(RunFolder(folder), workspace))
-        return Answer({**tables.result_value(folder), "markdown": text}, tuple(text.rstrip().split("\n")))
+    if request.form_of_tables:
+        text = _document(page_of(RunFolder(folder), workspace), request)
+        return Answer({**tables.result_value(folder), "text": text}, (), text=text)
     return Answer(tables.result_value(folder), tables.run_lines(folder))
 
 

@@ -103,12 +103,14 @@ class Answer:
         lines: for a reader; the most important one, such as the path of what was written, comes last.
         page: a page that `--open` shows.
         failure: what is raised after the answer was shown, such as a threshold that broke.
+        text: a document that is printed as it is, in the place of lines; what is other people's in it does no harm.
     """
 
     value: Mapping[str, object]
     lines: tuple[RenderableType, ...]
     page: str = ""
     failure: BenchError | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -311,6 +313,8 @@ def _print(answer: Answer, *, as_json: bool) -> None:
     out = Console(highlight=False)
     if not out.is_terminal:  # a pipe has no edge at which to fold a table
         out = Console(highlight=False, width=UNFOLDED)
+    if answer.text:
+        out.print(Text(answer.text), soft_wrap=True)
     for line in answer.lines:
         if isinstance(line, str):
             told(out, shown(line))

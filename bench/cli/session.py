@@ -43,6 +43,7 @@ TYPED = 200  # characters of a line that is offered to be typed; more would be s
 SOON = 0.05  # seconds
 OWN_VARIABLES = {"BENCH_CACHE"}
 BEGINNINGS = ("train", "adopt", "demo", "lr-find", "show")  # need nothing of the runs that are there
+GONE = {"--markdown": ("--format", "markdown")}  # options that there were, and what to type today
 COMMON_VALUES = "bench.common"  # what a call leaves for its end, in click's context
 
 
@@ -298,7 +299,7 @@ def _mended(words: Sequence[str], commands: Mapping[str, Any]) -> str:
         return "bench --help"
     flags = [flag for each in commands[verb].params for flag in (*each.opts, *each.secondary_opts)]
     known = [flag for flag in flags if flag.startswith("--")]
-    fixed = [_as_spelt(word, known) for word in words[1:]]
+    fixed = [spelt for word in words[1:] for spelt in GONE.get(word, (_as_spelt(word, known),))]
     if [verb, *fixed] != list(words):
         try:
             commands[verb].make_context(verb, list(fixed))

@@ -20,7 +20,7 @@ from fuzz.mutations import file_broken
 
 CELL = ("--explainer", "gradcam,reference", "--layer", "layer4", "--limit", "4")
 ASKED = (
-    ("show", "run", "a", "--markdown"), ("show", "run", "a", "--markdown"), ("report", "a"), ("report",),
+    ("show", "run", "a", "--format", "markdown"), ("show", "run", "a", "--format", "csv"), ("report", "a"), ("report",),
     ("compare", "a", "b", "--no-compute"), ("compare", "a", "b", "--limit", "2", "--no-time"), ("list", "runs"),
     ("show", "run", "a"),
     ("explain", "a", "--dry-run"), ("explain", "a", *CELL), ("judge", "a", "--limit", "1", *CELL[:4]),
