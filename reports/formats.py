@@ -22,6 +22,7 @@ _LATEX = {
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': "{''}", "'": "{'}", "`": "{`}", "[": "{[}", "*": "{*}",
     NBSP: r"\,", "−": "$-$", "–": r"\textendash{}", "’": "{'}", **{each: f"\\{each}" for each in "&%$#_{}"},
 }  # fmt: skip
+_NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?")
 _PDFLATEX = re.compile("[^\x00-\u017f−–’]")  # letters that it does not know
 
 
@@ -143,14 +144,15 @@ def _parts(column: Column) -> list[tuple[str, Sequence[Value]]]:
 
 
 def _cell(value: Value) -> str:
-    """A value as text; what a spreadsheet would take for a formula has an apostrophe in front."""
     if value is None:
         return ""
-    if not isinstance(value, str):
-        return repr(value)
-    text = one_line(value)
-    formula = text.startswith(("=", "@")) or re.match(r"[+-](?![0-9.]+$)", text)
-    return f"'{text}" if formula else text
+    return for_spreadsheet(value) if isinstance(value, str) else repr(value)
+
+
+def for_spreadsheet(text: str) -> str:
+    """Other people's text on one line; what would begin a formula, and is no number, has an apostrophe in front."""
+    plain = one_line(text)
+    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) and not _NUMBER.fullmatch(plain) else plain
 
 
 WRITERS: Mapping[Format, Callable[[Table], str]] = {"markdown": markdown, "csv": comma_separated, "latex": latex}

@@ -13,11 +13,10 @@ from bench.schema.verdicts import why
 
 from .figures import maps, paper, pictures, plots
 from .filters import count, one_line, percent, plural, rate
-from .markdown import escaped
+from .formats import escaped, for_spreadsheet
 
 FIGURES, TABLES = "figures", "tables"
 FOLDED = 30  # rows of a table that stands in the page; a longer one is folded
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
 
 _WORDS = re.compile(r"[^\W\d_](?<!\bx)(?<!\bof)(?<!\bto)(?!f\b)(?!o\b)")  # letters, but in `3 of 4` and `3 x 4`
 
@@ -47,14 +46,7 @@ def write(found: HandIn, look: paper.Look, folder: Path) -> list[str]:
 
 
 def _safe(row: Sequence[str]) -> list[str]:
-    return [
-        f"'{cell}" if cell.startswith(FORMULA) and not _number(cell) else cell
-        for cell in map(homeless, map(one_line, row))
-    ]
-
-
-def _number(cell: str) -> bool:
-    return re.fullmatch(r"[+-]?[\d.,]+(e[+-]?\d+)?", cell) is not None
+    return [for_spreadsheet(homeless(cell)) for cell in row]
 
 
 # --- figures ----------------------------------------------------------------------------------------------------
