@@ -47,6 +47,7 @@ CLASS_ORDERS = ("byte", "natural")
 FORMATS = ("markdown", "csv", "latex")
 TARGETS = ("predicted", "true", "both")  # classes that maps speak for
 FIGURES = ("curves", "confusion", "classes", "calibration", "gallery", "compare")
+OF_MAPS = "Pictures with maps"  # a panel
 WIDTHS = ("one", "two")  # columns of a paper
 COLOURS = ("viridis", "magma", "inferno", "plasma", "cividis", "gray", "jet")
 
@@ -498,23 +499,33 @@ class ReportRequest(Paged):
 
 
 @dataclass(frozen=True)
-class ExportRequest(OfExplainers, OfRunsData, OnDevice):
-    """A folder to hand in, with a README, figures and tables; with --figure one figure for a report or a paper."""
+class ExportRequest(OfRunsData, OnDevice):
+    """Write a folder to hand in: README, figures, tables. With --figure: one figure for a report or a paper."""
 
     verb, panel, example = "export", LOOK, "bench export latest --to handin"
 
     run: Annotated[Names, RUNS] = LATEST
     _: KW_ONLY
     to: Annotated[
-        Path | None, Option("New folder; with --figure a file that ends in .png, .pdf or .svg.", variable=False)
+        Path | None, Option("New folder. With --figure: file that ends in .png, .pdf or .svg.", variable=False)
     ] = None
-    figure: Annotated[str | None, Option(f"One figure alone: {', '.join(FIGURES)}.", variable=False)] = None
-    ids: Annotated[str | Sequence[int] | None, Option("3,17 or a file of test ids.", words=IDS)] = None
-    n: Annotated[int | None, Option("How many pictures.", least=1)] = None
-    target: Annotated[str, Option("predicted, true or both.", choices=TARGETS)] = "predicted"
-    width: Annotated[str, Option("one or two columns of a paper: 3.5 or 7.2 inches.", choices=WIDTHS)] = "two"
-    colours: Annotated[str, Option(f"Of maps: {', '.join(COLOURS)}.", choices=COLOURS)] = COLOURS[0]
-    captions: Annotated[bool, Option("Sentences below figures that say what they show.")] = True
+    figure: Annotated[str | None, Option(f"Draw one figure only: {', '.join(FIGURES)}.", variable=False)] = None
+    width: Annotated[str, Option("Columns of a paper: one (3.5 inches) or two (7.2).", choices=WIDTHS)] = "two"
+    captions: Annotated[bool, Option("Say below each figure what it shows.")] = True
+    explainer: Annotated[
+        Explainers, Option("Explainer to show. Can be repeated.", many=True, names="explainers", panel=OF_MAPS)
+    ] = ()
+    layer: Annotated[Names, replace(LAYER, panel=OF_MAPS)] = ()
+    target: Annotated[
+        str, Option("Class that the maps are for: predicted, true or both.", choices=TARGETS, panel=OF_MAPS)
+    ] = "predicted"
+    n: Annotated[int | None, Option("Number of pictures.", least=1, panel=OF_MAPS)] = None
+    ids: Annotated[
+        str | Sequence[int] | None, Option("Test ids of the pictures: 3,17 or a file.", words=IDS, panel=OF_MAPS)
+    ] = None
+    colours: Annotated[str, Option(f"Colours of maps: {', '.join(COLOURS)}.", choices=COLOURS, panel=OF_MAPS)] = (
+        COLOURS[0]
+    )
 
 
 # --- trust --------------------------------------------------------------------------------------------------

@@ -166,6 +166,9 @@ def test_what_is_drawn_is_what_most_pictures_have_and_nothing_is_missing_in_it()
     assert [page.cells[cell].layer for cell, _ in beside.maps] == ["layer4", "layer4"] and len(beside.places) == 6
     one = side_by_side(page, asked(ids=(10,)))
     assert len(one.maps) == 4 and one.places == (3,)
+    right = with_items(page, [replace(one, predictions=(replace(one.predictions[0], predicted=one.true),))
+                              if one.id == 4 else one for one in items_of(page)])  # fmt: skip
+    assert 4 not in [right.gallery.ids[place] for place in gallery_of(right, asked()).places]
     holes = [maps_of.of(place, role) for found in (shown, beside, one) for place in found.places
              for cell, role in found.maps for maps_of in [page.gallery.maps[cell]]]  # fmt: skip
     assert None not in holes

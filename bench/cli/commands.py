@@ -221,7 +221,7 @@ def export(request: ExportRequest, workspace: Workspace) -> Answer:
     done = run(request, workspace)
     path = str(done.path.resolve())
     if request.figure:
-        words = (f"{len(done.ids)} pictures",) if done.ids else ()
+        words = (f"{len(done.ids)} picture{'s' * (len(done.ids) != 1)}",) if done.ids else ()
         return Answer({"figure": request.figure, "path": path, "ids": list(done.ids)}, (*words, path))
     value = {"folder": path, "files": list(done.files), "ids": list(done.ids)}
     return Answer(value, (f"{len(done.files)} files; README.md shows them all", path))

@@ -13,7 +13,7 @@ from bench.pages.class_alignment import check_comparable
 from bench.pages.covered import Asked, Shown, gallery_of, side_by_side
 from bench.pages.write import page_of, reports
 from bench.registry.registry import short
-from bench.request import COLOURS, FIGURES, ExplainRequest, ExportRequest, one_run
+from bench.request import ALL, COLOURS, FIGURES, ExplainRequest, ExportRequest, one_run
 from bench.schema.page import Page
 from bench.store.folder import RunFolder, checked
 from bench.store.runs import find_run
@@ -79,6 +79,9 @@ def _check(request: ExportRequest, workspace: Workspace) -> None:
     if to is None:
         what = "which file?" if kind else "which folder?"
         raise UsageError(what, try_=again(to=Path(f"{kind}.png" if kind else "handin")))
+    for name in ("explainer", "layer"):
+        if ALL in names(getattr(request, name)):
+            raise UsageError(f"--{name} all is more than a figure shows", try_=again(**{name: ()}))
     if kind:
         reports("figures.paper").check_format(to)
     takes = {*EVERY, *(MAPS if kind in OF_MAPS else ())} if kind else {*EVERY, *MAPS, "data", "device"}

@@ -21,7 +21,7 @@ class Asked:
     Attributes:
         explainers, layers: empty for those that most pictures have.
         target: `predicted`, `true` or `both`.
-        ids: test ids in the order wanted; None for the first `count` of the gallery.
+        ids: test ids in the order wanted; None for the first `count` that a run of the page got wrong.
         again: what to type for maps that are missing, of an explainer, a layer and ids by these names.
     """
 
@@ -158,7 +158,9 @@ def _best(page: Page, asked: Asked, choices: Sequence[Choice]) -> Shown:
 
 def _places(page: Page, asked: Asked, covered: Sequence[int]) -> tuple[int, ...]:
     if asked.ids is None:
-        return tuple(covered[: asked.count])
+        said, true = page.gallery.said, page.gallery.true
+        wrong = [at for at in covered if any(run.predicted[at] not in (-1, true[at]) for run in said)]
+        return tuple(wrong[: asked.count])
     there = {page.gallery.ids[place]: place for place in covered}
     return tuple(there[each] for each in asked.ids if each in there)
 

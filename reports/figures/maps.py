@@ -19,6 +19,7 @@ from .paper import FAINT, GAP, LINE, MARGIN, SOFT, TEXT, WRONG, Look, Sheet, fit
 PIXELS, LARGE = 128, 224  # a side of one panel, and of one whose picture was kept large
 OPACITY = 0.55
 NARROWEST, WIDEST = 0.62, 1.15  # inches of a panel
+LARGEST = 1.7  # inches of a panel of a grid
 ALONE = 1.3  # inches of a panel whose classes stand in a line above it
 BAR = 0.32  # inches of the colour bar with its words
 WORDS = {"dead": "no\npositive\nvalue", "constant": "same\nvalue\neverywhere", "non-finite": "not\nfinite"}
@@ -100,7 +101,7 @@ def grid(page: Page, places: Sequence[int], maps: Sequence[Map], look: Look) -> 
     several = len({page.cells[cell].run for cell, _ in maps}) > 1
     columns = 1 + len(lines[0][1]) if layered else len(places)
     margin = MARGIN + longest([one for words, _ in lines for one in words.split("\n")], 1.15) + 2 * GAP
-    panel = min(1.3, (look.inches - margin - MARGIN - (columns - 1) * GAP) / columns)
+    panel = min(LARGEST, (look.inches - margin - MARGIN - (columns - 1) * GAP) / columns)
     below = LINE if several else 0.0  # what each model says of the image
     top = MARGIN + (2 - several) * LINE + GAP
     height = top + (len(lines) + (not layered)) * (panel + GAP) + len(lines) * below + BAR
@@ -224,13 +225,17 @@ def _caption(page: Page, places: Sequence[int], maps: Sequence[Map], look: Look)
     """What a figure shows: data, models, explainers, layers, and how maps became colours."""
     shown = list(dict.fromkeys(page.cells[cell].run for cell, _ in maps)) or [0]
     first = page.runs[shown[0]]
-    wrong = all(any(page.gallery.said[run].predicted[place] != page.gallery.true[place] for run in shown)
-                for place in places)  # fmt: skip
-    what = f"{len(places):,} test image{'s' * (len(places) != 1)}" if len(places) != 1 else "Test image"
-    what = f"{what} {page.gallery.ids[places[0]]}" if len(places) == 1 else what
-    by = "; ".join(f"{run.model} (run {run.run}, {percent(run.accuracy.value)} of {run.total:,} right)"
-                   for run in (page.runs[each] for each in shown))  # fmt: skip
-    said = f"{what} of {first.data}{', wrongly classified' if wrong else ''} by {by}."
+    wrong = all(
+        any(page.gallery.said[run].predicted[place] != page.gallery.true[place] for run in shown) for place in places
+    )
+    one = len(places) == 1
+    what = f"Test image {page.gallery.ids[places[0]]}" if one else f"{len(places):,} test images"
+    models = "; ".join(
+        f"{run.model} (run {run.run}, {percent(run.accuracy.value)} of {run.total:,} right)"
+        for run in (page.runs[each] for each in shown)
+    )
+    by = ", by " if not wrong else ", wrongly classified by " + "at least one of " * (len(shown) > 1)
+    said = f"{what} of {first.data}{by}{models}."
     if not maps:
         return said
     views = [page.cells[cell] for cell, _ in maps]

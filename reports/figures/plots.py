@@ -136,7 +136,9 @@ def _matrix(page: Page, look: Look, left: float, cell: float) -> Sheet:
     run, count, names = page.runs[0], len(page.classes), page.classes
     table = np.array(run.confusion)
     errors = table - np.diag(np.diag(table))
-    head, wide, tall = longest(names, 1.1) + 3 * GAP + LINE, cell * count, min(cell, 0.36) * count
+    wide, tall, name = cell * count, min(cell, 0.36) * count, longest(names, 1.1)
+    upright = name > cell - GAP
+    head = (name if upright else LINE) + 3 * GAP + LINE
     words = (
         f"Confusion of {_about(page)}: {run.total:,} test images by their class (rows) and by what they were taken for "
         f"(columns); {run.correct:,} are right, {run.total - run.correct:,} are errors, tinted the darker the more."
@@ -150,7 +152,7 @@ def _matrix(page: Page, look: Look, left: float, cell: float) -> Sheet:
         colour = INK if right else FAINT if not number else "white" if number > 0.7 * errors.max() else INK
         axes.text(column, row, f"{number}", ha="center", va="center", color=colour, fontsize=TEXT,
                   fontweight="bold" if right else "normal")  # fmt: skip
-    axes.set_xticks(range(count), [fitted(name, 1.1) for name in names], rotation=90)
+    axes.set_xticks(range(count), [fitted(name, 1.1) for name in names], rotation=90 * upright)
     axes.set_yticks(range(count), [fitted(name, 1.1) for name in names])
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.set_xticks(np.arange(-0.5, count), minor=True)
