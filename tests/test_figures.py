@@ -1,5 +1,6 @@
 """Figures for print: readable at their size, whole, true to the values, and never with a hole."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -186,11 +187,12 @@ def test_of_several_runs_one_explainer_is_drawn_that_all_have() -> None:
     [
         ({"ids": (4, 2)}, "test image 2 has no map"),
         (
-            {"ids": (1, 4), "explainers": ("gradcam",), "layers": ("layer3",)},
+            {"ids": (1, 4), "typed": ("gradcam",), "layers": ("layer3",)},
             "test image 1 has no map of gradcam at layer3",
         ),
+        ({"ids": (1, 2, 5)}, "test image 2 and 1 more have no map"),
         ({"layers": ("layer9",)}, "no maps at 'layer9'"),
-        ({"explainers": ("captm",)}, "no maps of 'captm'; did you mean 'captum'"),
+        ({"typed": ("captm",)}, "no maps of 'captm'; did you mean 'captum'"),
         ({"count": 0}, "no picture has maps"),
     ],
 )
@@ -231,4 +233,7 @@ def test_few_classes_are_a_table_of_confusions_and_many_the_pairs_that_are_confu
     many = replace(many, runs=(replace(many.runs[0], confusion=tuple(map(tuple, confusion))),))
     bars = sheet_of(lambda: plots.confusion(many, paper.Look())).figure.axes[0]
     assert bars.get_yticklabels()[0].get_text() == "class 7 taken for class 9"
+    long = replace(many, classes=tuple(f"{k} " + "w" * 99 for k in range(60)))
+    cut = sheet_of(lambda: plots.confusion(long, paper.Look("one"))).figure.axes[0].get_yticklabels()[0].get_text()
+    assert re.fullmatch(r"7 w+…\ntaken for 9 w+…", cut)
     assert bars.texts[0].get_text().startswith(f"88 of {sum(confusion[7]):,}") and len(bars.patches) == 20

@@ -223,7 +223,7 @@ def export(request: ExportRequest, workspace: Workspace) -> Answer:
     if request.figure:
         words = (f"{len(done.ids)} picture{'s' * (len(done.ids) != 1)}",) if done.ids else ()
         return Answer({"figure": request.figure, "path": path, "ids": list(done.ids)}, (*words, path))
-    value = {"folder": path, "files": list(done.files), "ids": list(done.ids)}
+    value = {"folder": path, "files": list(done.files), "ids": list(done.ids), "missing": list(done.missing)}
     return Answer(value, (f"{len(done.files)} files; README.md shows them all", path))
 
 

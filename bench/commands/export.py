@@ -12,7 +12,6 @@ from bench.pages.build import comparison_page, wrong_in_any
 from bench.pages.class_alignment import check_comparable
 from bench.pages.covered import Asked, Shown, gallery_of, side_by_side
 from bench.pages.write import page_of, reports
-from bench.registry.registry import short
 from bench.request import ALL, COLOURS, FIGURES, ExplainRequest, ExportRequest, one_run
 from bench.schema.page import Page
 from bench.store.folder import RunFolder, checked
@@ -32,11 +31,19 @@ JET = (
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` wrote: the folder or the file, its files, and the pictures that it shows by their test ids."""
+    """What `export` wrote.
+
+    Attributes:
+        path: the folder or the figure.
+        files: of the folder; the figure's own name.
+        ids: test ids of the pictures that are shown with maps.
+        missing: what a folder lacks and what makes it, each in a line.
+    """
 
     path: Path
     files: tuple[str, ...]
     ids: tuple[int, ...]
+    missing: tuple[str, ...] = ()
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -124,10 +131,9 @@ def _of_maps(request: ExportRequest, workspace: Workspace) -> tuple[Page, Shown]
     """The page of the run or runs, and what of it is drawn; says where that is less than what there is to draw."""
     kind = str(request.figure)
     runs = names(request.run) if kind == "compare" else (one_run(request.run),)
-    explainers = tuple(map(short, names(request.explainer)))
     count = request.n or PICTURES[kind, request.width]
     again = partial(ExplainRequest(runs, target=request.target, which="wrong").command, workspace.runs)
-    asked = Asked(explainers, names(request.layer), request.target, _ids(request), count, again)
+    asked = Asked(names(request.explainer), names(request.layer), request.target, _ids(request), count, again)
     page = _page([_run(name, workspace) for name in runs], workspace)
     shown = (gallery_of if kind == "gallery" else side_by_side)(page, asked)
     there = len(shown.places)

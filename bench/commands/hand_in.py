@@ -19,7 +19,6 @@ from bench.nets.trained import Trained, data_of_run, open_run
 from bench.nets.weights import build_seeded
 from bench.pages.covered import Asked, gallery_of, side_by_side
 from bench.pages.write import free_name, is_free, new_folder, page_of, reports
-from bench.registry.registry import short
 from bench.request import ExplainRequest, ExportRequest, LrFindRequest, TrainRequest, one_run
 from bench.schema.hand_in import DataPictures, HandIn, MapsShown, Missing, ModelFacts
 from bench.schema.page import Page
@@ -37,8 +36,8 @@ BY_CLASS, CLASSES, PAIRS = 10, 20, 20  # pictures of a class, classes of a figur
 MEGABYTE = 2**20
 
 
-def hand_in(request: ExportRequest, workspace: Workspace) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Write the folder; gives its files and the test ids of the pictures with maps.
+def hand_in(request: ExportRequest, workspace: Workspace) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
+    """Write the folder; gives its files, the test ids of the pictures, and what is missing with what makes it.
 
     Raises:
         UsageError: a folder that is not empty, or several runs.
@@ -50,9 +49,10 @@ def hand_in(request: ExportRequest, workspace: Workspace) -> tuple[tuple[str, ..
     look = reports("figures.paper").Look(request.width, request.colours, request.captions)
     with new_folder(request.to) as folder:
         files = reports("hand_in").write(found, look, folder)
-    for each in (one for what, one in found.missing.items() if what != "rate"):
-        workspace.progress.warn(f"{each.words}; {each.command}")
-    return tuple(sorted(files)), tuple(found.page.gallery.ids[place] for place in found.errors.places)
+    missing = tuple(f"{one.words}; {one.command}" for what, one in found.missing.items() if what != "rate")
+    for each in missing:
+        workspace.progress.warn(each)
+    return tuple(sorted(files)), tuple(found.page.gallery.ids[place] for place in found.errors.places), missing
 
 
 def _check_free(folder: Path, request: ExportRequest, workspace: Workspace) -> None:
@@ -196,9 +196,9 @@ def _maps(work: _Collecting, trained: Trained | None) -> tuple[Page, MapsShown, 
     page = page_of(work.run, work.workspace)
     if not chosen:
         return page, MapsShown(), MapsShown()
-    asked = Asked(tuple(map(short, explainers[:1])), layers, request.target, chosen, len(chosen),
+    asked = Asked(explainers[:1], layers, request.target, chosen, len(chosen),
                   lambda **more: wanted.command(work.workspace.runs, **more))  # fmt: skip
-    every = replace(asked, explainers=tuple(map(short, explainers)), layers=())
+    every = replace(asked, typed=explainers, layers=())
     page, reason = _made(work, wanted, page, every, layers)
     try:
         found = gallery_of(page, asked)
@@ -223,8 +223,8 @@ def _made(
 ) -> tuple[Page, BenchError | None]:
     """The page with all the maps that are wanted; those that are missing are made, or it is said why not."""
     try:
-        for each in every.explainers:
-            gallery_of(page, replace(every, explainers=(each,), layers=tuple(layers)))
+        for each in every.typed:
+            gallery_of(page, replace(every, typed=(each,), layers=tuple(layers)))
     except UsageError:
         work.workspace.progress.say("some of the maps are missing: they are made now, and kept in the run")
     else:

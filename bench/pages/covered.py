@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.errors import UsageError, did_you_mean
+from bench.registry.registry import short
 from bench.schema.page import Page
 
 INPUT = "input"
@@ -19,18 +20,23 @@ class Asked:
     """What somebody wants to see.
 
     Attributes:
-        explainers, layers: empty for those that most pictures have.
+        typed, layers: explainers as somebody typed them, and layers; empty for those that most pictures have.
         target: `predicted`, `true` or `both`.
         ids: test ids in the order wanted; None for the first `count` that a run of the page got wrong.
         again: what to type for maps that are missing, of an explainer, a layer and ids by these names.
     """
 
-    explainers: tuple[str, ...]
+    typed: tuple[str, ...]
     layers: tuple[str, ...]
     target: str
     ids: tuple[int, ...] | None
     count: int
     again: Callable[..., str]
+
+    @property
+    def explainers(self) -> tuple[str, ...]:
+        """The explainers as a page names them: those of a file without its folders."""
+        return tuple(map(short, self.typed))
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -167,14 +173,16 @@ def _places(page: Page, asked: Asked, covered: Sequence[int]) -> tuple[int, ...]
 
 def _missing(page: Page, asked: Asked, most: tuple[object, Shown, Choice] | None) -> UsageError:
     names, layers = most[2] if most else (asked.explainers, asked.layers)
-    make = asked.again(explainer=names, layer=layers, **({} if asked.ids is None else {"ids": asked.ids}))
+    typed = dict(zip(asked.explainers, asked.typed, strict=True))
+    whole = tuple(typed.get(name, name) for name in names)
+    make = asked.again(explainer=whole, layer=layers, **({} if asked.ids is None else {"ids": asked.ids}))
     where = f"{' and '.join(names) or 'an explainer'} at {' and '.join(layers) or 'one layer'}"
     of_all = " of all these runs" if len(page.runs) > 1 else ""
     if most and most[1].maps and asked.ids is not None:
         there = {page.gallery.ids[place] for place in most[1].places}
         lacking = [each for each in asked.ids if each not in there]
-        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        return UsageError(f"test image {lacking[0]}{more} has no map of {where}{of_all}", try_=make)
+        which = f"{lacking[0]} has" if len(lacking) == 1 else f"{lacking[0]} and {len(lacking) - 1} more have"
+        return UsageError(f"test image {which} no map of {where}{of_all}", try_=make)
     return UsageError(f"no picture has maps of {where}{of_all}", try_=make)
 
 
@@ -183,14 +191,11 @@ def _check(page: Page, asked: Asked) -> None:
     runs = " and ".join(f"'{run.run}'" for run in page.runs)
     if not page.cells:
         raise UsageError(f"run {runs} has no maps yet", try_=asked.again())
-    for what, words, known in (
-        ("explainer", asked.explainers, _explainers(page)),
-        ("layer", asked.layers, _layers(page)),
-    ):
-        for each in words:
-            if each not in known:
-                of, at = (f"of '{each}'", "") if what == "explainer" else ("", f" at '{each}'")
-                make = asked.again(**{what: each})
-                raise UsageError(
-                    f"run {runs} has no maps {of}{at}{did_you_mean(each, known)}".replace("  ", " "), try_=make
-                )
+    for name, typed in zip(asked.explainers, asked.typed, strict=True):
+        if name not in _explainers(page):
+            near = did_you_mean(name, _explainers(page))
+            raise UsageError(f"run {runs} has no maps of '{name}'{near}", try_=asked.again(explainer=typed))
+    for layer in asked.layers:
+        if layer not in _layers(page):
+            near = did_you_mean(layer, _layers(page))
+            raise UsageError(f"run {runs} has no maps at '{layer}'{near}", try_=asked.again(layer=layer))

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from bench.schema.page import EpochPoint, Page, RunView, confused_pairs
 
 from ..filters import percent
-from .paper import ACCENTS, FAINT, GAP, INK, LINE, MARGIN, SOFT, TEXT, WRONG, Look, Sheet, fitted, longest
+from .paper import ACCENTS, FAINT, GAP, INK, LINE, MARGIN, SOFT, TEXT, WRONG, Look, Sheet, fitted, longest, text_width
 
 MOST_ROWS = 40  # classes of one figure
 MOST_PAIRS = 20
@@ -168,9 +168,13 @@ def _matrix(page: Page, look: Look, left: float, cell: float) -> Sheet:
 def _pairs(page: Page, look: Look) -> Sheet:
     run, names = page.runs[0], page.classes
     found = confused_pairs(run.confusion, MOST_PAIRS)
+    left, row = 0.55 * look.inches, 1.5 * LINE
     labels = [f"{names[true]} taken for {names[wrong]}" for true, wrong, _ in found]
-    left = longest(labels, 0.55 * look.inches) + 2 * GAP
-    row = 1.5 * LINE
+    if longest(labels, look.inches) > left - 2 * GAP:  # two lines, so that neither name is lost
+        row += LINE
+        room = left - 2 * GAP
+        labels = [f"{fitted(names[true], room)}\n{_taken_for(names[wrong], room)}" for true, wrong, _ in found]
+    left = longest([line for label in labels for line in label.split("\n")], left) + 2 * GAP
     words = (
         f"Confusion of {_about(page)}: the {len(found)} most frequent of its {run.total - run.correct:,} errors on "
         f"{run.total:,} test images of {len(names)} classes, with the share of the true class."
@@ -186,11 +190,16 @@ def _pairs(page: Page, look: Look) -> Sheet:
         total = max(1, sum(run.confusion[true]))
         axes.annotate(f"{number:,} of {total:,} ({percent(number / total, 0)})", (number, at), xytext=(3, 0),
                       textcoords="offset points", va="center", annotation_clip=False)  # fmt: skip
-    axes.set_yticks(range(len(found)), [fitted(label, left - 2 * GAP) for label in labels])
+    axes.set_yticks(range(len(found)), labels)
     axes.set(ylim=(len(found) - 0.5, -0.5), xticks=(), xlim=(0, found[0][2]))
     axes.tick_params(length=0)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     return sheet
+
+
+def _taken_for(name: str, room: float) -> str:
+    """The second line of a pair, the name cut and not the words before it."""
+    return f"taken for {fitted(name, room - text_width('taken for '))}"
 
 
 # --- classes --------------------------------------------------------------------------------------------------
@@ -223,7 +232,8 @@ def classes(page: Page, look: Look) -> Sheet:
                       textcoords="offset points", va="center", color=SOFT, annotation_clip=False)  # fmt: skip
     axes.set_yticks(places, [fitted(one.name, left - 2 * GAP) for one in rows])
     low = 100 * min((one.recall.low for one in rows), default=0)
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlim=(max(0, low - 2), 101))
+    high = 100 * max([run.accuracy.value, *(one.recall.high for one in rows)])
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlim=(max(0, low - 2), min(101, high + 2)))
     axes.set_xlabel("recall, %", labelpad=1)
     _plain(axes, grid="x")
     axes.tick_params(axis="y", length=0)
