@@ -55,8 +55,27 @@ class TinyResNet(TinyNet):
         self.layer4.append(Block(16))
 
 
+class InPlaceBlock(Block):
+    """Overwrites what its last norm gave, as the blocks of timm and torchvision do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) to the same."""
+        residual: Tensor = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        residual += x
+        return residual.relu_()
+
+
+class TinyInPlace(TinyNet):
+    """The tiny net with such a block in its last stage."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.layer4.append(InPlaceBlock(16))
+
+
 TINY = ModelSpec(name="tiny", build=TinyNet, layers=("layer3", "layer4"), source="tests")
 RESIDUAL = ModelSpec(name="residual", build=TinyResNet, layers=("layer3", "layer4"), source="tests")
+IN_PLACE = ModelSpec(name="in_place", build=TinyInPlace, layers=("layer3", "layer4"), source="tests")
 QUICK = Recipe(
     name="quick",
     epochs=2,
@@ -92,7 +111,7 @@ BUSY = Recipe(  # all that a recipe can switch on
     translate=2,
     cutout=4,
 )
-TINY_FILE, RESIDUAL_FILE = f"{Path(__file__)}:TINY", f"{Path(__file__)}:RESIDUAL"
+TINY_FILE, RESIDUAL_FILE, IN_PLACE_FILE = (f"{Path(__file__)}:{name}" for name in ("TINY", "RESIDUAL", "IN_PLACE"))
 
 
 def images_of(labels: Tensor, seed: int) -> Tensor:

@@ -69,13 +69,15 @@ PLANNED = Answer({"planned": True}, ())
 
 
 def demo(request: DemoRequest, workspace: Workspace) -> Answer:
-    """What the three runs got, and their page."""
+    """What the three runs got, three findings, and their page."""
     from bench.commands.demo import demo as run
 
     found = run(request, workspace)
     lines = [line for name in found.runs for line in tables.result_lines(run_path(workspace.runs, name))]
     path = str(found.page.resolve())
-    return Answer({"runs": list(found.runs), "page": path}, (*lines, path), path)
+    told = [line for each in found.findings for line in (f"- {each.text}", f"    {each.evidence}")]
+    findings = [{"text": each.text, "evidence": each.evidence} for each in found.findings]
+    return Answer({"runs": list(found.runs), "findings": findings, "page": path}, (*lines, *told, path), path)
 
 
 def train(request: TrainRequest, workspace: Workspace) -> Answer:
