@@ -263,7 +263,7 @@ def one_run(run: Names) -> str:
 
 @dataclass(frozen=True)
 class DemoRequest(OnDevice):
-    """Train three models on handwritten digits, explain their errors, compare them. Offline, in minutes."""
+    """Train three models on handwritten digits, find a wrong map, compare all. Offline, in minutes."""
 
     verb, panel = "demo", START
 

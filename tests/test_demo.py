@@ -1,6 +1,7 @@
 """The demo: one line from nothing to a page that shows a wrong map, and what it does the second time."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,29 +23,39 @@ from bench.workspace import Workspace
 NAMES = {RESIDUAL_FILE: "demo-residual", IN_PLACE_FILE: "demo-in-place"}
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[pytest.MonkeyPatch]:
     """The demo with small nets, few images, a short recipe and a clock of numbers; all else is the same.
 
     The second of the nets overwrites what a layer gave.
     """
-    few_digits(monkeypatch)
-    monkeypatch.setattr(bench.commands.demo, "MODELS", tuple(NAMES))
-    monkeypatch.setattr(bench.commands.demo, "LAYERS", ("layer3", "layer4.3.bn2"))
-    monkeypatch.setattr(bench.commands.demo, "name_of", NAMES.get)
-    monkeypatch.setattr(bench.commands.train, "recipe_of", lambda name: replace(QUICK, epochs=1))
-    monkeypatch.setattr(runner, "taker", lambda block: lambda work: (work(), (1, [0.01]))[1])
+    with pytest.MonkeyPatch.context() as patch:
+        few_digits(patch)
+        patch.setattr(bench.commands.demo, "MODELS", tuple(NAMES))
+        patch.setattr(bench.commands.demo, "LAYERS", ("layer3", "layer4.3.bn2"))
+        patch.setattr(bench.commands.demo, "name_of", NAMES.get)
+        patch.setattr(bench.commands.train, "recipe_of", lambda name: replace(QUICK, epochs=1))
+        patch.setattr(runner, "taker", lambda block: lambda work: (work(), (1, [0.01]))[1])
+        yield patch
 
 
-@pytest.mark.usefixtures("small")
-def test_the_demo_finds_and_shows_the_wrong_map_and_ends_in_its_findings_and_the_page(tmp_path: Path) -> None:
-    *_, accuracy, _, wrong, why, speed, _, page = done("demo", runs=tmp_path / "runs").stdout.splitlines()
+@pytest.fixture(scope="module")
+def made(small: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The runs of a first demo, and what it printed."""
+    runs = tmp_path_factory.mktemp("demo") / "runs"
+    return runs, done("demo", runs=runs).stdout.splitlines()
+
+
+def test_the_demo_finds_and_shows_the_wrong_map_and_ends_in_its_findings_and_the_page(
+    made: tuple[Path, list[str]],
+) -> None:
+    runs, (*_, accuracy, _, wrong, why, speed, _, page) = made
     assert "accuracy" in accuracy or "right more often" in accuracy
     assert wrong.startswith("- gradcam_shipped at layer4.3.bn2 of tiny.py:IN_PLACE ") and wrong.endswith(
         "gives wrong maps"
     )
     assert "overwritten in place" in why and "speed" in speed
-    assert [read_record(tmp_path / "runs" / name).settings["seed"] for name in NAMES.values()] == [0, 1]
+    assert [read_record(runs / name).settings["seed"] for name in NAMES.values()] == [0, 1]
     twin = json.loads(Path(page).with_name("page.json").read_text())
     judged = {(one["run"], one["verdict"]["explainer"], one["verdict"]["layer"]): one["verdict"]["verdict"]
               for one in twin["verdicts"]}  # fmt: skip
@@ -55,19 +66,17 @@ def test_the_demo_finds_and_shows_the_wrong_map_and_ends_in_its_findings_and_the
     }  # fmt: skip
 
 
-@pytest.mark.usefixtures("small")
-def test_the_second_demo_trains_and_times_nothing_and_makes_another_page(tmp_path: Path) -> None:
-    place = Workspace(runs=tmp_path / "runs", cache=tmp_path / "cache")
-    first = bench.api.demo(workspace=place)
-    before = [read_record(place.runs / name) for name in first.runs]
-    second = bench.api.demo(workspace=Workspace(runs=place.runs, cache=place.cache))
-    assert first.runs == second.runs == tuple(NAMES.values())
-    assert [read_record(place.runs / name) for name in first.runs] == before and len(read_timings(place.runs)) == 1
-    assert (first.page.parent.name, second.page.parent.name, first.page.is_file()) == ("1", "2", True)
-    assert first.findings == second.findings and len(first.findings) == 3
+def test_the_second_demo_trains_and_times_nothing_and_makes_another_page(made: tuple[Path, list[str]]) -> None:
+    runs, printed = made
+    before = [read_record(runs / name) for name in NAMES.values()]
+    second = bench.api.demo(workspace=Workspace(runs=runs))
+    assert second.runs == tuple(NAMES.values())
+    assert [read_record(runs / name) for name in second.runs] == before and len(read_timings(runs)) == 1
+    assert second.page.parent.name == "2" and Path(printed[-1]).parent.name == "1" and Path(printed[-1]).is_file()
+    told = [line for one in second.findings for line in (f"- {one.text}", f"    {one.evidence}")]
+    assert told == [line.replace("\u00a0", " ") for line in printed[-7:-1]]
 
 
-@pytest.mark.usefixtures("small")
 def test_a_demo_that_was_interrupted_is_left_and_made_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
