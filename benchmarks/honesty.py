@@ -23,6 +23,7 @@ from bench.contracts import Floats
 from bench.evaluation import class_rows
 from bench.machine import versions
 from bench.pages.build import tests_of
+from bench.pages.class_changes import changes_of, is_clear
 from bench.pages.findings import comparison_title, pair_findings, run_findings
 from bench.pages.speeds import speed_findings
 from bench.schema.page import ArmSpeed, Estimate, Finding, RunView, Speeds
@@ -85,6 +86,18 @@ def runs_page(generator: np.random.Generator, runs: int, better: float = 0.0) ->
     if better:
         return "run0 is right most often" in title
     return any(CLAIM.search(words) for words in (*told, title))
+
+
+def changes_page(generator: np.random.Generator, runs: int, classes: int, mended: float = 0.0) -> bool:
+    """A comparison of equal runs, every class of each against the first; the last mends a share of class 0's errors."""
+    hard = generator.beta(0.1, 0.1 * (1 / ERRORS - 1), IMAGES)
+    wrong = generator.random((runs, IMAGES)) < hard
+    labels = np.arange(IMAGES) % classes
+    wrong[-1] &= (labels > 0) | (generator.random(IMAGES) >= mended)
+    clear = [one for one in changes_of(wrong, labels) if is_clear(one)]
+    if mended:
+        return any((one.run, one.label) == (runs - 1, 0) for one in clear)
+    return bool(clear)
 
 
 def classes_page(generator: np.random.Generator, classes: int) -> bool:
@@ -238,6 +251,8 @@ def families() -> list[Family]:
     return [
         *(Family(f"{k} equally good runs, {IMAGES:,} images", partial(runs_page, runs=k)) for k in (3, 5, 10)),
         Family("the weakest of 10 equal classes", partial(classes_page, classes=10)),
+        Family("10 equal classes of 3 equal runs, each against the first",
+               partial(changes_page, runs=3, classes=10)),
         *(
             Family(f"5 equally good explainers, {SCORED} images, {shape} scores",
                    partial(explainers_page, explainers=5, shape=shape)) for shape in ("even", "skew")
@@ -260,6 +275,8 @@ def families() -> list[Family]:
         ),
         Family("3 runs, one right on 1 point more", partial(runs_page, runs=3, better=0.01), planted=True),
         Family("10 runs, one right on 1 point more", partial(runs_page, runs=10, better=0.01), planted=True),
+        Family("10 classes of 3 runs, one of which mends a third of the errors of one class",
+               partial(changes_page, runs=3, classes=10, mended=1 / 3), planted=True),
         Family("5 explainers, one better by 0.1", partial(explainers_page, explainers=5, shape="even", better=0.1),
                planted=True),
         Family("8 maps, one better than any without a model by 0.1", partial(modelless_page, explainers=8, better=0.1),

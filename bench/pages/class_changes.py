@@ -34,7 +34,7 @@ def changes_of(wrong: Booleans, labels: Integers) -> tuple[ClassChange, ...]:
         counts.append((int((first & ~other).sum()), int((~first & other).sum()), len(first)))
     p_values = [mcnemar(mended, broken) for mended, broken, _ in counts]
     return tuple(
-        ClassChange(run, k, mended, broken, paired_difference(mended, broken, total, level), adjusted)
+        ClassChange(run, k, mended, broken, paired_difference(broken, mended, total, level), adjusted)
         for (run, k), (mended, broken, total), adjusted, level in zip(
             keys, counts, holm(p_values), holm_levels(p_values), strict=True
         )
