@@ -101,6 +101,7 @@ def test_no_speeds_are_measured_where_nobody_wants_them(
     monkeypatch.setattr(paired, "timed", never)
     found, listener = compared(place, **asked)
     assert not listener.warned and (found.values is None or found.values.speeds == ())
+    assert ("then their speeds, in turns: at most 60 s" in listener.said) == ("dry_run" in asked)
 
 
 @pytest.mark.parametrize("off", ["--no-time", "--no-compute"])

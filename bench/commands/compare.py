@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from bench.commands.explain import explain_ids
-from bench.commands.paired import paired_timing
+from bench.commands.paired import paired_timing, seconds_for
 from bench.contracts import Integers
 from bench.errors import UsageError
+from bench.estimates import duration
 from bench.explaining.plan import (
     ALL,
     DEFAULT_EXPLAINERS,
@@ -91,6 +92,8 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
     if request.compute:
         ids = _filled(request, workspace, loaded, ids=ids, thresholds=thresholds)
         if request.dry_run:
+            if timed:
+                workspace.progress.say(f"then their speeds, in turns: at most {duration(seconds_for(request))}")
             return Compared(workspace.runs, None)
         loaded = [checked(run) for run in runs]
     page_with = partial(comparison_page, loaded, ids, created=workspace.created, max_images=request.max_images)

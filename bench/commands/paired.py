@@ -31,6 +31,11 @@ HOPELESS = 2.0  # times the budget that the fewest rounds are judged to take: su
 EFFORT = Effort(block=0.1, least=3, limits=False)
 
 
+def seconds_for(request: CompareRequest) -> float:
+    """How long the timing of a comparison may take."""
+    return float(request.time or WITHIN)
+
+
 def paired_timing(
     request: CompareRequest, runs: Sequence[RunFolder], page: Path, workspace: Workspace
 ) -> Timing | None:
@@ -71,7 +76,7 @@ def _taken(request: CompareRequest, runs: Sequence[RunFolder], page: Path, *, wo
         enough = f"--time {int(whole // 60) + 1}m"
         progress.warn(f"no speeds on the page: they would take about {duration(whole)}; {enough} measures them")
         return None
-    fewer = "" if whole <= budget else f" ({asked.rounds} rounds would take {duration(whole)}: fewer rank nothing)"
+    fewer = "" if whole <= budget else f" ({asked.rounds} rounds, which a ranking needs, would take {duration(whole)})"
     progress.say(f"the page is written: {page.resolve()}")
     progress.say(f"now its speeds: {_words(line.arms)} in turns, about {duration(min(whole, budget))}{fewer}")
     timing = timed(line, asked, replace(workspace, started=datetime.now(UTC)))  # an id of its own, also in a notebook
@@ -93,7 +98,7 @@ def wanted_of(request: CompareRequest, runs: Sequence[RunFolder], workspace: Wor
         layer=_layer(runs[0], workspace),
         batch_size=BATCH,
         rounds=CLAIM_ROUNDS,
-        budget=request.time or WITHIN,
+        budget=seconds_for(request),
         memory=False,
         device=request.device,
     )
