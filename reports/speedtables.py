@@ -12,8 +12,8 @@ from .timing_chart import ratios_chart, rounds_chart
 KINDS = {
     "forward": "forward pass",
     "train": "training step",
-    "explain": "raw maps",
-    "shipped": "finished pictures",
+    "explain": "maps, all in one form",
+    "shipped": "what the library gives its users",
 }
 TONES = {"steady": "", "noisy": "warn", "unusable": "bad"}
 

@@ -35,6 +35,7 @@ def small() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(bench.commands.demo, "LAYERS", ("layer3", "layer4.3.bn2"))
         patch.setattr(bench.commands.demo, "name_of", NAMES.get)
         patch.setattr(bench.commands.train, "recipe_of", lambda name: replace(QUICK, epochs=1))
+        patch.setattr(runner, "busy_words", lambda *_, **__: "")
         patch.setattr(runner, "taker", lambda block: lambda work: (work(), (1, [0.01]))[1])
         yield patch
 

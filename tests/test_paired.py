@@ -205,6 +205,7 @@ CHANGES: dict[str, Callable[[Timing], dict[str, Any]]] = {
     "without an explainer": lambda one: {"arms": one.arms[:-1]},
     "cut short by a smaller budget": lambda one: {"rounds": 9, "budget_seconds": 30.0},
     "noted in passing": lambda one: {"what": "explain"},
+    "on a busy machine": lambda one: {"notes": ("the machine was busy: others took 34% of it during the rounds",)},
 }
 
 

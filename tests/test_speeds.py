@@ -88,8 +88,8 @@ def test_what_stands_alike_to_the_baseline_shares_a_sentence() -> None:
     assert [one.before + one.link + one.after for one in told] == [
         "b and c answer more slowly than a",
         "b trains more slowly than a",
-        "captum explains more slowly than gradcam at layer3 and layer4: the same artefact",
-        "captum explains more slowly than gradcam at layer3 and layer4: each library’s own artefact",
+        "captum explains more slowly than gradcam at layer3 and layer4: maps, all in one form",
+        "captum explains more slowly than gradcam at layer3 and layer4: what each library gives its users",
     ]
     assert told[0].evidence.count(f"{speeds.arms[1].arm.ratio.value:.3f}× (slower)") == 2
 

@@ -163,7 +163,7 @@ def _timings_of(runs: Sequence[RunFolder], workspace: Workspace) -> list[Timing]
 
 
 def serving(timings: Iterable[Timing], line: LineUp, asked: TimeRequest) -> Timing | None:
-    """The newest timing of the same weights on this machine, as it is now, that has all arms; None for none."""
+    """The newest timing of the same weights on this machine, as it is now and not busy, that has all arms."""
     on = environment(line.device)
     here = (host(), on.device, on.threads, dict(on.versions), IEEE, asked.batch_size)
     arms = {one.name for one in line.arms}
@@ -175,5 +175,6 @@ def serving(timings: Iterable[Timing], line: LineUp, asked: TimeRequest) -> Timi
         and all(knows(one, label, subject.checkpoint) for label, subject in line.subjects.items())
         and arms <= {arm.name for arm in one.arms}
         and (one.rounds >= asked.rounds or one.budget_seconds >= float(asked.budget))  # more would not come of it now
+        and not one.busy
     ]
     return found[-1] if found else None

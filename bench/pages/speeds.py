@@ -20,8 +20,8 @@ DOING = {  # of one, of several
 WORK = {
     "forward": "forward pass",
     "train": "training step",
-    "explain": "the same artefact",
-    "shipped": "each library’s own artefact",
+    "explain": "maps, all in one form",
+    "shipped": "what each library gives its users",
 }
 UNPAIRED = "speeds not compared"  # how the badge begins that a timing of all runs replaces
 
@@ -146,7 +146,7 @@ def ratio_words(ratio: Ratio | None) -> str:
 
 def timing_badge(timing: Timing) -> Badge:
     """Whether the speeds of a page may be compared."""
-    if any(note.startswith("the machine was busy") for note in timing.notes):
+    if timing.busy:
         return Badge(False, f"speeds paired, timing {timing.id}, but the machine was busy")
     return Badge(True, f"speeds paired: timing {timing.id}")
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 What = Literal["forward", "train", "explain", "shipped", "product", "copy"]
 Grade = Literal["steady", "noisy", "unusable"]
+BUSY = "the machine was busy"  # how a note begins
 Verdict = Literal["faster", "slower", "no measurable difference", "n too small", "struck out", "rounds not independent"]
 
 
@@ -169,6 +170,11 @@ class Timing:
     samples: tuple[Sample, ...]
     notes: tuple[str, ...]
     fp32: str = ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether other processes took much of the machine meanwhile."""
+        return any(note.startswith(BUSY) for note in self.notes)
 
     @property
     def known_fp32(self) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from bench.schema.timing import Moment
+from bench.schema.timing import BUSY, Moment
 
-BUSY = 0.05  # share of the machine that others may take before it is said
+MUCH = 0.05  # share of the machine that others may take before it is said
 STAT, CPUFREQ = Path("/proc/stat"), Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 CPUINFO = Path("/proc/cpuinfo")
 IDLE_FIELDS = (3, 4)  # idle and iowait of the first line of /proc/stat
@@ -102,7 +102,7 @@ def busy_words(others: float | None, before: Moment, *, cores: int) -> str:
     Where the system does not say what others took, a load of half the cores before the first block says it.
     """
     if others is not None:
-        return f"the machine was busy: others took {others:.0%} of it during the rounds" if others > BUSY else ""
+        return f"{BUSY}: others took {others:.0%} of it during the rounds" if others > MUCH else ""
     if before.load and before.load[0] > cores / 2:
-        return f"the machine was busy: load {before.load[0]:.1f} on {cores} cores before the rounds"
+        return f"{BUSY}: load {before.load[0]:.1f} on {cores} cores before the rounds"
     return ""

@@ -42,6 +42,7 @@ from bench.timing.rounds import BLOCK, WarmUp, play, rounds_that_fit, taker, war
 from bench.workspace import Workspace
 
 Rounds = Mapping[str, Sequence[float]]  # seconds a call by arm, round by round
+FEW_NAMES = 2  # more of them are counted
 TO_SETTLE = 0.25  # share of the budget that all warm-ups together may take where arms do not settle
 
 
@@ -218,8 +219,8 @@ def notes_on(arms: Sequence[ArmTiming], samples: Sequence[Sample], *, rounds: in
     """What a reader should know before believing the figures; empty where there is nothing."""
     seconds = rounds_of(samples)
     hang = sum(dependent(each) for each in seconds.values())
-    unsettled = ", ".join(arm.name for arm in arms if not arm.settled)
-    noisy = ", ".join(arm.name for arm in arms if arm.grade != "steady")
+    unsettled = _some([arm.name for arm in arms if not arm.settled], arms)
+    noisy = _some([arm.name for arm in arms if arm.grade != "steady"], arms)
     return [
         f"did not settle in the warm-up: {unsettled}" if unsettled else "",
         f"{rounds} rounds instead of {asked}, to keep to the budget" if rounds < asked else "",
@@ -227,8 +228,13 @@ def notes_on(arms: Sequence[ArmTiming], samples: Sequence[Sample], *, rounds: in
         "rounds resemble the ones before them, so the intervals of the rates say little beyond these minutes"
         if hang > len(seconds) / 2
         else "",
-        f"spread over 10 %: {noisy}; close other programs, or ask for more --rounds" if noisy else "",
+        f"spread over 10 %: {noisy}; close other programs and measure again" if noisy else "",
     ]
+
+
+def _some(names: Sequence[str], arms: Sequence[ArmTiming]) -> str:
+    """A few names, or how many they are of all."""
+    return ", ".join(names) if len(names) <= FEW_NAMES else f"{len(names)} of {len(arms)} arms"
 
 
 def make_timing_run(
