@@ -36,8 +36,8 @@ def say_how_long(seconds: float, images: int, recipe: Recipe, device: torch.devi
     precision = resolved_precision(recipe.precision, device)
     total, where = images * recipe.epochs, describe_device(device) + (f" ({device})" if device.index else "")
     progress.say(
-        f"{recipe.epochs} x {images:,} images: about {duration(seconds)} on {where} in {precision}, judged by a few "
-        "steps"
+        f"{recipe.epochs} x {images:,} images: about {duration(seconds)} on {where} in {precision}, estimated "
+        "from a few steps"
     )
     if seconds > LONG:
         fits = max(1, int(total * LONG / seconds))
@@ -75,7 +75,7 @@ def faithfulness_words(cost: Cost) -> str:
     if cost.images == 0:
         return "no errors to look at"
     if cost.per_image == 0:
-        return f"{images}: everything is there, nothing to compute"
+        return f"{images}: everything exists already, nothing to compute"
     return (
         f"{images}: at most {cost.per_image:,.0f} forward passes each, about {duration(cost.seconds)} at the "
         f"evaluation's {cost.rate:.0f} images/s"
@@ -86,7 +86,7 @@ def known_answers_words(images: int, mosaics: int, seconds: float) -> str:
     """What the tests with known answers take."""
     return (
         f"{images:,} images with a sticker in up to four strengths, {mosaics:,} mosaics: at most about "
-        f"{duration(seconds)}, judged by the evaluation's rate"
+        f"{duration(seconds)}, estimated from the speed of the evaluation"
     )
 
 

@@ -124,7 +124,7 @@ class Typed:
             kinds = [kind for kind in kinds if get_origin(kind) is not Sequence]
             found = tuple(self._one(each, kinds) for each in _several(value))
             if not found and self.default not in ((), MISSING):
-                raise UsageError(f"{self.flag} names nothing", try_=" ".join(self.words(self.default)))
+                raise UsageError(f"{self.flag} has no value", try_=" ".join(self.words(self.default)))
             return found
         return self._one(value, kinds)
 

@@ -50,7 +50,7 @@ def choose_device(name: str, warn: Callable[[str], object] = lambda words: None)
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"'{name}' is no device", try_=f"{kind}, or {kind}:0") from None
+        raise UsageError(f"'{name}' is not a device", try_=f"{kind}, or {kind}:0") from None
     if kind == "cuda":
         return _current(_gpu(device))
     if kind == "mps" and not torch.backends.mps.is_available():

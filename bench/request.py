@@ -99,8 +99,8 @@ def _with_commas(values: Sequence[object]) -> str:
 
 
 COUNT = Words(_count, "neither a count nor 'all'", "300")
-IDS = Words(_ids, "no list of test ids and no file of them", "3,17 or a file of numbers", _with_commas)
-CLASSES = Words(_classes, "no list of two classes or more", "cat,dog or a file of names", _with_commas)
+IDS = Words(_ids, "not a list of test ids and not a file of them", "3,17 or a file of numbers", _with_commas)
+CLASSES = Words(_classes, "not a list of two or more classes", "cat,dog or a file of names", _with_commas)
 CHANNELS = Words(
     lambda word: tuple(map(float, word.split(","))),
     "not made of numbers",
@@ -111,7 +111,7 @@ RATE = Words(float, "no number", "0.1, or --lr 0.1,0.2 for two runs")
 TIME = Words(_seconds, "no time", "5m", lambda seconds: f"{seconds / 60:.0f}m" if seconds % 60 == 0 else f"{seconds}s")
 SIZES = Words(
     _sizes,
-    "no list of edge:share",
+    "not a list of edge:share",
     "16:0.5,24:0.25, or --sizes full",
     lambda sizes: ",".join(f"{edge}:{share}" for edge, share in sizes) or "full",
 )
@@ -193,7 +193,7 @@ class Paged(Request):
     def form(self) -> str:
         """`single`, `folder` or `auto`."""
         if self.single_file and self.folder:
-            raise UsageError("--single-file and --folder exclude each other", try_="neither: one file up to 10 MB")
+            raise UsageError("--single-file and --folder cannot be used together", try_="neither: one file up to 10 MB")
         return "single" if self.single_file else "folder" if self.folder else "auto"
 
 
@@ -254,7 +254,7 @@ def one_run(run: Names) -> str:
     """The only run of several; UsageError where there is not exactly one."""
     asked = names(run)
     if len(asked) != 1:
-        raise UsageError(f"one run a call, not {', '.join(asked) or 'none'}", try_="a call for each run")
+        raise UsageError(f"one run in each call, not {', '.join(asked) or 'none'}", try_="a call for each run")
     return asked[0]
 
 
@@ -485,7 +485,7 @@ class CompareRequest(Costly, Paged, OfRunsData, Gated, Tabled, Planned, OnDevice
         """Whether speeds are measured when the page is there."""
         if self.time and (self.no_time or not self.compute):
             off = "--no-time" if self.no_time else "--no-compute"
-            raise UsageError(f"--time and {off} exclude each other", try_="one of them")
+            raise UsageError(f"--time and {off} cannot be used together", try_="one of them")
         return bool(self.time) or (self.compute and not self.no_time and not self.fail_if)
 
 

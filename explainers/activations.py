@@ -13,7 +13,7 @@ from bench.modes import evaluating, hooked
 
 from .layers import check_grid, check_logits, check_request, find_layers
 
-NO_GRADIENT = "no gradient reaches it, as under torch.no_grad() or detach()"
+NO_GRADIENT = "no gradient reaches it, as if under torch.no_grad() or after detach()"
 WITHOUT_GRADIENT = "--explainer occlusion, which takes no gradient"
 
 

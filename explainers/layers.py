@@ -52,7 +52,7 @@ def check_logits(logits: object, targets: Tensor) -> Tensor:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(targets):
         raise ContractError(f"the model must give logits (N, K) for {len(targets)} images, not {shape_of(logits)}")
     classes = logits.shape[1]
-    refuse_targets(targets, targets >= classes, f"is none of the model's {classes} classes (0 to {classes - 1})")
+    refuse_targets(targets, targets >= classes, f"is not one of the model's {classes} classes (0 to {classes - 1})")
     return logits
 
 

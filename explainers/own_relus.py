@@ -86,7 +86,7 @@ class Rerouted(TorchFunctionMode):
         if not (self.relus and given.requires_grad):
             return func(*args, **options)
         if self.calls > len(self.relus):
-            raise ContractError("the model runs more ReLUs than in the pass before, so none can be told from the other")
+            raise ContractError("the model runs more ReLUs than in the pass before, so they cannot be matched")
         relu, more = self.relus[self.calls - 1], args[1:]  # not the tensor, whose graph leads back to the module
         options = {name: value for name, value in options.items() if name != "input"}
         vars(relu)["forward"] = lambda own: func(own, *more, **options)

@@ -52,7 +52,7 @@ def pixels(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Ten
     """
     if tuple(layers) != (INPUT,):
         raise ContractError(
-            f"this method answers in pixels, at the layer 'input', not at {', '.join(map(repr, layers))}"
+            f"this method gives maps in pixels, at the layer 'input', not at {', '.join(map(repr, layers))}"
         )
     check_request(layers, images, targets)
     with borrowed(model), warnings.catch_warnings():
@@ -67,7 +67,7 @@ def pixels(model: nn.Module, layers: Sequence[str], images: Tensor, targets: Ten
 
 
 def check_classes(model: nn.Module, images: Tensor, targets: Tensor) -> None:
-    """ContractError for the first target that is none of the model's classes, of which one image tells the number."""
+    """ContractError for the first target that is not one of the model's classes; one image tells their number."""
     with torch.no_grad():
         logits = check_logits(model(private(images[:1])), torch.zeros_like(targets[:1]))
     check_logits(logits.expand(len(targets), -1), targets)

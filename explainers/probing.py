@@ -220,14 +220,14 @@ def facts_of(method: Method) -> dict[str, Any]:
     maps = probe.maps(manner)
     output, below = probe.output(maps), probe.maps(manner, layer="stem") if method.layered else maps
     if not bool(maps.isfinite().all() & below.isfinite().all()):
-        raise RefusedError("its maps hold values that are no numbers")
+        raise RefusedError("its maps contain values that are not finite")
     if torch.equal(maps.amax((2, 3)), maps.amin((2, 3))):
-        raise RefusedError("of an image by itself every map is flat" + " at a net's last stage" * method.layered)
+        raise RefusedError("for a single image every map is constant" + " at a net's last stage" * method.layered)
     if output in ("pixels", "picture") and same(maps, below):
-        raise RefusedError("it gives the same at every layer")
+        raise RefusedError("it gives the same map at every layer")
     inside = [each.maps(manner, layer="block.bn2") for each in (probe, Probe(method, plain=True))]
     if not same(*inside):
-        raise RefusedError("it gives other maps where a net's ReLUs run twice or in place")
+        raise RefusedError("it gives another map if a net's ReLUs run twice or in place")
     alone = drawing or not probe.independent(maps, inside[0])
     targeted = not all(same(each[:, 0], each[:, 1]) for each in (maps, below))
     manner = Manner(alone, drawing, targeted)

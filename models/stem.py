@@ -26,7 +26,7 @@ def small_stem(model: nn.Module, name: str = "resnet18") -> None:
     )
     if not convolutions or not hasattr(model, "maxpool"):
         raise UsageError(
-            f"{name} has no conv1 and maxpool of a ResNet, so --stem cifar means nothing to it",
+            f"{name} has no conv1 and maxpool of a ResNet, so --stem cifar cannot be used",
             try_="--image-size 64 without --stem",
         )
     first = convolutions[0]

@@ -143,7 +143,7 @@ def test_weights_that_fit_raise_no_doubt_and_random_ones_are_at_chance(trained: 
 def test_guessing_is_warned_of_with_the_options_that_cure_it(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
     words = adopting(scrambled(trained, [2, 3, 1, 0]).state_dict(), pictures, tmp_path)
     said = done(*words, "--classes", ORDER, "--run", "first", runs=tmp_path).stderr
-    assert "no more than guessing" in said and "--classes three,four,two,one" in said
+    assert "no better than guessing" in said and "--classes three,four,two,one" in said
     done(*words, "--classes", "three,four,two,one", "--run", "cured", runs=tmp_path)
     assert read_record(tmp_path / "cured").results.accuracy > 0.9
 
@@ -177,7 +177,7 @@ def changed(trained: TinyNet, pictures: Path, folder: Path, answer: str) -> list
 def test_probabilities_are_said_and_made_logits_by_a_flag(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
     words = changed(trained, pictures, tmp_path, ".softmax(1)")
     said = done(*words, "--run", "soft", runs=tmp_path).stderr
-    assert "ends in a softmax" in said and "--outputs probabilities" in said
+    assert "ends with a softmax" in said and "--outputs probabilities" in said
     again = done(*words, "--outputs", "probabilities", "--run", "logits", runs=tmp_path).stderr
     assert "softmax" not in again
     soft, logits = (read_predictions(tmp_path / name).logits for name in ("soft", "logits"))
@@ -189,7 +189,7 @@ def test_a_model_that_answers_by_chance_is_told_of(trained: TinyNet, pictures: P
     said = done(
         *changed(trained, pictures, tmp_path, ".mul(__import__('torch').rand(()))"), "--run", "a", runs=tmp_path
     )
-    assert "answers by chance" in said.stderr
+    assert "gives random answers" in said.stderr
 
 
 def test_names_are_counted_as_people_count() -> None:
@@ -206,7 +206,7 @@ def test_names_are_counted_as_people_count() -> None:
         (("--model", TINY_FILE, "--classes", "one,two,three"), "class 'four'"),
         (("--model", TINY_FILE, "--classes", "one,two,three,four,five"), "all 4 outputs"),
         (("--model", TINY_FILE, "--classes", "one,two,three,four,four"), "names 'four' twice"),
-        (("--model", TINY_FILE, "--classes", "one"), "no list of two classes or more"),
+        (("--model", TINY_FILE, "--classes", "one"), "not a list of two or more classes"),
         (("--model", TINY_FILE, "--mean", "0.5,0.5"), "one value or three"),
         (("--model", TINY_FILE, "--mean", "a"), "not made of numbers"),
         (("--model", TINY_FILE, "--std", "0"), "above 0"),
@@ -228,6 +228,6 @@ def test_weights_whose_answers_are_no_numbers_leave_no_run(trained: TinyNet, pic
     broken = {key: -each - 1 if key.endswith("running_var") else each for key, each in state.items()}
     words = adopting({"model": broken, "model_ema": state}, pictures, tmp_path)
     result = call(*words, "--run", "a", runs=tmp_path / "runs")
-    assert result.exit_code == 1 and "answers 160 of 160 test images with logits that are no finite" in result.stderr
+    assert result.exit_code == 1 and "answers 160 of 160 test images with logits that are not finite" in result.stderr
     assert "--weights-key model_ema takes another" in result.stderr and not (tmp_path / "runs" / "a").exists()
     done(*words, "--weights-key", "model_ema", "--run", "a", runs=tmp_path / "runs")

@@ -117,7 +117,7 @@ def test_a_lambda_of_one_letter_takes_the_number_of_classes_and_nothing_else_is_
     models = Workspace().models
     assert models[name_of(lambda n: TinyNet(n).eval())].build(7).fc.out_features == 7
     for build in (lambda width: TinyNet(width).eval(), lambda n, m: TinyNet(n * m)):
-        with pytest.raises(MissingError, match="and bench knows but the number of classes") as error:
+        with pytest.raises(MissingError, match="and bench knows only the number of classes") as error:
             models[name_of(build)]
         assert error.value.try_ == "a function build(num_classes) that gives the model"
 
@@ -160,8 +160,10 @@ def test_a_process_without_the_class_says_what_opens_its_run(place: Workspace, m
     result = call("evaluate", "one", runs=place.runs)
     assert result.exit_code == 2
     told, way_out = result.stderr.splitlines()
-    assert told == f"error: 'Net' of module {__name__} was given from Python, and this process does not have it"
-    assert way_out.startswith("  try: the Python that defines it; or with its code in a file bench adopt --weights ")
+    assert told == f"error: 'Net' of module {__name__} was given from Python, but this process does not have it"
+    assert way_out.startswith(
+        "  try: the Python process that defines it; or, with its code in a file, bench adopt --weights "
+    )
     stored = read_record(place.runs / "one").as_json()["request"]
     assert (stored["model"], stored["objects"]) == (f"{TITLE}:Net", {f"{TITLE}:Net": NET}), "the hash is of then"
     for words in (("show", "run", "one"), ("report", "one"), ("list", "runs")):
@@ -181,7 +183,7 @@ def test_a_net_that_is_built_is_trained_from_its_weights_left_alone_and_opened_a
     assert bench.evaluate("built", average=False, workspace=place).total == 16
     vars(kept).clear()
     result = call("evaluate", "built", runs=place.runs)
-    assert result.exit_code == 2 and "'Net' was given from Python, and this process does not have it" in result.stderr
+    assert result.exit_code == 2 and "'Net' was given from Python, but this process does not have it" in result.stderr
     assert "bench adopt --weights" in result.stderr and "--model FILE.py:Net --data" in result.stderr
 
 
@@ -222,7 +224,7 @@ def test_help_shows_types_and_says_what_every_keyword_is() -> None:
     assert signature.return_annotation is Path
     assert str(inspect.signature(bench.compare)).startswith("(*run: str | collections.abc.Sequence[str], limit:")
     told = inspect.getdoc(bench.train) or ""
-    assert "\n    epochs: Passes over the training images.\n" in told
+    assert "\n    epochs: Passes over the training images; else the recipe's.\n" in told
     assert told.index("Args:") < told.index("Returns:") < told.index("Raises:")
     assert "origins" not in told
 

@@ -139,11 +139,11 @@ def member(path: Path, header: str, body: bytes) -> Path:
 
 
 REFUSED = {
-    "objects": ({"images": np.array([Trap()] * 3, object), "labels": labels(3)}, "holds Python objects"),
-    "lengths": ({"images": pictures(5, 8, 8), "labels": labels(4)}, "do not belong together"),
+    "objects": ({"images": np.array([Trap()] * 3, object), "labels": labels(3)}, "contains Python objects"),
+    "lengths": ({"images": pictures(5, 8, 8), "labels": labels(4)}, "do not fit together"),
     "volumes": ({"images": pictures(5, 8, 8, 8, 1), "labels": labels(5)}, "holds no images"),
-    "several classes": ({"images": pictures(4, 8, 8), "labels": np.ones((4, 3), int)}, "several classes an image"),
-    "halves": ({"images": pictures(4, 8, 8), "labels": np.full(4, 0.5)}, "no numbers of classes"),
+    "several classes": ({"images": pictures(4, 8, 8), "labels": np.ones((4, 3), int)}, "several classes for each"),
+    "halves": ({"images": pictures(4, 8, 8), "labels": np.full(4, 0.5)}, "not class numbers"),
     "text as images": ({"images": np.array([["a" * 9] * 4] * 4), "labels": labels(4)}, "no pixels"),
     "no training": ({"x_test": pictures(4, 8, 8), "y_test": labels(4)}, "to train on, but test"),
     "other arrays": ({"weights": pictures(4, 8, 8)}, "to train on, but nothing"),

@@ -25,11 +25,11 @@ FEW = ("spec", "answers", "shape", "finite", "repeatable", "hooks", "parameters"
 REFUSED = {
     "captum:NoiseTunnel": r"NoiseTunnel\(\) needs attribution_method",
     "captum:NeuronGradient": r"its attribute\(\) needs neuron_selector",
-    "captum:FeaturePermutation": "of an image by itself every map is flat",
-    "captum:Lime": "every map is flat",  # its penalty leaves nothing of small differences
+    "captum:FeaturePermutation": "for a single image every map is constant",
+    "captum:Lime": "every map is constant",  # its penalty leaves nothing of small differences
     "captum:ShapleyValues": "over 1,000 forward passes",
     "captum:Summarizer": "it explains nothing",
-    "pytorch_grad_cam:FullGrad": "it gives the same at every layer",
+    "pytorch_grad_cam:FullGrad": "it gives the same map at every layer",
     "pytorch_grad_cam:DeepFeatureFactorization": "not layers, images and targets",
 }
 IMAGES, TARGETS = small_images(2), torch.tensor([[0, 1], [1, 3]])
@@ -204,7 +204,7 @@ def test_list_says_what_works_and_why_the_rest_does_not(monkeypatch: pytest.Monk
         "no library of explainers named 'captun'; did you mean 'captum'"
         in call("list", "explainers", "--library", "captun").stderr
     )
-    assert "--library beside models means nothing" in call("list", "models", "--library", "timm").stderr
+    assert "--library cannot be used with models" in call("list", "models", "--library", "timm").stderr
 
 
 class FewClasses:

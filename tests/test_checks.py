@@ -41,7 +41,7 @@ class Wrapped(nn.Module):
     [
         (lambda logits: logits.softmax(dim=1), "probabilities"),
         (lambda logits: logits.log_softmax(dim=1), "log-probabilities"),
-        (lambda logits: logits[:, :3], "one logit a class"),
+        (lambda logits: logits[:, :3], "one logit for each class"),
         (lambda logits: logits * 300, "first loss"),
         (lambda logits: logits * float("nan"), "nan"),
     ],
@@ -127,7 +127,7 @@ def test_logits_pass_that_are_like_probabilities_in_one_respect_or_one_row(logit
 
 @pytest.mark.parametrize("shape", [(8,), (8, 3), (8, 4, 1), (8, 4, 2, 2)])
 def test_a_model_that_gives_anything_but_a_logit_a_class_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(GuardRailError, match="one logit a class"):
+    with pytest.raises(GuardRailError, match="one logit for each class"):
         check_logits(torch.ones(shape), 4)
 
 
@@ -157,8 +157,8 @@ class Odd(TinyNet):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (lambda net, z: nn.functional.dropout(z, 0.5), "answers by chance"),
-        (lambda net, z: z + torch.rand_like(z), "answers by chance"),
+        (lambda net, z: nn.functional.dropout(z, 0.5), "gives random answers"),
+        (lambda net, z: z + torch.rand_like(z), "gives random answers"),
         (lambda net, z: z.detach(), "no gradient reaches"),
         (lambda net, z: z[:, :3], r"gives \(2, 3\) for two images"),
         (lambda net, z: {"a": z, "b": z}, "gives a dict with 'a', 'b'"),

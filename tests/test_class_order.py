@@ -82,7 +82,7 @@ def test_labels_follow_the_order_of_the_models_classes() -> None:
 
 
 def test_a_class_that_the_model_does_not_know_is_refused() -> None:
-    with pytest.raises(DataError, match="class 'four' of tests is none of the model's 3"):
+    with pytest.raises(DataError, match="class 'four' of tests is not one of the model's 3"):
         in_class_order(tiny_data(train=2, test=2), ("one", "two", "three"))
 
 

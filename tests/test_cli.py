@@ -238,7 +238,7 @@ def test_a_run_without_errors_is_a_result(copy: Path, pictures: Path) -> None:
         (("train", "--epochs", "0"), 2, "epochs is 0"),
         (("train", "--resume", "latest"), 4, "no unfinished run"),
         (("train", "--resume", "nothing-here"), 4, "no run 'nothing-here'"),
-        (("train", "--resume", "latest", "--epochs", "3"), 2, "--epochs beside --resume"),
+        (("train", "--resume", "latest", "--epochs", "3"), 2, "--epochs cannot be used with --resume"),
         (("evaluate", "--fail-if", "acc < 1"), 2, "acc < 1"),
         (("evaluate", "--no-average", "--fail-if", "accuracy_mirror < 0.5"), 2, "< 0.5' is not measured"),
         (("export", "--figure", "gallery", "--to", "gallery.png"), 2, "try: bench explain"),
@@ -355,7 +355,7 @@ def test_a_name_is_never_overwritten(copy: Path, pictures: Path) -> None:
     name = names_in(copy)[0]
     before = read_record(copy / name)
     result = call("train", "--model", TINY_FILE, "--data", str(pictures), "--run", name, *SHORT, runs=copy)
-    assert result.exit_code == 2 and "is there already" in result.stderr and read_record(copy / name) == before
+    assert result.exit_code == 2 and "exists already" in result.stderr and read_record(copy / name) == before
 
 
 def test_without_a_run_explain_says_how_to_make_one(tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ def test_rm_removes_a_folder_without_a_record_and_nothing_where_nobody_answers(t
     result = call("rm", "corpse", runs=tmp_path, typed="")
     assert result.exit_code == 1 and (tmp_path / "corpse").is_dir()
     assert result.stderr.splitlines()[-2:] == [
-        "error: nothing was answered, so nothing was done", f"  try: bench rm corpse --runs-dir {tmp_path} --yes"
+        "error: there was no answer, so nothing was done", f"  try: bench rm corpse --runs-dir {tmp_path} --yes"
     ]  # fmt: skip
     assert call("rm", "corpse", "--yes", runs=tmp_path).exit_code == 0 and not (tmp_path / "corpse").exists()
 
@@ -577,7 +577,7 @@ def in_a_shell(line: str, runs: Path, **env: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [
-        ("bench rm {run} <&-", 1, "nothing was answered, so nothing was done"),
+        ("bench rm {run} <&-", 1, "there was no answer, so nothing was done"),
         ("bench list runs >&-", 0, ""),
         ("bench list runs <&- >&- 2>&-", 0, ""),
         ("bench nosuch 2>&-", 2, ""),

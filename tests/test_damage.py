@@ -170,6 +170,6 @@ def test_a_removed_run_is_not_made_anew_by_who_still_works_on_it(run: Path) -> N
     assert working.cells
     run.rename(run.with_name(".gone"))
     for write in (lambda: working.add_rows(make_cell([(1, 1)])), lambda: working.add_samples(make_samples([1]))):
-        with pytest.raises(StoreError, match="is gone: it was removed meanwhile"):
+        with pytest.raises(StoreError, match="was removed while it was in use"):
             write()
     assert not run.exists()

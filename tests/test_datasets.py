@@ -166,7 +166,7 @@ def test_one_class_only_and_pictures_of_one_colour_are_refused(tmp_path: Path, c
     grey = encoded(picture(0).point(lambda _: 7))
     for name, contents, says in (
         ("one", files(("cat",)), "1 class: 'cat'"),
-        ("grey", dict.fromkeys(files(), grey), "one level"),
+        ("grey", dict.fromkeys(files(), grey), "the same value everywhere"),
     ):
         with pytest.raises(DataError, match=says) as caught:
             load(folder_of(tmp_path / name, contents), cache)

@@ -36,6 +36,6 @@ def test_the_three_examples_run_as_they_are_typed(folder: Path, monkeypatch: pyt
         assert result.exit_code == 0, f"{line}\n{result.stderr}"
         said += result.stdout + result.stderr
     assert "running examples/my_net.py" in said and "wrapper names taken off" in said
-    assert "no more than guessing" in said
+    assert "no better than guessing" in said
     assert (folder / "runs" / "mobile" / "images" / "1" / "index.html").is_file()
     assert "resized from 640x427 to 64x64" in said

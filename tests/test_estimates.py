@@ -50,7 +50,7 @@ def test_a_timing_is_its_blocks_three_to_warm_up_two_a_round_and_what_comes_afte
         (replace(COST, images=0), "no errors to look at"),
         (
             Cost(images=1, explanations=0, forwards=0, sanity=0, rate=50.0),
-            "1 misclassified image: everything is there, nothing to compute",
+            "1 misclassified image: everything exists already, nothing to compute",
         ),
     ],
 )

@@ -264,7 +264,7 @@ def test_an_image_too_small_for_a_patch_is_refused_with_its_size() -> None:
 @pytest.mark.parametrize("name", list(explainers))
 def test_a_wrong_target_and_a_layer_without_a_map_are_refused_by_name(name: str, awkward: nn.Module) -> None:
     layers = ["input"] if explainers[name].output == "input" else ["bn2"]
-    for target, words in ((4, "is none of the model's 4 classes"), (-1, "is below 0")):
+    for target, words in ((4, "is not one of the model's 4 classes"), (-1, "is below 0")):
         wrong = torch.tensor([[0, 1], [1, 2], [2, target], [3, 0]])
         with pytest.raises(ContractError, match=f"target {target} of image 2 {words}"):
             explainers[name].explain(awkward, layers, IMAGES, wrong)

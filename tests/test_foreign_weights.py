@@ -142,8 +142,8 @@ def numbers(path: Path) -> Path:
 
 
 DAMAGED: dict[str, tuple[Callable[[Path], Path], str, str]] = {
-    "truncated": (truncated, "cut off or damaged", "whole copy"),
-    "text": (lambda path: written(path, b"Not Found\n"), "is a text, which begins with 'Not Found'", "whole copy"),
+    "truncated": (truncated, "cut off or damaged", "complete copy"),
+    "text": (lambda path: written(path, b"Not Found\n"), "is a text, which begins with 'Not Found'", "complete copy"),
     "page": (lambda path: written(path, b"\n<!DOCTYPE html><title>Virus scan warning"), "web page", "address of the"),
     "pointer": (lambda path: written(path, b"version https://git-lfs.github.com/spec/v1\n"), "git-lfs", "git lfs pull"),
     "keras": (lambda path: written(path, b"\x89HDF\r\n\x1a\n" + bytes(99)), "HDF5", "torch.save"),
@@ -152,14 +152,14 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "bomb": (lambda path: archive(path, **{"data.pkl": bytes(10**6)}), "would unpack to 1,000,000 bytes", "as it was"),
     "a zip of odd names": (
         lambda path: written(path, archive(path, **{"a\u00e9b": b"a"}).read_bytes().replace(b"\xc3\xa9", b"\xe1b")),
-        "cut off or damaged", "whole copy",
+        "cut off or damaged", "complete copy",
     ),
-    "a zip on two disks": (one_disk_of_two, "cut off or damaged", "whole copy"),
+    "a zip on two disks": (one_disk_of_two, "cut off or damaged", "complete copy"),
     "numpy": (numbers, "archive of numpy", "numpy.load"),
     "pickle": (lambda path: written(path, pickle.dumps(SMALL)), "plain pickle", "pickle.load"),
     "numpy's pickle": (lambda path: written(path, pickle.dumps(np.ones(3))), "plain pickle", "pickle.load"),
     "onnx": (lambda path: written(path.with_suffix(".onnx"), b"\x08\x07pytorch" + bytes(9)), "onnx", "torch.save"),
-    "empty": (lambda path: written(path, b""), "is empty", "whole copy"),
+    "empty": (lambda path: written(path, b""), "is empty", "complete copy"),
     "missing": (lambda path: path, "no file", "--weights"),
     "TorchScript": (script, "TorchScript archive", "torch.jit.load"),
     "folder": (lambda path: folder(path, "config.json", "model.safetensors"), "Hugging Face", "model.safetensors$"),
@@ -194,7 +194,7 @@ def test_safetensors_are_read_and_refused_where_truncated(tmp_path: Path) -> Non
     save_file(SMALL, path)
     assert sorted(only(read_foreign(path))) == sorted(SMALL)
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(StoreError, match="no whole safetensors file"):
+    with pytest.raises(StoreError, match="not a complete safetensors file"):
         read_foreign(path)
 
 
@@ -211,7 +211,7 @@ def full_pickle(path: Path, **more: object) -> tuple[Path, nn.Module]:
 
 def test_a_full_pickle_is_refused_with_the_command_that_converts_it(tmp_path: Path) -> None:
     path, _ = full_pickle(tmp_path / "full.pth")
-    with pytest.raises(StoreError, match=r"pickles more than tensors \(torch\.nn\.modules") as error:
+    with pytest.raises(StoreError, match=r"contains more than tensors \(torch\.nn\.modules") as error:
         read_foreign(path)
     assert error.value.try_.startswith(f"bench adopt --weights {path} --convert ")
     assert error.value.try_.split()[5].removesuffix(",").endswith("full-weights.safetensors")
@@ -230,7 +230,7 @@ def test_converting_runs_nothing_of_the_file(tmp_path: Path, legacy: bool) -> No
     trap, out = tmp_path / "ran", tmp_path / "out.safetensors"
     value = {"state_dict": SMALL, "trap": Trap(trap), "more": [Trap(trap)]}
     torch.save(value, tmp_path / "evil.pth", _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(StoreError, match="pickles more than tensors"):
+    with pytest.raises(StoreError, match="contains more than tensors"):
         read_foreign(tmp_path / "evil.pth")
     assert convert_pickle(tmp_path / "evil.pth", out)[0] == len(SMALL)
     assert equal(dict(sorted(load_file(out).items())), dict(sorted(SMALL.items())))
@@ -246,7 +246,7 @@ def test_converting_takes_no_file_that_is_there_and_leaves_nothing_half_written(
     path, _ = full_pickle(tmp_path / "full.pth")
     (tmp_path / "out.safetensors").write_text("mine")
     for given, out, says in (
-        (path, "out", "is there already"),
+        (path, "out", "exists already"),
         (script(tmp_path / "s.pt"), "t", "TorchScript archive"),
         (truncated(tmp_path / "t.pth"), "t", "cut off or damaged"),
     ):

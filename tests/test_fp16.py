@@ -157,14 +157,14 @@ def test_a_step_that_overflows_changes_nothing_but_the_scale_and_the_schedule_go
 def test_a_left_out_step_is_told_with_its_epoch(t4: Machine) -> None:
     points = train(overflowing(build_seeded(TINY, 4, 0), 0, 1, 5), HALF, t4)
     first, second = (epoch_line(point, 2) for point in points)
-    assert first.endswith("; 2 steps left out, whose gradients overflowed in fp16")
-    assert second.endswith("; 1 step left out, whose gradients overflowed in fp16")
+    assert first.endswith("; 2 steps skipped, because gradients overflowed in fp16")
+    assert second.endswith("; 1 step skipped, because gradients overflowed in fp16")
     assert "left out" not in epoch_line(replace(points[0], skipped=0), 2)
 
 
 def test_a_training_of_left_out_steps_alone_is_stopped(t4: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.training.checks.SKIPS", 4)
-    with pytest.raises(GuardRailError, match="all 4 steps of epoch 1 were left out") as told:
+    with pytest.raises(GuardRailError, match="all 4 steps of epoch 1 were skipped") as told:
         train(overflowing(build_seeded(TINY, 4, 0), *range(99)), HALF, t4)
     assert told.value.try_ == "--precision fp32"
     assert train(overflowing(build_seeded(TINY, 4, 0), 0, 1, 2), HALF, t4)[0].skipped == 3

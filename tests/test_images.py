@@ -273,7 +273,7 @@ def test_a_picture_that_is_too_large_is_refused_by_its_declared_size_and_other_f
     contents = files() | {"train/cat/9.png": bytes(100_000), "train/cat/film.mov": bytes(100_000)}
     path = archive_of(tmp_path / name, contents) if name else folder_of(tmp_path, contents)
     monkeypatch.setattr(archives, "MAX_BYTES", 50_000)
-    assert re.search("'train/cat/9.png'.* declares 100,000 bytes; the bound is 50,000", refusal(path))
+    assert re.search("'train/cat/9.png'.* declares 100,000 bytes; the limit is 50,000", refusal(path))
     assert read(path, skip_bad=True).inventory.endswith("left out: 1 .mov, 1 unreadable")
 
 
@@ -282,7 +282,7 @@ def test_a_member_of_a_tar_that_would_take_hours_to_pass_over_is_refused(
 ) -> None:
     path = archive_of(tmp_path / "a.tar.xz", files() | {"zeros.bin": bytes(100_000)})
     monkeypatch.setattr(archives, "MAX_OTHER", 50_000)
-    assert re.search("'zeros.bin'.* declares 100,000 bytes; the bound is 50,000", refusal(path))
+    assert re.search("'zeros.bin'.* declares 100,000 bytes; the limit is 50,000", refusal(path))
 
 
 def test_a_header_that_asks_for_gigabytes_is_refused_unread(tmp_path: Path) -> None:

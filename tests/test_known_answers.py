@@ -128,7 +128,7 @@ def test_a_net_that_does_not_learn_the_sticker_gives_no_answer(
     monkeypatch.setattr(sticker_nets, "RATE", 0.0)
     found = known_answers("tiny-run", explainer="reference", layer="layer3", limit=IMAGES, workspace=place)
     assert not found.stickers and not any(one.counts for one in found.checks)
-    assert "no answer of the sticker: the net did not learn it" in found.notes
+    assert "no result for the sticker: the network did not learn it" in found.notes
 
 
 def test_a_dry_run_says_how_long_and_computes_nothing(place: Workspace) -> None:

@@ -474,7 +474,7 @@ def test_a_sparse_file_and_a_bomb_cost_no_memory_and_are_named(tmp_path: Path) -
     assert "declares 1,099,511,627,776 bytes" in refusal(root)[0]
     (root / "train/cat/big.png").unlink()
     (root / "train/cat/9.qoi").write_bytes(b"qoif" + struct.pack(">II", 8000, 8000) + b"\3\0" + b"\xfd" * 90)
-    assert "64000000" not in refusal(root)[0] and "the bound is 4,000,000" in refusal(root)[0]
+    assert "64000000" not in refusal(root)[0] and "the limit is 4,000,000" in refusal(root)[0]
 
 
 def test_one_line_of_65500_pixels_is_a_picture(tmp_path: Path) -> None:

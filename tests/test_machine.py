@@ -41,7 +41,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         *((name, f"this machine has no device '{name}'", "--device auto") for name in ("cuda", "cuda:0", "mps")),
         *((name, f"no device '{name}'", "auto, cpu, cuda, mps") for name in ("gpu", "", "CPU", "tpu:0", "cpu ")),
-        *((name, f"'{name}' is no device", "") for name in ("cpu:x", "cpu:", "cpu:-1", "cpu:0:0")),
+        *((name, f"'{name}' is not a device", "") for name in ("cpu:x", "cpu:", "cpu:-1", "cpu:0:0")),
     ],
 )
 def test_a_device_that_is_not_there_or_that_nobody_knows_is_named(name: str, words: str, offer: str) -> None:

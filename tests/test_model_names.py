@@ -76,8 +76,8 @@ def test_a_class_a_function_and_a_spec_build_the_same_kind_of_model(
 REFUSED = {
     "NUMBER": "is of type int, not ModelSpec, a module class, or a function",
     "nn": "is of type module",
-    "BUILT": "is built already",
-    "of_two": "needs width, depth, and bench knows but the number of classes",
+    "BUILT": "exists already",
+    "of_two": "needs width, depth, and bench knows only the number of classes",
     "of_nothing": "builds a str, not a torch.nn.Module",
     "raising": "does not build: RuntimeError: out of order",
     "pairs": r"gives \(1, 10, 30, 30\), not logits \(N, K\)",

@@ -106,7 +106,7 @@ def test_no_speeds_are_measured_where_nobody_wants_them(
 
 @pytest.mark.parametrize("off", ["--no-time", "--no-compute"])
 def test_time_and_no_time_exclude_each_other_before_anything_is_done(off: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"--time and {off} exclude each other"):
+    with pytest.raises(UsageError, match=f"--time and {off} cannot be used together"):
         _ = CompareRequest(["a", "b"], time="5m", no_time=off == "--no-time", compute=off != "--no-compute").timed
 
 

@@ -162,7 +162,7 @@ BAD: dict[str, tuple[Callable[[Path], tuple[str, ...]], str]] = {
     "a layer that is not there": (lambda path: ("explain", "--layer", "c"), "is not a layer"),
     "a truncated checkpoint": (
         lambda path: ("adopt", "--weights", str(cut(path / "cut.pth", weights(path / "w.pth"))), "--model",
-                      f"{NETS}:build", "--data", "digits"), "no whole checkpoint"),
+                      f"{NETS}:build", "--data", "digits"), "not a complete checkpoint"),
     "another model's checkpoint": (
         lambda path: ("adopt", "--weights", str(weights(path / "w.pth")), "--model", f"{NETS}:build", "--data",
                       "digits"), "do not fit"),
@@ -173,16 +173,18 @@ BAD: dict[str, tuple[Callable[[Path], tuple[str, ...]], str]] = {
         "cannot be read as a picture"),
     "a picture that is not there": (lambda path: ("explain", "--image", str(path / "none.png")), "no file"),
     "a picture of 12,000 x 12,000 pixels": (
-        lambda path: ("explain", "--image", str(huge(path / "huge.png"))), "12000x12000 pixels, the bound is"),
+        lambda path: ("explain", "--image", str(huge(path / "huge.png"))), "12000x12000 pixels, the limit is"),
     "a good picture before a bad one": (
         lambda path: ("explain", "--image", str(picture(path / "p.png")), "--image", str(text(path / "t.png"))),
         "cannot be read as a picture"),
     "a class that the run does not know": (
         lambda path: ("explain", "--image", str(picture(path / "p.png")), "--class", "dgo"), "did you mean 'dog'"),
     "a class without a picture": (lambda path: ("explain", "--class", "dog"), "--class is for --image"),
-    "a stem beside --resume": (lambda path: ("train", "--resume", "two", "--stem", "cifar"), "--stem beside --resume"),
+    "a stem beside --resume": (
+        lambda path: ("train", "--resume", "two", "--stem", "cifar"), "--stem cannot be used with --resume"),
     "test images beside own pictures": (
-        lambda path: ("explain", "--image", str(picture(path / "p.png")), "--limit", "3"), "--limit beside --image"),
+        lambda path: ("explain", "--image", str(picture(path / "p.png")), "--limit", "3"),
+        "--limit cannot be used with --image"),
     "statistics that are no numbers": (
         lambda path: ("adopt", "--weights", str(weights(path / "w.pth")), "--std", "x"), "not made of numbers"),
     "a size that no picture has": (

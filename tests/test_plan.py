@@ -192,7 +192,7 @@ def test_a_dear_cell_is_told_of_whether_it_is_left_out_or_made() -> None:
     say_costs(named, progress)
     say_costs(replace(named, ceilings={"dear": 200.0}), progress)
     words = "dear costs 201 at layer3, in forward passes an image and class"
-    assert said == [words, f"left out: {words}; --slow or --explainer dear takes it in"]
+    assert said == [words, f"left out: {words}; --slow or --explainer dear includes it"]
 
 
 @pytest.mark.parametrize(("measured", "rate"), [(250.0, 250.0), (None, 100.0), (0.0, 100.0), (-1.0, 100.0)])

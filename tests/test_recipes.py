@@ -141,7 +141,7 @@ def test_a_value_that_cannot_train_is_refused_by_name(changes: dict[str, Any], w
 
 @pytest.mark.parametrize("word", ["16", "", "16:0.5:1", "16.5:0.5"])
 def test_a_word_that_is_no_list_of_sizes_is_refused(word: str) -> None:
-    with pytest.raises(UsageError, match=f"'{word}' is no list of edge:share"):
+    with pytest.raises(UsageError, match=f"'{word}' is not a list of edge:share"):
         TrainRequest(sizes=word)
 
 

@@ -99,7 +99,7 @@ WRONG: list[tuple[Callable[[], Request], str]] = [
     (lambda: TrainRequest(sizes=[[16]]), "sizes is [[16]], must be text or a list or None"),
     (lambda: TrainRequest(3), "model is 3, must be text or a ModelSpec or a class or function"),
     (lambda: TrainRequest(["a", ["b"]]), "model is ['b'], must be text"),
-    (lambda: TrainRequest([]), "--model names nothing"),
+    (lambda: TrainRequest([]), "--model has no value"),
     (lambda: TrainRequest(lr=["fast"]), "--lr 'fast' is no number"),
     (lambda: ExplainRequest(layer=4), "layer is 4, must be text"),
     (lambda: ExplainPicturesRequest("a", class_=[1]), "class is 1, must be text"),
@@ -109,7 +109,7 @@ WRONG: list[tuple[Callable[[], Request], str]] = [
     (lambda: CompareRequest(["a"], max_images=0), "--max-images 0 is too few: 1 or more"),
     (lambda: CompareRequest(["a"], limit=0), "--limit 0 is too few: 1 or more"),
     (lambda: ExplainRequest(limit="0"), "--limit '0' is neither a count nor 'all'"),
-    (lambda: ExplainRequest(ids="3,x"), "--ids '3,x' is no list of test ids and no file of them"),
+    (lambda: ExplainRequest(ids="3,x"), "--ids '3,x' is not a list of test ids and not a file of them"),
     (lambda: ExplainRequest(which="wrng"), "--which wrng is not one of wrong, all; did you mean 'wrong'?"),
     (lambda: TimeRequest(what=["forward", "backward"]), "--what backward is not one of forward, train, explain"),
     (lambda: ExportRequest(to=3), "to is 3, must be a path or None"),
@@ -125,8 +125,8 @@ def test_a_value_that_a_field_cannot_hold_is_refused_by_name(make: Callable[[], 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"sizes": "x"}, "--sizes 'x' is no list of edge:share"),
-        ({"model": []}, "--model names nothing"),
+        ({"sizes": "x"}, "--sizes 'x' is not a list of edge:share"),
+        ({"model": []}, "--model has no value"),
         ({"limit": "many"}, "limit: Input should be a valid integer"),
         ({"verb": "judge"}, "'judge'"),
     ],
@@ -260,7 +260,7 @@ def test_a_run_is_named_as_an_argument_or_by_its_flag(name: str) -> None:
         assert asked(*verb, "a", "--run", "b,c", "d").run == ("a", "d", "b", "c")
     else:
         assert asked(*verb, "a", "--run", "a").run == "a"
-        with pytest.raises(UsageError, match="'a' and --run b name two"):
+        with pytest.raises(UsageError, match="'a' and --run b are two different values"):
             asked(*verb, "a", "--run", "b")
 
 
@@ -287,7 +287,7 @@ def test_a_run_on_the_line_hides_those_of_variables_and_files(
 def test_a_run_to_show_is_named_once(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     result = call("show", "run", "a", "--run", "b", runs=tmp_path)
-    assert (result.exit_code, result.stderr.splitlines()[0]) == (2, "error: 'a' and --run b name two")
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (2, "error: 'a' and --run b are two different runs")
     for words in (("a",), ("--run", "a"), ("a", "--run", "a")):
         assert "no run 'a'" in call("show", "run", *words).stderr
 

@@ -533,7 +533,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no tensor": (lambda at: at["weights"].update({at["name"]: "abc"}), "state.weights"),
     "part missing": (lambda at: at["state"].pop("order"), "order"),
     "part too many": (lambda at: at["all"].update(more=1), "more"),
-    "no state": (lambda at: at["all"].update(state=[1]), "no resume file holds"),
+    "no state": (lambda at: at["all"].update(state=[1]), "no resume file contains"),
     "text for a number": (lambda at: at["all"].update(log_bytes="7"), "log_bytes"),
     "NaN for a number": (lambda at: at["all"].update(log_bytes=float("nan")), "log_bytes"),
     "versions": (lambda at: at["all"].update(versions=3), "versions"),
@@ -820,7 +820,7 @@ def test_the_command_line_resumes_and_names_what_may_not_stand_beside(
     broken_off: Path, place: Workspace, whole: Path
 ) -> None:
     refused = call("train", "--resume", "broken", "--lr", "0.1", "--seed", "0", runs=place.runs)
-    assert (refused.exit_code, "--lr, --seed beside --resume" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "--lr, --seed cannot be used with --resume" in refused.stderr) == (2, True)
     # A default of the whole project is no option of this call.
     resumed = done("train", "--resume", "latest", runs=place.runs, env={"BENCH_EPOCHS": "9"})
     assert "continuing broken" in resumed.stderr and same_result(broken_off, whole)

@@ -72,7 +72,7 @@ def test_what_cannot_be_meant_is_refused(name: str) -> None:
             "layer4",
             torch.tensor([[0], [4], [1]]),
             ContractError,
-            "target 4 of image 1 is none of the model's 4 classes",
+            "target 4 of image 1 is not one of the model's 4 classes",
         ),
         ("layer4", TARGETS[:2], ContractError, "2 rows of targets for 3 images"),
         ("layer5", TARGETS, UsageError, "no layer 'layer5'"),

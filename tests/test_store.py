@@ -283,7 +283,7 @@ def test_a_run_takes_the_name_asked_for_and_never_a_folder_that_is_there(tmp_pat
     folder = create_run(tmp_path, model="net", data="digits", seed=0, name="mine")
     assert folder == tmp_path / "mine" and folder.is_dir()
     (folder / "notes.txt").write_text("somebody's own")
-    with pytest.raises(UsageError, match="run 'mine' is there already"):
+    with pytest.raises(UsageError, match="run 'mine' exists already"):
         create_run(tmp_path, model="net", data="digits", seed=0, name="mine")
     (tmp_path / "net-digits-s0-1").write_text("a file, not a run")
     assert create_run(tmp_path, model="net", data="digits", seed=0, name=None).name == "net-digits-s0-2"

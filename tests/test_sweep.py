@@ -172,7 +172,7 @@ def test_what_is_printed_for_missing_runs_can_be_typed() -> None:
     [
         ({"seeds": 0}, "--seeds 0"),
         ({"seeds": -2}, "--seeds -2"),
-        ({"seeds": 2, "resume": "latest"}, "beside --resume"),
+        ({"seeds": 2, "resume": "latest"}, "cannot be combined with --resume"),
         ({"lr": [0.1, -1.0]}, "lr is -1.0"),
         ({"optimizer": ["sgd", "adamv"]}, "did you mean 'adamw'?"),
         ({"model": ["cifar_resnet18", "tim_resnet18"]}, "did you mean 'timm_resnet18'?"),
@@ -191,7 +191,7 @@ def test_a_sweep_that_cannot_be_meant_trains_nothing(
 def test_a_name_that_is_taken_is_refused_before_anything_is_trained(stand: Put, place: Workspace) -> None:
     made = stand()
     (place.runs / "x-2").mkdir(parents=True)
-    with pytest.raises(UsageError, match="run 'x-2' is there already"):
+    with pytest.raises(UsageError, match="run 'x-2' exists already"):
         api.sweep(seeds=3, run="x", workspace=place)
     assert made.asked == []
 
@@ -290,10 +290,10 @@ def test_json_holds_runs_and_summaries(stand: Put, tmp_path: Path) -> None:
     ("words", "says"),
     [
         (("--seeds", "0"), "--seeds 0"),
-        (("--resume", "latest", "--seeds", "2"), "beside --resume"),
-        (("--resume", "latest", "--lr", "0.1"), "--lr beside --resume"),
-        (("--resume", "latest", "--lr", "0.1,0.2"), "beside --resume"),
-        (("--resume", "latest", "--compile"), "--compile beside --resume"),
+        (("--resume", "latest", "--seeds", "2"), "--seeds cannot be used with --resume"),
+        (("--resume", "latest", "--lr", "0.1"), "--lr cannot be used with --resume"),
+        (("--resume", "latest", "--lr", "0.1,0.2"), "--lr cannot be used with --resume"),
+        (("--resume", "latest", "--compile"), "--compile cannot be used with --resume"),
         (("--lr", "much"), "--lr 'much'"),
     ],
 )

@@ -142,7 +142,9 @@ def test_explainers_with_equal_figures_share_a_line_of_the_sanity_table() -> Non
 
 
 def test_the_head_says_how_many_of_how_many() -> None:
-    assert head_words(scores()).startswith("cpu: 50 of 90 misclassified images, 5,000 answers to covered patches;")
+    assert head_words(scores()).startswith(
+        "cpu: 50 of 90 misclassified images, 5,000 answers to images with hidden patches;"
+    )
     assert "200 of them computed now at 100 a second" in head_words(scores(new=200, seconds=2.0))
 
 

@@ -327,7 +327,7 @@ def lr_find(request: LrFindRequest, workspace: Workspace) -> Answer:
 
     found, path = find_learning_rate(request, workspace)
     if found.at_edge:
-        workspace.progress.warn("the suggestion lies at an edge of the curve: try another --highest, or do not use it")
+        workspace.progress.warn("the suggestion is at an edge of the curve: do not use it, or try another --highest")
     value = {"suggestion": found.suggestion, "at_edge": found.at_edge, "rates": list(found.rates),
              "losses": list(found.losses), "curve": str(path.resolve())}  # fmt: skip
     line = f"the loss falls fastest at a learning rate of {found.suggestion:.2g}"
@@ -355,7 +355,7 @@ def list_(request: ListRequest, workspace: Workspace) -> Answer:
         raise UsageError(words, try_=f"bench list {nearest(what, lists) or 'runs'}  # or {', '.join(lists)}")
     if request.library and what != "explainers":
         advice = f"bench list explainers --library {request.library}"
-        raise UsageError(f"--library beside {what} means nothing", try_=advice)
+        raise UsageError(f"--library cannot be used with {what}", try_=advice)
     rows = lists[what]()
     if what == "recipes":
         return Answer({what: rows}, tuple(line for one in RECIPES.values() for line in tables.recipe_lines(one)))
@@ -449,7 +449,7 @@ def _show_run(request: ShowRequest, workspace: Workspace) -> Answer:
     from bench.store.folder import RunFolder
 
     if request.run and request.name and request.run != request.name:
-        raise UsageError(f"'{request.name}' and --run {request.run} name two", try_="one of them")
+        raise UsageError(f"'{request.name}' and --run {request.run} are two different runs", try_="one of them")
     folder = find_run(workspace.runs, request.run or request.name or LATEST)
     if request.form_of_tables:
         text = _document(page_of(RunFolder(folder), workspace), request)

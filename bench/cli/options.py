@@ -157,7 +157,7 @@ def _value(each: Typed, values: Mapping[str, Any], origins: Mapping[str, str]) -
     if each.option.many:
         return _split([*(bare or ()), *(flagged or ())], commas=each.option.commas)
     if bare and flagged and bare != flagged:
-        raise UsageError(f"'{bare}' and {each.flag} {flagged} name two", try_="one of them")
+        raise UsageError(f"'{bare}' and {each.flag} {flagged} are two different values", try_="one of them")
     return flagged if bare is None else bare
 
 
@@ -172,7 +172,7 @@ def _refuse_of_others(kinds: Kinds, chosen: str, own: Mapping[str, Typed], origi
         if name in own or origins.get(name) != "flag":
             continue
         if chosen:
-            raise UsageError(f"{each.flag} beside {flag_of(chosen)} means nothing", try_=kinds[chosen].example)
+            raise UsageError(f"{each.flag} cannot be used with {flag_of(chosen)}", try_=kinds[chosen].example)
         others = choosers_of(kinds, name)
         raise UsageError(f"{each.flag} is for {' or '.join(map(flag_of, others))}", try_=kinds[others[0]].example)
 

@@ -109,7 +109,7 @@ def _workspace(ctx: typer.Context, common: Mapping[str, Any]) -> Workspace:
     teller = Teller(Console(stderr=True), quiet=common["quiet"], plain=plain)
     for variable in sorted(set(os.environ) - known_variables(ctx)):
         if variable.startswith(PREFIX):
-            teller.warn(f"the variable {variable} means nothing to bench")
+            teller.warn(f"bench does not know the variable {variable}")
     cache = at(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
     words = homeless(shlex.join(["bench", *ctx.meta.get(WORDS, ())]))
     return Workspace(runs=at(common["runs_dir"]), cache=cache, command=words, progress=teller)
@@ -161,7 +161,7 @@ class Group(TyperGroup):
             if (asked := _asked_to_end(error)) is not None:
                 raise typer.Exit(_interrupted(asked, ctx)) from error
             again = shlex.join(["bench", *ctx.meta[WORDS], "--yes"])
-            raise typer.Exit(_failed(RunError("nothing was answered, so nothing was done", try_=again), ctx)) from error
+            raise typer.Exit(_failed(RunError("there was no answer, so nothing was done", try_=again), ctx)) from error
         except BrokenPipeError as error:
             sys.stderr.close()
             raise typer.Exit(1) from error

@@ -141,7 +141,7 @@ def _as_answered(data: Dataset, request: AdoptRequest, said: Sequence[str]) -> D
     names = tuple(given or told_so)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UsageError(f"--classes names '{twice}' twice", try_="each output's own name")
+        raise UsageError(f"--classes names '{twice}' twice", try_="a different name for each output")
     mean, std = _three("--mean", request.mean, data.mean), _three("--std", request.std, data.std, above=0.0)
     return dataclasses.replace(in_class_order(data, names), mean=mean, std=std)
 
@@ -161,11 +161,11 @@ def _three(
 
 
 def _check_answer(net: nn.Module, spec: ModelSpec, data: Dataset) -> None:
-    """The model answers with one logit a class, or nothing is written."""
+    """The model answers with one logit for each class, or nothing is written."""
     answer = shapes_of(net, spec.input_size)[1]
     if answer.ndim != 2 or answer.shape[1] != len(data.classes):
         raise MissingError(
-            f"the model gives {tuple(answer.shape)} for one image, and there are {len(data.classes)} classes",
+            f"the model returns {tuple(answer.shape)} for one image, but there are {len(data.classes)} classes",
             try_="--classes with the names of all outputs, in their order",
         )
 
@@ -179,27 +179,27 @@ def _doubts(net: nn.Module, data: Dataset, scores: Scores, logits: Tensor, chann
     lines = []
     if not torch.allclose(again, logits[ids], atol=1e-3 * float(logits.abs().max())):
         lines.append(
-            "the model answers by chance: two passes over the same images give other logits, as dropout does that is "
-            "not told of eval(); nothing can be said of its maps, and `bench explain` will refuse it"
+            "the model gives random answers: two passes over the same images give different logits, as with dropout "
+            "that stays on in eval mode; its maps would be random, too, and `bench explain` will refuse it"
         )
     ending = probabilities_of(logits)
     if ending:
         lines.append(
-            f"the answers are probabilities: the model ends in a {ending}, and the maps explain those; "
-            "--outputs probabilities makes logits of them"
+            f"the outputs are probabilities: the model ends with a {ending}, so the maps explain probabilities; "
+            "--outputs probabilities turns them into logits"
         )
     if guessing:
         lines.append(
-            f"{scores.accuracy:.1%} right is no more than guessing: wrong statistics (--mean, --std), another order "
-            "of the classes (--classes) or of the colours (--channels bgr) are the usual reasons"
+            f"{scores.accuracy:.1%} right is no better than guessing: the usual reasons are a wrong normalisation "
+            "(--mean, --std), another order of the classes (--classes) or of the colours (--channels bgr)"
         )
     found = better_fit(net, data, ids, device)
     if found is not None:
         lines.append(_in_words(found, data, "rgb" if channels == "bgr" else "bgr"))
     elif guessing:
         lines.append(
-            "none of the common statistics and no order of the classes fits better: do these weights belong to "
-            "this data and this model?"
+            "no common normalisation and no order of the classes is better: do these weights belong to this data "
+            "and this model?"
         )
     return tuple(lines)
 

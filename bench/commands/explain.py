@@ -76,7 +76,7 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
         page = next((each for each in page_files(folder) if each.is_file()), folder)
         if page == folder or any(cell.computed for cell in results):
             raise
-        workspace.progress.warn(f"{error.message}; nothing was missing, and the page that is there stays")
+        workspace.progress.warn(f"{error.message}; no map was missing, and the existing page is kept")
     return Explained(folder, tuple(results), len(chosen), page)
 
 

@@ -104,7 +104,7 @@ def explain_pictures(request: ExplainPicturesRequest, workspace: Workspace) -> E
 def _class_number(name: str, trained: Trained) -> int:
     if name not in trained.classes:
         raise UsageError(
-            f"'{name}' is none of the {len(trained.classes)} classes of run '{trained.record.name}'"
+            f"'{name}' is not one of the {len(trained.classes)} classes of run '{trained.record.name}'"
             f"{did_you_mean(name, trained.classes)}",
             try_=f"--class {trained.classes[0]}",
         )

@@ -216,7 +216,7 @@ def maps_there(asking: Asking, wanted: Wanted) -> list[LayerMaps]:
         grid = patch_grid(*sizes[name], pixels)
         if grid[0] * grid[1] < FEWEST_PATCHES:
             raise UsageError(
-                f"maps of {sizes[name][0]}x{sizes[name][1]} at '{name}' have too few patches to put in an order",
+                f"maps of {sizes[name][0]}x{sizes[name][1]} at '{name}' have too few patches for a ranking",
                 try_=f"bench list layers --model {trained.record.model}  # for one with a finer grid",
             )
         rows, draws = baselines_of(errors.ids, asking.images, sizes[name], grid)

@@ -171,7 +171,7 @@ def _with_stickers(found: KnownAnswers, asked: _Asked, limit: int) -> KnownAnswe
     found = replace(found, checks=shown.checks)
     counted = [check.strength for check in found.checks if check.counts]
     if not counted:
-        return _noted(found, "no answer of the sticker: the net did not learn it")
+        return _noted(found, "no result for the sticker: the network did not learn it")
     rows, edge = shown.rows(counted), sticker_edge(asked.trained.record.size)
     return replace(
         found,

@@ -110,8 +110,8 @@ def sweep(request: TrainRequest, workspace: Workspace) -> Sweep:
     """
     if request.resume is not None:
         raise UsageError(
-            "several runs beside --resume: one run goes on with the settings it has",
-            try_=f"bench train --resume {request.resume}  # the others in a call of their own",
+            "several runs cannot be combined with --resume: a run continues with its own settings",
+            try_=f"bench train --resume {request.resume}  # the others in separate calls",
         )
     trainings = request.trainings()
     for one in alike(trainings):
@@ -145,7 +145,7 @@ def refuse_taken(trainings: Iterable[TrainRequest], runs: Path) -> None:
     """UsageError when a run of one of the names is there, before any of them is trained."""
     for name in (each.run for each in trainings):
         if name is not None and run_path(runs, check_name(name)).exists():
-            raise UsageError(f"run '{name}' is there already", try_=f"another --run NAME, or bench rm {name}")
+            raise UsageError(f"run '{name}' exists already", try_=f"another --run NAME, or bench rm {name}")
 
 
 def _train_all(trainings: Sequence[TrainRequest], workspace: Workspace, swept: int) -> dict[int, Outcome]:

@@ -123,7 +123,7 @@ def kept(timing: Timing, request: TimeRequest, workspace: Workspace) -> tuple[Pa
     try:
         write_timing(folder, timing)
     except WriteError as error:
-        workspace.progress.warn(f"the timing is not kept: {error.message}")
+        workspace.progress.warn(f"the timing is not saved: {error.message}")
         return path, error
     return path, None
 
@@ -202,7 +202,7 @@ def find_subjects(
     for one in found:
         if labels.count(one.label) > 1:
             raise UsageError(
-                f"two models are called '{one.label}'", try_="one of them, or a copy of the file by another name"
+                f"two models are called '{one.label}'", try_="one of them, or a copy of the file with another name"
             )
         if one.input_size != found[0].input_size:
             raise UsageError(

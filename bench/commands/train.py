@@ -44,10 +44,10 @@ from bench.training.run import Job, begin, complete
 from bench.workspace import Workspace
 
 # What --deterministic costs.
-ON_CPU = "deterministic: a CPU gives the same bits each time anyway, so it costs next to nothing"
+ON_CPU = "deterministic: on a CPU runs are equal anyway, so it costs almost nothing"
 ON_GPU = (
-    "deterministic: the same bits each time on this GPU. It costs speed: no kernel is tried for being the fastest, and "
-    "those that add up in any order are left out; what is left of the images a second the epochs say"
+    "deterministic: the same bits each time on this GPU. Training is slower: the fastest kernels are not searched for, "
+    "and kernels that add in a random order are not used; the line of each epoch shows the speed"
 )
 BESIDE = ("resume", "data", "skip_bad")  # what may be given together with --resume
 
@@ -154,7 +154,7 @@ def refuse_beside(request: TrainRequest) -> str | None:
     if wrong:
         words = ", ".join("--" + name.replace("_", "-") for name in wrong)
         raise UsageError(
-            f"{words} beside --resume: a run goes on with the settings it has",
+            f"{words} cannot be used with --resume: a run continues with its own settings",
             try_=f"bench train --resume {request.resume}  # or a new run, without --resume",
         )
     return request.data if "data" in given else None
@@ -231,8 +231,8 @@ def _device(record: RunRecord) -> torch.device:
         return choose_device(kind if named == "auto" else named)
     except UsageError as reason:
         raise RunError(
-            f"run '{record.name}' was begun on {record.environment.device}, and {reason.message}",
-            try_="the same command where that device is",
+            f"run '{record.name}' was started on {record.environment.device}, and {reason.message}",
+            try_="the same command on a machine with that device",
         ) from reason
 
 
@@ -248,5 +248,5 @@ def _warn_of_changes(start: Resume, workspace: Workspace) -> None:
     if changed:
         workspace.progress.warn(
             f"the run was trained with {'; '.join(changed)}: "
-            "the weights may end in other last bits than without the break"
+            "the final weights may differ in the last digits from those of an uninterrupted run"
         )

@@ -95,7 +95,9 @@ def listing_of(path: Path) -> Listing:
         if is_junk(found.path.rpartition("/")[2]):
             continue
         if found.path in files:
-            raise DataError(f"{shown(found.path)} comes twice in {path}", try_="an archive where every name is once")
+            raise DataError(
+                f"{shown(found.path)} comes twice in {path}", try_="an archive in which every name is used once"
+            )
         if may_be_list(found.path, found.size) and len(lists) < MAX_LISTS and not odd_part(found.path):
             content = _or_nothing(read, -1)
             if sum(map(len, lists.values())) + len(content) <= MAX_ALL_LISTS:
@@ -137,7 +139,7 @@ def members_of(listing: Listing, wanted: Container[str]) -> Iterator[Member]:
 
 
 def _too_large(size: int) -> bytes:
-    raise ValueError(f"it declares {size:,} bytes; the bound is {MAX_BYTES:,}")
+    raise ValueError(f"it declares {size:,} bytes; the limit is {MAX_BYTES:,}")
 
 
 def _entries(path: Path, folders: set[str], others: Counter[str]) -> Iterator[Entry]:
@@ -191,7 +193,7 @@ def _sound(path: Path, read: Callable[[int], bytes], count: int) -> bytes:
 
 
 def _corrupt(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} is corrupt: {reason_of(error)}", try_="a fresh copy of the archive")
+    return DataError(f"{path} is corrupt: {reason_of(error)}", try_="a new copy of the archive")
 
 
 class _Forward:
@@ -233,7 +235,7 @@ def _tar(file: IO[bytes], path: Path, folders: set[str], opener: Opener | None) 
                 raise _no_regular_file(entry.name, path)
             if not 0 <= entry.size <= MAX_OTHER:
                 raise DataError(
-                    f"{shown(name)} in {path} declares {entry.size:,} bytes; the bound is {MAX_OTHER:,}",
+                    f"{shown(name)} in {path} declares {entry.size:,} bytes; the limit is {MAX_OTHER:,}",
                     try_=f"an archive of {LAYOUT} alone",
                 )
             yield Found(name, entry.size), partial(_extracted, archive, entry), file.tell()

@@ -148,7 +148,7 @@ def _declared(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Stored:
         shape, fortran, dtype = npy_header(stream)
         start = stream.tell()
     if dtype.hasobject:
-        raise ValueError(f"{shown(entry.filename)} holds Python objects, which are not unpickled")
+        raise ValueError(f"{shown(entry.filename)} contains Python objects, which bench does not unpickle")
     if any(length < 0 for length in shape) or start + dtype.itemsize * _count(shape) != entry.file_size:
         raise ValueError(f"{shown(entry.filename)} declares {shape} of {dtype} and has {entry.file_size:,} bytes")
     return Stored(file, entry, shape, dtype, fortran)
@@ -190,7 +190,7 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
 def _small(stored: Stored) -> Values:
     if stored.entry.file_size > MAX_SMALL:
         raise ValueError(
-            f"{shown(stored.entry.filename)} has {stored.entry.file_size:,} bytes; the bound is {MAX_SMALL:,}"
+            f"{shown(stored.entry.filename)} has {stored.entry.file_size:,} bytes; the limit is {MAX_SMALL:,}"
         )
     return np.concatenate([*_blocks(stored, MAX_SMALL), np.empty((0, *stored.shape[1:]), stored.dtype)])
 
@@ -199,15 +199,17 @@ def _labels(arrays: Arrays, split: str) -> list[Any]:
     """The label of each image, a number or text."""
     stored, images = arrays["labels", split], arrays["images", split]
     if not stored.shape or not images.shape or stored.shape[0] != images.shape[0]:
-        raise ValueError(f"{images.shape} images and {stored.shape} labels do not belong together")
+        raise ValueError(f"{images.shape} images and {stored.shape} labels do not fit together")
     values = _small(stored)
     if values.ndim == 2 and values.shape[1] > 1:
         if not (np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all()):
-            raise ValueError(f"labels of {values.shape[1]} columns are several classes an image, which is not read")
+            raise ValueError(
+                f"labels of {values.shape[1]} columns mean several classes for each image, which bench does not support"
+            )
         values = values.argmax(axis=1)
     values = values.reshape(len(values), -1)[:, 0] if values.ndim > 1 else values
     if values.dtype.kind == "f" and (not np.isfinite(values).all() or (values != values.round()).any()):
-        raise ValueError("its labels are no numbers of classes")
+        raise ValueError("its labels are not class numbers")
     if values.dtype.kind == "S":
         return [each.decode("utf-8", "backslashreplace") for each in values.tolist()]
     return list(values.tolist()) if values.dtype.kind == "U" else [int(each) for each in values.tolist()]

@@ -74,7 +74,9 @@ def read_batches(kind: type[CIFAR10], folder: Path) -> Decoded:
     try:
         parts = [kind(folder.parent, train=train, download=False) for train in (True, False)]
     except (OSError, RuntimeError) as error:
-        raise DataError(f"{folder} is not the CIFAR-10 that torchvision knows by MD5", try_=OTHERWISE) from error
+        raise DataError(
+            f"{folder} is not the original CIFAR-10: its MD5 is not the one in torchvision", try_=OTHERWISE
+        ) from error
     classes = tuple(parts[0].classes)
     return Decoded(classes, _part("train", parts[0], classes), _part("test", parts[1], classes))
 

@@ -235,7 +235,9 @@ def _measured(decoded: Decoded, source: str) -> Cached:
     _check(decoded, source)
     mean, std = _statistics(decoded.train)
     if min(std) == 0:
-        raise DataError(f"the training images of {source} have one level only in a channel", try_="other images")
+        raise DataError(
+            f"the training images of {source} have the same value everywhere in a channel", try_="other images"
+        )
     return Cached(decoded, _digest(decoded), mean, std)
 
 
@@ -249,7 +251,8 @@ def _check(decoded: Decoded, source: str) -> None:
     for split, part in (("train", decoded.train), ("test", decoded.test)):
         if len(part.labels) < count:
             raise DataError(
-                f"{source} has {len(part.labels)} images in {split} for {count} classes", try_="an image of each class"
+                f"{source} has {len(part.labels)} images in {split} for {count} classes",
+                try_="at least one image of each class",
             )
 
 
@@ -310,7 +313,7 @@ def in_class_order(data: Dataset, classes: Sequence[str]) -> Dataset:
     Its images, its digest and its names stay.
 
     Raises:
-        DataError: a class of the data set is none of the model's; names it.
+        DataError: a class of the data set is not one of the model's; names it.
     """
     if tuple(classes) == data.classes:
         return data
@@ -320,7 +323,7 @@ def in_class_order(data: Dataset, classes: Sequence[str]) -> Dataset:
     unknown = [name for name in data.classes if name not in number]
     if unknown:
         raise DataError(
-            f"class {unknown[0]!r} of {data.source} is none of the model's {len(number)} "
+            f"class {unknown[0]!r} of {data.source} is not one of the model's {len(number)} "
             f"({len(unknown)} of {len(data.classes)} classes are not)",
             try_=f"--classes with the names of the model's outputs in their order, such as {','.join(data.classes)}",
         )

@@ -135,7 +135,7 @@ def opened(content: bytes, suffix: str = "") -> Image.Image:
     if not content:
         raise ValueError("the file is empty")
     if suffix in RAW:
-        raise ValueError("a camera's raw data, which is not read: export it as JPEG")
+        raise ValueError("raw data of a camera, which bench cannot read: export it as JPEG")
     try:
         image = Image.open(BytesIO(content), formats=formats())
     except UnidentifiedImageError:
@@ -148,7 +148,7 @@ def opened(content: bytes, suffix: str = "") -> Image.Image:
         raise
     bound = MAX_SLOW if image.format in SLOW else MAX_PIXELS
     if image.width * image.height > bound:
-        raise ValueError(f"{image.width}x{image.height} pixels, the bound is {bound:,}")
+        raise ValueError(f"{image.width}x{image.height} pixels, the limit is {bound:,}")
     return image
 
 

@@ -113,7 +113,7 @@ def _check_plan(plan: Plan, listing: Listing) -> None:
         raise DataError(
             f"class {shown(label)} of {listing.source} holds no picture, only {held}"
             + (f" ({len(plan.vanished)} such classes)" if len(plan.vanished) > 1 else ""),
-            try_="pictures for it, or --skip-bad, which goes on without it and says so",
+            try_="images for it, or --skip-bad, which skips the class and says so",
         )
     missing: Counter[str] = Counter()
     first = ""
@@ -128,7 +128,7 @@ def _check_plan(plan: Plan, listing: Listing) -> None:
         raise DataError(
             f"{shown(first)} in {listing.source} is a picture that needs the plug-in {package}, which is not installed "
             f"({count:,} such file{'s' if count > 1 else ''})",
-            try_=f"pip install {package}, or --skip-bad, which goes on without such files and counts them",
+            try_=f"pip install {package}, or --skip-bad, which skips such files and counts them",
         )
 
 

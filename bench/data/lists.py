@@ -123,7 +123,7 @@ def class_words(lists: Mapping[str, bytes]) -> dict[str, str]:
 def _two_classes(name: str, word: str, first: str, second: str) -> DataError:
     return DataError(
         f"{name!r} gives {word!r:.80} two classes, {first!r:.40} and {second!r:.40}",
-        try_="a list with one class a picture",
+        try_="a list with one class for each image",
     )
 
 
@@ -173,9 +173,7 @@ def _rows(name: str, content: bytes, find: Callable[[str], str | None]) -> Rows:
             delimiter = max(",;\t", key=first.count)
             yield from _of_table(name, csv.reader(io.StringIO(text), delimiter=delimiter), split, find)
     except (csv.Error, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{name!r} cannot be read as a list of pictures: {error}", try_="a list that is whole"
-        ) from error
+        raise DataError(f"{name!r} cannot be read as a list of pictures: {error}", try_="a complete list") from error
 
 
 def _text(content: bytes) -> str:
@@ -200,7 +198,9 @@ def _of_objects(name: str, text: str, split: str) -> Rows:
             return
         values = [row[list(row)[column]] if column is not None else split for column in columns]
         if isinstance(values[1], (list, dict)):
-            raise DataError(f"{name!r} gives {values[0]!r:.80} several classes", try_="a list with one class a picture")
+            raise DataError(
+                f"{name!r} gives {values[0]!r:.80} several classes", try_="a list with one class for each image"
+            )
         label = "" if values[1] is None else str(values[1])
         yield str(values[0]), label, _known_split(name, str(values[2])) if columns[2] is not None else split
 

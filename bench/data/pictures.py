@@ -51,7 +51,7 @@ def read_picture(path: Path, edge: int, levels: tuple[float, ...] = ()) -> OwnPi
     """
     check_file(path, "--image with the path of a PNG or JPEG file")
     if path.stat().st_size > MAX_BYTES:
-        raise DataError(f"{path} has {path.stat().st_size:,} bytes, the bound is {MAX_BYTES:,}", try_="a smaller copy")
+        raise DataError(f"{path} has {path.stat().st_size:,} bytes, the limit is {MAX_BYTES:,}", try_="a smaller copy")
     content = path.read_bytes()
     try:
         with warnings.catch_warnings():

@@ -196,8 +196,8 @@ def say_dead(trained: Trained, layers: Sequence[str], progress: Progress) -> Non
         live = flow(trained.model, trained.record.size, asked).live
     if dead := [name for name in asked if name not in live]:
         progress.warn(
-            f"no gradient reaches the patches at {' and '.join(dead)}, behind which only other tokens are read: maps "
-            f"made of gradients are zero there; not so at {', '.join(trained.spec.layers)}"
+            f"no gradient reaches the patches at {' and '.join(dead)}, because only other tokens are used after it: "
+            f"maps made from gradients are zero there, but not at {', '.join(trained.spec.layers)}"
         )
 
 
@@ -220,7 +220,7 @@ def say_costs(wanted: Wanted, progress: Progress) -> None:
         if set(dear) & set(layers_of(spec, wanted)):
             progress.say(words)
         else:
-            progress.say(f"left out: {words}; --slow or --explainer {name} takes it in")
+            progress.say(f"left out: {words}; --slow or --explainer {name} includes it")
 
 
 def cut_to_afford(
@@ -239,7 +239,7 @@ def cut_to_afford(
     seconds = sum(job.passes / rate_of(trained) for trained, job in jobs)
     images, cells = sum(len(job.ids) for _, job in jobs), sum(len(job.layers) for _, job in jobs)
     work = f"{cells} cell{'s' if cells > 1 else ''}, {images:,} explanation{'s' if images > 1 else ''} to make"
-    progress.say(f"{work}: about {duration(seconds)}, judged by the evaluation's rate")
+    progress.say(f"{work}: about {duration(seconds)}, estimated from the speed of the evaluation")
     return ids if limit is not None else ids[: affordable(len(ids), seconds, runs[0].device, progress)]
 
 

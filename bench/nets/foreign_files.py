@@ -91,7 +91,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         return dict(load_file(path))
     except Exception as reason:  # safetensors raises its own and Rust's kinds
         raise StoreError(
-            f"{path} is no whole safetensors file: {in_one_line(reason):.160}", try_="a whole copy of it"
+            f"{path} is not a complete safetensors file: {in_one_line(reason):.160}", try_="a complete copy of it"
         ) from reason
 
 
@@ -107,8 +107,8 @@ def _pickled(path: Path) -> object:
             out = path.with_name(f"{path.stem}-weights.safetensors")
             command = ["bench", "adopt", "--weights", str(path), "--convert", str(out)]
             raise StoreError(
-                f"{path} pickles more than tensors ({named[1]}): to read it would run code of whoever wrote it",
-                try_=f"{shlex.join(command)}  # takes out the tensors, runs nothing",
+                f"{path} contains more than tensors ({named[1]}): reading it would run code that its author chose",
+                try_=f"{shlex.join(command)}  # copies the tensors, runs no code",
             ) from reason
         raise _unreadable(path) from reason
 
@@ -129,15 +129,16 @@ def _check_archive(path: Path) -> None:
         what, read = "an archive of numpy", "{k: torch.from_numpy(v) for k, v in numpy.load({path}).items()}"
     if what:
         code = f'import numpy, torch; torch.save({read.replace("{path}", json.dumps(str(path)))}, "weights.pth")'
-        raise StoreError(f"{path} is {what}", try_=f"python -c {shlex.quote(code)}  # where the file is trusted")
+        raise StoreError(f"{path} is {what}", try_=f"python -c {shlex.quote(code)}  # if you trust the file")
     if "data.pkl" not in inside:
         raise StoreError(
-            f"{path} is a zip archive ({', '.join(names[:3])}), and none that torch.save writes",
+            f"{path} is a zip archive ({', '.join(names[:3])}), but not one that torch.save wrote",
             try_=f"unzip {shlex.quote(str(path))}, then --weights with a file of it",
         )
     if unpacked > path.stat().st_size:
         raise StoreError(
-            f"{path} would unpack to {unpacked:,} bytes, and torch.save never packs", try_="the file as it was saved"
+            f"{path} would unpack to {unpacked:,} bytes, but torch.save never compresses",
+            try_="the file as it was saved",
         )
 
 
@@ -145,7 +146,7 @@ def _check_archive(path: Path) -> None:
 ARCHIVES = (
     (
         "constants.pkl",
-        "a TorchScript archive, which holds code beside its weights",
+        "a TorchScript archive, which contains code as well as weights",
         "torch.jit.load({path}).state_dict()",
     ),
     ("archive_format", "an archive of torch.export", "torch.export.load({path}).state_dict"),
@@ -167,20 +168,23 @@ def _unreadable(path: Path) -> StoreError:
     """What a file is that is no checkpoint, as far as its first bytes say, and what to do."""
     with path.open("rb") as file:
         start = file.read(512)
-    what, then = "no whole checkpoint of PyTorch: it is cut off or damaged", "a whole copy of it, saved by torch.save"
+    what, then = (
+        "not a complete checkpoint of PyTorch: it is cut off or damaged",
+        "a complete copy of it, saved by torch.save",
+    )
     words = "".join(start.decode("utf-8", "replace").split())
     if known := next((one for one in STARTS if start.startswith(one[0])), None):
         _, what, then = known
     elif not start:
         what = "empty"
     elif words.startswith("<"):
-        what, then = "a web page", "the address of the file itself, as behind the page's download button"
+        what, then = "a web page", "the address of the file itself, which the page's download button has"
     elif words.isprintable() and "\ufffd" not in words:
         what = f"a text, which begins with '{' '.join(start.decode('utf-8').split()):.40}'"
     elif _is_plain_pickle(path):
         code = f'import pickle, torch; torch.save(pickle.load(open({json.dumps(str(path))}, "rb")), "weights.pth")'
         what = "a plain pickle, which cannot be read without running what it says"
-        then = f"python -c {shlex.quote(code)}  # only where the file is trusted: it runs"
+        then = f"python -c {shlex.quote(code)}  # only if you trust the file: this runs it"
     elif start[257:262] == b"ustar":
         what, then = "a tar archive", "tar xf, then --weights with the file inside"
     elif path.suffix in (".onnx", ".tflite", ".pb", ".mlmodel"):
@@ -286,7 +290,7 @@ def convert_pickle(path: Path, out: Path, key: str | None = None) -> tuple[int, 
 
     Raises:
         StoreError: the file is missing or damaged, holds no weights, or claims far more of them than its size.
-        UsageError: `out` is there already, or is no .safetensors file.
+        UsageError: `out` exists already, or is not a .safetensors file.
     """
     from safetensors.torch import save
 
@@ -294,9 +298,9 @@ def convert_pickle(path: Path, out: Path, key: str | None = None) -> tuple[int, 
     from bench.store.files import write_bytes
 
     if out.suffix != ".safetensors":
-        raise UsageError(f"{out} is no .safetensors file", try_=f"--convert {out.with_suffix('.safetensors')}")
+        raise UsageError(f"{out} is not a .safetensors file", try_=f"--convert {out.with_suffix('.safetensors')}")
     if out.exists():
-        raise UsageError(f"{out} is there already", try_="--convert with another name")
+        raise UsageError(f"{out} exists already", try_="--convert with another name")
     _check_path(path)
     _check_archive(path)
     try:
@@ -316,7 +320,7 @@ def convert_pickle(path: Path, out: Path, key: str | None = None) -> tuple[int, 
     if size > 4 * path.stat().st_size + LARGEST:
         raise StoreError(
             f"{path} claims {size:,} bytes of weights in a file of {path.stat().st_size:,}",
-            try_="a checkpoint that holds all its values",
+            try_="a complete checkpoint",
         )
     # A clone of each: safetensors writes no two tensors that share memory, and none with gaps, as tied weights and
     # channels-last ones are.

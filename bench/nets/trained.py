@@ -108,7 +108,7 @@ def spec_of(record: RunRecord, checkpoint: Path, workspace: Workspace) -> ModelS
         taken = AdoptRequest(weights=checkpoint, model=f"FILE.py:{name}", data=record.data.source)
         raise UsageError(
             reason.message,
-            try_=f"the Python that defines it; or with its code in a file {taken.command(workspace.runs)}",
+            try_=f"the Python process that defines it; or, with its code in a file, {taken.command(workspace.runs)}",
         ) from reason
 
 
@@ -132,7 +132,7 @@ def check_same_model(logits: np.ndarray[Any, Any], stored: np.ndarray[Any, Any],
     if gap is not None:
         raise ContractError(
             f"the model of run '{trained.record.name}' gives other logits than its predictions.npz "
-            f"(largest difference {gap:.3g}): these maps would explain another model, or it answers by chance",
+            f"(largest difference {gap:.3g}): the maps would explain another model, or the model's answers are random",
             try_=f"bench evaluate {trained.record.name}",
         )
 

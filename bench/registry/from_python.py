@@ -55,8 +55,8 @@ def found_in_python(name: str) -> Any:  # noqa: ANN401
     if attribute not in there:
         what = f"'{attribute}'" + (f" of module {module}" if module != KEPT else "")
         raise UsageError(
-            f"{what} was given from Python, and this process does not have it",
-            try_=f"the same from the Python that defines it; what every process finds is path/to/file.py:{attribute}",
+            f"{what} was given from Python, but this process does not have it",
+            try_=f"the same in the Python process that defines it; every process finds path/to/file.py:{attribute}",
         )
     return there[attribute]
 
@@ -126,7 +126,7 @@ def _revision_in_python(name: str) -> int:
     found = source_hash(name)
     if not found:
         raise MissingError(
-            f"the source of '{name}' cannot be found, so its maps could not be told from those of changed code",
+            f"the source of '{name}' cannot be found, so maps of changed code could not be recognised",
             try_="put it into a file: path/to/file.py:NAME",
         )
     return int(found[:12], 16)

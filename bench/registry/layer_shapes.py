@@ -44,7 +44,7 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
                 raise RoomError(type(model).__name__) from reason
             raise ContractError(
                 f"{type(model).__name__} cannot take one image (3, {size}, {size}): {in_one_line(reason)}",
-                try_="--image-size with the pixels an edge that the model was made for",
+                try_="--image-size with the edge in pixels that the model was made for",
             ) from reason
     return shapes, answer
 

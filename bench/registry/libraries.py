@@ -38,7 +38,7 @@ def spec_of_value(name: str, value: object) -> object:
         )
     if isinstance(value, nn.Module):
         raise MissingError(
-            f"model '{name}' is a {type(value).__name__} that is built already, so nothing can build it anew",
+            f"model '{name}' is a {type(value).__name__} that exists already, so bench cannot build it again",
             try_="name its class, or a function of the number of classes that gives it",
         )
     module = not isinstance(value, type) or issubclass(value, nn.Module)
@@ -69,7 +69,7 @@ def _caller(name: str, function: Callable[..., Any]) -> Callable[[int], Any]:
         python = is_from_python(name)
         example = ", ".join(f"{each}=..." for each in open_ if each != counted) or ", ".join(parameters)
         raise MissingError(
-            f"model '{name.rpartition(':')[2] if python else name}' {what}, and bench knows but the number of classes",
+            f"model '{name.rpartition(':')[2] if python else name}' {what}, and bench knows only the number of classes",
             try_=("" if python else f"'{name.partition('(')[0]}({example})', or ")
             + "a function build(num_classes) that gives the model",
         )

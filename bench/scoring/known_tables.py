@@ -41,9 +41,9 @@ def checks(found: KnownAnswers) -> Sheet:
     ]  # fmt: skip
     return Sheet(
         f"The sticker: what two nets take for {found.target}",
-        f"Share of the images that each net takes for {found.target} once they bear the sticker. One net was taught "
-        "that it decides, the other that it means nothing. A strength counts where the first follows it and the "
-        "second does not.",
+        f"Share of the images with the sticker that each network takes for {found.target}. One network has learned to "
+        "decide by the sticker, the other to ignore it. A strength counts if the first network follows the sticker and "
+        "the second does not.",
         ("strength", "images", "net that relies on it", "net that does not", "counts"),
         tuple(rows),
     )
@@ -59,9 +59,9 @@ def stickers(found: KnownAnswers) -> Sheet:
         rows.append((layer, short(explainer), *cells, down_to(found, explainer, layer)))
     return Sheet(
         "The sticker: does the map find it?",
-        "Images in which the top of the map is the sticker, in the net that relies on it / in the net that does not. "
-        "A map that shows what its net looks at finds it in the first alone. Found: in half of the images or more, "
-        "beyond chance and beyond every row that knows no model.",
+        "Number of images in which the largest value of the map is on the sticker, in the network that decides by it / "
+        "in the network that ignores it. A map that shows what its network looks at finds it in the first one only. "
+        "Found: in at least half of the images, beyond chance and better than every row that knows no model.",
         ("layer", "explainer", *(strength_words(each) for each in counted), "found down to"),
         tuple(rows),
     )
@@ -95,9 +95,9 @@ def mosaics(found: KnownAnswers) -> Sheet:
     top = f"; {percent(found.top_four)} of a mosaic's classes are among the net's first four" if found.top_four else ""
     return Sheet(
         "The mosaic: does the map of a class lie on the image of that class?",
-        "Share of a map's positive values that lies on the right one of four images, together of "
-        f"{found.mosaic_pixels} pixels an edge; chance is 0.25{top}. The gain is over the row that knows no model and "
-        "comes closest, its interval at the level at which all gains of the table hold together.",
+        "Share of a map's positive values on the right one of four images; the mosaic has an edge of "
+        f"{found.mosaic_pixels} pixels, chance is 0.25{top}. The gain is over the best row that knows no model; its "
+        "interval has the level at which all gains of the table hold together.",
         ("layer", "explainer", "mosaics", "share", "gain", "reading"),
         tuple(rows),
     )

@@ -10,8 +10,8 @@ from bench.scoring.fills import MEAN_COLOUR
 
 NOTHING = "–"
 NEEDS = (
-    "Above: better than the other images of the class and than every row that knows no model, with all that the table "
-    "says counted (Holm); the intervals of gains are at that level."
+    "Above: better than other images of the class and than every row made without a model, with the Holm correction "
+    "over the whole table; the intervals of gains have that level."
 )
 WORD_HEADS = frozenset(
     {"score", "better", "layer", "explainer", "first", "second", "scrambled from the head down to", "reading"}
@@ -97,13 +97,13 @@ def truth(found: FaithfulnessScores) -> Sheet:
         for one in found.rows
     ]  # fmt: skip
     alone = max((one.logit.alone for one in found.rows), default=0)
-    left_out = f" {alone} images are alone in their class and not in these." if alone else ""
+    left_out = f" Not counted: {alone} images that are the only ones of their class." if alone else ""
     return Sheet(
         "Against covering one patch at a time, by mean colour",
-        "Rank correlation of a map's patches with the drop of the predicted class's logit when a patch takes the mean "
-        "colour, and of predicted minus true map with the drop of the margin; beside it, against the drops of other "
-        f"images of the class.{left_out} Over the best: the gain, image by image, over the row that knows no model "
-        f"which is hardest to beat. {NEEDS}",
+        "Logit: rank correlation of a map's patches with the drop of the predicted class's logit when each patch is "
+        "replaced by the mean colour. Margin: the same for predicted minus true map and the drop of the margin. Same "
+        f"class: with the drops of other images of the class.{left_out} Over the best: the gain, image by image, over "
+        f"the row without a model that is hardest to beat. {NEEDS}",
         ("layer", "explainer", "images", "logit", "same class", "over the best", "reading", "margin", "same class",
          "over the best", "reading"),
         tuple(rows),
@@ -124,9 +124,9 @@ def by_fills(found: FaithfulnessScores) -> Sheet:
             rows.append((layer, f"the drops by {fill}", *words))
     return Sheet(
         "Against covering one patch at a time, by what the patch takes",
-        "Rank correlation with the drop of the predicted class's logit when a patch takes the mean colour, a blur of "
-        "the image, or another image of another class. Last rows: how alike the drops by two fills are, image by "
-        "image; more than that no map can be asked for by both.",
+        "Rank correlation with the drop of the predicted class's logit when a patch is replaced by the mean colour, by "
+        "a blur of the image, or by another image of another class. Last rows: how similar the drops with two "
+        "replacements are, image by image; no map can be expected to agree better with both.",
         ("layer", "explainer", *(head for fill in fills for head in (f"by {fill}", "reading"))),
         tuple(rows) if len(fills) > 1 else (),
     )
@@ -156,9 +156,9 @@ def curves(found: FaithfulnessScores) -> Sheet:
     of_each = ("area", "over random", "over the best", "reading")
     return Sheet(
         "Deletion and insertion, by mean colour",
-        "Area under the predicted class's probability while patches go to or come from the mean colour in the map's "
-        "order, and its gain over random orders and over the row that knows no model which is hardest to beat: above 0 "
-        f"is better. {NEEDS}",
+        "Area under the predicted class's probability while patches are hidden by the mean colour (deletion) or shown "
+        "(insertion) in the map's order. Its gain over random orders, and over the row without a model that is hardest "
+        f"to beat: above 0 is better. {NEEDS}",
         ("layer", "explainer", "images", *(f"deletion, {each}" for each in of_each),
          *(f"insertion, {each}" for each in of_each)),
         tuple(rows),
@@ -178,8 +178,8 @@ def road(found: FaithfulnessScores) -> Sheet:
     return Sheet(
         "ROAD: patches filled from what is around them",
         "Mean probability of the predicted class while 20, 40, 60 and 80 % of the patches are filled with the weighted "
-        "mean of their neighbours and a little noise, the map's largest first, or last; half the difference, above 0 "
-        f"is better, and its gain over the row that knows no model which is hardest to beat. {NEEDS}",
+        "mean of their neighbours and a little noise, the map's largest first, or last. Half the difference: above 0 "
+        f"is better. Over the best: its gain over the row without a model that is hardest to beat. {NEEDS}",
         ("layer", "explainer", "images", "largest first", "largest last", "half the difference", "over the best",
          "reading"),
         tuple(rows),
@@ -200,9 +200,10 @@ def against(found: FaithfulnessScores) -> Sheet:
         ))  # fmt: skip
     return Sheet(
         "Explainer against explainer",
-        "Each two explainers by each score, image by image, with all pairs and scores counted (Holm) and the intervals "
-        "at that level. Missed: with so many images a difference smaller than this would not show in one of five "
-        "samples (80 % power), so no evidence is not: equal. Steadiness is maximal sensitivity, less being better.",
+        "Each pair of explainers by each score, image by image, with the Holm correction over all pairs and scores; "
+        "intervals have that level. Missed under: with this number of images, a smaller difference would be missed in "
+        "one of five samples (80 % power), so 'no evidence' does not mean 'equal'. Steadiness: largest sensitivity, "
+        "less is better.",
         ("layer", "score", "images", "pairs", "equal", "missed under", "better"),
         tuple(rows),
     )
@@ -230,8 +231,8 @@ def scores_beside(found: FaithfulnessScores) -> Sheet:
     count = found.alike[0].rows if found.alike else 0
     return Sheet(
         "Which scores agree with which",
-        f"Rank correlation of two scores over {count} explainers at layers that differ: where it is low or negative, "
-        "the two put explainers in another order, and neither may stand for the other. By so few, it is no proof.",
+        f"Rank correlation of two scores over {count} explainers at layers that differ. If it is low or negative, the "
+        "two scores put explainers in different orders, and one cannot replace the other. With so few it is no proof.",
         ("score", *scores),
         tuple((one, *(words(one, other) for other in scores)) for one in scores),
     )
@@ -250,8 +251,8 @@ def flips(found: FaithfulnessScores) -> Sheet:
     return Sheet(
         "Errors that turn to the true class, by mean colour",
         "Share of the errors that become right when the patches that speak most for the predicted and against the true "
-        "class take the mean colour, and when as many random patches do. Over the best: in points, over the row that "
-        f"knows no model which is hardest to beat. {NEEDS}",
+        "class are replaced by the mean colour, and when as many random patches are. Over the best: in points, over "
+        f"the row without a model that is hardest to beat. {NEEDS}",
         ("layer", "explainer", "patches covered", "turned", "random patches", "difference, points", "over the best",
          "reading"),
         tuple(rows),
@@ -266,8 +267,8 @@ def agreement(found: FaithfulnessScores) -> Sheet:
     ]
     return Sheet(
         "Agreement",
-        "Rank correlation of two maps of one image, and intersection over union of their top eighth of values; beside "
-        "it, of maps of different images of one class.",
+        "Rank correlation of two maps of one image, and overlap (intersection over union) of their top eighth of "
+        "values. Same class: the same for maps of different images of one class.",
         ("layer", "first", "second", "rank correlation", "same class", "reading", "overlap", "same class",
          "reading"),
         tuple(rows),
@@ -285,10 +286,10 @@ def sanity(found: FaithfulnessScores) -> Sheet:
     draws = max((one.draws for one in found.sanity), default=1)
     return Sheet(
         "With scrambled weights",
-        "Rank correlation of the map before and after the weights from the head down to a stage changed places, and "
-        f"the same without its sign, beside other images of the class; {draws} draws and all images. Nothing left: "
-        "the intervals of the correlation and of the difference lie within plus-minus 0.1; still alike: the interval "
-        "lies above it; else undecided.",
+        "Rank correlation of the map before and after the weights from the last layer down to a stage were shuffled, "
+        f"the same without its sign, and for other images of the class; {draws} random orders and all images. Nothing "
+        "left: the intervals of the correlation and of the difference are within plus-minus 0.1. Still alike: the "
+        "interval is above 0.1. Else undecided.",
         ("explainer", "layer", "scrambled from the head down to", "images", "rank correlation", "without its sign",
          "same class", "difference", "reading"),
         tuple((", ".join(names), *words) for words, names in lines.items()),
@@ -310,11 +311,11 @@ def state(found: FaithfulnessScores) -> Sheet:
     ]  # fmt: skip
     return Sheet(
         "State of the maps, and predicted beside true class",
-        "Maps that are dead, constant or not finite are in no mean. Tied: values that another position has, too, "
-        "after the ReLU. Kappa: how much an error of a raw value grows in the picture, median (largest). Sparseness: "
-        "Gini's index of the sizes, 1 where one value is all there is. Sensitivity: the farthest a map gets from its "
-        "own while each pixel moves by up to 0.02, in lengths of the map. Then the rank correlation of the maps of "
-        "predicted and true class, beside that of other images of the class.",
+        "Maps that are dead, constant or not finite are left out of all means. Tied: values that occur at more than "
+        "one position after the ReLU. Kappa: how much an error of a raw value grows in the picture, median (largest). "
+        "Sparseness: Gini's index of the sizes of the values; 1 if one value is all there is. Sensitivity: the largest "
+        "change of the map, relative to its length, while each pixel changes by up to 0.02. Two classes: rank "
+        "correlation of the maps of predicted and true class. Same class: the same for other images of the class.",
         ("layer", "explainer", "maps", "dead", "constant", "not finite", "tied", "kappa", "sparseness", "sensitivity",
          "two classes",
          "same class", "reading", "same order of patches"),
@@ -331,6 +332,6 @@ def head_words(found: FaithfulnessScores) -> str:
     """What the tables are of, in a line."""
     rate = f", {found.new:,} of them computed now at {found.new / found.seconds:.0f} a second" if found.seconds else ""
     return (
-        f"{found.run}: {found.images:,} of {found.wrong:,} misclassified images, {found.answers:,} answers to covered "
-        f"patches{rate}; intervals are 95 %, by bootstrap over images"
+        f"{found.run}: {found.images:,} of {found.wrong:,} misclassified images, {found.answers:,} answers to images "
+        f"with hidden patches{rate}; intervals are 95 %, by bootstrap over images"
     )

@@ -80,7 +80,7 @@ def make_within(folder: Path, within: Path) -> None:
         if not within.is_dir():
             raise FileNotFoundError
     except FileNotFoundError:
-        raise StoreError(f"{within} is gone: it was removed meanwhile", try_="bench list runs") from None
+        raise StoreError(f"{within} was removed while it was in use", try_="bench list runs") from None
 
 
 def sweep(path: Path) -> None:
@@ -327,7 +327,7 @@ def check_arrays(
     odd = [name for name, kind in kinds.items() if f"{arrays[name].dtype.kind}{arrays[name].ndim}" != kind]
     if odd or len({len(arrays[name]) for name in kinds}) != 1:
         found = ", ".join(f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in odd or kinds)
-        raise StoreError(f"{path} is damaged: its arrays do not belong together: {found}", try_=try_)
+        raise StoreError(f"{path} is damaged: its arrays do not fit together: {found}", try_=try_)
 
 
 def check_range(

@@ -70,7 +70,7 @@ def write_cell(path: Path, cell: Cell) -> None:
 
 
 def read_cell(path: Path) -> Cell:
-    """A cell, checked: shapes that do not belong together are refused."""
+    """A cell, checked: shapes that do not fit together are refused."""
     arrays = read_npz(path, ("head", *CELL_ROWS), more=tuple(DUE))
     head = json_object(arrays.pop("head"), path)
     check_schema(head, CELL_SCHEMA, path)

@@ -63,7 +63,7 @@ def create_run(runs: Path, *, model: str, data: str, seed: int, name: str | None
         if is_remnant(folder):
             remove_run(folder)
         if not _made(folder):
-            raise UsageError(f"run '{name}' is there already", try_="another --run NAME, or bench rm " + name)
+            raise UsageError(f"run '{name}' exists already", try_="another --run NAME, or bench rm " + name)
         return folder
     names = (_default_name(model, data, f"-s{seed}-{number}") for number in count(1))
     return next(folder for each in names if _made(folder := run_path(runs, check_name(each))))

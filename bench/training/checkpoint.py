@@ -133,7 +133,7 @@ def read_resume(path: Path, run: str) -> Resume:
         if isinstance(reason, ValidationError):
             first = reason.errors()[0]
             words = f"{'.'.join(str(each) for each in first['loc']):.200}: {first['msg']}"
-        raise StoreError(f"{path} holds what no resume file holds: {words:.300}") from reason
+        raise StoreError(f"{path} contains what no resume file contains: {words:.300}") from reason
     if resume.run != run or path != resume_path(path.parent, resume.state.done):
         raise StoreError(f"{path} is of another run or another step, or the run's settings were edited")
     log = log_path(path.parent)
@@ -164,9 +164,9 @@ def newest_resume(
         return found
     if not files:
         raise StoreError(
-            f"run '{folder.name}' has no resume file", try_="bench train --help  # its settings, from the start"
+            f"run '{folder.name}' has no resume file", try_="bench train --help  # start again with its settings"
         )
-    raise StoreError("; ".join(reasons), try_="bench train --help  # its settings, from the start")
+    raise StoreError("; ".join(reasons), try_="bench train --help  # start again with its settings")
 
 
 def cut_log(folder: Path, length: int) -> None:

@@ -46,18 +46,18 @@ def check_net(net: nn.Module, size: int, classes: int) -> None:
     once, again = (each.detach().nan_to_num() for each in answers[:2])
     if not torch.allclose(once, again, atol=1e-3 * float(once.abs().max())):
         raise ContractError(
-            f"{kind} answers by chance: two passes over the same images give other logits in eval mode",
+            f"{kind} gives random answers: two passes over the same images give different logits in eval mode",
             try_="F.dropout(x, training=self.training), or nn.Dropout; noise only where self.training",
         )
     if not any(each.requires_grad for each in net.parameters()):
         raise ContractError(
             f"{kind} has no parameter that could be trained: all are frozen, or there are none",
-            try_="requires_grad_() on what is to be learned; weights that are ready are for bench adopt",
+            try_="requires_grad_() on the parameters to train; for trained weights use bench adopt",
         )
     if not answers[2].requires_grad:
         raise ContractError(
-            f"no gradient reaches a parameter of {kind}, as under torch.no_grad() or detach()",
-            try_="a forward that computes the head, at least, with gradients",
+            f"no gradient reaches a parameter of {kind}, as if under torch.no_grad() or after detach()",
+            try_="a forward() that computes at least the last layer with gradients",
         )
 
 
@@ -69,7 +69,7 @@ def check_answer(answer: object, kind: str, classes: int) -> None:
     if isinstance(answer, dict):
         what += f" with {', '.join(map(repr, list(answer)[:6]))}"
     raise ContractError(
-        f"{kind} gives {what} for two images, not (2, {classes}): one logit a class",
+        f"{kind} gives {what} for two images, not (2, {classes}): one logit for each class",
         try_="logits as a tensor, first in a tuple, or as 'logits' in a dict",
     )
 
@@ -79,7 +79,7 @@ def check_logits(logits: Tensor, classes: int) -> None:
     if logits.ndim != 2 or logits.shape[1] != classes:
         raise GuardRailError(
             f"the model gives {tuple(logits.shape)} for a batch of {len(logits)}, "
-            f"not ({len(logits)}, {classes}): one logit a class"
+            f"not ({len(logits)}, {classes}): one logit for each class"
         )
     slack = max(1e-3, 2 * torch.finfo(logits.dtype).eps)  # bf16 rounds a probability near 1 by as much as 0.004
     values = logits.float()
@@ -111,12 +111,12 @@ def check_loss(loss: float, epoch: int, step: int) -> None:
     if not math.isfinite(loss):
         raise GuardRailError(
             f"the loss is {loss} in epoch {epoch + 1}, step {step + 1}",
-            try_="a lower --lr, or --precision fp32 where it is fp16",
+            try_="a lower --lr, or --precision fp32 if it is fp16",
         )
     if loss < 0:
         raise GuardRailError(
             f"the loss is negative ({loss:.4g}) in epoch {epoch + 1}, step {step + 1}: "
-            "a cross entropy cannot be, so this is not one"
+            "a cross entropy is never negative, so this is another loss"
         )
 
 
@@ -124,7 +124,7 @@ def check_skips(skipped: int, epoch: int, steps: int) -> None:
     """So many halvings of a scaled loss end every overflow that its scale makes."""
     if skipped == steps >= SKIPS:
         raise GuardRailError(
-            f"all {steps} steps of epoch {epoch + 1} were left out, since their gradients overflow in fp16",
+            f"all {steps} steps of epoch {epoch + 1} were skipped, because their gradients overflow in fp16",
             try_="--precision fp32",
         )
 

@@ -138,7 +138,7 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> RangeTest:
     """
     if len(rates) < 3:
         raise UsageError(
-            f"the loss blew up after {len(rates)} steps: no rate can be suggested",
+            f"the loss diverged after {len(rates)} steps: no rate can be suggested",
             try_="a smaller --highest, or bench show data to look at the images",
         )
     # Over the logarithm, for rates grow by a factor; from both neighbours, for one step's loss is noise.

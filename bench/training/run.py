@@ -230,7 +230,7 @@ def _too_large(job: Job) -> RoomError:
 def epoch_line(point: EpochPoint, epochs: int) -> str:
     """One epoch in words."""
     many = f"{point.skipped:,} step{'s' if point.skipped > 1 else ''}"
-    skips = f"; {many} left out, whose gradients overflowed in fp16" if point.skipped else ""
+    skips = f"; {many} skipped, because gradients overflowed in fp16" if point.skipped else ""
     val = "" if point.val_accuracy is None else f", val {point.val_loss:.3f} {point.val_accuracy:.1%}"
     return (
         f"epoch {point.epoch}/{epochs}: loss {point.train_loss:.3f} accuracy {point.train_accuracy:.1%}"
@@ -262,8 +262,8 @@ def evaluate_into(
     broken = int((~torch.isfinite(logits)).any(dim=1).sum())
     if broken:
         raise RunError(
-            f"the model answers {broken:,} of {len(logits):,} test images with logits that are no finite numbers",
-            try_="other weights, or training with a lower rate, --lr",
+            f"the model answers {broken:,} of {len(logits):,} test images with logits that are not finite",
+            try_="other weights, or training with a lower --lr",
         )
     scores = score(logits, labels)
     averaged: dict[str, Tensor] = {}

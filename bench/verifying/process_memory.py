@@ -41,7 +41,7 @@ def growth(work: Callable[[], object], times: int) -> int | None:
     The smaller growth of the two halves, doubled: what is filled once, such as a cache, is no leak.
     """
     counts = [held_bytes()]
-    gc.freeze()  # what is there already need not be looked at again
+    gc.freeze()  # what exists already need not be looked at again
     try:
         for _ in range(2):
             for _ in range(times // 2):
