@@ -175,7 +175,9 @@ def values(hint: Any, each: Typed) -> st.SearchStrategy[Any]:
     plain: dict[Any, st.SearchStrategy[Any]] = {
         str: st.sampled_from(each.option.choices) if each.option.choices else text,
         int: st.integers(each.option.least or 1, 10**6),
-        float: st.floats(0, 1e9) if each.name != "budget" else st.integers(1, 10**6).map(lambda number: number / 4),
+        float: st.floats(0, 1e9)
+        if each.name not in ("budget", "time")
+        else st.integers(1, 10**6).map(lambda number: number / 4),
         bool: st.booleans(),
         NoneType: st.none(),
         Path: text.map(Path),
