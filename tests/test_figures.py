@@ -64,6 +64,7 @@ def test_every_text_is_of_7_points_and_inside_the_figure_whatever_the_names(kind
     with rc_context(paper.SETTINGS):
         sheet = DRAWINGS[kind](page, paper.Look(width))
         figure, canvas = sheet.figure, sheet.figure.canvas
+        figure.set_dpi(paper.DPI)  # of a few dots a letter is as wide as it must be, not as it is
         inside = figure.get_tightbbox(canvas.get_renderer())  # type: ignore[attr-defined]
         texts = [one for one in figure.findobj(Text) if one.get_text().strip()]
     assert figure.get_figwidth() == paper.WIDTHS[width] or kind == "range test"
