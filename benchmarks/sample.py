@@ -1,6 +1,6 @@
-"""The sample page of the docs and its pictures, made of finished runs.
+"""The sample page of the docs and its pictures, made of finished runs: of one its own page, of several a comparison.
 
-python benchmarks/sample.py RUN RUN RUN --runs-dir runs --limit 1000
+python benchmarks/sample.py RUN --runs-dir runs
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 from browser import launched, opened
 from tables import parser_of
 
-from bench.pages.build import comparison_page, wrong_in_any
+from bench.pages.build import comparison_page, run_page, wrong_in_any
 from bench.reports.render import INDEX, render_files
 from bench.schema.page import Page
 from bench.store.folder import read_run
@@ -34,10 +34,10 @@ def without_folders(page: Page) -> Page:
 
 
 SHOTS = {  # what follows the address, the window, its colours; {} is the first image that models answer differently
-    "comparison.png": ("", (1280, 1290), "light"),
+    "first-screen.png": ("", (1440, 900), "light"),
     "one-image.png": ("#maps=predicted&img={}", (1280, 900), "light"),
-    "phone.png": ("#sort=sure", (390, 1100), "light"),
-    "dark.png": ("#maps=difference", (1280, 1000), "dark"),
+    "phone.png": ("", (390, 1100), "light"),
+    "dark.png": ("#trust", (1440, 900), "dark"),
 }
 
 
@@ -62,13 +62,17 @@ def main() -> None:
     parser.add_argument("--created", default="2026-11-21T12:00:00Z", help="What the page says of when it was made.")
     options = parser.parse_args()
     runs = [read_run(find_run(options.runs_dir, name)) for name in options.runs]
-    ids = wrong_in_any(runs, options.limit)
-    page = without_folders(comparison_page(runs, ids, created=options.created, max_images=options.max_images))
+    if len(runs) == 1:
+        page = run_page(runs[0], created=options.created, max_images=options.max_images)
+    else:
+        ids = wrong_in_any(runs, options.limit)
+        page = comparison_page(runs, ids, created=options.created, max_images=options.max_images)
+    page = without_folders(page)
     file = DOCS / "sample.html"
     file.write_bytes(render_files(page, "single").files[INDEX])
     print(f"{file.name}: {file.stat().st_size / 1e6:.2f} MB, {len(page.gallery.ids)} images")
     told = zip(page.gallery.ids, *(said.predicted for said in page.gallery.said), strict=True)
-    first = next(each for each, *classes in told if len(set(classes) - {-1}) > 1)
+    first = next((each for each, *classes in told if len(set(classes) - {-1}) > 1), page.gallery.ids[0])
     image = f"{first}" + ("&rows=models" if len(runs) > 1 else "")
     with sync_playwright() as playwright:
         browser = launched(playwright)

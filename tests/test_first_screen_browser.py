@@ -41,7 +41,9 @@ def with_trust(page: Page, lines: int) -> Page:
         )
         for k in range(lines)
     )  # fmt: skip
-    return replace(page, trust=Trust(("Use none of them.",), tuple((one, one) for one in heads), heads[:1]))
+    return replace(
+        page, trust=Trust(("Use none of them.",), tuple((one, one) for one in heads), heads[:1], heads=heads)
+    )
 
 
 # --- the first screen ---------------------------------------------------------------------------------------

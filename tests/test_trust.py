@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from bench.pages.trust import Known, line, trust_of
+from bench.pages.trust import EXACTLY, Known, line, merged, trust_of
 from bench.schema.known_answers import Claim, KnownAnswers, MosaicScore, StickerScore
-from bench.schema.page import Answer, Estimate, Score, Trust, VerdictView
+from bench.schema.page import Answer, Estimate, Score, Trust, TrustLine, VerdictView
 from bench.schema.verdicts import Verdict
 
 UP, LEVEL = Estimate(0.9, 0.8, 1.0), Estimate(0.0, -0.1, 0.1)
@@ -114,3 +116,20 @@ def test_an_explainer_that_gives_the_same_bits_has_the_same_answers() -> None:
 def test_without_any_test_there_is_no_section() -> None:
     assert trust_of(Known((), (), (), (None,), ()), ()) is None
     assert trust_of(Known((verdict("one", "same"),), (), (), (None,), ()), ()) is None
+
+
+def test_explainers_that_are_exactly_grad_cam_and_were_tested_alike_share_a_line() -> None:
+    one = TrustLine(
+        0, "gradcam", "layer4", "use", "", Answer(EXACTLY, True), Answer("down to the faintest", True), Answer(),
+        Answer(), Answer(), Answer(),
+    )  # fmt: skip
+    others = (
+        replace(one, explainer="captum"),
+        replace(one, explainer="hirescam", claims=Answer("its own method", True)),
+        replace(one, explainer="reference", layer="layer3"),
+        replace(one, explainer="again", sticker=Answer("no", False)),
+        replace(one, explainer="elsewhere", run=1),
+    )
+    assert [each.explainer for each in merged((one, *others))] == [
+        "gradcam = captum", "hirescam", "reference", "again", "elsewhere",
+    ]  # fmt: skip

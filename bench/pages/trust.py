@@ -26,6 +26,7 @@ from bench.store.folder import RunFolder
 
 WRONG = ("wrong", "failed")
 EXACT = ("same", "same up to rounding")
+EXACTLY = "exactly Grad-CAM"
 MOST = 0.5  # share of a map on the right one of four pictures from which it is said to point there
 ENOUGH = 2  # tests that must speak for a map before it is recommended
 WORST_FIRST: tuple[Advice, ...] = ("avoid", "use", "with care", "not tested")
@@ -84,6 +85,19 @@ def trust_of(known: Known, labels: Sequence[str]) -> Trust | None:
         sentences=sentences(heads, labels),
         groups=tuple(ordered),
         baselines=tuple(each for each in baselines if each.layer == layer),
+        heads=merged(heads),
+    )
+
+
+def merged(heads: Sequence[TrustLine]) -> tuple[TrustLine, ...]:
+    """The lines, those of one layer of a run that are all exactly Grad-CAM and tested alike as one: `a = b`."""
+    groups: dict[object, list[TrustLine]] = {}
+    for at, head in enumerate(heads):
+        tests = (head.run, head.layer, head.advice, head.sticker.words, head.mosaic.words, head.hiding.words)
+        groups.setdefault(tests if head.claims.words == EXACTLY else at, []).append(head)
+    return tuple(
+        replace(each[0], explainer=" = ".join(one.explainer for one in each)) if len(each) > 1 else each[0]
+        for each in groups.values()
     )
 
 
@@ -135,7 +149,7 @@ def claims_of(verdict: Verdict | None) -> Answer:
     if verdict.verdict in WRONG:
         return Answer(f"{verdict.verdict}: {why(verdict)}" if why(verdict) else verdict.verdict, False)
     if verdict.verdict in EXACT:
-        return Answer("exactly Grad-CAM", True)
+        return Answer(EXACTLY, True)
     return Answer("another way to draw Grad-CAM" if verdict.verdict == "other recipe" else "its own method")
 
 

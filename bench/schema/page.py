@@ -356,12 +356,14 @@ class Trust:
         sentences: what a reader should take from it, at most three.
         groups: of each explainer of a run its lines, the one to look at first.
         baselines: rows that know no model.
+        heads: the first line of each group; explainers that are exactly Grad-CAM at one layer share one, `a = b`.
     """
 
     sentences: tuple[str, ...]
     groups: tuple[tuple[TrustLine, ...], ...]
     baselines: tuple[TrustLine, ...]
     evidence: tuple[Evidence, ...] = ()
+    heads: tuple[TrustLine, ...] = ()
 
 
 @dataclass(frozen=True)
