@@ -1,6 +1,8 @@
 """Tests with known answers on a run: the tables of `bench judge --known-answers`, written into a document.
 
 python benchmarks/known_answers.py RUN --explainer all captum:GuidedBackprop --write docs/results.md
+python benchmarks/known_answers.py RUN --explainer scorecam rise --layer layer4 --limit 20 --mark expensive \
+    --write docs/results.md
 """
 
 from __future__ import annotations
@@ -44,12 +46,13 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None)
     parser.add_argument("--explainer", nargs="+", default=["all"])
     parser.add_argument("--layer", nargs="+", default=["layer2", "layer3", "layer4"])
+    parser.add_argument("--mark", default="known_answers", help="of the place in the document")
     options = parser.parse_args()
     found = known_answers(
         options.run, explainer=options.explainer, layer=options.layer, limit=options.limit, data=options.data,
         workspace=Workspace(runs=options.runs_dir, progress=Lines()),
     )  # fmt: skip
-    finish(text_of(found, read_record(find_run(options.runs_dir, options.run))), options.write, "known_answers")
+    finish(text_of(found, read_record(find_run(options.runs_dir, options.run))), options.write, options.mark)
 
 
 if __name__ == "__main__":

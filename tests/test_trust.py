@@ -133,3 +133,9 @@ def test_explainers_that_are_exactly_grad_cam_and_were_tested_alike_share_a_line
     assert [each.explainer for each in merged((one, *others))] == [
         "gradcam = captum", "hirescam", "reference", "again", "elsewhere",
     ]  # fmt: skip
+
+
+def test_a_sentence_names_few_of_many_explainers_and_counts_the_others() -> None:
+    many = [sticker(name, Estimate(0.9, 0.8, 1.0)) for name in "abcdefg"]
+    points = [mosaic(name, Estimate(0.5, 0.4, 0.6), 0.8) for name in "abcdefg"]
+    assert section(known(*many, *points)).sentences[0].startswith("Use a, b, c, d or one of 3 more at layer4: ")

@@ -27,6 +27,7 @@ from bench.store.folder import RunFolder
 WRONG = ("wrong", "failed")
 EXACT = ("same", "same up to rounding")
 EXACTLY = "exactly Grad-CAM"
+NAMED = 4  # explainers in a sentence
 MOST = 0.5  # share of a map on the right one of four pictures from which it is said to point there
 ENOUGH = 2  # tests that must speak for a map before it is recommended
 WORST_FIRST: tuple[Advice, ...] = ("avoid", "use", "with care", "not tested")
@@ -267,6 +268,12 @@ def _place(group: Sequence[TrustLine]) -> tuple[float, ...]:
     return (float(WORST_FIRST.index(group[0].advice)), *_standing(group[0]))
 
 
+def shortened(explainers: Sequence[str]) -> list[str]:
+    """The first NAMED of many names, and how many more there are."""
+    more = len(explainers) - NAMED
+    return [*explainers[:NAMED], *([f"one of {more} more"] if more > 0 else [])]
+
+
 def sentences(heads: Sequence[TrustLine], labels: Sequence[str]) -> tuple[str, ...]:
     """What a reader should take from the section, in at most three sentences."""
     told = []
@@ -276,7 +283,7 @@ def sentences(heads: Sequence[TrustLine], labels: Sequence[str]) -> tuple[str, .
         best = good[0]
         same = [one.explainer for one in good if (one.run, one.layer, one.why) == (best.run, best.layer, best.why)]
         of = f" for {labels[best.run]}" if several else ""
-        told.append(f"Use {_or(same)} at {best.layer}{of}: {best.why}.")
+        told.append(f"Use {_or(shortened(same))} at {best.layer}{of}: {best.why}.")
     else:
         told.append("No explainer passed all tests that were made: take no picture as proof.")
     bad = [one for one in heads if one.advice == "avoid"]
