@@ -197,10 +197,23 @@ class Paged(Request):
         return "single" if self.single_file else "folder" if self.folder else "auto"
 
 
+def gate(example: str) -> Option:
+    """The option of thresholds, which are refused here where they cannot be read."""
+
+    def checked(text: str) -> str:
+        read_threshold(text, example)
+        return text
+
+    shown = example.replace("[", "\\[")
+    words = Words(checked, "", example)
+    return Option(f'"{shown}": exit 3 if this is so. Can be repeated.', many=True, commas=False, words=words)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gated(Request):
     """A verb that may fail by what it found."""
 
+    fail_if: Annotated[Names, gate("accuracy < 0.92")] = ()
     strict: Annotated[bool, Option("A --fail-if that is undecided fails, too.")] = False
 
 
@@ -236,18 +249,6 @@ MODEL = Option("Name, timm:NAME, torchvision:NAME, or FILE.py:NAME (runs that fi
 RUN = Option("A run's name, latest, or its path.", argument=True, names="runs")
 RUNS = Option("A run's name, latest, or its path. Can be repeated.", argument=True, many=True, names="runs")
 LIMIT = Option("Take only N images (the same ones each time), or all.", words=COUNT, least=1)
-
-
-def gate(example: str) -> Option:
-    """The option of thresholds, which are refused here where they cannot be read."""
-
-    def checked(text: str) -> str:
-        read_threshold(text, example)
-        return text
-
-    shown = example.replace("[", "\\[")
-    words = Words(checked, "", example)
-    return Option(f'"{shown}": exit 3 if this is so. Can be repeated.', many=True, commas=False, words=words)
 
 
 def one_run(run: Names) -> str:
@@ -542,7 +543,9 @@ class JudgeRequest(OfExplainers, OfRunsData, OnDevice):
     limit: Annotated[
         int | None, Option("Images; else 8, with --faithfulness 200, with --known-answers 100 or 50.", least=1)
     ] = None
-    strict: Annotated[bool, Option("Exit with 3 if a map is wrong or an explainer fails.")] = False
+    strict: Annotated[
+        bool, Option("Exit with 3 if a map is wrong or an explainer fails, or if a --fail-if is undecided.")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -559,7 +562,7 @@ class FaithfulnessRequest(OfExplainers, OfRunsData, Planned, OnDevice):
 
 
 @dataclass(frozen=True)
-class KnownAnswersRequest(OfExplainers, OfRunsData, Planned, OnDevice):
+class KnownAnswersRequest(OfExplainers, OfRunsData, Gated, Planned, OnDevice):
     """Test with known answers: does a map find a planted sticker, and the right one of four images?"""
 
     verb, panel, example = "judge --known-answers", TRUST, "bench judge latest --known-answers"
@@ -570,6 +573,7 @@ class KnownAnswersRequest(OfExplainers, OfRunsData, Planned, OnDevice):
         int | None,
         Option("Images with a sticker, and half as many mosaics; else 100, on a slow processor 50.", least=1),
     ] = None
+    fail_if: Annotated[Names, gate("sticker[gradcam,layer4] < 0.5")] = ()
 
 
 @dataclass(frozen=True)
@@ -623,7 +627,6 @@ class EvaluateRequest(OfRunsData, Gated, OnDevice):
     run: Annotated[str, RUN] = LATEST
     _: KW_ONLY
     average: Annotated[bool, Option("Also test the mean over mirrored and shifted views.")] = True
-    fail_if: Annotated[Names, gate("accuracy < 0.92")] = ()
 
 
 # --- around -------------------------------------------------------------------------------------------------

@@ -186,6 +186,16 @@ def test_the_command_shows_tables_and_rm_deletes_nets_and_maps_alone(place: Work
     assert again.exit_code == 2 and "bench judge tiny-run --known-answers" in again.stderr
 
 
+def test_a_known_answer_can_be_a_threshold_and_one_that_will_not_be_there_is_refused(place: Workspace) -> None:
+    words = ("judge", "tiny-run", "--known-answers", "--explainer", "reference", "--layer", "layer3")
+    more = ("--limit", str(IMAGES), "--runs-dir", str(place.runs))
+    broken = call(*words, "--fail-if", "sticker[reference,layer3] > 0", *more)
+    assert broken.exit_code == 3 and "broken: sticker[reference,layer3] > 0; sticker[tiny-run," in broken.stdout
+    refused = call(*words, "--fail-if", "sticker[reference,layer4] > 0", "--dry-run", *more)
+    assert refused.exit_code == 2 and "no layer 'layer4' of tiny-run" in refused.stderr
+    assert "one of: layer3" in refused.stderr
+
+
 def test_two_kinds_of_judging_in_one_call_are_refused(place: Workspace) -> None:
     both = call("judge", "tiny-run", "--known-answers", "--faithfulness", "--runs-dir", str(place.runs))
     assert both.exit_code == 2

@@ -239,8 +239,9 @@ def judge(request: JudgeRequest | FaithfulnessRequest | KnownAnswersRequest, wor
     from bench.commands.known_answers import known_answers
 
     if isinstance(request, KnownAnswersRequest):
-        found_out = known_answers(request, workspace)
-        return tables.known_answer(found_out, known_scores_path(find_run(workspace.runs, request.run)))
+        found_out, folder = known_answers(request, workspace), find_run(workspace.runs, request.run)
+        answer = tables.known_answer(found_out, known_scores_path(folder))
+        return answer if request.dry_run else _with_gates(answer, request, request.run, folder)
     if isinstance(request, FaithfulnessRequest):
         scores = faithfulness(request, workspace)
         return tables.scores_answer(scores, scores_path(find_run(workspace.runs, request.run)))
@@ -305,17 +306,24 @@ def verify(request: VerifyRequest, workspace: Workspace) -> Answer:
 def evaluate(request: EvaluateRequest, workspace: Workspace) -> Answer:
     """What a run's weights got when they were tested again, and whether its thresholds hold."""
     from bench.commands.evaluate import evaluate as run
+
+    run(request, workspace)
+    folder = find_run(workspace.runs, request.run)
+    answer = Answer(tables.result_value(folder), tables.run_lines(folder))
+    return _with_gates(answer, request, request.run, folder)
+
+
+def _with_gates(answer: Answer, request: Gated, run: str, folder: Path) -> Answer:
+    """An answer about a run with what became of the thresholds."""
     from bench.gates.runs import judge_runs, sides_of
     from bench.store.folder import RunFolder
     from bench.thresholds import read_threshold
 
-    run(request, workspace)
-    folder = find_run(workspace.runs, request.run)
-    found = judge_runs(map(read_threshold, names(request.fail_if)), sides_of([request.run], [RunFolder(folder)]))
-    lines = tables.run_lines(folder)
-    value = {**tables.result_value(folder), "thresholds": _thresholds(found)}
+    found = judge_runs(map(read_threshold, names(request.fail_if)), sides_of([run], [RunFolder(folder)]))
+    *lines, path = answer.lines
+    value = {**answer.value, "thresholds": _thresholds(found)}
     failure = _failure(found, request, f"bench show run {folder.name}")
-    return Answer(value, (*lines[:-1], *(each.line for each in found), lines[-1]), failure=failure)
+    return replace(answer, value=value, lines=(*lines, *(each.line for each in found), path), failure=failure)
 
 
 # --- around -------------------------------------------------------------------------------------------------

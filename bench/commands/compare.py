@@ -132,7 +132,7 @@ def _filled(
     for trained, own in zip(opened, wanted, strict=True):
         check_layers(trained, own.layers)
     wanted = [measured(own, trained) for trained, own in zip(opened, wanted, strict=True)]
-    check(thresholds, replace(_sides(request, loaded), coming=tuple(map(_coming, wanted))))
+    check(thresholds, replace(_sides(request, loaded), coming={"agreement": [*map(_coming, wanted)]}))
     say_costs(wanted[0], workspace.progress)
     ids = cut_to_afford(opened, wanted, ids, limit=request.limit, progress=workspace.progress)
     for trained, own in zip(opened, wanted, strict=True) if not request.dry_run else ():

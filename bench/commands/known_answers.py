@@ -28,11 +28,13 @@ from bench.explaining.plan import (
     rate_of,
 )
 from bench.fields import names
+from bench.gates.runs import Sides, check
 from bench.machine import describe_device, versions
 from bench.nets.trained import Trained, data_of_run, open_run
 from bench.pages.write import write_run_page
 from bench.precision import best_precision
 from bench.registry.libraries import takes
+from bench.registry.registry import short
 from bench.request import KnownAnswersRequest
 from bench.schema.known_answers import KNOWN_ANSWERS_SCHEMA, KnownAnswers, StickerCheck, StickerScore
 from bench.scoring.known_scores import Planted, Shown, check_of, model_free, mosaic_scores, sticker_scores
@@ -42,6 +44,7 @@ from bench.scoring.sticker_nets import BATCH, CONTROL, RECIPE, RELIANT, SEED, ST
 from bench.scoring.stickers import STRENGTHS, places_of, planted, sticker_edge
 from bench.stats.intervals import bootstrap_mean
 from bench.store.predictions import fixed_order
+from bench.thresholds import read_threshold
 from bench.whole_file import check_writable
 from bench.workspace import Workspace
 
@@ -74,6 +77,9 @@ def known_answers(request: KnownAnswersRequest, workspace: Workspace) -> KnownAn
     """
     trained = open_run(request.run, request.device, workspace)
     wanted = _wanted(request, trained, workspace)
+    keys = [(short(name), layer) for name, spec in wanted.specs.items() for layer in layers_of(spec, wanted)]
+    sides = Sides((request.run,), (trained.run,), {"sticker": [keys], "mosaic": [keys]})
+    check(map(read_threshold, names(request.fail_if)), sides)
     images = request.limit or (IMAGES // 2 if best_precision(trained.device)[0] == "fp32" else IMAGES)
     mosaics = choose_mosaics(trained.run.predictions, max(1, images // 2))
     workspace.progress.say(

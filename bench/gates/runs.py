@@ -1,7 +1,7 @@
 """Thresholds of finished runs: accuracies, recalls, agreement of explainers, known answers, and stored timings."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from bench.request import TimeRequest
 from bench.schema.known_answers import MosaicScore, StickerScore
 from bench.schema.run import Cell
 from bench.schema.timing import Timing
+from bench.scoring.stickers import STRENGTHS
 from bench.stats.agreement import alike, common_rows
 from bench.stats.intervals import bootstrap_mean, rank_correlations, wilson
 from bench.store.folder import RunFolder
@@ -52,13 +53,13 @@ class Sides:
     Attributes:
         typed: what the user called each of them.
         runs: with one list of classes.
-        coming: of each run the cells that this call makes, beside those that are there.
+        coming: by a rate's name, of each run the explainers and layers that this call makes.
         averages: that this call measures; None for those that are there.
     """
 
     typed: tuple[str, ...]
     runs: tuple[RunFolder, ...]
-    coming: tuple[Collection[Key], ...] = ()
+    coming: Mapping[str, Sequence[Collection[Key]]] = field(default_factory=dict)
     averages: tuple[str, ...] | None = None
 
     @property
@@ -165,7 +166,7 @@ def _known(kind: str, rate: Rate, sides: Sides) -> list[str]:
     if kind == CLASS:
         return list(sides.runs[place].record.data.classes)
     if kind == STRENGTH:
-        return list(dict.fromkeys(f"{100 * one.strength:g}" for one in _stickers(sides.runs[place])))
+        return [f"{100 * strength:g}" for strength in STRENGTHS]
     keys = _keys(rate.name, sides, place)
     if kind == EXPLAINER:
         return list(dict.fromkeys(explainer for explainer, _ in keys))
@@ -176,12 +177,14 @@ def _known(kind: str, rate: Rate, sides: Sides) -> list[str]:
 def _keys(name: str, sides: Sides, place: int) -> list[Key]:
     """The explainers and layers that there are, or will be, for rates of this name."""
     run = sides.runs[place]
-    coming = sides.coming[place] if sides.coming else ()
+    coming = sides.coming[name][place] if name in sides.coming else ()
     if name == "agreement":
         return list(dict.fromkeys([*((short(cell.explainer), cell.layer) for cell in run.cells), *coming]))
     if name in TIMED:
         arms = [(label, arm) for timing, label in _timings(run).values() for arm in timing.arms if arm.what == name]
         return list(dict.fromkeys((arm.explainer, arm.layer) for label, arm in arms if arm.model == label))
+    if name in sides.coming:  # in the place of those that are there
+        return list(coming)
     answers = _stickers(run) if name == "sticker" else _mosaics(run)
     return list(dict.fromkeys((short(one.explainer), one.layer) for one in answers))
 
