@@ -13,7 +13,7 @@ from .filters import NBSP, NONE, count, one_line, p_value, percent, points, smal
 
 Format = Literal["markdown", "csv", "latex"]
 Value = str | int | float | Estimate | None
-Kind = Literal["text", "count", "share", "points", "number", "p"]
+Kind = Literal["text", "count", "share", "points", "number", "fixed", "p"]
 
 # Whatever Markdown or HTML would read as more than a character; names of classes are other people's text.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~<>&$@:])")
@@ -33,7 +33,7 @@ class Column:
     Attributes:
         kind: of its values: a `share` and a difference in `points` are in 0..1, and may be estimates.
         values: one a row; None for what is not known.
-        digits: of a share that people read.
+        digits: of a `share` and of a `fixed` number that people read.
     """
 
     head: str
@@ -112,7 +112,7 @@ def shown(value: Value, column: Column) -> str:
         return value
     words: Mapping[str, Callable[[float], str]] = {
         "count": lambda each: count(int(each)), "share": lambda each: percent(each, column.digits), "points": points,
-        "p": p_value,
+        "fixed": lambda each: f"{each:,.{column.digits}f}", "p": p_value,
     }  # fmt: skip
     return words.get(column.kind, small)(value)
 

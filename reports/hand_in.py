@@ -1,26 +1,23 @@
 """The folder to hand in: a README that renders on GitHub, figures as PNG and SVG, tables as CSV."""
 
-import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from bench.homes import homeless
 from bench.schema.hand_in import HandIn, Missing
-from bench.schema.page import Page, RunView
+from bench.schema.page import RunView
 from bench.schema.verdicts import why
 
 from .figures import maps, paper, pictures, plots
-from .filters import count, one_line, percent, plural, rate
-from .formats import escaped, for_spreadsheet
+from .filters import count, one_line, percent, plural
+from .formats import Column, Table, escaped, written
+from .tables import tables_of as tables_of_page
 
 FIGURES, TABLES = "figures", "tables"
 FOLDED = 30  # rows of a table that stands in the page; a longer one is folded
 
-_WORDS = re.compile(r"[^\W\d_](?<!\bx)(?<!\bof)(?<!\bto)(?!f\b)(?!o\b)")  # letters, but in `3 of 4` and `3 x 4`
-
-Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 Lines = Iterator[str]
 
 
@@ -37,16 +34,12 @@ def write(found: HandIn, look: paper.Look, folder: Path) -> list[str]:
         with both[".png"].open("wb") as png, both[".svg"].open("wb") as svg:
             paper.write(draw, {".png": png, ".svg": svg})
         files += [f"{FIGURES}/{path.name}" for path in both.values()]
-    for name, (heads, rows) in tables_of(found).items():
-        with (folder / TABLES / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([_safe(row) for row in (heads, *rows)])
+    for name, table in tables_of(found).items():
+        text = homeless(written(table, "csv"))
+        (folder / TABLES / f"{name}.csv").write_text(f"{text}\n", encoding="utf-8")
         files.append(f"{TABLES}/{name}.csv")
     (folder / "README.md").write_text(homeless(readme(found)), encoding="utf-8")
     return files
-
-
-def _safe(row: Sequence[str]) -> list[str]:
-    return [for_spreadsheet(homeless(cell)) for cell in row]
 
 
 # --- figures ----------------------------------------------------------------------------------------------------
@@ -86,59 +79,66 @@ def figures_of(found: HandIn, look: paper.Look) -> dict[str, Callable[[], paper.
 def tables_of(found: HandIn) -> dict[str, Table]:
     """The tables by their files' names, with every row."""
     page, run = found.page, found.page.runs[0]
-    tables: dict[str, Table] = {"classes": _classes(run), "confusion": _confusion(page)}
+    of_page = tables_of_page(page)
+    tables = {"classes": _with_precision(of_page["classes"], run), "confusion": of_page["confusion"]}
     if found.errors.places:
         tables["errors"] = _errors(found)
     if run.curve:
         tables["log"] = _log(run)
     if run.calibration:
-        tables["calibration"] = (
-            ("images", "right", "mean probability", "low", "high"),
-            [tuple(map(str, (one.total, one.correct, one.confidence, one.low, one.high))) for one in run.calibration],
-        )
+        tables["calibration"] = _calibrated(run)
     if found.model:
-        tables["layers"] = found.model.heads, found.model.rows
-    tables["settings"] = ("setting", "value"), found.settings
-    return tables
+        columns = zip(*found.model.rows, strict=True)
+        kinds = ("text", "text", "text", "count")  # the last is a number, in brackets where it was counted before
+        heads = zip(found.model.heads, kinds, columns, strict=True)
+        tables["layers"] = Table("The model, layer by layer.", tuple(Column(*each) for each in heads))  # type: ignore[arg-type]
+    names, values = zip(*found.settings, strict=True)
+    settings = (Column("setting", "text", names), Column("value", "text", values))
+    return {**tables, "settings": Table("Every setting.", settings)}
 
 
-def _classes(run: RunView) -> Table:
-    heads = ("class", "images", "right", "recall, %", "low", "high", "called so", "precision, %")
-    return heads, [
-        (row.name, str(row.total), str(row.correct), *(_share(each) for each in (row.recall.value, row.recall.low,
-         row.recall.high)), str(row.predicted), _share(row.correct / row.predicted) if row.predicted else "")
-        for row in run.per_class
-    ]  # fmt: skip
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.2f}"
-
-
-def _confusion(page: Page) -> Table:
-    rows = [(name, *map(str, row)) for name, row in zip(page.classes, page.runs[0].confusion, strict=True)]
-    return ("true, then taken for", *page.classes), rows
+def _with_precision(table: Table, run: RunView) -> Table:
+    called = [row.predicted for row in run.per_class]
+    right = [row.correct / row.predicted if row.predicted else None for row in run.per_class]
+    more = (Column("called so", "count", called), Column("precision", "share", right, digits=1))
+    return Table(table.caption, (*table.columns, *more))
 
 
 def _errors(found: HandIn) -> Table:
-    page, gallery = found.page, found.page.gallery
+    page, gallery, places = found.page, found.page.gallery, found.errors.places
     said = gallery.said[0]
-    return ("test image", "file", "true class", "predicted class", "probability", "of the true class"), [
-        (str(gallery.ids[at]), gallery.files[at], page.classes[gallery.true[at]], page.classes[said.predicted[at]],
-         f"{said.probability[at]:.3f}", f"{said.true_probability[at]:.3f}")
-        for at in found.errors.places
-    ]  # fmt: skip
+    return Table("Misclassified pictures.", (
+        Column("test image", "count", [str(gallery.ids[at]) for at in places]),
+        Column("file", "text", [gallery.files[at] for at in places]),
+        Column("true class", "text", [page.classes[gallery.true[at]] for at in places]),
+        Column("predicted class", "text", [page.classes[said.predicted[at]] for at in places]),
+        Column("probability", "share", [said.probability[at] for at in places], digits=1),
+        Column("of the true class", "share", [said.true_probability[at] for at in places], digits=1),
+    ))  # fmt: skip
 
 
 def _log(run: RunView) -> Table:
-    heads = ("epoch", "training loss", "training, %", "validation loss", "validation, %", "learning rate", "images/s")
-    return heads, [
-        (str(one.epoch), f"{one.train_loss:.4f}", _share(one.train_accuracy),
-         "" if one.val_loss is None else f"{one.val_loss:.4f}",
-         "" if one.val_accuracy is None else _share(one.val_accuracy),
-         f"{one.learning_rate:.3g}", rate(one.images_per_second))
-        for one in run.curve
-    ]  # fmt: skip
+    curve = run.curve
+    return Table("Training, epoch by epoch.", (
+        Column("epoch", "count", [one.epoch for one in curve]),
+        Column("training loss", "fixed", [one.train_loss for one in curve], digits=4),
+        Column("training accuracy", "share", [one.train_accuracy for one in curve]),
+        Column("validation loss", "fixed", [one.val_loss for one in curve], digits=4),
+        Column("validation accuracy", "share", [one.val_accuracy for one in curve]),
+        Column("learning rate", "number", [one.learning_rate for one in curve]),
+        Column("images/s", "fixed", [one.images_per_second for one in curve], digits=1),
+    ))  # fmt: skip
+
+
+def _calibrated(run: RunView) -> Table:
+    bins = run.calibration
+    return Table("Test images in bins by their highest probability.", (
+        Column("images", "count", [one.total for one in bins]),
+        Column("right", "count", [one.correct for one in bins]),
+        Column("mean probability", "share", [one.confidence for one in bins]),
+        Column("share right low", "share", [one.low for one in bins]),
+        Column("share right high", "share", [one.high for one in bins]),
+    ))  # fmt: skip
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def _result(found: HandIn) -> Lines:
     ]
     if run.epochs:
         rows.append(("trained", f"{plural(run.epochs, 'epoch')} on {count(run.train_images)} images, seed {run.seed}"))
-    yield from _table(("what", "figure"), rows)
+    yield from ("| result | |", "| --- | --- |", *(f"| {what} | {words} |" for what, words in rows), "")
 
 
 def _curves(found: HandIn) -> Lines:
@@ -198,8 +198,7 @@ def _pictures(found: HandIn) -> Lines:
     yield f"{len(shown)} of {plural(wrong, 'error')}. {chosen}"
     yield ""
     yield from _figure("errors", f"{len(shown)} pictures with their true and their predicted class", "errors")
-    heads, rows = _errors(found)
-    yield from _folded(f"The {len(shown)} pictures as a table", heads, rows)
+    yield from _folded(f"The {len(shown)} pictures as a table", _errors(found))
 
 
 def _maps(found: HandIn) -> Lines:
@@ -231,16 +230,10 @@ def _by_class(found: HandIn) -> Lines:
     run = found.page.runs[0]
     yield from _heading("Classes")
     yield from _figure("classes", "Recall of each class with its interval", "classes")
-    heads = ("class", "right, of images", "recall", "95 % interval", "precision")
-    rows = [
-        (escaped(row.name), f"{count(row.correct)} of {count(row.total)}", percent(row.recall.value, 1),
-         f"{percent(row.recall.low, 1)} to {percent(row.recall.high, 1)}",
-         percent(row.correct / row.predicted, 1) if row.predicted else "–")
-        for row in run.per_class
-    ]  # fmt: skip
-    yield from (
-        _table(heads, rows) if len(rows) <= FOLDED else _folded(f"All {len(rows)} classes", heads, rows, done=True)
-    )
+    table = _with_precision(tables_of_page(found.page)["classes"], run)
+    yield "Recall with its 95 % interval in brackets; precision is the share of what was called so that was so."
+    yield ""
+    yield from _long(f"All {len(run.per_class)} classes", table)
     yield from _heading("Confusion")
     yield from _figure("confusion", "How often each class was taken for each other", "confusion")
 
@@ -313,9 +306,8 @@ def _training(found: HandIn) -> Lines:
         yield from (f"- {each.words}: `{each.command}` makes one." for each in _missing(found, "rate"))
         yield ""
     if run.curve:
-        heads, rows = _log(run)
-        yield from (_table(heads, rows) if len(rows) <= FOLDED else _folded(f"All {len(rows)} epochs", heads, rows))
-    yield from _folded(f"All {len(found.settings)} settings", ("setting", "value"), found.settings)
+        yield from _long(f"All {len(run.curve)} epochs", _log(run))
+    yield from _folded(f"All {len(found.settings)} settings", tables_of(found)["settings"])
 
 
 def _model(found: HandIn) -> Lines:
@@ -325,7 +317,7 @@ def _model(found: HandIn) -> Lines:
         shape = " x ".join(map(str, found.model.input_shape))
         yield f"{escaped(found.model.kind)}, one image of {shape}:"
         yield ""
-        yield from _table(found.model.heads, [tuple(map(escaped, row)) for row in found.model.rows])
+        yield from _table(tables_of(found)["layers"])
         yield from (f"- {escaped(each)}" for each in found.model.totals)
 
 
@@ -356,18 +348,18 @@ def _figure(name: str, alt: str, table: str) -> Lines:
     yield ""
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Lines:
-    columns = list(zip(*rows, strict=True)) or [()] * len(heads)
-    rule = ["---" if _WORDS.search(" ".join(cells)) else "---:" for cells in columns]
-    yield from (f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
-    yield ""
+def _table(table: Table) -> Lines:
+    yield from (written(table, "markdown"), "")
 
 
-def _folded(words: str, heads: Sequence[str], rows: Sequence[Sequence[str]], *, done: bool = False) -> Lines:
-    """A table below a line to click on; `done` for cells that are escaped already."""
-    yield from ("<details>", f"<summary>{words}</summary>", "")
-    yield from _table(heads, rows if done else [tuple(map(escaped, row)) for row in rows])
-    yield from ("</details>", "")
+def _long(words: str, table: Table) -> Lines:
+    """A table, below a line to click on where it is long."""
+    yield from _table(table) if len(table.columns[0].values) <= FOLDED else _folded(words, table)
+
+
+def _folded(words: str, table: Table) -> Lines:
+    """A table below a line to click on."""
+    yield from ("<details>", f"<summary>{words}</summary>", "", *_table(table), "</details>", "")
 
 
 def _missing(found: HandIn, what: str) -> list[Missing]:

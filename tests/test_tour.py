@@ -1,5 +1,6 @@
 """The notebook runs as it stands, and is stored without outputs."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from nbclient import NotebookClient
 
 TOUR = Path(__file__).parents[1] / "docs" / "tour.ipynb"
+TITLE = r"\*\*(Two runs on digits|\d.* is right most often)"
 SECONDS_A_CELL = 600  # what stops a cell that hangs
 
 
@@ -32,4 +34,4 @@ def test_tour_runs_and_shows_tables_and_maps(tmp_path: Path, monkeypatch: pytest
     pieces = [output["data"] for output in shown if "data" in output]
     tables = "\n".join(piece["text/markdown"] for piece in pieces if "text/markdown" in piece)
     assert any("image/png" in piece for piece in pieces)
-    assert "95 % interval" in tables and "| layer4 | " in tables and "**Two runs on digits" in tables
+    assert "95 % interval" in tables and "| layer4 | " in tables and re.search(TITLE, tables)
