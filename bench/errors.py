@@ -95,14 +95,14 @@ class ThresholdError(BenchError):
     """A threshold that the user asked for broke."""
 
     exit_code = 3
-    hint = "the same command without the threshold, to see all figures"
+    hint = "the same command without the threshold, to see all results"
 
 
 class MissingError(BenchError):
     """Data, a checkpoint or a plug-in is missing or cannot be read."""
 
     exit_code = 4
-    hint = "a whole file of the right kind"
+    hint = "a complete file of the right kind"
 
 
 class DataError(MissingError):
@@ -112,13 +112,13 @@ class DataError(MissingError):
 class StoreError(MissingError):
     """A run folder or one of its files that cannot be read."""
 
-    hint = "bench list runs  # the others; what is damaged can be made again"
+    hint = "bench list runs  # the other runs; a damaged file can be made again"
 
 
 class ContractError(BenchError):
     """A model or an explainer broke its contract; the message names which one and how."""
 
-    hint = "bench verify --help  # holds an explainer to its contract"
+    hint = "bench verify --help  # checks an explainer"
 
 
 def cut(text: str, most: int = LONGEST) -> str:

@@ -33,7 +33,7 @@ PRODUCTS = frozenset(
         *(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, torch.einsum, F.scaled_dot_product_attention),
     }
 )
-NOT_MERGED = "lrp cannot merge this net's norms into its convolutions: they do not stand behind one another"
+NOT_MERGED = "lrp cannot merge this network's norms into its convolutions: they do not follow each other"
 INSTEAD = "--explainer deeplift, which knows more functions"
 
 

@@ -211,7 +211,7 @@ PLANTED: dict[str, list[tuple[ExplainerSpec, str]]] = {
         (spec_of(honest, source=" "), "it names no source"),
         (spec_of(honest, max_batch=0), "max_batch is 0"),
         (spec_of(honest, cost=lambda layer: math.nan), r"cost\('layer3'\) is nan"),
-        (spec_of(honest, output="picture"), "does not name the steps"),
+        (spec_of(honest, output="picture"), "does not name its steps"),
     ],
     "answers": [
         (spec_of(fail), "^raised ZeroDivisionError: planted$"),
@@ -233,7 +233,7 @@ PLANTED: dict[str, list[tuple[ExplainerSpec, str]]] = {
         (spec_of(each(Tensor.double)), "torch.float64 at layer3 for a model and images in torch.float32"),
         (spec_of(lambda m, l, x, t: honest(m, l, x.float(), t)), "^raised RuntimeError: .*FloatTensor"),  # noqa: E741
     ],
-    "detached": [(spec_of(each(lambda maps: maps.requires_grad_())), "layer3, layer4 still holds its graph")],
+    "detached": [(spec_of(each(lambda maps: maps.requires_grad_())), "layer3, layer4 is not detached")],
     "raw": [
         (spec_of(each(min_max)), "^min-max scaled: every map runs from 0 to 1 at layer3"),
         (spec_of(each(lambda m: min_max(m.relu()) + 0.0)), "^min-max scaled"),
@@ -245,11 +245,11 @@ PLANTED: dict[str, list[tuple[ExplainerSpec, str]]] = {
     "finite": [
         (spec_of(each(lambda m: m.masked_fill(m == m.max(), torch.nan))), "^1 of 384 values at layer3 are no numbers"),
         (spec_of(each(lambda maps: maps / 0.0)), "^384 of 384 values at layer3 are no numbers"),
-        (spec_of(each(torch.zeros_like)), "^every map is flat at layer3"),
+        (spec_of(each(torch.zeros_like)), "^every map is constant at layer3"),
     ],
     "signed": [
         (spec_of(each(torch.relu)), "no value below zero .*says signed"),
-        (spec_of(honest, signed=False), "^down to -.* at layer3, though the spec denies signed"),
+        (spec_of(honest, signed=False), "^down to -.* at layer3, but the spec says that it is not signed"),
     ],
     "picture": [
         (spec_of(too_bright, output="picture", steps=("none",)), "from .* to .* at layer3, not within 0 and 1"),
@@ -269,17 +269,17 @@ PLANTED: dict[str, list[tuple[ExplainerSpec, str]]] = {
     "no-grad-mode": [(spec_of(careless), "raised RuntimeError: element 0 of tensors does not require grad")],
     "trainable": [(spec_of(where_trainable), "maps of a model with trainable parameters differ")],
     "class-specific": [
-        (spec_of(asked(torch.zeros_like)), "are equal at layer3, though the spec says class_specific"),
+        (spec_of(asked(torch.zeros_like)), "are equal at layer3, but the spec says class_specific"),
         (spec_of(asked(lambda t: torch.cat([t[:1] * 0, t[1:]]))), "of image 0 are equal at layer3"),
-        (spec_of(honest, class_specific=False), "differ by .* though the spec denies class_specific"),
+        (spec_of(honest, class_specific=False), "differ by .* but the spec denies class_specific"),
     ],
     "wrong-target": [
-        (spec_of(asked(lambda t: t.clamp(max=9))), "target 10 of 10 classes gives a map and no error"),
-        (spec_of(asked(lambda t: t.clamp(min=0))), "target -1 of 10 classes gives a map and no error"),
+        (spec_of(asked(lambda t: t.clamp(max=9))), "target 10 of 10 classes gives a map instead of an error"),
+        (spec_of(asked(lambda t: t.clamp(min=0))), "target -1 of 10 classes gives a map instead of an error"),
     ],
     "wrong-layer": [
-        (spec_of(of_the_last_layer), "^layer 'no_such_layer' gives a map and no error"),
-        (spec_of(pixels_for_any_layer, output="input"), "^layer 'no_such_layer' gives a map and no error"),
+        (spec_of(of_the_last_layer), "^layer 'no_such_layer' gives a map instead of an error"),
+        (spec_of(pixels_for_any_layer, output="input"), "^layer 'no_such_layer' gives a map instead of an error"),
     ],
     "training-flags": [(spec_of(besides(lambda m, x, t: m.train())), "it left training = True in the model")],
     "grad": [(spec_of(besides(lambda m, x, t: m.zero_grad())), r"it changed the \.grad of conv1\.weight")],
@@ -315,11 +315,11 @@ PLANTED: dict[str, list[tuple[ExplainerSpec, str]]] = {
     ],
     "random-state": [(spec_of(besides(lambda *rest: torch.rand(1))), "it drew from torch's global generator")],
     "image-gradients": [
-        (spec_of(besides(backward)), "left a gradient on images that want one"),
-        (spec_of(besides(lambda m, x, t: x.requires_grad_(False))), "froze images that want a gradient"),
+        (spec_of(besides(backward)), "left a gradient on images that require gradients"),
+        (spec_of(besides(lambda m, x, t: x.requires_grad_(False))), "switched off the gradients of the images"),
     ],
     "error": [
-        (spec_of(in_place_of_error(no_maps)), "^an error in forward pass 1 of 2 gives a map and no error"),
+        (spec_of(in_place_of_error(no_maps)), "^an error in forward pass 1 of 2 gives a map instead of an error"),
         (spec_of(in_place_of_error(another_error)), "^an error in forward pass 1 of 2 became KeyError"),
         (spec_of(hirescam), "^after an error in forward pass 1 of 2 it left a forward hook on layer3"),
     ],
@@ -331,7 +331,7 @@ PLANTED: dict[str, list[tuple[ExplainerSpec, str]]] = {
     "cost": [
         (
             spec_of(of_pixels, output="input", cost=lambda layer: 1.0),
-            "takes 2.00 forward passes, and the spec says 1.00",
+            "takes 2.00 forward passes, but the spec says 1.00",
         ),
     ],
     "memory": [(spec_of(hoarding()), r"^0\.[23] MB more after 20 batches$")],

@@ -75,7 +75,7 @@ def test_honest_input_method_passes_every_check() -> None:
 def test_planted_faults_are_told_one_by_one_and_who_does_not_answer_is_tried_no_further() -> None:
     assert failures(PLANTED["hooks"][0][0], "layer3") == ["hooks"]
     assert failures(PLANTED["answers"][0][0]) == ["answers"]
-    assert outcome_of(trial(PLANTED["answers"][0][0]), "memory").words == "not tried: it does not answer"
+    assert outcome_of(trial(PLANTED["answers"][0][0]), "memory").words == "not tried: a call returns no maps"
 
 
 def test_wrong_shape_spoils_no_other_check() -> None:
@@ -197,7 +197,7 @@ def test_memory_that_is_kept_is_counted_to_the_byte() -> None:
     kept: list[Tensor] = []
     once: dict[str, Tensor] = {}
     if held_bytes() is None:
-        pytest.skip("this system does not tell how much memory is held")
+        pytest.skip("this system does not report how much memory is in use")
     assert 1.9e6 < growth(lambda: kept.append(torch.ones(25_000)), 20) < 2.3e6  # 100 kB a time
     assert growth(lambda: once.setdefault("cache", torch.ones(1_000_000)), 20) < 100_000
 

@@ -382,7 +382,7 @@ def test_sparse_and_pruned_weights_are_made_whole(tmp_path: Path) -> None:
         (torch.ones(2, dtype=torch.bool), "a.bias is bool"),
         (torch.ones(2, dtype=torch.complex64), "a.bias is complex64"),
         (torch.tensor([1.0, torch.nan]), "a.bias holds values that are not finite"),
-        (torch.ones(2, device="meta"), "a.bias has a shape and no values"),
+        (torch.ones(2, device="meta"), "a.bias has a shape but no values"),
         (torch.tensor([1.0, torch.nan]).to(torch.float8_e4m3fn), "a.bias holds values that are not finite"),
         (torch.tensor([1.0, torch.inf]).half(), "a.bias holds values that are not finite"),
     ],

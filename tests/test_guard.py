@@ -199,7 +199,7 @@ def test_an_interruption_keeps_its_notes_for_commands_that_go_on() -> None:
         ({"0": torch.ones(2, 4, 4)}, r"\(2, 4, 4\) .* at 0, not \(2, 2, h, w\)"),
         ({"0": torch.ones(2, 2, 0, 4)}, r"\(2, 2, 0, 4\) .* at 0, not \(2, 2, h, w\)"),
         ({"0": torch.ones(2, 2, 4, 4).double()}, r"torch.float64 at 0, not \(2, 2, h, w\) torch.float32"),
-        ({"0": torch.ones(2, 2, 4, 4, requires_grad=True)}, "a map at 0 that still holds its graph"),
+        ({"0": torch.ones(2, 2, 4, 4, requires_grad=True)}, "a map at 0 that is not detached"),
         ({"0": np.ones((2, 2, 4, 4))}, "a ndarray at 0, not a tensor"),
         ({"1": torch.ones(2, 2, 4, 4)}, r"returned \['1'\] for layers \['0'\]"),
         ({}, r"returned \[\] for layers \['0'\]"),

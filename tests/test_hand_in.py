@@ -74,7 +74,7 @@ SHOWN: dict[str, Callable[[Path], bool]] = {
     "range test of the learning rate": says("range test .* `bench lr-find .*` makes one"),
     "loss": says("loss is the cross entropy of the logits"),
     "normalisation": says(r"Normalised by mean 0\.\d+, .* standard deviation 0\.\d+"),
-    "train transforms": says("What the model sees: translate 2: .*, half of them mirrored"),
+    "train transforms": says("What the model sees: translate 2: .*, each image mirrored with probability one half"),
     "accuracy with its interval": says(r"\*\*\d+\.\d\d.% of 32 test images are right\*\* \(95 % interval"),
     "gap between training and test": says(r"\| training accuracy \| .* points to test"),
     "validation split": says("25 % of the training images were held out"),

@@ -187,8 +187,8 @@ REFUSED = {
     "hostile name": (files() | {"train/cat/\x1b[2J\n.png": b"no"}, ["x1b[2J"]),
     "no training": (without("train"), ["no image in train/"]),
     "nothing": ({}, ["no image in train/"]),
-    "class of train": (files() | {"train/owl/0.png": png(0)}, ["'owl'", "in train and none in"]),
-    "class of test": (files() | {"test/owl/0.png": png(0)}, ["'owl'", "in test and none in"]),
+    "class of train": (files() | {"train/owl/0.png": png(0)}, ["'owl'", "in train but none in"]),
+    "class of test": (files() | {"test/owl/0.png": png(0)}, ["'owl'", "in test but none in"]),
     "two top folders": (
         {f"{top}/{name}": content for top in ("one", "two") for name, content in files().items()},
         ["two data sets", "'one/'", "'two/'"],
@@ -226,7 +226,7 @@ def test_a_class_that_lost_all_images_of_a_split_is_left_out_with_skip_bad_and_n
     assert "'test/dog/0.png'" in refusal(root)
     found = read(root, skip_bad=True)
     assert found.classes == ("cat", "owl") and found.train.labels.tolist() == [0, 1]
-    assert "class 'dog' left out: 1 images in train and none in test" in found.notes
+    assert "class 'dog' left out: 1 images in train but none in test" in found.notes
     assert found.inventory.endswith("left out: 1 unreadable, 1 of classes left out")
 
 

@@ -344,7 +344,7 @@ def test_where_no_batch_fits_the_error_says_so() -> None:
     with room_for(0):
         fits = batch_that_fits(build_seeded(TINY, 4, 0), recipe, CPU, images=8, edge=32)
     error = batch_too_large("training", recipe, fits, "bench train")
-    assert error.message == "training: memory ran out with one image a step, beside all training images"
+    assert error.message == "training: memory ran out with one image in each step, besides all training images"
 
 
 def test_lr_find_names_the_batch_that_fits(tmp_path: Path, pictures: Path) -> None:

@@ -540,7 +540,7 @@ class NormFirst(Small):
     ("net", "words"),
     [
         (Gated(), "no rule for a product of activations"),
-        (NormFirst(), "cannot merge this net's norms"),
+        (NormFirst(), "cannot merge this network's norms"),
         (nn.Sequential(nn.Conv2d(3, 4, 16), nn.GroupNorm(2, 4), nn.Flatten()), "no rule for '1', a GroupNorm"),
     ],
 )

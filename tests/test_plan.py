@@ -191,7 +191,7 @@ def test_a_dear_cell_is_told_of_whether_it_is_left_out_or_made() -> None:
     named = Wanted({"dear": spec("dear"), "pixels": spec("pixels", "input")}, ("layer2", "layer3"))
     say_costs(named, progress)
     say_costs(replace(named, ceilings={"dear": 200.0}), progress)
-    words = "dear costs 201 at layer3, in forward passes an image and class"
+    words = "dear costs 201 at layer3 forward passes for one image and class"
     assert said == [words, f"left out: {words}; --slow or --explainer dear includes it"]
 
 

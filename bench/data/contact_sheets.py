@@ -116,10 +116,10 @@ def describe(augmentation: Augmentation) -> str:
     """An augmentation in words."""
     words = []
     if augmentation.translate:
-        words.append(f"translate {augmentation.translate}: moved by up to as many pixels, the border reflected")
+        words.append(f"translate {augmentation.translate}: moved by up to that many pixels, the border reflected")
     if augmentation.flip != "none":
         again = ", the other half in the next epoch" if augmentation.flip == "alternating" else ""
-        words.append("half of them mirrored" + again)
+        words.append("each image mirrored with probability one half" + again)
     if augmentation.cutout:
         words.append(f"a square of {augmentation.cutout} pixels in the mean colour")
     return ", ".join(words) or "no augmentation"

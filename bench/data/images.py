@@ -20,7 +20,7 @@ from bench.errors import DataError
 
 CHUNK = 128  # files a task; a task costs about as much as one small image
 CHUNK_BYTES = 8 * 2**20
-SKIP = "--skip-bad goes on without such files and counts them"
+SKIP = "--skip-bad skips such files and counts them"
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class _Reading:
         for split, found in zip(SPLITS, (train, test), strict=True):
             if not found:
                 raise DataError(f"{path} holds no image in {split}/<class>/ that can be read", try_=f"ls {path}")
-        lacking = {"in train and none in test": train - test, "in test and none in train": test - train}
+        lacking = {"in train but none in test": train - test, "in test but none in train": test - train}
         if any(lacking.values()) and not skip_bad:
             raise DataError(f"{path} has {_differing(lacking)}", try_=_same_classes(train, test))
         lost = [

@@ -22,7 +22,8 @@ MAX_NAME = 4096  # characters
 TEST_SHARE = 0.2  # of each class, where no folder and no list says which pictures test
 SPLIT_SEED = 0
 OWN_TEST = (
-    f"there is no test set: {TEST_SHARE:.0%} of each class are it, chosen by a hash of their names (seed {SPLIT_SEED})"
+    f"there is no test set, so {TEST_SHARE:.0%} of each class are used, chosen by a hash of their names "
+    f"(seed {SPLIT_SEED})"
 )
 
 LAYOUT = "train/<class>/*.jpg and test/<class>/* (or val/), or <class>/* alone, or labels.csv beside the pictures"
@@ -264,16 +265,14 @@ def _tree_of(folders: Sequence[Folders], source: Path) -> Tree:
         found = {top for each in each_once if (top := _above_split(each[depth:], wanted)) is not None}
         if len(found) > 1:
             first, second = [shown("/".join((*common, *top, "")) or "./") for top in sorted(found)[:2]]
-            raise DataError(
-                f"{source} holds two data sets, in {first} and in {second}", try_="one of them, named by itself"
-            )
+            raise DataError(f"{source} holds two data sets, in {first} and in {second}", try_="the path of one of them")
         if found:
             return Tree((*common, *found.pop()), ("split", "class"))
     lone = next((each for each in reversed(common) if split_of(each)), "")
     if split_of(lone) not in ("", "train"):
         raise DataError(
             f"{source} holds no image in train/<class>/: all its pictures lie in {shown(lone + '/')}",
-            try_="train/<class>/ beside it, or the path of that folder itself, of which a share then tests",
+            try_="train/<class>/ beside it, or the path of that folder; then a part of it becomes the test set",
         )
     inner = [each[depth:] for each in each_once if each[depth:]]
     if inner and all(split_of(each[0]) for each in inner):
@@ -392,7 +391,7 @@ def _no_picture(source: Path, rest: Sequence[str]) -> DataError:
     if any(BATCHES in path.split("/") for path in rest):
         return DataError(
             f"{source} holds {BATCHES}, which is read from a folder only",
-            try_=f"unpack it and name the folder that holds {BATCHES}",
+            try_=f"unpack it and give the folder that contains {BATCHES}",
         )
     kinds = Counter(suffix_of(path) or "without suffix" for path in rest)
     told = (
@@ -408,7 +407,7 @@ def _no_picture(source: Path, rest: Sequence[str]) -> DataError:
 def _no_class(source: Path, pictures: Sequence[str], tree: Tree) -> DataError:
     place = shown("/".join((*tree.base, "")) or "./")
     return DataError(
-        f"{source} holds {len(pictures):,} pictures and nothing that says their classes; all lie in {place}, the first "
+        f"{source} holds {len(pictures):,} images, but nothing says their classes; all are in {place}, the first "
         f"{shown(pictures[0])}",
         try_="a folder for each class, or labels.csv beside them with the columns path and class",
     )

@@ -112,5 +112,5 @@ def faults_of_maps(
         if values.ndim != 4 or values.numel() == 0 or values.dtype != images.dtype or values.shape != due:
             faults.append(f"returned {tuple(values.shape)} {values.dtype} at {layer}, not {wanted}")
         if values.requires_grad:
-            faults.append(f"returned a map at {layer} that still holds its graph")
+            faults.append(f"returned a map at {layer} that is not detached")
     return faults

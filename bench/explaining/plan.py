@@ -202,7 +202,7 @@ def say_dead(trained: Trained, layers: Sequence[str], progress: Progress) -> Non
 
 
 def ceilings(names: Sequence[str], specs: Mapping[str, ExplainerSpec], *, slow: bool = False) -> dict[str, float]:
-    """Of the explainers that only `all` brought in: what a cell may cost, in forward passes an image and class."""
+    """Of the explainers that only `all` brought in: what a cell may cost, forward passes for one image and class."""
     if ALL not in names:
         return {}
     named = set(map(resolved, names))
@@ -216,7 +216,7 @@ def say_costs(wanted: Wanted, progress: Progress) -> None:
         if not dear:
             continue
         costs = " and ".join(f"{spec.cost(layer):,.0f} at {layer}" for layer in dear)
-        words = f"{name} costs {costs}, in forward passes an image and class"
+        words = f"{name} costs {costs} forward passes for one image and class"
         if set(dear) & set(layers_of(spec, wanted)):
             progress.say(words)
         else:
@@ -238,7 +238,8 @@ def cut_to_afford(
         return ids
     seconds = sum(job.passes / rate_of(trained) for trained, job in jobs)
     images, cells = sum(len(job.ids) for _, job in jobs), sum(len(job.layers) for _, job in jobs)
-    work = f"{cells} cell{'s' if cells > 1 else ''}, {images:,} explanation{'s' if images > 1 else ''} to make"
+    pairs = f"{cells} pair{'s' if cells > 1 else ''} of explainer and layer"
+    work = f"{images:,} explanation{'s' if images > 1 else ''} to make, for {pairs}"
     progress.say(f"{work}: about {duration(seconds)}, estimated from the speed of the evaluation")
     return ids if limit is not None else ids[: affordable(len(ids), seconds, runs[0].device, progress)]
 

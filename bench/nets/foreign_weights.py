@@ -126,9 +126,9 @@ def checked_match(match: Match, model: str, net: nn.Module) -> tuple[str, ...]:
 def _unusable(key: str, value: Tensor, own: Tensor) -> str:
     """Why a tensor can be no weights, in words; empty where it can."""
     if value.is_meta:
-        return f"{key} has a shape and no values: the file was saved from the meta device"
+        return f"{key} has a shape but no values: the file was saved from the meta device"
     if value.is_quantized or value.is_complex() or value.is_floating_point() != own.is_floating_point():
-        return f"{key} is {str(value.dtype).removeprefix('torch.')}, and the model computes in floating point"
+        return f"{key} is {str(value.dtype).removeprefix('torch.')}, but the model computes in floating point"
     return "" if bool(torch.isfinite(value.float()).all()) else f"{key} holds values that are not finite"
 
 
@@ -139,10 +139,10 @@ def advice(match: Match) -> str:
         return f"remove_parametrizations of torch.nn.utils.parametrize before saving: {held} is only a part of a weight"
     kernels = [(there[2], here[2]) for _, there, here in match.misshaped if len(there) == len(here) == 4]
     if (3, 7) in kernels:
-        return "--stem cifar: the weights have a 3x3 stem where the model has a 7x7 one"
+        return "--stem cifar: the weights have a 3x3 first convolution, the model a 7x7 one"
     if (7, 3) in kernels:
-        return "the model without --stem cifar, or torchvision:resnet18: the weights have a 7x7 stem"
+        return "the model without --stem cifar, or torchvision:resnet18: the weights have a 7x7 first convolution"
     heads = {there[0] for key, there, here in match.misshaped if len(there) == 1 or there[1:] == here[1:]}
     if len(match.misshaped) <= 2 and len(heads) == 1:
-        return f"--classes with the names of all {heads.pop()} outputs, in their order, one a line in a file"
+        return f"--classes with the names of all {heads.pop()} outputs, in their order, in a file with one a line"
     return "--model with the model that the weights were made with"

@@ -175,7 +175,7 @@ PLAIN = Recipe(
     batch_size=500,
     lr=0.2,
     cutout=12,
-    source="Jordan 2024, cifar10-zoo: the baseline that makes 94 % with mirror averaging on original pixels",
+    source="Jordan 2024, cifar10-zoo: the baseline that reaches 94 % with mirror averaging on original pixels",
 )
 FAST20 = Recipe(
     name="fast20",
@@ -219,7 +219,7 @@ RECIPES: Mapping[str, Recipe] = {
             label_smoothing=0.1,
             translate=4,
             cutout=12,
-            source="as fast20, with the augmentation that more epochs want",
+            source="as fast20, with stronger augmentation for more epochs",
         ),
         Recipe(
             name="cpu",
@@ -247,7 +247,7 @@ RECIPES: Mapping[str, Recipe] = {
             precision="fp32",
             flip="none",
             cutout=0,
-            source="digits in one epoch: many small steps, batch norms that follow quickly",
+            source="digits in one epoch: many small steps, fast statistics of batch norms",
         ),
     )
 }

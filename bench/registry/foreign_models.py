@@ -13,7 +13,7 @@ from bench.modes import evaluating
 from bench.registry.layouts import Layout, show_maps
 from bench.registry.looking import layouts_of
 
-WHOLE = "docs/bring-your-own.md shows one whole"
+WHOLE = "docs/bring-your-own.md shows a complete one"
 LOGITS = ("logits", "out", "output", "outputs", "pred", "preds", "prediction", "predictions")  # keys and attributes
 
 
@@ -44,7 +44,7 @@ class ForeignBuild:
             what = f"model '{self.name}' builds a {type(value).__name__}"
             raise MissingError(f"{what}, not a torch.nn.Module", try_=WHOLE)
         if isinstance(value, torch.jit.ScriptModule):
-            what = f"model '{self.name}' builds TorchScript, whose layers cannot be looked into"
+            what = f"model '{self.name}' builds TorchScript, whose layers cannot be read"
             raise MissingError(what, try_="the Python module that it was made of")
         first = next((each for each in value.modules() if isinstance(each, nn.Conv2d)), None)
         if first is not None and first.in_channels == 1:

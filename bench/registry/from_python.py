@@ -109,7 +109,7 @@ def spec_of_function(name: str, value: object) -> object:
     if not takes_four(value):
         raise MissingError(
             f"explainer '{name}' takes {inspect.signature(value)}, not ({PARAMETERS})",
-            try_="docs/add-an-explainer.md shows one whole",
+            try_="docs/add-an-explainer.md shows a complete one",
         )
     where, _, attribute = name.rpartition(":")
     return ExplainerSpec(

@@ -97,7 +97,7 @@ class Registry(Generic[Value], Mapping[str, Value]):
             raise MissingError(
                 f"{self.kind} '{name}' is of type {type(value).__name__}, "
                 f"not {self._type.__name__}{more.get(self._type, '')}",
-                try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows one whole",
+                try_=f"docs/add-{'a-model' if self.kind == 'model' else 'an-explainer'}.md shows a complete one",
             )
         return value
 

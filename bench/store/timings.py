@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 TIMING_SCHEMA = 2
 MODES = {
-    "train": "whole epochs, with all that a batch goes through",
-    "explain": "eval mode, batch by batch as they came",
+    "train": "whole epochs, with augmentation",
+    "explain": "eval mode, batch by batch in the order of the work",
 }
 
 

@@ -46,6 +46,6 @@ def batch_too_large(what: str, recipe: Recipe, fits: int, command: str) -> RoomE
         command: the same work with that batch.
     """
     if not fits:
-        words = "one image a step, beside all training images"
+        words = "one image in each step, besides all training images"
         return RoomError(what, words, try_="--limit, a smaller net, or --device cpu")
     return RoomError(what, f"a batch of {recipe.batch_size:,} images; {fits:,} at once fit", try_=command)

@@ -82,7 +82,7 @@ def check_spec(trial: Trial) -> Found:
         "it names no source": not spec.source.strip(),
         f"max_batch is {spec.max_batch}": spec.max_batch < 1,
         **{f"cost('{layer}') is {cost}": not 0 <= cost < math.inf for layer, cost in costs.items()},
-        "it gives a picture and does not name the steps to it": spec.output == "picture" and not spec.steps,
+        "it returns a picture, but does not name its steps": spec.output == "picture" and not spec.steps,
     }
     return unless("; ".join(fault for fault, holds in faults.items() if holds))
 
@@ -115,7 +115,7 @@ def check_dtype(trial: Trial) -> Found:
 def check_detached(trial: Trial) -> Found:
     """Maps that hold no graph: it would keep the memory of the whole pass."""
     held = ", ".join(layer for layer, maps in trial.maps.items() if maps.requires_grad)
-    return unless(held and f"the map at {held} still holds its graph")
+    return unless(held and f"the map at {held} is not detached")
 
 
 def check_finite(trial: Trial) -> Found:
@@ -125,7 +125,7 @@ def check_finite(trial: Trial) -> Found:
         if wrong:
             return unless(f"{wrong} of {maps.numel()} values at {layer} are no numbers")
         if torch.equal(cells.amax(2), cells.amin(2)):
-            return unless(f"every map is flat at {layer}")
+            return unless(f"every map is constant at {layer}")
     return PASSED
 
 
@@ -143,12 +143,12 @@ def check_signed(trial: Trial) -> Found:
     lowest = {layer: float(maps.min()) for layer, maps in trial.maps.items()}
     smallest = min(lowest.values())
     if trial.spec.signed:
-        words = f"no value below zero (the smallest is {smallest:.3g}), though the spec says signed: no ReLU"
+        words = f"no value below zero (the smallest is {smallest:.3g}), but the spec says signed: no ReLU"
         return unless("" if smallest < 0 else words, f"down to {smallest:.3g}")
     below = {layer for layer, output in trial.outputs.items() if output.min() < 0}
     return first(
         (
-            f"down to {low:.3g} at {layer}, though the spec denies signed"
+            f"down to {low:.3g} at {layer}, but the spec says that it is not signed"
             for layer, low in lowest.items()
             if low < 0 and layer not in below
         ),
@@ -250,9 +250,9 @@ def check_class_specific(trial: Trial) -> Found:
             where = f"maps of classes {one} and {other} of image {image}"
             apart = gap(first[layer][image], second[layer][image])
             if trial.spec.class_specific and apart == 0 and first[layer][image].any():
-                return unless(f"{where} are equal at {layer}, though the spec says class_specific")
+                return unless(f"{where} are equal at {layer}, but the spec says class_specific")
             if not trial.spec.class_specific and apart > CAST:
-                return unless(f"{where} differ by {apart:.3g} at {layer}, though the spec denies class_specific")
+                return unless(f"{where} differ by {apart:.3g} at {layer}, but the spec denies class_specific")
     return PASSED
 
 
@@ -265,7 +265,7 @@ def check_wrong_target(trial: Trial) -> Found:
             trial.ask(trial.images[:2], targets)
         except CrashError:
             continue
-        return unless(f"target {wrong} of {trial.classes} classes gives a map and no error")
+        return unless(f"target {wrong} of {trial.classes} classes gives a map instead of an error")
     return PASSED
 
 
@@ -279,7 +279,7 @@ def check_wrong_layer(trial: Trial) -> Found:
         except CrashError:
             continue
         if maps.ndim == 4:
-            return unless(f"layer '{layer}' gives a map and no error")
+            return unless(f"layer '{layer}' gives a map instead of an error")
     return PASSED
 
 
@@ -302,8 +302,8 @@ def check_image_gradients(trial: Trial) -> Found:
     with put_back(model, images, targets):
         trial.call(model, trial.layers, images, targets)
         if images.grad is not None:
-            return unless("it left a gradient on images that want one")
-        return unless("" if images.requires_grad else "it froze images that want a gradient")
+            return unless("it left a gradient on images that require gradients")
+        return unless("" if images.requires_grad else "it switched off the gradients of the images")
 
 
 def check_silent(trial: Trial) -> Found:
@@ -326,7 +326,7 @@ def check_error(trial: Trial) -> Found:
         where = f"in forward pass {at} of {calls}"
         _, faults, error = _with_failing_head(trial, at)
         if error is None:
-            return unless(f"an error {where} gives a map and no error")
+            return unless(f"an error {where} gives a map instead of an error")
         if not any(isinstance(each, PlantedError) for each in _causes(error)):
             return unless(f"an error {where} became {type(error).__name__}: {first_line(error)}")
         if faults:
@@ -371,7 +371,7 @@ def check_cost(trial: Trial) -> Found:
     with TotalFlops() as forward, torch.no_grad():
         trial.model(trial.images[:1])
     taken = (_flops_of(trial, most) - _flops_of(trial, 1)) / (most - 1) / forward.get_total_flops()
-    fault = f"one more image takes {taken:.2f} forward passes, and the spec says {said:.2f}"
+    fault = f"one more image takes {taken:.2f} forward passes, but the spec says {said:.2f}"
     return unless(fault if abs(taken - said) > COST * said else "", f"{taken:.2f} forward passes")
 
 
@@ -396,7 +396,7 @@ def check_memory(trial: Trial) -> Found:
         batch()
     grown = growth(batch, BATCHES)
     if grown is None:
-        return "not applicable", "this system does not tell how much memory is held"
+        return "not applicable", "this system does not report how much memory is in use"
     fault = f"{grown / 1e6:.1f} MB more after {BATCHES} batches" if grown > LEAK * BATCHES else ""
     return unless(fault, f"{grown:,} bytes")
 
@@ -469,12 +469,12 @@ def out_of_scope(trial: Trial, name: str) -> str:
         "signed": (picture, "it gives finished pictures"),
         "picture": (not picture, "it gives raw maps"),
         "batch": (trial.at_once == 1, one_a_call),
-        "layers-together": (len(trial.layers) == 1, f"there is but one layer, {trial.layers[0]}"),
+        "layers-together": (len(trial.layers) == 1, f"there is only one layer, {trial.layers[0]}"),
         "targets-together": (spec.stochastic, "it is stochastic, so each target of a call may draw its own numbers"),
         "wrong-target": (not spec.class_specific, "its maps do not depend on the target"),
-        "wrong-layer": (picture, "a finished picture is whatever its library gives"),
+        "wrong-layer": (picture, "a finished picture is what its library returns"),
         "random-state": (spec.stochastic, "it is stochastic; bench puts the generators back"),
-        "cost": (spec.output != "input", "the cost of a layer is that of the real nets, and these are small ones"),
+        "cost": (spec.output != "input", "the cost of a layer is for the real networks, and this one is small"),
         "head-scale": (no_gradcam or not trial.head(trial.model), no_claim if no_gradcam else NO_HEAD),
         "reference": (no_gradcam, no_claim),
     }
@@ -486,7 +486,7 @@ def outcome_of(trial: Trial, name: str) -> Outcome:
     """What one check, by its name, finds about a plug-in."""
     try:
         if name not in ALWAYS and trial.crash:
-            return Outcome(name, "not applicable", "not tried: it does not answer")
+            return Outcome(name, "not applicable", "not tried: a call returns no maps")
         if name in OF_VALUES and check_shape(trial)[0] == "failed":
             return Outcome(name, "not applicable", "not tried: its maps have another shape")
         beside = out_of_scope(trial, name)
