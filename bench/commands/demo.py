@@ -8,10 +8,12 @@ from bench.commands.compare import compare
 from bench.commands.explain import explain
 from bench.commands.judge import judge
 from bench.commands.train import train
+from bench.pages.build import wrong_in_any
 from bench.request import CompareRequest, DemoRequest, ExplainRequest, JudgeRequest, TrainRequest
 from bench.schema.page import Finding
 from bench.store.folder import RunFolder
 from bench.store.paths import run_path
+from bench.store.runs import find_run
 from bench.workspace import Workspace
 
 MODELS = ("cifar_resnet18", "timm_resnet18", "torchvision_resnet18")  # the first from seed 0, the next from 1, ...
@@ -38,8 +40,9 @@ def demo(request: DemoRequest, workspace: Workspace) -> Demonstrated:
     """
     device = request.device
     runs = tuple(_trained(model, seed, device, workspace=workspace) for seed, model in enumerate(MODELS))
+    ids = wrong_in_any([RunFolder(find_run(workspace.runs, run)) for run in runs], None).tolist()
     for run in runs:
-        explain(ExplainRequest(run, explainer=EXPLAINERS, layer=LAYERS, device=ON), workspace)
+        explain(ExplainRequest(run, ids=ids, explainer=EXPLAINERS, layer=LAYERS, device=ON), workspace)
         judge(JudgeRequest(run, device=ON), workspace)
     found = compare(CompareRequest(runs, device=device), workspace)
     return Demonstrated(runs, found.page, most_telling(found.values.findings if found.values else ()))
