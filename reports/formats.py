@@ -22,6 +22,7 @@ _LATEX = {
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': "{''}", "'": "{'}", "`": "{`}", "[": "{[}", "*": "{*}",
     NBSP: r"\,", "−": "$-$", "–": r"\textendash{}", "’": "{'}", **{each: f"\\{each}" for each in "&%$#_{}"},
 }  # fmt: skip
+_FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 _NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?")
 _PDFLATEX = re.compile("[^\x00-\u017f−–’]")  # letters that it does not know
 
@@ -73,13 +74,14 @@ def escaped(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A table of the package booktabs, with its caption."""
+    """A table of the package booktabs with its caption, made smaller where it is wider than the text."""
     kinds = "".join("l" if each.kind == "text" else "r" for each in table.columns)
     body = "\n".join(f"{' & '.join(cells)} \\\\" for cells in _rows(table, for_latex))
     lines = (
-        r"\begin{table}", r"\centering", f"\\caption{{{for_latex(table.caption)}}}", f"\\begin{{tabular}}{{{kinds}}}",
+        r"\begin{table}", r"\centering", f"\\caption{{{for_latex(table.caption)}}}", _FITTED,
+        f"\\begin{{tabular}}{{{kinds}}}",
         r"\toprule", " & ".join(for_latex(each.head) for each in table.columns) + r" \\", r"\midrule", body,
-        r"\bottomrule", r"\end{tabular}", r"\end{table}",
+        r"\bottomrule", r"\end{tabular}}", r"\end{table}",
     )  # fmt: skip
     return "\n".join(lines)
 
@@ -93,7 +95,7 @@ def for_latex(text: str) -> str:
 def latex_head(text: str) -> str:
     """What a document needs for tables in LaTeX, as comments."""
     other = "\n% has letters that pdflatex does not know: use lualatex or xelatex" if _PDFLATEX.search(text) else ""
-    return rf"% needs \usepackage{{booktabs}}{other}"
+    return rf"% needs \usepackage{{booktabs,graphicx}}{other}"
 
 
 def _rows(table: Table, escape: Callable[[str], str]) -> list[list[str]]:

@@ -81,12 +81,13 @@ def test_latex_has_no_character_that_it_would_read_as_more_than_one() -> None:
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 def test_latex_compiles(kind: str, tmp_path: Path) -> None:
     body = document(page(kind), "latex")
-    head = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
+    head = "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n"
     (tmp_path / "a.tex").write_text(f"{head}{body}\n\\end{{document}}\n", encoding="utf-8")
     words = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "a.tex"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]
-    assert "Missing character" not in (tmp_path / "a.log").read_text(errors="replace")
+    log = (tmp_path / "a.log").read_text(errors="replace")
+    assert "Missing character" not in log and "Overfull" not in log
 
 
 def test_letters_that_pdflatex_does_not_know_are_said() -> None:
