@@ -94,9 +94,11 @@ def test_what_was_measured_of_these_weights_is_used_again_and_time_adds_the_trai
     assert listener.said[-1] == f"speeds are those of timing {second.id}: the same weights on this machine"
 
 
-@pytest.mark.parametrize("asked", [{"no_time": True}, {"compute": False}, {"dry_run": True}])
+@pytest.mark.parametrize(
+    "asked", [{"no_time": True}, {"compute": False}, {"dry_run": True}, {"fail_if": "accuracy[a] < 0"}]
+)
 def test_no_speeds_are_measured_where_nobody_wants_them(
-    place: Workspace, monkeypatch: pytest.MonkeyPatch, asked: dict[str, bool]
+    place: Workspace, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(paired, "timed", never)
     found, listener = compared(place, **asked)
