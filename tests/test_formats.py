@@ -77,6 +77,7 @@ def test_latex_has_no_character_that_it_would_read_as_more_than_one() -> None:
     assert for_latex("a--b [x] 5 %") == r"a-{}-b {[}x] 5 \%"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
 @pytest.mark.parametrize("kind", ["run", "comparison"])
 def test_latex_compiles(kind: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from timing_factory import arm_of, make_timing
 from bench.errors import UsageError
 from bench.gates.judged import Figure, Judged, failing, judge_figures
 from bench.gates.rounds import check_timed, judge_rounds
-from bench.gates.runs import Sides, check, judge_runs, sides_of
+from bench.gates.runs import Sides, check, judge_runs
 from bench.schema.known_answers import Claim, KnownAnswers, MosaicScore, StickerScore
 from bench.schema.page import Estimate
 from bench.schema.run import AverageResult, Results
@@ -138,7 +138,7 @@ def make_runs(runs: Path, **changes: Any) -> list[str]:
 
 
 def judged(runs: Path, *texts: str) -> list[Judged]:
-    sides = sides_of(["old", "new"], [RunFolder(runs / "old"), RunFolder(runs / "new")])
+    sides = Sides(("old", "new"), (RunFolder(runs / "old"), RunFolder(runs / "new")))
     thresholds = [read_threshold(text) for text in texts]
     check(thresholds, sides)
     return list(judge_runs(thresholds, sides))
@@ -264,7 +264,7 @@ def test_two_folders_of_one_name_are_told_apart_as_they_were_typed(tmp_path: Pat
     for folder, wrong in (("stored", 15), ("runs", 45)):
         make_run(tmp_path / folder, "net", labels=LABELS, predicted=predicted(wrong))
     typed = [str(tmp_path / folder / "net") for folder in ("stored", "runs")]
-    sides = sides_of(typed, [RunFolder(Path(each)) for each in typed])
+    sides = Sides(tuple(typed), tuple(RunFolder(Path(each)) for each in typed))
     (found,) = judge_runs([read_threshold(f"accuracy[{typed[1]}] < accuracy[{typed[0]}] - 0.05")], sides)
     assert found.outcome == "broken"
     with pytest.raises(UsageError, match="no run 'net'"):

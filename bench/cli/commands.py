@@ -315,11 +315,11 @@ def evaluate(request: EvaluateRequest, workspace: Workspace) -> Answer:
 
 def _with_gates(answer: Answer, request: Gated, run: str, folder: Path) -> Answer:
     """An answer about a run with what became of the thresholds."""
-    from bench.gates.runs import judge_runs, sides_of
+    from bench.gates.runs import Sides, judge_runs
     from bench.store.folder import RunFolder
     from bench.thresholds import read_threshold
 
-    found = judge_runs(map(read_threshold, names(request.fail_if)), sides_of([run], [RunFolder(folder)]))
+    found = judge_runs(map(read_threshold, names(request.fail_if)), Sides((run,), (RunFolder(folder),)))
     *lines, path = answer.lines
     value = {**answer.value, "thresholds": _thresholds(found)}
     failure = _failure(found, request, f"bench show run {folder.name}")

@@ -26,7 +26,7 @@ from bench.explaining.plan import (
 )
 from bench.fields import names
 from bench.gates.judged import Judged
-from bench.gates.runs import Sides, check, judge_runs, sides_of
+from bench.gates.runs import Sides, check, judge_runs
 from bench.nets.trained import Trained, open_run
 from bench.pages.build import comparison_page, wrong_in_any
 from bench.pages.class_alignment import check_comparable
@@ -109,7 +109,7 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
 
 
 def _sides(request: CompareRequest, runs: Sequence[RunFolder]) -> Sides:
-    return sides_of(names(request.run), runs)
+    return Sides(names(request.run), tuple(runs))
 
 
 def _filled(

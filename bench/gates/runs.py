@@ -11,7 +11,6 @@ from bench.errors import UsageError, did_you_mean
 from bench.evaluation import FIGURES, WORDS, read_averages
 from bench.gates.judged import Figure, Judged, judge_figures
 from bench.gates.rounds import TIMED, arm_rate, judge_rounds
-from bench.pages.class_alignment import aligned
 from bench.registry.registry import short
 from bench.request import TimeRequest
 from bench.schema.known_answers import MosaicScore, StickerScore
@@ -52,7 +51,7 @@ class Sides:
 
     Attributes:
         typed: what the user called each of them.
-        runs: with one list of classes.
+        runs: tested on the same images; each may number its classes in its own way.
         coming: by a rate's name, of each run the explainers and layers that this call makes.
         averages: that this call measures; None for those that are there.
     """
@@ -74,11 +73,6 @@ class Sides:
             return (self.typed if name in self.typed else self.names).index(name)
         paths = [run.path.resolve() for run in self.runs]
         return paths.index(Path(name).resolve()) if Path(name).resolve() in paths else None
-
-
-def sides_of(typed: Sequence[str], runs: Sequence[RunFolder]) -> Sides:
-    """The runs with one list of classes."""
-    return Sides(tuple(typed), tuple(aligned(runs)))
 
 
 # --- before anything is computed ----------------------------------------------------------------------------
