@@ -166,7 +166,7 @@ def test_nothing_is_left_of_a_folder_that_could_not_be_finished(
         raise OSError(28, "No space left on device")
 
     (tmp_path / "handin").mkdir()
-    monkeypatch.setattr(plots, "confusion", fails)
+    monkeypatch.setattr(plots, "curves", fails)
     result = call("export", "a", "--to", str(tmp_path / "handin"), "--n", "6", runs=copy)
     assert (result.exit_code, f"{tmp_path}/handin cannot be written" in result.stderr) == (1, True)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["handin", "runs"]

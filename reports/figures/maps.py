@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from PIL import Image
 
 from bench.schema.page import Page, run_labels
@@ -14,7 +13,7 @@ from bench.schema.run import STATUSES
 from ..contact_strips import Picture, heat_of
 from ..filters import percent
 from ..payload import picture_of
-from .paper import FAINT, GAP, LINE, MARGIN, SOFT, TEXT, WRONG, Look, Sheet, fitted, longest, wrapped
+from .paper import GAP, LINE, MARGIN, SOFT, WRONG, Look, Sheet, fitted, longest, wrapped
 
 PIXELS, LARGE = 128, 224  # a side of one panel, and of one whose picture was kept large
 OPACITY = 0.55
@@ -61,10 +60,9 @@ def gallery(page: Page, places: Sequence[int], maps: Sequence[Map], look: Look) 
         left, top = MARGIN + column * (strip + 3 * GAP), MARGIN + head + row * band
         _names(sheet, page, place, left, top, min(strip, panels * (panel + GAP)), lines=lines)
         top += lines * LINE + GAP
-        picture = _picture(page, place)
-        panel_of(sheet.axes(left, top, panel, panel), picture)
+        sheet.picture(left, top, panel, _picture(page, place))
         for at, each_map in enumerate(maps, 1):
-            _map(sheet.axes(left + at * (panel + GAP), top, panel, panel), page, place, each_map, picture, look.colours)
+            sheet.picture(left + at * (panel + GAP), top, panel, _map(page, place, each_map, look.colours))
     if maps:
         _colour_bar(sheet, MARGIN + head + rows * band + GAP, look)
     return sheet
@@ -112,16 +110,16 @@ def grid(page: Page, places: Sequence[int], maps: Sequence[Map], look: Look) -> 
     for left, each in zip(lefts[1:], lines[0][1] if layered else (), strict=False):
         sheet.text(left + panel / 2, top - LINE - GAP, fitted(page.cells[each[0]].layer, panel), ha="center")
     for left, place in zip(lefts, () if layered else places, strict=False):
-        panel_of(sheet.axes(left, top, panel, panel), _picture(page, place))
+        sheet.picture(left, top, panel, _picture(page, place))
     top += 0 if layered else panel + GAP
     for words, of_line in lines:
         text = _each_fitted(words, margin - MARGIN - 2 * GAP)
         sheet.text(margin - 2 * GAP, top + panel / 2, text, ha="right", va="center", linespacing=1.2)
         if layered:
-            panel_of(sheet.axes(lefts[0], top, panel, panel), _picture(page, places[0]))
+            sheet.picture(lefts[0], top, panel, _picture(page, places[0]))
         shown = [(places[0], each) for each in of_line] if layered else [(place, of_line[0]) for place in places]
         for left, (place, each) in zip(lefts[layered:], shown, strict=True):
-            _map(sheet.axes(left, top, panel, panel), page, place, each, _picture(page, place), look.colours)
+            sheet.picture(left, top, panel, _map(page, place, each, look.colours))
         for left, place in zip(lefts, places, strict=False) if several else ():
             _said(sheet, page, page.cells[of_line[0][0]].run, place, left, top + panel + 0.02, panel + GAP / 2)
         top += panel + GAP + below
@@ -176,24 +174,16 @@ def _picture(page: Page, place: int) -> Picture:
     return np.asarray(shown) / 255
 
 
-def panel_of(axes: Axes, picture: Picture) -> None:
-    """Axes that are filled by a picture, its pixels as squares."""
-    axes.set_axis_off()
-    axes.imshow(picture, interpolation="nearest", vmin=0, vmax=1, aspect="auto")
-
-
-def _map(axes: Axes, page: Page, place: int, which: Map, picture: Picture, colours: str) -> None:
-    maps = page.gallery.maps[which[0]]
+def _map(page: Page, place: int, which: Map, colours: str) -> Picture | str:
+    """A picture with a map over it; words where there is nothing to see in it."""
+    maps, picture = page.gallery.maps[which[0]], _picture(page, place)
     found = maps.of(place, which[1])
     status = "not\nmade" if found is None else STATUSES[maps.statuses[found]]
-    if found is not None and status == "ok":
-        coloured = heat_of(page, which[0], found, len(picture), colours)
-        panel_of(axes, (1 - OPACITY) * picture + OPACITY * coloured)
-        return
-    axes.set(xticks=(), yticks=())
-    axes.spines[:].set(color=FAINT, linewidth=0.6)
-    axes.text(0.5, 0.5, WORDS.get(status, status), transform=axes.transAxes, ha="center", va="center",
-              color=SOFT, fontsize=TEXT, linespacing=1.1)  # fmt: skip
+    if found is None or status != "ok":
+        return WORDS.get(status, status)
+    coloured = heat_of(page, which[0], found, len(picture), colours)
+    both: Picture = (1 - OPACITY) * picture + OPACITY * coloured
+    return both
 
 
 def _colour_bar(sheet: Sheet, top: float, look: Look) -> None:

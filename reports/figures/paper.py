@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,12 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 
 from bench.errors import UsageError
 from bench.whole_file import replacing
 
 from ..charts import THEMES
+from ..contact_strips import Picture
 from ..filters import NBSP, one_line
 
 WIDTHS = {"one": 3.5, "two": 7.2}  # inches: of a column, and of both
@@ -57,6 +60,7 @@ SETTINGS: Any = {
     "svg.hashsalt": "bench",
     "svg.fonttype": "path",
     "pdf.fonttype": 42,
+    "image.composite_image": False,
     "savefig.facecolor": "white",
     "savefig.bbox": None,
 }
@@ -108,6 +112,25 @@ class Sheet:
         """Axes of this size."""
         box = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
         return self.figure.add_axes(box)
+
+    @cached_property
+    def plane(self) -> Axes:
+        """The whole sheet as axes in inches, for pictures: axes for each of hundreds would take seconds."""
+        plane = self.axes(0, 0, self.width, self.height)
+        plane.set(xlim=(0, self.width), ylim=(self.height, 0))
+        plane.set_axis_off()
+        plane.autoscale(enable=False)
+        return plane
+
+    def picture(self, left: float, top: float, side: float, pixels: Picture | str) -> None:
+        """A square picture, its pixels as squares: (h, w, 3) in 0..1 or of 8 bits; or words in a frame."""
+        if isinstance(pixels, str):
+            self.plane.add_patch(Rectangle((left, top), side, side, fill=False, edgecolor=FAINT, linewidth=0.6))
+            middle = (left + side / 2, top + side / 2)
+            self.text(*middle, pixels, ha="center", va="center", color=SOFT, linespacing=1.1)
+            return
+        box = (left, left + side, top + side, top)
+        self.plane.imshow(pixels, extent=box, interpolation="nearest", aspect="auto", vmin=0, vmax=1)
 
     def text(self, left: float, top: float, words: str, **how: Any) -> None:  # noqa: ANN401 (matplotlib's own)
         """Text whose top left corner is there, unless `ha` and `va` say otherwise."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from .maps import panel_of
 from .paper import GAP, LINE, MARGIN, SOFT, Look, Sheet, fitted, longest
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[Any]]  # (h, w, 3) uint8
@@ -26,7 +25,7 @@ def by_class(rows: Sequence[tuple[str, Sequence[Pixels]]], look: Look, caption: 
         words = fitted(name, left - MARGIN - 3 * GAP)
         sheet.text(left - 2 * GAP, top + side / 2, words, ha="right", va="center")
         for column, picture in enumerate(pictures):
-            panel_of(sheet.axes(left + column * (side + GAP), top, side, side), picture)
+            sheet.picture(left + column * (side + GAP), top, side, picture)
     return sheet
 
 
@@ -42,5 +41,5 @@ def pairs(rows: Sequence[tuple[str, Pixels, Pixels]], look: Look, caption: str) 
         left, top = MARGIN + column * (room + 4 * GAP), MARGIN + row * (LINE + GAP + side + 2 * GAP)
         sheet.text(left, top, fitted(name, room), color=SOFT)
         for at, picture in enumerate((image, seen)):
-            panel_of(sheet.axes(left + at * (side + GAP / 2), top + LINE + GAP, side, side), picture)
+            sheet.picture(left + at * (side + GAP / 2), top + LINE + GAP, side, picture)
     return sheet
