@@ -99,7 +99,7 @@ def _with_commas(values: Sequence[object]) -> str:
 
 
 COUNT = Words(_count, "neither a count nor 'all'", "300")
-IDS = Words(_ids, "not a list of test ids and not a file of them", "3,17 or a file of numbers", _with_commas)
+IDS = Words(_ids, "neither a list of test ids nor a file of them", "3,17 or a file of numbers", _with_commas)
 CLASSES = Words(_classes, "not a list of two or more classes", "cat,dog or a file of names", _with_commas)
 CHANNELS = Words(
     lambda word: tuple(map(float, word.split(","))),

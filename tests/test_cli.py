@@ -95,11 +95,11 @@ def test_ids_and_target_choose_the_rows_and_a_second_call_computes_nothing(copy:
 def test_what_the_same_bits_each_time_cost_is_said_before_training(tmp_path: Path, pictures: Path) -> None:
     words = ("train", "--model", TINY_FILE, "--data", str(pictures), "--dry-run", "--epochs", "1", "--batch-size", "8")
     here = call(*words, "--deterministic", "--device", "cpu", runs=tmp_path)
-    assert "deterministic: a CPU gives the same bits each time anyway" in here.stderr
+    assert "deterministic: on a CPU runs are equal anyway" in here.stderr
     with pretended("cuda"):
         there = call(*words, "--deterministic", "--device", "cuda", runs=tmp_path)
         plain = call(*words, "--device", "cuda", runs=tmp_path)
-    assert "deterministic: the same bits each time on this GPU. It costs speed" in there.stderr
+    assert "deterministic: the same bits each time on this GPU. Training is slower" in there.stderr
     assert (there.exit_code, plain.exit_code) == (0, 0) and "deterministic" not in plain.stderr
 
 
@@ -223,7 +223,7 @@ def test_a_run_without_errors_is_a_result(copy: Path, pictures: Path) -> None:
         (("explain", "--target", "treu"), 2, "--target treu"),
         (("explain", "--run", "nothing-here"), 4, "no run 'nothing-here'"),
         (("explain", "--run", "../../etc"), 4, "no run"),
-        (("explain", "--ids", "3,x"), 2, "'3,x' is no list of test ids"),
+        (("explain", "--ids", "3,x"), 2, "'3,x' is neither a list of test ids"),
         (("explain", "--ids", "100000"), 2, "no test image 100000"),
         (("explain", "--limit", "none"), 2, "--limit 'none'"),
         (("train", "--model", "cifar_resnet81"), 2, "did you mean 'cifar_resnet18'?"),
@@ -538,9 +538,9 @@ def test_a_call_that_is_interrupted_while_it_loads_ends_without_a_traceback(
     ("words", "says"),
     [
         (("explain", "--ids", "9" * 400), "no test image 9"),
-        (("explain", "--ids", "9" * 5000), "is no list of test ids"),
+        (("explain", "--ids", "9" * 5000), "is neither a list of test ids"),
         (("explain", "--ids", ",".join(map(str, range(9000)))), "no test image 24"),
-        (("explain", "--ids", "3,,x"), "is no list of test ids"),
+        (("explain", "--ids", "3,,x"), "is neither a list of test ids"),
         (("explain", "--ids", "endless"), "at most 16,777,216 are read"),
         (("train", "--epochs", "9" * 400, "--dry-run"), "must be from 1 to 1,000,000"),
         (("list", "runs", "--config", "deep.toml"), "recursion depth"),

@@ -213,7 +213,7 @@ def test_of_a_layer_whose_patches_nobody_reads_it_is_said_and_of_others_not() ->
     say_dead(trained, ["embed", "blocks.1.norm1", "input"], said)
     assert said.warned == []
     say_dead(trained, ["blocks.0", "blocks.1", "norm"], said)
-    assert len(said.warned) == 1 and "at blocks.1 and norm, behind" in said.warned[0]
+    assert len(said.warned) == 1 and "at blocks.1 and norm, because" in said.warned[0]
     assert "but not at blocks.1.norm1" in said.warned[0]
     assert all(map(torch.equal, before, trained.model.parameters()))
 
