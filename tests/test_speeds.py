@@ -100,8 +100,14 @@ def moved(arm: ArmTiming, layer: str) -> ArmTiming:
     return dataclasses.replace(arm, name=arm.name.replace("layer3", layer), layers=(layer,), ratio=ratio)
 
 
-def test_what_noise_forbids_is_no_claim() -> None:
-    told = speed_findings(make_speeds(3), labels=("a", "b", "c"), explainers=())
+def test_what_noise_forbids_is_no_claim_and_its_reason_is_said_once() -> None:
+    speeds = make_speeds(3)
+    noisy = dataclasses.replace(speeds.arms[2], arm=dataclasses.replace(speeds.arms[2].arm, name="x", model="x"))
+    told = speed_findings(
+        dataclasses.replace(speeds, arms=(*speeds.arms, noisy)), labels=("a", "b", "c"), explainers=()
+    )
+    assert [one.evidence.count("struck out") for one in told if "or" in one.after] == [1]
+    told = speed_findings(speeds, labels=("a", "b", "c"), explainers=())
     assert "No claim about speed between a and c: forward pass" in [one.link + one.after for one in told]
     assert any(one.evidence.startswith("struck out: spread over 25 %") for one in told)
 

@@ -178,7 +178,9 @@ def _sentence(group: Sequence[ArmTiming], arms: Mapping[str, ArmTiming], names: 
     first, *others = dict.fromkeys(arm.explainer or names.get(arm.model, arm.model) for arm in (base, *group))
     layers = dict.fromkeys(arm.layer for arm in group if arm.layer)
     at = f" at {' and '.join(layers)}" if layers else ""
-    evidence = f"{'; '.join(map(_figures, ratios))}; {ratios[0].n} paired rounds"
+    shown = said in ("faster", "slower", "no measurable difference")
+    figures = [_figures(one) for one in ratios[: None if shown else 1]]  # else a reason, the same for all
+    evidence = f"{'; '.join(figures)}; {ratios[0].n} paired rounds"
     work = f": {WORK[base.what]}"
     if said in ("faster", "slower"):
         work = work if base.explainer else ""  # the verb has said it
