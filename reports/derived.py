@@ -66,6 +66,7 @@ def view_of(page: Page) -> SimpleNamespace:
         speeds: a table for each timing of the page.
         timed_runs: of each run its arms in them.
         paired, trained_in_turns: whether all runs are in one and the same timing; whether their training is.
+        memory_known: whether peak memory was measured.
         pairs_summary, classes_summary, verdicts_summary, matrix_summary: the finding of a table that is folded.
         classes_apart: of a comparison each class with each run's recall and its change against the first run.
         calibrations: of a comparison (label, drawing, run) of each run whose calibration is known.
@@ -107,6 +108,7 @@ def view_of(page: Page) -> SimpleNamespace:
         timed_runs=timed,
         paired=len(speeds) == 1 and all(one["forward"] for one in timed),
         trained_in_turns=all(one["train"] for one in timed),
+        memory_known=any(one["forward"] and one["forward"].arm.memory_mb is not None for one in timed),
         pairs_summary=_pairs_summary(page),
         classes_apart=_classes_apart(page),
         classes_summary=_classes_summary(page),
@@ -279,7 +281,7 @@ def matrix_of(page: Page, run: int) -> list[SimpleNamespace]:
             cell, verdict, score: as far as it was computed, judged and scored.
             link: to its maps in the gallery; empty where there are none.
             tone: class of the verdict's word.
-            speed: its rate by `bench time`, of raw maps from all; none where it was not measured in turns.
+            speed: its rate by `bench time`, of maps in one form from all; none where it was not measured in turns.
         agreements: of a pair at each layer, None where there is none.
     """
     layers = layers_of(page)
