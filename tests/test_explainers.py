@@ -248,7 +248,7 @@ def test_methods_that_need_a_gradient_where_none_arrives_say_so_and_what_takes_n
             assert explainers[name].explain(net, ["input"], IMAGES, TARGETS)["input"].any()
             continue
         layers = ["input"] if explainers[name].output == "input" else ["first"]
-        with pytest.raises(ContractError, match="no gradient reaches it, as under") as caught:
+        with pytest.raises(ContractError, match="no gradient reaches it, as if under") as caught:
             explainers[name].explain(net, layers, IMAGES[:1], TARGETS[:1])
         assert "occlusion" in caught.value.try_, name
 
