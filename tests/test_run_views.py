@@ -184,7 +184,7 @@ def test_provenance_tells_what_it_takes_to_make_the_run_again(tmp_path: Path) ->
     name, rows = provenance(read_run(small_run(tmp_path)).record)
     told = dict(rows)
     assert name == "one" and told["command"] == "bench train --run one"
-    assert told["config"].startswith("model net, recipe demo, seed 0, seeds 1, val 0.1, init native")
+    assert told["config"].startswith("model net, recipe demo, epochs 1, seed 0, seeds 1, val 0.1, init native")
     assert told["versions"] == "torch 2.0" and told["checkpoint sha256"] == CHECKPOINT_SHA
 
 

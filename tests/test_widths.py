@@ -54,7 +54,8 @@ def test_no_line_is_longer_and_no_word_broken(
 def test_every_figure_of_a_table_stands_whole(runs: Path, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = json.loads(call("list", "explainers", "--json").stdout)["explainers"]
     said = " ".join(on_a_terminal(("list", "explainers"), runs, width, monkeypatch).split())
-    assert all(word in said for row in rows for value in row.values() for word in str(value).split())
+    shown = [str(row[key]) for row in rows if "passes" in row for key in ("name", "passes")]
+    assert len(shown) > 40 and all(value in said for value in shown)
     on_record = json.loads((runs / "runs" / "a" / "run.json").read_text(encoding="utf-8"))["results"]
     assert f"{100 * on_record['accuracy']:.2f} %" in " ".join(
         on_a_terminal(("show", "run", "a"), runs, width, monkeypatch).split()
