@@ -251,8 +251,6 @@ def families() -> list[Family]:
     return [
         *(Family(f"{k} equally good runs, {IMAGES:,} images", partial(runs_page, runs=k)) for k in (3, 5, 10)),
         Family("the weakest of 10 equal classes", partial(classes_page, classes=10)),
-        Family("10 equal classes of 3 equal runs, each against the first",
-               partial(changes_page, runs=3, classes=10)),
         *(
             Family(f"5 equally good explainers, {SCORED} images, {shape} scores",
                    partial(explainers_page, explainers=5, shape=shape)) for shape in ("even", "skew")
@@ -275,8 +273,6 @@ def families() -> list[Family]:
         ),
         Family("3 runs, one right on 1 point more", partial(runs_page, runs=3, better=0.01), planted=True),
         Family("10 runs, one right on 1 point more", partial(runs_page, runs=10, better=0.01), planted=True),
-        Family("10 classes of 3 runs, one of which mends a third of the errors of one class",
-               partial(changes_page, runs=3, classes=10, mended=1 / 3), planted=True),
         Family("5 explainers, one better by 0.1", partial(explainers_page, explainers=5, shape="even", better=0.1),
                planted=True),
         Family("8 maps, one better than any without a model by 0.1", partial(modelless_page, explainers=8, better=0.1),
@@ -287,6 +283,10 @@ def families() -> list[Family]:
                planted=True),
         Family("8 arms, one slower by 10 %, two clocks, each for 40 blocks",
                partial(arms_page, noise=dwells[40.0], arms=8, slower=0.1), planted=True),
+        Family("10 equal classes of 3 equal runs, each against the first",
+               partial(changes_page, runs=3, classes=10)),
+        Family("10 classes of 3 runs, one of which mends a third of the errors of one class",
+               partial(changes_page, runs=3, classes=10, mended=1 / 3), planted=True),
     ]  # fmt: skip
 
 
