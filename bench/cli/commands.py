@@ -122,6 +122,8 @@ def explain(request: ExplainRequest | ExplainPicturesRequest, workspace: Workspa
         return _explain_pictures(request, workspace)
     runs = runs_of(request, workspace)
     done = [run(replace(request, run=name, model=()), workspace) for name in runs]
+    if request.dry_run:
+        return PLANNED
     lines: list[Any] = [
         line for one in done if one.cells
         for line in (tables.cells_table(one.run.name, one.cells), *tables.completeness_lines(one.cells))
