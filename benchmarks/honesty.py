@@ -23,7 +23,7 @@ from bench.contracts import Floats
 from bench.evaluation import class_rows
 from bench.machine import versions
 from bench.pages.build import tests_of
-from bench.pages.class_changes import changes_of, is_clear
+from bench.pages.class_changes import changes_of
 from bench.pages.findings import comparison_title, pair_findings, run_findings
 from bench.pages.speeds import speed_findings
 from bench.schema.page import ArmSpeed, Estimate, Finding, RunView, Speeds
@@ -94,7 +94,7 @@ def changes_page(generator: np.random.Generator, runs: int, classes: int, mended
     wrong = generator.random((runs, IMAGES)) < hard
     labels = np.arange(IMAGES) % classes
     wrong[-1] &= (labels > 0) | (generator.random(IMAGES) >= mended)
-    clear = [one for one in changes_of(wrong, labels) if is_clear(one)]
+    clear = [one for one in changes_of(wrong, labels) if one.clear]
     if mended:
         return any((one.run, one.label) == (runs - 1, 0) for one in clear)
     return bool(clear)

@@ -16,7 +16,6 @@ from .timing_chart import timing_chart
 MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
 MOST_PAIRS = 8
 LONG_MATRIX = 12  # cells
-SIGNIFICANT = 0.05
 OPEN_FINDINGS = 4  # on the first screen; the others unfold
 MANY = 40  # agreements: more of them stand in a table of their own
 TONES = {"same": "good", "same up to rounding": "good", "other recipe": "warn", "wrong": "bad", "failed": "bad"}
@@ -152,7 +151,7 @@ def _contents(page: Page) -> tuple[tuple[str, str], ...]:
 
 
 def _pairs_summary(page: Page) -> str:
-    clear = sum(pair.adjusted <= SIGNIFICANT for pair in page.pairs)
+    clear = sum(pair.clear for pair in page.pairs)
     return f"{clear} of {len(page.pairs)} pairs differ clearly"
 
 
@@ -166,8 +165,7 @@ def _classes_apart(page: Page) -> tuple[SimpleNamespace, ...]:
         one = changes.get((run, k))
         if one is None:
             return None
-        clear = one.adjusted <= SIGNIFICANT and not one.difference.low <= 0 <= one.difference.high
-        return SimpleNamespace(of=one, tone="" if not clear else "good" if one.difference.value > 0 else "bad")
+        return SimpleNamespace(of=one, tone="" if not one.clear else "good" if one.difference.value > 0 else "bad")
 
     return tuple(
         SimpleNamespace(

@@ -7,7 +7,7 @@ import pytest
 from page_factory import make_page
 from scipy.stats import binomtest
 
-from bench.pages.class_changes import changes_of, class_findings, confusion_changes, is_clear
+from bench.pages.class_changes import changes_of, class_findings, confusion_changes
 
 CLASSES, EACH = 4, 250
 
@@ -25,7 +25,7 @@ def planted(mended: int, broken: int, runs: int = 2) -> tuple[np.ndarray, np.nda
 
 def test_a_class_that_was_mended_and_one_that_was_broken_are_found_and_no_other() -> None:
     changes = changes_of(*planted(30, 25))
-    assert [(one.label, one.mended, one.broken) for one in changes if is_clear(one)] == [(1, 30, 0), (2, 0, 25)]
+    assert [(one.label, one.mended, one.broken) for one in changes if one.clear] == [(1, 30, 0), (2, 0, 25)]
     gap = changes[1].difference
     assert gap.value == pytest.approx(30 / EACH) and 0 < gap.low < gap.value < gap.high
     views = make_page("comparison", runs=2, classes=("ant", "bee", "cat", "dog")).runs
@@ -50,12 +50,12 @@ def test_p_is_corrected_over_all_classes_of_all_runs() -> None:
         expected[k] = most
     assert len(changes) == 2 * CLASSES and [one.adjusted for one in changes] == pytest.approx(expected.tolist())
     nine = next(one for one in changes if (one.run, one.label) == (2, 1))
-    assert alone[changes.index(nine)] < 0.05 and is_clear(nine) == (nine.adjusted <= 0.05)
+    assert alone[changes.index(nine)] < 0.05 and nine.clear == (nine.adjusted <= 0.05)
 
 
 def test_what_would_be_clear_alone_is_not_claimed_among_many_classes() -> None:
     changes = changes_of(*planted(7, 0))
-    assert changes[1].mended == 7 and changes[1].adjusted > 0.05 and not any(map(is_clear, changes))
+    assert changes[1].mended == 7 and changes[1].adjusted > 0.05 and not any(one.clear for one in changes)
     assert class_findings(make_page("comparison", runs=2, classes=("a", "b", "c", "d")).runs, changes) == ()
 
 

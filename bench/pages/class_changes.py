@@ -9,7 +9,6 @@ from bench.schema.page import ClassChange, ConfusionChange, Finding, RunView as 
 from bench.stats.intervals import holm, holm_levels, mcnemar, paired_difference
 from bench.store.folder import RunFolder
 
-SIGNIFICANT = 0.05
 MOST = 8  # changes of confusions
 
 
@@ -41,16 +40,11 @@ def changes_of(wrong: Booleans, labels: Integers) -> tuple[ClassChange, ...]:
     )
 
 
-def is_clear(one: ClassChange) -> bool:
-    """Whether a change may be claimed: the test and the interval both say so."""
-    return one.adjusted <= SIGNIFICANT and not one.difference.low <= 0 <= one.difference.high
-
-
 def class_findings(views: Sequence[View], changes: Sequence[ClassChange]) -> tuple[Finding, ...]:
     """Which classes each run clearly does better or worse than the first; nothing where none is clear."""
     labels, found = run_labels(views), []
     for run in range(1, len(views)):
-        clear = [one for one in changes if one.run == run and is_clear(one)]
+        clear = [one for one in changes if one.run == run and one.clear]
         if not clear:
             continue
         names = [row.name for row in views[0].per_class]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.schema.page import (
+    SIGNIFICANT,
     Agreement,
     Badge,
     Estimate,
@@ -18,7 +19,6 @@ from bench.schema.page import (
 from bench.schema.verdicts import Verdict, why
 from bench.stats.intervals import wilson
 
-SIGNIFICANT = 0.05
 SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32
 ROUNDING_AT_MOST = 0.1  # of it: fp32 was seen to move a map by 0.07, where ReLUs near zero fall on the other side
 MARGIN = 10  # that more images may move by more than the few on which `moved` was measured
@@ -256,7 +256,7 @@ def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same
     """The finding of a comparison page."""
     count = COUNTS[len(runs)] if len(runs) < len(COUNTS) else str(len(runs))
     subject = f"{count} runs on {runs[0].data}" if len(runs) > 1 else f"{runs[0].model} on {runs[0].data}"
-    clear = [pair for pair in pairs if is_clear(pair)]
+    clear = [pair for pair in pairs if pair.clear]
     if not pairs:
         return f"{subject}: where it is wrong, and what it looked at"
     if not clear:
@@ -270,22 +270,17 @@ def comparison_title(runs: Sequence[RunView], pairs: Sequence[PairTest], *, same
     return f"{subject}: some are right more often than others"
 
 
-def is_clear(pair: PairTest) -> bool:
-    """Whether a difference may be claimed, among all those of the page: the test and the interval both say so."""
-    return pair.adjusted <= SIGNIFICANT and not pair.difference.low <= 0 <= pair.difference.high
-
-
 def pair_findings(runs: Sequence[RunView], pairs: Sequence[PairTest]) -> tuple[Finding, ...]:
     """What the exact McNemar tests say, one sentence a pair; one for all when nothing differs."""
-    if len(pairs) > 1 and not any(is_clear(pair) or pair.same_logits for pair in pairs):
+    if len(pairs) > 1 and not any(pair.clear or pair.same_logits for pair in pairs):
         evidence = f"exact McNemar {p_words(*(pair.adjusted for pair in pairs))}, over {len(pairs)} pairs by Holm"
         after = f" between the {len(runs)} runs"
         return (Finding("", "No measurable accuracy difference", "pairs", after, evidence),)
-    clear = [pair for pair in pairs if is_clear(pair)]
+    clear = [pair for pair in pairs if pair.clear]
     winners = dict.fromkeys(_winner(pair) for pair in clear)
     best_first = sorted(winners, key=lambda run: -runs[run].accuracy.value)
     won = [[pair for pair in clear if _winner(pair) == run] for run in best_first]
-    rest = [pair for pair in pairs if not is_clear(pair)]
+    rest = [pair for pair in pairs if not pair.clear]
     same = [pair for pair in rest if pair.same_logits]
     unclear = [pair for pair in rest if not pair.same_logits]
     return (

@@ -12,6 +12,7 @@ from bench.schema.pictures import PictureMap
 from bench.schema.timing import ArmTiming
 from bench.schema.verdicts import Completeness, Verdict
 
+SIGNIFICANT = 0.05
 Advice = Literal["use", "with care", "avoid", "not tested", "baseline"]
 Tone = Literal["good", "warn", "bad", ""]
 
@@ -28,6 +29,11 @@ class Estimate:
     low: float
     high: float
     level: float = 0.95
+
+
+def may_be_claimed(adjusted: float, difference: Estimate) -> bool:
+    """Whether test and interval both say so: p, corrected over its family, at most 0.05, and an interval without 0."""
+    return adjusted <= SIGNIFICANT and not difference.low <= 0 <= difference.high
 
 
 @dataclass(frozen=True)
@@ -241,6 +247,11 @@ class PairTest:
     same_logits: bool = False
     adjusted: float = 1.0
 
+    @property
+    def clear(self) -> bool:
+        """Whether the difference may be claimed, among all those of the page."""
+        return may_be_claimed(self.adjusted, self.difference)
+
 
 @dataclass(frozen=True)
 class ClassChange:
@@ -260,6 +271,11 @@ class ClassChange:
     broken: int
     difference: Estimate
     adjusted: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the change may be claimed, among all those of the page."""
+        return may_be_claimed(self.adjusted, self.difference)
 
 
 @dataclass(frozen=True)
