@@ -5,10 +5,11 @@ Shapes: N images, T targets an image, K classes, (H, W) pixels, (h, w) a layer's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -245,3 +246,145 @@ class Silence:
     def track(self, label: str, total: int) -> Iterator[Task]:
         """A task that tells nobody."""
         yield _SilentTask()
+
+
+# --- where units of work run -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Need:
+    """A file that a unit of work reads.
+
+    Attributes:
+        sha256: of its content, 64 hexadecimal digits.
+        path: where the driver has it, with the driver's name for it; a worker may have it elsewhere.
+    """
+
+    sha256: str
+    path: Path
+
+
+class Files(Protocol):
+    """The files of a unit where it is worked on."""
+
+    def path(self, need: Need) -> Path:
+        """Where a file is here."""
+        ...
+
+    def folder(self, needs: Sequence[Need]) -> Path:
+        """A folder that holds these files under the names that they have with the driver."""
+        ...
+
+    @property
+    def cache(self) -> Path:
+        """A folder for what should be there the next time."""
+        ...
+
+
+class Unit(Protocol):
+    """A piece of work that may be done anywhere, and again: a frozen value that can be pickled.
+
+    What it reads it names by hashes, and it writes nothing: what comes of it is its answer. An equal unit has an equal
+    answer, bit for bit.
+    """
+
+    @property
+    def label(self) -> str:
+        """What it is, in words: it is named so where it fails."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Torch's threads: sums add up in another order with others."""
+        ...
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """The files it reads."""
+        ...
+
+    def work(self, files: Files) -> Any:  # noqa: ANN401 (each kind of unit has its own answer)
+        """Its answer, which can be pickled."""
+        ...
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a unit answered."""
+
+    answer: Any
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A unit that failed.
+
+    Attributes:
+        why: the last line of its error.
+        tries: how often it failed so.
+    """
+
+    why: str
+    tries: int = 1
+
+
+Outcome: TypeAlias = Done | Broken
+
+
+class Engine(Protocol):
+    """Workers, ready for units."""
+
+    @property
+    def threads(self) -> int:
+        """Torch's threads that a unit should ask for."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many units are worked on at a time, as far as is known."""
+        ...
+
+    def attempt(self, units: Sequence[Unit]) -> Iterator[tuple[int, Outcome]]:
+        """Work on units, each once: places in `units` with what came of them, in the order in which they end.
+
+        When the iterator is closed, what has not ended is cancelled.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What an engine is opened with.
+
+    Attributes:
+        address: what stands behind the engine's name and a colon.
+        options: of the engine, by name.
+        device: as users name it, such as `auto`.
+        cache: the driver's folder of data.
+        versions: of the distributions that decide what is computed; a worker with others is refused.
+        progress: who is told.
+    """
+
+    address: str
+    options: Mapping[str, str]
+    device: str
+    cache: Path
+    versions: Mapping[str, str]
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """A kind of workers.
+
+    Attributes:
+        name: the registered name, `[a-z][a-z0-9_+]*`.
+        open: gives workers that are ready; they are let go at the end of the block.
+        source: what does the work of distributing.
+        example: what to type behind `--on`.
+    """
+
+    name: str
+    open: Callable[[EngineSettings], AbstractContextManager[Engine]]
+    source: str
+    example: str

@@ -131,6 +131,23 @@ class OnDevice(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnEngine(OnDevice):
+    """A verb whose work may be shared among workers."""
+
+    on: Annotated[
+        str,
+        Option(
+            "Where the work runs: local, local:N (processes), dask:ADDRESS or slurm:PARTITION.",
+            panel=MORE,
+            stored=False,
+        ),
+    ] = "local"
+    slurm: Annotated[str | None, Option("Options of SLURM jobs, such as gpus=1,time=2h.", panel=MORE, stored=False)] = (
+        None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfRunsData(Request):
     """A verb that needs the images a run was made on."""
 
@@ -421,7 +438,7 @@ class AdoptRequest(Sized, OfData, OnDevice):
 
 
 @dataclass(frozen=True)
-class ExplainRequest(Costly, OfRunsData, Planned, OnDevice):
+class ExplainRequest(Costly, OfRunsData, Planned, OnEngine):
     """Make maps of the misclassified test images. Maps that exist are not made again."""
 
     verb, panel, example = "explain", LOOK, "bench explain --explainer captum --layer layer3"
@@ -463,7 +480,7 @@ class ExplainPicturesRequest(Costly, OnDevice):
 
 
 @dataclass(frozen=True)
-class CompareRequest(Costly, Paged, OfRunsData, Gated, Tabled, Planned, OnDevice):
+class CompareRequest(Costly, Paged, OfRunsData, Gated, Tabled, Planned, OnEngine):
     """Show several runs on one page, with the images that any of them got wrong."""
 
     verb, panel, example = "compare", LOOK, "bench compare RUN RUN --open"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.contracts import ExplainerSpec, ModelSpec, Progress, Silence
+from bench.contracts import EngineSpec, ExplainerSpec, ModelSpec, Progress, Silence
 from bench.registry.registry import Registry, discover
 
 
@@ -36,6 +36,7 @@ class Workspace:
     save_every: float = 60.0
     models: Registry[ModelSpec] = field(default_factory=lambda: discover("model", ModelSpec))
     explainers: Registry[ExplainerSpec] = field(default_factory=lambda: discover("explainer", ExplainerSpec))
+    engines: Registry[EngineSpec] = field(default_factory=lambda: discover("engine", EngineSpec))
 
     @property
     def created(self) -> str:

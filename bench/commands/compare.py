@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.commands.explain import explain_ids
 from bench.commands.paired import paired_timing, seconds_for
 from bench.contracts import Integers
+from bench.engines.driving import workers_for
 from bench.errors import UsageError
 from bench.estimates import duration
 from bench.explaining.plan import (
@@ -135,8 +136,10 @@ def _filled(
     check(thresholds, replace(_sides(request, loaded), coming={"agreement": [*map(_coming, wanted)]}))
     say_costs(wanted[0], workspace.progress)
     ids = cut_to_afford(opened, wanted, ids, limit=request.limit, progress=workspace.progress)
-    for trained, own in zip(opened, wanted, strict=True) if not request.dry_run else ():
-        explain_ids(trained, own, ids, data=request.data, workspace=workspace)
+    if not request.dry_run:
+        with workers_for(request, workspace) as on:
+            for trained, own in zip(opened, wanted, strict=True):
+                explain_ids(trained, own, ids, data=request.data, workspace=workspace, on=on)
     return ids
 
 

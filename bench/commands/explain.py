@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contracts import Integers
-from bench.errors import RoomError, WriteError
+from bench.engines.driving import HERE, Workers, workers_for
+from bench.errors import RoomError, RunError, WriteError
 from bench.explaining.plan import (
     DEFAULT_EXPLAINERS,
     Wanted,
@@ -66,8 +67,9 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
     if request.dry_run:
         return Explained(folder, (), len(chosen), report_path(folder))
     try:
-        results = explain_ids(trained, wanted, chosen, data=request.data, workspace=workspace)
-    except RoomError:
+        with workers_for(request, workspace) as on:
+            results = explain_ids(trained, wanted, chosen, data=request.data, workspace=workspace, on=on)
+    except (RoomError, RunError):
         write_run_page(trained.run, workspace)  # of what the other explainers gave
         raise
     try:
@@ -88,11 +90,11 @@ def runs_of(request: ExplainRequest, workspace: Workspace) -> tuple[str, ...]:
 
 
 def explain_ids(
-    trained: Trained, wanted: Wanted, ids: Integers, *, data: str | None, workspace: Workspace
+    trained: Trained, wanted: Wanted, ids: Integers, *, data: str | None, workspace: Workspace, on: Workers = HERE
 ) -> list[CellResult]:
     """Make what is missing of the rows of `ids`; no image at all is a result, not a failure."""
     if len(ids) == 0:
         workspace.progress.say(f"run '{trained.record.name}' has no errors to explain")
         return []
     dataset = data_of_run(trained.record, data, workspace)
-    return explain_run(trained, dataset, wanted, ids, workspace=workspace)
+    return explain_run(trained, dataset, wanted, ids, workspace=workspace, on=on)

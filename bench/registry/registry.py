@@ -20,10 +20,10 @@ from bench.registry.from_python import PYTHON, found_in_python, is_from_python, 
 from bench.registry.model_names import is_file_name, name_parts, parse_model
 from bench.registry.neighbours import run_file
 
-Kind = Literal["model", "explainer"]
+Kind = Literal["model", "explainer", "engine"]
 Value = TypeVar("Value")
 NAME = re.compile(r"[a-z][a-z0-9_+]*")
-GROUPS: Mapping[str, str] = {"model": "bench.models", "explainer": "bench.explainers"}
+GROUPS: Mapping[str, str] = {"model": "bench.models", "explainer": "bench.explainers", "engine": "bench.engines"}
 NOTHING: Mapping[str, Entry] = MappingProxyType({})
 
 
