@@ -282,7 +282,7 @@ class Files(Protocol):
 
 
 class Unit(Protocol):
-    """A piece of work that may be done anywhere, and again: a frozen value that can be pickled.
+    """A piece of work that may be done anywhere, and again: a frozen dataclass that can be pickled.
 
     What it reads it names by hashes, and it writes nothing: what comes of it is its answer. An equal unit has an equal
     answer, bit for bit.
@@ -296,6 +296,11 @@ class Unit(Protocol):
     @property
     def threads(self) -> int:
         """Torch's threads: sums add up in another order with others."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """On what to compute, as users name it; each process of `local:N` puts its own GPU here."""
         ...
 
     @property

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,21 +79,26 @@ def _perform(
     place: int, unit: Unit, cache: Path, versions: Mapping[str, str], locks: Path | None, gpus: int
 ) -> tuple[int, Outcome]:
     if locks is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"], _ = _own_gpu(locks, gpus)
+        unit = on_device(unit, f"cuda:{_own_gpu(locks, gpus)[0]}")
     return place, perform(unit, cache, versions)
 
 
+def on_device(unit: Any, device: str) -> Unit:  # noqa: ANN401 (a frozen dataclass, as all units are)
+    """The unit on another device."""
+    moved: Unit = replace(unit, device=device)
+    return moved
+
+
 @cache
-def _own_gpu(locks: Path, gpus: int) -> tuple[str, FileLock]:
-    """The GPU that this process takes for its life, as CUDA_VISIBLE_DEVICES names it, and the lock that says so."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    for place, name in enumerate(named.split(",") if named else map(str, range(gpus))):
-        lock = FileLock(locks / str(place))
+def _own_gpu(locks: Path, gpus: int) -> tuple[int, FileLock]:
+    """The GPU that this process takes for its life, and the lock that says so."""
+    for index in range(gpus):
+        lock = FileLock(locks / str(index))
         try:
             lock.acquire(timeout=0)
         except Timeout:
             continue
-        return name, lock
+        return index, lock
     raise RunError(f"all {gpus} GPUs are taken by other processes")
 
 
