@@ -146,6 +146,11 @@ class OnEngine(OnDevice):
         None
     )
 
+    @property
+    def own_device(self) -> str:
+        """Where this process computes: with workers it only plans, which needs no GPU."""
+        return self.device if self.on == "local" else "cpu"
+
 
 @dataclass(frozen=True, kw_only=True)
 class OfRunsData(Request):

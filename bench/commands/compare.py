@@ -122,7 +122,7 @@ def _filled(
     thresholds: Sequence[Threshold],
 ) -> Integers:
     """Make the rows of these images that are missing, or only say how long that takes; gives the images taken."""
-    opened = [open_run(data, request.device, workspace) for data in loaded]
+    opened = [open_run(data, request.own_device, workspace) for data in loaded]
     there = sorted({cell.explainer for data in loaded for cell in data.cells})
     asked = names(request.explainer)
     specs = find_explainers(asked or there or DEFAULT_EXPLAINERS, workspace)

@@ -55,7 +55,7 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
     wanted = wanted_explainers(
         names(request.explainer), workspace, default=DEFAULT_EXPLAINERS, target=request.target, slow=request.slow
     )
-    trained = open_run(run, request.device, workspace)
+    trained = open_run(run, request.own_device, workspace)
     folder = trained.folder
     wanted = at_layers(wanted, names(request.layer), trained, workspace.progress)
     predictions = trained.run.predictions
