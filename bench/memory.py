@@ -6,10 +6,13 @@ import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from bench.contracts import Progress
 from bench.errors import RoomError
+
+if TYPE_CHECKING:
+    import torch
 
 Part = TypeVar("Part")
 # What says so beside torch.OutOfMemoryError: MPS, the CPU's allocator, libraries that take memory of CUDA themselves.
@@ -39,6 +42,17 @@ def free() -> None:
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def free_on(device: torch.device) -> int | None:
+    """Bytes that are free on a GPU; None for the CPU, whose memory is the machine's."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return None
 
 
 def unless_ran_out(work: Callable[[], Part]) -> Part | None:

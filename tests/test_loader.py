@@ -5,12 +5,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import BUSY, QUICK
+from listening import Listener
+from pretended import pretended
+from pretended.steps import Steps
+from tiny import BUSY, QUICK, RESIDUAL, tiny_data
 from torch import Tensor
 
+from bench.contracts import Silence, Split
 from bench.data.transforms import Turns, normalise
+from bench.nets.weights import build_seeded
 from bench.recipes.recipe import Recipe
-from bench.training.loader import Batches
+from bench.training.loader import Batches, InRam, placed
+from bench.training.loop import TrainSettings, train_model
 
 STATISTICS = ((0.25, 0.3, 0.35), (0.2, 0.25, 0.3))
 TURNING = replace(QUICK, translate=0, flip="alternating", cutout=0)
@@ -103,3 +109,51 @@ def test_images_stay_as_they_are() -> None:
     for epoch in range(4):
         found.inputs(torch.arange(50), epoch).zero_()
     assert torch.equal(found.images, pictures(50))
+
+
+# --- images that stay in RAM ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", [TURNING, replace(BUSY, sizes=((16, 0.5),))])
+def test_batches_from_ram_are_those_of_images_on_the_device_bit_for_bit(recipe: Recipe) -> None:
+    split, ids = Split(pictures(60), torch.arange(60), ("",) * 60), torch.randperm(60)[:50]
+    from_ram, from_device = (
+        Batches(images, recipe, mirror=True, seed=3, statistics=STATISTICS)
+        for images in (InRam(split.images, ids, torch.device("cpu")), split.images[ids])
+    )
+    for epoch in range(2):
+        for one, other in zip(from_ram.shuffled(), from_device.shuffled(), strict=True):
+            assert torch.equal(one, other)
+            assert torch.equal(from_ram.inputs(one, epoch), from_device.inputs(other, epoch))
+
+
+def test_on_a_cpu_a_split_is_not_copied() -> None:
+    split = Split(pictures(20), torch.arange(20), ("",) * 20)
+    images, labels = placed(split, torch.arange(10, 20), torch.device("cpu"), Silence())
+    assert isinstance(images, InRam) and images.whole is split.images
+    assert torch.equal(images[torch.tensor([3])], split.images[13:14]) and labels[torch.tensor([3])].tolist() == [13]
+
+
+def test_a_split_that_would_fill_a_gpu_stays_in_ram_and_that_is_said() -> None:
+    split, said = Split(pictures(20), torch.arange(20), ("",) * 20), Listener()
+    for memory, stays in ((split.images.nbytes, True), (3 * split.images.nbytes, False)):
+        with pretended("cuda", memory=memory) as gpu:
+            images, _ = placed(split, torch.arange(20), gpu.device, said)
+            assert isinstance(images, InRam) is stays and images.device == gpu.device
+    assert len(said.said) == 1 and "20 images take 0.0 GB" in said.said[0] and "stay in RAM" in said.said[0]
+
+
+def test_a_training_whose_images_stay_in_ram_gives_the_same_weights_without_a_wait_in_a_step() -> None:
+    found = []
+    for share in (0.5, 0.0):
+        net = build_seeded(RESIDUAL, 4, 0)
+        with pretended("cuda") as gpu, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bench.training.loader.SHARE", share)
+            with gpu.counting() as count:
+                steps = Steps(count, of_epoch=3)
+                data = replace(tiny_data(train=16, test=8), mirror=True)
+                settings = TrainSettings(BUSY, val=0.25)
+                train_model(net, data, settings, device=gpu.device, progress=Silence(), keeper=steps)
+            assert sum(each.waits.total() for each in steps.within) == 0, steps.within
+        found.append([each.cpu() for each in net.state_dict().values()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

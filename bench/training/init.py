@@ -16,6 +16,7 @@ from bench.recipes.recipe import Recipe
 from bench.store.files import read_checkpoint
 from bench.store.paths import checkpoint_path
 from bench.store.runs import find_run
+from bench.training.loader import Rows
 
 SHARED_FROM = "cifar_resnet18"  # whose native initialisation `--init shared` hands to all
 PATCH_IMAGES = 5000
@@ -81,7 +82,7 @@ def without_effect(recipe: Recipe, data: Dataset) -> list[str]:
     return found
 
 
-def initialise(model: nn.Module, recipe: Recipe, images: Tensor, statistics: Statistics) -> None:
+def initialise(model: nn.Module, recipe: Recipe, images: Rows, statistics: Statistics) -> None:
     """Change an untrained model in place as the recipe says.
 
     Args:
@@ -95,7 +96,7 @@ def initialise(model: nn.Module, recipe: Recipe, images: Tensor, statistics: Sta
 
 
 @torch.no_grad()
-def whiten_stem(model: nn.Module, images: Tensor, statistics: Statistics) -> None:
+def whiten_stem(model: nn.Module, images: Rows, statistics: Statistics) -> None:
     """Start the first convolution from the eigenvectors of the patches' covariance, each with both signs.
 
     Filter i is v_i / sqrt(l_i + 5e-4), filter n + i its negative, l descending; filters beyond keep their

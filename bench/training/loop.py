@@ -23,7 +23,7 @@ from bench.schema.page import EpochPoint
 from bench.training.checkpoint import Keeper, Position, State, Tally
 from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss, check_skips
 from bench.training.init import initialise
-from bench.training.loader import Batches
+from bench.training.loader import Batches, Rows, placed
 from bench.training.optim import Lookahead, make_stepper, set_bn_momentum, set_rate
 
 Forward = Callable[[Tensor], Tensor]
@@ -119,10 +119,10 @@ def train_model(
     recipe, classes = settings.recipe, len(data.classes)
     on_device(model, device)
     train_ids, val_ids = choose_images(data, settings)
-    # The whole split lies on the device as bytes (150 MB of CIFAR-10) and is augmented there: a GPU takes fifty
-    # epochs in the time in which a loader on the host feeds it one (Jordan's cifar10-loader).
-    images, labels = data.train.images[train_ids].to(device), data.train.labels[train_ids].to(device)
-    apart, room = (data.train.images[val_ids].to(device), data.train.labels[val_ids]), Room(progress)
+    # Where it fits the whole split lies on the device as bytes (150 MB of CIFAR-10) and is augmented there: a GPU takes
+    # fifty epochs in the time in which a loader on the host feeds it one (Jordan's cifar10-loader).
+    images, labels = placed(data.train, train_ids, device, progress)
+    apart, room = (placed(data.train, val_ids, device, progress)[0], data.train.labels[val_ids]), Room(progress)
     steps, batch_size = steps_per_epoch(len(images), recipe.batch_size), recipe.batch_size
     total, statistics = steps * recipe.epochs, (data.mean, data.std)
     batches = Batches(images, recipe, mirror=data.mirror, seed=settings.seed, statistics=statistics)
@@ -135,7 +135,7 @@ def train_model(
     forward, compile_seconds = (
         compiled(model, batches.shapes(), device, precision=precision) if settings.compile else (model, None)
     )
-    share = labels.bincount().max().item() / len(labels)
+    share = data.train.labels[train_ids].bincount().max().item() / len(labels)
     meter, look_every = Meter(device), LOOKS.get(device.type, 1)
     position = Position(model, stepper, lookahead, batches.order, batches.pixels, meter)
     position.restore(start) if start else keeper.keep(position.capture(0, steps))
@@ -214,12 +214,12 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 def validate(
-    model: nn.Module, images: Tensor, labels: Tensor, *, statistics: Statistics, precision: str, room: Room
+    model: nn.Module, images: Rows, labels: Tensor, *, statistics: Statistics, precision: str, room: Room
 ) -> tuple[float | None, float | None]:
     """Loss and accuracy on the images kept apart, in the precision of the training; None for both when there are none.
 
     Args:
-        images: (N, 3, H, W) uint8, on the device.
+        images: (N, 3, H, W) uint8, on the device or in RAM.
         labels: (N,) on the CPU.
     """
     if len(images) == 0:

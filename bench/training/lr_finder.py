@@ -18,7 +18,7 @@ from bench.modes import kernels_for_training
 from bench.nets.weights import on_device
 from bench.precision import autocast, resolved_precision
 from bench.training.init import initialise
-from bench.training.loader import Batches
+from bench.training.loader import Batches, placed
 from bench.training.loop import TrainSettings, choose_images, steps_per_epoch
 from bench.training.optim import make_stepper, set_bn_momentum, set_rate
 
@@ -92,7 +92,7 @@ def _climb(
     rates: list[float] = []
     losses: list[float] = []
     mean, best = 0.0, math.inf
-    batches, recipe = _inputs(data, settings, device), settings.recipe
+    batches, recipe = _inputs(data, settings, device, progress), settings.recipe
     precision = resolved_precision(recipe.precision, device)
     stepper = make_stepper(model, recipe, device, precision)
     with progress.track("learning rates", steps) as task:
@@ -114,11 +114,13 @@ def _climb(
     return rates, losses
 
 
-def _inputs(data: Dataset, settings: TrainSettings, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def _inputs(
+    data: Dataset, settings: TrainSettings, device: torch.device, progress: Progress
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches without end, as training draws them, and their labels."""
     ids, _ = choose_images(data, settings)
     steps_per_epoch(len(ids), settings.recipe.batch_size)  # refuses less than a batch
-    images, labels = data.train.images[ids].to(device), data.train.labels[ids].to(device)
+    images, labels = placed(data.train, ids, device, progress)
     statistics = (data.mean, data.std)
     batches = Batches(images, settings.recipe, mirror=data.mirror, seed=settings.seed, statistics=statistics)
     while True:
