@@ -146,7 +146,7 @@ def result_of(name: str, runs: Path) -> object:
         return len(read_timings(runs / "a")) > 0
     if name == "judge":
         return [vars(one) for one in read_run(runs / "a").judgement.verdicts]  # type: ignore[union-attr]
-    cells = {f"{run}/{cell.explainer}/{cell.layer}": [cell.ids.tolist(), cell.raw.tobytes(), cell.logits.tobytes()]
+    cells = {f"{run}/{cell.explainer}/{cell.layer}": [cell.ids.tolist(), np.asarray(cell.raw).tobytes()]
              for run in "ab" for cell in read_run(runs / run).cells}  # fmt: skip
     pages = sorted((runs / "compare").glob("*/page.json")) if name == "compare" else [runs / "a" / "page.json"]
     return [cells, plain(json.loads(pages[-1].read_text()))]

@@ -13,7 +13,7 @@ from bench.schema.run import STATUSES, Cell, DataFacts, Environment, Results, Ru
 from bench.store.files import append_line, write_npz
 from bench.store.folder import RunFolder
 from bench.store.paths import CHECKPOINT, LOG, PREDICTIONS, cell_path
-from bench.store.rows import Samples, write_cell
+from bench.store.rows import CELL_SCHEMA, Samples, write_cell
 from bench.store.runs import RUN_SCHEMA, write_record
 
 CLASSES = ("cat", "dog", "<script>alert(1)<")
@@ -22,12 +22,12 @@ DIGITS = DataFacts(name="digits", source="digits", digest="d" * 64, classes=CLAS
 
 
 def make_cell(rows: Sequence[tuple[int, int]], **changes: Any) -> Cell:
-    """A cell whose maps, logits and status tell the row they belong to."""
+    """A cell whose maps and status tell the row they belong to."""
     ids, classes = (np.array([row[part] for row in rows], dtype=np.int64) for part in (0, 1))
     noise = np.random.default_rng(0).normal(size=(max(rows, default=(0, 0))[0] + 1, len(CLASSES), 2, 4))
     raw = noise[ids, classes].astype(np.float32) + ids[:, None, None]
     plain = Cell(
-        schema=1,
+        schema=CELL_SCHEMA,
         checkpoint=CHECKPOINT_SHA,
         explainer="gradcam",
         revision=1,
@@ -39,7 +39,6 @@ def make_cell(rows: Sequence[tuple[int, int]], **changes: Any) -> Cell:
         ids=ids,
         classes=classes,
         raw=raw,
-        logits=np.stack([ids + each for each in range(len(CLASSES))], axis=1).astype(np.float32),
         status=np.zeros(len(ids), dtype=np.uint8),
     )
     return dataclasses.replace(plain, **changes)
@@ -55,7 +54,6 @@ def make_samples(
         pictures=np.broadcast_to(numbers[:, None, None, None], (len(ids), 32, 32, 3)).astype(np.uint8),
         names=np.array(names or [f"test/{each}.png" for each in ids], dtype="U"),
         labels=np.array(labels if labels is not None else [0] * len(ids), dtype=np.int64),
-        logits=np.zeros((len(ids), len(CLASSES)), dtype=np.float32),
     )
 
 
@@ -87,12 +85,6 @@ def make_record(name: str, **changes: Any) -> RunRecord:
     return dataclasses.replace(plain, **changes)
 
 
-def as_predicted(rows: Any, logits: np.ndarray) -> Any:
-    """Rows with the logits that the predictions have of their images, unless they are of other images or classes."""
-    fits = rows.logits.shape[1] == logits.shape[1] and rows.ids.max(initial=0) < len(logits)
-    return dataclasses.replace(rows, logits=logits[rows.ids]) if fits else rows
-
-
 def make_run(
     runs: Path,
     name: str,
@@ -111,9 +103,9 @@ def make_run(
     write_npz(folder / PREDICTIONS, arrays)
     append_line(folder / LOG, dataclasses.asdict(EpochPoint(1, 1.5, 0.5, None, None, 50.0, 0.1)))
     for cell in cells:
-        write_cell(cell_path(folder, cell.explainer, cell.layer), as_predicted(cell, arrays["logits"]))
+        write_cell(cell_path(folder, cell.explainer, cell.layer), cell)
     if samples is not None:
-        RunFolder(folder).add_samples(as_predicted(samples, arrays["logits"]))
+        RunFolder(folder).add_samples(samples)
     return folder
 
 

@@ -18,9 +18,11 @@ from bench.errors import StoreError
 from bench.schema.run import Cell
 from bench.store.files import read_npz, write_npz
 from bench.store.folder import RunFolder
+from bench.store.on_disk import ChangedError, OnDisk
 from bench.store.paths import SAMPLES, cell_path
 from bench.store.rows import (
     CELL_ROWS,
+    CELL_SCHEMA,
     Samples,
     merge_cells,
     read_cell,
@@ -163,14 +165,12 @@ ROWS_DAMAGED: dict[str, dict[str, Any]] = {
     "ids with fractions": {"ids": [0.0, 1.0]},
     "negative id": {"ids": [-1, 1]},
     "class below 0": {"classes": [-1, 0]},
-    "class beyond the last": {"classes": [0, 3]},
     "unknown status": {"status": np.array([0, 4], np.uint8)},
     "status in words": {"status": ["ok", "ok"]},
     "flat maps": {"raw": np.zeros((2, 4), np.float32)},
     "maps of nothing": {"raw": np.zeros((2, 0, 4), np.float32)},
     "maps of integers": {"raw": np.zeros((2, 2, 4), np.int64)},
     "maps of complex numbers": {"raw": np.zeros((2, 2, 4), np.complex64)},
-    "flat logits": {"logits": np.zeros(2, np.float32)},
 }
 
 
@@ -261,13 +261,6 @@ def test_no_samples_are_samples(tmp_path: Path) -> None:
     assert found is not None and found.ids.tolist() == [4]
 
 
-def test_samples_of_other_classes_replace_the_old_ones(tmp_path: Path) -> None:
-    RunFolder(tmp_path).add_samples(make_samples([1]))
-    RunFolder(tmp_path).add_samples(dataclasses.replace(make_samples([2]), logits=np.zeros((1, 9), np.float32)))
-    found = read_samples(tmp_path / SAMPLES)
-    assert found is not None and found.ids.tolist() == [2]
-
-
 def large_samples(ids: Sequence[int], edge: int = 96) -> Samples:
     pictures = [np.full((edge, edge, 3), each, np.uint8) for each in ids]
     return dataclasses.replace(make_samples(ids), pictures=kept(pictures, edge))
@@ -292,7 +285,7 @@ def test_what_a_net_saw_at_299_pixels_is_kept_at_224_and_at_64_as_it_is() -> Non
 
 def test_large_pictures_that_were_once_kept_whole_are_read_and_merged(tmp_path: Path) -> None:
     old = dataclasses.replace(make_samples([4]), pictures=np.full((1, 96, 96, 3), 4, np.uint8))
-    write_npz(tmp_path / SAMPLES, {"schema": np.array(1), **vars(old)})
+    write_npz(tmp_path / SAMPLES, {"schema": np.array(1), "logits": np.zeros((1, 3), np.float32), **vars(old)})
     RunFolder(tmp_path).add_samples(large_samples([9]))
     found = read_samples(tmp_path / SAMPLES)
     assert found is not None and found.ids.tolist() == [4, 9] and [edge_of(each) for each in found.pictures] == [96, 96]
@@ -329,7 +322,6 @@ SAMPLES_DAMAGED: dict[str, dict[str, Any]] = {
     "pictures with alpha": {"pictures": np.zeros((2, 32, 32, 4), np.uint8)},
     "pictures of floats": {"pictures": np.zeros((2, 32, 32, 3), np.float32)},
     "wide pictures": {"pictures": np.zeros((2, 32, 32, 3), np.uint16)},
-    "a label beyond the last class": {"labels": [0, 3]},
     "a label below 0": {"labels": [0, -1]},
 }
 
@@ -365,3 +357,80 @@ def test_a_cell_that_does_not_say_how_fp32_was_multiplied_is_ieee_but_on_cuda(
     rewrite(cell_file, head=json.dumps({**head, "device": device}))
     old = read_cell(cell_file)
     assert old.fp32 == fp32 and same_cell(old, make_cell([(3, 1)])) is (fp32 == "ieee")
+
+
+# --- what earlier versions wrote, and maps that stay on disk -------------------------------------------------
+
+
+def test_pictures_in_files_of_schema_2_which_had_logits_are_read(tmp_path: Path) -> None:
+    RunFolder(tmp_path).add_samples(large_samples([1, 2]))
+    rewrite(tmp_path / SAMPLES, schema=2, logits=np.zeros((2, 3), np.float32))
+    found = read_samples(tmp_path / SAMPLES)
+    assert found is not None and found.ids.tolist() == [1, 2] and "logits" not in vars(found)
+
+
+def test_a_cell_of_schema_1_is_read_without_its_logits_and_written_without_them(cell_file: Path) -> None:
+    head = {**json.loads(str(read_npz(cell_file, ("head",))["head"])), "schema": 1}
+    rewrite(cell_file, head=json.dumps(head), logits=np.zeros((2, 3), np.float32))
+    old = read_cell(cell_file)
+    assert old.schema == 1 and np.array_equal(old.raw, make_cell([(0, 0), (1, 2)]).raw[[0, 1]])
+    write_cell(cell_file, merge_cells(old, make_cell([(3, 1)])))
+    with np.load(cell_file, allow_pickle=False) as file:
+        assert "logits" not in file.files and json.loads(str(file["head"]))["schema"] == CELL_SCHEMA
+
+
+@pytest.fixture
+def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even the maps of small cells stay on disk."""
+    monkeypatch.setattr("bench.store.files.WHOLE", 0)
+    monkeypatch.setattr("bench.store.on_disk.AT_ONCE", 64)  # two maps of a cell here
+
+
+MANY = [(each, of) for each in range(9) for of in range(3)]
+
+
+@pytest.mark.usefixtures("on_disk")
+@pytest.mark.parametrize(
+    "key", [3, -1, slice(2, 9), slice(None, None, 5), slice(4, 4), [7, 3, 4, 5, 3], np.arange(27) % 4 == 1], ids=str
+)
+def test_maps_that_stay_on_disk_give_the_rows_that_an_array_gives(tmp_path: Path, key: Any) -> None:
+    write_cell(tmp_path / "a.npz", cell := make_cell(MANY))
+    found = read_cell(tmp_path / "a.npz").raw
+    assert isinstance(found, OnDisk) and (found.shape, found.dtype, len(found)) == ((27, 2, 4), cell.raw.dtype, 27)
+    assert np.array_equal(found[key], cell.raw[key])
+
+
+@pytest.mark.usefixtures("on_disk")
+def test_rows_are_merged_from_disk_as_in_memory(tmp_path: Path) -> None:
+    old, new = make_cell(MANY[::2]), make_cell(MANY[1:9])
+    new = dataclasses.replace(new, raw=-new.raw)
+    RunFolder(tmp_path).add_rows(old)
+    folder = RunFolder(tmp_path)
+    folder.add_rows(new)
+    found, expected = folder.cell("gradcam", "layer4"), merge_cells(old, new)
+    assert found is not None and isinstance(found.raw, OnDisk)
+    assert all(np.array_equal(getattr(found, name), getattr(expected, name)) for name in ("ids", "classes", "raw"))
+
+
+@pytest.mark.usefixtures("on_disk")
+def test_maps_of_a_file_that_was_replaced_or_damaged_meanwhile_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    write_cell(path, make_cell(MANY))
+    found = read_cell(path)
+    write_cell(path, make_cell(MANY[:5]))
+    with pytest.raises(ChangedError, match=r"a\.npz was changed by another process"):
+        found.raw[0]
+    content = bytearray(path.read_bytes())
+    content[content.index(make_cell(MANY[:1]).raw.tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"a\.npz cannot be read: Bad CRC-32"):
+        read_cell(path)
+
+
+@pytest.mark.usefixtures("on_disk")
+def test_no_row_is_read_of_a_cell_whose_ids_alone_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cell(tmp_path / "a.npz", make_cell(MANY))
+    monkeypatch.setattr(OnDisk, "taken", lambda *_: pytest.fail("rows were read"))
+    assert len(row_keys(read_cell(tmp_path / "a.npz"))) == len(MANY)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from gallery_items import items_of
 from hypothesis import given, strategies as st
-from run_factory import CHECKPOINT_SHA, as_predicted, make_cell, make_record, make_run, make_samples, status
+from run_factory import CHECKPOINT_SHA, make_cell, make_record, make_run, make_samples, status
 from scipy.stats import spearmanr
 
 from bench.data.decoding import edge_of, kept
@@ -124,11 +124,9 @@ def test_a_damaged_cell_is_refused_with_its_path(tmp_path: Path) -> None:
 OTHER_CLASSES: dict[str, dict[str, Any]] = {
     "record without classes": {"data": DataFacts()},
     "record with too few classes": {"data": DataFacts(classes=("cat",))},
-    "cell with other classes": {"cells": [make_cell([(1, 0)], logits=np.zeros((1, 9), np.float32))]},
+    "cell with other classes": {"cells": [dataclasses.replace(make_cell([(1, 0)]), classes=np.array([8]))]},
     "cell of an image that is not there": {"cells": [make_cell([(6, 0)])]},
-    "samples with other classes": {
-        "samples": dataclasses.replace(make_samples([1]), logits=np.zeros((1, 9), np.float32))
-    },
+    "samples with other classes": {"samples": make_samples([1], labels=[8])},
     "sample of an image that is not there": {"samples": make_samples([6])},
 }
 
@@ -410,5 +408,5 @@ def test_an_image_of_a_gallery_is_made_of_its_columns(tmp_path: Path) -> None:
 
 def test_samples_written_later_are_read(tmp_path: Path) -> None:
     folder = small_run(tmp_path, samples=make_samples([1]))
-    RunFolder(folder).add_samples(as_predicted(make_samples([3], labels=[1]), RunFolder(folder).predictions.logits))
+    RunFolder(folder).add_samples(make_samples([3], labels=[1]))
     assert read_run(folder).samples.ids.tolist() == [1, 3]

@@ -158,7 +158,6 @@ def filled(empty: Cell, missing: MissingRows, logits: Floats, maps: Floats, *, b
         ids=missing.ids[image],
         classes=classes,
         raw=raw,
-        logits=logits[image],
         status=statuses(raw),
         due=None if baseline is None else logits[image, classes] - baseline[classes],
     )

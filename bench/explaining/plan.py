@@ -136,7 +136,6 @@ def empty_cell(trained: Trained, name: str, spec: ExplainerSpec, layer: str, tim
         ids=nothing,
         classes=nothing,
         raw=np.zeros((0, 1, 1), dtype=np.float32),
-        logits=np.zeros((0, len(trained.classes)), dtype=np.float32),
         status=nothing.astype(np.uint8),
         output=spec.output,
         steps=spec.steps,

@@ -137,7 +137,7 @@ def _keep_samples(trained: Trained, data: Dataset, ids: Integers) -> None:
     images = data.test.images
     pictures = kept((images[each].permute(1, 2, 0).numpy() for each in ids.tolist()), images.shape[-1])
     names = np.array([data.test.names[each] for each in ids.tolist()], dtype="U")
-    trained.run.add_samples(Samples(ids, pictures, names, predictions.labels[ids], predictions.logits[ids]))
+    trained.run.add_samples(Samples(ids, pictures, names, predictions.labels[ids]))
 
 
 def _note(trained: Trained, meters: Sequence[tuple[MissingRows, Meter]], workspace: Workspace) -> None:

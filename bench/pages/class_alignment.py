@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from bench.contracts import Floats, Integers
 from bench.errors import DataError
 from bench.schema.run import Cell, RunRecord
 from bench.store.folder import RunFolder
+from bench.store.on_disk import joined
 from bench.store.predictions import Predictions
 
 Classes = tuple[str, ...]
@@ -69,8 +71,8 @@ def _renumbered(data: RunFolder, own: Classes, union: Classes) -> RunFolder:
 
     def cell(one: Cell) -> Cell:
         order = np.lexsort((place[one.classes], one.ids))
-        rows = {name: getattr(one, name)[order] for name in ("ids", "raw", "status")}
-        return replace(one, classes=place[one.classes][order], logits=spread(one.logits)[order], **rows)
+        rows: dict[str, Any] = {"ids": one.ids[order], "status": one.status[order], "raw": joined([one.raw], order)}
+        return replace(one, classes=place[one.classes][order], **rows)
 
     samples, predictions = data.samples, data.predictions
     labels: Integers = place[predictions.labels]
@@ -78,7 +80,7 @@ def _renumbered(data: RunFolder, own: Classes, union: Classes) -> RunFolder:
         record=replace(data.record, data=replace(data.record.data, classes=tuple(union))),
         predictions=Predictions(predictions.ids, labels, spread(predictions.logits)),
         cells=tuple(cell(one) for one in data.cells),
-        samples=samples and replace(samples, labels=place[samples.labels], logits=spread(samples.logits)),
+        samples=samples and replace(samples, labels=place[samples.labels]),
     )
 
 

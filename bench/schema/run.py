@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin
 
 from bench.contracts import SIZE, Floats, Integers
 from bench.fields import Request, names
@@ -17,6 +17,26 @@ ADOPTED = "adopted"  # in the place of a recipe's name
 STATUSES = ("ok", "dead", "constant", "non-finite")
 
 Status = Literal["ok", "dead", "constant", "non-finite"]
+
+
+class Rows(Protocol):
+    """(R, ...) values: an array, or what reads its rows from disk when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(R, ...)."""
+        ...
+
+    @property
+    def dtype(self) -> Any:  # noqa: ANN401 (numpy's own)
+        """Of the values."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> Any:  # noqa: ANN401
+        """Rows as an array."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,8 +52,7 @@ class Cell:
         timing: id of the timing that holds the rate, empty for none.
         ids: (R,) int64 test ids, ascending, then by class.
         classes: (R,) int64, the class each map speaks for.
-        raw: (R, h, w) maps.
-        logits: (R, K) of the model that was explained.
+        raw: (R, h, w) maps; of a large cell those that are asked for are read from disk.
         status: (R,) uint8, index into STATUSES.
         output: what `raw` holds, as in `ExplainerSpec`: raw maps, or a library's finished `picture` in 0..1.
         steps: of a `picture`: how the library made it, in words.
@@ -54,8 +73,7 @@ class Cell:
     timing: str
     ids: Integers
     classes: Integers
-    raw: Floats
-    logits: Floats
+    raw: Rows
     status: Integers
     output: str = "layer"
     steps: tuple[str, ...] = ()

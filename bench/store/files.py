@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
+import struct
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import StoreError, cut
 from bench.homes import homeless
 from bench.schema.page import EpochPoint
-from bench.schema.run import MOST
+from bench.schema.run import MOST, Rows
+from bench.store.on_disk import AT_ONCE, OnDisk, blocks, stamp_of
 from bench.store.paths import leftovers_of
 from bench.whole_file import npy_header, opened, read_text, replacing, written
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 UNPACKED, PACKED = 256 * 2**20, 50  # bytes, and how many a byte of a file may become beyond these
 ARRAY_BYTES, JSON_BYTES, LOG_BYTES, LINE_BYTES = 8 * 2**30, 16 * 2**20, 64 * 2**20, 2**16
 HEADER_BYTES = 16 * 2**20  # of the names and sizes in a checkpoint
+WHOLE = 2**20  # bytes of an array that is read at once and not row by row
+LENGTHS_AT = 26  # where the head of a member of a zip file says how long its name and its extra field are
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack without a bound
 AGAIN = "delete it and explain again"
 CHECKPOINT_SCHEMA = 1
@@ -95,25 +98,50 @@ def write_json(path: Path, value: object) -> None:
     write_bytes(path, f"{homeless(text)}\n".encode())
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Write arrays, compressed, none of them with objects."""
-    import numpy as np
+def write_npz(path: Path, arrays: Mapping[str, Rows], *, plain: tuple[str, ...] = ()) -> None:
+    """Write arrays, none of them with objects.
 
+    Args:
+        plain: those that are not compressed, so that their rows can be read one by one; all others are.
+    """
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise TypeError(f"array '{name}' for {path} holds objects, which only unpickling could read")
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_bytes(path, buffer.getvalue())
+    with replacing(path) as file, zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy")
+            member.compress_type = zipfile.ZIP_STORED if name in plain else zipfile.ZIP_DEFLATED
+            with archive.open(member, "w", force_zip64=True) as stream:
+                _write_array(stream, array)
+
+
+def _write_array(stream: IO[bytes], array: Rows) -> None:
+    """An .npy file, of an array on disk block by block."""
+    import numpy as np
+    from numpy.lib import format as npy
+
+    if isinstance(array, np.ndarray):
+        npy.write_array(stream, array, allow_pickle=False)
+        return
+    head = {"shape": array.shape, "fortran_order": False, "descr": npy.dtype_to_descr(array.dtype)}
+    npy.write_array_header_1_0(stream, head)
+    for rows in blocks(array):
+        stream.write(array[rows].tobytes())
 
 
 def read_npz(
-    path: Path, names: tuple[str, ...], content: BufferedReader | None = None, *, more: tuple[str, ...] = ()
-) -> dict[str, np.ndarray[Any, Any]]:
+    path: Path,
+    names: tuple[str, ...],
+    content: BufferedReader | None = None,
+    *,
+    more: tuple[str, ...] = (),
+    rows: tuple[str, ...] = (),
+) -> dict[str, Any]:
     """The named arrays of a file; StoreError where it is missing, damaged, holds objects or would fill the memory.
 
     Args:
         more: arrays that are read where they are there.
+        rows: arrays that stay on disk where they are large and lie there as they are.
         content: the file, where it is open already.
     """
     with opened(path, ARRAY_BYTES) if content is None else nullcontext(content) as file:
@@ -123,10 +151,30 @@ def read_npz(
                 wanted = (*names, *(each for each in more if f"{each}.npy" in there))
                 members = {name: archive.getinfo(f"{name}.npy") for name in wanted}
                 _check_sizes(list(members.values()), os.fstat(file.fileno()).st_size)
-                return {name: _array(archive, member) for name, member in members.items()}
+                found: dict[str, Any] = {}
+                for name, member in members.items():
+                    stays = name in rows and member.compress_type == zipfile.ZIP_STORED and member.file_size > WHOLE
+                    found[name] = _on_disk(path, archive, member, file) if stays else _array(archive, member)
+                return found
         except Exception as reason:  # zip, zlib and numpy raise many kinds for a damaged file
             words = str(reason).strip("'\"")
             raise StoreError(f"{path} cannot be read: {words}", try_="delete it and run the step again") from reason
+
+
+def _on_disk(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: BufferedReader) -> Rows:
+    """An array that stays where it is, once it is clear that it is whole."""
+    with archive.open(member) as stream:
+        shape, fortran, dtype = npy_header(stream)
+        head = stream.tell()
+        _check_header(member, shape, dtype, head)
+        while stream.read(AT_ONCE):  # zipfile compares the checksum at the end
+            pass
+    if fortran or dtype.hasobject or not shape:
+        return _array(archive, member)
+    file.seek(member.header_offset + LENGTHS_AT)
+    name, extra = struct.unpack("<HH", file.read(4))
+    start = member.header_offset + LENGTHS_AT + 4 + name + extra + head
+    return OnDisk(path, stamp_of(os.fstat(file.fileno())), start, shape, dtype)
 
 
 def _check_sizes(members: Sequence[zipfile.ZipInfo], size: int) -> None:
@@ -142,11 +190,15 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray[Any,
 
     with archive.open(member) as file:
         shape, _, dtype = npy_header(file)
-        if math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
-            raise ValueError(f"{member.filename} says {shape} {dtype!s:.60} and has {member.file_size:,} bytes")
+        _check_header(member, shape, dtype, file.tell())
     with archive.open(member) as file:
         found: np.ndarray[Any, Any] = npy.read_array(file, allow_pickle=False)
         return found
+
+
+def _check_header(member: zipfile.ZipInfo, shape: tuple[int, ...], dtype: np.dtype[Any], head: int) -> None:
+    if any(each < 0 for each in shape) or math.prod(shape) * dtype.itemsize != member.file_size - head:
+        raise ValueError(f"{member.filename} says {shape} {dtype!s:.60} and has {member.file_size:,} bytes")
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, object]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -35,6 +35,7 @@ from bench.store.files import (
     write_npz,
 )
 from bench.store.migrations import scores_of_today
+from bench.store.on_disk import Stamp, stamp
 from bench.store.paths import (
     CHECKPOINT,
     PREDICTIONS,
@@ -51,7 +52,7 @@ from bench.store.paths import (
     scrambled_path,
     verdicts_path,
 )
-from bench.store.predictions import Predictions, logit_gap, read_predictions
+from bench.store.predictions import Predictions, read_predictions
 from bench.store.rows import (
     Answers,
     Samples,
@@ -69,7 +70,6 @@ from bench.store.rows import (
 from bench.store.runs import check_finished, read_record
 from bench.store.timings import add_timing, rates_of, read_timings
 
-Stamp = tuple[int, ...]
 Value = TypeVar("Value")
 Own = TypeVar("Own", Judgement, FaithfulnessScores, KnownAnswers)
 
@@ -208,9 +208,9 @@ class RunFolder:
         path = cell_path(self.path, new.explainer, new.layer)
         with self._held(path):
             old = _cell_or_error(path)
-            whole = merge_cells(old if isinstance(old, Cell) else None, new)
-            write_cell(path, whole)
-            self._keep(path, whole)
+            write_cell(path, merge_cells(old if isinstance(old, Cell) else None, new))
+            for known in (self._known, self._stamps):
+                known.pop(path, None)  # its maps are read from where they lie now
         vars(self).pop("cells", None)
 
     @cached_property
@@ -320,14 +320,6 @@ class RunFolder:
             self._keep(path, arrays)
 
 
-def stamp(path: Path) -> Stamp:
-    """What tells a file from the one that took its place; empty where there is none."""
-    with suppress(OSError):
-        found = path.stat()
-        return found.st_ino, found.st_size, found.st_mtime_ns
-    return ()
-
-
 def _cell_or_error(path: Path) -> Cell | StoreError:
     try:
         return read_cell(path)
@@ -383,8 +375,12 @@ def checked(run: RunFolder) -> RunFolder:
         )
     total, known = run.predictions.logits.shape
     parts = [("run.json names", len(run.record.data.classes), run.predictions.ids)]
-    parts += [(f"{cell.explainer} at {cell.layer} has", cell.logits.shape[1], cell.ids) for cell in run.cells]
-    parts += [(f"{SAMPLES} has", run.samples.logits.shape[1], run.samples.ids)] if run.samples else []
+    parts += [
+        (f"{cell.explainer} at {cell.layer} has", max(known, int(cell.classes.max(initial=-1)) + 1), cell.ids)
+        for cell in run.cells
+    ]
+    if samples := run.samples:
+        parts.append((f"{SAMPLES} has", max(known, int(samples.labels.max(initial=-1)) + 1), samples.ids))
     for words, classes, ids in parts:
         largest = int(ids.max(initial=0))
         if classes != known or largest >= total or ids.min(initial=0) < 0:
@@ -393,29 +389,20 @@ def checked(run: RunFolder) -> RunFolder:
                 f"its predictions have {known} classes of {total} test images",
                 try_=again,
             )
-    _check_repeated(run)
+    _check_labels(run)
     return run
 
 
-def _check_repeated(run: RunFolder) -> None:
-    """Labels and logits that stand beside pictures and maps are those of the predictions, whose checksum is known."""
+def _check_labels(run: RunFolder) -> None:
+    """Labels that stand beside pictures are those of the predictions, whose checksum is known."""
     known, samples = run.predictions, run.samples
-    again = f"delete it, then bench explain --run {run.path.name}"
-    parts = [(cell_path(run.path, cell.explainer, cell.layer), cell.ids, cell.logits) for cell in run.cells]
-    if samples is not None:
-        path = samples_path(run.path)
-        parts.append((path, samples.ids, samples.logits))
-        other = np.flatnonzero(samples.labels != known.labels[samples.ids])
-        if len(other):
-            image, names = int(samples.ids[other[0]]), run.record.data.classes
-            raise StoreError(
-                f"{path} is damaged: it has test image {image} as '{names[samples.labels[other[0]]]}', "
-                f"{PREDICTIONS} as '{names[known.labels[image]]}'",
-                try_=again,
-            )
-    for path, ids, logits in parts:
-        gap = logit_gap(logits, known.logits[ids])
-        if gap is not None:
-            raise StoreError(
-                f"{path} is damaged: its logits differ by {gap:.3g} from those of {PREDICTIONS}", try_=again
-            )
+    if samples is None:
+        return
+    other = np.flatnonzero(samples.labels != known.labels[samples.ids])
+    if len(other):
+        image, names = int(samples.ids[other[0]]), run.record.data.classes
+        raise StoreError(
+            f"{samples_path(run.path)} is damaged: it has test image {image} as '{names[samples.labels[other[0]]]}', "
+            f"{PREDICTIONS} as '{names[known.labels[image]]}'",
+            try_=f"delete it, then bench explain --run {run.path.name}",
+        )

@@ -20,7 +20,6 @@ from bench.schema.verdicts import Completeness
 from bench.stats.completeness import completeness
 from bench.store.files import (
     AGAIN,
-    ARRAY_BYTES,
     check_arrays,
     check_range,
     check_schema,
@@ -28,32 +27,35 @@ from bench.store.files import (
     read_npz,
     write_npz,
 )
-from bench.whole_file import opened
+from bench.store.on_disk import Joined, OnDisk, blocks, joined
 
 Key = tuple[int, int]
-Rows = TypeVar("Rows", "Answers", Cell, "Samples")
+Table = TypeVar("Table", "Answers", Cell, "Samples")
 
 
-def merged(parts: Sequence[Rows], *keys: str) -> Rows:
+def merged(parts: Sequence[Table], *keys: str) -> Table:
     """The rows of all parts by their keys, the rest of the last part; of one key the row of the latest part.
 
     A part whose rows have another shape than the last one's is left out.
     """
     arrays: list[dict[str, Any]] = [
-        {name: each for name, each in vars(part).items() if isinstance(each, np.ndarray)} for part in parts
+        {name: each for name, each in vars(part).items() if isinstance(each, np.ndarray | OnDisk | Joined)}
+        for part in parts
     ]
     last = arrays[-1]
-    alike = [one for one in arrays if all(one[name].shape[1:] == last[name].shape[1:] for name in last)]
-    rows: dict[str, Any] = {name: np.concatenate([one[name] for one in reversed(alike)]) for name in last}
-    keyed = np.stack([rows[key].astype(np.int64) for key in keys], axis=1)  # sets of patches as bits, not as floats
-    places = np.unique(keyed, axis=0, return_index=True)[1]  # the first of each key
-    return replace(parts[-1], **{name: values[places] for name, values in rows.items()})
+    alike = [one for one in reversed(arrays) if all(one[name].shape[1:] == last[name].shape[1:] for name in last)]
+    keyed = [np.concatenate([one[key].astype(np.int64) for one in alike]) for key in keys]  # bits of sets, no floats
+    order = np.lexsort(keyed[::-1])  # stable, so that of equal keys the latest part's comes first
+    differs = [np.diff(each[order], prepend=each[order[:1]] - 1) != 0 for each in keyed]
+    places = order[np.logical_or.reduce(differs)]
+    rows: dict[str, Any] = {name: joined([one[name] for one in alike], places) for name in last}
+    return replace(parts[-1], **rows)
 
 
 # --- cells --------------------------------------------------------------------------------------------------
 
-CELL_SCHEMA = 1
-CELL_ROWS = {"ids": "i1", "classes": "i1", "raw": "f3", "logits": "f2", "status": "u1"}
+CELL_SCHEMA = 2  # 1 had the logits of each row, which are those of predictions.npz
+CELL_ROWS = {"ids": "i1", "classes": "i1", "raw": "f3", "status": "u1"}
 DUE = {"due": "f1"}  # only where a method promises a sum
 KEY_FIELDS = ("checkpoint", "explainer", "revision", "layer", "versions", "dtype", "fp32", "seeding")
 ON_NO_GPU = re.compile(r" threads?$|^Apple GPU of ")  # how the devices are called on which fp32 was always IEEE's
@@ -64,21 +66,24 @@ def write_cell(path: Path, cell: Cell) -> None:
     fields = ("schema", *KEY_FIELDS, "device", "timing", "output", "steps", "promise")
     adds_up = sums_of(cell)
     head = {**{name: getattr(cell, name) for name in fields}, "complete": adds_up.verdict if adds_up else ""}
+    head["schema"] = CELL_SCHEMA
     head["versions"] = dict(cell.versions)
     rows = (*CELL_ROWS, *(DUE if cell.due is not None else ()))
-    write_npz(path, {"head": np.array(json.dumps(head)), **{name: getattr(cell, name) for name in rows}})
+    arrays = {"head": np.array(json.dumps(head)), **{name: getattr(cell, name) for name in rows}}
+    # Maps pack to nine tenths of their size, which takes longer than making some of them.
+    write_npz(path, arrays, plain=("raw",))
 
 
 def read_cell(path: Path) -> Cell:
     """A cell, checked: shapes that do not fit together are refused."""
-    arrays = read_npz(path, ("head", *CELL_ROWS), more=tuple(DUE))
+    arrays = read_npz(path, ("head", *CELL_ROWS), more=tuple(DUE), rows=("raw",))
     head = json_object(arrays.pop("head"), path)
     check_schema(head, CELL_SCHEMA, path)
     check_arrays(arrays, {**CELL_ROWS, **(DUE if "due" in arrays else {})}, path)
     if 0 in arrays["raw"].shape[1:]:
         raise StoreError(f"{path} is damaged: its maps are {arrays['raw'].shape[1:]} large", try_=AGAIN)
-    limits = {"ids": np.iinfo(np.int64).max, "classes": arrays["logits"].shape[1], "status": len(STATUSES)}
-    for name, limit in limits.items():
+    most = np.iinfo(np.int64).max
+    for name, limit in {"ids": most, "classes": most, "status": len(STATUSES)}.items():
         check_range(arrays, name, limit, path)
     try:
         return Cell(
@@ -125,7 +130,8 @@ def sums_of(cell: Cell) -> Completeness | None:
     if cell.due is None:
         return None
     with np.errstate(invalid="ignore"):
-        return completeness(cell.promise, cell.raw.sum(axis=(1, 2), dtype=np.float64), cell.due)
+        sums = [cell.raw[rows].sum(axis=(1, 2), dtype=np.float64) for rows in blocks(cell.raw)]
+        return completeness(cell.promise, np.concatenate([*sums, np.empty(0)]), cell.due)
 
 
 def row_keys(cell: Cell | None) -> set[Key]:
@@ -135,9 +141,9 @@ def row_keys(cell: Cell | None) -> set[Key]:
 
 # --- pictures -----------------------------------------------------------------------------------------------
 
-SAMPLES_SCHEMA = 2  # 1 for pictures that are kept as they are
-SAMPLE_ROWS = {"ids": "i1", "pictures": "u4", "names": "U1", "labels": "i1", "logits": "f2"}
-SAMPLE_FILES = ("ids", "files", "ends", "names", "labels", "logits")  # of large pictures
+SAMPLES_SCHEMA = 3  # 1 and 2 had the logits of each image, which are those of predictions.npz
+SAMPLE_ROWS = {"ids": "i1", "pictures": "u4", "names": "U1", "labels": "i1"}
+SAMPLE_FILES = ("files", "ends")  # in the place of pictures that are large
 
 
 @dataclass(frozen=True)
@@ -149,14 +155,12 @@ class Samples:
         pictures: (R, H, W, 3) uint8, or (R,) objects: the JPEG files of large ones.
         names: (R,) file names.
         labels: (R,) int64.
-        logits: (R, K) float32.
     """
 
     ids: Integers
     pictures: np.ndarray[tuple[int, ...], np.dtype[Any]]
     names: np.ndarray[tuple[int, ...], np.dtype[np.str_]]
     labels: Integers
-    logits: Floats
 
 
 def write_samples(path: Path, samples: Samples) -> None:
@@ -166,29 +170,30 @@ def write_samples(path: Path, samples: Samples) -> None:
         files = arrays.pop("pictures").tolist()
         arrays["files"] = np.frombuffer(b"".join(files), np.uint8)
         arrays["ends"] = np.cumsum([len(each) for each in files], dtype=np.int64)
-    write_npz(path, {"schema": np.array(SAMPLES_SCHEMA if "files" in arrays else 1), **arrays})
+    write_npz(path, {"schema": np.array(SAMPLES_SCHEMA), **arrays})
 
 
 def read_samples(path: Path) -> Samples | None:
     """The explained images of a run; None when nothing was explained."""
     if not os.path.lexists(path):
         return None
-    with opened(path, ARRAY_BYTES) as file:
-        number = read_npz(path, ("schema",), file)["schema"]
-        schema = number.item() if number.size == 1 else number.shape
-        check_schema({"schema": schema}, SAMPLES_SCHEMA, path)
-        arrays = read_npz(path, tuple(SAMPLE_ROWS) if schema == 1 else SAMPLE_FILES, file)
-    if schema != 1:
+    alone = tuple(name for name in SAMPLE_ROWS if name != "pictures")
+    arrays = read_npz(path, ("schema", *alone), more=("pictures", *SAMPLE_FILES))
+    number = arrays.pop("schema")
+    check_schema({"schema": number.item() if number.size == 1 else number.shape}, SAMPLES_SCHEMA, path)
+    if "pictures" not in arrays:
+        if missing := [name for name in SAMPLE_FILES if name not in arrays]:
+            raise StoreError(f"{path} is damaged: it has neither pictures nor {missing[0]}", try_=AGAIN)
         arrays = _with_files(arrays, path)
     whole = arrays["pictures"].ndim == 4
     check_arrays(arrays, {**SAMPLE_ROWS, "pictures": "u4" if whole else "O1"}, path)
     if whole and (arrays["pictures"].dtype != np.uint8 or arrays["pictures"].shape[3] != 3):
         found = f"{arrays['pictures'].dtype} {arrays['pictures'].shape}"
         raise StoreError(f"{path} is damaged: its pictures are {found}, not uint8 RGB", try_=AGAIN)
-    check_range(arrays, "labels", arrays["logits"].shape[1], path)
+    check_range(arrays, "labels", np.iinfo(np.int64).max, path)
     if whole and len(arrays["ids"]):
         arrays["pictures"] = kept(arrays["pictures"], max(arrays["pictures"].shape[1:3]))  # large ones were kept whole
-    return Samples(**arrays)
+    return Samples(**{name: arrays[name] for name in SAMPLE_ROWS})
 
 
 def _with_files(arrays: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -208,7 +213,7 @@ def _with_files(arrays: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def merge_samples(old: Samples | None, new: Samples) -> Samples:
-    """All images of both; one in both is taken from `new`. Of other classes or another size `old` is replaced whole."""
+    """All images of both; one in both is taken from `new`. Of another size `old` is replaced whole."""
     return merged([old, new] if old else [new], "ids")
 
 
