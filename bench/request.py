@@ -140,6 +140,7 @@ class OnEngine(OnDevice):
             "Where the work runs: local, local:N (processes), dask:ADDRESS or slurm:PARTITION.",
             panel=MORE,
             stored=False,
+            names="engines",
         ),
     ] = "local"
     slurm: Annotated[str | None, Option("Options of SLURM jobs, such as gpus=1,time=2h.", panel=MORE, stored=False)] = (

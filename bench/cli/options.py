@@ -206,6 +206,7 @@ def _check_entry(kind: Kind, name: str) -> None:
 CHECKS: Mapping[str, Callable[[str, Path], object]] = {
     "models": lambda name, runs: _check_entry("model", name),
     "explainers": lambda name, runs: _check_entry("explainer", name),
+    "engines": lambda name, runs: _check_entry("engine", name.partition(":")[0]),
     "recipes": lambda name, runs: recipe_of(name),
     "runs": lambda name, runs: check_known(runs, name),
     "files": lambda name, runs: Path(name).is_dir() or check_file(name),  # what a folder holds is said by who reads it
@@ -247,6 +248,7 @@ def _layers(ctx: typer.Context) -> Iterable[str]:
 COMPLETIONS: Mapping[str, Callable[[typer.Context], Iterable[str]]] = {
     "models": lambda ctx: discover("model", object),
     "explainers": lambda ctx: (ALL, *discover("explainer", object)),
+    "engines": lambda ctx: discover("engine", object),
     "recipes": lambda ctx: RECIPES,
     "runs": lambda ctx: (LATEST, *run_names(_runs_dir(ctx))),
     "layers": _layers,
