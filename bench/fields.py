@@ -66,8 +66,8 @@ class Option:
         words: how it is typed where the word is not simply the value.
         choices: the values there are.
         least: the smallest number.
-        names: what it names: `models`, `explainers`, `engines`, `recipes`, `runs`, `layers`, `files` or `data`. The shell offers
-            what it can list; a name that does not exist is refused before anything slow is loaded.
+        names: what it names: `models`, `explainers`, `engines`, `recipes`, `runs`, `layers`, `files` or `data`. The
+            shell offers what it can list; a name that does not exist is refused before anything slow is loaded.
         variable: whether a BENCH_ variable may set it; not what speaks of one run or file.
         stored: whether a run's record keeps it.
         of_recipe: it takes the place of a value of the recipe.
