@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.clock import Meter
-from bench.contracts import Floats, Integers, Progress
+from bench.contracts import Booleans, Floats, Integers, Progress
 from bench.data.transforms import Statistics, prepare
 from bench.memory import Room
 from bench.modes import evaluating
@@ -27,6 +28,7 @@ FIGURES = {
     "mirror and shifts": "accuracy_shifts",
     "shifts alone": "accuracy_shifts",
 }
+AT_ONCE = 2**20  # logits that are looked at together
 BINS = 15  # of equal width, as published figures have it
 
 
@@ -37,13 +39,13 @@ class Scores:
     Attributes:
         loss: mean cross entropy over all images, in nats, whatever the batch size was.
         correct, total: counts over all images.
-        confusion: confusion[true][predicted] counts.
+        confusion: (K, K) counts, by true and predicted class.
     """
 
     loss: float
     correct: int
     total: int
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: Integers
 
     @property
     def accuracy(self) -> float:
@@ -59,12 +61,18 @@ def score(logits: Tensor | Floats, labels: Tensor | Integers) -> Scores:
         labels: (N,) int64.
     """
     logits, labels, classes = torch.as_tensor(logits), torch.as_tensor(labels), logits.shape[1]
-    predicted = logits.argmax(dim=1)
+    predicted, loss = logits.argmax(dim=1), 0.0
     counts = torch.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
     # A sum over images: the mean of batch means counts the images of a smaller last batch more.
-    loss = functional.cross_entropy(logits.double(), labels, reduction="sum").item() / len(labels)
-    rows = tuple(tuple(int(count) for count in row) for row in counts.tolist())
-    return Scores(loss, int(counts.diagonal().sum()), len(labels), rows)
+    for rows in in_blocks(*logits.shape):
+        loss += functional.cross_entropy(logits[rows].double(), labels[rows], reduction="sum").item()
+    return Scores(loss / len(labels), int(counts.diagonal().sum()), len(labels), counts.numpy())
+
+
+def in_blocks(images: int, classes: int) -> Iterator[slice]:
+    """Slices of images whose logits are looked at together, so that float64 copies of them stay small."""
+    count = max(1, AT_ONCE // classes)
+    return (slice(start, min(start + count, images)) for start in range(0, images, count))
 
 
 def predict(
@@ -107,18 +115,23 @@ def forward(model: nn.Module, images: Tensor, statistics: Statistics, device: to
     return logits.float().cpu()
 
 
-def class_rows(confusion: tuple[tuple[int, ...], ...], classes: tuple[str, ...]) -> tuple[ClassRow, ...]:
+def class_rows(confusion: Integers | Sequence[Sequence[int]], classes: tuple[str, ...]) -> tuple[ClassRow, ...]:
     """The per-class table: how many of a class there are, how many are right, how often it was predicted."""
+    counts = np.asarray(confusion)
+    columns = (counts.diagonal().tolist(), counts.sum(axis=1).tolist(), counts.sum(axis=0).tolist())
     return tuple(
-        ClassRow(
-            name=name,
-            correct=confusion[index][index],
-            total=sum(confusion[index]),
-            predicted=sum(row[index] for row in confusion),
-            recall=wilson(confusion[index][index], sum(confusion[index])),
-        )
-        for index, name in enumerate(classes)
+        ClassRow(name, correct, total, predicted, wilson(correct, total))
+        for name, correct, total, predicted in zip(classes, *columns, strict=False)
     )
+
+
+def most_confused(confusion: Integers, count: int) -> tuple[tuple[int, int, int], ...]:
+    """As `confused_pairs`, of a matrix (K, K) of many classes: (true class, predicted class, how often)."""
+    errors = confusion - np.diag(confusion.diagonal())
+    true, predicted = np.nonzero(errors)
+    often = errors[true, predicted]
+    order = np.lexsort((predicted, true, -often))[:count]
+    return tuple(zip(true[order].tolist(), predicted[order].tolist(), often[order].tolist(), strict=True))
 
 
 def averages_of(*, mirror: bool) -> tuple[str, ...]:
@@ -136,16 +149,15 @@ def read_averages(results: Results, total: int) -> tuple[Average, ...]:
     )
 
 
-def calibration_bins(probabilities: Floats, labels: Integers, bins: int = BINS) -> tuple[CalibrationBin, ...]:
+def calibration_bins(confidence: Floats, right: Booleans, bins: int = BINS) -> tuple[CalibrationBin, ...]:
     """Images by their highest probability, in `bins` ranges of equal width over 0..1; empty ones are left out.
 
     Args:
-        probabilities: (N, K), rows sum to 1.
-        labels: (N,) true classes.
+        confidence: (N,) the highest probability of each image.
+        right: (N,) whether it is that of the true class.
 
     Source: Guo et al. 2017, arXiv:1706.04599, section 2; a range has its upper end.
     """
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     found = []
     for each in np.unique(place):
@@ -182,6 +194,12 @@ def calibration_floor(bins: tuple[CalibrationBin, ...]) -> float | None:
     counts, shares = np.array([each.total for each in bins]), np.array([each.confidence for each in bins])
     first = np.floor(counts * shares) + 1
     return float((2 * first * (1 - shares) * scipy.stats.binom.pmf(first, counts, shares)).sum() / total)
+
+
+def sureness(logits: Floats) -> tuple[Floats, Integers]:
+    """(N,) the highest probability of each image by its logits (N, K), and (N,) its class."""
+    sure = [softmax(logits[rows]).max(axis=1) for rows in in_blocks(*logits.shape)]
+    return np.concatenate(sure), logits.argmax(axis=1)
 
 
 def softmax(logits: Floats) -> Floats:

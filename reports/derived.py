@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from urllib.parse import quote
 
-from bench.schema.page import Page, RunView, confused_pairs, run_labels
+from bench.schema.page import Page, RunView, run_labels
 
 from . import columns, telling
 from .charts import Chart, axis_of, calibration_chart, curve_chart, series_of
 from .speedtables import tables_of, timed_runs
 from .timing_chart import timing_chart
 
-MOST_CLASSES = 40  # a larger confusion matrix is not drawn: nobody reads 1,600 numbers
 MOST_PAIRS = 8
 LONG_MATRIX = 12  # cells
 OPEN_FINDINGS = 4  # on the first screen; the others unfold
@@ -75,8 +74,8 @@ def view_of(page: Page) -> SimpleNamespace:
     layers = layers_of(page)
     first = page.runs[0]
     confused = [
-        (count, true, predicted, count / max(1, sum(first.confusion[true])))
-        for true, predicted, count in confused_pairs(first.confusion, MOST_PAIRS)
+        (count, true, predicted, count / max(1, first.per_class[true].total))
+        for true, predicted, count in first.most_confused(MOST_PAIRS)
     ]
     ways = tuple(dict.fromkeys(one.name for run in page.runs for one in run.averages))
     speeds = tables_of(page)

@@ -14,7 +14,7 @@ import rjsmin
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.schema.page import Evidence, EvidencePicture, Page, run_labels
+from bench.schema.page import MOST_CLASSES, Evidence, EvidencePicture, Page, run_labels
 from bench.schema.pictures import PicturesPage
 from bench.schema.verdicts import why
 
@@ -192,7 +192,7 @@ def _environment() -> Environment:
     environment.globals.update(
         WIDTH=charts.WIDTH,
         HEIGHT=charts.HEIGHT,
-        MOST_CLASSES=derived.MOST_CLASSES,
+        MOST_CLASSES=MOST_CLASSES,
         GLOSSARY=GLOSSARY,
         OPEN_FINDINGS=derived.OPEN_FINDINGS,
     )

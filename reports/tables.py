@@ -88,6 +88,13 @@ def _classes(page: Page) -> Table:
 
 
 def _confusion(classes: Sequence[str], run: RunView) -> Table:
+    if not run.confusion:
+        pairs = (
+            Column("true", "text", [classes[true] for true, _, _ in run.confused]),
+            Column("taken for", "text", [classes[predicted] for _, predicted, _ in run.confused]),
+            Column("images", "count", [often for _, _, often in run.confused]),
+        )
+        return Table(f"The {len(run.confused)} pairs of classes that were confused most. {_of(run)}.", pairs)
     names = Column("true, then taken for", "text", classes)
     taken = [Column(name, "count", [row[place] for row in run.confusion]) for place, name in enumerate(classes)]
     return Table(f"Test images by their true class and the class they were taken for. {_of(run)}.", (names, *taken))

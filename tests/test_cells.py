@@ -383,6 +383,7 @@ def test_a_cell_of_schema_1_is_read_without_its_logits_and_written_without_them(
 def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even the maps of small cells stay on disk."""
     monkeypatch.setattr("bench.store.files.WHOLE", 0)
+    monkeypatch.setattr("bench.store.on_disk.WHOLE", 0)
     monkeypatch.setattr("bench.store.on_disk.AT_ONCE", 64)  # two maps of a cell here
 
 

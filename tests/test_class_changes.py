@@ -1,7 +1,5 @@
 """Which classes another run mends and breaks: planted changes, the family of all tests, counts of confusions."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from page_factory import make_page
@@ -60,8 +58,10 @@ def test_what_would_be_clear_alone_is_not_claimed_among_many_classes() -> None:
 
 
 def test_confusions_that_changed_most_come_first_and_right_answers_are_none() -> None:
-    views = make_page("comparison", runs=2, classes=("a", "b", "c")).runs
-    first = replace(views[0], confusion=((90, 9, 1), (4, 95, 1), (0, 0, 100)))
-    other = replace(views[1], confusion=((97, 2, 1), (4, 90, 6), (0, 0, 100)))
-    found = [(one.true, one.predicted, one.first, one.other) for one in confusion_changes((first, other))]
+    labels = np.repeat([0, 1, 2], 100)
+    first, other = (
+        np.concatenate([np.repeat([0, 1, 2], counts) for counts in confusion])
+        for confusion in (((90, 9, 1), (4, 95, 1), (0, 0, 100)), ((97, 2, 1), (4, 90, 6), (0, 0, 100)))
+    )
+    found = [(one.true, one.predicted, one.first, one.other) for one in confusion_changes(labels, (first, other), 3)]
     assert found == [(0, 1, 9, 2), (1, 2, 1, 6)]

@@ -1,14 +1,18 @@
 """Intervals and tests against the written-out formulas, and against what they promise."""
 
 import math
+from dataclasses import replace
 from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from run_factory import make_cell
 from scipy.stats import spearmanr
 
+from bench.schema.run import Cell
 from bench.stats import intervals
+from bench.stats.agreement import agreement
 from bench.stats.intervals import (
     above_chance,
     bootstrap_mean,
@@ -24,7 +28,6 @@ from bench.stats.intervals import (
     paired_gain,
     rank_correlations,
     rank_matrix,
-    unrelated_correlation,
     wilson,
 )
 
@@ -201,31 +204,45 @@ def test_small_maps_count_as_much_as_large_ones() -> None:
 # --- what unrelated maps reach -----------------------------------------------------------------------------
 
 
+def null_of(first: np.ndarray, second: np.ndarray, ids: np.ndarray) -> float | None:
+    """What an agreement says of them, row by row of the same images, each for a class of its own."""
+    classes = [ids[:row].tolist().count(each) for row, each in enumerate(ids.tolist())]
+    rows = list(zip(ids.tolist(), classes, strict=True))
+    found = agreement(0, *(cell_of(rows, explainer=name, raw=raw) for name, raw in (("a", first), ("b", second))))
+    return found.null if found else None
+
+
+def cell_of(rows: list[tuple[int, int]], *, explainer: str, raw: np.ndarray) -> Cell:
+    ids, classes = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    plain = make_cell([(0, 0)], explainer=explainer)
+    return replace(plain, ids=ids, classes=classes, raw=raw, status=np.zeros(len(ids), np.uint8))
+
+
 def test_only_maps_of_different_images_are_paired() -> None:
     """Maps of one image agree wholly here, and those of two images are opposite."""
     ramp = np.arange(16.0).reshape(4, 4)
     ids = np.array([0, 0, 0, 0, 1])  # of the five pairs half the set apart, three are of one image
     first = np.stack([ramp if each == 0 else -ramp for each in ids])
-    assert unrelated_correlation(first, first, ids) == pytest.approx(-1)
+    assert null_of(first, first, ids) == pytest.approx(-1)
 
 
 def test_unrelated_noise_reaches_nothing_and_shared_centres_much() -> None:
     noise, ids = maps(200, 8), np.arange(200)
-    assert abs(unrelated_correlation(noise, noise, ids) or 1) < 0.1
+    assert abs(null_of(noise, noise, ids) or 1) < 0.1
     centre = 5 * np.hypot(*(np.mgrid[:8, :8] - 3.5))
-    assert (unrelated_correlation(noise + centre, noise + centre, ids) or 0) > 0.8
+    assert (null_of(noise + centre, noise + centre, ids) or 0) > 0.8
 
 
 def test_each_row_meets_the_one_half_the_set_away() -> None:
     """Rows stand image by image, so the row beside it is often one of its own."""
     ids, first, second = np.repeat(np.arange(6), 2), maps(12), maps(24)[12:]
     slow = [spearmanr(first[row].ravel(), second[(row + 6) % 12].ravel()).statistic for row in range(12)]
-    assert unrelated_correlation(first, second, ids) == pytest.approx(np.median(slow))
+    assert null_of(first, second, ids) == pytest.approx(np.median(slow))
 
 
 @pytest.mark.parametrize("ids", [[], [3], [3, 3], [3, 3, 3, 3]])
 def test_without_pairs_of_different_images_there_is_no_null(ids: list[int]) -> None:
-    assert unrelated_correlation(maps(len(ids)), maps(len(ids)), np.array(ids)) is None
+    assert null_of(maps(len(ids)), maps(len(ids)), np.array(ids)) is None
 
 
 def test_the_median_leaves_out_what_is_not_known() -> None:

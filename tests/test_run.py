@@ -53,7 +53,7 @@ def test_averages_change_neither_predictions_nor_any_figure_but_their_own(tmp_pa
     assert one.record.artefacts[PREDICTIONS] == other.record.artefacts[PREDICTIONS]
     views = [dataclasses.replace(run_view(each), run="", averages=(), forward_rate=None) for each in (one, other)]
     assert views[0] == views[1]
-    assert (gallery([one], (), range(8)), len(run_view(one).averages)) == (gallery([other], (), range(8)), 2)
+    assert (gallery([one], (), np.arange(8)), len(run_view(one).averages)) == (gallery([other], (), np.arange(8)), 2)
     assert run_view(other).averages == ()
 
 

@@ -25,7 +25,7 @@ from bench.pages.provenance import provenance
 from bench.pages.run_views import cell_view, run_view
 from bench.schema.gallery import ROLES
 from bench.schema.page import Average, EpochPoint
-from bench.schema.run import STATUSES, AverageResult, DataFacts, Results
+from bench.schema.run import STATUSES, AverageResult, DataFacts, Results, keys_of
 from bench.stats.agreement import agreement, agreements, common_rows, disagreements
 from bench.stats.intervals import largest_relative_difference, wilson
 from bench.store.files import read_curve
@@ -192,8 +192,8 @@ def test_provenance_tells_what_it_takes_to_make_the_run_again(tmp_path: Path) ->
 def test_rows_that_were_wanted_and_are_not_there_are_missing(tmp_path: Path) -> None:
     cell = make_cell([(1, 0), (1, 1), (3, 1)])
     data = read_run(small_run(tmp_path, cells=[cell]))
-    assert cell_view(0, data, cell, {(1, 0), (1, 1), (3, 0), (3, 1), (5, 0), (5, 2)}).missing == 3
-    assert cell_view(0, data, cell, set()).missing == 0
+    assert cell_view(0, data, cell, keys_of(np.array([1, 1, 3, 3, 5, 5]), np.array([0, 1, 0, 1, 0, 2]))).missing == 3
+    assert cell_view(0, data, cell, np.empty(0, np.int64)).missing == 0
 
 
 def test_a_cell_is_shown_with_the_counts_of_its_rows(tmp_path: Path) -> None:
@@ -201,11 +201,13 @@ def test_a_cell_is_shown_with_the_counts_of_its_rows(tmp_path: Path) -> None:
     cell = make_cell([(each, 0) for each in range(5)], status=np.array(states, np.uint8))
     folder = small_run(tmp_path, cells=[cell])
     note(folder, passed())
-    found = cell_view(3, read_run(folder), cell, set())
+    found = cell_view(3, read_run(folder), cell, np.empty(0, np.int64))
     assert (found.run, found.explainer, found.layer, found.height, found.width) == (3, "gradcam", "layer4", 2, 4)
     assert (found.rows, found.dead, found.constant, found.non_finite) == (5, 2, 1, 1)
     assert (found.ms_per_image, found.layers_per_call, found.targets_per_call) == (50.0, 2, 2)
-    assert cell_view(3, read_run(folder), dataclasses.replace(cell, timing=""), set()).ms_per_image is None
+    assert (
+        cell_view(3, read_run(folder), dataclasses.replace(cell, timing=""), np.empty(0, np.int64)).ms_per_image is None
+    )
 
 
 # --- agreement ---------------------------------------------------------------------------------------------
@@ -274,7 +276,7 @@ def test_the_disagreement_about_an_image_is_that_of_the_two_explainers_furthest_
     cells = [(0, make_cell(rows, explainer=name, raw=np.stack(raw).astype(np.float32))) for name, raw in of.items()]
     apart = 1 - spearmanr(ranks.ravel(), near.ravel()).statistic
     for order in permutations(cells):
-        assert disagreements(order) == pytest.approx({1: 2.0, 3: apart})
+        assert disagreements(order, np.array([1, 3])) == pytest.approx({1: 2.0, 3: apart})
 
 
 def test_only_maps_of_one_run_at_one_layer_on_one_grid_disagree() -> None:
@@ -286,7 +288,9 @@ def test_only_maps_of_one_run_at_one_layer_on_one_grid_disagree() -> None:
         "row": (0, make_cell([(1, 2)], explainer="b")),
         "nothing to rank": (0, make_cell([(1, 0)], explainer="b", raw=np.ones((1, 2, 4)))),
     }
-    assert {why: disagreements([(0, plain), other]) for why, other in others.items()} == {why: {} for why in others}
+    assert {why: disagreements([(0, plain), other], np.array([1])) for why, other in others.items()} == {
+        why: {} for why in others
+    }
 
 
 def test_finished_pictures_are_compared_with_nothing() -> None:
@@ -298,7 +302,7 @@ def test_finished_pictures_are_compared_with_nothing() -> None:
 def test_cell_of_finished_pictures_says_so_with_its_steps(tmp_path: Path) -> None:
     cell = make_cell([(0, 0)], output="picture", steps=("ReLU", "resized"))
     data = read_run(small_run(tmp_path, cells=[cell]))
-    view = cell_view(0, data, data.cells[0], set())
+    view = cell_view(0, data, data.cells[0], np.empty(0, np.int64))
     assert (view.picture, view.steps) == (True, ("ReLU", "resized"))
 
 
@@ -310,7 +314,7 @@ def test_an_image_comes_with_its_picture_its_maps_and_what_each_run_says(tmp_pat
     samples = make_samples([1, 3], labels=[0, 1], names=["<b>.png", "3.png"])
     one = read_run(small_run(tmp_path, cells=[cell], samples=samples))
     two = read_run(small_run(tmp_path, "two", predicted=LABELS))
-    item = next(each for each in items_of(gallery([one, two], [(0, cell)], [1, 3, 4])) if each.id == 1)
+    item = next(each for each in items_of(gallery([one, two], [(0, cell)], np.array([1, 3, 4]))) if each.id == 1)
     assert (item.file, item.true, item.pixels) == ("<b>.png", 0, bytes([1]) * 32 * 32 * 3)
     assert [each and each.predicted for each in item.predictions] == [1, 0]
     assert [(each.target, each.role) for each in item.maps] == [(0, "true"), (1, "predicted"), (2, "asked")]
@@ -323,19 +327,21 @@ def test_of_an_image_that_is_right_the_map_is_of_both_roles_and_one_without_a_pi
 ) -> None:
     cell = make_cell([(0, 0)])
     data = read_run(small_run(tmp_path, cells=[cell], samples=make_samples([0], labels=[0])))
-    assert [(item.id, item.maps[0].role) for item in items_of(gallery([data], [(0, cell)], [0, 3]))] == [(0, "both")]
-    assert gallery([data.seen_as(samples=None)], [], [0, 3]).ids == ()
+    assert [(item.id, item.maps[0].role) for item in items_of(gallery([data], [(0, cell)], np.array([0, 3])))] == [
+        (0, "both")
+    ]
+    assert gallery([data.seen_as(samples=None)], [], np.array([0, 3])).ids == ()
 
 
 def test_the_most_confident_error_comes_first_and_what_is_right_last(tmp_path: Path) -> None:
     data = read_run(small_run(tmp_path, samples=make_samples([0, 1, 3, 5], labels=[0, 0, 1, 2])))
-    assert [item.id for item in items_of(gallery([data], [], [0, 1, 3, 5]))] == [5, 3, 1, 0]
+    assert [item.id for item in items_of(gallery([data], [], np.array([0, 1, 3, 5])))] == [5, 3, 1, 0]
 
 
 def test_the_gallery_takes_a_picture_from_any_run_that_has_it(tmp_path: Path) -> None:
     one = read_run(small_run(tmp_path, samples=make_samples([1])))
     two = read_run(small_run(tmp_path, "two", samples=make_samples([1, 3], labels=[0, 1])))
-    assert {item.id for item in items_of(gallery([one, two], [], [1, 3]))} == {1, 3}
+    assert {item.id for item in items_of(gallery([one, two], [], np.array([1, 3])))} == {1, 3}
 
 
 def test_a_picture_is_shown_as_large_as_a_run_saw_it_and_lossless_up_to_64_pixels(tmp_path: Path) -> None:
@@ -346,7 +352,7 @@ def test_a_picture_is_shown_as_large_as_a_run_saw_it_and_lossless_up_to_64_pixel
     plain = seen_at(48, [1])
     one = read_run(small_run(tmp_path, samples=plain))
     two = read_run(small_run(tmp_path, "two", samples=seen_at(96, [1, 3])))
-    small, both = gallery([one], [], [1, 3]), gallery([one, two], [], [1, 3])
+    small, both = gallery([one], [], np.array([1, 3])), gallery([one, two], [], np.array([1, 3]))
     assert (small.edge, small.pixels, small.pictures) == (48, plain.pictures.tobytes(), ())
     assert (both.edge, both.pixels, [edge_of(each) for each in both.pictures]) == (96, b"", [96, 96])
 
@@ -399,7 +405,7 @@ def test_the_maps_of_a_cell_stand_in_columns_image_by_image(monkeypatch: pytest.
 def test_an_image_of_a_gallery_is_made_of_its_columns(tmp_path: Path) -> None:
     cell = make_cell([(1, 0), (1, 1), (3, 1)])
     data = read_run(small_run(tmp_path, cells=[cell], samples=make_samples([1, 3], labels=[0, 1])))
-    found = gallery([data], [(0, cell)], [1, 3])
+    found = gallery([data], [(0, cell)], np.array([1, 3]))
     items = items_of(found)
     assert [item.id for item in items] == list(found.ids) == [3, 1] and [len(item.maps) for item in items] == [1, 2]
     levels = b"".join(one.levels for item in items for one in item.maps)

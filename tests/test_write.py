@@ -95,11 +95,15 @@ def test_fewer_images_are_the_first_of_the_fixed_order_and_the_tables_stay(place
 # --- what a page shows beside its tables -------------------------------------------------------------------
 
 
+def binned(probabilities: np.ndarray, labels: np.ndarray, **options: int) -> tuple[CalibrationBin, ...]:
+    return calibration_bins(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, **options)
+
+
 def test_calibration_bins_are_those_counted_one_by_one() -> None:
     rng = np.random.default_rng(0)
     probabilities = softmax(rng.normal(scale=2, size=(500, 4)))
     labels = rng.integers(0, 4, 500)
-    found = calibration_bins(probabilities, labels, bins=7)
+    found = binned(probabilities, labels, bins=7)
     rows = [(max(row), row.index(max(row)) == label) for row, label in zip(probabilities.tolist(), labels, strict=True)]
     slow = [[(p, right) for p, right in rows if low < 7 * p <= low + 1 + 1e-14] for low in range(7)]
     expected = [each for each in slow if each]
@@ -113,13 +117,13 @@ def test_a_confidence_at_the_upper_end_of_a_range_belongs_to_it() -> None:
     ends = np.arange(5, 16) / 15  # below a third no class of four is the likeliest with 2 / 9 for the others
     confidence = np.concatenate([ends - 1e-9, ends])
     rest = (1 - confidence) / 3
-    found = calibration_bins(np.stack([confidence, rest, rest, rest], axis=1), np.zeros(22, int))
+    found = binned(np.stack([confidence, rest, rest, rest], axis=1), np.zeros(22, int))
     assert [one.total for one in found] == [2] * 11 and [one.confidence for one in found] == pytest.approx(ends)
 
 
 def test_a_model_that_is_right_as_often_as_it_says_has_no_calibration_error() -> None:
     probabilities = np.tile([0.75, 0.25], (4, 1))
-    assert calibration_error(calibration_bins(probabilities, np.array([0, 0, 0, 1]))) == pytest.approx(0)
+    assert calibration_error(binned(probabilities, np.array([0, 0, 0, 1]))) == pytest.approx(0)
     assert calibration_error(()) is None
 
 
@@ -130,8 +134,8 @@ def test_the_floor_of_the_calibration_error_is_what_calibrated_models_show(count
     probabilities = softmax(rng.normal(scale=3, size=(count, 10)))
     edges = probabilities.cumsum(axis=1)
     drawn = [(rng.random((count, 1)) > edges).sum(axis=1).clip(max=9) for _ in range(300)]
-    slow = np.mean([calibration_error(calibration_bins(probabilities, labels)) for labels in drawn])
-    assert calibration_floor(calibration_bins(probabilities, drawn[0])) == pytest.approx(slow, rel=0.05)
+    slow = np.mean([calibration_error(binned(probabilities, labels)) for labels in drawn])
+    assert calibration_floor(binned(probabilities, drawn[0])) == pytest.approx(slow, rel=0.05)
 
 
 def test_a_floor_needs_images_and_certainty_has_none() -> None:
@@ -143,8 +147,8 @@ def test_a_floor_needs_images_and_certainty_has_none() -> None:
 
 
 def test_a_confidence_that_rounds_to_more_than_1_is_in_the_last_range() -> None:
-    (found,) = calibration_bins(np.array([[1 + 2.0**-52, 0.0]]), np.array([0]))
-    (same,) = calibration_bins(np.array([[1 + 2.0**-52, 0.0], [0.99, 0.01]]), np.array([0, 0]))
+    (found,) = binned(np.array([[1 + 2.0**-52, 0.0]]), np.array([0]))
+    (same,) = binned(np.array([[1 + 2.0**-52, 0.0], [0.99, 0.01]]), np.array([0, 0]))
     assert (found.total, same.total) == (1, 2)
 
 

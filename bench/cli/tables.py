@@ -107,7 +107,6 @@ def run_lines(folder: Path) -> tuple[Any, ...]:
     """A run's per-class table, its most confused pairs, its result and where it lies."""
     from bench.pages.findings import result_words
     from bench.pages.run_views import run_view
-    from bench.schema.page import confused_pairs
     from bench.store.folder import read_run
 
     run = read_run(folder)
@@ -120,9 +119,7 @@ def run_lines(folder: Path) -> tuple[Any, ...]:
     ]  # fmt: skip
     table = table_of(f"classes of {view.run}", ("class", *numbers), rows, numbers=numbers)
     named = [row.name for row in view.per_class]
-    pairs = [
-        f"{named[true]} taken for {named[wrong]}: {count}" for true, wrong, count in confused_pairs(view.confusion)
-    ]
+    pairs = [f"{named[true]} taken for {named[wrong]}: {count}" for true, wrong, count in view.most_confused()]
     return (table, *pairs, *run.left_out, f"{view.run}: {result_words(view)}", str(folder.resolve()))
 
 

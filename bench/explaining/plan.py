@@ -20,9 +20,9 @@ from bench.registry.layer_shapes import grids_of, shapes_of, why_no_grid
 from bench.registry.layouts import as_built, known_layouts
 from bench.registry.looking import flow
 from bench.registry.registry import resolved
-from bench.schema.run import Cell
+from bench.schema.run import Cell, keys_of
 from bench.store.predictions import wanted_targets
-from bench.store.rows import CELL_SCHEMA, row_keys, same_cell
+from bench.store.rows import CELL_SCHEMA, same_cell
 from bench.workspace import Workspace
 
 DEFAULT_EXPLAINERS = ("gradcam", "captum")
@@ -89,11 +89,11 @@ def _missing(trained: Trained, every: MissingRows) -> list[MissingRows]:
     """Of one explainer's rows those that are not there, with the layers together that lack rows of the same images."""
     groups: dict[tuple[bytes, str], list[str]] = {}
     for layer in every.layers:
-        there = row_keys(usable_cell(trained, every.name, every.spec, layer))
-        pairs = zip(every.ids.tolist(), every.targets.tolist(), strict=True)
-        lacking = [any((each, one) not in there for one in row) for each, row in pairs]
-        if any(lacking):
-            groups.setdefault((bytes(lacking), "" if every.spec.joint else layer), []).append(layer)
+        cell = usable_cell(trained, every.name, every.spec, layer)
+        there = cell.keys if cell else np.empty(0, dtype=np.int64)
+        lacking = ~np.isin(keys_of(every.ids[:, None], every.targets), there).all(axis=1)
+        if lacking.any():
+            groups.setdefault((lacking.tobytes(), "" if every.spec.joint else layer), []).append(layer)
     return [
         replace(every.part(np.frombuffer(lacking, dtype=bool)), layers=tuple(layers))
         for (lacking, _), layers in groups.items()

@@ -17,8 +17,8 @@ from bench.schema.known_answers import MosaicScore, StickerScore
 from bench.schema.run import Cell
 from bench.schema.timing import Timing
 from bench.scoring.stickers import STRENGTHS
-from bench.stats.agreement import alike, common_rows
-from bench.stats.intervals import bootstrap_mean, rank_correlations, wilson
+from bench.stats.agreement import alike, common_rows, correlations
+from bench.stats.intervals import bootstrap_mean, wilson
 from bench.store.folder import RunFolder
 from bench.store.timings import knows, read_timings
 from bench.thresholds import Rate, Threshold, quoted
@@ -298,7 +298,7 @@ def _agreement(rate: Rate, run: RunFolder) -> Figure:
     if not alike(first, second):
         return Figure(rate, None, "their maps have other grids")
     here, there = common_rows(first, second)
-    found = rank_correlations(first.raw[here], second.raw[there])
+    found = correlations(first, second, here, there)
     known = ~np.isnan(found)
     ids, rows = np.unique(first.ids[here][known], return_inverse=True)
     values = np.bincount(rows, found[known]) / np.bincount(rows) if len(ids) else np.empty(0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
@@ -31,17 +32,13 @@ from bench.pages.trust import with_trust
 from bench.postprocess import PIPELINE
 from bench.registry.registry import short
 from bench.schema.page import Badge, Page, PairTest, RunView, run_labels
-from bench.schema.run import Cell
+from bench.schema.run import MOST_LABELS, Cell, keys_of
 from bench.schema.timing import Timing
 from bench.stats.agreement import agreements
 from bench.stats.intervals import holm, holm_levels, mcnemar, paired_difference
 from bench.store.folder import RunFolder
 from bench.store.predictions import fixed_order, wanted_targets
-from bench.store.rows import row_keys
 from bench.store.timings import timings_of
-
-Keys = set[tuple[int, int]]
-
 
 UNTOLD = ("seed", "data", "device", "sizes")  # the last for what has few words; seed comes last
 
@@ -124,13 +121,14 @@ def _setting(key: str, value: object) -> str:
 
 
 def run_page(data: RunFolder, *, created: str, max_images: int | None = None) -> Page:
-    """The page of one run: its errors, as far as they were explained, the first `max_images` in the fixed order."""
+    """The page of one run: its errors, as far as they were explained, `max_images` of them in its gallery."""
     view = run_view(data)
-    ids = np.unique(np.concatenate([data.predictions.wrong, *(cell.ids for cell in data.cells)]))
+    ids = reduce(np.union1d, (cell.ids for cell in data.cells), data.predictions.wrong)
     order, pictured = fixed_order(data.predictions.labels), () if data.samples is None else data.samples.ids
     explained = order[np.isin(order, ids) & np.isin(order, pictured)]
     shared = tuple(agreements(0, data.cells))
-    page = _page("run", [data], [view], explained[:max_images], created, [_asked(data, explained)])
+    shown = balanced(explained, data.predictions.labels, max_images)
+    page = _page("run", [data], [view], shown, created, [_asked(data, explained)])
     page = replace(
         page,
         title=run_title(view),
@@ -164,7 +162,8 @@ def comparison_page(
     tests = pair_tests(runs)
     shared = tuple(one for index, data in enumerate(runs) for one in agreements(index, data.cells))
     seeds, changes = seed_shares(runs), class_changes(runs)
-    page = _page("comparison", runs, views, ids[:max_images], created, [_both(data, ids) for data in runs])
+    shown = balanced(ids, runs[0].predictions.labels, max_images)
+    page = _page("comparison", runs, views, shown, created, [_both(data, ids) for data in runs])
     page = replace(
         page,
         title=comparison_title(views, tests, same_settings=same_settings(runs)),
@@ -176,7 +175,11 @@ def comparison_page(
         + seed_findings(seeds),
         seeds=seeds,
         class_changes=changes,
-        confusion_changes=confusion_changes(views),
+        confusion_changes=confusion_changes(
+            runs[0].predictions.labels,
+            [data.predictions.predicted for data in runs],
+            runs[0].predictions.logits.shape[1],
+        ),
         agreements=shared,
         pairs=tests,
         wanted=len(wrong_in_any(runs, None)),
@@ -189,17 +192,32 @@ def _with_doubts(page: Page, runs: Sequence[RunFolder]) -> Page:
     return replace(page, badges=page.badges + tuple(Badge(False, words) for data in runs for words in data.left_out))
 
 
-def _asked(data: RunFolder, ids: Integers) -> Keys:
-    """The rows that any explainer of the run was asked for; an image of `ids` without any lacks the predicted one."""
-    asked = {key for cell in data.cells for key in row_keys(cell)}
-    known = {each for each, _ in asked}
-    return asked | {(each, int(data.predictions.predicted[each])) for each in ids.tolist() if each not in known}
+def balanced(ids: Integers, labels: Integers, most: int | None) -> Integers:
+    """The first `most` of some images (N,), as many of each class as there are; all of them for None.
+
+    Args:
+        labels: of all test images.
+    """
+    if most is None or len(ids) <= most:
+        return ids
+    by_class = np.argsort(labels[ids], kind="stable")
+    _, starts, counts = np.unique(labels[ids][by_class], return_index=True, return_counts=True)
+    turns = np.empty(len(ids), dtype=np.int64)
+    turns[by_class] = np.arange(len(ids)) - np.repeat(starts, counts)
+    found: Integers = ids[np.sort(np.argsort(turns, kind="stable")[:most])]
+    return found
 
 
-def _both(data: RunFolder, ids: Integers) -> Keys:
-    """The rows of the predicted and of the true class of every image."""
-    targets = wanted_targets(data.predictions, ids, "both")
-    return {(each, one) for each, row in zip(ids.tolist(), targets.tolist(), strict=True) for one in row}
+def _asked(data: RunFolder, ids: Integers) -> Integers:
+    """Keys of the rows that any explainer was asked for; an image of `ids` without any lacks the predicted class's."""
+    asked: Integers = reduce(np.union1d, (cell.keys for cell in data.cells), np.empty(0, dtype=np.int64))
+    lacking = np.setdiff1d(ids, asked // MOST_LABELS)
+    return np.union1d(asked, keys_of(lacking, data.predictions.predicted[lacking]))
+
+
+def _both(data: RunFolder, ids: Integers) -> Integers:
+    """Keys of the rows of the predicted and of the true class of every image."""
+    return np.unique(keys_of(ids[:, None], wanted_targets(data.predictions, ids, "both")))
 
 
 def _page(
@@ -208,11 +226,11 @@ def _page(
     views: Sequence[RunView],
     ids: Integers,
     created: str,
-    wanted: Sequence[Keys],
+    wanted: Sequence[Integers],
 ) -> Page:
-    """Everything of a page but what it says; `wanted` are the rows that the cells of each run should hold."""
+    """Everything of a page but what it says; `wanted` are the keys of rows that the cells of each run should hold."""
     cells: list[tuple[int, Cell]] = [(index, cell) for index, data in enumerate(runs) for cell in data.cells]
-    items = gallery(runs, cells, ids.tolist())
+    items = gallery(runs, cells, ids)
     return Page(
         schema=PAGE_SCHEMA,
         kind=kind,

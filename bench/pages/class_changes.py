@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.contracts import Booleans, Integers
+from bench.pages.findings import shortened
 from bench.schema.page import ClassChange, ConfusionChange, Finding, RunView as View, run_labels
 from bench.stats.intervals import holm, holm_levels, mcnemar, paired_difference
 from bench.store.folder import RunFolder
@@ -48,8 +49,8 @@ def class_findings(views: Sequence[View], changes: Sequence[ClassChange]) -> tup
         if not clear:
             continue
         names = [row.name for row in views[0].per_class]
-        better = ", ".join(names[one.label] for one in clear if one.difference.value > 0)
-        worse = ", ".join(names[one.label] for one in clear if one.difference.value < 0)
+        better = shortened([names[one.label] for one in clear if one.difference.value > 0])
+        worse = shortened([names[one.label] for one in clear if one.difference.value < 0])
         said = [f"better at {better}"] if better else []
         said += [f"worse at {worse}"] if worse else []
         evidence = f"exact McNemar tests, over {len(changes)} pairs of class and run by Holm"
@@ -59,16 +60,23 @@ def class_findings(views: Sequence[View], changes: Sequence[ClassChange]) -> tup
     return tuple(found)
 
 
-def confusion_changes(views: Sequence[View]) -> tuple[ConfusionChange, ...]:
-    """The confusions whose counts differ most between the first run and another, as counts alone: no claim."""
-    first, classes = np.array(views[0].confusion), len(views[0].confusion)
+def confusion_changes(labels: Integers, predicted: Sequence[Integers], classes: int) -> tuple[ConfusionChange, ...]:
+    """The confusions whose counts differ most between the first run and another, as counts alone: no claim.
+
+    Args:
+        labels: (N,) class indices.
+        predicted: (N,) of each run.
+    """
+    # Sparse, since of a thousand classes there are a million pairs.
+    keys = [np.unique((labels * classes + one)[one != labels], return_counts=True) for one in predicted]
     found = []
-    for run, view in enumerate(views[1:], 1):
-        gap = np.array(view.confusion) - first
-        np.fill_diagonal(gap, 0)
-        order = np.argsort(-np.abs(gap), axis=None, kind="stable")[:MOST]
-        for true, predicted in (divmod(int(each), classes) for each in order):
-            if gap[true, predicted]:
-                counts = int(first[true, predicted]), int(view.confusion[true][predicted])
-                found.append(ConfusionChange(run, true, predicted, *counts))
+    for run, (others, counts) in enumerate(keys[1:], 1):
+        pairs = np.union1d(keys[0][0], others)
+        first, other = (
+            np.bincount(np.searchsorted(pairs, own), often, len(pairs)).astype(np.int64)
+            for own, often in (keys[0], (others, counts))
+        )
+        order = np.argsort(-np.abs(other - first), kind="stable")[:MOST]
+        for each in order[other[order] != first[order]].tolist():
+            found.append(ConfusionChange(run, *divmod(int(pairs[each]), classes), int(first[each]), int(other[each])))
     return tuple(found)

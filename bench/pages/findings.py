@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.schema.page import (
+    MOST_CONFUSED,
     SIGNIFICANT,
     Agreement,
     Badge,
@@ -13,7 +14,6 @@ from bench.schema.page import (
     RunView,
     SeedShare,
     VerdictView,
-    confused_pairs,
     run_labels,
 )
 from bench.schema.verdicts import Verdict, why
@@ -23,6 +23,7 @@ SAME_UP_TO_ROUNDING = 1e-5  # of a map's largest value, in fp32
 ROUNDING_AT_MOST = 0.1  # of it: fp32 was seen to move a map by 0.07, where ReLUs near zero fall on the other side
 MARGIN = 10  # that more images may move by more than the few on which `moved` was measured
 MOST_WRONG = 3  # verdicts told one by one
+NAMED = 10  # classes in a sentence
 MANY_PAIRS = 6  # of four explainers: more of them are not told one by one
 # What may be said of two explainers' maps.
 SAME = "compute the same maps"
@@ -56,6 +57,12 @@ def p_words(*values: float) -> str:
     return "p = " + ", ".join("under 0.001" if value < 0.001 else f"{value:.2g}" for value in values)
 
 
+def shortened(names: Sequence[str]) -> str:
+    """The first names of many, and how many more there are."""
+    more = f" and {len(names) - NAMED} more classes" if len(names) > NAMED + 1 else ""
+    return ", ".join(names[:NAMED] if more else names) + more
+
+
 def interval_words(view: RunView) -> str:
     """The interval of the accuracy of one view of each image."""
     return f"95 % interval {100 * view.accuracy.low:.1f} to {100 * view.accuracy.high:.1f}"
@@ -83,7 +90,7 @@ def run_title(view: RunView) -> str:
 
 def _most_frequent(view: RunView) -> list[tuple[int, int, int]]:
     """The most confused pair, and those as frequent."""
-    pairs = confused_pairs(view.confusion, None)
+    pairs = view.most_confused(None)
     return [pair for pair in pairs if pair[2] == pairs[0][2]]
 
 
@@ -102,7 +109,8 @@ def _frequent_error(view: RunView) -> Finding:
     name = view.per_class[true].name
     share = f"{count} of {view.per_class[true].total} images of {name}"
     before = "One of the most frequent errors: " if others else "The most frequent error: "
-    more = f"; as often: {len(others)} other pair{'s' if len(others) > 1 else ''} of classes" if others else ""
+    least = "at least " if not view.confusion and len(others) + 1 == MOST_CONFUSED else ""
+    more = f"; as often: {least}{len(others)} other pair{'s' if len(others) > 1 else ''} of classes" if others else ""
     return Finding(before, f"{name} taken for {view.per_class[predicted].name}", "confusion", "", share + more)
 
 
@@ -119,7 +127,7 @@ def _weakest_class(view: RunView) -> tuple[Finding, ...]:
     ends = f"{100 * recall.low:.0f} to {100 * recall.high:.0f}"
     interval = f"{percent(recall.value)} right, {level_words(recall.level)} interval {ends}"
     before = "One of the weakest classes " if len(alike) > 1 else "The weakest class "
-    more = f"; as weak: {', '.join(row.name for row in alike[1:])}" if len(alike) > 1 else ""
+    more = f"; as weak: {shortened([row.name for row in alike[1:]])}" if len(alike) > 1 else ""
     evidence = f"{interval}, the lowest of {len(known)}, n = {weakest.total}{more}"
     return (Finding(f"{before}on these images is ", weakest.name, "classes", "", evidence),)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.contracts import SIZE, Floats, Integers
+from bench.contracts import SIZE, Booleans, Floats, Integers
 from bench.data.decoding import as_file, edge_of, resized
 from bench.evaluation import softmax
 from bench.schema.gallery import ROLES, CellMaps, Gallery, Said
@@ -20,32 +20,31 @@ TOP = 10  # classes of an image whose probabilities a page carries
 AT_ONCE = 512  # maps that are quantised together
 
 
-def gallery(runs: Sequence[RunFolder], cells: Sequence[tuple[int, Cell]], ids: Sequence[int]) -> Gallery:
+def gallery(runs: Sequence[RunFolder], cells: Sequence[tuple[int, Cell]], ids: Integers) -> Gallery:
     """The images of a page.
 
     Args:
         runs: in page order; each knows its predictions.
         cells: (run index, cell) in the order of Page.cells.
-        ids: test ids; those no run has a sample of are left out.
+        ids: (N,) test ids; those no run has a sample of are left out.
 
     Returns:
         The most confident error first.
     """
-    pictures = _pictures(runs)
-    known = [each for each in ids if each in pictures]
-    tables = [softmax(data.predictions.logits) for data in runs]
-    labels = np.array([samples.labels[row] for samples, row in map(pictures.__getitem__, known)], dtype=np.int64)
-    order = np.argsort(-_confidence(tables, np.array(known, dtype=np.int64), labels), kind="stable")
-    shown, true = np.array(known, dtype=np.int64)[order], labels[order]
+    pictures = _pictures(runs, ids)
+    known = np.array([each for each in ids.tolist() if each in pictures], dtype=np.int64)
+    labels = np.array([samples.labels[row] for samples, row in map(pictures.__getitem__, known.tolist())], np.int64)
+    order = np.argsort(-_confidence([_shares(data, known) for data in runs], labels), kind="stable")
+    shown, true = known[order], labels[order]
     found = [pictures[each] for each in shown.tolist()]
-    apart = disagreements(cells)
+    apart = disagreements(cells, shown)
     edge, pixels, files = _shown_at([samples.pictures[row] for samples, row in found])
     return Gallery(
         ids=tuple(shown.tolist()),
         files=tuple(str(samples.names[row]) for samples, row in found),
         true=tuple(true.tolist()),
         pixels=pixels,
-        said=tuple(_said(table, shown, true) for table in tables),
+        said=tuple(_said(_shares(data, shown), shown < len(data.predictions.ids), true) for data in runs),
         maps=tuple(cell_maps(cell, runs[run].predictions, shown) for run, cell in cells),
         disagreement=tuple(apart.get(each) for each in shown.tolist()),
         edge=edge,
@@ -66,30 +65,36 @@ def _shown_at(pictures: Sequence[Any]) -> tuple[int, bytes, tuple[bytes, ...]]:
     return edge, b"".join(resized(each.transpose(2, 0, 1), edge).transpose(1, 2, 0).tobytes() for each in pictures), ()
 
 
-def _pictures(runs: Sequence[RunFolder]) -> dict[int, tuple[Samples, int]]:
+def _pictures(runs: Sequence[RunFolder], ids: Integers) -> dict[int, tuple[Samples, int]]:
     """Where each image lies: in the samples of the first run that has it, of one that saw it large if there is one."""
     found: dict[int, tuple[Samples, int]] = {}
     samples = [data.samples for data in runs if data.samples is not None]
     for each in sorted(samples, key=lambda one: one.pictures.ndim):  # files, then pixels
-        for row, id_ in enumerate(each.ids.tolist()):
-            found.setdefault(id_, (each, row))
+        for row in np.flatnonzero(np.isin(each.ids, ids)).tolist():
+            found.setdefault(int(each.ids[row]), (each, row))
     return found
 
 
-def _confidence(tables: Sequence[Floats], ids: Integers, true: Integers) -> Floats:
+def _shares(data: RunFolder, ids: Integers) -> Floats:
+    """(N, K) probabilities of the images `ids` (N,) by a run; NaN of one that it does not know."""
+    logits = data.predictions.logits
+    known = ids < len(logits)
+    shares = softmax(logits[np.where(known, ids, 0)])
+    return np.where(known[:, None], shares, np.nan)
+
+
+def _confidence(tables: Sequence[Floats], true: Integers) -> Floats:
     """(N,) the largest probability that a run gave to a wrong class; -1 where none is wrong."""
-    most = np.full(len(ids), -1.0)
-    for table in tables:
-        rows = table[np.where(ids < len(table), ids, 0)]
-        wrong = (ids < len(table)) & (rows.argmax(axis=1) != true)
+    most = np.full(len(true), -1.0)
+    for rows in tables:
+        wrong = ~np.isnan(rows[:, 0]) & (rows.argmax(axis=1) != true)
         most = np.maximum(most, np.where(wrong, rows.max(axis=1), -1.0))
     return most
 
 
-def _said(table: Floats, ids: Integers, true: Integers) -> Said:
-    """What a run with these probabilities (M, K) says of the images `ids` (N,)."""
-    known = ids < len(table)
-    rows, every = table[np.where(known, ids, 0)], np.arange(len(ids))
+def _said(rows: Floats, known: Booleans, true: Integers) -> Said:
+    """What a run with these probabilities (N, K) says of images, as far as it knows them."""
+    every = np.arange(len(true))
     predicted, top = rows.argmax(axis=1), np.argsort(-rows, axis=1, kind="stable")[:, :TOP]
     shares = np.take_along_axis(rows, top, axis=1)
     return Said(

@@ -1,29 +1,30 @@
 """Run folders in, Page values out. Nothing is computed on a model here and nothing is drawn."""
 
 import math
-from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from bench.contracts import Integers
 from bench.evaluation import (
     calibration_bins,
     calibration_error,
     calibration_floor,
     class_rows,
+    most_confused,
     read_averages,
     score,
-    softmax,
+    sureness,
 )
 from bench.registry.registry import short
 from bench.request import TrainRequest
-from bench.schema.page import CellView, RunView, Score, VerdictView
+from bench.schema.page import MOST_CLASSES, MOST_CONFUSED, CellView, RunView, Score, VerdictView
 from bench.schema.run import STATUSES, Cell
 from bench.schema.scores import ExplainerScores
 from bench.stats.intervals import wilson
 from bench.store.folder import RunFolder
-from bench.store.rows import row_keys, sums_of
+from bench.store.rows import sums_of
 
 PAGE_SCHEMA = 2
 
@@ -35,7 +36,8 @@ def run_view(data: RunFolder, *, only_wrong: int | None = None) -> RunView:
     """One run as tables show it."""
     record, results, request = data.record, data.results, data.record.request
     counts = score(data.predictions.logits, data.predictions.labels)
-    bins = calibration_bins(softmax(data.predictions.logits), data.predictions.labels)
+    sure, predicted = sureness(data.predictions.logits)
+    bins, few = calibration_bins(sure, predicted == data.predictions.labels), len(counts.confusion) <= MOST_CLASSES
     return RunView(
         run=record.name,
         model=short(record.model),
@@ -56,7 +58,8 @@ def run_view(data: RunFolder, *, only_wrong: int | None = None) -> RunView:
         checkpoint=data.checkpoint,
         curve=data.curve,
         per_class=class_rows(counts.confusion, record.data.classes),
-        confusion=counts.confusion,
+        confusion=tuple(map(tuple, counts.confusion.tolist())) if few else (),
+        confused=() if few else most_confused(counts.confusion, MOST_CONFUSED),
         averages=read_averages(results, counts.total),
         calibration=bins,
         calibration_error=calibration_error(bins),
@@ -73,8 +76,8 @@ def _known(rate: float | None) -> float | None:
 # --- cells --------------------------------------------------------------------------------------------------
 
 
-def cell_view(run: int, data: RunFolder, cell: Cell, wanted: Set[tuple[int, int]]) -> CellView:
-    """One cell as the matrix shows it; `wanted` are the (test id, class) pairs that it should hold."""
+def cell_view(run: int, data: RunFolder, cell: Cell, wanted: Integers) -> CellView:
+    """One cell as the matrix shows it; `wanted` are the keys of the rows that it should hold."""
     noted = data.rates.get((cell.timing, cell.explainer, cell.layer))
     counts = np.bincount(cell.status, minlength=len(STATUSES))
     return CellView(
@@ -84,7 +87,7 @@ def cell_view(run: int, data: RunFolder, cell: Cell, wanted: Set[tuple[int, int]
         height=cell.raw.shape[1],
         width=cell.raw.shape[2],
         rows=len(cell.ids),
-        missing=len(wanted - row_keys(cell)),
+        missing=len(np.setdiff1d(wanted, cell.keys)),
         dead=int(counts[STATUSES.index("dead")]),
         constant=int(counts[STATUSES.index("constant")]),
         non_finite=int(counts[STATUSES.index("non-finite")]),

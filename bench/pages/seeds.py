@@ -14,10 +14,11 @@ from bench.schema.run import STATUSES, Cell
 from bench.stats.intervals import bootstrap_mean, largest_relative_difference, mean_interval, rank_matrix
 from bench.stats.variance import components, of_the_seed
 from bench.store.folder import RunFolder
+from bench.store.predictions import fixed_order
 
 FEWEST_RUNS, FOR_SHARES = 2, 3
 SEED = 9009
-FEWEST_IMAGES = 20
+FEWEST_IMAGES, MOST_IMAGES = 20, 1000  # each image is held against each other one, so time grows with the square
 BLOCKS = 10  # of images, each left out in turn
 ALIKE = 1e-5  # of a map's largest value: two explainers this close are one, and would count twice
 
@@ -58,10 +59,11 @@ def seed_share(runs: Sequence[RunFolder], places: tuple[int, ...], layer: str) -
     if not names:
         return None
     rows = [{name: _rows(each[name], labels) for name in names} for each in cells]
-    ids = sorted(set.intersection(*(set(of) for each in rows for of in each.values())))
+    common, order = set.intersection(*(set(of) for each in rows for of in each.values())), fixed_order(labels)
+    ids = sorted(order[np.isin(order, list(common))][:MOST_IMAGES].tolist())
     if len(ids) < FEWEST_IMAGES:
         return None
-    maps = [np.stack([[each[name].raw[of[name][id_]] for id_ in ids] for each, of in zip(cells, rows, strict=True)])
+    maps = [np.stack([each[name].raw[[of[name][id_] for id_ in ids]] for each, of in zip(cells, rows, strict=True)])
             for name in names]  # fmt: skip
     kept = _each_once(maps)
     stack = np.stack([maps[place] for place in kept], axis=2)

@@ -12,26 +12,29 @@ from types import ModuleType
 
 from bench.homes import homeless
 from bench.pages.build import run_page
+from bench.request import MOST_IMAGES
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
 from bench.store.files import locked, sweep, write_bytes
 from bench.store.folder import RunFolder, checked
+from bench.store.on_disk import ChangedError
 from bench.store.paths import INDEX, REPORT, TWIN, index_path, report_path
 from bench.whole_file import written
 from bench.workspace import Workspace
 
 MADE_BY = b'<meta name="generator" content="bench">'
 PICTURES = tuple(f"images/{kind}-*.webp" for kind in ("sheet", "strip", "trust", "telling"))
+TRIES = 4  # of a page whose files are replaced while they are read
 OURS = ("page.js", "style.css", "data-*.js", *PICTURES, "images/*.svg")
 
 
-def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", max_images: int | None = None) -> Path:
+def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", max_images: int = MOST_IMAGES) -> Path:
     """Render the page of a run from its folder alone.
 
     Args:
         form: `single` for one file, `folder` for report/index.html and what it needs beside it; `auto` takes one
             file up to 10 MB.
-        max_images: most images of the gallery; the tables are of all.
+        max_images: most images of the gallery, as many of each class; the tables are of all.
 
     Returns:
         Its report.html, or its report/index.html.
@@ -52,8 +55,15 @@ def write_page(page: Page, target: Path, *, form: str = "auto", workspace: Works
 
 
 def page_of(run: RunFolder, workspace: Workspace, *, max_images: int | None = None) -> Page:
-    """Everything the page of a run shows, as plain values; the first `max_images` of its gallery."""
-    page = run_page(checked(run), created=workspace.created, max_images=max_images)
+    """Everything the page of a run shows, as plain values; `max_images` of its gallery, all for None."""
+    for left in reversed(range(TRIES)):
+        try:
+            page = run_page(checked(run), created=workspace.created, max_images=max_images)
+            break
+        except ChangedError:  # another process adds rows; all that were there are there again
+            if not left:
+                raise
+            run = run.renewed()
     for words in run.left_out:
         workspace.progress.warn(words)
     return page

@@ -13,6 +13,8 @@ from bench.schema.timing import ArmTiming
 from bench.schema.verdicts import Completeness, Verdict
 
 SIGNIFICANT = 0.05
+MOST_CLASSES = 40  # a larger confusion matrix is neither kept nor drawn: nobody reads 1,600 numbers
+MOST_CONFUSED = 100  # pairs that are kept of it
 Advice = Literal["use", "with care", "avoid", "not tested", "baseline"]
 Tone = Literal["good", "warn", "bad", ""]
 
@@ -114,7 +116,7 @@ class RunView:
     """One run as a page shows it; all figures but `averages` are those of the plain forward.
 
     Attributes:
-        confusion: confusion[true][predicted] counts on the test set.
+        confusion: confusion[true][predicted] counts on the test set; empty of more than MOST_CLASSES.
         only_wrong: test images that this run alone got wrong; None on a run page.
         label: what tells it from the other runs of the page, such as `lr 0.1 · seed 0`; empty on a run page.
         train_rate, forward_rate: images a second, None when never measured.
@@ -123,6 +125,7 @@ class RunView:
         calibration_error: the expected calibration error of these bins, in 0..1.
         calibration_floor: what that comes to by chance of a model that is right just as often as it says.
         swept: combinations of model, optimiser and rate of the call that trained it, where these were several.
+        confused: of more than MOST_CLASSES the most confused pairs as (true class, predicted class, how often).
     """
 
     run: str
@@ -151,6 +154,11 @@ class RunView:
     calibration_error: float | None = None
     calibration_floor: float | None = None
     swept: int = 0
+    confused: tuple[tuple[int, int, int], ...] = ()
+
+    def most_confused(self, count: int | None = 8) -> list[tuple[int, int, int]]:
+        """The most confused pairs, most frequent first; all that are known without `count`."""
+        return confused_pairs(self.confusion, count) if self.confusion else list(self.confused[:count])
 
 
 def run_labels(runs: Sequence[RunView]) -> tuple[str, ...]:

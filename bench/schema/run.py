@@ -19,6 +19,14 @@ STATUSES = ("ok", "dead", "constant", "non-finite")
 Status = Literal["ok", "dead", "constant", "non-finite"]
 
 
+MOST_LABELS = 2**20  # classes of a model, at most
+
+
+def keys_of(ids: Integers, classes: Integers) -> Integers:
+    """One number for each (test id, class), which orders rows as they stand in a cell."""
+    return ids * MOST_LABELS + classes
+
+
 class Rows(Protocol):
     """(R, ...) values: an array, or what reads its rows from disk when they are asked for."""
 
@@ -81,6 +89,11 @@ class Cell:
     promise: str = ""
     due: "Floats | None" = None
     fp32: str = "ieee"
+
+    @property
+    def keys(self) -> Integers:
+        """(R,) what tells each row from the others."""
+        return keys_of(self.ids, self.classes)
 
 
 # --- run.json -----------------------------------------------------------------------------------------------

@@ -1,24 +1,24 @@
 """Do two explainers say the same? Their raw maps of the same rows, compared on the layer's own grid."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from bench.contracts import Floats, Integers
+from bench.contracts import Booleans, Floats, Integers
 from bench.registry.registry import short
 from bench.schema.page import Agreement
-from bench.schema.run import Cell
+from bench.schema.run import Cell, Rows
 from bench.stats.intervals import (
     largest_relative_difference,
     median_or_none,
     overlap_matrix,
     rank_correlations,
     rank_matrix,
-    unrelated_correlation,
 )
 
+AT_ONCE = 2**19  # values of maps that are looked at together
 TOP_SHARE = 1 / 8  # of the positions: whole numbers on 4x4 and 8x8, where a tenth would be 1.6 and 6.4
 
 
@@ -40,31 +40,55 @@ def alike(first: Cell, second: Cell) -> bool:
 def agreement(run: int, first: Cell, second: Cell) -> Agreement | None:
     """Two cells on their common rows; None when none is finite in both: of those nothing can be said."""
     here, there = common_rows(first, second)
-    finite, others = (np.isfinite(maps).all(axis=(1, 2)) for maps in (first.raw[here], second.raw[there]))
-    known = finite & others
-    if not known.any():
+    sides = (finite_rows(first.raw, here), finite_rows(second.raw, there))
+    known = sides[0] & sides[1]
+    here, there = here[known], there[known]
+    if not len(here):
         return None
-    a, b, ids = first.raw[here][known], second.raw[there][known], first.ids[here][known]
+    # Half a set away, since rows stand image by image; no draw, so that the same maps have the same null.
+    other = np.roll(np.arange(len(here)), -(len(here) // 2))
+    unlike = first.ids[here] != first.ids[here][other]
+    largest, zeros = 0.0, 0
+    own, null = np.empty(len(here)), np.empty(len(here))
+    for rows in in_blocks(len(here), first.raw):
+        a, b = first.raw[here[rows]], second.raw[there[rows]]
+        largest = max(largest, largest_relative_difference(a, b))
+        zeros += int((~a.any(axis=(1, 2)) & ~b.any(axis=(1, 2))).sum())
+        own[rows] = rank_correlations(a, b)
+        null[rows] = rank_correlations(a, second.raw[there[other[rows]]])
     return Agreement(
         run=run,
         layer=first.layer,
         first=short(first.explainer),
         second=short(second.explainer),
-        rows=len(ids),
-        largest=largest_relative_difference(a, b),
-        spearman=median_or_none(rank_correlations(a, b)),
-        null=unrelated_correlation(a, b, ids),
+        rows=len(here),
+        largest=largest,
+        spearman=median_or_none(own),
+        null=median_or_none(null[unlike]),
         dropped=int((~known).sum()),
-        one_sided=int((finite != others).sum()),
-        zeros=int((~a.any(axis=(1, 2)) & ~b.any(axis=(1, 2))).sum()),
+        one_sided=int((sides[0] != sides[1]).sum()),
+        zeros=zeros,
     )
 
 
-def disagreements(cells: Sequence[tuple[int, Cell]]) -> dict[int, float]:
+def in_blocks(count: int, maps: Rows) -> Iterator[slice]:
+    """Slices of so many rows, of which the maps (R, h, w) are looked at together."""
+    each = max(1, AT_ONCE // int(np.prod(maps.shape[1:])))
+    return (slice(start, min(start + each, count)) for start in range(0, count, each))
+
+
+def finite_rows(maps: Rows, rows: Integers) -> Booleans:
+    """(M,) which of the maps of these rows (M,) are finite everywhere."""
+    blocks = [np.isfinite(maps[rows[part]]).all(axis=(1, 2)) for part in in_blocks(len(rows), maps)]
+    return np.concatenate([*blocks, np.empty(0, dtype=bool)])
+
+
+def disagreements(cells: Sequence[tuple[int, Cell]], ids: Integers) -> dict[int, float]:
     """How far explainers part on each image: the largest 1 - rank correlation of their maps of the same row.
 
     Args:
         cells: (run index, cell); only cells of one run at one layer are compared.
+        ids: (N,) test ids of the images.
 
     Returns:
         0 (same order of positions) to 2 (opposite order) by test id; without those of which nothing can be said.
@@ -73,19 +97,24 @@ def disagreements(cells: Sequence[tuple[int, Cell]]) -> dict[int, float]:
     for (run, first), (other, second) in combinations(cells, 2):
         if run == other and alike(first, second):
             here, there = common_rows(first, second)
-            apart = 1 - rank_correlations(first.raw[here], second.raw[there])
+            shown = np.isin(first.ids[here], ids)
+            apart = 1 - correlations(first, second, here[shown], there[shown])
             known = ~np.isnan(apart)  # which it is where a map is constant or not finite
-            for each, value in zip(first.ids[here][known].tolist(), apart[known].tolist(), strict=True):
+            for each, value in zip(first.ids[here[shown]][known].tolist(), apart[known].tolist(), strict=True):
                 found[each] = max(value, found.get(each, 0.0))
     return found
 
 
+def correlations(first: Cell, second: Cell, here: Integers, there: Integers) -> Floats:
+    """(M,) rank correlations of rows of the first and of the second, read block by block."""
+    parts = in_blocks(len(here), first.raw)
+    found = [rank_correlations(first.raw[here[rows]], second.raw[there[rows]]) for rows in parts]
+    return np.concatenate([*found, np.empty(0)])
+
+
 def common_rows(first: Cell, second: Cell) -> tuple[Integers, Integers]:
     """Positions in the first and in the second of the rows with the same id and class."""
-    place = {key: index for index, key in enumerate(zip(second.ids.tolist(), second.classes.tolist(), strict=True))}
-    keys = zip(first.ids.tolist(), first.classes.tolist(), strict=True)
-    rows = [(index, place[key]) for index, key in enumerate(keys) if key in place]
-    here, there = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    _, here, there = np.intersect1d(first.keys, second.keys, assume_unique=True, return_indices=True)
     return here, there
 
 

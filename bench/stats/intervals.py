@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy  # it imports its stats when they are first used: that takes a second, and most commands need none
 
-from bench.contracts import Floats, Integers
+from bench.contracts import Floats
 from bench.schema.page import Estimate
 
 LEVEL = 0.95
@@ -328,21 +328,6 @@ def largest_relative_difference(first: Floats, second: Floats) -> float:
     top = np.maximum(np.abs(a), np.abs(b)).max(axis=(1, 2), initial=0.0)
     gap = np.abs(a - b).max(axis=(1, 2), initial=0.0)
     return float(np.divide(gap, top, out=np.zeros_like(gap), where=top > 0).max(initial=0.0))
-
-
-def unrelated_correlation(first: Floats, second: Floats, ids: Integers) -> float | None:
-    """Median rank correlation of maps of different images: what agreement means nothing.
-
-    Args:
-        first, second: (R, h, w), row by row of the same images.
-        ids: (R,) test ids; a row is paired with the row half the set away, where that shows another image.
-
-    Returns:
-        None where no pair is of two images, or none of these has ranks.
-    """
-    # Half a set away, since rows stand image by image; no draw, so that the same maps have the same null.
-    other = np.roll(np.arange(len(ids)), -(len(ids) // 2))
-    return median_or_none(rank_correlations(first, second[other])[ids != ids[other]])
 
 
 def median_or_none(values: Floats) -> float | None:

@@ -19,7 +19,7 @@ from bench.errors import StoreError, cut
 from bench.homes import homeless
 from bench.schema.page import EpochPoint
 from bench.schema.run import MOST, Rows
-from bench.store.on_disk import AT_ONCE, OnDisk, blocks, stamp_of
+from bench.store.on_disk import AT_ONCE, WHOLE, OnDisk, blocks, stamp_of
 from bench.store.paths import leftovers_of
 from bench.whole_file import npy_header, opened, read_text, replacing, written
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 UNPACKED, PACKED = 256 * 2**20, 50  # bytes, and how many a byte of a file may become beyond these
 ARRAY_BYTES, JSON_BYTES, LOG_BYTES, LINE_BYTES = 8 * 2**30, 16 * 2**20, 64 * 2**20, 2**16
 HEADER_BYTES = 16 * 2**20  # of the names and sizes in a checkpoint
-WHOLE = 2**20  # bytes of an array that is read at once and not row by row
 LENGTHS_AT = 26  # where the head of a member of a zip file says how long its name and its extra field are
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack without a bound
 AGAIN = "delete it and explain again"

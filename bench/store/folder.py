@@ -35,7 +35,7 @@ from bench.store.files import (
     write_npz,
 )
 from bench.store.migrations import scores_of_today
-from bench.store.on_disk import Stamp, stamp
+from bench.store.on_disk import Stamp, in_memory, stamp
 from bench.store.paths import (
     CHECKPOINT,
     PREDICTIONS,
@@ -208,9 +208,13 @@ class RunFolder:
         path = cell_path(self.path, new.explainer, new.layer)
         with self._held(path):
             old = _cell_or_error(path)
-            write_cell(path, merge_cells(old if isinstance(old, Cell) else None, new))
-            for known in (self._known, self._stamps):
-                known.pop(path, None)  # its maps are read from where they lie now
+            whole = merge_cells(old if isinstance(old, Cell) else None, new)
+            write_cell(path, whole)
+            if in_memory(whole.raw):
+                self._keep(path, whole)
+            else:  # its maps are read from where they lie now
+                self._known.pop(path, None)
+                self._stamps.pop(path, None)
         vars(self).pop("cells", None)
 
     @cached_property

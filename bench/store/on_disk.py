@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from bench.contracts import Integers
 from bench.errors import StoreError
-from bench.schema.run import Rows
 from bench.whole_file import opened
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bench.contracts import Integers
+    from bench.schema.run import Rows
+
+WHOLE = 2**20  # bytes of an array that is read at once and kept
 AT_ONCE = 2**22  # bytes of rows that are read or written together
 Stamp = tuple[int, ...]
 
@@ -53,11 +57,15 @@ class _Lazy:
 
     def __getitem__(self, key: Any) -> Any:  # noqa: ANN401 (as an array)
         """Rows as an array: of one place (...), or of a slice, places or a mask (M, ...)."""
+        import numpy as np
+
         if isinstance(key, int | np.integer):
             return self.taken(np.array([range(len(self))[key]], dtype=np.int64))[0]
         return self.taken(np.arange(len(self))[key])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:  # noqa: ANN401
+        import numpy as np
+
         return np.asarray(self[:], dtype)
 
     def taken(self, places: Integers) -> np.ndarray[Any, Any]:
@@ -87,8 +95,10 @@ class OnDisk(_Lazy):
         Raises:
             ChangedError: another process has replaced the file.
         """
+        import numpy as np
+
         found = np.empty((len(places), *self.shape[1:]), self.dtype)
-        size = self.dtype.itemsize * int(np.prod(self.shape[1:]))
+        size = self.dtype.itemsize * math.prod(self.shape[1:])
         values = found.reshape(-1).view(np.uint8)
         ends = [*(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
         with opened(self.path, sys.maxsize) as file:
@@ -122,10 +132,14 @@ class Joined(_Lazy):
     @property
     def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
         """Which holds the values of all parts."""
+        import numpy as np
+
         return np.result_type(*(part.dtype for part in self.parts))
 
     def taken(self, places: Integers) -> np.ndarray[Any, Any]:
         """The rows of these places (M,): (M, ...)."""
+        import numpy as np
+
         wanted = self.order[places]
         found, start = np.empty((len(places), *self.shape[1:]), self.dtype), 0
         for part in self.parts:
@@ -137,14 +151,21 @@ class Joined(_Lazy):
 
 def joined(parts: Sequence[Rows], order: Integers) -> Rows:
     """Rows of several arrays in this order; an array where all of them are, and of what is on disk nothing is read."""
+    import numpy as np
+
     if all(isinstance(part, np.ndarray) for part in parts):
         found: Rows = np.concatenate([np.asarray(part) for part in parts])[order]
         return found
     return Joined(parts, order)
 
 
+def in_memory(rows: Rows) -> bool:
+    """Whether rows are an array that is small enough to be kept."""
+    return not isinstance(rows, _Lazy) and rows.dtype.itemsize * math.prod(rows.shape) <= WHOLE
+
+
 def blocks(rows: Rows) -> Iterator[slice]:
     """Slices that cover all rows, of AT_ONCE bytes each or of one row."""
-    each = max(1, rows.dtype.itemsize * int(np.prod(rows.shape[1:])))
+    each = max(1, rows.dtype.itemsize * math.prod(rows.shape[1:]))
     count = max(1, AT_ONCE // each)
     return (slice(start, min(start + count, len(rows))) for start in range(0, len(rows), count))

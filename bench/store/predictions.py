@@ -82,15 +82,14 @@ def fixed_order(labels: Integers) -> Integers:
     Within a class ids are ordered by a hash; then classes take turns. So the first N of any selection nest in
     the first M of it, and coincide between runs on the same test split.
     """
-
     # A hash, and no generator, whose numbers a new release may change. Balanced, since in a data set sorted by class
     # the first N would be of one, and of a random N small classes might be missing.
-    def rank(index: int) -> bytes:
-        return hashlib.sha256(f"bench:{index}".encode()).digest()
-
-    by_class = [sorted(np.flatnonzero(labels == each).tolist(), key=rank) for each in np.unique(labels)]
-    turns = ((turn, place) for place, members in enumerate(by_class) for turn in range(len(members)))
-    return np.array([by_class[place][turn] for turn, place in sorted(turns)], dtype=np.int64)
+    digests = (hashlib.sha256(f"bench:{index}".encode()).digest() for index in range(len(labels)))
+    by_class = np.lexsort((np.fromiter(digests, dtype="S32", count=len(labels)), labels))
+    _, starts, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    turns = np.arange(len(labels)) - np.repeat(starts, counts)
+    order: Integers = by_class[np.argsort(turns, kind="stable")]
+    return order
 
 
 def choose_ids(predictions: Predictions, which: str, limit: int | None) -> Integers:

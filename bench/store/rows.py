@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bench.contracts import Floats, Integers
-from bench.data.decoding import KEPT, edge_of, kept
+from bench.data.decoding import KEPT, LOSSLESS, edge_of, kept
 from bench.errors import StoreError
 from bench.precision import IEEE
-from bench.schema.run import STATUSES, Cell
+from bench.schema.run import MOST, MOST_LABELS, STATUSES, Cell
 from bench.schema.verdicts import Completeness
 from bench.stats.completeness import completeness
 from bench.store.files import (
@@ -82,8 +82,7 @@ def read_cell(path: Path) -> Cell:
     check_arrays(arrays, {**CELL_ROWS, **(DUE if "due" in arrays else {})}, path)
     if 0 in arrays["raw"].shape[1:]:
         raise StoreError(f"{path} is damaged: its maps are {arrays['raw'].shape[1:]} large", try_=AGAIN)
-    most = np.iinfo(np.int64).max
-    for name, limit in {"ids": most, "classes": most, "status": len(STATUSES)}.items():
+    for name, limit in {"ids": MOST // MOST_LABELS, "classes": MOST_LABELS, "status": len(STATUSES)}.items():
         check_range(arrays, name, limit, path)
     try:
         return Cell(
@@ -191,8 +190,8 @@ def read_samples(path: Path) -> Samples | None:
         found = f"{arrays['pictures'].dtype} {arrays['pictures'].shape}"
         raise StoreError(f"{path} is damaged: its pictures are {found}, not uint8 RGB", try_=AGAIN)
     check_range(arrays, "labels", np.iinfo(np.int64).max, path)
-    if whole and len(arrays["ids"]):
-        arrays["pictures"] = kept(arrays["pictures"], max(arrays["pictures"].shape[1:3]))  # large ones were kept whole
+    if whole and len(arrays["ids"]) and (edge := max(arrays["pictures"].shape[1:3])) > LOSSLESS:
+        arrays["pictures"] = kept(arrays["pictures"], edge)  # they were kept whole once
     return Samples(**{name: arrays[name] for name in SAMPLE_ROWS})
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bench.schema.page import EpochPoint, Page, RunView, confused_pairs
+from bench.schema.page import EpochPoint, Page, RunView
 
 from ..filters import percent
 from .paper import ACCENTS, FAINT, GAP, INK, LINE, MARGIN, SOFT, TEXT, WRONG, Look, Sheet, fitted, longest, text_width
@@ -129,7 +129,9 @@ def confusion(page: Page, look: Look) -> Sheet:
     """How often each class was taken for each other; of many classes the pairs that are confused most often."""
     left = longest(page.classes, 1.1) + 3 * GAP
     cell = (look.inches - 2 * MARGIN - left - LINE) / len(page.classes)
-    return _matrix(page, look, left, min(0.7, cell)) if cell >= SMALLEST else _pairs(page, look)
+    return (
+        _matrix(page, look, left, min(0.7, cell)) if cell >= SMALLEST and page.runs[0].confusion else _pairs(page, look)
+    )
 
 
 def _matrix(page: Page, look: Look, left: float, cell: float) -> Sheet:
@@ -167,7 +169,7 @@ def _matrix(page: Page, look: Look, left: float, cell: float) -> Sheet:
 
 def _pairs(page: Page, look: Look) -> Sheet:
     run, names = page.runs[0], page.classes
-    found = confused_pairs(run.confusion, MOST_PAIRS)
+    found = run.most_confused(MOST_PAIRS)
     left, row = 0.55 * look.inches, 1.5 * LINE
     labels = [f"{names[true]} taken for {names[wrong]}" for true, wrong, _ in found]
     if longest(labels, look.inches) > left - 2 * GAP:  # two lines, so that neither name is lost
@@ -187,7 +189,7 @@ def _pairs(page: Page, look: Look) -> Sheet:
     axes = sheet.axes(MARGIN + left, MARGIN, look.inches - 2 * MARGIN - left - right, len(found) * row)
     axes.barh(range(len(found)), [number for *_, number in found], height=0.62, color=ACCENTS[0])
     for at, (true, _, number) in enumerate(found):
-        total = max(1, sum(run.confusion[true]))
+        total = max(1, run.per_class[true].total)
         axes.annotate(f"{number:,} of {total:,} ({percent(number / total, 0)})", (number, at), xytext=(3, 0),
                       textcoords="offset points", va="center", annotation_clip=False)  # fmt: skip
     axes.set_yticks(range(len(found)), labels)
