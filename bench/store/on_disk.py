@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from bench.schema.run import Rows
 
 WHOLE = 2**20  # bytes of an array that is read at once and kept
+if TYPE_CHECKING:
+    import numpy as np
+
 AT_ONCE = 2**22  # bytes of rows that are read or written together
 Stamp = tuple[int, ...]
 
@@ -59,11 +62,15 @@ class _Lazy:
         """Rows as an array: of one place (...), or of a slice, places or a mask (M, ...)."""
         import numpy as np
 
+        import numpy as np
+
         if isinstance(key, int | np.integer):
             return self.taken(np.array([range(len(self))[key]], dtype=np.int64))[0]
         return self.taken(np.arange(len(self))[key])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:  # noqa: ANN401
+        import numpy as np
+
         import numpy as np
 
         return np.asarray(self[:], dtype)
@@ -95,6 +102,8 @@ class OnDisk(_Lazy):
         Raises:
             ChangedError: another process has replaced the file.
         """
+        import numpy as np
+
         import numpy as np
 
         found = np.empty((len(places), *self.shape[1:]), self.dtype)
@@ -134,10 +143,14 @@ class Joined(_Lazy):
         """Which holds the values of all parts."""
         import numpy as np
 
+        import numpy as np
+
         return np.result_type(*(part.dtype for part in self.parts))
 
     def taken(self, places: Integers) -> np.ndarray[Any, Any]:
         """The rows of these places (M,): (M, ...)."""
+        import numpy as np
+
         import numpy as np
 
         wanted = self.order[places]
@@ -151,6 +164,8 @@ class Joined(_Lazy):
 
 def joined(parts: Sequence[Rows], order: Integers) -> Rows:
     """Rows of several arrays in this order; an array where all of them are, and of what is on disk nothing is read."""
+    import numpy as np
+
     import numpy as np
 
     if all(isinstance(part, np.ndarray) for part in parts):
