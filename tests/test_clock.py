@@ -1,5 +1,6 @@
 """The clock: what it counts, and that the first lap does not count."""
 
+import itertools
 import time
 from collections.abc import Iterator
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from bench import clock
-from bench.clock import Meter, block, now, synchronise
+from bench.clock import Meter, Pace, block, now, synchronise
 
 CPU = torch.device("cpu")
 
@@ -103,3 +104,44 @@ def test_a_block_works_with_the_threads_that_torch_has() -> None:
     finally:
         torch.set_num_threads(had)
     assert seen == {had + 1}
+
+
+# --- saving -------------------------------------------------------------------------------------------------
+
+
+class Hours:
+    """A clock that work and saves move on: a save rewrites all that was made so far."""
+
+    def __init__(self, cost: float) -> None:
+        self.time, self.worked, self.saved, self.at = 0.0, 0.0, 0.0, list[float]()
+        self.cost = cost  # seconds of a save for a second of the work that it holds
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def work(self, seconds: float) -> None:
+        self.time, self.worked = self.time + seconds, self.worked + seconds
+
+    def save(self) -> None:
+        self.at.append(self.time)
+        self.time, self.saved = self.time + self.cost * self.worked, self.saved + self.cost * self.worked
+
+
+@pytest.mark.parametrize("cost", [0.0001, 0.003, 0.01, 0.024])
+@pytest.mark.parametrize("hours", [0.05, 1, 24])
+def test_saving_takes_no_more_than_a_tenth_of_the_time_however_large_the_file_grows(
+    monkeypatch: pytest.MonkeyPatch, cost: float, hours: float
+) -> None:
+    told = Hours(cost)
+    monkeypatch.setattr(clock.time, "monotonic", told.monotonic)
+    pace = Pace(ended=0.0)
+    while told.worked < 3600 * hours:
+        told.work(5.0)
+        if pace.due():
+            with pace.saving():
+                told.save()
+    told.save()  # of the last rows
+    assert told.saved <= 0.1 * told.time
+    gaps = [later - earlier for earlier, later in itertools.pairwise(told.at[:-1])]
+    assert all(gap > 60 for gap in gaps) and len(told.at) >= min(2, 60 * hours - 1)
+    assert cost < 0.003 or hours < 1 or gaps[-1] > 2 * gaps[0], "the interval does not grow with the file"
