@@ -196,7 +196,12 @@ def test_a_plan_knows_images_and_classes_without_decoding_one(
 # --- the cache ---------------------------------------------------------------------------------------------
 
 
-def test_the_second_load_decodes_nothing_and_is_equal(tmp_path: Path, cache: Path, decoding: list[Path]) -> None:
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_second_load_decodes_nothing_and_is_equal(
+    tmp_path: Path, cache: Path, decoding: list[Path], monkeypatch: pytest.MonkeyPatch, mapped: bool
+) -> None:
+    """What would fill the memory stays in its file, and is none the worse for it."""
+    monkeypatch.setattr(bench.data.cache, "free_memory", lambda: 1 if mapped else 2**40)
     path = tar_of(tmp_path / "a.tar.gz", files(("cat", "d\"\n'og")) | {"x.txt": b""})
     first, second = load(path, cache), load(path, cache)
     assert decoding == [path]

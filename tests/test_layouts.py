@@ -488,7 +488,7 @@ def test_more_images_than_memory_holds_are_refused_before_one_is_decoded(
 ) -> None:
     monkeypatch.setattr("bench.data.images.free_memory", lambda: 30_000)
     message, hint = refusal(folder_of(tmp_path, files()))
-    assert "12 images of 32x32" in message and hint
+    assert "12 images of 32x32" in message and "at most 9 of these images, or --image-size 28" in hint
 
 
 def test_a_thousand_classes_are_read_in_seconds(tmp_path: Path) -> None:

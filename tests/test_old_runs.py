@@ -18,6 +18,7 @@ from bench.workspace import Workspace
 
 # Fields of pages that are newer than the stored one.
 SINCE = {"bad", "complete", "skipped", "level", "calibration_floor", "swept", "dropped", "one_sided", "zeros"}
+SINCE |= {"confused"}
 ROWS = {("gradcam", "layer3"): 24, ("gradcam", "layer4"): 24, ("captum", "layer3"): 24, ("captum", "layer4"): 24}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import zlib
 from collections import Counter
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -19,13 +20,15 @@ from filelock import FileLock, Timeout
 from bench.contracts import Progress
 from bench.data.archives import walk
 from bench.data.decoding import Pixels
-from bench.data.images import Decoded, Part
+from bench.data.images import Decoded, Part, free_memory
 from bench.errors import WriteError
-from bench.whole_file import replacing
+from bench.whole_file import npy_header, replacing
 
 SCHEMA = 2  # raised when decoding gives other pixels, so that old entries are made anew
 
 # What reading a damaged entry can raise; a header may ask for any amount of memory.
+AT_ONCE = 2**20  # bytes
+SHARE = 0.5  # of the free memory; what would take more of it is not read but mapped
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError)
 
 
@@ -114,13 +117,42 @@ def _load(entry: Path, facts: str) -> Cached | None:
 
 
 def _load_part(entry: Path, split: str, about: dict[str, Any]) -> Part:
-    images: Pixels = np.load(_pixel_file(entry, split), allow_pickle=False)
-    edge = images.shape[-1]
-    shape = (len(about["names"]), 3, edge, edge)
-    # CRC is against damage, and takes a tenth of a second of CIFAR-10; who could forge it could write the images too.
-    if images.shape != shape or images.dtype != np.uint8 or zlib.crc32(images.data) != about["checksum"]:
-        raise ValueError("other pixels than were written")
+    with _pixel_file(entry, split).open("rb") as file:
+        shape, fortran, dtype = npy_header(file)
+        start, count, edge = file.tell(), len(about["names"]), shape[-1]
+        size = os.fstat(file.fileno()).st_size - start
+        if shape != (count, 3, edge, edge) or dtype != np.uint8 or fortran or size != math.prod(shape):
+            raise ValueError("other pixels than were written")
+        # CRC is against damage, and takes a tenth of a second of CIFAR-10; who could forge it could write the images.
+        images, checksum = _mapped(file, shape) if _too_large(size) else _in_memory(file, shape)
+        if checksum != about["checksum"]:
+            raise ValueError("other pixels than were written")
     return Part(images, np.array(about["labels"], np.int64), tuple(about["names"]))
+
+
+def _too_large(size: int) -> bool:
+    """Whether so many bytes would take most of the memory that is free."""
+    free = free_memory()
+    return free is not None and size > SHARE * free
+
+
+def _in_memory(file: BinaryIO, shape: tuple[int, ...]) -> tuple[Pixels, int]:
+    """Pixels from where the file stands, and their checksum."""
+    images = np.empty(shape, np.uint8)
+    if file.readinto(images.data) != images.nbytes:  # type: ignore[attr-defined]  # every file has it
+        raise ValueError("it ends too early")
+    return images, zlib.crc32(images.data)
+
+
+def _mapped(file: BinaryIO, shape: tuple[int, ...]) -> tuple[Pixels, int]:
+    """The same, but the pixels stay in the file: the system keeps in memory what fits, and gives it up when asked.
+
+    What is written to them stays with who writes.
+    """
+    start, checksum = file.tell(), 0
+    while block := file.read(AT_ONCE):
+        checksum = zlib.crc32(block, checksum)
+    return np.asarray(np.memmap(file, np.uint8, "c", start, shape)), checksum
 
 
 def _store(entry: Path, facts: str, made: Cached, progress: Progress) -> None:

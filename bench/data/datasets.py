@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ BUILTIN: Mapping[str, str] = MappingProxyType(
         "digits": "1,437 + 360 handwritten digits, bundled with scikit-learn: nothing to download, not mirrored",
     }
 )
+PIXELS_AT_ONCE = 2**22
 ARCHIVE_SUFFIX = re.compile(r"(\.tar)?(\.gz|\.tgz|\.xz|\.bz2|\.zip|\.tar|\.npz)$", re.IGNORECASE)
 
 
@@ -262,9 +264,10 @@ def _statistics(part: Part) -> tuple[tuple[float, float, float], tuple[float, fl
 
     # Counts are integers: a sum of 50 million floats would depend on the order in which it is taken.
     counts = np.zeros((3, 256), np.int64)
-    for start in range(0, len(part.images), 4096):  # bincount copies to int64
+    at_once = max(1, PIXELS_AT_ONCE // max(1, math.prod(part.images.shape[2:])))  # bincount copies to int64
+    for start in range(0, len(part.images), at_once):
         for channel in range(3):
-            counts[channel] += np.bincount(part.images[start : start + 4096, channel].ravel(), minlength=256)
+            counts[channel] += np.bincount(part.images[start : start + at_once, channel].ravel(), minlength=256)
     levels = np.arange(256) / 255
     mean = (counts * levels).sum(1) / counts.sum(1)
     std = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / counts.sum(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -136,9 +137,12 @@ def check_memory(count: int, size: int, *, more: int = 0) -> None:
     """Refuse what memory does not hold, rather than be killed half-way: images and `more` bytes."""
     wanted, free = 3 * count * size**2 + more, free_memory()
     if free is not None and wanted > free:
+        each, edge = 3 * size**2, math.isqrt(free // (3 * count)) if count else 0
         raise DataError(
             f"{count:,} images of {size}x{size} take {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free",
-            try_="fewer images, or a model that takes smaller ones (--image-size)",
+            try_=f"at most {free // each:,} of these images, or --image-size {edge}, or a machine with more memory"
+            if count
+            else "fewer images",
         )
 
 

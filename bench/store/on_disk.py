@@ -62,14 +62,12 @@ class _Lazy:
         """Rows as an array: of one place (...), or of a slice, places or a mask (M, ...)."""
         import numpy as np
 
-
         if isinstance(key, int | np.integer):
             return self.taken(np.array([range(len(self))[key]], dtype=np.int64))[0]
         return self.taken(np.arange(len(self))[key])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:  # noqa: ANN401
         import numpy as np
-
 
         return np.asarray(self[:], dtype)
 
@@ -101,7 +99,6 @@ class OnDisk(_Lazy):
             ChangedError: another process has replaced the file.
         """
         import numpy as np
-
 
         found = np.empty((len(places), *self.shape[1:]), self.dtype)
         size = self.dtype.itemsize * math.prod(self.shape[1:])
@@ -140,13 +137,11 @@ class Joined(_Lazy):
         """Which holds the values of all parts."""
         import numpy as np
 
-
         return np.result_type(*(part.dtype for part in self.parts))
 
     def taken(self, places: Integers) -> np.ndarray[Any, Any]:
         """The rows of these places (M,): (M, ...)."""
         import numpy as np
-
 
         wanted = self.order[places]
         found, start = np.empty((len(places), *self.shape[1:]), self.dtype), 0
@@ -160,7 +155,6 @@ class Joined(_Lazy):
 def joined(parts: Sequence[Rows], order: Integers) -> Rows:
     """Rows of several arrays in this order; an array where all of them are, and of what is on disk nothing is read."""
     import numpy as np
-
 
     if all(isinstance(part, np.ndarray) for part in parts):
         found: Rows = np.concatenate([np.asarray(part) for part in parts])[order]
