@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError
 from bench.gpus import crowded, gpu_facts, gpus_found, refused
@@ -148,6 +148,7 @@ def environment(device: torch.device) -> Environment:
     """What belongs beside every figure: versions, machine, device, threads, precision."""
     import torch
 
+    gpu: dict[str, Any] = gpu_facts(device.index or 0) if device.type == "cuda" else {}
     return Environment(
         versions=versions(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -157,7 +158,7 @@ def environment(device: torch.device) -> Environment:
         device=describe_device(device),
         device_type=device.type,
         code=code_state(Path(__file__).resolve().parent),
-        **(gpu_facts(device.index or 0) if device.type == "cuda" else {}),
+        **gpu,
         flags=flags(device),
     )
 

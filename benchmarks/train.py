@@ -112,7 +112,7 @@ def peer_epoch(
 
 def our_epoch(net: nn.Module, data: Dataset, settings: TrainSettings, device: torch.device, folder: Path) -> float:
     """One epoch of ours, with its resume files; seconds of compiling in it."""
-    with FileKeeper(folder, "benchmark", 300.0, asked=lambda: False, stop=lambda: None) as keeper:
+    with FileKeeper(folder, "benchmark", 300.0, asked=lambda: 0, stop=lambda number: None) as keeper:
         speed = train_model(net, data, settings, device=device, progress=Silence(), keeper=keeper)
     for left in folder.iterdir():
         left.unlink()

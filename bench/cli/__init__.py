@@ -1,6 +1,6 @@
 """The command line."""
 
-from bench.cli.signals import listen, prepare_streams
+from bench.cli.signals import let_the_first_speak, listen, prepare_streams
 
 __all__ = ["main"]
 
@@ -13,5 +13,10 @@ def main() -> None:
 
     try:
         app()
+    except SystemExit as end:
+        listen()
+        if end.code:
+            let_the_first_speak()
+        raise
     finally:
         listen()

@@ -53,6 +53,7 @@ from bench.schema.timing import Timing
 from bench.schema.verdicts import Judgement
 from bench.store.paths import drawing_path, known_answers_path, known_scores_path, report_path, run_path, scores_path
 from bench.store.runs import any_folder, find_run, read_record, remove_folder, remove_run, run_folders, run_names
+from bench.training.team import launched
 from bench.whole_file import replacing
 from bench.workspace import Workspace
 
@@ -89,7 +90,9 @@ def train(request: TrainRequest, workspace: Workspace) -> Answer:
         found = sweep(request, workspace)
         return PLANNED if request.dry_run else tables.sweep_answer(found, workspace.runs)
     folder = run(request, workspace)
-    return PLANNED if request.dry_run else _of_new_run(folder, ExplainRequest(), workspace)
+    if request.dry_run or not launched().first:  # the first of several processes tells of the run, which it still tests
+        return PLANNED
+    return _of_new_run(folder, ExplainRequest(), workspace)
 
 
 def adopt(request: AdoptRequest, workspace: Workspace) -> Answer:

@@ -36,6 +36,7 @@ from bench.cli.signals import INTERRUPTED, end_at_once
 from bench.errors import BenchError, RunError, UsageError, WriteError, nearest
 from bench.homes import at, homeless
 from bench.store.paths import comparisons_path
+from bench.training.team import program, refuse_launched
 from bench.workspace import Workspace, default_cache
 
 PANEL = "Options of every command"
@@ -44,6 +45,7 @@ SOON = 0.05  # seconds
 OWN_VARIABLES = {"BENCH_CACHE"}
 BEGINNINGS = ("train", "adopt", "demo", "lr-find", "show")  # need nothing of the runs that are there
 GONE = {"--markdown": ("--format", "markdown")}  # options that there were, and what to type today
+TOGETHER = "train"  # what several processes can do
 COMMON_VALUES = "bench.common"  # what a call leaves for its end, in click's context
 
 
@@ -82,6 +84,8 @@ def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Workspac
 
     def call(ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401 (those of the options)
         own = ctx.meta[COMMON_VALUES] = {each.name: values.pop(each.name) for each in common}
+        if kind.verb != TOGETHER:
+            refuse_launched(f"bench {kind.verb} is for one", shlex.join(["bench", *ctx.find_root().meta[WORDS]]))
         workspace = _workspace(ctx, own)
         request = request_of(ctx, kinds, values)
         refuse_unknown(request, workspace.runs)
@@ -111,7 +115,7 @@ def _workspace(ctx: typer.Context, common: Mapping[str, Any]) -> Workspace:
         if variable.startswith(PREFIX):
             teller.warn(f"bench does not know the variable {variable}")
     cache = at(os.environ["BENCH_CACHE"]) if os.environ.get("BENCH_CACHE") else default_cache()
-    words = homeless(shlex.join(["bench", *ctx.meta.get(WORDS, ())]))
+    words = homeless(shlex.join([*program(), *ctx.meta.get(WORDS, ())]))
     return Workspace(runs=at(common["runs_dir"]), cache=cache, command=words, progress=teller)
 
 
@@ -177,26 +181,27 @@ class Group(TyperGroup):
                 raise typer.Exit(_failed(found, ctx)) from error
             if hasattr(error, "exit_code") or hasattr(error, "format_message"):  # the parser's
                 raise
-            again = f"{shlex.join(['bench', *ctx.meta[WORDS]])} -vv  # the same command with -vv shows where"
+            again = f"{shlex.join([*program(), *ctx.meta[WORDS]])} -vv  # the same command with -vv shows where"
             raise typer.Exit(_failed(RunError(f"{type(error).__name__}: {error}", try_=again), ctx)) from error
 
 
 def _where_it_works(error: WriteError, ctx: Any) -> str:  # noqa: ANN401 (Typer's own context)
     """A command that goes on where a file could not be written: the same one with more room, or in another folder."""
-    words = shlex.split(error.again) or ["bench", *ctx.meta.get(WORDS, ())]
+    words = shlex.split(error.again) or [*program(), *ctx.meta.get(WORDS, ())]
+    verb = "".join(words[len(program()) :][:1])
     if error.cure:
         return f"{error.cure}, then {shlex.join(words)}"
     if str(error.path) in words:  # given by the user
         words[words.index(str(error.path))] = _free(error.path.name)
         return shlex.join(words)
     runs = _runs_of(ctx)
-    if not error.path.absolute().is_relative_to(runs.absolute()) or words[1:2] == ["rm"]:
+    if not error.path.absolute().is_relative_to(runs.absolute()) or verb == "rm":
         return error.try_
-    if words[1:2] == ["compare"] and error.path.absolute().is_relative_to(comparisons_path(runs).absolute()):
+    if verb == "compare" and error.path.absolute().is_relative_to(comparisons_path(runs).absolute()):
         return shlex.join([*words, "--out", _free("compare-page")])
     copy = _free("runs-copy")
     moved = shlex.join([*_without(words, "--runs-dir"), "--runs-dir", copy])
-    if words[1] in BEGINNINGS and "--resume" not in words:
+    if verb in BEGINNINGS and "--resume" not in words:
         return moved
     return f"cp -r {shlex.quote(str(runs))} {copy} && chmod -R u+w {copy} && {moved}"
 
@@ -253,7 +258,7 @@ def _asked_to_end(error: BaseException | None) -> BaseException | None:
 def _interrupted(error: BaseException, ctx: Any) -> int:  # noqa: ANN401
     """Say how to go on; the exit code."""
     notes = getattr(error, "__notes__", ())  # a training that can be continued left the command here
-    command = notes[0] if notes else shlex.join(["bench", *ctx.meta.get(WORDS, ())])
+    command = notes[0] if notes else shlex.join([*program(), *ctx.meta.get(WORDS, ())])
     first = f"Continue: {command}" if notes else f"Start again: {command}"
     for line in (INTERRUPTED, first, *(f"then: {each}" for each in notes[1:])):
         told(Console(stderr=True), shown(line))

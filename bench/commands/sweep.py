@@ -1,5 +1,6 @@
 """`bench train` with several models, optimisers, rates or seeds: which trainings that is, and what came of them."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from bench.stats.intervals import mean_interval
 from bench.store.folder import RunFolder
 from bench.store.paths import run_path
 from bench.store.runs import check_name, read_record
+from bench.training.team import program, refuse_launched
 from bench.workspace import Workspace
 
 Outcome = Path | GuardRailError
@@ -114,6 +116,7 @@ def sweep(request: TrainRequest, workspace: Workspace) -> Sweep:
             try_=f"bench train --resume {request.resume}  # the others in separate calls",
         )
     trainings = request.trainings()
+    refuse_launched(f"these are {len(trainings)} trainings", f"{shlex.join(program())} train  # one in each call")
     for one in alike(trainings):
         check(one[0], workspace)
     refuse_taken(trainings, workspace.runs)

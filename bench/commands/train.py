@@ -1,16 +1,18 @@
 """`bench train`: one training from a request to a run folder with its page."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from bench.data.datasets import load_dataset, planned_dataset, resolved_source, told
 from bench.errors import RunError, StoreError, UsageError
 from bench.estimates import say_how_long
 from bench.fields import names
-from bench.machine import choose_device, versions
+from bench.machine import versions
 from bench.memory import unless_ran_out
 from bench.nets.trained import data_of_run
 from bench.pages.write import write_run_page
@@ -41,6 +43,7 @@ from bench.training.largest_batch import batch_that_fits, batch_too_large
 from bench.training.loop import TrainSettings, choose_images, steps_per_epoch
 from bench.training.pace import training_seconds
 from bench.training.run import Job, begin, complete
+from bench.training.team import ALONE, NORMS, Team, formed, launch, norms_of
 from bench.workspace import Workspace
 
 # What --deterministic costs.
@@ -64,31 +67,37 @@ def train(request: TrainRequest, workspace: Workspace) -> Path:
         GuardRailError: the numbers cannot be those of a training that works.
         RunError: another process trains in the run folder, or it cannot be written.
     """
-    if request.resume is not None:
-        return _resume(request, request.resume, workspace)
-    trainings = request.trainings()
+    trainings = (request,) if request.resume is not None else request.trainings()
     if len(trainings) != 1:
         raise UsageError(f"these are {len(trainings)} trainings", try_="bench.sweep with the same values")
-    return train_one(trainings[0], workspace)
+    with formed() as team:
+        if request.resume is not None:
+            return _resume(request, request.resume, workspace, team)
+        return train_one(trainings[0], workspace, team=team)
 
 
-def train_one(asked: TrainRequest, workspace: Workspace, swept: int = 0) -> Path:
+def train_one(asked: TrainRequest, workspace: Workspace, swept: int = 0, team: Team = ALONE) -> Path:
     """Train what a request for a single training asks for.
 
     Args:
         swept: combinations that the call trains, where these are several: the run's record keeps it.
+        team: the processes that do it, of which this is one.
     """
-    device = choose_device(asked.device, workspace.progress.warn)
+    device = team.device(asked.device, workspace.progress.warn)
     recipe = recipe_of(asked.recipe).changed(asked.changes())
+    team.part(recipe.batch_size)  # refuses one that is too small
     if doubt := slow_precision(recipe.precision, device):
         workspace.progress.warn(doubt)
-    recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))  # resumed as it was begun
+    # Resumed as it was begun, and the same in all processes, whatever their machines are best at.
+    precision = team.agreed(partial(resolved_precision, recipe.precision, device))
+    recipe = replace(recipe, precision=precision)
     request = whole(asked, recipe)
-    settings = settings_of(request)
+    settings = settings_of(request, team)
     spec = workspace.models[names(request.model)[0]]
     load = planned_dataset if request.dry_run else partial(load_dataset, size=spec.input_size)
     dataset = load(request.data, cache=workspace.cache, progress=workspace.progress, skip_bad=request.skip_bad)
     told(dataset, workspace.progress)
+    team.check_alike(**{"kind of device": device.type, "data set": dataset.digest})
     for words in without_effect(recipe, dataset):
         workspace.progress.warn(words)
     if request.deterministic:
@@ -104,18 +113,31 @@ def train_one(asked: TrainRequest, workspace: Workspace, swept: int = 0) -> Path
     for words in notes:
         workspace.progress.say(words)
     check_net(net, spec.input_size, len(dataset.classes))
-    seconds = unless_ran_out(partial(training_seconds, net, recipe, images, device, size=spec.input_size))
+    say_of(team, net, device, workspace)
+    own, share = team.recipe(recipe), images // team.world  # of one process
+    seconds = unless_ran_out(partial(training_seconds, net, own, share, device, size=spec.input_size))
     if seconds is None:
-        fits = batch_that_fits(net, recipe, device, images=images, edge=spec.input_size)
-        raise batch_too_large("training", recipe, fits, asked.command(workspace.runs, batch_size=fits))
+        fits = team.world * batch_that_fits(net, own, device, images=images, edge=spec.input_size)
+        raise batch_too_large("training", recipe, fits, launch(asked.command(workspace.runs, batch_size=fits)))
     say_how_long(seconds, images, recipe, device, workspace.progress)
     if request.dry_run:
         return workspace.runs
     model = names(request.model)[0]
-    with new_run(workspace.runs, model=model, data=dataset.name, seed=request.seed, name=request.run) as folder:
-        begin(folder, workspace, dataset, request, device, notes, swept)
+    made = partial(new_run, workspace.runs, model=model, data=dataset.name, seed=request.seed, name=request.run)
+    with team.led(made) as folder:
+        if team.first:
+            norms = norms_of(net, device) if team.world > 1 else ""
+            begin(folder, workspace, dataset, request, device, notes, swept, (team.world, norms))
         complete(Job(folder, net, dataset, settings, device, average=request.average), workspace)
-    return _presented(folder, workspace)
+    return _presented(folder, workspace) if team.first else folder
+
+
+def say_of(team: Team, net: nn.Module, device: torch.device, workspace: Workspace) -> None:
+    """Say how many processes train, where these are several, and what that does to batch norms."""
+    if team.world > 1:
+        norms = norms_of(net, device)
+        tell = workspace.progress.say if norms in ("none", "synchronised") else workspace.progress.warn
+        tell(f"{team.world} processes, each with a part of every batch{NORMS[norms]}")
 
 
 def whole(asked: TrainRequest, recipe: Recipe) -> TrainRequest:
@@ -127,14 +149,14 @@ def whole(asked: TrainRequest, recipe: Recipe) -> TrainRequest:
     return replace(asked, model=model, data=data, recipe=recipe.name, origins=origins, **values)
 
 
-def _resume(request: TrainRequest, run: str, workspace: Workspace) -> Path:
+def _resume(request: TrainRequest, run: str, workspace: Workspace, team: Team) -> Path:
     """Go on with an unfinished run."""
     moved = refuse_beside(request)
-    folder = find_unfinished(workspace.runs, run)
+    folder = team.agreed(partial(find_unfinished, workspace.runs, run))
     workspace = replace(workspace, runs=folder.parent)  # a path may lead elsewhere
-    with held(folder):
-        complete(reopen(folder, moved, workspace), workspace)
-    return _presented(folder, workspace)
+    with held(folder) if team.first else nullcontext():
+        complete(reopen(folder, moved, workspace, team), workspace)
+    return _presented(folder, workspace) if team.first else folder
 
 
 def _presented(folder: Path, workspace: Workspace) -> Path:
@@ -171,20 +193,23 @@ def find_unfinished(runs: Path, name: str) -> Path:
     return max(files, key=lambda path: (path.stat().st_mtime_ns, path.parent.name)).parent
 
 
-def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:
-    """Make a training what it was at its newest intact resume file; the folder must be held.
+def reopen(folder: Path, moved: str | None, workspace: Workspace, team: Team = ALONE) -> Job:
+    """Make a training what it was at its newest intact resume file; the first process must hold the folder.
 
     Args:
         moved: where the run's data set lies now; None for where it was.
+        team: the processes that go on with it.
     """
-    record = read_record(folder)
+    record = team.agreed(partial(read_record, folder))
     if record.status == "done":
-        discard(folder)  # a kill after the last step may have left them
+        if team.first:
+            discard(folder)  # a kill after the last step may have left them
         raise UsageError(f"run '{record.name}' is done", try_=f"bench report {record.name}")
     request = record.request
     if not isinstance(request, TrainRequest):
         raise UsageError(f"run '{record.name}' was never trained: it was adopted", try_="bench list runs")
-    device, settings = _device(record), settings_of(request)
+    device, settings = _device(record, team), settings_of(request, team)
+    team.part(settings.recipe.batch_size)  # refuses one that is too small
     data = data_of_run(record, moved, workspace)
     net = initial_model(
         workspace.models[record.model],
@@ -195,18 +220,44 @@ def reopen(folder: Path, moved: str | None, workspace: Workspace) -> Job:
     )
     steps = steps_per_epoch(len(choose_images(data, settings)[0]), settings.recipe.batch_size)
     check = partial(check_fits, net=net, recipe=settings.recipe, steps=steps, device=device)
-    start = newest_resume(folder, fingerprint(record), workspace.progress.warn, check)
+    start = team.agreed(partial(newest_resume, folder, fingerprint(record), workspace.progress.warn, check))
+    job = Job(folder, net, data, settings, device, start, request.average)
+    if team.first:
+        _continue(job, workspace)
+    return job
+
+
+def _continue(job: Job, workspace: Workspace) -> None:
+    """Make the folder what it was at the state that a job goes on from, and say so."""
+    folder, start, team = job.folder, job.start, job.team
+    assert start is not None
     _warn_of_changes(start, workspace)
+    notes = _other_team(start, team)
+    for words in notes:
+        workspace.progress.warn(words)
+    say_of(team, job.net, job.device, workspace)
     remove_leftovers(folder)
     cut_log(folder, start.log_bytes)
     updated(folder, lambda one: replace(
-        one, status="training", message="", results=replace(one.results, resumed=start.resumed + 1)
+        one, status="training", message="", notes=(*one.notes, *notes),
+        results=replace(one.results, resumed=start.resumed + 1),
     ))  # fmt: skip
-    workspace.progress.say(f"continuing {record.name} after {start.state.done} steps, in epoch {start.state.epoch + 1}")
-    return Job(folder, net, data, settings, device, start, request.average)
+    words = f"continuing {folder.name} after {start.state.done} steps, in epoch {start.state.epoch + 1}"
+    workspace.progress.say(words)
 
 
-def settings_of(request: TrainRequest) -> TrainSettings:
+def _other_team(start: Resume, team: Team) -> tuple[str, ...]:
+    """What is to be said where another number of processes goes on."""
+    if start.processes == team.world:
+        return ()
+    then, now = (f"{count} process{'es' if count > 1 else ''}" for count in (start.processes, team.world))
+    return (
+        f"trained by {then} up to step {start.state.done}, by {now} from there on: the weights will differ from those "
+        "of an uninterrupted run, by more than rounding where batch norms see a part of the batch",
+    )
+
+
+def settings_of(request: TrainRequest, team: Team = ALONE) -> TrainSettings:
     """What the loop is told of a request that says everything; StoreError where a value is missing."""
     values = request.changes()
     missing = [name for name in SETTINGS if values.get(name) is None]
@@ -221,14 +272,15 @@ def settings_of(request: TrainRequest) -> TrainSettings:
         warm_start=request.pretrained is not None or is_built(names(request.model)[0]),
         compile=request.compile,
         deterministic=request.deterministic,
+        team=team,
     )
 
 
-def _device(record: RunRecord) -> torch.device:
+def _device(record: RunRecord, team: Team) -> torch.device:
     """The device the run was begun on, since another one would round otherwise."""
     named, kind = record.request.device, record.environment.device_type
     try:
-        return choose_device(kind if named == "auto" else named)
+        return team.device(kind if named == "auto" else named)
     except UsageError as reason:
         raise RunError(
             f"run '{record.name}' was started on {record.environment.device}, and {reason.message}",

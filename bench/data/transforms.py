@@ -25,6 +25,7 @@ def augment(
     fill: Tensor,
     generator: torch.Generator,
     mirrored: Tensor | None = None,
+    part: tuple[int, slice] | None = None,
 ) -> Tensor:
     """Random crop from a reflected border, mirroring and cutout, drawn anew at each call, for each image by itself.
 
@@ -37,6 +38,7 @@ def augment(
         fill: (3,) uint8, the colour of the square; see `fill_colour`.
         generator: of the device of `images`, or of the CPU; then the numbers are the same on every device.
         mirrored: (N,) 0 or 1, which images to mirror; drawn where None. See `Turns`.
+        part: of how many images these are which: what is drawn for them is as if all of those had been given.
 
     Returns:
         (N, 3, H, W) uint8, new, on the device of `images`. With CUDA nothing waits for the device.
@@ -51,8 +53,9 @@ def augment(
     _check(augmentation, min(height, width))
 
     def draw(below: int) -> Tensor:
-        drawn = torch.randint(below, (count, 1), generator=generator, device=generator.device)
-        return drawn.to(images.device, non_blocking=True)
+        whole, rows = part or (count, None)
+        drawn = torch.randint(below, (whole, 1), generator=generator, device=generator.device)
+        return (drawn if rows is None else drawn[rows]).to(images.device, non_blocking=True)
 
     # Border and mirroring only say where each pixel comes from, so that pixels move once, by one gather a batch.
     rows, columns = _grid(height, images), _grid(width, images)

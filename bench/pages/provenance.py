@@ -21,6 +21,7 @@ def provenance(record: RunRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
         ("data sha256", record.data.digest),
         ("checkpoint sha256", record.artefacts.get(CHECKPOINT, "")),
         ("machine", ", ".join(_parts(record.environment))),
+        *(("processes", _processes(record.environment)) for _ in range(record.environment.processes > 1)),
         ("code", _code(record.environment.code)),
         ("versions", ", ".join(f"{name} {number}" for name, number in record.environment.versions.items())),
     )
@@ -34,6 +35,13 @@ def _parts(environment: Environment) -> tuple[str, ...]:
     facts = [f"{name} {value}".strip() for name, value in gpu.items() if value]
     switches = [f"{name} {value}" for name, value in environment.flags.items()]
     return (environment.device, *facts, environment.system, *switches)
+
+
+def _processes(environment: Environment) -> str:
+    """How many trained the run together, and what batch norms saw of a batch."""
+    saw = {"synchronised": "the whole batch", "local": "that part alone", "own": "that part alone"}
+    norms = f"; batch norms saw {saw[environment.norms]}" if environment.norms in saw else ""
+    return f"{environment.processes}, each with a part of every batch{norms}"
 
 
 def _notes(record: RunRecord) -> tuple[tuple[str, str], ...]:

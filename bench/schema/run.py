@@ -182,6 +182,9 @@ class Environment:
     Attributes:
         capability, gpu_memory, cuda, cudnn, driver: of a CUDA GPU; CUDA is the version that torch was built with.
         flags: torch's switches that decide about values and speed, as training begins.
+        processes: how many trained it together.
+        norms: of several processes, what batch norms saw of a batch: `synchronised` (the whole), `local` (the part of
+            their process), `own` (the same, of somebody's own class) or `none` (there are none).
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -198,6 +201,8 @@ class Environment:
     cudnn: str = ""
     driver: str = ""
     flags: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1
+    norms: str = ""
 
 
 @dataclass(frozen=True)

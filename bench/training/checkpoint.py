@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -44,6 +44,7 @@ from bench.store.paths import (
 )
 from bench.store.runs import create_run, trainer_of
 from bench.training.optim import Lookahead, Stepper
+from bench.training.team import ALONE, Team, program
 from bench.whole_file import opened, written
 
 RESUME_SCHEMA = 1
@@ -65,6 +66,7 @@ class Resume:
         log_bytes: how much of log.jsonl was written then.
         threads, versions: what it ran with; with others the weights may end in other last bits.
         resumed: how often the run had been continued.
+        processes: how many trained it.
     """
 
     run: str
@@ -73,6 +75,7 @@ class Resume:
     threads: int
     versions: dict[str, str]
     resumed: int = 0
+    processes: int = 1
 
     __pydantic_config__ = CHECKED
 
@@ -196,7 +199,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 class Keeper:
-    """Decides when the state of a training is kept, and keeps it; this one never does, for nobody continues it."""
+    """Decides when the state of a training is kept, and keeps it; this one never does, for nobody continues it.
+
+    Of several processes each has one: where one of them finds it due, all keep their state after the same step.
+    """
 
     def due(self) -> bool:
         """Whether the state should be kept between the last step and the next."""
@@ -204,6 +210,31 @@ class Keeper:
 
     def keep(self, state: State) -> None:
         """Keep it; whatever this raises ends the training."""
+
+
+@dataclass
+class Follower(Keeper):
+    """Of a process that is not the first of its team: writes nothing, and ends when the others do.
+
+    Attributes:
+        asked: the signal by which the process was asked to end; 0 for none.
+        stop: ends the training as that signal asks; called when the state is safe.
+        team: the processes that train.
+    """
+
+    asked: Callable[[], int]
+    stop: Callable[[int], None]
+    team: Team = ALONE
+
+    def due(self) -> bool:
+        """Whether somebody waits for this process to end."""
+        return self.asked() != 0
+
+    def keep(self, state: State) -> None:
+        """End if one of the team was asked to."""
+        if number := self.team.most(self.asked()):
+            self.team.most(0)  # the first one's file is written
+            self.stop(number)
 
 
 @dataclass
@@ -216,27 +247,27 @@ class FileKeeper(Keeper):
     Attributes:
         run: the run's fingerprint.
         every: seconds between two files, more where a write takes longer; 0 keeps every step, and waits for the write.
-        asked: whether the process was asked to end.
-        stop: ends the training the way it was asked to; called when the state is safe.
+        asked, stop, team: as in Follower.
     """
 
     folder: Path
     run: str
     every: float
-    asked: Callable[[], bool]
-    stop: Callable[[], None]
+    asked: Callable[[], int]
+    stop: Callable[[int], None]
     resumed: int = 0
-    last: float = dataclasses.field(default_factory=time.monotonic)  # no correction of the clock moves it
-    versions: dict[str, str] = dataclasses.field(default_factory=versions)
+    team: Team = ALONE
+    last: float = field(default_factory=time.monotonic)  # no correction of the clock moves it
+    versions: dict[str, str] = field(default_factory=versions)
     writing: Future[Path] | None = None
-    thread: ThreadPoolExecutor = dataclasses.field(default_factory=partial(ThreadPoolExecutor, 1))
+    thread: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1))
 
     def due(self) -> bool:
         """Whether it is time, or whether somebody waits for the training to end."""
         if self.writing is not None and self.writing.done():
             self.wait()
         free = self.writing is None or not self.every
-        return self.asked() or (free and time.monotonic() - self.last >= self.every)
+        return self.asked() != 0 or (free and time.monotonic() - self.last >= self.every)
 
     def keep(self, state: State) -> None:
         """Have the state written, once the one before it is, and end if asked to."""
@@ -244,11 +275,12 @@ class FileKeeper(Keeper):
         # Threads, since each adds up a part of every sum, and parts put together otherwise end in other last bits.
         # They are counted here, as the log is measured: the thread that writes has its own, and the log grows.
         size, threads = _size(log_path(self.folder)), torch.get_num_threads()
-        resume = Resume(self.run, state, size, threads, self.versions, self.resumed)
+        resume = Resume(self.run, state, size, threads, self.versions, self.resumed, self.team.world)
         self.writing, self.last = self.thread.submit(self._write, resume), time.monotonic()
-        if self.asked():
+        if number := self.team.most(self.asked()):
             self.wait()
-            self.stop()
+            self.team.most(0)  # the others end no sooner
+            self.stop(number)
 
     def wait(self) -> None:
         """Wait for the write; WriteError where it failed."""
@@ -287,7 +319,7 @@ def writing_into(folder: Path) -> Iterator[None]:
 def resume_command(folder: Path) -> str:
     """What to type to continue a run."""
     where = [] if folder.parent == Path("runs") else ["--runs-dir", str(folder.parent)]
-    return shlex.join(["bench", "train", "--resume", folder.name, *where])
+    return shlex.join([*program(), "train", "--resume", folder.name, *where])
 
 
 @contextmanager
@@ -353,6 +385,7 @@ class State:
         weights, optimizer: their state dicts.
         slow: the slow weights of the lookahead; empty without one.
         scaler: what a scaled loss stands at, and how many steps of the epoch were left out; empty without one.
+        others: of several processes, what is their own in all but the first: right, loss_sum and ambient, by name.
     """
 
     epoch: int
@@ -369,14 +402,33 @@ class State:
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     slow: dict[str, Tensor]
-    scaler: dict[str, int | float] = dataclasses.field(default_factory=dict)
+    scaler: dict[str, int | float] = field(default_factory=dict)
+    others: tuple[dict[str, Tensor], ...] = ()
 
     __pydantic_config__ = CHECKED
+
+    def of(self, team: Team) -> State:
+        """The same with the sums and generators that are this process's own.
+
+        Where the number of processes is another, the first takes the sums of all, and only its generators go on.
+        """
+        if team.world == 1 + len(self.others):
+            if team.first:
+                return self
+            own = dict(self.others[team.rank - 1])
+            return dataclasses.replace(self, right=own.pop("right"), loss_sum=own.pop("loss_sum"), ambient=own)
+        every = [{"right": self.right, "loss_sum": self.loss_sum}, *self.others] if team.first else []
+        right = sum((each["right"] for each in every), torch.zeros_like(self.right))
+        loss_sum = sum((each["loss_sum"] for each in every), torch.zeros_like(self.loss_sum))
+        return dataclasses.replace(self, right=right, loss_sum=loss_sum, ambient=self.ambient if team.first else {})
 
 
 @dataclass
 class Tally:
-    """The running sums of one epoch, on the device that trains: a value is read only when somebody looks."""
+    """The running sums of one epoch, on the device that trains: a value is read only when somebody looks.
+
+    Of several processes each has `right` and `loss_sum` of its own part; `seen` counts the images of all.
+    """
 
     right: Tensor
     loss_sum: Tensor
@@ -385,17 +437,16 @@ class Tally:
     step: int = 0
     seen: int = 0
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count one step's batch."""
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, batch_size: int) -> None:
+        """Count one step's batch of so many images, of which these are this process's part."""
         self.step += 1
-        self.seen += len(labels)
+        self.seen += batch_size
         self.loss_sum += loss.detach() * len(labels)
         self.right += (logits.detach().argmax(dim=1) == labels).sum()
 
-    @property
-    def loss(self) -> float:
-        """The mean loss so far."""
-        return self.loss_sum.item() / self.seen
+    def totals(self, team: Team) -> tuple[float, int]:
+        """The mean loss and how many are right so far, over all processes."""
+        return team.total(self.loss_sum).item() / self.seen, int(team.total(self.right))
 
 
 @dataclass(frozen=True)
@@ -408,6 +459,7 @@ class Position:
     order: torch.Generator
     pixels: torch.Generator
     meter: Meter
+    team: Team = ALONE
 
     @property
     def device(self) -> torch.device:
@@ -437,6 +489,8 @@ class Position:
             "optimizer": self.stepper.optimizer.state_dict(),
             "slow": self.lookahead.slow,
         }
+        kept: dict[str, Any] = copied(moving)
+        own = {"right": kept["right"], "loss_sum": kept["loss_sum"], **ambient}
         return State(
             epoch=epoch,
             step=tally.step,
@@ -448,7 +502,8 @@ class Position:
             pixels=self.pixels.get_state(),
             ambient=ambient,
             scaler=self.stepper.state(),
-            **copied(moving),
+            others=tuple(self.team.gathered(own)[1:]),
+            **kept,
         )
 
     def restore(self, state: State) -> None:
@@ -460,7 +515,8 @@ class Position:
             self.lookahead.restore(state.slow)
             self.order.set_state(state.order)
             self.pixels.set_state(state.pixels)
-            torch.set_rng_state(state.ambient["cpu"])
+            if "cpu" in state.ambient:
+                torch.set_rng_state(state.ambient["cpu"])
             if self.device.type != "cpu" and self.device.type in state.ambient:
                 set_generator_state(self.device, state.ambient[self.device.type])
         except (RuntimeError, ValueError, KeyError, TypeError) as reason:

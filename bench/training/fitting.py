@@ -31,6 +31,7 @@ def check_fits(state: State, net: nn.Module, recipe: Recipe, steps: int, device:
         _unlike("slow weights", state.slow, lookahead.slow),
         _odd_optimizer(state, make_optimizer(net, recipe, fused=False)),
         _odd_generators(state, device),
+        _odd_others(state, device),
         _odd_scaler(state, recipe, device),
     )
     try:
@@ -116,6 +117,22 @@ def _odd_generators(state: State, device: torch.device) -> Iterator[str]:
     for name, value in kept.items():
         yield from _refused(name, value, torch.Generator())
     yield from _refused("pixels", state.pixels, torch.Generator(device))
+
+
+def _odd_others(state: State, device: torch.device) -> Iterator[str]:
+    """What is the own of processes beside the first."""
+    sums = {"right": state.right, "loss_sum": state.loss_sum}
+    for rank, each in enumerate(state.others, start=1):
+        if set(each) != {*sums, *state.ambient}:
+            yield f"process {rank} has {', '.join(sorted(each))}"
+        if any(_kind(each[name]) != _kind(value) for name, value in sums.items()):
+            yield f"the sums of process {rank} are of another kind"
+        if not each["loss_sum"].isfinite().item():
+            yield f"a loss of {each['loss_sum'].item()} in process {rank}"
+        yield from _refused(f"of process {rank}", each["cpu"], torch.Generator())
+    right = [int(each) for each in (state.right, *(one["right"] for one in state.others))]
+    if min(right) < 0 or sum(right) > state.seen:
+        yield f"{sum(right)} of {state.seen} images right in {len(right)} processes"
 
 
 def _refused(name: str, value: Tensor, generator: torch.Generator) -> Iterator[str]:

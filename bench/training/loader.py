@@ -79,7 +79,16 @@ class Batches:
         pixels: draws the augmentation of each batch.
     """
 
-    def __init__(self, images: Rows, recipe: Recipe, *, mirror: bool, seed: int, statistics: Statistics) -> None:
+    def __init__(
+        self,
+        images: Rows,
+        recipe: Recipe,
+        *,
+        mirror: bool,
+        seed: int,
+        statistics: Statistics,
+        part: slice | None = None,
+    ) -> None:
         """Batches of images on their device.
 
         Args:
@@ -87,7 +96,12 @@ class Batches:
             mirror: whether the data set allows mirroring.
             seed: of order, augmentation and turns.
             statistics: mean and standard deviation.
+            part: rows of each batch that are worked on here; None for all. Order and augmentation are drawn for the
+                whole batch, so they do not depend on how it is shared out.
         """
+        whole = slice(0, recipe.batch_size)
+        self.part = part or whole
+        self.drawn = None if self.part == whole else (recipe.batch_size, self.part)
         self.images, self.recipe, self.statistics = images, recipe, statistics
         # Three generators: an augmentation that is switched on or off leaves the order as it was, so that two recipes
         # see the same batches. The order is drawn on the CPU, and is the same on every device.
@@ -108,19 +122,26 @@ class Batches:
         """(B, 3, h, w) of the batches of all epochs."""
         edges = {self.recipe.edge(epoch) for epoch in range(self.recipe.epochs)}
         whole = min(self.images.shape[2:])
-        count, channels = self.recipe.batch_size, self.images.shape[1]
+        count, channels = self.part.stop - self.part.start, self.images.shape[1]
         return {(count, channels, edge or whole, edge or whole) for edge in edges}
 
     def shuffled(self) -> Sequence[Tensor]:
-        """The batches of an epoch, as places in the split, (B,) int64 each."""
+        """This process's parts of an epoch's batches, as places in the split, (B,) int64 each."""
         size = self.recipe.batch_size
         # What is left over is dropped, other images in every epoch: batch norms of a handful would be noise, and
         # one compiled shape is enough.
         permutation = torch.randperm(len(self.images), generator=self.order).to(self.places_on)
-        return torch.split(permutation[: self.steps * size], size)
+        return [whole[self.part] for whole in torch.split(permutation[: self.steps * size], size)]
 
     def inputs(self, batch: Tensor, epoch: int) -> Tensor:
-        """What the model sees of a batch in an epoch: (B, 3, h, w) float32, augmented anew at each call."""
+        """What the model sees of its part of a batch in an epoch: (B, 3, h, w) float32, augmented anew at each call."""
         mirrored = sent(self.turns.mirrored(batch, epoch), self.images.device) if self.turns else None
-        seen = augment(self.images[batch], self.augmentation, fill=self.fill, generator=self.pixels, mirrored=mirrored)
+        seen = augment(
+            self.images[batch],
+            self.augmentation,
+            fill=self.fill,
+            generator=self.pixels,
+            mirrored=mirrored,
+            part=self.drawn,
+        )
         return shrink(prepare(seen, self.statistics), self.recipe.edge(epoch))

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,8 @@ from bench.training.checks import check_chance, check_first_loss, check_logits, 
 from bench.training.init import initialise
 from bench.training.loader import Batches, Rows, placed
 from bench.training.optim import Lookahead, make_stepper, set_bn_momentum, set_rate
+from bench.training.team import ALONE, Team
 
-Forward = Callable[[Tensor], Tensor]
 AT_ONCE = 2000  # images that a device validates on
 CALLS = 3  # of a compiled net for each shape until a GPU replays its graph
 
@@ -48,6 +49,7 @@ class TrainSettings:
         warm_start: weights were loaded, so the first loss says nothing and no initialisation is changed.
         compile: train through torch.compile.
         deterministic: the same bits each time on a GPU, too, where that costs speed.
+        team: the processes that train together, each on its part of every batch.
     """
 
     recipe: Recipe
@@ -57,6 +59,7 @@ class TrainSettings:
     warm_start: bool = False
     compile: bool = False
     deterministic: bool = False
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         """Refuse values that leave nothing to train on."""
@@ -116,7 +119,7 @@ def train_model(
         GuardRailError: the loss or the accuracy cannot be that of a training that works; says which and why.
         DataError: fewer images than a batch.
     """
-    recipe, classes = settings.recipe, len(data.classes)
+    recipe, team, classes = settings.recipe, settings.team, len(data.classes)
     on_device(model, device)
     train_ids, val_ids = choose_images(data, settings)
     # Where it fits the whole split lies on the device as bytes (150 MB of CIFAR-10) and is augmented there: a GPU takes
@@ -125,19 +128,24 @@ def train_model(
     apart, room = (placed(data.train, val_ids, device, progress)[0], data.train.labels[val_ids]), Room(progress)
     steps, batch_size = steps_per_epoch(len(images), recipe.batch_size), recipe.batch_size
     total, statistics = steps * recipe.epochs, (data.mean, data.std)
-    batches = Batches(images, recipe, mirror=data.mirror, seed=settings.seed, statistics=statistics)
+    batches = Batches(
+        images,
+        recipe,
+        mirror=data.mirror,
+        seed=settings.seed,
+        statistics=statistics,
+        part=team.part(batch_size),
+    )
     if start is None and not settings.warm_start:
         initialise(model, recipe, images, statistics)
     set_bn_momentum(model, recipe.bn_momentum)
     precision = resolved_precision(recipe.precision, device)
+    forward, compile_seconds = forward_of(model, batches.shapes(), settings, device)
     stepper = make_stepper(model, recipe, device, precision)
     optimizer, lookahead = stepper.optimizer, Lookahead(model, every=recipe.lookahead, total=total)
-    forward, compile_seconds = (
-        compiled(model, batches.shapes(), device, precision=precision) if settings.compile else (model, None)
-    )
     share = data.train.labels[train_ids].bincount().max().item() / len(labels)
     meter, look_every = Meter(device), LOOKS.get(device.type, 1)
-    position = Position(model, stepper, lookahead, batches.order, batches.pixels, meter)
+    position = Position(model, stepper, lookahead, batches.order, batches.pixels, meter, team)
     position.restore(start) if start else keeper.keep(position.capture(0, steps))
 
     for epoch in range(start.epoch if start else 0, recipe.epochs):
@@ -157,27 +165,47 @@ def train_model(
                     logits.float(), labels[places[step]], label_smoothing=recipe.label_smoothing
                 )
                 if epoch == step == 0:
-                    check_first_loss(loss.item(), classes, warm_start=settings.warm_start)
-                stepper.step(loss)
+                    first = team.total(team.weighed(loss, batch_size)).item()
+                    check_first_loss(first, classes, warm_start=settings.warm_start)
+                stepper.step(team.scaled(loss, batch_size))
                 lookahead.after(epoch * steps + step + 1)
-                tally.add(plain_loss(loss, logits, labels[places[step]], recipe), logits, labels[places[step]])
+                own = labels[places[step]]
+                tally.add(plain_loss(loss, logits, own, recipe), logits, own, batch_size)
                 looks = look_every and (step + 1) % look_every == 0
-                note = note_of_step(loss, tally, (epoch, step), rate) if looks else ""
+                note = note_of_step(loss, tally, (epoch, step), rate, team) if looks else ""
                 task.advance(batch_size, note)
-                if keeper.due() or epoch * steps + step + 1 == total:
+                if team.most(keeper.due()) or epoch * steps + step + 1 == total:
                     keeper.keep(position.capture(epoch, steps, tally))
-        seen, right, skipped = tally.seen, int(tally.right), stepper.skips()  # here a GPU is waited for, once an epoch
+        (mean, right), seen, skipped = tally.totals(team), tally.seen, stepper.skips()  # a GPU is waited for, once
         meter.add(seen, now(device) - tally.started)
-        check_loss(tally.loss, epoch, steps)
+        check_loss(mean, epoch, steps)
         check_skips(skipped, epoch, steps)
         check_chance(right, seen, share, steps_done=(epoch + 1) * steps)
-        val_loss, val_accuracy = validate(model, *apart, statistics=statistics, precision=precision, room=room)
+        val_loss, val_accuracy = validate(
+            model, *apart, statistics=statistics, precision=precision, room=room, team=team
+        )
         speed, rate = seen / meter.laps[-1][1], optimizer.param_groups[0]["lr"]
-        on_epoch(EpochPoint(epoch + 1, tally.loss, right / seen, val_loss, val_accuracy, speed, rate, skipped))
+        on_epoch(EpochPoint(epoch + 1, mean, right / seen, val_loss, val_accuracy, speed, rate, skipped))
     return TrainingSpeed(meter.rate, tuple(meter.laps), compile_seconds)
 
 
 # --- the pieces of the loop --------------------------------------------------------------------------------
+
+
+def forward_of(
+    model: nn.Module, shapes: set[tuple[int, ...]], settings: TrainSettings, device: torch.device
+) -> tuple[nn.Module, float | None]:
+    """What batches of these shapes go through: the model, compiled if asked for, its gradients shared with the team.
+
+    Returns:
+        It, and the seconds that compiling took.
+    """
+    team, precision = settings.team, resolved_precision(settings.recipe.precision, device)
+    group = team.group(device)
+    team.synchronise(model, device, group)
+    forward, seconds = compiled(model, shapes, device, precision=precision) if settings.compile else (model, None)
+    team.draw_apart(device)
+    return team.wrapped(model, forward, group, max(shapes)), seconds
 
 
 def plain_loss(loss: Tensor, logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
@@ -185,9 +213,10 @@ def plain_loss(loss: Tensor, logits: Tensor, labels: Tensor, recipe: Recipe) -> 
     return functional.cross_entropy(logits.detach().float(), labels) if recipe.label_smoothing else loss
 
 
-def note_of_step(loss: Tensor, tally: Tally, place: tuple[int, int], rate: float) -> str:
+def note_of_step(loss: Tensor, tally: Tally, place: tuple[int, int], rate: float, team: Team = ALONE) -> str:
     """Read the loss of a step, stop at one that cannot be, and say where the epoch stands. One wait for a GPU."""
-    of_step, loss_sum, right = torch.stack([loss.detach(), tally.loss_sum, tally.right.float()]).tolist()
+    of_step = team.weighed(loss.detach(), tally.seen // tally.step)
+    of_step, loss_sum, right = team.total(torch.stack([of_step, tally.loss_sum, tally.right.float()])).tolist()
     check_loss(of_step, *place)
     return f"loss {loss_sum / tally.seen:.3f}, accuracy {right / tally.seen:.1%}, lr {rate:.3f}"
 
@@ -214,9 +243,18 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 def validate(
-    model: nn.Module, images: Rows, labels: Tensor, *, statistics: Statistics, precision: str, room: Room
+    model: nn.Module,
+    images: Rows,
+    labels: Tensor,
+    *,
+    statistics: Statistics,
+    precision: str,
+    room: Room,
+    team: Team = ALONE,
 ) -> tuple[float | None, float | None]:
     """Loss and accuracy on the images kept apart, in the precision of the training; None for both when there are none.
+
+    Of several processes each looks at its part of them.
 
     Args:
         images: (N, 3, H, W) uint8, on the device or in RAM.
@@ -224,19 +262,25 @@ def validate(
     """
     if len(images) == 0:
         return None, None
+    own = team.rows(len(images))
+    count, labels = own.stop - own.start, labels[own]
+    team.one_net(model)
 
     def answers(rows: slice) -> Tensor:
         with autocast(images.device, precision):
-            logits: Tensor = model(prepare(images[rows], statistics))
+            logits: Tensor = model(prepare(images[own.start + rows.start : own.start + rows.stop], statistics))
         return logits.float()
 
     most = BATCH if images.device.type == "cpu" else AT_ONCE
     with torch.no_grad(), own_modes(model):
         model.eval()
-        logits = torch.cat(list(room.batches("validate", len(images), most, answers)))
-    scores = score(logits.cpu(), labels)  # here a GPU is waited for, once
-    check_loss(scores.loss, -1, 0)
-    return scores.loss, scores.accuracy
+        parts = list(room.batches("validate", count, most, answers))
+    # Here a GPU is waited for, once; of very few images a process may have none.
+    found = score(torch.cat(parts).cpu(), labels) if parts else None
+    here = torch.tensor([found.loss, found.accuracy] if found else [0.0, 0.0], dtype=torch.float64)
+    loss, accuracy = team.total(team.weighed(here, len(images))).tolist()
+    check_loss(loss, -1, 0)
+    return loss, accuracy
 
 
 # --- compiling ---------------------------------------------------------------------------------------------
@@ -244,7 +288,7 @@ def validate(
 
 def compiled(
     model: nn.Module, shapes: Iterable[tuple[int, ...]], device: torch.device, *, precision: str
-) -> tuple[Forward, float]:
+) -> tuple[nn.Module, float]:
     """A compiled forward of a model, ready for training on batches of these shapes, and the seconds that took.
 
     The model itself stays as it is: weights, running statistics and random states are put back.
@@ -263,14 +307,14 @@ def compiled(
         # torch.compile refuses by itself where Python is too new. On a GPU kernels are tried against each other, and
         # launched as one graph, which is recorded at the second call.
         on_gpu = device.type == "cuda"
-        forward: Forward = torch.compile(model, dynamic=False, mode="max-autotune" if on_gpu else None)
+        forward: Any = torch.compile(model, dynamic=False, mode="max-autotune" if on_gpu else None)
         with generators_kept(device):
             model.train()
             for shape in [each for each in shapes for _ in range(CALLS if on_gpu else 1)]:
                 batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
                 with autocast(device, precision):
                     logits = forward(batch)
-                logits.float().sum().backward()  # type: ignore[no-untyped-call]  # compiled at its first call, too
+                logits.float().sum().backward()  # compiled at its first call, too
     except RuntimeError as reason:  # what the compiler raises
         if ran_out(reason):
             raise

@@ -1,5 +1,7 @@
 """The life of a run folder: begun, trained into, evaluated into, and honest about how it ended."""
 
+from __future__ import annotations
+
 import dataclasses
 import signal
 import threading
@@ -35,6 +37,8 @@ from bench.store.runs import RUN_SCHEMA, read_record, updated, write_record
 from bench.store.timings import Passed, add_timing, noted
 from bench.training.checkpoint import (
     FileKeeper,
+    Follower,
+    Keeper,
     Resume,
     discard,
     fingerprint,
@@ -43,6 +47,7 @@ from bench.training.checkpoint import (
 )
 from bench.training.largest_batch import batch_that_fits, batch_too_large
 from bench.training.loop import TrainingSpeed, TrainSettings, choose_images, train_model
+from bench.training.team import Team, launch
 from bench.workspace import Workspace
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
@@ -65,6 +70,11 @@ class Job:
     start: Resume | None = None
     average: bool = True
 
+    @property
+    def team(self) -> Team:
+        """The processes that train it."""
+        return self.settings.team
+
 
 def begin(
     folder: Path,
@@ -74,11 +84,17 @@ def begin(
     device: torch.device,
     notes: tuple[str, ...] = (),
     swept: int = 0,
+    team: tuple[int, str] = (1, ""),
 ) -> None:
-    """Write the first record of a run; its request must say everything that the run is made with."""
+    """Write the first record of a run; its request must say everything that the run is made with.
+
+    Args:
+        team: how many processes train, and what batch norms see there: a key of `bench.training.team.NORMS`.
+    """
     given = request if isinstance(request, TrainRequest) else None
     with kernels_for_training(deterministic=given.deterministic) if given else nullcontext():
-        on = environment(device)  # torch's switches as they are while it trains
+        # With torch's switches as they are while it trains.
+        on = replace(environment(device), processes=team[0], norms=team[1])
     record = RunRecord(
         schema=RUN_SCHEMA,
         name=folder.name,
@@ -125,7 +141,13 @@ def recorded(folder: Path) -> Iterator[None]:
 
 
 def complete(job: Job, place: Workspace) -> None:
-    """Train, or go on training, then test once; nothing that only an unfinished run needs is left."""
+    """Train, or go on training, then test once; nothing that only an unfinished run needs is left.
+
+    Of several processes the first tests and writes.
+    """
+    if not job.team.first:
+        trained(job, place, lambda point: None)
+        return
     with recorded(job.folder):
         train_into(job, place)
         statistics = (job.data.mean, job.data.std)
@@ -160,7 +182,7 @@ def train_into(job: Job, place: Workspace) -> None:
 def _note(job: Job, speed: TrainingSpeed, record: RunRecord, workspace: Workspace) -> None:
     """Store the rates of a training's epochs."""
     recipe, rate = job.settings.recipe, speed.images_per_second
-    if rate:
+    if rate and job.team.world == 1:  # that of several processes is no device's
         work = Passed("train", record.name, recipe.batch_size, rate, speed.laps, precision=recipe.precision)
         models = {record.name: {"model": record.model, "checkpoint": record.artefacts[CHECKPOINT]}}
         edge, device = record.data.size, job.device
@@ -184,24 +206,28 @@ def trained(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None]) 
     """Train with resume files; how fast it was, and how often the run was continued in all."""
     folder, resumed = job.folder, job.start.resumed + 1 if job.start else 0
     try:
-        speed = unless_ran_out(partial(_kept, job, place, on_epoch, resumed))
+        with job.team.hearing(partial(again, folder)):
+            speed = unless_ran_out(partial(_kept, job, place, on_epoch, resumed))
     except GuardRailError:  # to continue would only break the same rule again
-        discard(folder)
+        if job.team.first:
+            discard(folder)
         raise
     if speed is None:
         raise _too_large(job)
     return speed, resumed
 
 
+def again(folder: Path) -> str:
+    """The command that goes on with a run, or makes it anew where nothing was kept."""
+    return resume_command(folder) if resume_files(folder) else f"{read_record(folder).command}  # the same once more"
+
+
 def _kept(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None], resumed: int) -> TrainingSpeed:
     """Train, keep the state, and end where a signal asks for it."""
-    run = fingerprint(read_record(job.folder))
     with (
         kernels_for_training(deterministic=job.settings.deterministic),
-        deferred() as question,
-        FileKeeper(
-            job.folder, run, place.save_every, asked=question.asked, stop=question.answer, resumed=resumed
-        ) as keeper,
+        deferred(patient=job.team.world > 1) as question,
+        _keeper(job, place.save_every, question, resumed) as keeper,
     ):
         return train_model(
             job.net,
@@ -210,21 +236,36 @@ def _kept(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None], re
             device=job.device,
             progress=place.progress,
             on_epoch=on_epoch,
-            start=job.start.state if job.start else None,
+            start=job.start.state.of(job.team) if job.start else None,
             keeper=keeper,
         )
+
+
+@contextmanager
+def _keeper(job: Job, every: float, question: Question, resumed: int) -> Iterator[Keeper]:
+    """Who keeps the state: of several processes the first writes it."""
+    signals: dict[str, Any] = {"asked": question.asked, "stop": question.answer, "team": job.team}
+    if not job.team.first:
+        yield Follower(**signals)
+        return
+    run = fingerprint(read_record(job.folder))
+    with FileKeeper(job.folder, run, every, resumed=resumed, **signals) as keeper:
+        yield keeper
 
 
 def _too_large(job: Job) -> RoomError:
     """The error of a training that ran out of memory, with the batch that fits and the command."""
     folder, recipe = job.folder, job.settings.recipe
     images, edge = len(choose_images(job.data, job.settings)[0]), job.data.train.images.shape[-1]
-    fits = batch_that_fits(job.net.cpu(), recipe, job.device, images=images, edge=edge)
+    part, world = job.team.recipe(recipe), job.team.world
+    fits = world * batch_that_fits(job.net.cpu(), part, job.device, images=images, edge=edge)
+    if not job.team.first:
+        return batch_too_large("training", recipe, fits, f"--batch-size {fits}")
     if job.start is None and len(resume_files(folder)) == 1:  # nothing was learned; the name of the run is free again
         discard(folder)
     given, name = read_record(folder).request, None if resume_files(folder) else folder.name
-    again = given.command(folder.parent, batch_size=fits, run=name) if isinstance(given, TrainRequest) else ""
-    return batch_too_large("training", recipe, fits, again)
+    command = given.command(folder.parent, batch_size=fits, run=name) if isinstance(given, TrainRequest) else ""
+    return batch_too_large("training", recipe, fits, launch(command))
 
 
 def epoch_line(point: EpochPoint, epochs: int) -> str:
@@ -304,22 +345,24 @@ class Question:
     """Whether Ctrl-C was pressed or SIGTERM came.
 
     Attributes:
-        number: the signal that came, None for none.
+        number: the signal that came, 0 for none.
+        patient: a second one waits, too: torchrun sends its own to processes that the terminal may have sent one.
         before: what signals did before, by number.
     """
 
-    number: int | None = None
+    number: int = 0
+    patient: bool = False
     before: dict[int, Any] = field(default_factory=dict)
 
-    def asked(self) -> bool:
-        """Whether somebody asked."""
-        return self.number is not None
+    def asked(self) -> int:
+        """The signal by which somebody asked; 0 where nobody did."""
+        return self.number
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         """Note the first signal; who asks again will not wait."""
         again = self.asked()
         self.number = number
-        if again:
+        if again and not self.patient:
             self.answer()
 
     def give_back(self) -> None:
@@ -328,22 +371,22 @@ class Question:
             signal.signal(number, handler)
         self.before.clear()
 
-    def answer(self) -> None:
-        """Do now what the signal does when nobody lets it wait."""
-        number, self.number = self.number, None
+    def answer(self, number: int = 0) -> None:
+        """Do now what the signal, or one that another process got, does when nobody lets it wait."""
+        number, self.number = number or self.number, 0
         self.give_back()
-        if number is not None:
+        if number:
             signal.raise_signal(number)
 
 
 @contextmanager
-def deferred() -> Iterator[Question]:
-    """Let Ctrl-C and SIGTERM wait for whoever looks at the question; a second one does not wait.
+def deferred(*, patient: bool = False) -> Iterator[Question]:
+    """Let Ctrl-C and SIGTERM wait for whoever looks at the question; a second one does not wait, unless `patient`.
 
     A signal that is ignored stays ignored. Outside the main thread, where no signal arrives, nothing changes. A signal
     that nobody answered does its work at the end.
     """
-    question = Question()
+    question = Question(patient=patient)
     if threading.current_thread() is threading.main_thread():
         for number in NUMBERS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
