@@ -358,7 +358,8 @@ def test_every_setting_of_a_training_stands_in_its_record(whole: Whole) -> None:
     record = read_record(whole.folder)
     wanted = set(inspect.signature(api.train).parameters) - {"run", "resume", "dry_run", "workspace", "origins"}
     assert {each.name for each in fields(Recipe)} - set(ABOUT) <= wanted
-    assert {each.name for each in fields(TrainSettings)} - {"warm_start"} <= wanted | {"recipe"}  # pretrained says it
+    elsewhere = {"warm_start", "team"}  # pretrained and the environment say them
+    assert {each.name for each in fields(TrainSettings)} - elsewhere <= wanted | {"recipe"}
     assert wanted == set(record.settings) == set(record.request.origins)
     assert None not in [record.settings[name] for name in SETTINGS], "the recipe's values stand there, too"
     assert f"seed {record.settings['seed']}" in dict(whole.page.provenance[0][1])["config"]

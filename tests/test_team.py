@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 import torch
 from command_line import call, done
+from safetensors.torch import load_file
 from tiny import BUSY, CPU, QUICK, TINY, TinyNet, tiny_data, write_images
-from together import Grouped, every_training
+from together import Grouped, Slow, every_training
 from torch import nn
 
 from bench.contracts import Silence
+from bench.data.datasets import load_dataset
 from bench.errors import DataError, RunError, StoreError, UsageError
+from bench.evaluation import predict, score
 from bench.nets.weights import build_seeded
 from bench.pages.provenance import provenance
 from bench.store.paths import CHECKPOINT, LOG, resume_files
@@ -27,7 +30,7 @@ from bench.store.runs import read_record
 from bench.training.checkpoint import Keeper, State
 from bench.training.fitting import check_fits
 from bench.training.loader import Batches
-from bench.training.loop import TrainSettings, train_model
+from bench.training.loop import TrainSettings, choose_images, train_model
 from bench.training.team import ALONE, Team, is_lost, launch, launched, norms_of, program, reaches_all
 
 HERE = Path(__file__).parent
@@ -248,6 +251,47 @@ def test_that_another_process_is_gone_is_told_from_other_failures() -> None:
     assert is_lost(RuntimeError(gone)) and not is_lost(RunError(gone)) and not is_lost(RuntimeError("sizes differ"))
 
 
+class Words:
+    """What stands between processes: here one of them left word."""
+
+    def __init__(self) -> None:
+        self.left: dict[str, str] = {}
+
+    def set(self, key: str, value: str) -> None:
+        self.left[key] = value
+
+    def get(self, key: str) -> bytes:
+        return self.left[key].encode()
+
+    def check(self, keys: list[str]) -> bool:
+        return set(keys) <= set(self.left)
+
+
+@pytest.mark.parametrize("heard", [RuntimeError("gloo: Connection closed by peer"), KeyboardInterrupt()])
+def test_the_first_process_tells_why_another_one_failed(heard: BaseException) -> None:
+    first, second = (replace(team, store=Words()) for team in TWO)
+    second = replace(second, store=first.store)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for error in (KeyboardInterrupt(), RuntimeError("gloo: Connection reset by peer")):
+            second.leave_word(error)  # no failures of its own
+        if isinstance(heard, RuntimeError):
+            with (
+                pytest.raises(RunError, match="has ended or does not answer") as caught,
+                first.hearing(lambda: "again"),
+            ):
+                raise heard
+            assert caught.value.try_ == "again"
+        second.leave_word(DataError("no images", try_="other ones"))
+        with pytest.raises(RunError) as caught, first.hearing(lambda: "again"):
+            raise heard
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    found = caught.value
+    assert (found.message, found.try_, found.exit_code) == ("process 1 of 2: no images", "other ones", 4)
+    assert "DataError: no images" in found.__notes__[0]
+
+
 def test_another_failure_than_that_of_a_process_goes_on_as_it_is() -> None:
     for error in (RuntimeError("sizes differ"), KeyboardInterrupt(), DataError("no images")):
         with pytest.raises(type(error)) as caught, TWO[0].hearing(lambda: "again"):
@@ -346,6 +390,20 @@ def test_the_record_and_the_page_say_how_many_trained_and_what_norms_saw(whole: 
     assert words == "2, each with a part of every batch; batch norms saw that part alone"
     assert words in (whole / "report.html").read_text()
     assert len((whole / LOG).read_text().splitlines()) == 4 and not resume_files(whole)
+
+
+@pytest.mark.slow
+def test_both_validate_the_net_that_the_first_one_keeps(whole: Path, tmp_path: Path) -> None:
+    point = json.loads((whole / LOG).read_text().splitlines()[-1])
+    net = Slow(4)
+    net.load_state_dict(load_file(whole / CHECKPOINT))
+    record = read_record(whole)
+    data = load_dataset(record.data.source, cache=tmp_path)
+    _, kept = choose_images(data, TrainSettings(QUICK, val=0.25))
+    logits, _ = predict(net, data.train.images[kept], (data.mean, data.std), device=CPU, progress=Silence())
+    found = score(logits, data.train.labels[kept])
+    assert found.total == 64 and found.loss == pytest.approx(point["val_loss"], rel=1e-5)
+    assert found.accuracy == pytest.approx(point["val_accuracy"])
 
 
 def broken_off(

@@ -34,7 +34,7 @@ MARKS = 4  # combining marks on one letter; more of them run over the lines abov
 INDENT = 4  # columns that a line stands in which goes on
 PROSE = 24  # columns that a column of prose needs at least
 WORD, CELL, LINE = 300, 80, 2000  # most characters of a word, of a word in a table, and of a line
-COMMAND = re.compile(r"^(?:[\w ]+: +)?bench ")  # a line that is to be typed
+COMMAND = re.compile(r"^(?:[\w ]+: +)?(?:bench|torchrun) ")  # a line that is to be typed
 
 
 def harmless(text: object, word: int = WORD) -> str:

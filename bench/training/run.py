@@ -47,7 +47,7 @@ from bench.training.checkpoint import (
 )
 from bench.training.largest_batch import batch_that_fits, batch_too_large
 from bench.training.loop import TrainingSpeed, TrainSettings, choose_images, train_model
-from bench.training.team import Team, launch
+from bench.training.team import Team
 from bench.workspace import Workspace
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
@@ -256,16 +256,16 @@ def _keeper(job: Job, every: float, question: Question, resumed: int) -> Iterato
 def _too_large(job: Job) -> RoomError:
     """The error of a training that ran out of memory, with the batch that fits and the command."""
     folder, recipe = job.folder, job.settings.recipe
+    if job.team.world > 1:  # a trial would wait for the others, in norms that see the whole batch
+        share = f"a batch of {recipe.batch_size:,} images in {job.team.world} processes"
+        return RoomError("training", share, try_=f"--batch-size {recipe.batch_size // 2}, or more GPUs")
     images, edge = len(choose_images(job.data, job.settings)[0]), job.data.train.images.shape[-1]
-    part, world = job.team.recipe(recipe), job.team.world
-    fits = world * batch_that_fits(job.net.cpu(), part, job.device, images=images, edge=edge)
-    if not job.team.first:
-        return batch_too_large("training", recipe, fits, f"--batch-size {fits}")
+    fits = batch_that_fits(job.net.cpu(), recipe, job.device, images=images, edge=edge)
     if job.start is None and len(resume_files(folder)) == 1:  # nothing was learned; the name of the run is free again
         discard(folder)
     given, name = read_record(folder).request, None if resume_files(folder) else folder.name
     command = given.command(folder.parent, batch_size=fits, run=name) if isinstance(given, TrainRequest) else ""
-    return batch_too_large("training", recipe, fits, launch(command))
+    return batch_too_large("training", recipe, fits, command)
 
 
 def epoch_line(point: EpochPoint, epochs: int) -> str:
