@@ -15,10 +15,8 @@ from filelock import FileLock, Timeout
 
 from bench.contracts import Broken, Engine, EngineSettings, EngineSpec, Outcome, Unit
 from bench.engines.driving import refuse_options
-from bench.engines.worker import perform
+from bench.engines.worker import LOST, perform
 from bench.errors import RunError, UsageError, in_one_line
-
-LOST = "its worker process ended by itself: killed, or out of memory"
 
 
 @dataclass(frozen=True)
