@@ -9,6 +9,7 @@ since memory that grows with the data does not hang on the net. `--share 0.1` ta
 import json
 import math
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from tables import finish, machine_words, parser_of, table
 from bench import api
 from bench.contracts import Silence
 from bench.data.datasets import load_dataset
+from bench.estimates import duration
 from bench.explaining.making import Explaining
 from bench.schema.run import Cell
 from bench.store.folder import RunFolder
@@ -72,9 +74,9 @@ KINDS = (Size(60_000, 32, 10, 1 / 6), Size(2000, 224, 1000, 1 / 2))
 
 
 def scaled(kind: Size, times: float) -> Size:
-    """So many times the images, and no more classes than half of the images of the smaller split."""
+    """So many times the images, and no more classes than images to test."""
     images = int(kind.images * times)
-    return Size(images, kind.edge, min(kind.classes, int(images * kind.test) // 2 or 2), kind.test)
+    return Size(images, kind.edge, min(kind.classes, int(images * kind.test)), kind.test)
 
 
 def make_data(path: Path, size: Size) -> None:
@@ -278,6 +280,77 @@ def memory_table(few: Found, many: Found) -> str:
     return "\n\n".join(lines)
 
 
+# --- hours and gigabytes ---------------------------------------------------------------------------------------
+
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+MACHINES = (1, 10, 100)
+LARGER = 3.64 / 1.11  # GFLOP of a forward pass of ResNet-18 at 224x224 over that of cifar_resnet18 at 32x32
+
+
+@dataclass(frozen=True)
+class Work:
+    """Work that can be shared among machines.
+
+    Attributes:
+        passes: images, each as often as it goes through.
+        rate: images a second of one machine.
+        data, kept: bytes that every machine needs, and that come of it.
+    """
+
+    words: str
+    passes: float
+    rate: float
+    data: float
+    kept: float
+
+    @property
+    def row(self) -> list[str]:
+        """How long it takes on so many machines, and gigabytes."""
+        seconds = [self.passes / self.rate / count for count in MACHINES]
+        return [self.words, *map(duration, seconds), *map(gigabytes, (self.data, self.kept))]
+
+
+def gigabytes(count: float) -> str:
+    """With two digits; no more than a hundredth of one."""
+    return f"{count / 1e9:,.0f}" if count >= 1e10 else "under 0.01" if count < 1e7 else f"{count / 1e9:.2g}"
+
+
+def rate_in(text: str, line: str) -> float:
+    """The images a second in a line of the results: the first figure where `line` ends."""
+    found = re.search(rf"^\| {line} *([\d.]+)", text, re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"{RESULTS} has no line {line}")
+    return float(found[1])
+
+
+def hours_table() -> str:
+    """How long work takes on 1, 10 and 100 machines, by the rates of training and explaining in the results."""
+    text = RESULTS.read_text(encoding="utf-8")
+    train = rate_in(text, r"ours, bf16, images/s \|")
+    explain = rate_in(text, r"64 \| reference \|[^|]*\|[^|]*\|")  # at layer3, and layer4 comes with it
+    forward = rate_in(text, r"64 \| plain forward \| – \| – \| – \|")
+    small, large, values = 3 * 32**2, 3 * 224**2, 4 * 2  # bytes of a picture, and of a position for two classes
+    both = "2 explainers at 2 layers"
+    works = (
+        Work("CIFAR-10, 100 trainings of 20 epochs", 100 * 20 * 50_000, train, 60_000 * small, 100 * 45e6),
+        Work(f"CIFAR-10, all 10,000 test images, {both}", 20_000, explain, 10_000 * small, 20_000 * values * 80),
+        Work("CIFAR-10, 1,000 errors, two classes, ScoreCAM at the last layer (512 forward passes each)",
+             1000 * 2 * 512, forward, 10_000 * small, 1000 * values * 16),
+        Work(f"ten times CIFAR-10, all 100,000 test images, {both}", 200_000, explain, 100_000 * small,
+             200_000 * values * 80),
+        Work("ImageNet, one training of 16 epochs", 16 * 1_281_167, train / LARGER, 1_331_167 * large, 47e6),
+        Work(f"ImageNet, all 50,000 validation images, {both}", 100_000, explain / LARGER, 50_000 * large,
+             100_000 * values * 245),
+    )  # fmt: skip
+    heads = ["work", *(f"{count} machine{'s' if count > 1 else ''}" for count in MACHINES), "GB of images", "GB kept"]
+    told = (
+        f"From {train:g} images/s of training in bf16, {explain:g} images/s of maps at the last two layers and "
+        f"{forward:g} images/s of forward passes; for ImageNet these are divided by {LARGER:.1f}."
+    )
+    return f"{told}\n\n{table(heads, [work.row for work in works], {'work'})}"
+
+
 def engines_table() -> str:
     """Start-up and cost of a unit of each engine. Not measured yet: the table belongs between marks of its own."""
     return ""
@@ -290,11 +363,15 @@ def main() -> None:
         "--share", type=float, default=1.0, help="of all images; 1 makes 600,000 small ones at 10 times"
     )
     parser.add_argument("--places", type=Path, help="folder for 10 GB of made-up data, removed afterwards")
+    parser.add_argument("--hours", type=Path, help="only put hours and gigabytes on several machines into this file")
     parser.add_argument("--step", help="one step alone, in this process")
     parser.add_argument("--place", type=Path, help="folder of the step")
     options = parser.parse_args()
     if options.step:
         print(json.dumps(step(options.step, options.place)))
+        return
+    if options.hours:
+        finish(hours_table(), options.hours, "hours")
         return
     with tempfile.TemporaryDirectory(dir=options.places) as root:
         found = [[measured(scaled(kind, options.share * times), Path(root)) for times in TIMES] for kind in KINDS]
