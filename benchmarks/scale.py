@@ -3,11 +3,11 @@
 python benchmarks/scale.py --write docs/results.md
 
 The pictures are made up: a colour for each class under noise, and one in four has a label of chance. The net is tiny,
-since memory that grows with the data does not hang on the net. `--share 0.1` takes a tenth of all images.
+since memory that grows with the data does not hang on the net. `--share 0.1` takes a tenth of the small pictures and
+`--large-share 0.1` of the large ones.
 """
 
 import json
-import math
 import os
 import re
 import resource
@@ -362,6 +362,7 @@ def main() -> None:
     parser.add_argument(
         "--share", type=float, default=1.0, help="of all images; 1 makes 600,000 small ones at 10 times"
     )
+    parser.add_argument("--large-share", type=float, default=1.0, help="of the large ones; 1 makes 20,000 at 10 times")
     parser.add_argument("--places", type=Path, help="folder for 10 GB of made-up data, removed afterwards")
     parser.add_argument("--hours", type=Path, help="only put hours and gigabytes on several machines into this file")
     parser.add_argument("--step", help="one step alone, in this process")
@@ -374,10 +375,16 @@ def main() -> None:
         finish(hours_table(), options.hours, "hours")
         return
     with tempfile.TemporaryDirectory(dir=options.places) as root:
-        found = [[measured(scaled(kind, options.share * times), Path(root)) for times in TIMES] for kind in KINDS]
+        shares = (options.share, options.large_share)
+        found = [
+            [measured(scaled(kind, share * times), Path(root)) for times in TIMES]
+            for kind, share in zip(KINDS, shares, strict=True)
+        ]
     machine = machine_words(torch.device("cpu"), "torch", "numpy")
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    part = "" if math.isclose(options.share, 1) else f" {options.share:g} of the full size."
+    shares = ((options.share, "small"), (options.large_share, "large"))
+    less = [f"{share:g} of the {kind} pictures" for share, kind in shares if share != 1]
+    part = f" Of the full size: {' and '.join(less)}." if less else ""
     intro = f"{machine}; {free:.0f} GB of memory, {torch.get_num_threads()} threads.{part}"
     finish("\n\n".join([intro, *(memory_table(*pair) for pair in found)]), options.write, "scale")
 

@@ -238,3 +238,13 @@ def test_a_recipe_that_asks_for_nothing_changes_no_weight() -> None:
         before, model = build_seeded(RESIDUAL, 4, 0).state_dict(), build_seeded(RESIDUAL, 4, 0)
         initialise(model, recipe, images_of(torch.arange(4), 0), STATISTICS)
         assert [key for key, value in model.named_parameters() if not torch.equal(value, before[key])] == changed
+
+
+def test_patches_of_large_images_are_taken_from_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 224x224 pixels the patches of 5,000 images would take 27 GB."""
+    taken: list[int] = []
+    monkeypatch.setattr("bench.training.init.PATCH_VALUES", 3 * 64 * 64 * 9 * 6)
+    monkeypatch.setattr("bench.training.init.normalise", lambda images, *_: taken.append(len(images)) or images.float())
+    for edge in (64, 32):
+        whiten_stem(nn.Sequential(nn.Conv2d(3, 54, 3)), torch.randint(0, 255, (60, 3, edge, edge)), ((0.5,) * 3,) * 2)
+    assert taken == [6, 20]

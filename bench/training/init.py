@@ -1,5 +1,6 @@
 """What comes before the first step of a training: the weights to start from."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bench.training.loader import Rows
 
 SHARED_FROM = "cifar_resnet18"  # whose native initialisation `--init shared` hands to all
 PATCH_IMAGES = 5000
+PATCH_VALUES = 2**28  # of all patches together, 1 GB: of 224x224 pixels 5,000 images would take 27 GB
 PATCH_NOISE = 5e-4  # added to the eigenvalues: the rarest patterns are noise, and not to be blown up
 
 
@@ -104,7 +106,7 @@ def whiten_stem(model: nn.Module, images: Rows, statistics: Statistics) -> None:
 
     Args:
         model: whose first convolution sees the image.
-        images: (N, C, H, W) uint8; patches are taken from at most 5,000, spread evenly.
+        images: (N, C, H, W) uint8; patches are taken from at most 5,000, fewer of large ones, spread evenly.
 
     Raises:
         UsageError: the model does not begin with a plain convolution of the image.
@@ -116,9 +118,10 @@ def whiten_stem(model: nn.Module, images: Rows, statistics: Statistics) -> None:
         raise UsageError(
             "the model's first layer is no convolution of the image: it cannot be whitened", try_="--no-whiten"
         )
-    apart = -(-len(images) // PATCH_IMAGES)  # many data sets are sorted by class: the first images are all of one
-    pixels = normalise(images[::apart], *statistics).cpu()
     height, width = stem.kernel_size
+    most = min(PATCH_IMAGES, max(1, PATCH_VALUES // (math.prod(images.shape[1:]) * height * width)))
+    apart = -(-len(images) // most)  # many data sets are sorted by class: the first images are all of one
+    pixels = normalise(images[::apart], *statistics).cpu()
     patches = pixels.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, H', W', h, w)
     flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1] * height * width)
     # On the CPU and in float64: eigenvalues of CIFAR-10's patches lie five orders apart, and the start must not depend
