@@ -107,7 +107,7 @@ def test_what_is_there_is_not_done_again(place: Workspace, monkeypatch: pytest.M
 
     before = RunFolder(place.runs / "tiny-run").known_answers
     monkeypatch.setattr(command, "fine_tuned", never)
-    monkeypatch.setattr("bench.explaining.runner.explained", never)
+    monkeypatch.setattr("bench.explaining.making.explained", never)
     again = known_answers("tiny-run", explainer=["reference", SPEC], layer="layer3", limit=IMAGES, workspace=place)
     assert before is not None
     assert (again.checks, again.stickers, again.mosaic_scores) == (before.checks, before.stickers, before.mosaic_scores)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from run_factory import make_cell, make_run, make_samples
 
+from bench.cli.tables import run_lines
 from bench.pages.build import balanced, comparison_page, run_page, wrong_in_any
 from bench.reports.render import page_json, render_files
-from bench.schema.page import MOST_CONFUSED
+from bench.schema.page import MOST_CLASSES, MOST_CONFUSED
 from bench.schema.run import DataFacts
 from bench.store.files import write_npz
 from bench.store.folder import RunFolder, read_run
@@ -58,6 +59,8 @@ def test_pages_of_a_thousand_classes_hold_the_largest_confusions_and_no_matrix(t
         assert view.confusion == () and list(view.confused) == slow[:MOST_CONFUSED] and len(view.per_class) == 1000
     assert len(whole.class_changes) == 1000 and len(whole.confusion_changes) == 8
     assert max(len(one.text) + len(one.evidence) for one in (*alone.findings, *whole.findings)) < 400
+    table, *_ = run_lines(runs[0].path)
+    assert len(table.rows) == MOST_CLASSES and table.title.startswith(f"{MOST_CLASSES} weakest of 1,000 classes")
     for page in (whole, alone):
         assert len(page_json(page)) < 1_000_000 and len(render_files(page).files) == 1
 

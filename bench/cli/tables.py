@@ -104,20 +104,25 @@ def result_value(folder: Path) -> dict[str, object]:
 
 
 def run_lines(folder: Path) -> tuple[Any, ...]:
-    """A run's per-class table, its most confused pairs, its result and where it lies."""
+    """A run's per-class table, of many classes its weakest, its most confused pairs, its result and where it lies."""
     from bench.pages.findings import result_words
     from bench.pages.run_views import run_view
+    from bench.schema.page import MOST_CLASSES
     from bench.store.folder import read_run
 
     run = read_run(folder)
     view = run_view(run)
     numbers = ("right", "of", "recall %", "95 % interval", "predicted")
+    shown, title = view.per_class, f"classes of {view.run}"
+    if len(shown) > MOST_CLASSES:
+        shown = tuple(sorted((row for row in shown if row.total), key=lambda row: row.recall.value)[:MOST_CLASSES])
+        title = f"{len(shown)} weakest of {len(view.per_class):,} {title}; --format csv has all"
     rows = [
         (row.name, row.correct, row.total, f"{100 * row.recall.value:.1f}",
          f"{100 * row.recall.low:.1f} to {100 * row.recall.high:.1f}", row.predicted)
-        for row in view.per_class
+        for row in shown
     ]  # fmt: skip
-    table = table_of(f"classes of {view.run}", ("class", *numbers), rows, numbers=numbers)
+    table = table_of(title, ("class", *numbers), rows, numbers=numbers)
     named = [row.name for row in view.per_class]
     pairs = [f"{named[true]} taken for {named[wrong]}: {count}" for true, wrong, count in view.most_confused()]
     return (table, *pairs, *run.left_out, f"{view.run}: {result_words(view)}", str(folder.resolve()))
