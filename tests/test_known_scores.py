@@ -36,7 +36,7 @@ def rows(reliant: Floats, control: Floats) -> list[Planted]:
     pair = [Shown("mine", "layer4", each) for each in (reliant, control)]
     free = [model_free(one, images, IDS, np.zeros(len(IDS), np.int64)) for one in pair]
     every = [*zip(*free, strict=True), pair]
-    return [Planted(1.0, one, other, PLACES, 32) for one, other in every]
+    return [Planted(1.0, one, other, PLACES, 32, GRID) for one, other in every]
 
 
 def scores(reliant: Floats, control: Floats) -> dict[str, StickerScore]:
@@ -49,6 +49,20 @@ def test_a_map_that_shows_the_sticker_in_the_net_that_relies_on_it_finds_it() ->
     assert found.hits_control.value < 0.1
     assert found.rank is not None and found.rank.value == 1
     assert found.rank_gain is not None and found.rank_gain.low > 0.3
+
+
+def test_a_picture_stretched_from_a_coarse_grid_finds_what_the_maps_of_that_grid_find() -> None:
+    grid = (4, 4)
+    maps = 10 * cells_of_sticker(PLACES, grid, 32) + NOISE[0][:, :4, :4]
+    stretched = np.kron(maps, np.ones((1, 8, 8)))
+    first, second = (
+        Planted(1.0, Shown("mine", "layer4", one), Shown("mine", "layer4", one), PLACES, 32, grid)
+        for one in (maps, stretched)
+    )
+    (own_ranks, own_hits), (ranks, hits) = first.found(first.reliant), second.found(second.reliant)
+    assert own_hits.mean() == 1
+    np.testing.assert_array_equal(hits, own_hits)
+    np.testing.assert_allclose(ranks, own_ranks)
 
 
 def test_a_map_that_shows_the_sticker_in_both_nets_does_not_find_it() -> None:

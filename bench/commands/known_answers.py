@@ -39,6 +39,8 @@ from bench.request import KnownAnswersRequest
 from bench.schema.known_answers import KNOWN_ANSWERS_SCHEMA, KnownAnswers, StickerCheck, StickerScore
 from bench.scoring.known_scores import Planted, Shown, check_of, model_free, mosaic_scores, sticker_scores
 from bench.scoring.mosaics import TILES, Mosaics, choose_mosaics, halved, tiled, top_four
+from bench.scoring.occluded_answers import layer_sizes
+from bench.scoring.patches import patch_grid
 from bench.scoring.posed import Posed, keep_net, kept_net, posed
 from bench.scoring.sticker_nets import BATCH, CONTROL, RECIPE, RELIANT, SEED, STEPS, fine_tuned, flips
 from bench.scoring.stickers import STRENGTHS, places_of, planted, sticker_edge
@@ -246,10 +248,13 @@ def _scored(asked: _Asked, shown: _Stickered, rows: Integers) -> list[StickerSco
             free = [model_free(each, images, rows, classes) for each in (first, second)]
             pairs += zip(*free, strict=True)
         pairs.append((first, second))
+    pixels = int(images.shape[-1])
+    sizes = layer_sizes(asked.trained.model, list(dict.fromkeys(one.layer for one, _ in pairs)), pixels)
+    grids = {layer: patch_grid(*size, pixels) for layer, size in sizes.items()}
     of_strength = {strength: strengths == strength for strength in dict.fromkeys(strengths.tolist())}
     return sticker_scores(
         [
-            Planted(strength, one.part(own), other.part(own), places[own], int(images.shape[-1]))
+            Planted(strength, one.part(own), other.part(own), places[own], pixels, grids[one.layer])
             for one, other in pairs
             for strength, own in of_strength.items()
         ]

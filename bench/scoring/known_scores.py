@@ -27,7 +27,6 @@ from bench.scoring.baselines import (
     random_maps,
 )
 from bench.scoring.mosaics import TILES, own_shares
-from bench.scoring.patches import patch_grid
 from bench.scoring.stickers import found_at
 from bench.stats.intervals import (
     LEVEL,
@@ -175,6 +174,8 @@ class Planted:
         reliant, control: of the same images, for the sticker's class.
         places: (I, 2) of the stickers in pixels.
         pixels: an edge of the images.
+        grid: of the cells that maps are summed to. That of the layer, also where a library stretched its maps to the
+            size of the image: a stretched cell is as large as several, of which none alone could be the top.
     """
 
     strength: float
@@ -182,12 +183,11 @@ class Planted:
     control: Shown
     places: Integers
     pixels: int
+    grid: tuple[int, int]
 
     def found(self, shown: Shown) -> tuple[Floats, Floats]:
         """(I,) ranks of the sticker's place in the maps, and whether it is the top, as 0 or 1."""
-        height, width = shown.maps.shape[1:]
-        grid = patch_grid(height, width, self.pixels)
-        rank, hit = found_at(shown.maps, self.places, grid=grid, pixels=self.pixels)
+        rank, hit = found_at(shown.maps, self.places, grid=self.grid, pixels=self.pixels)
         return rank, hit.astype(np.float64)
 
 
