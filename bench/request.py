@@ -298,7 +298,7 @@ def _instead(help: str, panel: str | None = RECIPE, **more: Any) -> Option:  # n
 
 
 @dataclass(frozen=True)
-class TrainRequest(Sized, OfData, Planned, OnDevice):
+class TrainRequest(Sized, OfData, Planned, OnEngine):
     """Train a model and test it once, at the end. A run folder keeps everything."""
 
     verb, panel, example = "train", START, "bench train --model cifar_resnet18 --limit 10000 --recipe cpu"

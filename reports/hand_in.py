@@ -126,7 +126,7 @@ def _log(run: RunView) -> Table:
         Column("validation loss", "fixed", [one.val_loss for one in curve], digits=4),
         Column("validation accuracy", "share", [one.val_accuracy for one in curve]),
         Column("learning rate", "number", [one.learning_rate for one in curve]),
-        Column("images/s", "fixed", [one.images_per_second for one in curve], digits=1),
+        Column("images/s", "fixed", [one.images_per_second or None for one in curve], digits=1),
     ))  # fmt: skip
 
 

@@ -1,27 +1,26 @@
 """`bench train` with several models, optimisers, rates or seeds: which trainings that is, and what came of them."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import stdev
 
-from bench.commands.train import train_one
+from bench.commands.train import refuse_taken, train_on, train_one
+from bench.commands.trainings_on_workers import Outcome, in_words
+from bench.engines.driving import LOCAL, workers_for
 from bench.errors import GuardRailError, UsageError
-from bench.fields import names, numbers
+from bench.fields import names
 from bench.recipes.files import recipe_of
 from bench.registry.registry import resolved
 from bench.request import TrainRequest
 from bench.schema.page import Estimate
 from bench.stats.intervals import mean_interval
 from bench.store.folder import RunFolder
-from bench.store.paths import run_path
-from bench.store.runs import check_name, read_record
+from bench.store.runs import read_record
 from bench.training.team import program, refuse_launched
 from bench.workspace import Workspace
-
-Outcome = Path | GuardRailError
 
 
 @dataclass(frozen=True)
@@ -117,16 +116,24 @@ def sweep(request: TrainRequest, workspace: Workspace) -> Sweep:
         )
     trainings = request.trainings()
     refuse_launched(f"these are {len(trainings)} trainings", f"{shlex.join(program())} train  # one in each call")
-    for one in alike(trainings):
+    groups = alike(trainings)
+    for one in groups:
         check(one[0], workspace)
-    refuse_taken(trainings, workspace.runs)
     if request.dry_run:
-        for one in alike(trainings):
+        if request.on == LOCAL:  # with an engine a name may be that of the very run which is asked for again
+            refuse_taken(trainings, workspace.runs)
+        for one in groups:
             _train_all(one[:1], workspace, 0)
             workspace.progress.say(f"that is one run of {len(one)}")
         return Sweep()
-    groups = alike(trainings)
-    done = _train_all(trainings, workspace, len(groups) if len(groups) > 1 else 0)
+    swept = len(groups) if len(groups) > 1 else 0
+    with workers_for(request, workspace) as on:
+        if on.engine is None:
+            refuse_taken(trainings, workspace.runs)
+            done = _train_all(trainings, workspace, swept)
+        else:
+            ends = train_on(on, trainings, workspace, swept)
+            done = {id(training): end for training, end in zip(trainings, ends, strict=True)}
     return Sweep(tuple(combination_of(one, done) for one in groups))
 
 
@@ -142,13 +149,6 @@ def check(training: TrainRequest, workspace: Workspace) -> None:
     """Bring to light what is wrong with a model or with values before anything is trained."""
     workspace.models[resolved(names(training.model)[0])]
     recipe_of(training.recipe).changed(training.changes())
-
-
-def refuse_taken(trainings: Iterable[TrainRequest], runs: Path) -> None:
-    """UsageError when a run of one of the names is there, before any of them is trained."""
-    for name in (each.run for each in trainings):
-        if name is not None and run_path(runs, check_name(name)).exists():
-            raise UsageError(f"run '{name}' exists already", try_=f"another --run NAME, or bench rm {name}")
 
 
 def _train_all(trainings: Sequence[TrainRequest], workspace: Workspace, swept: int) -> dict[int, Outcome]:
@@ -200,12 +200,6 @@ def validation_of(runs: Sequence[Path]) -> tuple[float, ...]:
 
 
 # --- words --------------------------------------------------------------------------------------------------
-
-
-def in_words(training: TrainRequest) -> str:
-    """A training by what tells it from the others."""
-    rates = [f"lr {rate:g}" for rate in numbers(training.lr)]
-    return ", ".join([*names(training.model), *names(training.optimizer), *rates, f"seed {training.seed}"])
 
 
 def commands(missing: Sequence[TrainRequest], runs: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """`bench train`: one training from a request to a run folder with its page."""
 
+import shlex
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -8,8 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from bench.commands.trainings_on_workers import Handed, Outcome, made_before, made_by, units_of
 from bench.data.datasets import load_dataset, planned_dataset, resolved_source, told
-from bench.errors import RunError, StoreError, UsageError
+from bench.engines.driving import LOCAL, Workers, workers_for
+from bench.errors import GuardRailError, RunError, StoreError, UsageError
 from bench.estimates import say_how_long
 from bench.fields import names
 from bench.machine import versions
@@ -24,8 +28,8 @@ from bench.registry.registry import resolved
 from bench.request import TrainRequest
 from bench.schema.run import RunRecord
 from bench.store.folder import RunFolder
-from bench.store.paths import resume_files
-from bench.store.runs import find_run, read_record, run_folders, updated, write_latest
+from bench.store.paths import resume_files, run_path
+from bench.store.runs import check_name, find_run, read_record, run_folders, updated, write_latest
 from bench.training.checkpoint import (
     Resume,
     cut_log,
@@ -43,7 +47,7 @@ from bench.training.largest_batch import batch_that_fits, batch_too_large
 from bench.training.loop import TrainSettings, choose_images, steps_per_epoch
 from bench.training.pace import training_seconds
 from bench.training.run import Job, begin, complete
-from bench.training.team import ALONE, NORMS, Team, formed, launch, norms_of
+from bench.training.team import ALONE, NORMS, Team, formed, launch, norms_of, program, refuse_launched
 from bench.workspace import Workspace
 
 # What --deterministic costs.
@@ -70,21 +74,36 @@ def train(request: TrainRequest, workspace: Workspace) -> Path:
     trainings = (request,) if request.resume is not None else request.trainings()
     if len(trainings) != 1:
         raise UsageError(f"these are {len(trainings)} trainings", try_="bench.sweep with the same values")
+    if request.on != LOCAL and not request.dry_run and request.resume is None:
+        refuse_launched(f"--on {request.on} has workers of its own", f"{shlex.join(program())} train  # without --on")
+        return _by_workers(trainings[0], workspace)
     with formed() as team:
         if request.resume is not None:
             return _resume(request, request.resume, workspace, team)
         return train_one(trainings[0], workspace, team=team)
 
 
-def train_one(asked: TrainRequest, workspace: Workspace, swept: int = 0, team: Team = ALONE) -> Path:
+def _by_workers(training: TrainRequest, workspace: Workspace) -> Path:
+    """One training on an engine."""
+    with workers_for(training, workspace) as on:
+        (end,) = train_on(on, [training], workspace)
+    if isinstance(end, GuardRailError):
+        raise end
+    return end
+
+
+def train_one(
+    asked: TrainRequest, workspace: Workspace, swept: int = 0, *, team: Team = ALONE, handed: Handed | None = None
+) -> Path:
     """Train what a request for a single training asks for.
 
     Args:
         swept: combinations that the call trains, where these are several: the run's record keeps it.
         team: the processes that do it, of which this is one.
+        handed: of a worker, which looks for nothing itself and makes no page; its request says everything.
     """
     device = team.device(asked.device, workspace.progress.warn)
-    recipe = recipe_of(asked.recipe).changed(asked.changes())
+    recipe = recipe_in(asked) if handed else recipe_of(asked.recipe).changed(asked.changes())
     team.part(recipe.batch_size)  # refuses one that is too small
     if doubt := slow_precision(recipe.precision, device):
         workspace.progress.warn(doubt)
@@ -95,7 +114,8 @@ def train_one(asked: TrainRequest, workspace: Workspace, swept: int = 0, team: T
     settings = settings_of(request, team)
     spec = workspace.models[names(request.model)[0]]
     load = planned_dataset if request.dry_run else partial(load_dataset, size=spec.input_size)
-    dataset = load(request.data, cache=workspace.cache, progress=workspace.progress, skip_bad=request.skip_bad)
+    given = handed and handed.data
+    dataset = given or load(request.data, cache=workspace.cache, progress=workspace.progress, skip_bad=request.skip_bad)
     told(dataset, workspace.progress)
     team.check_alike(**{"kind of device": device.type, "data set": dataset.digest})
     for words in without_effect(recipe, dataset):
@@ -106,7 +126,8 @@ def train_one(asked: TrainRequest, workspace: Workspace, swept: int = 0, team: T
     net = initial_model(spec, workspace.models, classes=len(dataset.classes), seed=request.seed, init=request.init)
     notes: tuple[str, ...] = ()
     if request.pretrained is not None:
-        kept = load_pretrained(net, request.pretrained, spec, workspace.models, workspace.runs)
+        weights = str(handed.weights) if handed and handed.weights else request.pretrained
+        kept = load_pretrained(net, weights, spec, workspace.models, workspace.runs)
         notes = (f"started from {request.pretrained}; left as initialised: {', '.join(kept) or 'nothing'}",)
     elif is_built(names(request.model)[0]):
         notes = ("started from a copy of the net as it was given, with the weights it has",)
@@ -129,7 +150,7 @@ def train_one(asked: TrainRequest, workspace: Workspace, swept: int = 0, team: T
             norms = norms_of(net, device) if team.world > 1 else ""
             begin(folder, workspace, dataset, request, device, notes, swept, (team.world, norms))
         complete(Job(folder, net, dataset, settings, device, average=request.average), workspace)
-    return _presented(folder, workspace) if team.first else folder
+    return _presented(folder, workspace) if team.first and not handed else folder
 
 
 def say_of(team: Team, net: nn.Module, device: torch.device, workspace: Workspace) -> None:
@@ -138,6 +159,30 @@ def say_of(team: Team, net: nn.Module, device: torch.device, workspace: Workspac
         norms = norms_of(net, device)
         tell = workspace.progress.say if norms in ("none", "synchronised") else workspace.progress.warn
         tell(f"{team.world} processes, each with a part of every batch{NORMS[norms]}")
+
+
+def train_on(on: Workers, trainings: Sequence[TrainRequest], workspace: Workspace, swept: int = 0) -> list[Outcome]:
+    """Have workers train; a training that they did before is the run that it made then.
+
+    Raises:
+        UsageError: a name is taken, or a model that workers cannot know.
+        RunError: at the end, where trainings failed each time; the others are kept.
+    """
+    every = [whole(each, recipe_of(each.recipe).changed(each.changes())) for each in trainings]
+    units = units_of(every, train_one, on=on, workspace=workspace, swept=swept)
+    ends: dict[str, Outcome] = {**made_before(units, workspace)}
+    missing = [unit for unit in units if unit.digest not in ends]
+    refuse_taken((unit.request for unit in missing), workspace.runs)
+    for unit, end in made_by(on, missing, workspace):
+        ends[unit.digest] = _presented(end, workspace) if isinstance(end, Path) else end
+    return [ends[unit.digest] for unit in units]
+
+
+def refuse_taken(trainings: Iterable[TrainRequest], runs: Path) -> None:
+    """UsageError when a run of one of the names is there, before any of them is trained."""
+    for name in (each.run for each in trainings):
+        if name is not None and run_path(runs, check_name(name)).exists():
+            raise UsageError(f"run '{name}' exists already", try_=f"another --run NAME, or bench rm {name}")
 
 
 def whole(asked: TrainRequest, recipe: Recipe) -> TrainRequest:
@@ -259,13 +304,8 @@ def _other_team(start: Resume, team: Team) -> tuple[str, ...]:
 
 def settings_of(request: TrainRequest, team: Team = ALONE) -> TrainSettings:
     """What the loop is told of a request that says everything; StoreError where a value is missing."""
-    values = request.changes()
-    missing = [name for name in SETTINGS if values.get(name) is None]
-    if missing:
-        raise StoreError(f"the settings of the run cannot be read: {', '.join(missing)} missing")
-    recipe = Recipe(name=request.recipe, source="the run's record", **values)
     return TrainSettings(
-        recipe,
+        recipe_in(request),
         seed=request.seed,
         val=request.val,
         limit=request.limit,
@@ -274,6 +314,15 @@ def settings_of(request: TrainRequest, team: Team = ALONE) -> TrainSettings:
         deterministic=request.deterministic,
         team=team,
     )
+
+
+def recipe_in(request: TrainRequest) -> Recipe:
+    """The recipe that a request says everything of; StoreError where a value is missing."""
+    values = request.changes()
+    missing = [name for name in SETTINGS if values.get(name) is None]
+    if missing:
+        raise StoreError(f"the settings of the run cannot be read: {', '.join(missing)} missing")
+    return Recipe(name=request.recipe, source="the run's record", **values)
 
 
 def _device(record: RunRecord, team: Team) -> torch.device:

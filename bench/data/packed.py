@@ -42,7 +42,8 @@ def packed(data: Dataset, cache: Path, splits: Sequence[str] = SPLITS) -> Need:
         handle, name = tempfile.mkstemp(dir=folder, prefix=".")
         os.close(handle)
         try:
-            save_file(arrays, name, {"facts": json.dumps(facts), "names": json.dumps(names)})
+            # In one entry: several come in another order each time, and the file would have another hash.
+            save_file(arrays, name, {"about": json.dumps({"facts": facts, "names": names})})
             with Path(name).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             path = folder / f"{digest}.safetensors"
@@ -69,8 +70,8 @@ def unpacked(path: Path) -> Dataset:
 
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata()
-            facts, names = json.loads(about["facts"]), json.loads(about["names"])
+            about = json.loads(file.metadata()["about"])
+            facts, names = about["facts"], about["names"]
             splits = {
                 name: Split(file.get_tensor(f"{name}.images"), file.get_tensor(f"{name}.labels"), tuple(names[name]))
                 for name in names

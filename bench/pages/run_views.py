@@ -38,6 +38,8 @@ def run_view(data: RunFolder, *, only_wrong: int | None = None) -> RunView:
     counts = score(data.predictions.logits, data.predictions.labels)
     sure, predicted = sureness(data.predictions.logits)
     bins, few = calibration_bins(sure, predicted == data.predictions.labels), len(counts.confusion) <= MOST_CLASSES
+    # Other work may have run beside a worker's: its rates are none to be read beside others.
+    timed = not record.unit
     return RunView(
         run=record.name,
         model=short(record.model),
@@ -52,11 +54,11 @@ def run_view(data: RunFolder, *, only_wrong: int | None = None) -> RunView:
         loss=counts.loss,
         only_wrong=only_wrong,
         parameters=results.parameters or 0,
-        train_rate=_known(results.train_images_per_second),
-        forward_rate=_known(results.forward_images_per_second),
+        train_rate=_known(results.train_images_per_second) if timed else None,
+        forward_rate=_known(results.forward_images_per_second) if timed else None,
         device=record.environment.device,
         checkpoint=data.checkpoint,
-        curve=data.curve,
+        curve=data.curve if timed else tuple(replace(point, images_per_second=0.0) for point in data.curve),
         per_class=class_rows(counts.confusion, record.data.classes),
         confusion=tuple(map(tuple, counts.confusion.tolist())) if few else (),
         confused=() if few else most_confused(counts.confusion, MOST_CONFUSED),

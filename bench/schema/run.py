@@ -281,6 +281,7 @@ class RunRecord:
         fingerprint: of the settings in a run that an earlier version began; its resume files bear it.
         notes: what of other weights was left alone or left as it was, and what there is to doubt of them.
         swept: combinations of model, optimiser and rate that the same call trained, where these were several.
+        unit: of a training that a worker did the hash of what decides about its weights; its rates are the worker's.
     """
 
     schema: int
@@ -297,6 +298,7 @@ class RunRecord:
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
     swept: int = 0
+    unit: str = ""
 
     @property
     def model(self) -> str:
