@@ -557,7 +557,7 @@ class ExportRequest(OfRunsData, OnDevice):
 
 
 @dataclass(frozen=True)
-class JudgeRequest(OfExplainers, OfRunsData, OnDevice):
+class JudgeRequest(OfExplainers, OfRunsData, OnEngine):
     """Compare each explainer with Grad-CAM in float64: is it the same, another method, or wrong? Why?"""
 
     verb, panel, example = "judge", TRUST, "bench judge latest --explainer gradcam --layer layer4.1.bn2"
@@ -573,7 +573,7 @@ class JudgeRequest(OfExplainers, OfRunsData, OnDevice):
 
 
 @dataclass(frozen=True)
-class FaithfulnessRequest(OfExplainers, OfRunsData, Planned, OnDevice):
+class FaithfulnessRequest(OfExplainers, OfRunsData, Planned, OnEngine):
     """Hide parts of the image and check whether the maps predicted the effect. Gives scores, not verdicts."""
 
     verb, panel, example = "judge --faithfulness", TRUST, "bench judge latest --faithfulness"
@@ -586,7 +586,7 @@ class FaithfulnessRequest(OfExplainers, OfRunsData, Planned, OnDevice):
 
 
 @dataclass(frozen=True)
-class KnownAnswersRequest(OfExplainers, OfRunsData, Gated, Planned, OnDevice):
+class KnownAnswersRequest(OfExplainers, OfRunsData, Gated, Planned, OnEngine):
     """Test with known answers: does a map find a planted sticker, and the right one of four images?"""
 
     verb, panel, example = "judge --known-answers", TRUST, "bench judge latest --known-answers"

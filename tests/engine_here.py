@@ -21,11 +21,13 @@ class Here:
     Attributes:
         cache: of the worker.
         lose: how often each unit's worker is lost at first.
+        hopeless: units whose label holds these words lose their worker each time.
         asked: the labels of all units that were worked on.
     """
 
     cache: Path
     lose: int = 0
+    hopeless: str = ""
     threads: int = field(default_factory=torch.get_num_threads)
     workers: int = 2
     asked: list[str] = field(default_factory=list)
@@ -33,8 +35,9 @@ class Here:
 
     def attempt(self, units: Sequence[Unit]) -> Iterator[tuple[int, Outcome]]:
         for place, unit in reversed(list(enumerate(units))):
-            if self.lost.setdefault(unit.label, 0) < self.lose:
-                self.lost[unit.label] += 1
+            lost = self.hopeless and self.hopeless in unit.label
+            if lost or self.lost.setdefault(unit.label, 0) < self.lose:
+                self.lost[unit.label] = self.lost.get(unit.label, 0) + 1
                 yield place, Broken("its worker was lost")
                 continue
             self.asked.append(unit.label)

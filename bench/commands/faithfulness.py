@@ -3,11 +3,13 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from bench.contracts import Dataset, Floats, Integers, Progress
+from bench.engines.driving import workers_for
 from bench.errors import UsageError
 from bench.estimates import faithfulness_words
 from bench.explaining.plan import (
@@ -57,6 +59,7 @@ from bench.scoring.occluded_answers import (
 from bench.scoring.patches import STEPS, patch_grid
 from bench.scoring.randomization import sanity_passes, sanity_scores
 from bench.scoring.sensitivity import sensitivities, sensitivity_passes
+from bench.scoring.units import Hands, hands_for
 from bench.store.predictions import choose_ids
 from bench.store.rows import Answers, row_keys
 from bench.whole_file import check_writable
@@ -107,6 +110,7 @@ class Asking:
     Attributes:
         images: (I, 3, H, W) the errors, as the model is given them.
         fills: what covered patches take.
+        hands: workers that are asked; None for this process.
     """
 
     trained: Trained
@@ -114,14 +118,7 @@ class Asking:
     errors: Errors
     images: Tensor
     fills: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Few:
-    """The first of the errors, which are explained again: (N,) test ids and the classes the model predicts."""
-
-    ids: Integers
-    predicted: Integers
+    hands: Hands | None = None
 
 
 def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> FaithfulnessScores:
@@ -136,7 +133,7 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
     """
     sanity, progress = request.sanity, workspace.progress
     wanted = wanted_explainers(names(request.explainer), workspace, default=FAITHFUL_EXPLAINERS)
-    trained = open_run(request.run, request.device, workspace)
+    trained = open_run(request.run, request.own_device, workspace)
     wanted = at_layers(wanted, names(request.layer), trained, progress)
     predictions = trained.run.predictions
     ids = choose_ids(predictions, "wrong", ERRORS if request.limit is None else request.limit)
@@ -150,14 +147,18 @@ def faithfulness(request: FaithfulnessRequest, workspace: Workspace) -> Faithful
     if request.dry_run or len(ids) == 0:
         return empty
     check_writable(trained.folder)
-    explain_run(trained, dataset, wanted, ids, workspace=workspace)
-    layers = maps_there(asking, wanted)
-    before = _trained_maps(layers, sanity)
-    few = Few(ids[:sanity], errors.predicted[:sanity])
-    moved = sensitivities(trained, dataset, list(before), **vars(few), specs=wanted.specs, progress=progress)
-    found = _scored(asking, layers, moved, empty=empty, progress=progress)
-    scrambled = sanity_scores(trained, dataset, before, **vars(few), specs=wanted.specs, progress=progress)
-    found = dataclasses.replace(found, sanity=tuple(scrambled))
+    with workers_for(request, workspace) as on:
+        explain_run(trained, dataset, wanted, ids, workspace=workspace, on=on)
+        layers = maps_there(asking, wanted)
+        before = _trained_maps(layers, sanity)
+        hands = hands_for(on, trained, dataset, workspace)
+        few = {"ids": ids[:sanity], "predicted": errors.predicted[:sanity]}
+        by: dict[str, Any] = {**few, "specs": wanted.specs, "progress": progress, "hands": hands}
+        moved = sensitivities(trained, dataset, list(before), **by)
+        found = _scored(dataclasses.replace(asking, hands=hands), layers, moved, empty=empty, progress=progress)
+        scrambled = sanity_scores(trained, dataset, before, **by)
+    device = (hands and hands.device) or found.device
+    found = dataclasses.replace(found, sanity=tuple(scrambled), device=device)
     trained.run.keep_scores(found)
     return found
 
@@ -301,7 +302,9 @@ def _answers(
     """Answers by grid and fill, and how many of them took how long."""
     answers, laps = {}, []
     for grid, fill, sets in wanted:
-        found, meter = ask(asking.trained, asking.data, sets, grid=grid, fill=fill, progress=progress)
+        found, meter = ask(
+            asking.trained, asking.data, sets, grid=grid, fill=fill, progress=progress, hands=asking.hands
+        )
         answers[grid, fill] = found
         laps += meter.laps
     return answers, laps

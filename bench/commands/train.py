@@ -102,7 +102,7 @@ def train_one(
         team: the processes that do it, of which this is one.
         handed: of a worker, which looks for nothing itself and makes no page; its request says everything.
     """
-    device = team.device(asked.device, workspace.progress.warn)
+    device = team.device(handed.device if handed else asked.device, workspace.progress.warn)
     recipe = recipe_in(asked) if handed else recipe_of(asked.recipe).changed(asked.changes())
     team.part(recipe.batch_size)  # refuses one that is too small
     if doubt := slow_precision(recipe.precision, device):

@@ -47,11 +47,13 @@ class Handed:
 
     Attributes:
         data: the data set, decoded.
+        device: where it trains, as users name it.
         weights: a checkpoint to start from; None for none, or for weights that come with the model's library.
     """
 
     data: Dataset
-    weights: Path | None = None
+    device: str
+    weights: Path | None
 
 
 class Trainer(Protocol):
@@ -99,6 +101,7 @@ class Training:
     code: Need | None
     swept: int
     threads: int
+    device: str
 
     @property
     def label(self) -> str:
@@ -122,7 +125,7 @@ class Training:
         """The run's files, made in a folder of the worker's cache."""
         self._check_code()
         weights = files.folder([self.weights]) / self.weights.path.name if self.weights else None
-        handed = Handed(images(files.path(self.data)), weights)
+        handed = Handed(images(files.path(self.data)), self.device, weights)
         place, digest = files.cache / "trainings", self.digest
         place.mkdir(parents=True, exist_ok=True)
         _sweep(place, digest[:16])
@@ -189,7 +192,8 @@ def units_of(
             data[size] = packed(_loaded(request, size, workspace), workspace.cache)
         base = parse_model(model).base
         code = _need(file_in(base)) if is_file_name(base) else None
-        found.append(Training(request, train, data[size], _weights(request, workspace), code, swept, on.engine.threads))
+        weights = _weights(request, workspace)
+        found.append(Training(request, train, data[size], weights, code, swept, on.engine.threads, on.device))
     return found
 
 

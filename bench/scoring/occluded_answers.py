@@ -1,6 +1,11 @@
 """Asking the model about covered patches: what has not been answered yet, the loop that asks, and the maps to rank."""
 
+from __future__ import annotations
+
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
 from typing import TypeAlias
 
 import numpy as np
@@ -8,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.clock import Meter, Pace, Stopwatch
-from bench.contracts import Booleans, Dataset, Floats, Integers, Progress
+from bench.contracts import Booleans, Dataset, Files, Floats, Integers, Progress, Silence
 from bench.data.transforms import prepare
-from bench.explaining.plan import INPUT_LAYER
+from bench.explaining.plan import INPUT_LAYER, rate_of
 from bench.machine import versions
 from bench.memory import Room
 from bench.nets.trained import Trained, check_same_model
@@ -33,9 +38,12 @@ from bench.scoring.fills import BLACK, BLUR, IMPUTED, MEAN_COLOUR, black, blurre
 from bench.scoring.imputing import imputed
 from bench.scoring.layer_scores import Errors, Maps, Ranked, drops, flat, health, ranked, shared_sets
 from bench.scoring.patches import as_masks, shares
+from bench.scoring.units import Hands, OfRun
 from bench.store.rows import Answers
 
 Fill: TypeAlias = "Tensor | Integers | None"
+LARGEST = 512  # images a call, on any device: units are whole batches wherever they run
+SECONDS = 10.0  # of a unit, about
 DRAWS = 5  # random orders that the mean is of; the row `random` is one more
 
 
@@ -115,7 +123,7 @@ def layer_sizes(model: nn.Module, layers: Sequence[str], pixels: int) -> dict[st
 
 def batch_size(device: torch.device) -> int:
     """Images a call: on a CPU no more than keep their activations near the cores."""
-    return 64 if device.type == "cpu" else 512
+    return 64 if device.type == "cpu" else LARGEST
 
 
 def covered(images: Tensor, masks: Tensor, fill: Tensor | None = None) -> Tensor:
@@ -235,12 +243,14 @@ def ask(
     grid: tuple[int, int],
     progress: Progress,
     fill: str = MEAN_COLOUR,
+    hands: Hands | None = None,
 ) -> tuple[Answers, Meter]:
     """Answers to all sets that are wanted; what is new is saved every minute or so and at the end, even of a failure.
 
     Args:
         wanted: (M,) ids and (M,) sets.
         fill: what covered patches show.
+        hands: workers that are asked; None for this process.
 
     Raises:
         ContractError: the model is not the one that made the predictions.
@@ -249,6 +259,11 @@ def ask(
     ids, sets = answers.missing(*wanted)
     meter, room = Meter(trained.device), Room(progress)
     if not len(ids):
+        return answers, meter
+    if hands is not None:
+        started = time.monotonic()
+        answers = _from_workers(hands, trained, ids, sets, grid=grid, fill=fill)
+        meter.add(len(ids), time.monotonic() - started)
         return answers, meter
     chosen, rows = np.unique(ids, return_inverse=True)
     images = normalised(trained, data, chosen)
@@ -262,7 +277,7 @@ def ask(
         return trained.run.add_answers(grid, new, _head(trained, grid, fill), _told(fill))
 
     try:
-        with progress.track(f"cover {grid[0]}x{grid[1]}{f' by {fill}' if _told(fill) else ''}", len(ids)) as task:
+        with progress.track(_covering(grid, fill), len(ids)) as task:
             batches = answers_to(trained.model, images, rows=rows, sets=sets, grid=grid, room=room, fill=filling)
             while done < len(ids):
                 watch = Stopwatch(meter.device)
@@ -277,6 +292,83 @@ def ask(
     finally:
         found = saved()
     return found, meter
+
+
+def _covering(grid: tuple[int, int], fill: str) -> str:
+    return f"cover {grid[0]}x{grid[1]}{f' by {fill}' if _told(fill) else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Covered(OfRun):
+    """Answers to sets of covered patches.
+
+    Attributes:
+        every: all images that the call asks about, of which fills are made together.
+        rows: (M,) which of them each answer is of.
+        sets: (M,) which of its patches are covered.
+    """
+
+    every: tuple[int, ...]
+    rows: tuple[int, ...]
+    sets: tuple[int, ...]
+    grid: tuple[int, int]
+    fill: str
+
+    @property
+    def label(self) -> str:
+        """Which patches of which run."""
+        return f"{_covering(self.grid, self.fill)} of run {self.name}, {len(self.rows)} answers"
+
+    def found(self, trained: Trained, data: Dataset, files: Files) -> Floats:
+        """(M, K) logits."""
+        every, rows = np.array(self.every), np.array(self.rows)
+        images, room = normalised(trained, data, every), Room(Silence())
+        own = np.unique(rows)
+        _check(trained, images[torch.from_numpy(own)], every[own], room)
+        filling = fill_of(self.fill, images, every, trained=trained, data=data)
+        sets = np.array(self.sets, dtype=np.uint64)
+        parts = answers_to(trained.model, images, rows=rows, sets=sets, grid=self.grid, room=room, fill=filling)
+        return np.concatenate(list(parts))
+
+
+def _from_workers(
+    hands: Hands, trained: Trained, ids: Integers, sets: Integers, *, grid: tuple[int, int], fill: str
+) -> Answers:
+    """Have workers answer, and save the answers as they come; gives all that are known then."""
+    every, rows = np.unique(ids, return_inverse=True)
+    affordable = min(SECONDS * rate_of(trained), len(ids) / max(1, hands.engine.workers))
+    size = LARGEST * max(1, ceil(affordable / LARGEST))
+    units = [
+        Covered(
+            **hands.common,
+            every=tuple(every.tolist()),
+            rows=tuple(rows[start : start + size].tolist()),
+            sets=tuple(sets[start : start + size].tolist()),
+            grid=grid,
+            fill=fill,
+        )
+        for start in range(0, len(ids), size)
+    ]
+    parts: list[Answers] = []
+    pace = Pace()
+
+    def save() -> None:
+        if parts:
+            new = Answers(
+                *(np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "sets", "logits"))
+            )
+            trained.run.add_answers(grid, new, _head(trained, grid, fill), _told(fill))
+            parts.clear()
+
+    try:
+        for unit, logits in hands.answers(units, _covering(grid, fill)):
+            parts.append(Answers(every[list(unit.rows)], np.array(unit.sets, dtype=np.uint64), logits))
+            if pace.due():
+                with pace.saving():
+                    save()
+    finally:
+        save()
+    return known_answers(trained, grid, fill)
 
 
 def _check(trained: Trained, images: Tensor, ids: Integers, room: Room) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench.contracts import Dataset, ExplainerSpec, Floats, Integers, Progress
+from bench.contracts import Dataset, ExplainerSpec, Files, Floats, Integers, Need, Progress, Silence, Split
+from bench.data.packed import packed
 from bench.data.transforms import prepare
-from bench.explaining.batches import explained, seeding
+from bench.explaining.batches import explained, named, seeding
+from bench.explaining.on_workers import images as unpacked_once
 from bench.explaining.plan import Wanted, layers_of
 from bench.machine import versions
 from bench.memory import Room
@@ -25,6 +27,7 @@ from bench.precision import fp32_key
 from bench.schema.page import Estimate
 from bench.schema.scores import SanityScores
 from bench.scoring.claims import crossed
+from bench.scoring.units import Hands, OfExplainer, layers_apart
 from bench.stats.agreement import beside
 from bench.stats.intervals import rank_matrix
 from bench.store.predictions import fixed_order
@@ -47,6 +50,7 @@ def sanity_scores(
     ids: Integers,
     predicted: Integers,
     progress: Progress,
+    hands: Hands | None = None,
 ) -> list[SanityScores]:
     """How alike the maps for the predicted class are before and after each stage is scrambled.
 
@@ -54,10 +58,13 @@ def sanity_scores(
         before: of each explainer and layer the trained model's maps (N, h, w), NaN where one is not `ok`.
         ids: (N,) test ids; none of them gives no scores.
         predicted: (N,) the class that the trained model predicts.
+        hands: workers that explain; None for this process.
     """
     if len(ids) == 0:
         return []
     stages = list(stages_of(trained.model, trained.spec.layers))
+    if hands is not None:
+        _made_by(hands, trained, data, specs, list(before), ids=ids, predicted=predicted)
     for draw in range(DRAWS):
         missing = _missing(trained, specs, list(before), ids, draw)
         if missing:
@@ -165,8 +172,7 @@ def _make(
     """Maps of the scrambled copies of one draw, (S, N, h, w) of each cell, to disk behind those of earlier draws."""
     device = trained.device
     images = prepare(data.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
-    some = fixed_order(data.train.labels.numpy())[:MEASURED_ON]
-    measured_on = prepare(data.train.images[torch.from_numpy(some)].to(device), trained.statistics)
+    measured_on = prepare(_to_measure_on(data).images.to(device), trained.statistics)
     stages = len(stages_of(trained.model, trained.spec.layers))
     parts: dict[tuple[str, str], list[Any]] = {}
     with progress.track(f"scramble the weights, {draw + 1} of {DRAWS}", stages * len(specs)) as task:
@@ -189,6 +195,105 @@ def _make(
         new: Floats = np.stack(every)
         whole = new if earlier is None else np.concatenate([earlier, new])
         trained.run.keep_scrambled(name, layer, head=_head(trained, spec), ids=ids, raw=whole)
+
+
+def _to_measure_on(data: Dataset) -> Split:
+    """The training images that statistics of batch norms are measured on."""
+    some = torch.from_numpy(fixed_order(data.train.labels.numpy())[:MEASURED_ON])
+    names = tuple(data.train.names[each] for each in some.tolist())
+    return Split(data.train.images[some], data.train.labels[some], names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scrambled(OfExplainer):
+    """Maps of the scrambled copies of one draw.
+
+    Attributes:
+        training: the images that statistics are measured on.
+    """
+
+    training: Need
+    draw: int
+
+    @property
+    def label(self) -> str:
+        """Which maps of which run."""
+        return (
+            f"{named(self.explainer, self.layers)} of run {self.name}, weights shuffled for the {self.draw + 1}. time"
+        )
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Also those images."""
+        return (*self.run, self.data, self.training)
+
+    def found(self, trained: Trained, data: Dataset, files: Files) -> dict[str, Floats]:
+        """{layer: (S, N, h, w)}."""
+        device = trained.device
+        measured_on = unpacked_once(files.path(self.training)).train.images
+        every = scrambled_maps(
+            trained.model,
+            trained.spec.layers,
+            prepare(data.test.images[torch.tensor(self.ids)].to(device), trained.statistics),
+            targets=torch.tensor(self.predicted)[:, None].to(device),
+            specs={self.explainer: (self.spec(files), self.layers)},
+            measured_on=prepare(measured_on.to(device), trained.statistics),
+            generator=torch.Generator().manual_seed(SANITY_SEED + self.draw),
+            room=Room(Silence()),
+        )
+        stages = [maps for _, _, maps in every]
+        return {layer: np.stack([maps[layer].numpy() for maps in stages]) for layer in self.layers}
+
+
+def _made_by(
+    hands: Hands,
+    trained: Trained,
+    data: Dataset,
+    specs: Mapping[str, ExplainerSpec],
+    cells: Sequence[tuple[str, str]],
+    *,
+    ids: Integers,
+    predicted: Integers,
+) -> None:
+    """Have workers make what is missing of all draws; those of a cell go to disk in the order of draws."""
+    training = packed(replace(data, train=_to_measure_on(data)), hands.workspace.cache, ("train",))
+    units = [
+        Scrambled(
+            **hands.common,
+            explainer=name,
+            revision=spec.revision,
+            layers=together,
+            ids=tuple(ids.tolist()),
+            predicted=tuple(predicted.tolist()),
+            training=training,
+            draw=draw,
+        )
+        for draw in range(DRAWS)
+        for name, (spec, layers) in _missing(trained, specs, cells, ids, draw).items()
+        for together in layers_apart(spec, layers)
+    ]
+    waiting: dict[tuple[str, str], dict[int, Floats]] = {}
+    for unit, maps in hands.answers(units, "scramble the weights"):
+        for layer, raw in maps.items():
+            cell = unit.explainer, layer
+            waiting.setdefault(cell, {})[unit.draw] = raw
+            _keep(trained, specs[unit.explainer], cell, waiting[cell], ids)
+
+
+def _keep(
+    trained: Trained, spec: ExplainerSpec, cell: tuple[str, str], waiting: dict[int, Floats], ids: Integers
+) -> None:
+    """Write those maps of a cell that come next behind those of earlier draws, and let go of them."""
+    there = _known(trained, spec, cell, ids)
+    parts = [] if there is None else [there]
+    stages = len(next(iter(waiting.values())))
+    draw = 0 if there is None else len(there) // stages
+    while draw in waiting:
+        parts.append(waiting.pop(draw))
+        draw += 1
+    whole = np.concatenate(parts) if parts else None
+    if whole is not None and (there is None or len(whole) > len(there)):
+        trained.run.keep_scrambled(*cell, head=_head(trained, spec), ids=ids, raw=whole)
 
 
 def _head(trained: Trained, spec: ExplainerSpec) -> str:

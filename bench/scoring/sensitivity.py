@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contracts import Dataset, ExplainerSpec, Floats, Integers, Progress
+from bench.contracts import Dataset, ExplainerSpec, Files, Floats, Integers, Progress, Silence
 from bench.data.transforms import prepare
-from bench.explaining.batches import explained, seeding
+from bench.explaining.batches import explained, named, seeding
 from bench.explaining.plan import Wanted, layers_of
 from bench.machine import versions
 from bench.memory import Room
 from bench.nets.trained import Trained
 from bench.precision import fp32_key
+from bench.scoring.units import Hands, OfExplainer, layers_apart, slices
 
 SAMPLES = 10  # images around each image
 RADIUS = 0.02  # in units of normalised pixels: less than one step of 8 bits in the mean
@@ -35,17 +37,23 @@ def sensitivities(
     ids: Integers,
     predicted: Integers,
     progress: Progress,
+    hands: Hands | None = None,
 ) -> dict[tuple[str, str], Floats]:
     """The maximal sensitivity (N,) of each explainer and layer; kept on disk, cell by cell.
 
     Args:
         cells: explainers and layers.
         ids: (N,) test ids, with the class (N,) that the model predicts, which the maps are of.
+        hands: workers that move the images; None for this process.
     """
     if len(ids) == 0:
         return {}
     missing = _missing(trained, specs, cells, ids)
-    if missing:
+    if missing and hands is not None:
+        for (name, layer), each in _by_workers(hands, missing, ids, predicted):
+            head = _head(trained, missing[name][0])
+            trained.run.keep_scrambled(name, layer, head=head, ids=ids, raw=each[None], kind=KIND)
+    elif missing:
         images = prepare(data.test.images[torch.from_numpy(ids)].to(trained.device), trained.statistics)
         targets = torch.from_numpy(predicted)[:, None].to(trained.device)
         with progress.track("move the images", len(missing)) as task:
@@ -63,6 +71,52 @@ def sensitivities(
         assert values is not None  # written above
         found[name, layer] = values[0]
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved(OfExplainer):
+    """How much maps move when their images move a little."""
+
+    @property
+    def label(self) -> str:
+        """Which maps of which run."""
+        return f"sensitivity of {named(self.explainer, self.layers)} of run {self.name}, {len(self.ids)} images"
+
+    def found(self, trained: Trained, data: Dataset, files: Files) -> dict[str, Floats]:
+        """{layer: (N,)}."""
+        ids, device = np.array(self.ids), trained.device
+        images = prepare(data.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
+        targets = torch.tensor(self.predicted)[:, None].to(device)
+        room, spec = Room(Silence()), self.spec(files)
+        return maximal_sensitivity(
+            spec, trained.model, self.layers, images=images, targets=targets, seeds=ids, room=room
+        )
+
+
+def _by_workers(
+    hands: Hands, missing: Missing, ids: Integers, predicted: Integers
+) -> Iterator[tuple[tuple[str, str], Floats]]:
+    """Each explainer and layer with its figures (N,), once those of all images are there."""
+    units = [
+        Moved(
+            **hands.common,
+            explainer=name,
+            revision=spec.revision,
+            layers=together,
+            ids=tuple(ids[rows].tolist()),
+            predicted=tuple(predicted[rows].tolist()),
+        )
+        for name, (spec, layers) in missing.items()
+        for together in layers_apart(spec, layers)
+        for rows in slices(len(ids), spec, hands.engine.workers)
+    ]
+    parts: dict[tuple[str, str], dict[int, Floats]] = {}
+    for unit, answer in hands.answers(units, "move the images"):
+        for layer, moved in answer.items():
+            found = parts.setdefault((unit.explainer, layer), {})
+            found.update(zip(unit.ids, moved, strict=True))
+            if len(found) == len(ids):
+                yield (unit.explainer, layer), np.array([found[each] for each in ids.tolist()])
 
 
 def sensitivity_passes(trained: Trained, wanted: Wanted, ids: Integers) -> float:

@@ -1,0 +1,121 @@
+"""`bench judge` in all its forms with workers: what they find is what this process finds, bit for bit."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from engine_here import Here, with_engine
+from tiny import TinyNet, finished_run, tiny_data, write_images
+from torch import Tensor
+
+from bench import api
+from bench.contracts import ExplainerSpec, Silence
+from bench.data.datasets import load_dataset
+from bench.errors import RunError
+from bench.store.files import read_npz
+from bench.workspace import Workspace
+
+IMAGES = 4
+NAME = "tiny-run"
+
+
+def mean(model: TinyNet, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """The mean over channels of what a layer answers."""
+    found: dict[str, Tensor] = {}
+    for layer in layers:
+        hook = model.get_submodule(layer).register_forward_hook(
+            lambda _, __, out, layer=layer: found.update({layer: out})
+        )
+        with torch.no_grad():
+            model(images)
+        hook.remove()
+    return {layer: (out.mean(dim=1)[:, None] + targets[..., None, None]).detach() for layer, out in found.items()}
+
+
+def drawn(model: TinyNet, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """The same under noise of torch's own generator."""
+    return {layer: each + torch.randn(each.shape[-2:]) for layer, each in mean(model, layers, images, targets).items()}
+
+
+MEAN = ExplainerSpec("mean", mean, source="tests", backend="torch", joint=False)
+DRAWN = ExplainerSpec("drawn", drawn, source="tests", backend="torch", stochastic=True, joint=False)
+EXPLAINERS = ["reference", f"{__file__}:MEAN", f"{__file__}:DRAWN"]
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was hardly trained, and its images."""
+    root = tmp_path_factory.mktemp("origin")
+    images = write_images(root / "images", tiny_data(train=16, test=12))
+    finished_run(root / "runs" / NAME, load_dataset(str(images), cache=root / "cache", progress=Silence()), lr=1e-3)
+    return root
+
+
+@pytest.fixture
+def place(origin: Path, tmp_path: Path) -> Workspace:
+    shutil.copytree(origin / "runs", tmp_path / "here")
+    shutil.copytree(origin / "runs", tmp_path / "there")
+    return Workspace(runs=tmp_path / "here", cache=origin / "cache")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Here:
+    return Here(tmp_path / "worker")
+
+
+def elsewhere(place: Workspace, engine: Here) -> Workspace:
+    """The other copy of the run, and an engine."""
+    return with_engine(dataclasses.replace(place, runs=place.runs.with_name("there")), engine)
+
+
+def kept(place: Workspace) -> dict[str, Any]:
+    """All arrays in what was judged and explained, by file."""
+    found: dict[str, Any] = {}
+    for path in sorted(place.runs.rglob("*.npz")):
+        with np.load(path) as arrays:
+            names = tuple(arrays.files)
+        for name, each in read_npz(path, names).items():
+            head = each.ndim == 0 and each.dtype.kind == "U" and str(each).startswith("{")
+            value = (
+                {key: one for key, one in json.loads(str(each)).items() if key != "timing"} if head else each.tobytes()
+            )
+            found[f"{path.relative_to(place.runs)} {name}"] = value
+    return found
+
+
+def scores(place: Workspace, **options: Any) -> Any:
+    asked = {"explainer": EXPLAINERS, "layer": ["layer3", "layer4"], "limit": IMAGES, "sanity": 2, **options}
+    return dataclasses.replace(api.faithfulness(NAME, workspace=place, **asked), seconds=0.0)
+
+
+def test_scores_by_workers_are_those_of_this_process_and_are_made_once(place: Workspace, engine: Here) -> None:
+    other = elsewhere(place, engine)
+    here, there = scores(place), scores(other, on="here")
+    assert there == here and len(here.sanity) == 18 and here.new > 600
+    assert kept(other) == kept(place)
+    kinds = ("cover 8x8 of", "cover 8x8 by blur", "cover 8x8 by imputed", "sensitivity of", "5. time")
+    assert all(any(kind in label for label in engine.asked) for kind in kinds)
+    engine.asked.clear()
+    again = scores(other, on="here")
+    assert not engine.asked and again == dataclasses.replace(there, new=0, cost=again.cost)
+
+
+def test_a_unit_that_fails_is_named_and_what_the_others_gave_is_kept(place: Workspace, engine: Here) -> None:
+    other, few = elsewhere(place, engine), {"explainer": EXPLAINERS[1], "layer": "layer4", "sanity": 1}
+    engine.hopeless = "shuffled for the 3. time"
+    with pytest.raises(RunError, match=r"1 of 5 units of work failed 3 times: .*MEAN at layer4 .*for the 3\. time"):
+        scores(other, on="here", **few)
+    engine.hopeless, engine.asked = "", []
+    again = scores(other, on="here", **few)
+    assert again == dataclasses.replace(scores(place, **few), new=0, cost=again.cost)
+    assert len(engine.asked) == 3  # of the third draw and of those behind it, which had no place to stand
+
+
+def test_a_dry_run_of_scores_reaches_no_worker(place: Workspace, engine: Here) -> None:
+    scores(elsewhere(place, engine), on="here", dry_run=True)
+    assert not engine.asked
