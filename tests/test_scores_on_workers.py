@@ -21,7 +21,7 @@ from bench.store.files import read_npz
 from bench.workspace import Workspace
 
 IMAGES = 4
-NAME = "tiny-run"
+NAME, LEARNED = "tiny-run", "learned"
 
 
 def mean(model: TinyNet, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -43,16 +43,19 @@ def drawn(model: TinyNet, layers: tuple[str, ...], images: Tensor, targets: Tens
 
 
 MEAN = ExplainerSpec("mean", mean, source="tests", backend="torch", joint=False)
+TWIN = dataclasses.replace(MEAN, name="twin")
 DRAWN = ExplainerSpec("drawn", drawn, source="tests", backend="torch", stochastic=True, joint=False)
 EXPLAINERS = ["reference", f"{__file__}:MEAN", f"{__file__}:DRAWN"]
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was hardly trained, and its images."""
+    """A run that was hardly trained, one that has learned its images, and the images."""
     root = tmp_path_factory.mktemp("origin")
-    images = write_images(root / "images", tiny_data(train=16, test=12))
-    finished_run(root / "runs" / NAME, load_dataset(str(images), cache=root / "cache", progress=Silence()), lr=1e-3)
+    images = write_images(root / "images", tiny_data(train=64, test=12))
+    data = load_dataset(str(images), cache=root / "cache", progress=Silence())
+    finished_run(root / "runs" / NAME, data, lr=1e-4)
+    finished_run(root / "runs" / LEARNED, data, epochs=8)
     return root
 
 
@@ -118,4 +121,39 @@ def test_a_unit_that_fails_is_named_and_what_the_others_gave_is_kept(place: Work
 
 def test_a_dry_run_of_scores_reaches_no_worker(place: Workspace, engine: Here) -> None:
     scores(elsewhere(place, engine), on="here", dry_run=True)
+    assert not engine.asked
+
+
+def test_verdicts_by_workers_are_those_of_this_process(place: Workspace, engine: Here) -> None:
+    asked = {
+        "explainer": ["gradcam", f"{__file__}:MEAN", f"{__file__}:TWIN"],
+        "layer": ["layer3", "layer4"],
+        "limit": IMAGES,
+    }
+    here = api.judge(NAME, workspace=place, **asked).judgement
+    there = api.judge(NAME, workspace=elsewhere(place, engine), on="here", **asked).judgement
+    assert dataclasses.replace(there, created="") == dataclasses.replace(here, created="")
+    assert [len(each.equal_to) for each in there.verdicts] == [0, 0, 1, 1, 1, 1] and len(engine.asked) == 3
+
+
+def test_known_answers_by_workers_are_those_of_this_process(
+    place: Workspace, engine: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("bench.commands.known_answers", "bench.scoring.sticker_nets"):
+        monkeypatch.setattr(f"{module}.STEPS", 30)
+    monkeypatch.setattr("bench.scoring.sticker_nets.RATE", 3e-2)
+    monkeypatch.setattr("bench.scoring.known_scores.FOLLOWS", 0.0)  # few steps teach little
+    monkeypatch.setattr("bench.scoring.known_scores.IGNORES", 1.0)
+    monkeypatch.setattr("bench.scoring.mosaics.SURE", 0.0)
+    monkeypatch.setattr("bench.commands.known_answers.FEWEST", 2)
+    other, asked = elsewhere(place, engine), {"explainer": ["reference", f"{__file__}:MEAN"], "limit": 24}
+    here, there = (
+        api.known_answers(LEARNED, on=on, workspace=where, **asked) for on, where in (("local", place), ("here", other))
+    )
+    assert dataclasses.replace(there, created="") == dataclasses.replace(here, created="")
+    assert here.stickers and here.mosaic_scores
+    maps, others = kept(place), kept(other)
+    assert {name: each for name, each in others.items() if name in maps} == maps
+    engine.asked.clear()
+    api.known_answers(LEARNED, on="here", workspace=other, **asked)
     assert not engine.asked

@@ -22,6 +22,7 @@ from bench.explaining.plan import (
     wanted_explainers,
 )
 from bench.explaining.runner import explain_run
+from bench.explaining.units import Hands, hands_for
 from bench.fields import names
 from bench.machine import describe_device, versions
 from bench.nets.trained import Trained, data_of_run, open_run
@@ -59,7 +60,6 @@ from bench.scoring.occluded_answers import (
 from bench.scoring.patches import STEPS, patch_grid
 from bench.scoring.randomization import sanity_passes, sanity_scores
 from bench.scoring.sensitivity import sensitivities, sensitivity_passes
-from bench.scoring.units import Hands, hands_for
 from bench.store.predictions import choose_ids
 from bench.store.rows import Answers, row_keys
 from bench.whole_file import check_writable

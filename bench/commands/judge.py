@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.contracts import ExplainerSpec, Floats, Integers
+from bench.contracts import Dataset, ExplainerSpec, Floats, Integers
 from bench.data.transforms import prepare
+from bench.engines.driving import workers_for
 from bench.errors import MissingError, UsageError
 from bench.explaining.plan import INPUT_LAYER, check_layers, find_explainers
+from bench.explaining.units import hands_for
 from bench.fields import names
+from bench.judging.on_workers import verdicts_by
 from bench.judging.verdicts import Case, Inputs, verdicts
 from bench.machine import describe_device, versions
 from bench.nets.trained import Trained, data_of_run, open_run
@@ -52,19 +55,26 @@ def judge(request: JudgeRequest, workspace: Workspace) -> Judged:
         StoreError: the run did not finish or is damaged.
     """
     limit = IMAGES if request.limit is None else request.limit
-    trained = open_run(request.run, request.device, workspace)
+    trained = open_run(request.run, request.own_device, workspace)
     check_writable(trained.folder)
     cells = cells_of(trained)
     cases = cases_of(trained, cells, request, workspace)
     ids = sample_ids(trained, cells, cases, limit)
-    sample = make_sample(trained, ids, request.data, workspace)
-    found = verdicts(cases, _reference(workspace), trained.model, sample, progress=workspace.progress)
+    dataset, reference = data_of_run(trained.record, request.data, workspace), _reference(workspace)
+    targets = told_apart(wanted_targets(trained.run.predictions, ids, "both"), trained.run.predictions.logits[ids])
+    with workers_for(request, workspace) as on:
+        hands = hands_for(on, trained, dataset, workspace)
+        if hands is not None:
+            found, device = verdicts_by(hands, cases, reference, ids=ids, targets=targets), hands.device
+        else:
+            sample, device = make_sample(trained, dataset, ids, targets), describe_device(trained.device)
+            found = verdicts(cases, reference, trained.model, sample, progress=workspace.progress)
     new = Judgement(
         schema=VERDICTS_SCHEMA,
         run=trained.record.name,
         checkpoint=trained.checkpoint,
         created=workspace.created,
-        device=describe_device(sample.images.device),
+        device=device,
         versions=versions(),
         ids=tuple(ids.tolist()),
         verdicts=found,
@@ -172,10 +182,8 @@ def told_apart(targets: Integers, logits: Floats) -> Integers:
     return found
 
 
-def make_sample(trained: Trained, ids: Integers, data: str | None, workspace: Workspace) -> Inputs:
-    """The images as the model sees them, each with its predicted and its true class, so that causes can be told."""
-    dataset = data_of_run(trained.record, data, workspace)
+def make_sample(trained: Trained, data: Dataset, ids: Integers, targets: Integers) -> Inputs:
+    """The images (N,) as the model sees them, each with its targets (N, T)."""
     device = trained.device
-    images = prepare(dataset.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
-    targets = told_apart(wanted_targets(trained.run.predictions, ids, "both"), trained.run.predictions.logits[ids])
+    images = prepare(data.test.images[torch.from_numpy(ids)].to(device), trained.statistics)
     return Inputs(images, torch.from_numpy(targets).to(device))

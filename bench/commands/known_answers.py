@@ -7,14 +7,18 @@ map of a class should lie on the image of that class.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from bench.contracts import Booleans, Dataset, Floats, Integers
+from bench.data.packed import packed
 from bench.data.transforms import prepare
+from bench.engines.driving import Workers, workers_for
 from bench.estimates import BACKWARD_COST, known_answers_words
 from bench.evaluation import predict
 from bench.explaining.plan import (
@@ -27,10 +31,12 @@ from bench.explaining.plan import (
     layers_of,
     rate_of,
 )
+from bench.explaining.units import Hands, hands_for
 from bench.fields import names
 from bench.gates.runs import Sides, check
 from bench.machine import describe_device, versions
 from bench.nets.trained import Trained, data_of_run, open_run
+from bench.nets.weights import load_weights
 from bench.pages.write import write_run_page
 from bench.precision import best_precision
 from bench.registry.libraries import takes
@@ -42,7 +48,7 @@ from bench.scoring.mosaics import TILES, Mosaics, choose_mosaics, halved, tiled,
 from bench.scoring.occluded_answers import layer_sizes
 from bench.scoring.patches import patch_grid
 from bench.scoring.posed import Posed, keep_net, kept_net, posed
-from bench.scoring.sticker_nets import BATCH, CONTROL, RECIPE, RELIANT, SEED, STEPS, fine_tuned, flips
+from bench.scoring.sticker_nets import BATCH, CONTROL, RECIPE, RELIANT, SEED, STEPS, Taught, fine_tuned, flips
 from bench.scoring.stickers import STRENGTHS, places_of, planted, sticker_edge
 from bench.stats.intervals import bootstrap_mean
 from bench.store.predictions import fixed_order
@@ -53,18 +59,25 @@ from bench.workspace import Workspace
 DEFAULT_EXPLAINERS = ("gradcam", "captum", "reference")
 IMAGES = 100  # with a sticker, unless a limit is given; half as many where nothing multiplies in bf16 or fp16
 TARGET = 0  # the class that the sticker stands for
+TARGETS = {RELIANT: TARGET, CONTROL: None}  # of the two nets
 FEWEST = 10  # images or mosaics: of fewer nothing can be said
 MOSAICS = "mosaics"
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What one call is about."""
+    """What one call is about.
+
+    Attributes:
+        on, hands: who does it; no hands for this process.
+    """
 
     trained: Trained
     data: Dataset
     wanted: Wanted
     workspace: Workspace
+    on: Workers
+    hands: Hands | None
 
 
 def known_answers(request: KnownAnswersRequest, workspace: Workspace) -> KnownAnswers:
@@ -77,7 +90,7 @@ def known_answers(request: KnownAnswersRequest, workspace: Workspace) -> KnownAn
         The scores; runs/NAME/judge/known-answers/scores.json has them too, and the run's page is rendered with them.
         After a dry run they are empty.
     """
-    trained = open_run(request.run, request.device, workspace)
+    trained = open_run(request.run, request.own_device, workspace)
     wanted = _wanted(request, trained, workspace)
     keys = [(short(name), layer) for name, spec in wanted.specs.items() for layer in layers_of(spec, wanted)]
     sides = Sides((request.run,), (trained.run,), {"sticker": [keys], "mosaic": [keys]})
@@ -91,8 +104,12 @@ def known_answers(request: KnownAnswersRequest, workspace: Workspace) -> KnownAn
     if request.dry_run:
         return found
     check_writable(trained.folder)
-    asked = _Asked(trained, data_of_run(trained.record, request.data, workspace), wanted, workspace)
-    found = _with_mosaics(_with_stickers(found, asked, images), asked, mosaics)
+    data = data_of_run(trained.record, request.data, workspace)
+    with workers_for(request, workspace) as on:
+        asked = _Asked(trained, data, wanted, workspace, on, hands_for(on, trained, data, workspace))
+        found = _with_mosaics(_with_stickers(found, asked, images), asked, mosaics)
+    if asked.hands and asked.hands.device:
+        found = replace(found, device=asked.hands.device)
     trained.run.keep_known_answers(found)
     write_run_page(trained.run, workspace)
     return found
@@ -190,8 +207,7 @@ def _with_stickers(found: KnownAnswers, asked: _Asked, limit: int) -> KnownAnswe
 
 def _stickered(asked: _Asked, ids: Integers) -> _Stickered:
     """The two nets, asked about test images with stickers of all strengths."""
-    names_of = {RELIANT: TARGET, CONTROL: None}
-    nets = [_net(asked, name, target) for name, target in names_of.items()]
+    nets = list(_nets(asked).values())
     pictures = asked.data.test.images[torch.from_numpy(ids)].cpu()
     # All strengths of an image stand together, so that a larger sample holds the smaller one.
     places = np.repeat(places_of(ids, pictures.shape[-1]), len(STRENGTHS), axis=0)
@@ -200,7 +216,7 @@ def _stickered(asked: _Asked, ids: Integers) -> _Stickered:
     classes, progress = np.full(len(images), TARGET), asked.workspace.progress
     every = tuple(
         posed(net, name, asked.data, images, classes, progress=progress)
-        for net, name in zip(nets, names_of, strict=True)
+        for net, name in zip(nets, TARGETS, strict=True)
     )
     plain = [predict(net.model, pictures, net.statistics, device=net.device, progress=progress)[0] for net in nets]
     before = [logits.argmax(dim=1).numpy().repeat(len(STRENGTHS)) for logits in plain]
@@ -221,24 +237,49 @@ def _sticker_ids(trained: Trained, limit: int) -> Integers:
     return chosen
 
 
-def _net(asked: _Asked, name: str, target: int | None) -> Trained:
-    """One of the two nets: that which was made before, or a new one."""
-    trained, data = asked.trained, asked.data
-    about = {
-        "of": trained.checkpoint, "net": name, "recipe": RECIPE, "seed": SEED, "steps": STEPS, "batch": BATCH,
-        "target": target, "data": data.digest,
+def _nets(asked: _Asked) -> dict[str, Trained]:
+    """The two nets: those that were made before, or new ones."""
+    known = {
+        name: kept_net(asked.trained, name, _about(asked, name), whole=asked.hands is not None) for name in TARGETS
+    }
+    missing = [name for name, net in known.items() if net is None]
+    for name, model in _taught(asked, missing):
+        known[name] = keep_net(asked.trained, name, model, _about(asked, name))
+    return {name: net for name, net in known.items() if net is not None}
+
+
+def _about(asked: _Asked, name: str) -> dict[str, object]:
+    """What one of the nets hangs on."""
+    return {
+        "of": asked.trained.checkpoint, "net": name, "recipe": RECIPE, "seed": SEED, "steps": STEPS, "batch": BATCH,
+        "target": TARGETS[name], "data": asked.data.digest,
     }  # fmt: skip
-    known = kept_net(trained, name, about)
-    if known is not None:
-        return known
-    with asked.workspace.progress.track(f"teach the {name} net", STEPS) as task:
-        model = fine_tuned(trained.model, trained.spec.layers, data.train, trained.statistics, target=target, task=task)
-    return keep_net(trained, name, model, about)
+
+
+def _taught(asked: _Asked, missing: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
+    """Nets by name, as they are taught: here, or each by a worker."""
+    trained, data, hands = asked.trained, asked.data, asked.hands
+    if hands is not None and missing:
+        training = packed(data, asked.workspace.cache, ("train",))
+        units = [Taught(**hands.common, net=name, target=TARGETS[name], training=training) for name in missing]
+        for unit, weights in hands.answers(units, "teach the nets"):
+            model = deepcopy(trained.model)  # with what an adopted net was told of its channels and outputs
+            load_weights(model, weights)
+            yield unit.net, model
+        return
+    for name in missing:
+        with asked.workspace.progress.track(f"teach the {name} net", STEPS) as task:
+            yield (
+                name,
+                fine_tuned(
+                    trained.model, trained.spec.layers, data.train, trained.statistics, target=TARGETS[name], task=task
+                ),
+            )
 
 
 def _scored(asked: _Asked, shown: _Stickered, rows: Integers) -> list[StickerScore]:
     """The scores of all explainers and layers, and of the rows that know no model, of some of the images."""
-    reliant, control = (net.explained(asked.wanted, rows, asked.workspace) for net in shown.nets)
+    reliant, control = (net.explained(asked.wanted, rows, asked.workspace, asked.on) for net in shown.nets)
     images = prepare(shown.nets[0].data.test.images[torch.from_numpy(rows)], asked.trained.statistics)
     classes, strengths, places = np.full(len(rows), TARGET), shown.strengths[rows], shown.places[rows]
     pairs: list[tuple[Shown, Shown]] = []
@@ -279,7 +320,7 @@ def _with_mosaics(found: KnownAnswers, asked: _Asked, chosen: Mosaics) -> KnownA
     rows = images.repeat_interleave(TILES, dim=0)
     game = posed(trained, MOSAICS, asked.data, rows, chosen.classes.ravel(), progress=asked.workspace.progress)
     ids = np.arange(len(rows), dtype=np.int64)
-    maps = game.explained(asked.wanted, ids, asked.workspace)
+    maps = game.explained(asked.wanted, ids, asked.workspace, asked.on)
     normalised = prepare(rows, trained.statistics)
     every: list[Shown] = []
     for (name, layer), each in maps.items():

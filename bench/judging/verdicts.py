@@ -15,6 +15,7 @@ from bench.evaluation import BATCH, EVALUATE
 from bench.explaining.batches import explained, named
 from bench.explaining.float64 import double_copy, home_of_float64, in_float64
 from bench.explaining.guard import statuses
+from bench.explaining.plan import INPUT_LAYER
 from bench.judging.diagnosis import Diagnosis, Scene, diagnose, plain_maps
 from bench.judging.picture_steps import OURS, apart, replayed, steps_between
 from bench.memory import Room, ran_out
@@ -74,17 +75,35 @@ def verdicts(
         reference: an explainer that is Grad-CAM; None for the slow plain one. It is itself held against the slow one.
         model: in eval mode; left as found.
     """
-    layers, room = tuple(dict.fromkeys(one for case in cases for one in case.layers if one != "input")), Room(progress)
+    room, found = Room(progress), []
     with progress.track("judge", 1 + len(cases)) as task:
-        truth = Truth.of(reference, model, layers, inputs, room=room)
+        truth = Truth.of(reference, model, layers_of_all(cases), inputs, room=room)
         task.advance(note="the reference")
-        own = {case.name: maps_of(case, model, inputs, double=True, room=room) for case in cases}
-        found = []
         for case in cases:
-            quick = maps_of(case, model, inputs, double=False, room=room)
-            found += [judged(case, layer, own[case.name][layer], truth=truth, quick=quick) for layer in case.layers]
+            found.append(of_case(case, truth, model, inputs, room=room))
             task.advance(note=case.name)
-    return tuple(same_bits(one, cases, own, truth) for one in found)
+    return same_bits(found, truth.by, truth.maps)
+
+
+def layers_of_all(cases: Sequence[Case]) -> tuple[str, ...]:
+    """The layers at which there is a Grad-CAM, each once."""
+    return tuple(dict.fromkeys(str(one) for case in cases for one in case.layers if one != INPUT_LAYER))
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The verdicts on one explainer, and its float64 maps."""
+
+    name: str
+    verdicts: tuple[Verdict, ...]
+    maps: Maps
+
+
+def of_case(case: Case, truth: Truth, model: nn.Module, inputs: Inputs, *, room: Room) -> Judging:
+    """The verdicts on one explainer at its layers, each by itself."""
+    own, quick = (maps_of(case, model, inputs, double=double, room=room) for double in (True, False))
+    found = tuple(judged(case, layer, own[layer], truth=truth, quick=quick) for layer in case.layers)
+    return Judging(case.name, found, own)
 
 
 # --- maps ---------------------------------------------------------------------------------------------------
@@ -235,14 +254,23 @@ def _of_gradcam(blank: Verdict, spec: ExplainerSpec, own: Tensor, maps: Tensor, 
     )
 
 
-def same_bits(one: Verdict, cases: Sequence[Case], own: Mapping[str, Maps], truth: Truth) -> Verdict:
-    """The verdict with the names of those that give the same bits, which makes of `same up to rounding` `same`."""
-    maps = own[one.explainer][one.layer]
-    others: dict[str, Tensor | str | None] = {
-        case.name: own[case.name].get(one.layer) for case in cases if case.name != one.explainer
-    }
-    if truth.by and truth.by != one.explainer:
-        others.setdefault(truth.by, truth.maps.get(one.layer))
+def same_bits(every: Sequence[Judging], by: str, truth: Maps) -> tuple[Verdict, ...]:
+    """All verdicts with the names of those that give the same bits, which makes of `same up to rounding` `same`.
+
+    Args:
+        by: the explainer that made Grad-CAM's maps; empty for the slow plain one.
+        truth: Grad-CAM's maps.
+    """
+    known = {each.name: each.maps for each in every}
+    if by:
+        known.setdefault(by, truth)
+    return tuple(_with_equal(one, known) for each in every for one in each.verdicts)
+
+
+def _with_equal(one: Verdict, known: Mapping[str, Maps]) -> Verdict:
+    """A verdict with the names of the other explainers whose maps have the same bits at its layer."""
+    maps = known[one.explainer][one.layer]
+    others = {name: each.get(one.layer) for name, each in known.items() if name != one.explainer}
     equal = tuple(
         name for name, each in others.items() if isinstance(each, Tensor) and isinstance(maps, Tensor)
         and each.shape == maps.shape and bool(maps.any()) and torch.equal(each, maps)

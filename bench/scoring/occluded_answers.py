@@ -16,6 +16,7 @@ from bench.clock import Meter, Pace, Stopwatch
 from bench.contracts import Booleans, Dataset, Files, Floats, Integers, Progress, Silence
 from bench.data.transforms import prepare
 from bench.explaining.plan import INPUT_LAYER, rate_of
+from bench.explaining.units import Hands, OfRun
 from bench.machine import versions
 from bench.memory import Room
 from bench.nets.trained import Trained, check_same_model
@@ -38,7 +39,6 @@ from bench.scoring.fills import BLACK, BLUR, IMPUTED, MEAN_COLOUR, black, blurre
 from bench.scoring.imputing import imputed
 from bench.scoring.layer_scores import Errors, Maps, Ranked, drops, flat, health, ranked, shared_sets
 from bench.scoring.patches import as_masks, shares
-from bench.scoring.units import Hands, OfRun
 from bench.store.rows import Answers
 
 Fill: TypeAlias = "Tensor | Integers | None"

@@ -5,15 +5,18 @@ So the one loop that explains runs makes its maps, keeps them in cells and goes 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench.contracts import Dataset, Floats, Integers, Progress, Split
+from bench.engines.driving import HERE, Workers
 from bench.errors import StoreError
 from bench.evaluation import predict
 from bench.explaining.plan import Wanted, layers_of, usable_cell
@@ -22,9 +25,11 @@ from bench.nets.trained import Trained
 from bench.nets.weights import load_weights
 from bench.store.files import make_within, read_checkpoint, sha256, write_checkpoint
 from bench.store.folder import RunFolder
-from bench.store.paths import checkpoint_path, known_answers_path
-from bench.store.predictions import Predictions
+from bench.store.paths import CHECKPOINT, PREDICTIONS, checkpoint_path, known_answers_path
+from bench.store.predictions import Predictions, write_predictions
 from bench.store.rows import row_keys
+from bench.store.runs import write_record
+from bench.whole_file import written
 from bench.workspace import Workspace
 
 
@@ -35,23 +40,29 @@ class Posed:
     Attributes:
         trained: as of a run whose test images these are.
         data: the run's data set with these images as its test split.
+        origin: the folder of the run that the net was made of, or is.
     """
 
     trained: Trained
     data: Dataset
+    origin: Path
 
     @property
     def predicted(self) -> Integers:
         """(N,) the net's answers."""
         return self.trained.run.predictions.predicted
 
-    def explained(self, wanted: Wanted, ids: Integers, workspace: Workspace) -> dict[tuple[str, str], Floats]:
+    def explained(
+        self, wanted: Wanted, ids: Integers, workspace: Workspace, on: Workers = HERE
+    ) -> dict[tuple[str, str], Floats]:
         """(R, h, w) raw maps of the images `ids` for their classes, by explainer and layer.
 
-        They are made where they are missing; what could not be made is left out.
+        They are made where they are missing, here or by workers; what could not be made is left out.
         """
         asked = replace(wanted, target="true")
-        explain_run(self.trained, self.data, asked, ids, workspace=workspace)
+        if on.engine is not None:
+            self._write()
+        explain_run(self.trained, self.data, asked, ids, workspace=workspace, on=on)
         classes = self.data.test.labels.numpy()
         keys = [(each, int(classes[each])) for each in ids.tolist()]
         found = {}
@@ -63,6 +74,17 @@ class Posed:
                 rows = {key: row for row, key in enumerate(zip(cell.ids.tolist(), cell.classes.tolist(), strict=True))}
                 found[name, layer] = cell.raw[[rows[key] for key in keys]]
         return found
+
+    def _write(self) -> None:
+        """Put into the folder what makes it a run that a worker can open."""
+        run, folder = self.trained.run, self.trained.folder
+        weights = checkpoint_path(folder)
+        if not weights.is_file() or sha256(weights) != self.trained.checkpoint:  # it is the net of the run itself
+            with written(weights):
+                shutil.copyfile(checkpoint_path(self.origin), weights)
+        predictions = write_predictions(folder, run.predictions)
+        artefacts = {CHECKPOINT: self.trained.checkpoint, PREDICTIONS: predictions}
+        write_record(folder, replace(run.record, artefacts=artefacts))
 
 
 def posed(
@@ -84,15 +106,19 @@ def posed(
     )
     names = tuple(f"{name}/{each}" for each in ids.tolist())
     test = Split(images, torch.from_numpy(classes.astype(np.int64)), names)
-    return Posed(replace(trained, run=run), replace(data, test=test))
+    return Posed(replace(trained, run=run), replace(data, test=test), trained.folder)
 
 
-def kept_net(trained: Trained, name: str, about: Mapping[str, object]) -> Trained | None:
-    """A net that was made of the run's own; None where there is none of which the same is said, or it is damaged."""
+def kept_net(trained: Trained, name: str, about: Mapping[str, object], *, whole: bool = False) -> Trained | None:
+    """A net that was made of the run's own; None where there is none of which the same is said, or it is damaged.
+
+    Args:
+        whole: the file must say all that it takes to open it without the run, as workers do; older ones do not.
+    """
     path = checkpoint_path(known_answers_path(trained.folder) / name)
     try:
         state, head = read_checkpoint(path)
-        if head.get("about") != dict(about):
+        if head.get("about") != dict(about) or (whole and "mean" not in head):
             return None
         model = deepcopy(trained.model)  # with what an adopted net was told of its channels and outputs
         load_weights(model, state)
@@ -105,5 +131,7 @@ def keep_net(trained: Trained, name: str, model: nn.Module, about: Mapping[str, 
     """Write a net that was made of the run's own."""
     path = checkpoint_path(known_answers_path(trained.folder) / name)
     make_within(path.parent, trained.folder)
-    digest = write_checkpoint(path, model.state_dict(), {"classes": list(trained.classes), "about": dict(about)})
+    mean, std = trained.statistics
+    head = {"model": trained.record.model, "classes": list(trained.classes), "mean": mean, "std": std}
+    digest = write_checkpoint(path, model.state_dict(), {**head, "about": dict(about)})
     return replace(trained, model=model, checkpoint=digest)

@@ -19,6 +19,7 @@ from bench.data.transforms import prepare
 from bench.explaining.batches import explained, named, seeding
 from bench.explaining.on_workers import images as unpacked_once
 from bench.explaining.plan import Wanted, layers_of
+from bench.explaining.units import Hands, OfExplainer, layers_apart
 from bench.machine import versions
 from bench.memory import Room
 from bench.modes import evaluating
@@ -27,7 +28,6 @@ from bench.precision import fp32_key
 from bench.schema.page import Estimate
 from bench.schema.scores import SanityScores
 from bench.scoring.claims import crossed
-from bench.scoring.units import Hands, OfExplainer, layers_apart
 from bench.stats.agreement import beside
 from bench.stats.intervals import rank_matrix
 from bench.store.predictions import fixed_order

@@ -14,11 +14,11 @@ from bench.contracts import Dataset, ExplainerSpec, Files, Floats, Integers, Pro
 from bench.data.transforms import prepare
 from bench.explaining.batches import explained, named, seeding
 from bench.explaining.plan import Wanted, layers_of
+from bench.explaining.units import Hands, OfExplainer, layers_apart, slices
 from bench.machine import versions
 from bench.memory import Room
 from bench.nets.trained import Trained
 from bench.precision import fp32_key
-from bench.scoring.units import Hands, OfExplainer, layers_apart, slices
 
 SAMPLES = 10  # images around each image
 RADIUS = 0.02  # in units of normalised pixels: less than one step of 8 bits in the mean

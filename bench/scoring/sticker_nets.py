@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.contracts import Integers, Split, Task
+from bench.contracts import Dataset, Files, Integers, Need, Silence, Split, Task
 from bench.data.transforms import Statistics, prepare
+from bench.explaining.on_workers import images as unpacked_once
+from bench.explaining.units import OfRun
 from bench.modes import evaluating
+from bench.nets.trained import Trained
 from bench.scoring.randomization import stages_of
 from bench.scoring.stickers import STRENGTHS, places_of, planted
 
@@ -68,6 +72,40 @@ def fine_tuned(
             schedule.step()
             task.advance()
     return copy.requires_grad_(False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught(OfRun):
+    """One of the two nets.
+
+    Attributes:
+        net: its name.
+        target: the class that an image with a sticker is of; None where the sticker means nothing.
+        training: the training images.
+    """
+
+    net: str
+    target: int | None
+    training: Need
+
+    @property
+    def label(self) -> str:
+        """Which net of which run."""
+        return f"the {self.net} net of run {self.name}"
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Also the training images."""
+        return (*self.run, self.data, self.training)
+
+    def found(self, trained: Trained, data: Dataset, files: Files) -> dict[str, Tensor]:
+        """The weights that it ends with."""
+        images = unpacked_once(files.path(self.training)).train
+        with Silence().track("teach", STEPS) as task:
+            model = fine_tuned(
+                trained.model, trained.spec.layers, images, trained.statistics, target=self.target, task=task
+            )
+        return {name: each.cpu() for name, each in model.state_dict().items()}
 
 
 def parameters_of(model: nn.Module, layers: Sequence[str]) -> list[str]:
