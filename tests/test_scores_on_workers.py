@@ -59,6 +59,12 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("judge", "known_answers"):
+        monkeypatch.setattr(f"bench.commands.{module}.write_run_page", lambda *_: None)
+
+
 @pytest.fixture
 def place(origin: Path, tmp_path: Path) -> Workspace:
     shutil.copytree(origin / "runs", tmp_path / "here")

@@ -32,6 +32,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def pages() -> None:
+    """Asks for pages."""
+
+
+@pytest.fixture(autouse=True)
+def no_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are drawn only where a test asks for them."""
+    if "pages" not in request.fixturenames:
+        monkeypatch.setattr("bench.commands.train.write_run_page", lambda *_: None)
+
+
+@pytest.fixture
 def engine(tmp_path: Path) -> Here:
     return Here(tmp_path / "worker")
 
@@ -43,9 +55,8 @@ def place(tmp_path: Path, cache: Path, engine: Here) -> Workspace:
 
 def quick(pictures: Path, **values: Any) -> dict[str, Any]:
     """A training of a moment, by keywords."""
-    return {
-        "model": TINY_FILE, "data": str(pictures), "batch_size": 16, "epochs": 1, "val": 0.0, "device": "cpu", **values
-    }  # fmt: skip
+    plain = {"model": TINY_FILE, "data": str(pictures), "batch_size": 16, "epochs": 1, "val": 0.0, "device": "cpu"}
+    return {**plain, "average": False, **values}
 
 
 def weights(folder: Path) -> bytes:
@@ -55,7 +66,7 @@ def weights(folder: Path) -> bytes:
 def test_runs_by_workers_are_those_of_this_process_bit_for_bit(
     pictures: Path, place: Workspace, tmp_path: Path
 ) -> None:
-    asked = quick(pictures, lr=[0.05, 0.1], val=0.25)
+    asked = quick(pictures, lr=[0.05, 0.1], val=0.25, average=True)
     here = api.sweep(**asked, workspace=dataclasses.replace(place, runs=tmp_path / "local"))
     there = api.sweep(**asked, on="here", workspace=place)
     assert [weights(one) for one in there.runs] == [weights(one) for one in here.runs]
@@ -69,6 +80,7 @@ def test_runs_by_workers_are_those_of_this_process_bit_for_bit(
     assert here.winner and there.winner and there.winner.lr == here.winner.lr
 
 
+@pytest.mark.usefixtures("pages")
 def test_the_record_says_what_was_asked_and_where_it_ran(pictures: Path, place: Workspace, engine: Here) -> None:
     engine.threads = 1
     run = api.train(**quick(pictures, run="mine"), on="here", workspace=place)
