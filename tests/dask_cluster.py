@@ -52,6 +52,7 @@ class DaskCluster:
     folder: Path
     hidden: Path
     address: str
+    scheduler: subprocess.Popen[bytes]
     machines: list[Machine] = field(default_factory=list)
 
     def add(self, *options: str, before: Sequence[str] = (), nanny: bool = False, **variables: str) -> Machine:
@@ -99,7 +100,7 @@ def dask_cluster(folder: Path, hidden: Path, workers: int = 2, **variables: str)
     scheduler = started(
         [*words, "--no-dashboard", "--scheduler-file", str(file)], place, {"HOME": str(place), **variables}
     )
-    cluster = DaskCluster(folder, hidden, address_in(file))
+    cluster = DaskCluster(folder, hidden, address_in(file), scheduler)
     try:
         for _ in range(workers):
             cluster.add()

@@ -42,8 +42,8 @@ def packed(data: Dataset, cache: Path, splits: Sequence[str] = SPLITS) -> Need:
         handle, name = tempfile.mkstemp(dir=folder, prefix=".")
         os.close(handle)
         try:
-            # In one entry: several come in another order each time, and the file would have another hash.
-            save_file(arrays, name, {"about": json.dumps({"facts": facts, "names": names})})
+            # In one text: several would stand in any order, and equal data sets would have files that differ.
+            save_file(arrays, name, {"about": json.dumps({"facts": facts, "names": names}, sort_keys=True)})
             with Path(name).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             path = folder / f"{digest}.safetensors"

@@ -120,18 +120,25 @@ class Cluster:
             with _failures_ignored():
                 self.client.cancel(list(flying), force=True)
 
-    def prepare(self, needs: Sequence[Need]) -> None:
-        """Give all workers the files that they lack.
+    def prepare(self, needs: Sequence[Need], workers: Sequence[str] | None = None) -> None:
+        """Give workers, by default all, the files that they lack.
 
         Raises:
             RunError: a worker of other versions, or one that cannot keep a file; names it.
         """
-        found = self.client.run(tell_state, dict(self.versions), tuple(needs), on_error="return")
+        found = self.client.run(
+            tell_state,
+            dict(self.versions),
+            tuple(needs),
+            workers=None if workers is None else list(workers),
+            on_error="return",
+        )
         states: dict[str, State] = {}
         for worker, state in found.items():
             if isinstance(state, State):
+                if state.other:
+                    raise RunError(f"the worker {worker} has other versions: {state.other}", try_=ALIKE)
                 states[worker] = state
-                self._refuse_other(worker, state)
             elif not _is_gone(state):
                 raise RunError(f"the worker {worker} cannot work: {in_one_line(state)}", try_=ALIKE)
         self._send(states)
@@ -145,16 +152,11 @@ class Cluster:
         answer = _answer(future)
         if not isinstance(answer, State):
             return answer
-        self._refuse_other(answer.worker, answer)
         if lacked == TRIES:
             return Broken(f"the worker {answer.worker} does not keep the files that are sent to it")
         if answer.worker in self.client.nthreads():
-            self._send({answer.worker: answer})
+            self.prepare(answer.lacking, [answer.worker])  # which may have got them meanwhile, for another unit
         return None
-
-    def _refuse_other(self, worker: str, state: State) -> None:
-        if state.other:
-            raise RunError(f"the worker {worker} has other versions: {state.other}", try_=ALIKE)
 
     def _send(self, states: Mapping[str, State]) -> None:
         """Send each file to the workers that lack it, one of those that share a disk."""
