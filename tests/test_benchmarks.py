@@ -15,7 +15,8 @@ import torch
 from timing_factory import make_timing
 from tiny import RESIDUAL, TINY, TINY_FILE, TinyNet, tiny_data
 
-from bench.contracts import ModelSpec
+from bench.contracts import ModelSpec, Silence
+from bench.data.datasets import load_dataset
 from bench.nets.weights import build_seeded
 from bench.recipes.recipe import RECIPES, Recipe
 from bench.registry.registry import discover
@@ -34,6 +35,7 @@ import in_turns  # noqa: E402
 import inplace  # noqa: E402
 import instrument  # noqa: E402
 import report  # noqa: E402
+import scale  # noqa: E402
 import speeds  # noqa: E402
 import tables  # noqa: E402
 import train  # noqa: E402
@@ -364,3 +366,27 @@ def test_waits_and_kernels_of_each_piece_of_work_are_counted(monkeypatch: pytest
     assert rows[0][-2:] == ["A100, kernels", "A100, waits"] and len(found) == len(rows) == 2 + 8
     step, guarded, bare = (found[next(name for name in found if part in name)] for part in ("step", "guard", "`ref"))
     assert step[1] == "0" and int(step[0]) > 50 and 0 < int(guarded[1]) - int(bare[1]) <= 5
+
+
+# --- ten times the data --------------------------------------------------------------------------------------
+
+
+def test_made_up_data_are_a_data_set_of_so_many_images_and_classes_whose_colours_tell_the_class(tmp_path: Path) -> None:
+    scale.make_data(tmp_path / "data.npz", scale.Size(60, 8, 20, 1 / 2))
+    found = load_dataset(str(tmp_path / "data.npz"), cache=tmp_path / "cache", progress=Silence(), size=8)
+    assert (len(found.train), len(found.test), len(found.classes)) == (30, 30, 20)
+    colours = found.train.images.float().mean(dim=(2, 3))
+    assert (colours[1] - colours[21]).abs().max() < 25 < (colours[1] - colours[4]).abs().max()
+
+
+def test_memory_beyond_the_data_is_what_the_table_compares() -> None:
+    steps = {name: {"peak": 900e6, "data": 100e6, "seconds": 3.0, "saving": 0.1} for name in ("nothing", *scale.STEPS)}
+    more = {name: {**each, "peak": 2200e6, "data": 1000e6} for name, each in steps.items()}
+    few, many = (scale.Found(scale.Size(count, 32, 10, 0.5), each, {}) for count, each in ((10, steps), (100, more)))
+    assert {row[5] for row in scale.rows_of(few, many)} == {"1.50"}
+
+
+def test_hours_come_from_rates_that_the_results_hold() -> None:
+    (line,) = [each for each in scale.hours_table().splitlines() if each.startswith("| CIFAR-10, 100 trainings")]
+    rate = scale.rate_in(scale.RESULTS.read_text(encoding="utf-8"), r"ours, bf16, images/s \|")
+    assert line.split("|")[2].strip() == f"{100 * 20 * 50_000 / rate / 3600:.1f} h"
