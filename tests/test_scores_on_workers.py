@@ -142,16 +142,20 @@ def test_verdicts_by_workers_are_those_of_this_process(place: Workspace, engine:
     assert [len(each.equal_to) for each in there.verdicts] == [0, 0, 1, 1, 1, 1] and len(engine.asked) == 3
 
 
-def test_known_answers_by_workers_are_those_of_this_process(
-    place: Workspace, engine: Here, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def easy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few steps teach little, and that is enough."""
     for module in ("bench.commands.known_answers", "bench.scoring.sticker_nets"):
         monkeypatch.setattr(f"{module}.STEPS", 30)
     monkeypatch.setattr("bench.scoring.sticker_nets.RATE", 3e-2)
-    monkeypatch.setattr("bench.scoring.known_scores.FOLLOWS", 0.0)  # few steps teach little
+    monkeypatch.setattr("bench.scoring.known_scores.FOLLOWS", 0.0)
     monkeypatch.setattr("bench.scoring.known_scores.IGNORES", 1.0)
     monkeypatch.setattr("bench.scoring.mosaics.SURE", 0.0)
     monkeypatch.setattr("bench.commands.known_answers.FEWEST", 2)
+
+
+@pytest.mark.usefixtures("easy")
+def test_known_answers_by_workers_are_those_of_this_process(place: Workspace, engine: Here) -> None:
     other, asked = elsewhere(place, engine), {"explainer": ["reference", f"{__file__}:MEAN"], "limit": 24}
     here, there = (
         api.known_answers(LEARNED, on=on, workspace=where, **asked) for on, where in (("local", place), ("here", other))
@@ -163,3 +167,21 @@ def test_known_answers_by_workers_are_those_of_this_process(
     engine.asked.clear()
     api.known_answers(LEARNED, on="here", workspace=other, **asked)
     assert not engine.asked
+
+
+@pytest.mark.slow
+def test_two_processes_judge_as_one_does(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)  # one thread each
+    explainers, other = ["reference"], dataclasses.replace(place, runs=place.runs.with_name("there"))
+    before = torch.get_num_threads()
+    found = []
+    for where, on, threads in ((place, "local", 1), (other, "local:2", before)):
+        torch.set_num_threads(threads)
+        scored = scores(where, explainer=explainers, layer="layer4", sanity=1, on=on)
+        judged = api.judge(NAME, explainer=explainers, layer="layer4", on=on, workspace=where).judgement
+        known = api.known_answers(LEARNED, explainer=explainers, layer="layer4", limit=24, on=on, workspace=where)
+        found.append((scored, *(dataclasses.replace(each, created="") for each in (judged, known))))
+    torch.set_num_threads(before)
+    assert found[0] == found[1] and found[0][2].checks
+    maps, others = kept(place), kept(other)
+    assert {name: each for name, each in others.items() if name in maps} == maps

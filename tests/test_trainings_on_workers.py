@@ -1,6 +1,8 @@
 """Trainings as units of work: the runs are those of a call without workers, and none is made twice."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -206,20 +208,85 @@ def test_what_a_killed_worker_left_of_a_training_goes_when_it_is_done_again(
     assert (left.exists(), other.exists()) == (False, True)
 
 
-@pytest.mark.slow
-def test_two_processes_train_what_one_trains(pictures: Path, tmp_path: Path, cache: Path) -> None:
-    torch.set_num_threads(1)
-    place = Workspace(tmp_path / "runs", cache)
-    there = api.sweep(**quick(pictures, seeds=3), on="local:2", workspace=place)
-    threads = read_record(there.runs[0]).environment.threads
+LETHAL = """
+import os, signal
+from dataclasses import replace
+from pathlib import Path
+from tiny import TINY, TinyNet
+
+class Net(TinyNet):
+    steps = 0
+
+    def forward(self, x):
+        Net.steps += self.training
+        if Net.steps > 5 and not Path({marker!r}).exists():  # in the middle of the first epoch
+            Path({marker!r}).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x)
+
+LETHAL = replace(TINY, build=Net)
+"""
+
+
+@pytest.fixture
+def lethal(tmp_path: Path) -> tuple[str, Path]:
+    """A model that kills the first process which trains it, and the file that says it did."""
+    file, marker = tmp_path / "lethal.py", tmp_path / "killed"
+    file.write_text(LETHAL.format(marker=str(marker)))
+    return f"{file}:LETHAL", marker
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
-        here = api.sweep(**quick(pictures, seeds=3), workspace=dataclasses.replace(place, runs=tmp_path / "local"))
+        yield
     finally:
         torch.set_num_threads(before)
-    assert [weights(one) for one in there.runs] == [weights(one) for one in here.runs]
-    assert api.sweep(**quick(pictures, seeds=3), on="local:2", workspace=place).runs == there.runs
+
+
+def same_as_here(there: Sequence[Path], asked: dict[str, Any], place: Workspace, folder: Path) -> bool:
+    """Whether the weights are those of the same trainings in this process with one thread."""
+    with one_thread():
+        here = api.sweep(**asked, workspace=Workspace(folder, place.cache))
+    return [weights(one) for one in there] == [weights(one) for one in here.runs]
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains_though_one_is_killed(
+    pictures: Path, tmp_path: Path, cache: Path, lethal: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    place, asked = Workspace(tmp_path / "runs", cache), quick(pictures, model=lethal[0], seeds=3)
+    there = api.sweep(**asked, on="local:2", workspace=place)
+    assert lethal[1].exists() and not any((cache / "trainings").iterdir())
+    assert same_as_here(there.runs, asked, place, tmp_path / "local")
+    assert api.sweep(**asked, on="local:2", workspace=place).runs == there.runs
+
+
+@pytest.mark.slow
+def test_dask_workers_without_a_shared_disk_train_four_seeds_though_one_is_killed(
+    tmp_path: Path, lethal: tuple[str, Path]
+) -> None:
+    from dask_cluster import dask_cluster
+
+    driver = tmp_path / "driver"
+    images = write_images(driver / "pictures", tiny_data(train=16, test=6))
+    place, asked = Workspace(driver / "runs", driver / "cache"), quick(images, model=lethal[0], seeds=4)
+    api.train(**quick(images, run="start"), workspace=place)
+    asked["pretrained"] = str(checkpoint_path(driver / "runs" / "start"))
+    tests = str(Path(__file__).parent)
+    with dask_cluster(tmp_path / "cluster", driver, workers=0, PYTHONPATH=tests) as cluster:
+        for _ in range(2):
+            cluster.add(PYTHONPATH=tests)
+        cluster.ready()
+        there = api.sweep(**asked, on=f"dask:{cluster.address}", workspace=place)
+        assert [each.process.poll() for each in cluster.machines].count(-9) == 1
+        again = api.sweep(**asked, on=f"dask:{cluster.address}", workspace=place)
+    assert again.runs == there.runs and len(run_names(place.runs)) == 5
+    assert all(read_record(run).environment.threads == 1 for run in there.runs)
+    assert same_as_here(there.runs, asked, place, tmp_path / "local")
 
 
 def test_equal_data_sets_have_equal_files(tmp_path: Path) -> None:
