@@ -169,19 +169,24 @@ def test_known_answers_by_workers_are_those_of_this_process(place: Workspace, en
     assert not engine.asked
 
 
+def judged_by(kind: str, place: Workspace, on: str) -> Any:
+    """What a form of `bench judge` found, without its date."""
+    asked = {"explainer": "reference", "layer": "layer4", "on": on, "workspace": place}
+    if kind == "faithfulness":
+        return scores(place, sanity=1, **{name: each for name, each in asked.items() if name != "workspace"})
+    if kind == "verdicts":
+        return dataclasses.replace(api.judge(NAME, **asked).judgement, created="")
+    return dataclasses.replace(api.known_answers(LEARNED, limit=24, **asked), created="")
+
+
 @pytest.mark.slow
-def test_two_processes_judge_as_one_does(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["faithfulness", "verdicts", "known answers"])
+def test_two_processes_judge_as_one_does(kind: str, place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)  # one thread each
-    explainers, other = ["reference"], dataclasses.replace(place, runs=place.runs.with_name("there"))
-    before = torch.get_num_threads()
-    found = []
-    for where, on, threads in ((place, "local", 1), (other, "local:2", before)):
-        torch.set_num_threads(threads)
-        scored = scores(where, explainer=explainers, layer="layer4", sanity=1, on=on)
-        judged = api.judge(NAME, explainer=explainers, layer="layer4", on=on, workspace=where).judgement
-        known = api.known_answers(LEARNED, explainer=explainers, layer="layer4", limit=24, on=on, workspace=where)
-        found.append((scored, *(dataclasses.replace(each, created="") for each in (judged, known))))
+    other, before = dataclasses.replace(place, runs=place.runs.with_name("there")), torch.get_num_threads()
+    torch.set_num_threads(1)
+    here = judged_by(kind, place, "local")
     torch.set_num_threads(before)
-    assert found[0] == found[1] and found[0][2].checks
+    assert judged_by(kind, other, "local:2") == here
     maps, others = kept(place), kept(other)
     assert {name: each for name, each in others.items() if name in maps} == maps
