@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_the_command_that_goes_on_starts_as_many_processes(monkeypatch: pytest.M
     assert launch("bench train --lr 0.1") == "torchrun --nproc-per-node 4 -m -- bench train --lr 0.1"
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert launch("bench train") == (
-        "torchrun --nnodes 2 --rdzv-backend c10d --rdzv-endpoint first:29400 --nproc-per-node 2 -m -- bench train"
+        "torchrun --nnodes 2 --node-rank 0 --master-addr first --nproc-per-node 2 -m -- bench train"
     )
 
 
@@ -265,6 +266,12 @@ class Words:
 
     def check(self, keys: list[str]) -> bool:
         return set(keys) <= set(self.left)
+
+
+def test_a_process_that_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.training.team.JOINING", timedelta(seconds=0.1))
+    with pytest.raises(RunError, match="process 1, 2 of 3 did not start"):
+        Team(0, 3, store=Words()).join()
 
 
 @pytest.mark.parametrize("heard", [RuntimeError("gloo: Connection closed by peer"), KeyboardInterrupt()])

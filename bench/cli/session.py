@@ -36,7 +36,7 @@ from bench.cli.signals import INTERRUPTED, end_at_once
 from bench.errors import BenchError, RunError, UsageError, WriteError, nearest
 from bench.homes import at, homeless
 from bench.store.paths import comparisons_path
-from bench.training.team import program, refuse_launched
+from bench.training.team import launched, program, refuse_launched
 from bench.workspace import Workspace, default_cache
 
 PANEL = "Options of every command"
@@ -88,7 +88,8 @@ def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Workspac
             refuse_launched(f"bench {kind.verb} is for one", shlex.join(["bench", *ctx.find_root().meta[WORDS]]))
         workspace = _workspace(ctx, own)
         request = request_of(ctx, kinds, values)
-        refuse_unknown(request, workspace.runs)
+        if launched().first:  # on other machines there may be no runs
+            refuse_unknown(request, workspace.runs)
         for path in filter(os.path.isfile, files_named(request)):
             workspace.progress.say(f"running {path}")
         with stdout_kept():

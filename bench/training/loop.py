@@ -203,7 +203,11 @@ def forward_of(
     team, precision = settings.team, resolved_precision(settings.recipe.precision, device)
     group = team.group(device)
     team.synchronise(model, device, group)
-    forward, seconds = compiled(model, shapes, device, precision=precision) if settings.compile else (model, None)
+    forward, seconds = (
+        compiled(model, shapes, device, precision=precision, graphs=device.type == "cuda" and team.world == 1)
+        if settings.compile
+        else (model, None)
+    )
     team.draw_apart(device)
     return team.wrapped(model, forward, group, max(shapes)), seconds
 
@@ -287,7 +291,7 @@ def validate(
 
 
 def compiled(
-    model: nn.Module, shapes: Iterable[tuple[int, ...]], device: torch.device, *, precision: str
+    model: nn.Module, shapes: Iterable[tuple[int, ...]], device: torch.device, *, precision: str, graphs: bool = False
 ) -> tuple[nn.Module, float]:
     """A compiled forward of a model, ready for training on batches of these shapes, and the seconds that took.
 
@@ -296,6 +300,7 @@ def compiled(
     Args:
         shapes: (N, C, H, W) of the batches to come.
         precision: that of the training.
+        graphs: launch all kernels of a GPU as one graph; not where DDP takes gradients out on the way back.
 
     Raises:
         UsageError: this machine cannot compile.
@@ -306,11 +311,11 @@ def compiled(
         # Every shape is compiled ahead, each for itself, so that no step of an epoch waits and is timed waiting;
         # torch.compile refuses by itself where Python is too new. On a GPU kernels are tried against each other, and
         # launched as one graph, which is recorded at the second call.
-        on_gpu = device.type == "cuda"
-        forward: Any = torch.compile(model, dynamic=False, mode="max-autotune" if on_gpu else None)
+        tuned = f"max-autotune{'' if graphs else '-no-cudagraphs'}"
+        forward: Any = torch.compile(model, dynamic=False, mode=tuned if device.type == "cuda" else None)
         with generators_kept(device):
             model.train()
-            for shape in [each for each in shapes for _ in range(CALLS if on_gpu else 1)]:
+            for shape in [each for each in shapes for _ in range(CALLS if graphs else 1)]:
                 batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
                 with autocast(device, precision):
                     logits = forward(batch)

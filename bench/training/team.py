@@ -13,6 +13,7 @@ import re
 import shlex
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
 Value = TypeVar("Value")
-PATIENCE = timedelta(minutes=30)  # what one process waits for another at most: data may be decoded on one machine first
+# What one process waits for another at most: until all have started, and afterwards, when one may have to decode data.
+JOINING, PATIENCE = timedelta(minutes=2), timedelta(minutes=30)
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR")  # torchrun sets them all
-PORT = 29400  # torchrun's own of its c10d rendezvous
 # What gloo and NCCL say where another process is gone or does not answer.
-LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out|socket", re.IGNORECASE)
+LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed? ?out|socket", re.IGNORECASE)
 NORMS = {  # what batch norms see of a batch that processes share
     "none": "",
     "synchronised": "; batch norms see the whole batch",
@@ -248,6 +249,26 @@ class Team:
                 distributed.broadcast(found, 0)
                 each.copy_(found)
 
+    # --- coming together -------------------------------------------------------------------------------------
+
+    def join(self) -> None:
+        """Wait until every process is here; RunError where one does not come."""
+        from torch import distributed
+
+        assert self.store is not None
+        here, until = [f"here/{rank}" for rank in range(self.world)], time.monotonic() + JOINING.total_seconds()
+        self.store.set(here[self.rank], "")
+        while not self.store.check(here):  # a wait of the store's own would hear no signal
+            if time.monotonic() > until:
+                missing = [str(rank) for rank, key in enumerate(here) if not self.store.check([key])]
+                raise RunError(
+                    f"process {', '.join(missing)} of {self.world} did not start", try_="the same on every machine"
+                )
+            time.sleep(0.05)
+        distributed.init_process_group(
+            "gloo", store=self.store, rank=self.rank, world_size=self.world, timeout=PATIENCE
+        )
+
     # --- failures --------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -322,14 +343,13 @@ def formed() -> Iterator[Team]:
 
     if distributed.is_initialized():
         raise UsageError("torch.distributed is in use already", try_="destroy_process_group() before bench.train")
-    begun, *_ = next(rendezvous("env://", timeout=PATIENCE))
-    number = (begun.add("bench/joined", 1) - 1) // team.world  # the same torchrun may train more than once
-    team = replace(team, store=PrefixStore(f"bench/{number}", begun))
+    with team.hearing(lambda: "the same command again"):
+        begun, *_ = next(rendezvous("env://", timeout=JOINING))
+        number = (begun.add("bench/joined", 1) - 1) // team.world  # the same torchrun may train more than once
+        team = replace(team, store=PrefixStore(f"bench/{number}", begun))
     with team.hearing(lambda: "the same command again"):
         try:
-            distributed.init_process_group(
-                "gloo", store=team.store, rank=team.rank, world_size=team.world, timeout=PATIENCE
-            )
+            team.join()
             yield team
         except BaseException as error:
             team.leave_word(error)
@@ -351,7 +371,8 @@ def program(team: Team | None = None) -> list[str]:
     if team.world == 1:
         return ["bench"]
     nodes = team.world // team.beside
-    several = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{team.address}:{PORT}"]
+    # The machine with the run folder must be number 0 again, which other kinds of rendezvous do not promise.
+    several = ["--nnodes", str(nodes), "--node-rank", str(team.rank // team.beside), "--master-addr", team.address]
     return ["torchrun", *(several if nodes > 1 else []), "--nproc-per-node", str(team.beside), "-m", "--", "bench"]
 
 
