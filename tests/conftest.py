@@ -1,13 +1,18 @@
-"""What all tests share: one thread each, and a turn for the tests that cannot run beside others."""
+"""What all tests share: one thread each, a turn for the tests that cannot run beside others, a grid for engines."""
 
 import fcntl
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copytree
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from grid import Cells
 
 settings.register_profile("shared cores", deadline=None)  # an example may wait for the other workers
 settings.load_profile("shared cores")
@@ -49,3 +54,29 @@ def unsynced() -> Iterator[None]:
 def synced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes wait for the disk as they do for users; for the tests of writing."""
     monkeypatch.setattr(os, "fsync", SYNC)
+
+
+@pytest.fixture(scope="session")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs that nobody has explained."""
+    from grid import make_grid
+
+    return make_grid(tmp_path_factory.mktemp("grid"))
+
+
+@pytest.fixture(scope="session")
+def cells_of_local(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> "Cells":
+    """What `--on local` makes of the grid."""
+    from grid import cells_of, explained
+
+    root = tmp_path_factory.mktemp("local")
+    explained(runs := copytree(grid, root / "runs"), "local", cache=root / "cache")
+    return cells_of(runs)
+
+
+@pytest.fixture
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units of one batch, so that a small grid has many."""
+    from bench.explaining import on_workers
+
+    monkeypatch.setattr(on_workers, "SECONDS", 1e-9)

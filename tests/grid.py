@@ -64,13 +64,15 @@ def make_grid(root: Path) -> Path:
     return root / "runs"
 
 
-def explained(runs: Path, on: str, *, cache: Path, progress: Progress | None = None, **more: str) -> list[Explained]:
+def explained(
+    runs: Path, on: str, *, cache: Path, progress: Progress | None = None, slurm: str | None = None
+) -> list[Explained]:
     """Explain all images of both runs with all explainers at all layers."""
     place = Workspace(runs=runs, cache=cache, progress=progress or Silence(), command="bench explain again")
     with one_thread():
         return [
             explain(
-                ExplainRequest(name, explainer=EXPLAINERS, layer=LAYERS, which="all", on=on, device="cpu", **more),
+                ExplainRequest(name, explainer=EXPLAINERS, layer=LAYERS, which="all", on=on, device="cpu", slurm=slurm),
                 place,
             )
             for name in RUNS

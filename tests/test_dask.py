@@ -6,7 +6,7 @@ from shutil import copytree, rmtree
 
 import pytest
 from dask_cluster import DaskCluster, dask_cluster
-from grid import IMAGES, RUNS, UNITS, Acting, Cells, assert_equal, cells_of, explained, make_grid
+from grid import IMAGES, RUNS, UNITS, Acting, Cells, assert_equal, cells_of, explained
 from listening import Listener
 from units import Small, small
 
@@ -14,32 +14,11 @@ from bench.contracts import Done, EngineSettings, Need
 from bench.engines import cluster as engine
 from bench.engines.driving import GivenUp, answers
 from bench.errors import MissingError, RunError, UsageError
-from bench.explaining import on_workers
 from bench.machine import versions
 from bench.store.files import sha256
 
 pytestmark = [pytest.mark.slow]
 TESTS = str(Path(__file__).parent)
-
-
-@pytest.fixture(scope="module")
-def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs that nobody has explained."""
-    return make_grid(tmp_path_factory.mktemp("grid"))
-
-
-@pytest.fixture(scope="module")
-def expected(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> Cells:
-    """What `--on local` makes."""
-    root = tmp_path_factory.mktemp("local")
-    explained(runs := copytree(grid, root / "runs"), "local", cache=root / "cache")
-    return cells_of(runs)
-
-
-@pytest.fixture
-def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Units of one batch, so that a small grid has many."""
-    monkeypatch.setattr(on_workers, "SECONDS", 1e-9)
 
 
 @pytest.fixture
@@ -69,7 +48,7 @@ def ended(place: DaskCluster, units: list[Small], progress: Listener | None = No
 
 
 def test_cells_are_equal_bit_for_bit_though_a_worker_is_killed_in_the_middle(
-    tmp_path: Path, driver: Path, grid: Path, expected: Cells, small_units: None
+    tmp_path: Path, driver: Path, grid: Path, cells_of_local: Cells, small_units: None
 ) -> None:
     runs = copytree(grid, driver / "runs")
     with dask_cluster(tmp_path / "cluster", driver) as place:
@@ -80,7 +59,7 @@ def test_cells_are_equal_bit_for_bit_though_a_worker_is_killed_in_the_middle(
         assert acting.tracked == {f"{name}: units": UNITS for name in RUNS}
         assert acting.advanced == 2 * UNITS
         assert all(cell.computed >= cell.rows >= IMAGES for result in results for cell in result.cells)
-        assert_equal(cells_of(runs), expected)
+        assert_equal(cells_of(runs), cells_of_local)
         # Two runs of two files of their own, and test images and predictions; each came by its content.
         assert all(sha256(path) == path.name for path in second.kept)
         assert len(second.kept) == 7
@@ -95,7 +74,7 @@ def test_cells_are_equal_bit_for_bit_though_a_worker_is_killed_in_the_middle(
         copytree(grid, runs)
         explained(runs, on, cache=driver / "cache", progress=again)
         assert not [line for line in again.said if "sending" in line]  # the worker has kept all of it
-        assert_equal(cells_of(runs), expected)
+        assert_equal(cells_of(runs), cells_of_local)
 
 
 def test_a_worker_that_comes_late_or_lost_its_cache_is_sent_the_files(place: DaskCluster, driver: Path) -> None:
