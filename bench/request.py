@@ -46,7 +46,6 @@ WHATS = ("forward", "train", "explain")
 CLASS_ORDERS = ("byte", "natural")
 FORMATS = ("markdown", "csv", "latex")
 TARGETS = ("predicted", "true", "both")  # classes that maps speak for
-MOST_IMAGES = 2000  # of a gallery for which nobody said another number
 FIGURES = ("curves", "confusion", "classes", "calibration", "gallery", "compare")
 OF_MAPS = "Pictures with maps"  # a panel
 WIDTHS = ("one", "two")  # columns of a paper
@@ -211,7 +210,10 @@ class Paged(Request):
 
     single_file: Annotated[bool, Option("Write one file, even above 10 MB.")] = False
     folder: Annotated[bool, Option("Write a folder: index.html and its files, even below 10 MB.")] = False
-    max_images: Annotated[int, Option("Show at most N images in the gallery. Tables cover all.", least=1)] = MOST_IMAGES
+    max_images: Annotated[
+        int | None,
+        Option("Show at most N images in the gallery; else 2000, or 500 large ones. Tables cover all.", least=1),
+    ] = None
 
     @property
     def form(self) -> str:

@@ -29,7 +29,7 @@ from bench.fields import names
 from bench.gates.judged import Judged
 from bench.gates.runs import Sides, check, judge_runs
 from bench.nets.trained import Trained, open_run
-from bench.pages.build import comparison_page, wrong_in_any
+from bench.pages.build import comparison_page, most_images, wrong_in_any
 from bench.pages.class_alignment import check_comparable
 from bench.pages.write import notebook_of, write_page
 from bench.registry.layer_shapes import grids_of
@@ -97,7 +97,9 @@ def compare(request: CompareRequest, workspace: Workspace) -> Compared:
                 workspace.progress.say(f"then their speeds, in turns: at most {duration(seconds_for(request))}")
             return Compared(workspace.runs, None)
         loaded = [checked(run) for run in runs]
-    page_with = partial(comparison_page, loaded, ids, created=workspace.created, max_images=request.max_images)
+    page_with = partial(
+        comparison_page, loaded, ids, created=workspace.created, max_images=most_images(loaded, request.max_images)
+    )
     page = page_with()
     for words in (words for run in loaded for words in run.left_out):
         workspace.progress.warn(words)

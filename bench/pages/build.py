@@ -40,6 +40,7 @@ from bench.store.folder import RunFolder
 from bench.store.predictions import fixed_order, wanted_targets
 from bench.store.timings import timings_of
 
+MOST_IMAGES, MOST_LARGE = 2000, 500  # of a gallery for which nobody said another number; larger than thumbnails
 UNTOLD = ("seed", "data", "device", "sizes")  # the last for what has few words; seed comes last
 
 
@@ -190,6 +191,13 @@ def comparison_page(
 def _with_doubts(page: Page, runs: Sequence[RunFolder]) -> Page:
     """The page with a badge for everything that was left out of it, since it cannot be or cannot be read."""
     return replace(page, badges=page.badges + tuple(Badge(False, words) for data in runs for words in data.left_out))
+
+
+def most_images(runs: Sequence[RunFolder], asked: int | None) -> int:
+    """How many images a gallery has: as many as were asked for, else as a browser shows well."""
+    samples = [run.samples for run in runs]
+    large = any(each is not None and each.pictures.dtype == object for each in samples)
+    return asked or (MOST_LARGE if large else MOST_IMAGES)
 
 
 def balanced(ids: Integers, labels: Integers, most: int | None) -> Integers:

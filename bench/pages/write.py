@@ -11,8 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from bench.homes import homeless
-from bench.pages.build import run_page
-from bench.request import MOST_IMAGES
+from bench.pages.build import most_images, run_page
 from bench.schema.page import Page
 from bench.schema.pictures import PicturesPage
 from bench.store.files import locked, sweep, write_bytes
@@ -28,13 +27,14 @@ TRIES = 4  # of a page whose files are replaced while they are read
 OURS = ("page.js", "style.css", "data-*.js", *PICTURES, "images/*.svg")
 
 
-def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", max_images: int = MOST_IMAGES) -> Path:
+def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", max_images: int | None = None) -> Path:
     """Render the page of a run from its folder alone.
 
     Args:
         form: `single` for one file, `folder` for report/index.html and what it needs beside it; `auto` takes one
             file up to 10 MB.
-        max_images: most images of the gallery, as many of each class; the tables are of all.
+        max_images: most images of the gallery, as many of each class; None for as many as a browser shows well. The
+            tables are of all.
 
     Returns:
         Its report.html, or its report/index.html.
@@ -42,7 +42,8 @@ def write_run_page(run: RunFolder, workspace: Workspace, *, form: str = "auto", 
     target = report_path(run.path)
     # Held until it is there, or of two calls the first to look could be the last to write, without the other's rows.
     with locked(target, run.path):
-        page = page_of(run.renewed(), workspace, max_images=max_images)
+        run = run.renewed()
+        page = page_of(run, workspace, max_images=most_images([checked(run)], max_images))
         return write_page(page, target, form=form, workspace=workspace)
 
 
