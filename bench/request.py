@@ -681,7 +681,7 @@ class ListRequest(Sized):
 
     verb, example = "list", "bench list explainers"
 
-    what: Annotated[str, Option("models, explainers, layers, recipes, data or runs.", flagless=True)] = ""
+    what: Annotated[str, Option("models, explainers, engines, layers, recipes, data or runs.", flagless=True)] = ""
     _: KW_ONLY
     model: Annotated[Model, MODEL] = "cifar_resnet18"
     library: Annotated[str, Option("Try every class of a library: captum or pytorch_grad_cam.", variable=False)] = ""

@@ -428,7 +428,7 @@ def test_an_unknown_variable_only_warns() -> None:
 # --- looking ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["models", "explainers", "layers", "recipes", "data", "runs"])
+@pytest.mark.parametrize("what", ["models", "explainers", "engines", "layers", "recipes", "data", "runs"])
 def test_everything_listed_is_listed_in_json_too(runs: Path, what: str) -> None:
     rows = json.loads(call("list", what, "--json", runs=runs).stdout)[what]
     assert len(rows) >= 2

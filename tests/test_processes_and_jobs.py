@@ -24,10 +24,16 @@ from bench.errors import RunError
 from bench.machine import versions
 from bench.store.folder import RunFolder
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 LOCAL, SLURM = "local:2", "slurm:none"
 TRY_IT = "cluster=local,jobs=2"
 TESTS = str(Path(__file__).parent)
+
+
+@pytest.fixture(autouse=True)
+def units_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By jobs, which begin in a Python of their own."""
+    monkeypatch.setenv("PYTHONPATH", TESTS)
 
 
 @contextmanager

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 Rows = list[dict[str, object]]
 
 PLANNED = Answer({"planned": True}, ())
+NEEDED = {"dask": "distributed", "slurm": "submitit"}  # by extra, which is named as its engine
 
 
 # --- start --------------------------------------------------------------------------------------------------
@@ -354,6 +355,7 @@ def list_(request: ListRequest, workspace: Workspace) -> Answer:
         "explainers": lambda: (
             _classes(workspace, request.library) if request.library else _entries(discover("explainer", object))
         ),
+        "engines": lambda: _entries(discover("engine", object)),
         "layers": lambda: _layers(workspace, request.whole_name(request.model)),
         "recipes": lambda: [
             {"name": one.name, **one.values(), "source": one.source, "measured": one.measured}
@@ -531,7 +533,7 @@ def doctor(request: DoctorRequest, workspace: Workspace) -> Answer:
     facts: dict[str, Any] = asdict(environment(device))
     precision, why = best_precision(device)
     problems = []
-    for registry in (discover("model", ModelSpec), discover("explainer", ExplainerSpec)):
+    for registry in (discover("model", ModelSpec), discover("explainer", ExplainerSpec), workspace.engines):
         for name in registry:
             try:
                 registry[name]
@@ -550,10 +552,19 @@ def doctor(request: DoctorRequest, workspace: Workspace) -> Answer:
         {"what": "cache", "found": workspace.cache},
         {"what": "free disk", "found": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB"},
     ]
-    end = [f"problem: {each}" for each in problems] or ["every registered model and explainer loads"]
+    rows += [{"what": f"--on {extra}", "found": _installed(name, extra)} for extra, name in NEEDED.items()]
+    end = [f"problem: {each}" for each in problems] or ["every registered model, explainer and engine loads"]
     unused = [f"{error.message}; try: {error.try_}" for error in passed_by]
     chosen = {"auto_device": str(device), "auto_precision": precision, "why": why, "unused": unused}
     return Answer({**facts, **chosen, "problems": problems}, (_table(rows), *unused, *end))
+
+
+def _installed(distribution: str, extra: str) -> str:
+    """Its version, or how to get it."""
+    from bench.machine import versions
+
+    found = versions((distribution,)).get(distribution)
+    return f"{distribution} {found}" if found else f"no: pip install 'cambench[{extra}]'"
 
 
 def schema(request: SchemaRequest, workspace: Workspace) -> Answer:
