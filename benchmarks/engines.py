@@ -2,8 +2,8 @@
 
     python benchmarks/engines.py --write docs/results.md
 
-The unit multiplies matrices on one thread for about half a second. Engines take turns in each round. Start-up lasts until
-each worker has done one unit, for which it loads torch; the same workers then do the units of which the cost is told.
+The unit multiplies matrices on one thread for about half a second. Engines take turns in each round. Start-up
+lasts until each worker has done one unit, for which it loads torch; the same workers then do those that are counted.
 """
 
 from __future__ import annotations
