@@ -127,7 +127,7 @@ class Jobs:
         count = min(len(places), max(self.workers, ceil(len(places) / self.most)))
         shares = [list(places[start::count]) for start in range(count)]
         try:
-            with self.executor.batch():
+            with _unheard(), self.executor.batch():
                 jobs = [
                     self.executor.submit(
                         work_through, [(place, units[place]) for place in share], answers, self.cache, self.versions
@@ -156,6 +156,19 @@ class Jobs:
         if barren >= BARREN:
             raise RunError(f"{barren} jobs in a row ended without an answer: {why}", try_=f"cat {job.paths.stderr}")
         return Broken(why)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Processes that begin inside have no standard error: at Ctrl-C each of submitit's would tell of it at length."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _come(answers: Path, shares: Sequence[Share]) -> Iterator[tuple[int, Outcome]]:

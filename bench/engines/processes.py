@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,8 @@ def _a_worker_died(error: Exception) -> bool:
 def _perform(
     place: int, unit: Unit, cache: Path, versions: Mapping[str, str], locks: Path | None, gpus: int
 ) -> tuple[int, Outcome]:
+    if current_process().name != "MainProcess":  # as it is for local:1
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the driver, which ends all of them
     if locks is not None:
         unit = on_device(unit, f"cuda:{_own_gpu(locks, gpus)[0]}")
     return place, perform(unit, cache, versions)
@@ -111,7 +116,8 @@ def _opened(settings: EngineSettings) -> Iterator[Engine]:
             try_=f"--on local:{gpus}, or --device cpu",
         )
     threads = max(1, (os.cpu_count() or 1) // count)
-    with tempfile.TemporaryDirectory(prefix="bench-gpus-") as locks:
+    with tempfile.TemporaryDirectory(prefix="bench-gpus-") as locks, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"joblib\.parallel")  # tasks were cancelled, as they should be
         where = Path(locks) if gpus else None
         try:
             yield Processes(count, threads, settings.cache, settings.versions, where, gpus)
