@@ -2,7 +2,7 @@
 
     python benchmarks/engines.py --write docs/results.md
 
-The unit multiplies matrices on one thread for about half a second. Engines take turns in each round. Start-up
+The unit multiplies matrices on one thread for a fraction of a second. Engines take turns in each round. Start-up
 lasts until each worker has done one unit, for which it loads torch; the same workers then do those that are counted.
 """
 
