@@ -87,7 +87,12 @@ def test_every_shape_is_run_as_in_training(precision: str, monkeypatch: pytest.M
     assert seen == [(shape, True, precision == "bf16") for shape in SHAPES]
 
 
-def test_on_a_gpu_kernels_are_tried_and_every_graph_is_recorded_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("graphs", "mode", "calls"), [(True, "max-autotune", 3), (False, "max-autotune-no-cudagraphs", 1)]
+)
+def test_on_a_gpu_kernels_are_tried_and_every_graph_is_recorded_ahead(
+    graphs: bool, mode: str, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[object] = []
 
     def watched(model: nn.Module, **options: object) -> Callable[[Tensor], Tensor]:
@@ -98,9 +103,9 @@ def test_on_a_gpu_kernels_are_tried_and_every_graph_is_recorded_ahead(monkeypatc
     with pretended("cuda") as machine:
         model = Drawing().to(machine.device)
         before = copied(dict(model.state_dict()))
-        compiled(model, SHAPES, machine.device, precision="fp32")
+        compiled(model, SHAPES, machine.device, precision="fp32", graphs=graphs)
         after = copied(dict(model.state_dict()))
-    assert seen == [{"dynamic": False, "mode": "max-autotune"}, *[SHAPES[0]] * 3, *[SHAPES[1]] * 3]
+    assert seen == [{"dynamic": False, "mode": mode}, *[SHAPES[0]] * calls, *[SHAPES[1]] * calls]
     assert all(torch.equal(value, before[key]) for key, value in after.items())
 
 
