@@ -356,7 +356,15 @@ def test_classes_of_the_page_add_up_to_the_whole_exactly(whole: Whole) -> None:
 
 def test_every_setting_of_a_training_stands_in_its_record(whole: Whole) -> None:
     record = read_record(whole.folder)
-    wanted = set(inspect.signature(api.train).parameters) - {"run", "resume", "dry_run", "workspace", "origins"}
+    wanted = set(inspect.signature(api.train).parameters) - {
+        "run",
+        "resume",
+        "dry_run",
+        "on",
+        "slurm",
+        "workspace",
+        "origins",
+    }
     assert {each.name for each in fields(Recipe)} - set(ABOUT) <= wanted
     elsewhere = {"warm_start", "team"}  # pretrained and the environment say them
     assert {each.name for each in fields(TrainSettings)} - elsewhere <= wanted | {"recipe"}
