@@ -10,10 +10,10 @@ from bench.store import paths
 
 ROOT = Path(__file__).parent.parent
 HOME = Path("bench/store")
-# Folders of data sets, recipes, models and foreign weights are no run folders; parts of a page have names of their own.
+# Folders of data sets, recipes, models, foreign weights and workers are no run folders; parts of a page have own names.
 ELSEWHERE = (
     HOME, Path("bench/data"), Path("bench/recipes"), Path("bench/registry/neighbours.py"), Path("bench/pages/write.py"),
-    Path("bench/nets/foreign_files.py"),
+    Path("bench/nets/foreign_files.py"), Path("bench/engines"),
 )  # fmt: skip
 FILES = {value for name, value in vars(paths).items() if name.isupper() and isinstance(value, str) and "." in value}
 HOLDERS = ("folder", "run", "runs", "target")  # what a path is usually put together from

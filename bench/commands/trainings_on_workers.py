@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ from bench.registry.registry import file_in
 from bench.request import TrainRequest
 from bench.schema.run import RunRecord
 from bench.store.files import locked, readable, sha256, write_bytes
-from bench.store.paths import CHECKPOINT, LOG, PREDICTIONS, checkpoint_path, record_path
+from bench.store.paths import CHECKPOINT, LOG, PREDICTIONS, checkpoint_path, file_path, record_path
 from bench.store.runs import find_run, read_record, run_folders, write_record
 from bench.training.checkpoint import discard, new_run
 from bench.workspace import Workspace
@@ -137,7 +138,8 @@ class Training:
                 folder = self.train(self.request, workspace, self.swept, handed=handed)
             except GuardRailError as error:
                 folder, stopped = run_folders(workspace.runs)[0], (error.message, error.try_)
-            there = {name: (folder / name).read_bytes() for name in SENT if (folder / name).is_file()}
+            paths = {name: file_path(folder, name) for name in SENT}
+            there = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
             return Made(read_record(folder), there, stopped)
 
     def _check_code(self) -> None:
@@ -153,7 +155,7 @@ class Training:
 
 def _sweep(place: Path, own: str) -> None:
     """Delete what was left by a worker that was killed: of the same training, or long ago."""
-    for each in place.iterdir():
+    for each in os.scandir(place):
         with suppress(OSError):
             if each.name.startswith(own) or time.time() - each.stat().st_mtime > KEPT_DAYS * 86400:
                 shutil.rmtree(each, ignore_errors=True)
@@ -262,7 +264,7 @@ def _received(made: Made, unit: Training, workspace: Workspace) -> Path:
     model = names(request.model)[0]
     with new_run(runs, model=model, data=made.record.data.name, seed=request.seed, name=request.run) as folder:
         for name, content in made.files.items():
-            write_bytes(folder / name, content)
+            write_bytes(file_path(folder, name), content)
         command = workspace.command or request.command(runs)
         with locked(record_path(folder), folder):  # last, since it says that the rest is there
             write_record(folder, replace(made.record, name=folder.name, command=command, unit=unit.digest))

@@ -24,7 +24,7 @@ from bench.nets.trained import Trained, open_run
 from bench.schema.run import Cell
 from bench.store.files import sha256
 from bench.store.folder import RunFolder
-from bench.store.paths import PREDICTIONS, checkpoint_path, record_path
+from bench.store.paths import PREDICTIONS, checkpoint_path, file_path, record_path
 from bench.workspace import Workspace
 
 SECONDS = 10.0  # of a unit, about: far more than it costs to hand one out, and little to lose with a worker
@@ -101,7 +101,7 @@ def spec_of(workspace: Workspace, name: str, revision: int) -> ExplainerSpec:
 
 def files_of_run(trained: Trained) -> tuple[Need, ...]:
     """What a worker needs of a run."""
-    paths = (record_path(trained.folder), checkpoint_path(trained.folder), trained.folder / PREDICTIONS)
+    paths = (record_path(trained.folder), checkpoint_path(trained.folder), file_path(trained.folder, PREDICTIONS))
     return tuple(Need(sha256(path), path.resolve()) for path in paths)
 
 

@@ -98,6 +98,11 @@ def leftovers(run: Path) -> list[Path]:
     return [path for name in names for path in run.glob(f".{name}.{RANDOM}")]
 
 
+def file_path(run: Path, name: str) -> Path:
+    """A file that lies right in the run's folder, by its name."""
+    return run / name
+
+
 def page_files(run: Path) -> tuple[Path, Path]:
     """Where the page of a run may lie: in one file, or in a folder."""
     return report_path(run), index_path(report_path(run).with_suffix(""))
