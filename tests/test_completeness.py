@@ -12,8 +12,8 @@ from test_verdicts import judge, small, small_sample
 from torch import Tensor, nn
 
 from bench.contracts import ExplainerSpec
+from bench.explaining.making import filled
 from bench.explaining.plan import MissingRows
-from bench.explaining.runner import filled
 from bench.registry.registry import discover
 from bench.schema.run import Cell
 from bench.schema.verdicts import Completeness, Verdict

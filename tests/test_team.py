@@ -430,7 +430,7 @@ def broken_off(
 def continued(folder: Path, cache: Path) -> list[str]:
     words = ["train", "--resume", folder.name, "--runs-dir", str(folder.parent)]
     code, _, lines = ended(start(words, cache))
-    assert code == 0
+    assert code == 0, lines
     return lines
 
 
