@@ -148,9 +148,14 @@ class OnEngine(OnDevice):
     )
 
     @property
+    def shared(self) -> bool:
+        """Whether workers are asked for."""
+        return self.on != "local" or self.slurm is not None
+
+    @property
     def own_device(self) -> str:
         """Where this process computes: with workers it only plans, which needs no GPU."""
-        return self.device if self.on == "local" else "cpu"
+        return "cpu" if self.shared else self.device
 
 
 @dataclass(frozen=True, kw_only=True)

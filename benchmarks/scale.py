@@ -351,11 +351,6 @@ def hours_table() -> str:
     return f"{told}\n\n{table(heads, [work.row for work in works], {'work'})}"
 
 
-def engines_table() -> str:
-    """Start-up and cost of a unit of each engine. Not measured yet: the table belongs between marks of its own."""
-    return ""
-
-
 def main() -> None:
     """Measure and tell."""
     parser = parser_of(__doc__, write=None)
@@ -385,7 +380,7 @@ def main() -> None:
     shares = ((options.share, "small"), (options.large_share, "large"))
     less = [f"{share:g} of the {kind} pictures" for share, kind in shares if share != 1]
     part = f" Of the full size: {' and '.join(less)}." if less else ""
-    intro = f"{machine}; {free:.0f} GB of memory, {torch.get_num_threads()} threads.{part}"
+    intro = f"{machine}; {free:.0f} GB of memory.{part}"
     finish("\n\n".join([intro, *(memory_table(*pair) for pair in found)]), options.write, "scale")
 
 

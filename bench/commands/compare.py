@@ -137,7 +137,7 @@ def _filled(
     wanted = [measured(own, trained) for trained, own in zip(opened, wanted, strict=True)]
     check(thresholds, replace(_sides(request, loaded), coming={"agreement": [*map(_coming, wanted)]}))
     say_costs(wanted[0], workspace.progress)
-    ids = cut_to_afford(opened, wanted, ids, limit=request.limit, progress=workspace.progress)
+    ids = cut_to_afford(opened, wanted, ids, limit=request.limit, shared=request.shared, progress=workspace.progress)
     if not request.dry_run:
         with workers_for(request, workspace) as on:
             for trained, own in zip(opened, wanted, strict=True):

@@ -63,7 +63,9 @@ def explain(request: ExplainRequest, workspace: Workspace) -> Explained:
         chosen = check_ids(request.ids, len(predictions.ids))
     else:
         chosen = choose_ids(predictions, request.which, request.limit if isinstance(request.limit, int) else None)
-        chosen = cut_to_afford([trained], wanted, chosen, limit=request.limit, progress=workspace.progress)
+        chosen = cut_to_afford(
+            [trained], wanted, chosen, limit=request.limit, shared=request.shared, progress=workspace.progress
+        )
     if request.dry_run:
         return Explained(folder, (), len(chosen), report_path(folder))
     try:

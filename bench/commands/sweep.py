@@ -9,7 +9,7 @@ from statistics import stdev
 
 from bench.commands.train import refuse_taken, train_on, train_one
 from bench.commands.trainings_on_workers import Outcome, in_words
-from bench.engines.driving import LOCAL, workers_for
+from bench.engines.driving import workers_for
 from bench.errors import GuardRailError, UsageError
 from bench.fields import names
 from bench.recipes.files import recipe_of
@@ -120,7 +120,7 @@ def sweep(request: TrainRequest, workspace: Workspace) -> Sweep:
     for one in groups:
         check(one[0], workspace)
     if request.dry_run:
-        if request.on == LOCAL:  # with an engine a name may be that of the very run which is asked for again
+        if not request.shared:  # with an engine a name may be that of the very run which is asked for again
             refuse_taken(trainings, workspace.runs)
         for one in groups:
             _train_all(one[:1], workspace, 0)

@@ -12,7 +12,7 @@ from torch import nn
 
 from bench.commands.trainings_on_workers import Handed, Outcome, made_before, made_by, units_of
 from bench.data.datasets import load_dataset, planned_dataset, resolved_source, told
-from bench.engines.driving import LOCAL, Workers, workers_for
+from bench.engines.driving import Workers, workers_for
 from bench.errors import GuardRailError, RunError, StoreError, UsageError
 from bench.estimates import say_how_long
 from bench.fields import names
@@ -74,7 +74,7 @@ def train(request: TrainRequest, workspace: Workspace) -> Path:
     trainings = (request,) if request.resume is not None else request.trainings()
     if len(trainings) != 1:
         raise UsageError(f"these are {len(trainings)} trainings", try_="bench.sweep with the same values")
-    if request.on != LOCAL and not request.dry_run and request.resume is None:
+    if request.shared and not request.dry_run and request.resume is None:
         refuse_launched(f"--on {request.on} has workers of its own", f"{shlex.join(program())} train  # without --on")
         return _by_workers(trainings[0], workspace)
     with formed() as team:

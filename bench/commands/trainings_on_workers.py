@@ -20,7 +20,7 @@ from bench.data.datasets import load_dataset, told
 from bench.data.packed import packed
 from bench.engines.driving import GivenUp, Workers, answers, refuse_given_up
 from bench.errors import ContractError, GuardRailError, UsageError
-from bench.explaining.on_workers import images
+from bench.explaining.units import images
 from bench.fields import names, numbers
 from bench.homes import at
 from bench.machine import versions

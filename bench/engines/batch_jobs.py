@@ -177,6 +177,7 @@ def _come(answers: Path, shares: Sequence[Share]) -> Iterator[tuple[int, Outcome
     for share in shares:
         for place in [each for each in share.places if each in here]:
             path = answers / str(place)
+            # Written by jobs of this call into a folder that it made; submitit's own files there are pickles as well.
             outcome: Outcome = pickle.loads(path.read_bytes())
             path.unlink()
             share.places.remove(place)

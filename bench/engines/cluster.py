@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 import uuid
 import warnings
 from collections import Counter, deque
@@ -17,6 +19,7 @@ from bench.engines.driving import TRIES, refuse_options
 from bench.engines.worker import LOST, Part, WorkerFiles, differences, keep, own_cache, perform
 from bench.errors import BenchError, MissingError, RunError, UsageError, in_one_line
 from bench.machine import host
+from bench.whole_file import opened
 
 REACH = 10  # seconds in which a scheduler answers, and has a worker
 LOOK = 5  # seconds after which it is asked whether any worker is left
@@ -165,7 +168,7 @@ class Cluster:
             for need in state.lacking:
                 to.setdefault(need, {}).setdefault(state.disk, worker)
         if to:
-            size = sum(need.path.stat().st_size for need in to)
+            size = sum(map(_size, to))
             count = len({worker for disks in to.values() for worker in disks.values()})
             files = f"{len(to)} file{'s' if len(to) > 1 else ''} ({size / 1e6:,.2f} MB)"
             self.progress.say(f"sending {files} to {count} worker{'s' if count > 1 else ''}, which keep them")
@@ -173,8 +176,8 @@ class Cluster:
             self._send_file(need, list(disks.values()))
 
     def _send_file(self, need: Need, workers: Sequence[str]) -> None:
-        sending, size = uuid.uuid4().hex, need.path.stat().st_size
-        with need.path.open("rb") as file:
+        sending, size = uuid.uuid4().hex, _size(need)
+        with opened(need.path, sys.maxsize) as file:
             for start in range(0, max(size, 1), PART):
                 part = Part(need.sha256, sending, start, file.read(PART), start + PART >= size)
                 for worker, error in self.client.run(take, part, workers=list(workers), on_error="return").items():
@@ -212,6 +215,12 @@ class Cluster:
             yield
         except (CancelledError, asyncio.CancelledError, OSError, TimeoutError) as reason:
             raise RunError(f"the Dask scheduler at {self.address} went away: {in_one_line(reason):.200}") from reason
+
+
+def _size(need: Need) -> int:
+    """Bytes of a file of the driver's; StoreError where it has gone."""
+    with opened(need.path, sys.maxsize) as file:
+        return os.fstat(file.fileno()).st_size
 
 
 def _answer(future: Any) -> Outcome | State:  # noqa: ANN401

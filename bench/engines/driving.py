@@ -18,7 +18,6 @@ from bench.workspace import Workspace
 Kind = TypeVar("Kind", bound=Unit)
 
 TRIES = 3  # of a unit, before it is given up
-LOCAL = "local"
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,11 @@ def workers_for(request: OnEngine, workspace: Workspace) -> Iterator[Workers]:
         UsageError: no such engine, or an address or option that it does not take.
         MissingError: it cannot be loaded or reached.
     """
-    name, _, address = request.on.partition(":")
-    spec, given = workspace.engines[name], options_of(request.slurm)
-    if request.on == LOCAL and not given:
+    if not request.shared:
         yield HERE
         return
+    name, _, address = request.on.partition(":")
+    spec, given = workspace.engines[name], options_of(request.slurm)
     settings = EngineSettings(address, given, request.device, workspace.cache, versions(), workspace.progress)
     with spec.open(settings) as engine:
         yield Workers(engine, request.device)

@@ -228,9 +228,14 @@ def cut_to_afford(
     ids: Integers,
     *,
     limit: int | str | None,
+    shared: bool,
     progress: Progress,
 ) -> Integers:
-    """Say how long the missing rows will take; on a CPU cut what takes over 15 minutes, unless a limit was given."""
+    """Say how long the missing rows will take; on a CPU cut what takes over 15 minutes, unless a limit was given.
+
+    Args:
+        shared: workers make them, who are as many as are needed: nothing is cut.
+    """
     every = [wanted] * len(runs) if isinstance(wanted, Wanted) else wanted
     jobs = [(trained, job) for trained, one in zip(runs, every, strict=True) for job in plan(trained, one, ids)]
     if not jobs:
@@ -239,8 +244,9 @@ def cut_to_afford(
     images, cells = sum(len(job.ids) for _, job in jobs), sum(len(job.layers) for _, job in jobs)
     pairs = f"{cells} pair{'s' if cells > 1 else ''} of explainer and layer"
     work = f"{images:,} explanation{'s' if images > 1 else ''} to make, for {pairs}"
-    progress.say(f"{work}: about {duration(seconds)}, estimated from the speed of the evaluation")
-    return ids if limit is not None else ids[: affordable(len(ids), seconds, runs[0].device, progress)]
+    of = ", divided by the number of workers" if shared else ""
+    progress.say(f"{work}: about {duration(seconds)}{of}, estimated from the speed of the evaluation")
+    return ids if shared or limit is not None else ids[: affordable(len(ids), seconds, runs[0].device, progress)]
 
 
 def rate_of(trained: Trained) -> float:

@@ -106,7 +106,8 @@ def _explained_on(
     on: Workers, trained: Trained, data: Dataset, wanted: Wanted, *, ids: Integers, workspace: Workspace
 ) -> list[CellResult]:
     """The same by workers."""
-    check_writable(trained.folder)
+    if plan(trained, wanted, ids):
+        check_writable(trained.folder)
     _keep_samples(trained, data, ids)
     driven = made_by(on, trained, data, wanted, ids=ids, workspace=workspace)
     for name, layer in (left := {cell for cell in driven.failed if cell[0] in wanted.ceilings}):

@@ -1,24 +1,62 @@
-"""Units of work about one run, for what scores ask of its model, and who has them done."""
+"""Units of work about one run, and who has them done."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil
+from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.contracts import Dataset, Engine, ExplainerSpec, Files, Need
-from bench.data.packed import packed
+from bench.data.packed import packed, unpacked
 from bench.engines.driving import GivenUp, Workers, answers, refuse_given_up
+from bench.errors import ContractError
 from bench.explaining.batches import at_once
-from bench.explaining.on_workers import files_of_run, images, opened, spec_of
 from bench.machine import describe_device
-from bench.nets.trained import Trained
+from bench.nets.trained import Trained, open_run
+from bench.store.files import sha256
+from bench.store.folder import RunFolder
+from bench.store.paths import PREDICTIONS, checkpoint_path, file_path, record_path
 from bench.workspace import Workspace
+
+# --- on a worker --------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def opened(folder: Path, needs: tuple[Need, ...], device: str, cache: Path) -> Trained:
+    """A run on a worker, once for many units.
+
+    Args:
+        needs: what is in the folder: with other files it is another run.
+    """
+    return open_run(RunFolder(folder), device, Workspace(cache=cache))
+
+
+@lru_cache(maxsize=2)
+def images(path: Path) -> Dataset:
+    """A data set on a worker, once for many units."""
+    return unpacked(path)
+
+
+def spec_of(workspace: Workspace, name: str, revision: int) -> ExplainerSpec:
+    """An explainer on a worker; ContractError where it is of another revision than the driver's."""
+    spec = workspace.explainers[name]
+    if spec.revision != revision:
+        raise ContractError(f"the worker has '{name}' in revision {spec.revision}, the driver in {revision}")
+    return spec
+
+
+def files_of_run(trained: Trained) -> tuple[Need, ...]:
+    """What a worker needs of a run."""
+    paths = (record_path(trained.folder), checkpoint_path(trained.folder), file_path(trained.folder, PREDICTIONS))
+    return tuple(Need(sha256(path), path.resolve()) for path in paths)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfRun:
+class OfRun(ABC):
     """A unit that asks something of a run's model.
 
     Attributes:
@@ -37,9 +75,9 @@ class OfRun:
         return self.run[0].path.parent.name
 
     @property
+    @abstractmethod
     def label(self) -> str:
         """What it asks, in words."""
-        raise NotImplementedError
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -51,9 +89,9 @@ class OfRun:
         trained = opened(files.folder(self.run), self.run, self.device, files.cache)
         return describe_device(trained.device), self.found(trained, images(files.path(self.data)), files)
 
+    @abstractmethod
     def found(self, trained: Trained, data: Dataset, files: Files) -> Any:  # noqa: ANN401 (each kind has its own)
         """The answer."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +113,9 @@ class OfExplainer(OfRun):
     def spec(self, files: Files) -> ExplainerSpec:
         """The explainer, on a worker."""
         return spec_of(Workspace(cache=files.cache), self.explainer, self.revision)
+
+
+# --- the driver's side --------------------------------------------------------------------------------------
 
 
 Kind = TypeVar("Kind", bound=OfRun)

@@ -10,9 +10,8 @@ import torch
 from bench.contracts import Dataset, ExplainerSpec, Files, Integers, Silence
 from bench.data.transforms import prepare
 from bench.explaining.batches import named
-from bench.explaining.on_workers import spec_of
 from bench.explaining.plan import INPUT_LAYER
-from bench.explaining.units import Hands, OfRun
+from bench.explaining.units import Hands, OfRun, spec_of
 from bench.judging.verdicts import Case, Inputs, Judging, Maps, Truth, layers_of_all, of_case, same_bits
 from bench.memory import Room
 from bench.nets.trained import Trained

@@ -17,9 +17,8 @@ from bench.contracts import Dataset, ExplainerSpec, Files, Floats, Integers, Nee
 from bench.data.packed import packed
 from bench.data.transforms import prepare
 from bench.explaining.batches import explained, named, seeding
-from bench.explaining.on_workers import images as unpacked_once
 from bench.explaining.plan import Wanted, layers_of
-from bench.explaining.units import Hands, OfExplainer, layers_apart
+from bench.explaining.units import Hands, OfExplainer, images as unpacked_once, layers_apart
 from bench.machine import versions
 from bench.memory import Room
 from bench.modes import evaluating

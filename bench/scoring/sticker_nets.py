@@ -18,8 +18,7 @@ from torch.nn import functional
 
 from bench.contracts import Dataset, Files, Integers, Need, Silence, Split, Task
 from bench.data.transforms import Statistics, prepare
-from bench.explaining.on_workers import images as unpacked_once
-from bench.explaining.units import OfRun
+from bench.explaining.units import OfRun, images as unpacked_once
 from bench.modes import evaluating
 from bench.nets.trained import Trained
 from bench.scoring.randomization import stages_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from bench.schema.run import Rows
 
 WHOLE = 2**20  # bytes of an array that is read at once and kept
-if TYPE_CHECKING:
-    import numpy as np
-
 AT_ONCE = 2**22  # bytes of rows that are read or written together
 Stamp = tuple[int, ...]
 
@@ -44,7 +42,7 @@ def stamp_of(found: os.stat_result) -> Stamp:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-class _Lazy:
+class _Lazy(ABC):
     """What rows have in common that are no array yet."""
 
     shape: tuple[int, ...]
@@ -71,9 +69,9 @@ class _Lazy:
 
         return np.asarray(self[:], dtype)
 
+    @abstractmethod
     def taken(self, places: Integers) -> np.ndarray[Any, Any]:
         """The rows of these places (M,): (M, ...)."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from bench.errors import BenchError, GuardRailError, RoomError, RunError
 from bench.evaluation import VIEWS, Scores, predict, score
 from bench.machine import environment
 from bench.memory import Room, unless_ran_out
-from bench.modes import kernels_for_training
+from bench.modes import generators_kept, kernels_for_training
 from bench.nets.tta import average_logits
 from bench.precision import resolved_precision
 from bench.request import AdoptRequest, TrainRequest
@@ -226,6 +226,7 @@ def _kept(job: Job, place: Workspace, on_epoch: Callable[[EpochPoint], None], re
     """Train, keep the state, and end where a signal asks for it."""
     with (
         kernels_for_training(deterministic=job.settings.deterministic),
+        generators_kept(job.device, job.settings.seed),  # a model's dropout draws from them
         deferred(patient=job.team.world > 1) as question,
         _keeper(job, place.save_every, question, resumed) as keeper,
     ):
