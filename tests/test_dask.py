@@ -13,7 +13,7 @@ from units import Small, small
 from bench.contracts import Done, EngineSettings, Need
 from bench.engines import cluster as engine
 from bench.engines.driving import GivenUp, answers
-from bench.errors import MissingError, RunError, UsageError
+from bench.errors import MissingError, RunError, StoreError, UsageError
 from bench.machine import versions
 from bench.store.files import sha256
 
@@ -94,6 +94,13 @@ def test_a_worker_that_comes_late_or_lost_its_cache_is_sent_the_files(place: Das
     assert ended(place, units, acting) == {number: (number, (b"x" * 100,)) for number in range(60)}
     assert [machine.kept[0].name for machine in place.machines] == [need.sha256] * 2
     assert len([line for line in acting.said if "sending 1 file" in line]) == 3
+
+
+def test_a_file_that_the_driver_has_lost_is_no_lost_scheduler(place: DaskCluster, driver: Path) -> None:
+    place.add(PYTHONPATH=TESTS)
+    place.ready()
+    with pytest.raises(StoreError, match=f"no file {driver / 'gone'}"):
+        ended(place, [Small(0, needs=(Need("0" * 64, driver / "gone"),))])
 
 
 def test_a_file_goes_in_parts_and_an_empty_one_goes_too(

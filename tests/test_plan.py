@@ -7,13 +7,25 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, strategies as st
+from listening import Listener
 from run_factory import make_logits
 from tiny import TinyNet
 
 from bench.contracts import Explainer, ExplainerSpec, Progress
 from bench.errors import UsageError
-from bench.explaining.plan import Wanted, ceilings, check_layers, choose_layers, layers_of, rate_of, say_costs
+from bench.explaining.plan import (
+    MissingRows,
+    Wanted,
+    ceilings,
+    check_layers,
+    choose_layers,
+    cut_to_afford,
+    layers_of,
+    rate_of,
+    say_costs,
+)
 from bench.nets.trained import Trained
 from bench.store.predictions import Predictions, check_ids, choose_ids, fixed_order, wanted_targets
 
@@ -193,6 +205,20 @@ def test_a_dear_cell_is_told_of_whether_it_is_left_out_or_made() -> None:
     say_costs(replace(named, ceilings={"dear": 200.0}), progress)
     words = "dear costs 201 at layer3 forward passes for one image and class"
     assert said == [words, f"left out: {words}; --slow or --explainer dear includes it"]
+
+
+@pytest.mark.parametrize(("limit", "shared", "taken"), [(None, False, 500), (None, True, 2000), ("all", False, 2000)])
+def test_a_long_work_is_cut_on_one_processor_and_not_on_workers(
+    limit: str | None, shared: bool, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, said = np.arange(2000), Listener()
+    job = MissingRows("gradcam", spec("gradcam"), ("layer3",), ids, np.zeros((2000, 2), np.int64))
+    monkeypatch.setattr("bench.explaining.plan.plan", lambda *_: [job])
+    results = SimpleNamespace(forward_images_per_second=0.5)
+    trained = cast(Trained, SimpleNamespace(record=SimpleNamespace(results=results), device=torch.device("cpu")))
+    found = cut_to_afford([trained], Wanted({}), ids, limit=limit, shared=shared, progress=said)
+    assert len(found) == taken
+    assert ("divided by the number of workers" in said.said[0]) == shared
 
 
 @pytest.mark.parametrize(("measured", "rate"), [(250.0, 250.0), (None, 100.0), (0.0, 100.0), (-1.0, 100.0)])

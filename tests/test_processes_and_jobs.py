@@ -182,6 +182,25 @@ def test_ctrl_c_cancels_keeps_what_came_and_the_same_command_makes_only_the_rest
     assert made == {key: 2 * (IMAGES - there.get(key, 0)) for key in made}  # two classes of each image
 
 
+PRINTING = """
+import sys
+from pathlib import Path
+from bench.cli.console import stdout_kept
+from test_processes_and_jobs import small, worked_on
+with stdout_kept():
+    found = worked_on(sys.argv[1], Path(sys.argv[2]), small(2, _0="print"))
+print(len(found), "units")
+"""
+
+
+@pytest.mark.parametrize("on", [LOCAL, SLURM])
+def test_what_a_net_prints_on_a_worker_is_not_in_the_answer(on: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTING, on, str(tmp_path)], capture_output=True, text=True, check=True, timeout=150
+    )
+    assert done.stdout == "2 units\n"
+
+
 CALL = """
 import sys
 from bench.explaining import on_workers, runner

@@ -27,7 +27,7 @@ import torch
 from command_line import call, done
 from listening import Listener
 from pretended import pretended
-from tiny import BUSY, QUICK, RESIDUAL, RESIDUAL_FILE, TINY, TINY_FILE, TinyNet, tiny_data, write_images
+from tiny import BUSY, QUICK, RESIDUAL, RESIDUAL_FILE, TINY, TINY_FILE, Dropping, tiny_data, write_images
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -161,16 +161,6 @@ def test_on_a_device_going_on_gives_the_whole_run_and_a_file_holds_each_value_on
         assert equal(copied(net.state_dict()), copied(whole.state_dict()))
     tensors = [each for each in tree_leaves(vars(state)) if isinstance(each, Tensor)]
     assert path.stat().st_size < 1.5 * sum(each.nbytes for each in tensors) + 30_000
-
-
-class Dropping(TinyNet):
-    """The tiny net with a dropout, which draws from PyTorch's own generator."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.fc(
-            nn.functional.dropout(self.layer4(self.layer3(x)).mean(dim=(2, 3)), 0.3, self.training)
-        )
-        return result
 
 
 def test_dropout_goes_on_with_the_same_numbers() -> None:

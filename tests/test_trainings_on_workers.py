@@ -82,6 +82,22 @@ def test_runs_by_workers_are_those_of_this_process_bit_for_bit(
     assert here.winner and there.winner and there.winner.lr == here.winner.lr
 
 
+def test_dropout_draws_from_the_seed_wherever_it_trains(pictures: Path, place: Workspace) -> None:
+    asked = quick(pictures, model=TINY_FILE.removesuffix("TINY") + "Dropping", seed=3)
+    torch.manual_seed(1)
+    here = api.train(**asked, run="here", workspace=place)
+    before = torch.manual_seed(2).get_state()
+    there = api.train(**asked, run="there", on="here", workspace=place)
+    assert weights(here) == weights(there)
+    assert torch.equal(torch.get_rng_state(), before)  # the caller's numbers are its own
+
+
+def test_options_of_slurm_are_refused_where_they_mean_nothing(pictures: Path, place: Workspace) -> None:
+    with pytest.raises(UsageError, match="--slurm gpus=1 is for --on slurm, not for local"):
+        api.train(**quick(pictures), slurm="gpus=1", workspace=place)
+    assert run_names(place.runs) == []
+
+
 @pytest.mark.usefixtures("pages")
 def test_the_record_says_what_was_asked_and_where_it_ran(pictures: Path, place: Workspace, engine: Here) -> None:
     engine.threads = 1
