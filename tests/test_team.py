@@ -451,16 +451,7 @@ def test_a_signal_keeps_the_state_and_two_processes_go_on_bit_for_bit(
 
 @pytest.mark.slow
 @pytest.mark.alone
-@pytest.mark.parametrize(
-    "rank",
-    [
-        # Once in seven runs the resumed training ended with 1, for a reason that is not known yet.
-        pytest.param(
-            0, marks=pytest.mark.xfail(reason="to be found: the resumed training ended with 1 once", strict=False)
-        ),
-        1,
-    ],
-)
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_is_killed_ends_all_and_leaves_a_run_that_goes_on(
     whole: Path, pictures: Path, tmp_path: Path, rank: int
 ) -> None:
