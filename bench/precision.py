@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -61,15 +61,20 @@ def dtype_of(precision: str) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
     """A block in which products of matrices and convolutions are in a resolved precision; fp32 changes nothing.
 
     Weights, their momentum and the statistics of batch norms stay float32.
     """
     import torch
 
+    from bench.small_maps import SmallMaps
+
     narrow = precision != "fp32"
-    return torch.autocast(device.type, dtype_of(precision) if narrow else torch.bfloat16, enabled=narrow)
+    quick = SmallMaps() if device.type == "cpu" and narrow else nullcontext()
+    with torch.autocast(device.type, dtype_of(precision) if narrow else torch.bfloat16, enabled=narrow), quick:
+        yield
 
 
 # --- fp32 itself --------------------------------------------------------------------------------------------

@@ -334,7 +334,10 @@ class TrainRequest(Sized, OfData, Planned, OnEngine):
         True
     )
     skip_bad: Annotated[bool, Option("Skip images that cannot be read, and count them.", panel=MORE)] = False
-    compile: Annotated[bool, Option("Use torch.compile.", panel=MORE, flag="--compile/--no-compile")] = False
+    compile: Annotated[
+        bool | None,
+        Option("Use torch.compile; by default where it saves time.", panel=MORE, flag="--compile/--no-compile"),
+    ] = None
     deterministic: Annotated[
         bool,
         Option(

@@ -44,20 +44,23 @@ def arms_of(recipe: Recipe) -> dict[str, Mapping[str, Any]]:
     )
     if recipe.label_smoothing:
         arms["no label smoothing"] = {"label_smoothing": 0.0}
+        arms["half the label smoothing"] = {"label_smoothing": recipe.label_smoothing / 2}
     if recipe.lookahead:
         arms["no lookahead"] = {"lookahead": 0, "bn_momentum": 0.1, "lr_end": 0.0}
     if recipe.flip == "alternating":
         arms["random mirroring"] = {"flip": "random"}
-    if recipe.sizes:
-        arms["full size from the start"] = {"sizes": ()}
+    arms["full size from the start" if recipe.sizes else "smaller images first"] = {
+        "sizes": () if recipe.sizes else ((16, 0.25), (24, 0.25))
+    }
     arms["no zero-init residual" if recipe.zero_init else "zero-init residual"] = {"zero_init": not recipe.zero_init}
     arms["translate 0"] = {"translate": 0}
     arms["translate 4"] = {"translate": 4}
     arms["cutout 8"] = {"cutout": 8}
     arms["half the peak rate"] = {"lr": recipe.lr / 2}
     arms["twice the peak rate"] = {"lr": recipe.lr * 2}
-    arms["half the batch"] = {"batch_size": recipe.batch_size // 2}
-    arms["twice the batch"] = {"batch_size": recipe.batch_size * 2}
+    # With the rate: a step of half the batch is to move the weights half as far.
+    arms["half the batch and rate"] = {"batch_size": recipe.batch_size // 2, "lr": recipe.lr / 2}
+    arms["twice the batch and rate"] = {"batch_size": recipe.batch_size * 2, "lr": recipe.lr * 2}
     return {name: each for name, each in arms.items() if not each or recipe.changed(each).values() != recipe.values()}
 
 

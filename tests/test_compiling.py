@@ -3,18 +3,23 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from listening import Listener
 from pretended import pretended
-from tiny import BUSY, RESIDUAL, tiny_data
+from tiny import BUSY, QUICK, RESIDUAL, TINY, tiny_data
 from torch import Tensor, nn
 
-from bench.contracts import Silence
+from bench.contracts import ModelSpec, Silence
 from bench.errors import UsageError
 from bench.nets.weights import build_seeded
+from bench.recipes.recipe import RECIPES
+from bench.registry.registry import discover
 from bench.training.checkpoint import copied
-from bench.training.loop import TrainingSpeed, TrainSettings, compiled, train_model
+from bench.training.compiling import compiled, compiling_pays
+from bench.training.loop import TrainingSpeed, TrainSettings, train_model
 
 CPU = torch.device("cpu")
 SHAPES = [(16, 3, 16, 16), (16, 3, 32, 32)]
@@ -172,3 +177,55 @@ def test_a_compiled_training_ends_within_rounding_of_the_plain_one() -> None:
     )
     assert 0 <= furthest(plain, same) < 1e-4 and furthest(plain, other) > 1e-3
     assert speed.compile_seconds > 0 and speed.images_per_second is not None
+
+
+# --- where nobody said whether to ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "images", "pays"),
+    [
+        ({}, 50_000, True),
+        ({}, 10_000, False),  # eleven minutes on two cores
+        ({"epochs": 4}, 50_000, False),
+        ({"precision": "fp32"}, 50_000, False),  # there it gained nothing
+        ({"sizes": ((16, 0.5),), "epochs": 16}, 50_000, False),  # two shapes, and half of the epochs at a quarter
+        ({"sizes": ((16, 0.5),), "epochs": 40}, 50_000, True),
+    ],
+)
+def test_compiling_pays_in_long_trainings_in_bf16_on_a_cpu(changes: dict[str, Any], images: int, pays: bool) -> None:
+    net = build_seeded(discover("model", ModelSpec)["cifar_resnet18"], 10, 0)
+    recipe = RECIPES["course"].changed({"precision": "bf16", **changes})
+    every = torch.zeros(1, 3, 32, 32, dtype=torch.uint8).expand(images, -1, -1, -1)
+    assert compiling_pays(net, recipe, every, CPU) is pays
+    assert not compiling_pays(net, recipe, every, torch.device("meta"))
+
+
+@pytest.mark.parametrize(("asked", "calls"), [(None, 1), (False, 0), (True, 1)])
+def test_it_is_compiled_where_that_pays_unless_somebody_said_no(
+    asked: bool | None, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[nn.Module] = []
+    monkeypatch.setattr(torch, "compile", lambda model, **options: made.append(model) or model)
+    monkeypatch.setattr("bench.training.compiling.PAYS", 0.0)
+    progress = Listener()
+    net, recipe = build_seeded(TINY, 4, 0), replace(QUICK, precision="bf16")
+    train_model(net, tiny_data(16), TrainSettings(recipe, val=0, compile=asked), device=CPU, progress=progress)
+    assert made == [net] * calls
+    assert [words for words in progress.said if "compiling first" in words and "--no-compile" in words] == (
+        progress.said if asked is None else []
+    )
+
+
+def test_a_training_that_would_gain_goes_on_where_nothing_can_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", at_once)
+    monkeypatch.setattr("bench.training.compiling.PAYS", 0.0)
+    progress = Listener()
+    nets = [build_seeded(TINY, 4, 0) for _ in range(2)]
+    for net, asked in zip(nets, (None, False), strict=True):
+        settings = TrainSettings(replace(QUICK, precision="bf16"), val=0, compile=asked)
+        speed = train_model(net, tiny_data(16), settings, device=CPU, progress=progress)
+        assert speed.compile_seconds is None
+    assert progress.warned == ["this machine cannot compile the model: no compiler here; it is trained as it is"]
+    for own, other in zip(*(each.state_dict().values() for each in nets), strict=True):
+        assert torch.equal(own, other)

@@ -96,6 +96,7 @@ def train_by_hand(net: nn.Module, data: Dataset, seed: int) -> None:
         momentum=0.85,
         nesterov=True,
         weight_decay=1e-3,
+        fused=True,
     )
     slow = {key: value.clone() for key, value in net.state_dict().items() if value.is_floating_point()}
     order, pixels = (torch.Generator().manual_seed(each) for each in (seed, seed + 1))

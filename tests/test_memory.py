@@ -37,8 +37,8 @@ from bench.store.rows import read_cell
 from bench.store.runs import run_folders
 from bench.timing.arms import ArmSpec, Subject
 from bench.timing.runner import make_timing_run
+from bench.training.compiling import compiled
 from bench.training.largest_batch import batch_that_fits, batch_too_large
-from bench.training.loop import compiled
 from bench.workspace import Workspace
 
 CPU = torch.device("cpu")

@@ -1,9 +1,7 @@
 """The training loop, from top to bottom, with the guard rails that stop a run whose numbers cannot be right."""
 
-import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,21 +13,21 @@ from bench.data.datasets import limit_balanced, split_validation
 from bench.data.transforms import Statistics, prepare
 from bench.errors import DataError, UsageError
 from bench.evaluation import BATCH, score
-from bench.memory import Room, ran_out
-from bench.modes import generators_kept, own_modes
+from bench.memory import Room
+from bench.modes import own_modes
 from bench.nets.weights import on_device
 from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe
 from bench.schema.page import EpochPoint
 from bench.training.checkpoint import Keeper, Position, State, Tally
 from bench.training.checks import check_chance, check_first_loss, check_logits, check_loss, check_skips
+from bench.training.compiling import compiled, compiling_pays
 from bench.training.init import initialise
 from bench.training.loader import Batches, Rows, placed
 from bench.training.optim import Lookahead, make_stepper, set_bn_momentum, set_rate
 from bench.training.team import ALONE, Team
 
 AT_ONCE = 2000  # images that a device validates on
-CALLS = 3  # of a compiled net for each shape until a GPU replays its graph
 
 NOT_KEPT = Keeper()
 # Steps between two looks at the loss, for which a GPU is waited for: none at CUDA's, which are the fastest, some at a
@@ -47,7 +45,7 @@ class TrainSettings:
         val: share of the training images kept apart for the curves.
         limit: train on a class-balanced subset of this many images; None for all.
         warm_start: weights were loaded, so the first loss says nothing and no initialisation is changed.
-        compile: train through torch.compile.
+        compile: train through torch.compile; None for where that saves time.
         deterministic: the same bits each time on a GPU, too, where that costs speed.
         team: the processes that train together, each on its part of every batch.
     """
@@ -57,7 +55,7 @@ class TrainSettings:
     val: float = 0.1
     limit: int | None = None
     warm_start: bool = False
-    compile: bool = False
+    compile: bool | None = False
     deterministic: bool = False
     team: Team = ALONE
 
@@ -140,7 +138,7 @@ def train_model(
         initialise(model, recipe, images, statistics)
     set_bn_momentum(model, recipe.bn_momentum)
     precision = resolved_precision(recipe.precision, device)
-    forward, compile_seconds = forward_of(model, batches.shapes(), settings, device)
+    forward, compile_seconds = forward_of(model, batches.shapes(), settings, device, progress, images)
     stepper = make_stepper(model, recipe, device, precision)
     optimizer, lookahead = stepper.optimizer, Lookahead(model, every=recipe.lookahead, total=total)
     share = data.train.labels[train_ids].bincount().max().item() / len(labels)
@@ -193,9 +191,19 @@ def train_model(
 
 
 def forward_of(
-    model: nn.Module, shapes: set[tuple[int, ...]], settings: TrainSettings, device: torch.device
+    model: nn.Module,
+    shapes: set[tuple[int, ...]],
+    settings: TrainSettings,
+    device: torch.device,
+    progress: Progress,
+    images: Rows,
 ) -> tuple[nn.Module, float | None]:
-    """What batches of these shapes go through: the model, compiled if asked for, its gradients shared with the team.
+    """What batches of these shapes go through: the model, maybe compiled, its gradients shared with the team.
+
+    Where nobody said whether to compile, it is tried if that saves time.
+
+    Args:
+        images: (N, C, H, W) of an epoch.
 
     Returns:
         It, and the seconds that compiling took.
@@ -203,11 +211,17 @@ def forward_of(
     team, precision = settings.team, resolved_precision(settings.recipe.precision, device)
     group = team.group(device)
     team.synchronise(model, device, group)
-    forward, seconds = (
-        compiled(model, shapes, device, precision=precision, graphs=device.type == "cuda" and team.world == 1)
-        if settings.compile
-        else (model, None)
-    )
+    forward, seconds, graphs = model, None, device.type == "cuda" and team.world == 1
+    pays = settings.compile is None and team.world == 1 and compiling_pays(model, settings.recipe, images, device)
+    if settings.compile or pays:
+        if pays:
+            progress.say("compiling first, which saves time in a training this long; --no-compile goes without")
+        try:
+            forward, seconds = compiled(model, shapes, device, precision=precision, graphs=graphs)
+        except UsageError as reason:
+            if settings.compile:
+                raise
+            progress.warn(f"{reason.message.removeprefix('--compile: ')}; it is trained as it is")
     team.draw_apart(device)
     return team.wrapped(model, forward, group, max(shapes)), seconds
 
@@ -285,51 +299,3 @@ def validate(
     loss, accuracy = team.total(team.weighed(here, len(images))).tolist()
     check_loss(loss, -1, 0)
     return loss, accuracy
-
-
-# --- compiling ---------------------------------------------------------------------------------------------
-
-
-def compiled(
-    model: nn.Module, shapes: Iterable[tuple[int, ...]], device: torch.device, *, precision: str, graphs: bool = False
-) -> tuple[nn.Module, float]:
-    """A compiled forward of a model, ready for training on batches of these shapes, and the seconds that took.
-
-    The model itself stays as it is: weights, running statistics and random states are put back.
-
-    Args:
-        shapes: (N, C, H, W) of the batches to come.
-        precision: that of the training.
-        graphs: launch all kernels of a GPU as one graph; not where DDP takes gradients out on the way back.
-
-    Raises:
-        UsageError: this machine cannot compile.
-    """
-    state, flags = copy.deepcopy(model.state_dict()), {each: each.training for each in model.modules()}
-    started = now(device)
-    try:
-        # Every shape is compiled ahead, each for itself, so that no step of an epoch waits and is timed waiting;
-        # torch.compile refuses by itself where Python is too new. On a GPU kernels are tried against each other, and
-        # launched as one graph, which is recorded at the second call.
-        tuned = f"max-autotune{'' if graphs else '-no-cudagraphs'}"
-        forward: Any = torch.compile(model, dynamic=False, mode=tuned if device.type == "cuda" else None)
-        with generators_kept(device):
-            model.train()
-            for shape in [each for each in shapes for _ in range(CALLS if graphs else 1)]:
-                batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
-                with autocast(device, precision):
-                    logits = forward(batch)
-                logits.float().sum().backward()  # compiled at its first call, too
-    except RuntimeError as reason:  # what the compiler raises
-        if ran_out(reason):
-            raise
-        words = str(reason).strip().partition("\n")[0]
-        raise UsageError(
-            f"--compile: this machine cannot compile the model: {words:.200}", try_="--no-compile"
-        ) from reason
-    finally:
-        model.load_state_dict(state)
-        model.zero_grad(set_to_none=True)
-        for module, flag in flags.items():
-            module.training = flag
-    return forward, now(device) - started

@@ -35,7 +35,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe, *, fused: bool) -> torch.op
 
 def make_stepper(model: nn.Module, recipe: Recipe, device: torch.device, precision: str) -> Stepper:
     """What steps down a loss by the recipe, in a resolved precision."""
-    fused = device.type == "cuda" or precision == "fp16"  # one kernel reads every value once
+    fused = device.type in ("cpu", "cuda") or precision == "fp16"  # one kernel reads every value once
     return Stepper(make_optimizer(model, recipe, fused=fused), device, precision)
 
 
