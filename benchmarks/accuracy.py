@@ -56,6 +56,7 @@ def main() -> None:
     """Print the tables, or write them into a document."""
     parser = parser_of(__doc__, runs_dir="runs", write=None)
     parser.add_argument("runs", nargs="+")
+    parser.add_argument("--name", default="recipes", help="of the table in the document")
     options = parser.parse_args()
     folders = [find_run(options.runs_dir, name) for name in options.runs]
     runs = [(read_record(folder), folder) for folder in folders]
@@ -72,7 +73,7 @@ def main() -> None:
     if len(runs) > 1:
         parts.append(table(against, [pair_row(runs[0], each) for each in runs[1:]], {"against the first"}))
     text = "\n\n".join(parts)
-    finish(text, options.write, "recipes")
+    finish(text, options.write, options.name)
 
 
 if __name__ == "__main__":

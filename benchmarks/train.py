@@ -36,7 +36,7 @@ from bench.estimates import BACKWARD_COST
 from bench.machine import choose_device, product_rate
 from bench.nets.summary import summarise
 from bench.nets.weights import build_seeded, on_device
-from bench.precision import autocast, resolved_precision
+from bench.precision import autocast, dtype_of, resolved_precision
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
 from bench.stats.rates import ratio_interval, ratios_of, rounds_of
@@ -98,7 +98,7 @@ def peer_epoch(
     for batch, classes in loader:
         inputs, targets = batch.to(device), classes.to(device)
         optimizer.zero_grad()
-        with autocast(device, recipe.precision):
+        with torch.autocast(device.type, dtype_of(recipe.precision), enabled=recipe.precision != "fp32"):
             outputs = net(inputs)
             loss = criterion(outputs, targets)
         scaler.scale(loss).backward()
