@@ -58,9 +58,8 @@ def arms_of(recipe: Recipe) -> dict[str, Mapping[str, Any]]:
     arms["cutout 8"] = {"cutout": 8}
     arms["half the peak rate"] = {"lr": recipe.lr / 2}
     arms["twice the peak rate"] = {"lr": recipe.lr * 2}
-    # With the rate: a step of half the batch is to move the weights half as far.
-    arms["half the batch and rate"] = {"batch_size": recipe.batch_size // 2, "lr": recipe.lr / 2}
-    arms["twice the batch and rate"] = {"batch_size": recipe.batch_size * 2, "lr": recipe.lr * 2}
+    arms["half the batch"] = {"batch_size": recipe.batch_size // 2}
+    arms["twice the batch"] = {"batch_size": recipe.batch_size * 2}
     return {name: each for name, each in arms.items() if not each or recipe.changed(each).values() != recipe.values()}
 
 
@@ -133,6 +132,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--change", default="{}", help="the recipe, changed first: '{\"lr\": 0.1}'")
     parser.add_argument("--arms", type=lambda text: text.split(","), help="only these, by their names in the table")
     parser.add_argument("--held", type=int, default=5000)
+    parser.add_argument("--name", default="ablation", help="of the table in the document")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation.jsonl"))
     return parser.parse_args()
 
@@ -187,7 +187,7 @@ def main() -> None:
         ]
     )
     print()
-    finish(text, options.write, "ablation")
+    finish(text, options.write, options.name)
 
 
 if __name__ == "__main__":
