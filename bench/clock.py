@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from bench.modes import without_words_of_cuda
 
 if TYPE_CHECKING:
     import torch
@@ -91,12 +92,9 @@ def block(work: Callable[[], object], seconds: float) -> tuple[int, list[float]]
     """
     import torch
 
-    log = logging.getLogger("torch.utils.cpp_extension")
-    level = log.level
-    log.setLevel(logging.ERROR)  # the Timer can time C++, too, and warns where it finds a compiler and no GPU
-    from torch.utils.benchmark import Timer
+    with without_words_of_cuda():  # the Timer can time C++, too
+        from torch.utils.benchmark import Timer
 
-    log.setLevel(level)
     timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
     found = timer.blocked_autorange(min_run_time=seconds)
     return found.number_per_run, list(found.raw_times)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError
 from bench.gpus import crowded, gpu_facts, gpus_found, refused
-from bench.precision import dtype_of, fp32_of
+from bench.precision import best_precision, dtype_of, fp32_of
 from bench.schema.run import Code, Environment
 
 if TYPE_CHECKING:
@@ -210,7 +210,8 @@ def large_product(device: torch.device, precision: str) -> tuple[Callable[[], to
     """A call that multiplies two large matrices in a resolved precision, and its floating-point operations."""
     import torch
 
-    size = 8192 if device.type == "cuda" else 2048  # smaller ones do not fill the tiles of a processor
+    tiles = device.type == "cpu" and precision == best_precision(device)[0] == "bf16"
+    size = 8192 if device.type == "cuda" else 2048 if tiles else 1024  # each the smallest that keeps the units busy
     # Numbers as nets have them: some processors are faster with ones, and GPUs take less power for them.
     generator = torch.Generator(device).manual_seed(0)
     left, right = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -143,3 +144,15 @@ def set_generator_state(device: torch.device, state: Tensor) -> None:
         torch.cuda.set_rng_state(state, device)
     elif device.type == "mps":
         torch.mps.set_rng_state(state)
+
+
+@contextmanager
+def without_words_of_cuda() -> Iterator[None]:
+    """Torch's builder of C++ says nothing of a missing GPU, of which it warns wherever it finds CUDA's compiler."""
+    log = logging.getLogger("torch.utils.cpp_extension")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

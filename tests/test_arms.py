@@ -151,13 +151,16 @@ def test_a_layer_that_is_not_there_is_refused_with_the_nearest(subject: Subject,
         make_arm(spec, subject, images, explainers=SPECS)
 
 
-def test_the_limits_count_flop_and_bytes_moved() -> None:
+@pytest.mark.parametrize(("tiles", "size"), [(False, 1024), (True, 2048)])
+def test_the_limits_count_flop_and_bytes_moved(tiles: bool, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
     product, copy = product_arm(CPU, "bf16"), copy_arm(CPU, mib=1)
-    assert (product.items, product.unit, product.precision) == (2 * 1024**3, "FLOP", "bf16")
+    assert (product.items, product.unit, product.precision) == (2 * size**3, "FLOP", "bf16")
+    assert product_arm(CPU, "fp32").items == 2 * 1024**3
     assert (copy.items, copy.unit, copy.work().nbytes) == (2 * 2**20, "bytes", 2**20)
 
 
 def test_the_limits_move_and_multiply_numbers_as_nets_have_them() -> None:
-    product, copy = (arm.work().float() for arm in (product_arm(CPU, "bf16"), copy_arm(CPU, mib=1)))
+    product, copy = (arm.work().float() for arm in (product_arm(CPU, "fp32"), copy_arm(CPU, mib=1)))
     assert copy.std().item() == pytest.approx(1, abs=0.01) and abs(copy.mean().item()) < 0.01
     assert product.std().item() == pytest.approx(1024**0.5, rel=0.01)

@@ -54,9 +54,19 @@ def test_a_long_training_is_judged_by_more_than_one_step_and_a_short_one_waits_f
         training_seconds(Slow(clock), recipe, images, CPU, size=2)
         return clock[0] - started
 
-    recipe = replace(BUSY, sizes=())  # a step of 16 images of 2 x 2 pixels: 0.064 s; the first one, of two, 8 s
+    recipe = replace(BUSY, sizes=(), precision="fp32")
+    # A step of 16 images of 2 x 2 pixels: 0.064 s. The first one, of two, takes 8 s.
     assert spent(16, recipe) == pytest.approx(8 + 0.064)
     assert 1 <= spent(50_000, recipe) - 8 < 1.1
+
+
+@pytest.mark.parametrize(("batch", "count"), [(512, 128), (16, 16)])
+def test_in_bf16_a_step_fills_the_tiles_and_the_first_one_makes_their_kernels(
+    clock: list[float], batch: int, count: int
+) -> None:
+    recipe = replace(BUSY, sizes=(), precision="bf16", batch_size=batch)
+    training_seconds(Slow(clock), recipe, 32, CPU, size=2)
+    assert clock[0] == pytest.approx(count * 0.004 * (1000 + 1))
 
 
 def test_an_update_costs_the_same_for_any_batch(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:

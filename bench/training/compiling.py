@@ -11,7 +11,7 @@ from bench.clock import now
 from bench.errors import UsageError
 from bench.estimates import BACKWARD_COST
 from bench.memory import ran_out
-from bench.modes import generators_kept
+from bench.modes import generators_kept, without_words_of_cuda
 from bench.nets.summary import summarise
 from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe
@@ -60,7 +60,7 @@ def compiled(
         # launched as one graph, which is recorded at the second call.
         tuned = f"max-autotune{'' if graphs else '-no-cudagraphs'}"
         forward: Any = torch.compile(model, dynamic=False, mode=tuned if device.type == "cuda" else None)
-        with generators_kept(device):
+        with generators_kept(device), without_words_of_cuda():
             model.train()
             for shape in [each for each in shapes for _ in range(CALLS if graphs else 1)]:
                 batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
