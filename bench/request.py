@@ -359,7 +359,7 @@ class TrainRequest(Sized, OfData, Planned, OnEngine):
     precision: Annotated[str | None, _instead("auto, fp32, bf16 or fp16.")] = None
     norm_decay: Annotated[bool | None, _instead("Weight decay also of the scales of batch norms.")] = None
     bias_scale: Annotated[
-        float | None, _instead("Learning rate of norm and head biases, as a multiple; divides their decay.")
+        float | None, _instead("Learning rate of the biases of norms, as a multiple; divides their decay.")
     ] = None
     label_smoothing: Annotated[float | None, _instead("Share of each label that is spread over all classes.")] = None
     bn_momentum: Annotated[float | None, _instead("Weight of a new batch in running statistics.")] = None

@@ -55,7 +55,7 @@ def test_each_ingredient_that_a_recipe_has_is_taken_away_once() -> None:
     recipe = RECIPES["fast20"]
     for name, field, value in [
         ("no whitening of the stem", "whiten", False),
-        ("no bias group", "bias_scale", 1.0),
+        ("full size from the start", "sizes", ()),
         ("no label smoothing", "label_smoothing", 0.0),
         ("no lookahead", "lookahead", 0),
         ("no zero-init residual", "zero_init", False),

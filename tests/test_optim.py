@@ -30,7 +30,7 @@ def settings_by_hand(model: nn.Module, recipe: Recipe, rate: float) -> dict[str,
     for place, module in model.named_modules():
         for name, _ in module.named_parameters(recurse=False):
             found[f"{place}.{name}"] = (rate, recipe.weight_decay)
-            if name == "bias" and isinstance(module, nn.BatchNorm2d | nn.Linear):
+            if name == "bias" and isinstance(module, nn.BatchNorm2d):
                 found[f"{place}.{name}"] = (rate * recipe.bias_scale, recipe.weight_decay / recipe.bias_scale)
             if name == "weight" and isinstance(module, nn.BatchNorm2d) and not recipe.norm_decay:
                 found[f"{place}.{name}"] = (rate, 0.0)
@@ -66,13 +66,14 @@ def test_biases_move_64_times_as_far_and_decay_by_the_same_factor_of_themselves(
     model = TinyNet(4)
     optimizer = make_optimizer(model, replace(QUICK, bias_scale=64.0, momentum=0.0), fused=False)
     set_rate(optimizer, 0.01)
+    norm = next(each for each in model.modules() if isinstance(each, nn.BatchNorm2d))
     with torch.no_grad():
-        model.fc.bias.fill_(1.0)
+        norm.bias.fill_(1.0)
     for each in model.parameters():
         each.grad = torch.full_like(each, 0.5)
     weight = model.fc.weight.clone()
     optimizer.step()
-    assert torch.allclose(model.fc.bias, 1 - 64 * 0.01 * (0.5 + QUICK.weight_decay / 64 * torch.ones(4)))
+    assert torch.allclose(norm.bias, 1 - 64 * 0.01 * (0.5 + QUICK.weight_decay / 64 * torch.ones_like(norm.bias)))
     assert torch.allclose(model.fc.weight, weight - 0.01 * (0.5 + QUICK.weight_decay * weight))
 
 

@@ -54,8 +54,8 @@ class Recipe:
         momentum: of SGD.
         weight_decay: on all parameters.
         norm_decay: whether it acts on the scales of batch norms, too.
-        bias_scale: the learning rate of the biases of batch norms and linear layers as a multiple of `lr`; their
-            weight decay is divided by it.
+        bias_scale: the learning rate of the biases of batch norms as a multiple of `lr`; their weight decay is divided
+            by it.
         label_smoothing: share of a label's weight that is spread over all classes while training.
         bn_momentum: share of a new batch in the running statistics of batch norms.
         lookahead: steps between two looks of the slow weights (see `bench.training.optim.Lookahead`); 0 for none.
