@@ -1,6 +1,9 @@
 """Runs beside each other: what each cost in seconds and what it gave, with the paired test against the first.
 
-python benchmarks/accuracy.py RUN RUN ... --write docs/results.md
+    python benchmarks/accuracy.py RUN RUN ... --write docs/results.md
+    python benchmarks/accuracy.py RUN ... --beside --name whole --write docs/results.md
+
+`--beside` adds what others report of the same network, or of one as deep, on the original images.
 """
 
 from pathlib import Path
@@ -14,6 +17,16 @@ from bench.store.runs import find_run, read_record
 
 Row = list[str]
 
+# What, epochs, accuracy in %, from what its authors published; the projects are those that our users start from.
+ELSEWHERE = (
+    ("five projects of this course assignment", "20 to 50", "10.56, 80.63, 83.00, 83.16, 87.05"),
+    ("kuangliu/pytorch-cifar, ResNet18, its README", "350", "93.02"),
+    ("Jordan's recipe `plain`, the same network", "26", "93.4; mirror average 94.0"),
+    ("Jordan's recipe `plain80`, the same network", "80", "95.5; mirror average 95.9"),
+    ("Page, an 18-layer network with ReLU before the sums", "30", "94.1"),
+    ("DAWNBench, bkj/basenet, a ResNet18 with changes", "40", "94.3"),
+)
+
 
 def run_row(record: RunRecord) -> Row:
     """How a run was trained, how long that took, and the three accuracies."""
@@ -24,9 +37,11 @@ def run_row(record: RunRecord) -> Row:
     return [
         f"`{Path(record.recipe).stem}`",
         f"`{record.model}`",
+        str(record.settings.get("seed")),
         str(record.settings.get("precision")),
         f"{results.epochs_run} x {results.train_images or 0:,}",
         f"{results.train_seconds or 0:,.0f}",
+        f"{results.train_images_per_second or 0:,.0f}",
         f"{100 * estimate.value:.2f} %",
         f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}",
         *[*averages, "–", "–"][:2],
@@ -56,22 +71,25 @@ def main() -> None:
     """Print the tables, or write them into a document."""
     parser = parser_of(__doc__, runs_dir="runs", write=None)
     parser.add_argument("runs", nargs="+")
+    parser.add_argument("--beside", action="store_true", help="what others report, too")
     parser.add_argument("--name", default="recipes", help="of the table in the document")
     options = parser.parse_args()
     folders = [find_run(options.runs_dir, name) for name in options.runs]
     runs = [(read_record(folder), folder) for folder in folders]
     record, environment = runs[0][0], runs[0][0].environment
-    heads = ["recipe", "model", "precision", "epochs", "training, s", "accuracy", "95 % interval", "mirror average",
-             "mirror and shifts"]  # fmt: skip
+    heads = ["recipe", "model", "seed", "precision", "epochs", "training, s", "images/s", "accuracy", "95 % interval",
+             "mirror average", "mirror and shifts"]  # fmt: skip
     against = ["against the first", "only the first wrong", "only this one wrong", "difference, points",
                "95 % interval", "exact McNemar p"]  # fmt: skip
     parts = [
         f"{environment.device}; torch {environment.versions.get('torch')}; {record.data.name}, "
-        f"{record.results.total or 0:,} test images, seed {record.settings.get('seed')}.",
+        f"{record.results.total or 0:,} test images.",
         table(heads, [run_row(each) for each, _ in runs], {"recipe", "model", "precision"}),
     ]
     if len(runs) > 1:
         parts.append(table(against, [pair_row(runs[0], each) for each in runs[1:]], {"against the first"}))
+    if options.beside:
+        parts.append(table(["elsewhere", "epochs", "accuracy, %"], list(map(list, ELSEWHERE)), {"elsewhere"}))
     text = "\n\n".join(parts)
     finish(text, options.write, options.name)
 

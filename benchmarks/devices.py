@@ -25,7 +25,7 @@ DEVICES = (
     ("Apple M3 Max, its GPU, fp32", 14.0, 0.35),
     ("Apple M1, its GPU, fp32", 2.6, 0.35),
     ("laptop, 8 cores with AVX2, fp32", 0.6, 0.5),
-    ("two cores with AMX, bf16", 2.2, 0.25),
+    ("two cores with AMX, bf16", 2.2, 0.33),
     ("two cores without, fp32", 0.15, 0.7),
 )
 
