@@ -72,7 +72,7 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
     from bench.small_maps import SmallMaps
 
     narrow = precision != "fp32"
-    quick = SmallMaps() if device.type == "cpu" and narrow else nullcontext()
+    quick = SmallMaps() if device.type == "cpu" and precision == "bf16" else nullcontext()
     with torch.autocast(device.type, dtype_of(precision) if narrow else torch.bfloat16, enabled=narrow), quick:
         yield
 

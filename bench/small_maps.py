@@ -1,8 +1,8 @@
 """Convolutions that give small maps, as matrix products: faster in bf16 on a processor with tiles.
 
-A tile multiplies sixteen rows at once. oneDNN fills it with the pixels of one line of a map, so for maps of 4x4 most of
-it stays empty, and the gradient of the weights is made at an eighth of the machine's matrix product. Here the pixels of
-all images stand below each other and fill every tile.
+The fewer positions a map has, the slower torch's own convolutions are there, most of all the gradient of the filters:
+three passes that give maps of 4x4 reach a fifth of the machine's matrix product, those of 16x16 most of it. Here the
+positions of all images stand below each other, as the rows of one product.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def convolution(
         lines, columns = grid(input, weight.shape[2:], steps, edges)
         if min(lines, columns) > 0 and lines * columns <= MOST:
             narrow = [each if each is None else each.bfloat16() for each in (input, weight, bias)]
-            product: Tensor = _Product.apply(*narrow, steps, edges)
+            product: Tensor = Product.apply(*narrow, steps, edges)
             return product
     return functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
 
 
-class _Product(Function):
+class Product(Function):
     """A convolution as the product of all windows (N H' W', h w C) with the filters (h w C, D), and its gradients."""
 
     @staticmethod
@@ -83,6 +83,7 @@ class _Product(Function):
         stride: Pair,
         padding: Pair,
     ) -> Tensor:
+        """(N, C, H, W) to (N, D, H', W')."""
         shape = grid(x, weight.shape[2:], stride, padding)
         rows = windows(x, weight.shape[2:], stride, padding)
         ctx.save_for_backward(x, rows, weight)
@@ -92,6 +93,7 @@ class _Product(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """Of images, filters and biases, each where it is wanted."""
         x, rows, weight = ctx.saved_tensors
         kernel = weight.shape[2:]
         below = gradient.permute(0, 2, 3, 1).reshape(-1, len(weight))

@@ -17,10 +17,10 @@ from bench.store.runs import find_run, read_record
 
 Row = list[str]
 
-# What, epochs, accuracy in %, from what its authors published; the projects are those that our users start from.
+# What, epochs, accuracy in %, as its authors published it, by themselves; the projects are those users start from.
 ELSEWHERE = (
     ("five projects of this course assignment", "20 to 50", "10.56, 80.63, 83.00, 83.16, 87.05"),
-    ("kuangliu/pytorch-cifar, ResNet18, its README", "350", "93.02"),
+    ("kuangliu/pytorch-cifar, ResNet18, its README", "about 350", "93.02"),
     ("Jordan's recipe `plain`, the same network", "26", "93.4; mirror average 94.0"),
     ("Jordan's recipe `plain80`, the same network", "80", "95.5; mirror average 95.9"),
     ("Page, an 18-layer network with ReLU before the sums", "30", "94.1"),

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.machine import choose_device, product_rate, reuse_memory
-from bench.small_maps import MOST, _Product
+from bench.small_maps import MOST, Product
 
 # Channels in and out, pixels an edge of the images, of the filters, and the stride.
 SHAPES = (
@@ -47,7 +47,7 @@ def row_of(shape: tuple[int, int, int, int, int], batch: int, rounds: int, limit
     images = torch.randn(batch, inside, edge, edge).bfloat16().contiguous(memory_format=torch.channels_last)
     filters = (torch.randn(outside, inside, kernel, kernel) * 0.05).bfloat16()
     given = [each.requires_grad_() for each in (images, filters.contiguous(memory_format=torch.channels_last))]
-    ways = (functional.conv2d, _Product.apply)
+    ways = (functional.conv2d, Product.apply)
     found: list[list[float]] = [[], []]
     for number in range(rounds + 2):
         for way in (0, 1, 1, 0):

@@ -33,9 +33,9 @@ KINDS = (
     ("convolutions", ("conv",)),
     ("batch norms", ("batch_norm",)),
     ("ReLUs", ("relu", "threshold")),
-    ("casts and copies", ("copy_", "_to_copy", "clone", "contiguous")),
+    ("casts, copies, windows of small maps", ("copy_", "_to_copy", "clone", "contiguous")),
     ("sums of branches", ("add",)),
-    ("head and loss", ("addmm", "mm", "softmax", "nll", "mean", "avg_pool", "div")),
+    ("head, loss, products of small maps", ("addmm", "mm", "softmax", "nll", "mean", "avg_pool", "div")),
 )
 OTHER = "other"
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from bench import small_maps
 from bench.precision import autocast
-from bench.small_maps import MOST, _Product, convolution
+from bench.small_maps import MOST, Product, convolution
 
 CPU = torch.device("cpu")
 CASES = {  # of the images, of the filters, stride, padding
@@ -47,7 +47,7 @@ def found(convolve: Callable[..., Tensor], given: list[Tensor], case: Case) -> l
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_product_is_torchs_convolution_and_so_are_its_gradients(case: Case, bias: bool) -> None:
     given = tensors(case, torch.float64, bias=bias)
-    ours, theirs = found(_Product.apply, given, case), found(functional.conv2d, given, case)
+    ours, theirs = found(Product.apply, given, case), found(functional.conv2d, given, case)
     assert len(ours) == 3 + bias
     for own, reference in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, reference, rtol=1e-12, atol=1e-12)
@@ -57,7 +57,7 @@ def test_a_product_is_torchs_convolution_and_so_are_its_gradients(case: Case, bi
 def test_only_gradients_that_are_wanted_are_made(wanted: int) -> None:
     case = CASES["3x3"]
     given = [each.detach().requires_grad_(place == wanted) for place, each in enumerate(tensors(case, torch.float64))]
-    _Product.apply(*given, *case[2:]).sum().backward()
+    Product.apply(*given, *case[2:]).sum().backward()
     assert [each.grad is not None for each in given] == [place == wanted for place in range(3)]
 
 
@@ -78,13 +78,13 @@ def products(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The convolutions that were products."""
     made: list[Tensor] = []
 
-    class Watched(_Product):
+    class Watched(Product):
         @classmethod
         def apply(cls, *given: object) -> Tensor:
-            made.append(_Product.apply(*given))
+            made.append(Product.apply(*given))
             return made[-1]
 
-    monkeypatch.setattr(small_maps, "_Product", Watched)
+    monkeypatch.setattr(small_maps, "Product", Watched)
     return made
 
 
@@ -134,11 +134,10 @@ def test_small_maps_are_products_in_bf16_on_a_cpu_and_nowhere_else(products: lis
     layer, edge = nn.Conv2d(8, 8, 3, padding=1), int(MOST**0.5)
     images = torch.randn(2, 8, edge, edge)
     last = images.contiguous(memory_format=torch.channels_last)
-    with autocast(CPU, "fp32"):
-        layer(last)
+    for precision, given in (("fp32", last), ("fp16", last), ("bf16", images)):
+        with autocast(CPU, precision):
+            layer(given)
     layer(last)
-    with autocast(CPU, "bf16"):
-        layer(images)
     assert not products
     with autocast(CPU, "bf16"):
         layer(last)

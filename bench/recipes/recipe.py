@@ -194,6 +194,7 @@ FAST20 = Recipe(
     translate=2,
     cutout=0,
     source="ingredients of Jordan 2024, arXiv:2404.00498, and Page 2019, for this network",
+    measured="89.7 % with all 50,000 JPEG images, in bf16",
 )
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
@@ -218,6 +219,7 @@ RECIPES: Mapping[str, Recipe] = {
             translate=4,
             cutout=12,
             source="as fast20, with stronger augmentation for more epochs",
+            measured="",
         ),
         Recipe(
             name="cpu",
