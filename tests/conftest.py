@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 settings.register_profile("shared cores", deadline=None)  # an example may wait for the other workers
 settings.load_profile("shared cores")
 os.environ["OMP_NUM_THREADS"] = "1"  # of child processes; workers share the cores, and small nets gain nothing by two
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell ignores Ctrl-C for what it starts with `&`; tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 HERE = Path(__file__)
 SYNC = os.fsync
 GATE, ROOM = HERE, HERE.parents[1] / "pyproject.toml"  # any two files: locks are taken on them, nothing is written

@@ -714,7 +714,7 @@ def test_ci_runs_the_demo_of_the_readme() -> None:
     assert re.search(r"^demo: .*\n\t\$\(BIN\)/bench demo$", makefile, re.MULTILINE)
 
 
-WRITTEN = re.compile(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", re.DOTALL)
+WRITTEN = re.compile(r"<!-- ([\w ]+): begin -->.*?<!-- \1: end -->", re.DOTALL)
 MEASURED = re.compile(r"\d(?:[\d.,]*\d)? ?(?:%|images/s|ms\b)")
 CONVENTIONS = ("95 %",)  # of an interval
 
