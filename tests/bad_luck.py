@@ -129,7 +129,7 @@ def plain(value: Any) -> Any:
     """A page's values without the time and the command of the call, and without rates, which no two calls share."""
     if isinstance(value, dict):
         moving = ("created", "provenance", "timings", "speeds", "ms_per_image", "findings", "badges", "train_rate",
-                  "forward_rate", "curve")  # fmt: skip
+                  "forward_rate", "curve", "layers_per_call", "targets_per_call")  # fmt: skip
         return {key: plain(each) for key, each in value.items() if key not in moving}
     return [plain(each) for each in value] if isinstance(value, list) else value
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 settings.register_profile("shared cores", deadline=None)  # an example may wait for the other workers
 settings.load_profile("shared cores")
 os.environ["OMP_NUM_THREADS"] = "1"  # of child processes; workers share the cores, and small nets gain nothing by two
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell ignores Ctrl-C for what it starts with `&`; tests send it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it starts with `&`
     signal.signal(signal.SIGINT, signal.default_int_handler)
 HERE = Path(__file__)
 SYNC = os.fsync

@@ -36,7 +36,8 @@ from bench.training.team import ALONE, Team, is_lost, launch, launched, norms_of
 
 HERE = Path(__file__).parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-OPTIONS = ("--batch-size", "16", "--epochs", "4", "--lr", "0.05", "--val", "0.25", "--recipe", "cpu", "--precision", "fp32")
+RECIPE = ("--recipe", "cpu", "--precision", "fp32")
+OPTIONS = (*RECIPE, "--batch-size", "16", "--epochs", "4", "--lr", "0.05", "--val", "0.25")
 LONG = 300.0  # seconds, of a busy machine
 TWO = [Team(rank, 2, rank, 2, "localhost") for rank in range(2)]
 VARIABLES = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "first"}
