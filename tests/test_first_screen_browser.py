@@ -233,7 +233,7 @@ def test_on_paper_are_all_tables_the_six_pictures_and_a_page_of_images(opened: O
     paper = tab.pdf(format="A4")
     assert 1 < len(re.findall(rb"/Type\s*/Page\b", paper)) < 10
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
-    tab.wait_for_function("[...document.querySelectorAll('.card')].every((card) => card.querySelector('canvas'))")
+    tab.locator(".card:not(:has(canvas))").first.wait_for(state="detached")
     assert tab.locator("details:not([open])").count() == 0 and tab.locator(".six article:visible").count() == 6
     assert tab.locator(".card").count() == 24 and "of 60" in tab.locator("#status").inner_text()
     assert tab.locator("#one:visible, #contents:visible, .filters:visible").count() == 0

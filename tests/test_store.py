@@ -5,10 +5,15 @@ import io
 import json
 import os
 import pickle
+import sys
+import tempfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -17,6 +22,7 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from torch import nn
 
+import bench
 from bench.errors import BenchError, StoreError, UsageError, WriteError
 from bench.request import TrainRequest
 from bench.schema.page import EpochPoint
@@ -48,6 +54,7 @@ from bench.store.runs import (
     updated,
     write_record,
 )
+from bench.training.checkpoint import new_run
 
 
 def record(**changes: Any) -> RunRecord:
@@ -325,6 +332,54 @@ def test_a_number_that_another_process_takes_between_look_and_making_is_left_to_
     monkeypatch.setattr(Path, "mkdir", outrun)
     assert new_folder(tmp_path).name == "2"
     assert create_run(tmp_path, model="net", data="digits", seed=0, name=None).name == "net-digits-s0-2"
+
+
+BROKEN_OFF = 9  # how a process of the next test ends there
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [True, False], ids=["SIGKILL", "SIGINT"])
+def test_a_name_works_again_whenever_the_making_of_its_run_was_broken_off(tmp_path: Path, *, killed: bool) -> None:
+    """At every line of bench and of the standard library's temporary files."""
+    make = partial(new_run, model="net", data="digits", seed=0, name="mine")
+    places = (str(Path(bench.__file__).parent), tempfile.__file__)
+    with make(tmp_path / "whole"):
+        pass  # what is imported late is there now
+
+    def broken_off(runs: Path, last: int) -> bool:
+        """Whether a process ended at that line, and not after all of them."""
+        child = os.fork()
+        if child:
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == BROKEN_OFF
+        lines = count(1)
+
+        def counted(frame: FrameType, event: str, _: object) -> Any:
+            if not frame.f_code.co_filename.startswith(places):
+                return None
+            if next(lines) == last:
+                if killed:
+                    os._exit(BROKEN_OFF)
+                raise KeyboardInterrupt
+            return counted
+
+        sys.settrace(counted)
+        try:
+            with make(runs):
+                sys.settrace(None)
+            os._exit(0)
+        except BaseException:
+            os._exit(BROKEN_OFF)
+
+    for last in count(1):
+        runs = tmp_path / str(last)
+        whole = not broken_off(runs, last)
+        with make(runs) as folder:
+            assert [
+                path.name for path in folder.iterdir() if path.name not in (".training.lock", ".training.pid")
+            ] == []
+        if whole:
+            break
+    assert last > 50
 
 
 # --- finding runs ------------------------------------------------------------------------------------------

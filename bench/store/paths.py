@@ -94,7 +94,7 @@ def leftovers_of(path: Path) -> list[Path]:
 
 def leftovers(run: Path) -> list[Path]:
     """What writes that were killed left behind of a training's files."""
-    names = ("resume-*.pt", RECORD, LOG, CHECKPOINT, PREDICTIONS)
+    names = ("resume-*.pt", RECORD, LOG, CHECKPOINT, PREDICTIONS, training_holder(run).name)
     return [path for name in names for path in run.glob(f".{name}.{RANDOM}")]
 
 

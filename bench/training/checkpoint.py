@@ -353,13 +353,15 @@ def new_run(runs: Path, *, model: str, data: str, seed: int, name: str | None) -
     Where it ends by Ctrl-C, a full disk or too little memory before anything was kept, the folder goes, so that its
     name works again.
     """
-    with ExitStack() as holding:
+    with ExitStack() as holding, ExitStack() as making:
         with written(runs):
             runs.mkdir(parents=True, exist_ok=True)
-        with locked(latest_path(runs), runs):  # or another call takes the folder for a remnant before it is held
-            folder = create_run(runs, model=model, data=data, seed=seed, name=name)
-            holding.enter_context(held(folder))
+        # Or another call takes the folder for a remnant before it is held.
+        making.enter_context(locked(latest_path(runs), runs))
+        folder = create_run(runs, model=model, data=data, seed=seed, name=name)
         try:
+            holding.enter_context(held(folder))
+            making.close()
             yield folder
         except BaseException as error:
             ended = isinstance(error, WriteError | RoomError) or not isinstance(error, Exception)
