@@ -205,7 +205,7 @@ RECIPES: Mapping[str, Recipe] = {
             batch_size=128,
             lr=0.1,
             source="the 20-epoch assignment of the EVA and ERA courses, with a schedule that ends at 0",
-            measured="70.4 % with 10,000 JPEG images, cut to 10 epochs: 22 min on two cores in fp32",
+            measured="89.6 % with all 50,000 JPEG images, in bf16",
         ),
         PLAIN,
         replace(PLAIN, name="plain80", epochs=80, source="Jordan 2024, cifar10-zoo: the same for 96 %"),
