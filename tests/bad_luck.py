@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import bench.cli.app
 import bench.commands.adopt
 import bench.commands.compare
 import bench.commands.judge
@@ -34,7 +35,7 @@ import bench.commands.train
 import bench.reports.figures.paper
 import bench.reports.render
 import bench.training.run
-from bench.cli.app import app
+from bench import cli
 from bench.errors import BenchError
 from bench.store.files import read_checkpoint, read_npz
 from bench.store.folder import RunFolder, read_run
@@ -75,7 +76,11 @@ class Lost(Exception):
 
 def start(words: Sequence[str], place: Path, log: Path) -> int:
     """A command in a process of its own; its number."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[:2])  # what comes during the fork waits until the child listens
     number = os.fork()
+    if not number:
+        cli.signals.listen()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[:2])
     if number:
         return number
     code = 99
@@ -86,7 +91,8 @@ def start(words: Sequence[str], place: Path, log: Path) -> int:
         os.dup2(target, 2)
         torch.set_num_threads(1)
         bench.training.run.FileKeeper = often  # type: ignore[assignment,attr-defined]
-        app(list(words))
+        sys.argv = ["bench", *words]
+        cli.main()  # and not its application alone: a signal may come before the command line is read
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
