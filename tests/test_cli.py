@@ -505,14 +505,17 @@ HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handle
 IMPORTING = """
 import builtins, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-real, when, number = builtins.__import__, sys.argv.pop(1), int(sys.argv.pop(1))
+real, when, number, told = builtins.__import__, sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1) == "told"
 def importing(name, *others, **more):
     if name == when:
         builtins.__import__ = real
         try:
             signal.raise_signal(number)
-        except KeyboardInterrupt as error:
-            raise ImportError("half imported") from error
+        except BaseException as error:
+            raised = ImportError("half imported")
+            if told:
+                raise raised from error
+        raise raised
     return real(name, *others, **more)
 builtins.__import__ = importing
 from bench.cli import main
@@ -525,11 +528,12 @@ main()
     [("bench.cli.app", ["list", "runs"]), ("torch", ["train", "--data", "digits", "--dry-run"])],
     ids=["before a command", "while torch is imported"],
 )
+@pytest.mark.parametrize("cause", ["told", "lost"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_call_that_is_interrupted_while_it_loads_ends_without_a_traceback(
-    tmp_path: Path, module: str, words: list[str], number: int, code: int
+    tmp_path: Path, module: str, words: list[str], cause: str, number: int, code: int
 ) -> None:
-    start = [sys.executable, "-c", IMPORTING, module, str(int(number)), *words]
+    start = [sys.executable, "-c", IMPORTING, module, str(int(number)), cause, *words]
     done = subprocess.run(start, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == code and "Traceback" not in done.stderr and "error" not in done.stderr, done.stderr
     assert done.stderr.startswith("interrupted; nothing half-written is left.\n")

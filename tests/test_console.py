@@ -102,7 +102,7 @@ class Caller:
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGTERM")
 def test_a_signal_that_a_callback_of_python_drops_ends_the_command_all_the_same() -> None:
     before, known = signal.getsignal(signal.SIGTERM), sys.unraisablehook
-    signal.signal(signal.SIGTERM, session._terminate)
+    signal.signal(signal.SIGTERM, session.Heard())
     started = time.monotonic()
     try:
         with pytest.raises(session.Terminated), session.dropped_signals_sent_again():

@@ -72,6 +72,22 @@ class Terminated(BaseException):
     """The process was asked to end (SIGTERM)."""
 
 
+class Heard:
+    """Lets Ctrl-C and SIGTERM raise, and remembers it: compiled code may turn an exception into words of its own.
+
+    Attributes:
+        raised: the last one; None as long as there is none.
+    """
+
+    def __init__(self) -> None:
+        self.raised: BaseException | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        self.raised = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        raise self.raised
+
+
 def add_command(app: typer.Typer, kinds: Kinds, command: Callable[[Any, Workspace], Answer], *, opens: bool) -> None:
     """Register a verb: from what was typed to a request, to an answer, to what is printed.
 
@@ -154,16 +170,17 @@ class Group(TyperGroup):
             return self._invoked(ctx)
 
     def _invoked(self, ctx: Any) -> Any:  # noqa: ANN401 (Typer's own context)
-        signal.signal(signal.SIGTERM, _terminate)
+        heard = Heard()
+        signal.signal(signal.SIGTERM, heard)
         if signal.getsignal(signal.SIGINT) is end_at_once:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, heard)
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, Terminated) as error:
             raise typer.Exit(_interrupted(error, ctx)) from error
         except typer.Abort as error:
             Console(stderr=True).print()  # the question ends without a line end
-            if (asked := _asked_to_end(error)) is not None:
+            if (asked := _asked_to_end(error) or heard.raised) is not None:
                 raise typer.Exit(_interrupted(asked, ctx)) from error
             again = shlex.join(["bench", *ctx.meta[WORDS], "--yes"])
             raise typer.Exit(_failed(RunError("there was no answer, so nothing was done", try_=again), ctx)) from error
@@ -171,7 +188,7 @@ class Group(TyperGroup):
             sys.stderr.close()
             raise typer.Exit(1) from error
         except Exception as error:
-            if (asked := _asked_to_end(error)) is not None:
+            if (asked := _asked_to_end(error) or heard.raised) is not None:
                 raise typer.Exit(_interrupted(asked, ctx)) from error
             if isinstance(error, BenchError):
                 raise typer.Exit(_failed(error, ctx)) from error
@@ -352,7 +369,3 @@ def dropped_signals_sent_again() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = known
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
