@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 import bench.commands.known_answers as command
 from bench.api import known_answers
-from bench.contracts import ExplainerSpec
+from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.pages.build import run_page
 from bench.reports.render import render_files
 from bench.schema.known_answers import KnownAnswers
 from bench.scoring import sticker_nets
+from bench.store.files import read_checkpoint, write_checkpoint
 from bench.store.folder import RunFolder, read_run
 from bench.store.paths import checkpoint_path, known_answers_path, known_scores_path
 from bench.store.rows import read_cell
@@ -55,7 +56,6 @@ def few_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         for module in (command, sticker_nets):
             patched.setattr(module, "STEPS", 200)
-        patched.setattr(sticker_nets, "RATE", 3e-3)
         yield
 
 
@@ -129,6 +129,16 @@ def test_a_net_that_does_not_learn_the_sticker_gives_no_answer(
     found = known_answers("tiny-run", explainer="reference", layer="layer3", limit=IMAGES, workspace=place)
     assert not found.stickers and not any(one.counts for one in found.checks)
     assert "no result for the sticker: the network did not learn it" in found.notes
+
+
+def test_nets_that_see_a_sticker_where_there_is_none_give_no_answer(place: Workspace) -> None:
+    path = checkpoint_path(known_answers_path(place.runs / "tiny-run") / "reliant")
+    weights, head = read_checkpoint(path)
+    weights["fc.bias"][0] += 50  # the sticker's class
+    write_checkpoint(path, weights, head)
+    found = known_answers("tiny-run", explainer="reference", layer="layer3", limit=IMAGES, workspace=place)
+    assert found.unasked is not None and found.unasked.value > 0.9
+    assert not found.stickers and any("of the images are taken for four, too" in each for each in found.notes)
 
 
 def test_a_dry_run_says_how_long_and_computes_nothing(place: Workspace) -> None:
@@ -211,7 +221,22 @@ def test_both_nets_see_the_same_images_with_the_same_stickers() -> None:
         break
 
 
-def test_only_the_last_two_stages_and_the_head_are_taught() -> None:
-    spec = Workspace().models["cifar_resnet18"]
-    names = sticker_nets.parameters_of(spec.build(10), spec.layers)
-    assert {each.split(".")[0] for each in names} == {"layer3", "layer4", "linear"}
+def test_a_net_with_small_weights_learns_as_one_with_large_weights_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sticker_nets, "STEPS", 3)
+    data = tiny_data()
+    taught = []
+    for scale in (1.0, 2.0**-6):
+        torch.manual_seed(0)
+        # Norms without weights of their own take the scale out again: both nets compute the same.
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, bias=False), nn.InstanceNorm2d(8, eps=0), nn.Flatten(), nn.LazyLinear(10)
+        )
+        net(torch.zeros(1, 3, *data.train.images.shape[-2:]))
+        nn.init.normal_(net[0].weight, std=scale)  # type: ignore[arg-type]
+        net.eval().requires_grad_(False)
+        statistics = (data.mean, data.std)
+        with Silence().track("teach", 3) as task:
+            taught.append(sticker_nets.fine_tuned(net, data.train, statistics, target=0, task=task))
+        assert not torch.equal(taught[-1][0].weight, net[0].weight)  # type: ignore[index]
+    large, small = (each[0].weight for each in taught)  # type: ignore[index]
+    assert torch.allclose(large, small * 2**6, rtol=1e-3, atol=1e-3)

@@ -21,7 +21,7 @@ from bench.scoring.known_scores import (
 )
 from bench.scoring.mosaics import TILES
 from bench.scoring.stickers import cells_of_sticker, places_of, planted
-from bench.stats.intervals import paired_gain
+from bench.stats.intervals import paired_gain, wilson
 
 IDS, GRID = np.arange(60), (8, 8)
 PLACES = places_of(IDS, 32)
@@ -84,12 +84,15 @@ def test_no_row_that_knows_no_model_gets_a_good_word_though_the_contrast_always_
     assert not any(found[name].finds or found[name].claim.above for name in BASELINES)
 
 
-@pytest.mark.parametrize("reliant, control, counts", [(60, 0, True), (60, 30, False), (20, 0, False), (40, 6, True)])
+@pytest.mark.parametrize(
+    "reliant, control, unasked, counts",
+    [(60, 0, 0, True), (60, 30, 0, False), (20, 0, 0, False), (40, 6, 10, True), (60, 0, 20, False)],
+)
 def test_a_strength_counts_where_one_net_follows_the_sticker_and_the_other_does_not(
-    reliant: int, control: int, counts: bool
+    reliant: int, control: int, unasked: int, counts: bool
 ) -> None:
     flips = [(np.arange(60) < each).astype(np.int64) for each in (reliant, control)]
-    assert check_of(0.5, *flips).counts is counts
+    assert check_of(0.5, *flips, wilson(unasked, 80)).counts is counts
 
 
 # --- claims -------------------------------------------------------------------------------------------------

@@ -147,9 +147,10 @@ def easy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps teach little, and that is enough."""
     for module in ("bench.commands.known_answers", "bench.scoring.sticker_nets"):
         monkeypatch.setattr(f"{module}.STEPS", 30)
-    monkeypatch.setattr("bench.scoring.sticker_nets.RATE", 3e-2)
+    monkeypatch.setattr("bench.scoring.sticker_nets.RATE", 0.1)
     monkeypatch.setattr("bench.scoring.known_scores.FOLLOWS", 0.0)
     monkeypatch.setattr("bench.scoring.known_scores.IGNORES", 1.0)
+    monkeypatch.setattr("bench.scoring.known_scores.UNASKED", 1.0)
     monkeypatch.setattr("bench.scoring.mosaics.SURE", 0.0)
     monkeypatch.setattr("bench.commands.known_answers.FEWEST", 2)
 

@@ -42,7 +42,8 @@ from bench.precision import best_precision
 from bench.registry.libraries import takes
 from bench.registry.registry import short
 from bench.request import KnownAnswersRequest
-from bench.schema.known_answers import KNOWN_ANSWERS_SCHEMA, KnownAnswers, StickerCheck, StickerScore
+from bench.schema.known_answers import KNOWN_ANSWERS_SCHEMA, UNASKED, KnownAnswers, StickerCheck, StickerScore
+from bench.schema.page import Estimate
 from bench.scoring.known_scores import Planted, Shown, check_of, model_free, mosaic_scores, sticker_scores
 from bench.scoring.mosaics import TILES, Mosaics, choose_mosaics, halved, tiled, top_four
 from bench.scoring.occluded_answers import layer_sizes
@@ -50,7 +51,7 @@ from bench.scoring.patches import patch_grid
 from bench.scoring.posed import Posed, keep_net, kept_net, posed
 from bench.scoring.sticker_nets import BATCH, CONTROL, RECIPE, RELIANT, SEED, STEPS, Taught, fine_tuned, flips
 from bench.scoring.stickers import STRENGTHS, places_of, planted, sticker_edge
-from bench.stats.intervals import bootstrap_mean
+from bench.stats.intervals import bootstrap_mean, wilson
 from bench.store.predictions import fixed_order
 from bench.thresholds import read_threshold
 from bench.whole_file import check_writable
@@ -171,10 +172,19 @@ class _Stickered:
     other: Booleans
 
     @property
+    def unasked(self) -> Estimate:
+        """Share of the images that one of the nets takes for the sticker's class without it."""
+        images = self.other[:: len(STRENGTHS)]
+        return wilson(int((~images).sum()), len(images))
+
+    @property
     def checks(self) -> tuple[StickerCheck, ...]:
         """Of each strength whether the nets have learned what they were taught."""
-        every = [(strength, self.other & (self.strengths == strength)) for strength in STRENGTHS]
-        return tuple(check_of(strength, *(each[rows] for each in self.turned)) for strength, rows in every)
+        found = []
+        for strength in STRENGTHS:
+            reliant, control = (each[self.other & (self.strengths == strength)] for each in self.turned)
+            found.append(check_of(strength, reliant, control, self.unasked))
+        return tuple(found)
 
     def rows(self, counted: Sequence[float]) -> Integers:
         """The images of these strengths that one net takes for the sticker's class, and the other does not."""
@@ -193,16 +203,22 @@ def _with_stickers(found: KnownAnswers, asked: _Asked, limit: int) -> KnownAnswe
             found, f"no sticker: {len(asked.data.train)} training images, {len(ids)} test images that are right"
         )
     shown = _stickered(asked, ids)
-    found = replace(found, checks=shown.checks)
+    found = replace(found, unasked=shown.unasked, checks=shown.checks)
     counted = [check.strength for check in found.checks if check.counts]
     if not counted:
-        return _noted(found, "no result for the sticker: the network did not learn it")
+        return _noted(found, f"no result for the sticker: {_why_none(found, shown.unasked)}")
     rows, edge = shown.rows(counted), sticker_edge(asked.trained.record.size)
     return replace(
         found,
         places=tuple((row, *shown.places[row].tolist(), edge) for row in rows.tolist()),
         stickers=tuple(_scored(asked, shown, rows)),
     )
+
+
+def _why_none(found: KnownAnswers, unasked: Estimate) -> str:
+    if unasked.high <= UNASKED:
+        return "the network did not learn it"
+    return f"without one {100 * unasked.value:.0f} % of the images are taken for {found.target}, too"
 
 
 def _stickered(asked: _Asked, ids: Integers) -> _Stickered:
@@ -269,12 +285,7 @@ def _taught(asked: _Asked, missing: Sequence[str]) -> Iterator[tuple[str, nn.Mod
         return
     for name in missing:
         with asked.workspace.progress.track(f"teach the {name} net", STEPS) as task:
-            yield (
-                name,
-                fine_tuned(
-                    trained.model, trained.spec.layers, data.train, trained.statistics, target=TARGETS[name], task=task
-                ),
-            )
+            yield name, fine_tuned(trained.model, data.train, trained.statistics, target=TARGETS[name], task=task)
 
 
 def _scored(asked: _Asked, shown: _Stickered, rows: Integers) -> list[StickerScore]:

@@ -9,6 +9,7 @@ KNOWN_ANSWERS_SCHEMA = 1
 OFTEN = (
     0.5  # share of the images from which a map is said to find something, beyond what it shows where there is nothing
 )
+UNASKED = 0.25  # most of the images that one of two nets may take for the sticker's class though they bear none
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class KnownAnswers:
         target: the class that the sticker stands for.
         places: of each explained image with a sticker its id in the cells, and the sticker's row, column and edge in
             pixels.
+        unasked: share of the test images of other classes that one of the two nets takes for the sticker's class though
+            they bear none; these are left out. None in scores of before.
         checks: by strength, the strongest first.
         mosaics: how many were made; 0 where there were not enough images that the net is right and sure of.
         mosaic_pixels: an edge of a mosaic; that of one image where the net takes no other size.
@@ -122,6 +125,7 @@ class KnownAnswers:
     target: str
     pixels: int
     places: tuple[tuple[int, int, int, int], ...] = ()
+    unasked: Estimate | None = None
     checks: tuple[StickerCheck, ...] = ()
     stickers: tuple[StickerScore, ...] = ()
     mosaics: int = 0

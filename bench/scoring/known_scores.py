@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from bench.contracts import Booleans, Floats, Integers
-from bench.schema.known_answers import Claim, MosaicScore, StickerCheck, StickerScore
+from bench.schema.known_answers import UNASKED, Claim, MosaicScore, StickerCheck, StickerScore
 from bench.schema.page import Estimate
 from bench.scoring.baselines import (
     BASELINES,
@@ -160,10 +160,15 @@ def closest(tests: Sequence[GainTest | None]) -> GainTest | None:
 # --- the sticker --------------------------------------------------------------------------------------------
 
 
-def check_of(strength: float, reliant: Integers, control: Integers) -> StickerCheck:
-    """Whether a strength counts, by the images (I,) that each net takes for the sticker's class with it: 0 or 1."""
+def check_of(strength: float, reliant: Integers, control: Integers, unasked: Estimate) -> StickerCheck:
+    """Whether a strength counts, by the images (I,) that each net takes for the sticker's class with it: 0 or 1.
+
+    Args:
+        unasked: share of all images that one of the nets takes for that class without it, which are not among these.
+    """
     one, other = (wilson(int(each.sum()), len(each)) for each in (reliant, control))
-    return StickerCheck(strength, len(reliant), one, other, one.low >= FOLLOWS and other.high <= IGNORES)
+    learned = one.low >= FOLLOWS and other.high <= IGNORES
+    return StickerCheck(strength, len(reliant), one, other, learned and unasked.high <= UNASKED)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from bench.registry.registry import short
-from bench.schema.known_answers import Claim, KnownAnswers, MosaicScore, StickerScore
+from bench.schema.known_answers import UNASKED, Claim, KnownAnswers, MosaicScore, StickerScore
 from bench.schema.scores import NO_EVIDENCE
 from bench.scoring.baselines import BASELINES
 from bench.scoring.tables import NOTHING, Sheet, figure, percent
@@ -43,9 +43,19 @@ def checks(found: KnownAnswers) -> Sheet:
         f"The sticker: what two nets take for {found.target}",
         f"Share of the images with the sticker that each network takes for {found.target}. One network has learned to "
         "decide by the sticker, the other to ignore it. A strength counts if the first network follows the sticker and "
-        "the second does not.",
+        f"the second does not. {_unasked(found)}",
         ("strength", "images", "net that relies on it", "net that does not", "counts"),
         tuple(rows),
+    )
+
+
+def _unasked(found: KnownAnswers) -> str:
+    """What the networks make of images without a sticker."""
+    if found.unasked is None:
+        return "Images that one of them takes for it without a sticker are left out."
+    return (
+        f"Without a sticker, one of them takes {percent(found.unasked)} of the images for it. These are left out; if "
+        f"they may be more than {100 * UNASKED:g} %, no strength counts."
     )
 
 
