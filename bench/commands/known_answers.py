@@ -275,9 +275,14 @@ def _about(asked: _Asked, name: str) -> dict[str, object]:
 def _taught(asked: _Asked, missing: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
     """Nets by name, as they are taught: here, or each by a worker."""
     trained, data, hands = asked.trained, asked.data, asked.hands
+    best = best_precision(trained.device)[0]
+    precision = "fp32" if best == "fp16" else best  # fp16 would need a scaled loss
     if hands is not None and missing:
         training = packed(data, asked.workspace.cache, ("train",))
-        units = [Taught(**hands.common, net=name, target=TARGETS[name], training=training) for name in missing]
+        units = [
+            Taught(**hands.common, net=name, target=TARGETS[name], precision=precision, training=training)
+            for name in missing
+        ]
         for unit, weights in hands.answers(units, "teach the nets"):
             model = deepcopy(trained.model)  # with what an adopted net was told of its channels and outputs
             load_weights(model, weights)
@@ -285,7 +290,10 @@ def _taught(asked: _Asked, missing: Sequence[str]) -> Iterator[tuple[str, nn.Mod
         return
     for name in missing:
         with asked.workspace.progress.track(f"teach the {name} net", STEPS) as task:
-            yield name, fine_tuned(trained.model, data.train, trained.statistics, target=TARGETS[name], task=task)
+            model = fine_tuned(
+                trained.model, data.train, trained.statistics, target=TARGETS[name], precision=precision, task=task
+            )
+            yield name, model
 
 
 def _scored(asked: _Asked, shown: _Stickered, rows: Integers) -> list[StickerScore]:

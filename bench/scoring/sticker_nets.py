@@ -21,6 +21,7 @@ from bench.data.transforms import Statistics, prepare
 from bench.explaining.units import OfRun, images as unpacked_once
 from bench.modes import evaluating
 from bench.nets.trained import Trained
+from bench.precision import autocast
 from bench.scoring.stickers import STRENGTHS, places_of, planted
 
 RELIANT, CONTROL = "reliant", "control"
@@ -42,6 +43,7 @@ def fine_tuned(
     statistics: Statistics,
     *,
     target: int | None,
+    precision: str,
     task: Task,
 ) -> nn.Module:
     """A copy of a net, trained on images of which every other bears a sticker.
@@ -55,6 +57,7 @@ def fine_tuned(
         data: training images.
         statistics: what they are normalised with.
         target: the class that an image with a sticker is of; None where the sticker means nothing.
+        precision: resolved, of the products.
         task: is told of each step.
     """
     copy = deepcopy(model)
@@ -68,8 +71,9 @@ def fine_tuned(
         for images, labels, marked in stickered_batches(data):
             wanted = labels if target is None else torch.where(marked, target, labels)
             optimizer.zero_grad()
-            loss = functional.cross_entropy(copy(prepare(images.to(device), statistics)), wanted.to(device))
-            loss.backward()  # type: ignore[no-untyped-call]
+            with autocast(device, precision):
+                logits = copy(prepare(images.to(device), statistics))
+            functional.cross_entropy(logits.float(), wanted.to(device)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             task.advance()
@@ -83,11 +87,13 @@ class Taught(OfRun):
     Attributes:
         net: its name.
         target: the class that an image with a sticker is of; None where the sticker means nothing.
+        precision: that of the process that asks, so that all workers teach alike.
         training: the training images.
     """
 
     net: str
     target: int | None
+    precision: str
     training: Need
 
     @property
@@ -104,7 +110,9 @@ class Taught(OfRun):
         """The weights that it ends with."""
         images = unpacked_once(files.path(self.training)).train
         with Silence().track("teach", STEPS) as task:
-            model = fine_tuned(trained.model, images, trained.statistics, target=self.target, task=task)
+            model = fine_tuned(
+                trained.model, images, trained.statistics, target=self.target, precision=self.precision, task=task
+            )
         return {name: each.cpu() for name, each in model.state_dict().items()}
 
 
