@@ -147,3 +147,16 @@ def test_maps_without_a_positive_value_are_counted_and_left_out() -> None:
     maps[3] = -1
     (mine,) = mosaic_scores([Shown("mine", "layer4", maps)])
     assert (mine.empty, mine.mosaics) == (4, 29)
+
+
+@pytest.mark.parametrize("edge", [8, 16])
+def test_what_rounding_leaves_of_a_map_that_knows_no_class_is_no_difference(edge: int) -> None:
+    drawn = np.random.default_rng(0).random((30, edge, edge)).astype(np.float32)
+    shown, images, ids = (
+        Shown("mine", "layer4", drawn.repeat(TILES, axis=0)),
+        torch.rand(120, 3, 64, 64),
+        np.arange(120),
+    )
+    *_, mine = mosaic_scores([*model_free(shown, images, ids, ids % 7), shown])  # a quarter, but for 1e-17
+    gain = mine.claim.gain
+    assert gain is not None and -0.5 < gain.low <= 0 <= gain.high < 0.5 and mine.claim.p_value > 0.05
