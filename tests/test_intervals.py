@@ -15,6 +15,7 @@ from bench.stats import intervals
 from bench.stats.agreement import agreement
 from bench.stats.intervals import (
     above_chance,
+    alike,
     bootstrap_mean,
     holm,
     holm_levels,
@@ -401,16 +402,19 @@ def test_of_values_that_are_all_alike_interval_and_test_agree(value: float, leve
     assert (own.low <= 0 <= own.high) == (found.p_value > 1 - level)
 
 
-@pytest.mark.parametrize(
-    ("values", "low", "high"), [([1.0] * 2 + [0.0] * 28, None, 1.0), ([-1.0] * 2 + [0.0] * 28, -1.0, None)]
-)
-def test_an_end_that_resamples_leave_open_is_the_last_value_that_there_can_be(
-    values: list[float], low: float | None, high: float | None
-) -> None:
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_end_that_resamples_leave_open_is_that_of_values_that_spread_as_far_as_they_can(sign: int) -> None:
     """One resample in seven has none of the two, and so no spread."""
-    found = bootstrap_mean(np.array(values), rng())
-    assert found.low in (low, found.low) and found.high in (high, found.high)
-    assert (found.low == -1.0, found.high == 1.0) == (low is not None, high is not None)
+    test = mean_test(sign * np.array([1.0] * 2 + [0.0] * 28), rng())
+    assert test is not None and np.isinf(test.ratios).mean() > 0.1
+    found, widest = test.interval(), alike(test.value, 30, level=0.95, within=(-1, 1))
+    assert (found.high == widest.high) == (sign > 0) and (found.low == widest.low) == (sign < 0)
+    assert -0.5 < found.low <= 0 <= found.high < 0.5 and test.p_value > 0.05
+
+
+def test_a_share_near_its_bound_has_an_interval_of_use() -> None:
+    found = bootstrap_mean(np.array([1.0] * 47 + [0.75] * 3), rng(), within=(0, 1))
+    assert found is not None and 0.85 < found.low < found.value < found.high <= 1
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-1, 1), st.sampled_from([0.9, 0.95, 0.99, 0.999]))

@@ -201,16 +201,23 @@ class MeanTest:
     def interval(self, level: float = LEVEL) -> Estimate:
         """The mean with its interval, which leaves out 0 just where the p-value is at most 1 - level.
 
-        An end of which the resamples say nothing is the least or the largest value that there can be.
+        An end of which the resamples say nothing, since too many of them hold only equal values, is that of values that
+        spread as far as they can.
         """
         (least, most), outside = self.within, math.floor((len(self.ratios) + 1) * (1 - level) / 2 + 1e-9)
+        widest = alike(self.value, self.count, level=level, within=self.within)
         if self.error == 0:
-            return alike(self.value, self.count, level=level, within=self.within)
+            return widest
         if outside < 1:
             return Estimate(self.value, least, most, level)
         # The large ratios are those of resamples that overshoot, so they say how far the true mean may lie below.
         low = self.value - self.error * float(self.ratios[-outside])
         high = self.value - self.error * float(self.ratios[outside - 1])
+        if not (math.isfinite(low) and math.isfinite(high)):
+            low = low if math.isfinite(low) else widest.low
+            high = high if math.isfinite(high) else widest.high
+            if least < 0 < most and self.p_value > 1 - level:
+                low, high = min(low, 0.0), max(high, 0.0)
         return Estimate(self.value, max(low, least), min(high, most), level)
 
 
