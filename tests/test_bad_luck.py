@@ -8,7 +8,6 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_every_command_killed_by_each_signal_and_every_pair_at_once_loses_nothing() -> None:
     script = Path(__file__).with_name("bad_luck.py")
     words = [sys.executable, str(script), "--kills", "21", "--races", "8", "--seed", "3"]
