@@ -79,6 +79,31 @@ def test_an_update_costs_the_same_for_any_batch(clock: list[float], monkeypatch:
     assert training_seconds(Slow(clock), recipe, 1000, CPU, size=2) == pytest.approx(4 * (1000 * 0.004 + 2 * 10))
 
 
+def test_a_training_that_is_compiled_is_timed_by_compiled_steps_and_compiling_counts(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = []
+
+    def quick(
+        net: Slow, wanted: list[tuple[int, ...]], device: torch.device, precision: str
+    ) -> tuple[nn.Module, float]:
+        assert precision == "bf16" and device is CPU
+        shapes.extend(wanted)
+
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            clock[0] += images[:, 0].numel() / 4000  # a quarter of the time
+            out: torch.Tensor = net.net(images)
+            return out
+
+        return forward, 30.0
+
+    monkeypatch.setattr(pace, "compiled", quick)
+    recipe = replace(BUSY, batch_size=256, precision="bf16")
+    found = training_seconds(Slow(clock), recipe, 5000, CPU, size=32, compile_first=True)
+    assert found == pytest.approx(3 * 30 + 5000 * (2 * 16**2 + 24**2 + 32**2) / 4000)
+    assert shapes == [(256, 3, edge, edge) for edge in (16, 24, 32)]
+
+
 def test_the_net_the_generators_and_the_modes_stay_as_they_are() -> None:
     net = build_seeded(TINY, 4, 0).eval()
     before, state = {key: value.clone() for key, value in net.state_dict().items()}, torch.get_rng_state()

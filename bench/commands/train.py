@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bench.commands.trainings_on_workers import Handed, Outcome, made_before, made_by, units_of
+from bench.contracts import Progress
 from bench.data.datasets import load_dataset, planned_dataset, resolved_source, told
 from bench.engines.driving import Workers, workers_for
 from bench.errors import GuardRailError, RunError, StoreError, UsageError
@@ -44,7 +45,7 @@ from bench.training.checks import check_net
 from bench.training.fitting import check_fits
 from bench.training.init import initial_model, load_pretrained, without_effect
 from bench.training.largest_batch import batch_that_fits, batch_too_large
-from bench.training.loop import TrainSettings, choose_images, steps_per_epoch
+from bench.training.loop import TrainSettings, choose_images, compiles, steps_per_epoch
 from bench.training.pace import training_seconds
 from bench.training.run import Job, begin, complete
 from bench.training.team import ALONE, NORMS, Team, formed, launch, norms_of, program, refuse_launched
@@ -136,7 +137,7 @@ def train_one(
     check_net(net, spec.input_size, len(dataset.classes))
     say_of(team, net, device, workspace)
     own, share = team.recipe(recipe), images // team.world  # of one process
-    seconds = unless_ran_out(partial(training_seconds, net, own, share, device, size=spec.input_size))
+    seconds = unless_ran_out(partial(_seconds, net, own, share, device, spec.input_size, settings, workspace.progress))
     if seconds is None:
         fits = team.world * batch_that_fits(net, own, device, images=images, edge=spec.input_size)
         raise batch_too_large("training", recipe, fits, launch(asked.command(workspace.runs, batch_size=fits)))
@@ -151,6 +152,29 @@ def train_one(
             begin(folder, workspace, dataset, request, device, notes, swept, (team.world, norms))
         complete(Job(folder, net, dataset, settings, device, average=request.average), workspace)
     return _presented(folder, workspace) if team.first and not handed else folder
+
+
+def _seconds(
+    net: nn.Module,
+    recipe: Recipe,
+    images: int,
+    device: torch.device,
+    size: int,
+    settings: TrainSettings,
+    progress: Progress,
+) -> float:
+    """What a training takes: by steps of the compiled net where it will be compiled.
+
+    Not on a GPU, where kernels are tried against each other for minutes.
+    """
+    if device.type == "cpu" and compiles(settings, net, images, size, device):
+        progress.say("compiling a step, to time it")
+        try:
+            return training_seconds(net, recipe, images, device, size=size, compile_first=True)
+        except UsageError:
+            if settings.compile:
+                raise
+    return training_seconds(net, recipe, images, device, size=size)
 
 
 def say_of(team: Team, net: nn.Module, device: torch.device, workspace: Workspace) -> None:

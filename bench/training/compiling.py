@@ -15,7 +15,6 @@ from bench.modes import generators_kept, without_words_of_cuda
 from bench.nets.summary import summarise
 from bench.precision import autocast, resolved_precision
 from bench.recipes.recipe import Recipe
-from bench.training.loader import Rows
 
 CALLS = 3  # of a compiled net for each shape until a GPU replays its graph
 # Floating-point operations for each shape from which compiling is worth its time on a CPU in bf16. Two cores with AMX
@@ -23,17 +22,17 @@ CALLS = 3  # of a compiled net for each shape until a GPU replays its graph
 PAYS = 1e15
 
 
-def compiling_pays(model: nn.Module, recipe: Recipe, images: Rows, device: torch.device) -> bool:
+def compiling_pays(model: nn.Module, recipe: Recipe, images: int, size: int, device: torch.device) -> bool:
     """Whether torch.compile saves more time than it takes: where that was measured, in long trainings on a CPU in bf16.
 
     Args:
-        images: (N, C, H, W) of an epoch.
+        images: of an epoch.
+        size: pixels an edge of the images as they are.
     """
     if device.type != "cpu" or resolved_precision(recipe.precision, device) != "bf16":
         return False
-    size = images.shape[-1]
     edges = [recipe.edge(epoch) or size for epoch in range(recipe.epochs)]
-    flops = BACKWARD_COST * 2 * summarise(model, size).macs * len(images)  # of an epoch at full size
+    flops = BACKWARD_COST * 2 * summarise(model, size).macs * images  # of an epoch at full size
     return sum((edge / size) ** 2 for edge in edges) * flops >= PAYS * len(set(edges))
 
 

@@ -212,9 +212,8 @@ def forward_of(
     group = team.group(device)
     team.synchronise(model, device, group)
     forward, seconds, graphs = model, None, device.type == "cuda" and team.world == 1
-    pays = settings.compile is None and team.world == 1 and compiling_pays(model, settings.recipe, images, device)
-    if settings.compile or pays:
-        if pays:
+    if compiles(settings, model, len(images), images.shape[-1], device):
+        if settings.compile is None:
             progress.say("compiling first, which saves time in a training this long; --no-compile goes without")
         try:
             forward, seconds = compiled(model, shapes, device, precision=precision, graphs=graphs)
@@ -224,6 +223,18 @@ def forward_of(
             progress.warn(f"{reason.message.removeprefix('--compile: ')}; it is trained as it is")
     team.draw_apart(device)
     return team.wrapped(model, forward, group, max(shapes)), seconds
+
+
+def compiles(settings: TrainSettings, model: nn.Module, images: int, size: int, device: torch.device) -> bool:
+    """Whether a training compiles the model: where that was asked for, and where nobody said so but it saves time.
+
+    Args:
+        images: of an epoch.
+        size: pixels an edge of the images as they are.
+    """
+    if settings.compile is None:
+        return settings.team.world == 1 and compiling_pays(model, settings.recipe, images, size, device)
+    return settings.compile
 
 
 def plain_loss(loss: Tensor, logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
