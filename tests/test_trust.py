@@ -10,6 +10,7 @@ from bench.pages.trust import EXACTLY, Known, line, merged, trust_of
 from bench.schema.known_answers import Claim, KnownAnswers, MosaicScore, StickerScore
 from bench.schema.page import Answer, Estimate, Score, Trust, TrustLine, VerdictView
 from bench.schema.verdicts import Verdict
+from bench.scoring.known_tables import down_to
 
 UP, LEVEL = Estimate(0.9, 0.8, 1.0), Estimate(0.0, -0.1, 0.1)
 SOME = Estimate(0.3, 0.2, 0.4)
@@ -94,6 +95,15 @@ def test_the_faintest_sticker_that_is_found_is_told() -> None:
     rows = [sticker("one", UP, strength=each) for each in (1.0, 0.25)] + [sticker("one", LEVEL, strength=0.0625)]
     assert line(known(*rows), 0, "one", "layer4").sticker == Answer("down to 25 % strength", True)
     assert line(known(*rows[:2]), 0, "one", "layer4").sticker.words == "down to the faintest"
+
+
+def test_who_loses_the_clear_sticker_and_finds_the_faint_one_is_not_recommended() -> None:
+    rows = [sticker("one", LEVEL, strength=1.0), sticker("one", UP, strength=0.25), mosaic("one", UP, 0.9)]
+    found = line(known(*rows), 0, "one", "layer4")
+    assert found.sticker == Answer("only where it is weak", None) and found.advice == "with care"
+    assert "but it finds a planted sticker only where it is weak" in found.why
+    assert down_to(answers(*rows), "one", "layer4") == "only weak ones"
+    assert down_to(answers(rows[0], sticker("one", SOME, strength=0.25)), "one", "layer4") == "in fewer than half"
 
 
 def test_the_best_supported_layer_of_an_explainer_stands_first() -> None:

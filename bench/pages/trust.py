@@ -160,12 +160,12 @@ def sticker_of(answers: KnownAnswers | None, explainer: str, layer: str) -> Answ
     rows = [one for one in every if (short(one.explainer), one.layer) == (explainer, layer)]
     if not rows or answers is None:
         return Answer()
-    found = [one.strength for one in rows if one.finds]
-    if not found:
+    faintest, weakest = min(one.strength for one in rows), answers.weakest(rows[0].explainer, layer)
+    if weakest is None:
+        if any(one.finds for one in rows):
+            return Answer("only where it is weak", None)
         seldom = any(one.claim.above for one in rows)
         return Answer("in fewer than half of the pictures", None) if seldom else Answer("no", False)
-    faintest = min(one.strength for one in rows)
-    weakest = min(found)
     return Answer("down to the faintest" if weakest == faintest else f"down to {100 * weakest:g} % strength", True)
 
 
@@ -213,7 +213,7 @@ def advised(found: TrustLine, verdict: Verdict | None) -> TrustLine:
     if verdict is not None and verdict.verdict in WRONG:
         return replace(found, advice="avoid", why=f"it is {found.claims.words}")
     tests = (
-        ("finds a planted sticker", "finds a planted sticker in fewer than half of the pictures", found.sticker),
+        ("finds a planted sticker", f"finds a planted sticker {found.sticker.words}", found.sticker),
         (
             "points at the right one of four pictures",
             "points at the right one of four pictures little more than chance does",

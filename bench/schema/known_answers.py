@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 from bench.schema.page import Estimate
 
@@ -135,6 +136,7 @@ class KnownAnswers:
     notes: tuple[str, ...] = ()
 
     def weakest(self, explainer: str, layer: str) -> float | None:
-        """The weakest strength that counts at which an explainer finds the sticker there; None where it never does."""
-        rows = [one for one in self.stickers if (one.explainer, one.layer) == (explainer, layer) and one.finds]
-        return min((one.strength for one in rows), default=None)
+        """The weakest strength that an explainer finds there, as it finds every stronger one; None for none."""
+        rows = [one for one in self.stickers if (one.explainer, one.layer) == (explainer, layer)]
+        found = takewhile(lambda one: one.finds, sorted(rows, key=lambda one: -one.strength))
+        return min((one.strength for one in found), default=None)

@@ -11,7 +11,7 @@ from bench.scoring.tables import NOTHING, Sheet, figure, percent
 
 Row = TypeVar("Row", StickerScore, MosaicScore)
 FREE = "knows no model"
-SELDOM = "in fewer than half"
+SELDOM, WEAK = "in fewer than half", "only weak ones"
 
 
 def known_sheets(found: KnownAnswers) -> tuple[Sheet, ...]:
@@ -71,7 +71,8 @@ def stickers(found: KnownAnswers) -> Sheet:
         "The sticker: does the map find it?",
         "Number of images in which the largest value of the map is on the sticker, in the network that decides by it / "
         "in the network that ignores it. A map that shows what its network looks at finds it in the first one only. "
-        "Found: in at least half of the images, beyond chance and better than every row that knows no model.",
+        "Found: in at least half of the images, beyond chance and better than every row that knows no model; down to a "
+        "strength: at that one and every stronger one.",
         ("layer", "explainer", *(strength_words(each) for each in counted), "found down to"),
         tuple(rows),
     )
@@ -85,13 +86,15 @@ def _hits(one: StickerScore | None) -> str:
 
 
 def down_to(found: KnownAnswers, explainer: str, layer: str) -> str:
-    """The weakest strength that an explainer finds."""
+    """The weakest strength that an explainer finds, as it finds every stronger one."""
     if explainer in BASELINES:
         return FREE
     weakest = found.weakest(explainer, layer)
     if weakest is not None:
         return strength_words(weakest)
     rows = [one for one in found.stickers if (one.explainer, one.layer) == (explainer, layer)]
+    if any(one.finds for one in rows):
+        return WEAK
     return SELDOM if any(one.claim.above for one in rows) else "not found"
 
 
