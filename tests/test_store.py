@@ -382,6 +382,22 @@ def test_a_name_works_again_whenever_the_making_of_its_run_was_broken_off(tmp_pa
     assert last > 50
 
 
+def test_a_run_that_ends_while_its_name_is_asked_for_is_no_remnant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run(tmp_path, "mine")
+    write_record(folder, record(name="mine", status="running"))
+
+    def ending(asked: Path) -> None:
+        """Nobody works there: the process that did has just written its result."""
+        write_record(asked, record(name="mine"))
+
+    monkeypatch.setattr("bench.store.runs.trainer_of", ending)
+    with pytest.raises(UsageError, match="exists already"):
+        create_run(tmp_path, model="net", data="digits", seed=0, name="mine")
+    assert read_record(folder).status == "done"
+
+
 # --- finding runs ------------------------------------------------------------------------------------------
 
 

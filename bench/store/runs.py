@@ -90,7 +90,8 @@ def is_remnant(folder: Path) -> bool:
 
     Somebody else's file, a resume file, a result, a reason why it failed, or a process that works there speak against.
     """
-    if folder.is_symlink() or not folder.is_dir() or resume_files(folder):
+    # Asked first: a process that ends its work between two questions has written its result by then.
+    if folder.is_symlink() or not folder.is_dir() or trainer_of(folder) is not None or resume_files(folder):
         return False
     ours = {RECORD, LOG, CHECKPOINT, PREDICTIONS, *(path.name for path in leftovers(folder))}
     if any(each.name not in ours and not each.name.startswith((".training.", ".lock")) for each in folder.iterdir()):
@@ -99,7 +100,7 @@ def is_remnant(folder: Path) -> bool:
         record = read_record(folder)
         if record.status == "done" or (record.status == "failed" and record.request.verb == "train"):
             return False
-    return trainer_of(folder) is None
+    return True
 
 
 def trainer_of(folder: Path) -> str | None:
