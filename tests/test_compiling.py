@@ -3,10 +3,12 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command_line import call
 from listening import Listener
 from pretended import pretended
 from tiny import BUSY, QUICK, RESIDUAL, TINY, tiny_data
@@ -228,3 +230,34 @@ def test_a_training_that_would_gain_goes_on_where_nothing_can_compile(monkeypatc
     assert progress.warned == ["this machine cannot compile the model: no compiler here; it is trained as it is"]
     for own, other in zip(*(each.state_dict().values() for each in nets), strict=True):
         assert torch.equal(own, other)
+
+
+# --- what is said of the time -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "can", "steps", "code"),
+    [
+        ("--compile", True, [True], 0),
+        ("--compile", False, [True], 2),  # told before anything begins
+        ("--no-compile", True, [False], 0),
+        ("--epochs=2", True, [True], 0),  # nobody said whether to
+        ("--epochs=2", False, [True, False], 0),
+    ],
+)
+def test_the_time_of_a_training_is_that_of_the_steps_it_will_take(
+    option: str, *, can: bool, steps: list[bool], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bool] = []
+
+    def timed(*_: object, compile_first: bool = False, **__: object) -> float:
+        taken.append(compile_first)
+        if compile_first and not can:
+            raise UsageError("--compile: this machine cannot compile the model", try_="--no-compile")
+        return 40.0
+
+    monkeypatch.setattr("bench.commands.train.training_seconds", timed)
+    monkeypatch.setattr("bench.training.compiling.PAYS", 0.0)
+    words = ("train", "--data", "digits", "--recipe", "demo", "--precision", "bf16", "--device", "cpu", "--dry-run")
+    done = call(*words, option, runs=tmp_path)
+    assert (done.exit_code, taken) == (code, steps), done.output

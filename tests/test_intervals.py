@@ -412,6 +412,14 @@ def test_an_end_that_resamples_leave_open_is_that_of_values_that_spread_as_far_a
     assert -0.5 < found.low <= 0 <= found.high < 0.5 and test.p_value > 0.05
 
 
+@pytest.mark.parametrize("ones", range(18, 30))
+def test_where_resamples_leave_an_end_open_interval_and_test_agree(ones: int) -> None:
+    test = mean_test(np.array([1.0] * ones + [0.0] * (30 - ones)), rng())
+    assert test is not None
+    found = test.interval()
+    assert (found.low <= 0 <= found.high) == (test.p_value > 0.05)
+
+
 def test_a_share_near_its_bound_has_an_interval_of_use() -> None:
     found = bootstrap_mean(np.array([1.0] * 47 + [0.75] * 3), rng(), within=(0, 1))
     assert found is not None and 0.85 < found.low < found.value < found.high <= 1

@@ -138,7 +138,9 @@ def test_nets_that_see_a_sticker_where_there_is_none_give_no_answer(place: Works
     write_checkpoint(path, weights, head)
     found = known_answers("tiny-run", explainer="reference", layer="layer3", limit=IMAGES, workspace=place)
     assert found.unasked is not None and found.unasked.value > 0.9
-    assert not found.stickers and any("of the images are taken for four, too" in each for each in found.notes)
+    assert not found.stickers and any(
+        "without one up to 100 % of the images may be taken for four" in each for each in found.notes
+    )
 
 
 def test_a_dry_run_says_how_long_and_computes_nothing(place: Workspace) -> None:

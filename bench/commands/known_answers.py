@@ -218,7 +218,7 @@ def _with_stickers(found: KnownAnswers, asked: _Asked, limit: int) -> KnownAnswe
 def _why_none(found: KnownAnswers, unasked: Estimate) -> str:
     if unasked.high <= UNASKED:
         return "the network did not learn it"
-    return f"without one {100 * unasked.value:.0f} % of the images are taken for {found.target}, too"
+    return f"without one up to {100 * unasked.high:.0f} % of the images may be taken for {found.target}, too"
 
 
 def _stickered(asked: _Asked, ids: Integers) -> _Stickered:

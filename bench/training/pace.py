@@ -31,8 +31,8 @@ def training_seconds(
         net: stays as it is, and so do torch's generators; a copy of it takes the steps.
         images: an epoch.
         size: pixels an edge of the images as they are.
-        compile_first: the steps are those of the compiled net, and compiling counts. It takes a minute for each size;
-            torch keeps what it compiled, so that the training itself does it in seconds.
+        compile_first: the steps are those of the compiled net, and compiling counts. It takes up to a minute for each
+            size; torch keeps what it compiled, so that the training itself does it in seconds.
     """
     epochs = Counter(recipe.edge(epoch) or size for epoch in range(recipe.epochs))
     with generators_kept(device), kernels_for_training(deterministic=False):
