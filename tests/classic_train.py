@@ -74,11 +74,12 @@ def main(out: str, epochs: int, width: int) -> None:
         right = 0
         for batch in torch.split(torch.randperm(len(images)), 64):
             logits = net(images[batch])
-            loss = functional.cross_entropy(logits, labels[batch])
+            targets = labels[batch].to(logits.device)
+            loss = functional.cross_entropy(logits, targets)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            right += int((logits.argmax(1) == labels[batch]).sum())
+            right += int((logits.argmax(1) == targets).sum())
         acc = 100.0 * right / len(images)
         sys.stdout.write(f"epoch {epoch}: loss {loss.item():.3f} acc {acc:.1f}\n")
     torch.save({"net": net.state_dict(), "acc": acc, "epoch": epochs - 1}, out)

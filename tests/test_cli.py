@@ -182,7 +182,7 @@ def test_on_a_cpu_a_long_explanation_is_cut_unless_a_limit_was_given(
 ) -> None:
     monkeypatch.setattr("bench.estimates.LONG", 0)
     monkeypatch.setattr("bench.estimates.LONG_LIMIT", 2)
-    words = ("explain", "--which", "all", *PLAIN, "--json")
+    words = ("explain", "--which", "all", *PLAIN, "--json", "--device", "cpu")
     cut = call(*words, runs=copy)
     assert json.loads(cut.stdout)["runs"][0]["images"] == 2 and "--limit all" in cut.stderr
     assert json.loads(call(*words, "--limit", "all", runs=copy).stdout)["runs"][0]["images"] == 24

@@ -13,6 +13,7 @@ from listening import Listener
 from pretended import pretended
 from tiny import BUSY, QUICK, RESIDUAL, TINY, tiny_data
 from torch import Tensor, nn
+from torch._inductor import select_algorithm
 
 from bench.contracts import ModelSpec, Silence
 from bench.errors import UsageError
@@ -104,7 +105,7 @@ def test_on_a_gpu_kernels_are_tried_and_every_graph_is_recorded_ahead(
 
     def watched(model: nn.Module, **options: object) -> Callable[[Tensor], Tensor]:
         seen.append(options)
-        return lambda x: (seen.append(tuple(x.shape)), model(x))[1]
+        return lambda x: (seen.append(tuple(x.shape)), seen.append(select_algorithm.PRINT_AUTOTUNE), model(x))[-1]
 
     monkeypatch.setattr(torch, "compile", watched)
     with pretended("cuda") as machine:
@@ -112,7 +113,8 @@ def test_on_a_gpu_kernels_are_tried_and_every_graph_is_recorded_ahead(
         before = copied(dict(model.state_dict()))
         compiled(model, SHAPES, machine.device, precision="fp32", graphs=graphs)
         after = copied(dict(model.state_dict()))
-    assert seen == [{"dynamic": False, "mode": mode}, *[SHAPES[0]] * calls, *[SHAPES[1]] * calls]
+    told = [each for shape in SHAPES for each in [shape, False] * calls]  # and nothing is printed of what is tried
+    assert seen == [{"dynamic": False, "mode": mode}, *told] and select_algorithm.PRINT_AUTOTUNE
     assert all(torch.equal(value, before[key]) for key, value in after.items())
 
 

@@ -41,7 +41,7 @@ def in_pixels(maps: Tensor) -> Tensor:
 
 def covering(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """The truth itself, one patch at a time: the drop of the logit without each patch of 8x8."""
-    patch = in_pixels(torch.eye(64).reshape(64, 1, 8, 8))
+    patch = in_pixels(torch.eye(64, device=images.device).reshape(64, 1, 8, 8))
     with torch.no_grad():
         whole = model(images).gather(1, targets)
         parts = torch.stack([model(image * (1 - patch)) for image in images])  # (N, 64, K)

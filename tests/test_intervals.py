@@ -151,6 +151,15 @@ def test_rank_correlations_are_scipys_map_by_map(kind: str) -> None:
     assert rank_correlations(first, second) == pytest.approx(np.array(slow))
 
 
+def test_ranks_in_float32_cost_no_digit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some releases of scipy rank maps, which are float32."""
+    rank = intervals.scipy.stats.rankdata
+    first, second = (rng().permuted(np.arange(20 * 56 * 56.0).reshape(20, 56, 56), axis=axis) for axis in (1, 2))
+    plain = rank_correlations(first, second)
+    monkeypatch.setattr("scipy.stats.rankdata", lambda values, axis: rank(values, axis=axis).astype(np.float32))
+    assert np.array_equal(rank_correlations(first, second), plain)
+
+
 def test_a_map_without_ranks_has_no_correlation_and_hurts_no_other() -> None:
     first, second = maps(6), maps(6)[::-1].copy()
     plain = rank_correlations(first, second)

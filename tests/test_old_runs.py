@@ -138,7 +138,8 @@ def test_the_rates_that_the_page_of_an_old_run_shows_are_those_of_before(place: 
 def test_old_scores_need_no_map_and_no_old_answer_is_asked_for_again(place: Workspace) -> None:
     path = answers_path(place.runs / "old", (8, 8))
     before = read_npz(path, ("ids", "sets", "logits"))
-    found = api.faithfulness("old", explainer="gradcam", layer="layer4", limit=6, sanity=0, workspace=place)
+    asked = {"explainer": "gradcam", "layer": "layer4", "limit": 6, "sanity": 0, "device": "cpu"}
+    found = api.faithfulness("old", workspace=place, **asked)
     after = read_npz(path, ("ids", "sets", "logits"))
     assert found.cost.explanations == 0
     # By the mean colour only what orders need that older versions did not know.

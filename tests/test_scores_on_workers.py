@@ -39,7 +39,10 @@ def mean(model: TinyNet, layers: tuple[str, ...], images: Tensor, targets: Tenso
 
 def drawn(model: TinyNet, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """The same under noise of torch's own generator."""
-    return {layer: each + torch.randn(each.shape[-2:]) for layer, each in mean(model, layers, images, targets).items()}
+    return {
+        layer: each + torch.randn(each.shape[-2:]).to(each.device)
+        for layer, each in mean(model, layers, images, targets).items()
+    }
 
 
 MEAN = ExplainerSpec("mean", mean, source="tests", backend="torch", joint=False)
@@ -157,7 +160,10 @@ def easy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("easy")
 def test_known_answers_by_workers_are_those_of_this_process(place: Workspace, engine: Here) -> None:
-    other, asked = elsewhere(place, engine), {"explainer": ["reference", f"{__file__}:MEAN"], "limit": 24}
+    other, asked = (
+        elsewhere(place, engine),
+        {"explainer": ["reference", f"{__file__}:MEAN"], "limit": 24, "device": "cpu"},
+    )
     here, there = (
         api.known_answers(LEARNED, on=on, workspace=where, **asked) for on, where in (("local", place), ("here", other))
     )

@@ -101,7 +101,7 @@ def from_pictures(trained: Trained, data: Dataset, folder: Path) -> Found:
         Image.fromarray(data.test.images[int(path.stem)].permute(1, 2, 0).numpy()).save(path)
     explain_pictures(
         files, str(trained.folder), explainer=NOISY_FILE, layer="layer4", class_=CLASSES, out=folder / "page",
-        workspace=Workspace(runs=trained.folder.parent),
+        device="cpu", workspace=Workspace(runs=trained.folder.parent),
     )  # fmt: skip
     key = next(name for name in np.load(folder / "page" / "maps.npz").files if name.endswith("NOISY layer4"))
     found = read_npz(folder / "page" / "maps.npz", (key, "targets"))

@@ -128,7 +128,8 @@ def rank_matrix(first: Floats, second: Floats) -> Floats:
 def _centred_ranks(maps: Floats) -> Floats:
     """Ranks of the values of each map less their mean, (R, h, w) to (R, h * w); NaN for a map that is not finite."""
     flat = _flat(maps)
-    ranks: Floats = scipy.stats.rankdata(flat, axis=1) - (flat.shape[1] + 1) / 2
+    # Some releases of scipy rank in the maps' own float32, whose sums of squares are not exact.
+    ranks: Floats = scipy.stats.rankdata(flat, axis=1).astype(np.float64) - (flat.shape[1] + 1) / 2
     ranks[~np.isfinite(flat).all(axis=1)] = np.nan
     return ranks
 

@@ -75,7 +75,7 @@ def dependent(values: Sequence[float]) -> bool:
     Source: Dufour & Roy 1985, J. Econometrics 29, 257.
     """
     n = len(values)
-    ranks = scipy.stats.rankdata(values) - (n + 1) / 2
+    ranks = scipy.stats.rankdata(values).astype(np.float64) - (n + 1) / 2
     size = float((ranks * ranks).sum())
     if n < MIN_ROUNDS or size == 0:
         return False

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ class Machine:
     """A machine with pretended devices of one kind.
 
     Attributes:
+        exact: whether it computes the very bits of a CPU.
         kind: "cuda" or "mps".
         capability: of all its GPUs.
         count: how many there are.
@@ -57,6 +58,7 @@ class Machine:
         open: who counts.
     """
 
+    exact: ClassVar[bool] = True
     kind: str = "cuda"
     capability: tuple[int, int] = (8, 0)
     count: int = 1
