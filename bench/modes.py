@@ -147,19 +147,6 @@ def set_generator_state(device: torch.device, state: Tensor) -> None:
 
 
 @contextmanager
-def without_words_of_tuning() -> Iterator[None]:
-    """Torch's compiler does not print the kernels that it tried on a GPU, dozens of lines for each layer of a net."""
-    from torch._inductor import select_algorithm  # has no other switch
-
-    before = select_algorithm.PRINT_AUTOTUNE
-    select_algorithm.PRINT_AUTOTUNE = False
-    try:
-        yield
-    finally:
-        select_algorithm.PRINT_AUTOTUNE = before
-
-
-@contextmanager
 def without_words_of_cuda() -> Iterator[None]:
     """Torch's builder of C++ says nothing of a missing GPU, of which it warns wherever it finds CUDA's compiler."""
     log = logging.getLogger("torch.utils.cpp_extension")

@@ -20,6 +20,7 @@ from bench.api import faithfulness
 from bench.contracts import ExplainerSpec, Silence
 from bench.data.datasets import load_dataset
 from bench.errors import ContractError, UsageError
+from bench.machine import choose_device
 from bench.schema.page import Estimate
 from bench.schema.scores import SCORES_SCHEMA, ExplainerScores, FaithfulnessScores, Likeness
 from bench.scoring.baselines import BASELINES, centre_map
@@ -218,7 +219,7 @@ def test_an_interrupted_call_goes_on_where_it_stopped(fresh: Workspace, monkeypa
     with pytest.raises(KeyboardInterrupt):
         scored(fresh, "DOUBLE")
     kept = stored(fresh)
-    assert kept == batch_size(torch.device("cpu"))
+    assert kept == batch_size(choose_device("auto"))
     monkeypatch.undo()
     found = scored(fresh, "DOUBLE")
     assert found.new == found.answers - kept == stored(fresh) - kept
@@ -309,7 +310,7 @@ def test_a_layer_that_is_not_there_or_has_no_grid_is_refused_by_its_name(
 
 def middle(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Looks at the images only, never at the model."""
-    still = torch.from_numpy(centre_map(8, 8)).float() * images.mean(dim=(1, 2, 3))[:, None, None]
+    still = torch.from_numpy(centre_map(8, 8)).float().to(images.device) * images.mean(dim=(1, 2, 3))[:, None, None]
     maps = still + images.mean(dim=1)[:, ::4, ::4]
     return {layer: maps[:, None].repeat(1, targets.shape[1], 1, 1) for layer in layers}
 

@@ -48,6 +48,7 @@ def drawn(model: TinyNet, layers: tuple[str, ...], images: Tensor, targets: Tens
 MEAN = ExplainerSpec("mean", mean, source="tests", backend="torch", joint=False)
 TWIN = dataclasses.replace(MEAN, name="twin")
 DRAWN = ExplainerSpec("drawn", drawn, source="tests", backend="torch", stochastic=True, joint=False)
+CPU = {"device": "cpu"}  # equal bits are promised there; `local:2` wants a GPU for each process where there is one
 EXPLAINERS = ["reference", f"{__file__}:MEAN", f"{__file__}:DRAWN"]
 
 
@@ -101,7 +102,7 @@ def kept(place: Workspace) -> dict[str, Any]:
 
 
 def scores(place: Workspace, **options: Any) -> Any:
-    asked = {"explainer": EXPLAINERS, "layer": ["layer3", "layer4"], "limit": IMAGES, "sanity": 2, **options}
+    asked = {"explainer": EXPLAINERS, "layer": ["layer3", "layer4"], "limit": IMAGES, "sanity": 2, **CPU, **options}
     return dataclasses.replace(api.faithfulness(NAME, workspace=place, **asked), seconds=0.0)
 
 
@@ -138,6 +139,7 @@ def test_verdicts_by_workers_are_those_of_this_process(place: Workspace, engine:
         "explainer": ["gradcam", f"{__file__}:MEAN", f"{__file__}:TWIN"],
         "layer": ["layer3", "layer4"],
         "limit": IMAGES,
+        **CPU,
     }
     here = api.judge(NAME, workspace=place, **asked).judgement
     there = api.judge(NAME, workspace=elsewhere(place, engine), on="here", **asked).judgement
@@ -162,7 +164,7 @@ def easy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_known_answers_by_workers_are_those_of_this_process(place: Workspace, engine: Here) -> None:
     other, asked = (
         elsewhere(place, engine),
-        {"explainer": ["reference", f"{__file__}:MEAN"], "limit": 24, "device": "cpu"},
+        {"explainer": ["reference", f"{__file__}:MEAN"], "limit": 24, **CPU},
     )
     here, there = (
         api.known_answers(LEARNED, on=on, workspace=where, **asked) for on, where in (("local", place), ("here", other))
@@ -178,7 +180,7 @@ def test_known_answers_by_workers_are_those_of_this_process(place: Workspace, en
 
 def judged_by(kind: str, place: Workspace, on: str) -> Any:
     """What a form of `bench judge` found, without its date."""
-    asked = {"explainer": "reference", "layer": "layer4", "on": on, "workspace": place}
+    asked = {"explainer": "reference", "layer": "layer4", "on": on, "workspace": place, **CPU}
     if kind == "faithfulness":
         return scores(place, sanity=1, **{name: each for name, each in asked.items() if name != "workspace"})
     if kind == "verdicts":

@@ -10,13 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from pretended.generators import Generator
 
 HERE, HOUSE = f"{Path(__file__).parent}/", f"{Path(__file__).parents[2]}/"
 ROOMS = ("bench/", "explainers/", "models/", "reports/", "benchmarks/")
@@ -73,7 +70,7 @@ class Machine:
     peak: Counter[int] = field(default_factory=Counter)
     pending: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     open: list[Count] = field(default_factory=list)
-    generators: tuple[Generator, ...] = ()
+    generators: tuple[Any, ...] = ()
     holders: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
