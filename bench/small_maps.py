@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
-MOST = 16  # positions of a map that is small: with more, oneDNN is as fast (docs/results.md, "Speed on two cores")
+MOST = 16  # positions of a map that is small: with more, oneDNN is as fast (docs/measurements.md, "Speed on two cores")
 
 Pair = tuple[int, int]
 

@@ -1,6 +1,6 @@
 """What each ingredient of a recipe is worth: the recipe, and the recipe with one value changed, on equal images.
 
-    python benchmarks/ablation.py --data $BENCH_DATA --recipe cpu --limit 5000 --epochs 8 --write docs/results.md
+    python benchmarks/ablation.py --data $BENCH_DATA --recipe cpu --limit 5000 --epochs 8 --write docs/measurements.md
 
 Accuracy is that of the plain forward on training images that no arm trained on, never on the test split: recipes are
 chosen by this table. All arms of a seed start from the same weights, see the same images and are judged on the same

@@ -1,6 +1,6 @@
 """Runs beside each other: what each cost in seconds and what it gave, with the paired test against the first.
 
-    python benchmarks/accuracy.py RUN RUN ... --write docs/results.md
+    python benchmarks/accuracy.py RUN RUN ... --write docs/measurements.md
     python benchmarks/accuracy.py RUN ... --beside --name whole --write docs/results.md
 
 `--beside` adds what others report of the same network, or of one as deep, on the original images.
@@ -30,13 +30,14 @@ ELSEWHERE = (
 
 def run_row(record: RunRecord) -> Row:
     """How a run was trained, how long that took, and the three accuracies."""
-    results = record.results
+    results, environment = record.results, record.environment
     total = results.total or 0
     estimate = wilson(results.correct or 0, total)
     averages = [f"{100 * one.correct / total:.2f} %" for one in results.averages.values()]
     return [
         f"`{Path(record.recipe).stem}`",
         f"`{record.model}`",
+        f"{environment.device}; torch {environment.versions.get('torch')}",
         str(record.settings.get("seed")),
         str(record.settings.get("precision")),
         f"{results.epochs_run} x {results.train_images or 0:,}",
@@ -58,7 +59,7 @@ def pair_row(first: tuple[RunRecord, Path], second: tuple[RunRecord, Path]) -> R
     # "Second minus first": the roles are swapped.
     gap = paired_difference(only_second, only_first, len(wrong[0]))
     return [
-        f"`{Path(second[0].recipe).stem}`, {second[0].settings.get('precision')}",
+        f"`{Path(second[0].recipe).stem}`, `{second[0].model}`, {second[0].environment.device.partition(';')[0]}",
         str(only_first),
         str(only_second),
         points(gap.value),
@@ -76,15 +77,14 @@ def main() -> None:
     options = parser.parse_args()
     folders = [find_run(options.runs_dir, name) for name in options.runs]
     runs = [(read_record(folder), folder) for folder in folders]
-    record, environment = runs[0][0], runs[0][0].environment
-    heads = ["recipe", "model", "seed", "precision", "epochs", "training, s", "images/s", "accuracy", "95 % interval",
-             "mirror average", "mirror and shifts"]  # fmt: skip
+    record = runs[0][0]
+    heads = ["recipe", "model", "device", "seed", "precision", "epochs", "training, s", "images/s", "accuracy",
+             "95 % interval", "mirror average", "mirror and shifts"]  # fmt: skip
     against = ["against the first", "only the first wrong", "only this one wrong", "difference, points",
                "95 % interval", "exact McNemar p"]  # fmt: skip
     parts = [
-        f"{environment.device}; torch {environment.versions.get('torch')}; {record.data.name}, "
-        f"{record.results.total or 0:,} test images.",
-        table(heads, [run_row(each) for each, _ in runs], {"recipe", "model", "precision"}),
+        f"{record.data.name}, {record.results.total or 0:,} test images.",
+        table(heads, [run_row(each) for each, _ in runs], {"recipe", "model", "device", "precision"}),
     ]
     if len(runs) > 1:
         parts.append(table(against, [pair_row(runs[0], each) for each in runs[1:]], {"against the first"}))

@@ -1,6 +1,6 @@
 """What `bench explain` and an evaluation cost beside the bare calls in them, interleaved in one run.
 
-    python benchmarks/end_to_end.py RUN --data $BENCH_DATA --images 2000 --write docs/results.md
+    python benchmarks/end_to_end.py RUN --data $BENCH_DATA --images 2000 --write docs/measurements.md
 
 The bare call of an explainer gets batches that lie ready, and its maps are dropped. `bench explain` is the whole of it,
 in a process that is up: it opens the run and the data set, reads images, calls under the guard, holds the logits

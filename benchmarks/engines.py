@@ -1,6 +1,6 @@
 """Start-up and cost a unit of each engine as multiples of a unit, and the speed-up of two processes: on one machine.
 
-    python benchmarks/engines.py --write docs/results.md
+    python benchmarks/engines.py --write docs/measurements.md
 
 The unit multiplies matrices on one thread for a fraction of a second. Engines take turns in each round. Start-up
 lasts until each worker has done one unit, for which it loads torch; the same workers then do those that are counted.

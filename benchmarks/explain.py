@@ -1,6 +1,6 @@
 """Speed of explaining: the reference beside the plain forward pass and beside both libraries, interleaved in one run.
 
-    python benchmarks/explain.py --data $BENCH_DATA --run latest --write docs/results.md
+    python benchmarks/explain.py --data $BENCH_DATA --run latest --write docs/measurements.md
 
 Everyone ends with the same artefact, maps in 0..1 of the images' size, float32, on the host: one for each image, layer
 and predicted class, from the same normalised images in channels_last and fp32. The libraries are called the way their

@@ -1,6 +1,6 @@
 """How far the maps of a run can be trusted: the tables of `bench judge --faithfulness`, written into a document.
 
-python benchmarks/faithfulness.py RUN --write docs/results.md
+python benchmarks/faithfulness.py RUN --write docs/measurements.md
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Why three nets of the same arithmetic differ in speed: what overwrites its input moves less memory.
 
-python benchmarks/inplace.py --write docs/results.md
+python benchmarks/inplace.py --write docs/measurements.md
 
 The three models as they are, and the hand-written one with every ReLU and every sum of a block in place, in turns. With
 them it gives the same logits, bit for bit, and should be as fast as the other two.

@@ -1,6 +1,6 @@
 """Whether `bench time` can be believed: one arm against itself, and against itself with a slowdown planted.
 
-    python benchmarks/instrument.py --write docs/results.md
+    python benchmarks/instrument.py --write docs/measurements.md
 
 Every trial is a timing of two small arms at the default rounds, each arm a number of equal matrix products, warm-up
 included. In A/A both do the same, so every claim of a difference is false. A planted slowdown is that many more

@@ -1,8 +1,8 @@
 """Tests with known answers on a run: the tables of `bench judge --known-answers`, written into a document.
 
-python benchmarks/known_answers.py RUN --explainer all captum:GuidedBackprop --write docs/results.md
+python benchmarks/known_answers.py RUN --explainer all captum:GuidedBackprop --write docs/measurements.md
 python benchmarks/known_answers.py RUN --explainer scorecam rise --layer layer4 --limit 20 --mark expensive \
-    --write docs/results.md
+    --write docs/measurements.md
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What bf16 and its products of small maps cost in accuracy: paired trainings, judged on images kept apart.
 
-    python benchmarks/precision.py --data digits --recipe demo --limit 1000 --seeds 5 --write docs/results.md
+    python benchmarks/precision.py --data digits --recipe demo --limit 1000 --seeds 5 --write docs/measurements.md
 
 All arms of a seed start from the same weights and see the same images in the same order. The first arm is torch's own
 convolutions under autocast; the second has the products of `bench.small_maps`; `--fp32` adds full precision.

@@ -1,6 +1,6 @@
-"""Write the tables of docs/results.md from the JSON twin of a comparison page.
+"""Write the tables of docs/measurements.md from the JSON twin of a comparison page.
 
-python benchmarks/results.py runs/compare/N/page.json docs/results.md
+python benchmarks/results.py runs/compare/N/page.json docs/measurements.md
 """
 
 import json

@@ -1,6 +1,6 @@
 """Memory, disk and saving at ten times the data: each step in a process of its own.
 
-python benchmarks/scale.py --write docs/results.md
+python benchmarks/scale.py --write docs/measurements.md
 
 The pictures are made up: a colour for each class under noise, and one in four has a label of chance. The net is tiny,
 since memory that grows with the data does not hang on the net. `--share 0.1` takes a tenth of the small pictures and
@@ -283,7 +283,7 @@ def memory_table(few: Found, many: Found) -> str:
 # --- hours and gigabytes ---------------------------------------------------------------------------------------
 
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "measurements.md"
 MACHINES = (1, 10, 100)
 LARGER = 3.64 / 1.11  # GFLOP of a forward pass of ResNet-18 at 224x224 over that of cifar_resnet18 at 32x32
 

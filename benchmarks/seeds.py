@@ -1,6 +1,6 @@
 """How much of a map is the seed's: trainings that differ in their seed alone, explained on the same images.
 
-python benchmarks/seeds.py --data ARCHIVE --write docs/results.md
+python benchmarks/seeds.py --data ARCHIVE --write docs/measurements.md
 
 Five seeds of three models on scikit-learn's digits, and three seeds of one model on a part of the images in --data.
 Runs that are there are taken as they are.

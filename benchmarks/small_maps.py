@@ -1,6 +1,6 @@
 """Convolutions of ResNet18 in bf16, forwards and backwards: torch's own beside the product of `bench.small_maps`.
 
-    python benchmarks/small_maps.py --write docs/results.md
+    python benchmarks/small_maps.py --write docs/measurements.md
 
 Every shape that the network has on 32x32 images, with a batch of 128, in turns. The rate is that of all three passes
 together, beside the machine's matrix product.

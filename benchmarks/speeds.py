@@ -1,6 +1,6 @@
-"""Write the tables of a timing into docs/results.md.
+"""Write the tables of a timing into docs/measurements.md.
 
-python benchmarks/speeds.py runs/timing/WHEN.json docs/results.md
+python benchmarks/speeds.py runs/timing/WHEN.json docs/measurements.md
 """
 
 import sys

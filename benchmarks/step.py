@@ -1,6 +1,6 @@
 """Where the time of a training step goes: shares by kind of work, told by torch's profiler.
 
-    python benchmarks/step.py --data $BENCH_DATA --steps 3 --write docs/results.md
+    python benchmarks/step.py --data $BENCH_DATA --steps 3 --write docs/measurements.md
 
 A step is that of `bench train` on one batch: augmentation, forward and backward pass, and the update of the weights.
 Shares are of the time that the CPU, or the GPU, spent in operators themselves.

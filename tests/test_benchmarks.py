@@ -3,17 +3,23 @@
 import argparse
 import multiprocessing
 import sys
+import tarfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import answering
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from timing_factory import make_timing
 from tiny import RESIDUAL, TINY, TINY_FILE, TinyNet, tiny_data
+from torch.nn import functional
 
 from bench.contracts import ModelSpec, Silence
 from bench.data.datasets import load_dataset
@@ -21,6 +27,7 @@ from bench.nets.weights import build_seeded
 from bench.recipes.recipe import RECIPES, Recipe
 from bench.registry.registry import discover
 from bench.schema.timing import Ratio, Verdict
+from bench.store.predictions import Predictions
 from bench.timing import rounds as timing_rounds
 from bench.timing.flops import counted
 from bench.timing.rounds import Work
@@ -31,14 +38,17 @@ sys.path.insert(0, str(FOLDER))
 
 import ablation  # noqa: E402 (from the folder above)
 import data  # noqa: E402
+import errors  # noqa: E402
 import in_turns  # noqa: E402
 import inplace  # noqa: E402
 import instrument  # noqa: E402
+import plain_loop  # noqa: E402
 import report  # noqa: E402
 import scale  # noqa: E402
 import speeds  # noqa: E402
 import tables  # noqa: E402
 import train  # noqa: E402
+import trust  # noqa: E402
 import waits  # noqa: E402
 
 
@@ -390,3 +400,71 @@ def test_hours_come_from_rates_that_the_results_hold() -> None:
     (line,) = [each for each in scale.hours_table().splitlines() if each.startswith("| CIFAR-10, 100 trainings")]
     rate = scale.rate_in(scale.RESULTS.read_text(encoding="utf-8"), r"ours, bf16, images/s \|")
     assert line.split("|")[2].strip() == f"{100 * 20 * 50_000 / rate / 3600:.1f} h"
+
+
+# --- errors, and a training that shares no code ---------------------------------------------------------------
+
+
+def answers(*rows: tuple[int, float], labels: list[int]) -> Any:
+    """A run of three classes that gives each image a class with such a probability, and shares out the rest."""
+    logits = np.stack([np.log([(p if each == answer else (1 - p) / 2) for each in range(3)]) for answer, p in rows])
+    record = SimpleNamespace(recipe="cpu", model="tiny", data=SimpleNamespace(classes=("ape", "bat", "cow")))
+    return record, Predictions(np.arange(len(rows)) + 40, np.array(labels), logits.astype(np.float32))
+
+
+def test_labels_are_doubtful_where_all_runs_are_sure_of_the_same_other_class() -> None:
+    labels = [0, 0, 0, 0, 1]
+    first = answers((1, 0.95), (1, 0.95), (1, 0.95), (1, 0.99), (1, 0.99), labels=labels)
+    second = answers((1, 0.92), (2, 0.95), (1, 0.8), (1, 0.97), (1, 0.99), labels=labels)
+    found = errors.doubtful([first, second])
+    assert [each[:3] for each in found] == [(3, 0, 1), (0, 0, 1)]  # not: another class, not sure, right
+    assert [each[3] for each in found] == pytest.approx([0.97, 0.92], rel=1e-5)
+    told = errors.shared_words([first, second])
+    assert "4 of 5 test images: 4 by all 2, 3 of them with the same wrong class, 0 by one alone" in told
+    assert "| ape, bat | 4 | 3 |" in errors.confused([first, second])
+    sure = errors.sureness([first, second]).splitlines()
+    assert sure[-1] == "| 0.9 to 1 | 4 of 5 (80.0 %) | 3 of 4 (75.0 %) |" and sure[2].endswith("| – | – |")
+
+
+def test_the_independent_training_reads_the_files_and_compresses_them_once_more(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:32, :32]
+    pixels = np.stack([8 * rows, 8 * columns, 4 * (rows + columns)], axis=2).astype(np.uint8)
+    with tarfile.open(tmp_path / "images.tar", "w") as archive:
+        for name in ("train/ape/1.jpg", "train/bat/1.jpg", "test/bat/1.jpg", "test/readme.txt"):
+            file = BytesIO()
+            Image.fromarray(pixels).save(file, "JPEG")
+            member = tarfile.TarInfo(f"images/{name}")
+            member.size = len(file.getvalue())
+            archive.addfile(member, BytesIO(file.getvalue()))
+    images, labels, test = plain_loop.read(tmp_path / "images.tar", 1)
+    assert images.shape == (3, 3, 32, 32) and labels.tolist() == [0, 1, 1] and test.tolist() == [False, False, True]
+    again = plain_loop.read(tmp_path / "images.tar", 2)[0]
+    apart = (again.float() - images.float()).abs()[..., 8:24, 8:24].mean()
+    assert 0 < apart < 6  # it is in its place again: half a block away it would be about 25
+
+
+def test_the_independent_training_varies_images_as_windows_of_the_padded_and_its_net_is_ours() -> None:
+    torch.manual_seed(0)
+    padded = functional.pad(torch.arange(1, 26.0).view(1, 1, 5, 5).expand(40, 3, 5, 5), (2,) * 4)
+    windows = [padded[0, 0, y : y + 5, x : x + 5] for y in range(5) for x in range(5)]
+    known = [each for window in windows for each in (window, window.flip(1))]
+    found = plain_loop.varied(padded, 5)
+    assert found.shape == (40, 3, 5, 5)
+    which = {next(n for n, each in enumerate(known) if torch.equal(each, image[0])) for image in found}
+    assert len(which) > 20 and {each % 2 for each in which} == {0, 1}
+    ours = build_seeded(discover("model", ModelSpec)["cifar_resnet18"], 10, 0)
+    assert sum(each.numel() for each in plain_loop.network().parameters()) == sum(
+        each.numel() for each in ours.parameters()
+    )
+
+
+def test_a_row_of_trust_says_what_each_test_gave() -> None:
+    none = {"words": "", "holds": None, "figure": None}
+    figure = {"value": 0.5, "low": 0.25, "high": 0.75}
+    line = {"advice": "use", "explainer": "a = b", "layer": "layer4", "claims": {**none, "holds": True}}
+    line |= {
+        "sticker": {**none, "words": "no"},
+        "mosaic": {**none, "words": "little", "figure": figure},
+        "hiding": none,
+    }
+    assert trust.row_of(line) == ["use", "`a` = `b`", "layer4", "yes", "no", "0.50 (0.25 to 0.75), little", "–"]

@@ -1,7 +1,7 @@
 """What recipes switch on beside the plain loop: groups of parameters, quick statistics, slow weights.
 
 Sources: Page 2019, How to Train Your ResNet; Jordan 2024, arXiv:2404.00498 (airbench). Each for its own networks;
-what they are worth for this one stands in docs/results.md.
+what they are worth for this one stands in docs/measurements.md.
 """
 
 from __future__ import annotations
