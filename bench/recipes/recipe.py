@@ -194,7 +194,7 @@ FAST20 = Recipe(
     translate=2,
     cutout=0,
     source="ingredients of Jordan 2024, arXiv:2404.00498, and Page 2019, for this network",
-    measured="89.7 % with all 50,000 JPEG images, in bf16",
+    measured="89.7 % with all 50,000 JPEG images, in bf16: 22 s on an H100, 45 min on two cores",
 )
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
@@ -205,7 +205,7 @@ RECIPES: Mapping[str, Recipe] = {
             batch_size=128,
             lr=0.1,
             source="the 20-epoch assignment of the EVA and ERA courses, with a schedule that ends at 0",
-            measured="89.6 % with all 50,000 JPEG images, in bf16",
+            measured="89.6 % with all 50,000 JPEG images, in bf16: 2 h on two cores",
         ),
         PLAIN,
         replace(PLAIN, name="plain80", epochs=80, source="Jordan 2024, cifar10-zoo: the same for 96 %"),
