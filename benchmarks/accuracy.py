@@ -2,14 +2,17 @@
 
     python benchmarks/accuracy.py RUN RUN ... --write docs/measurements.md
     python benchmarks/accuracy.py RUN ... --beside --name whole --write docs/results.md
+    python benchmarks/accuracy.py RUN ... --brief --name brief --write README.md
 
-`--beside` adds what others report of the same network, or of one as deep, on the original images.
+`--beside` adds what others report of the same network, or of one as deep, on the original images. `--brief` is one
+small table.
 """
 
 from pathlib import Path
 
 from tables import finish, p_words, parser_of, points, table
 
+from bench.estimates import duration
 from bench.schema.run import RunRecord
 from bench.stats.intervals import mcnemar, paired_difference, wilson
 from bench.store.predictions import read_predictions
@@ -26,6 +29,9 @@ ELSEWHERE = (
     ("Page, an 18-layer network with ReLU before the sums", "30", "94.1"),
     ("DAWNBench, bkj/basenet, a ResNet18 with changes", "40", "94.3"),
 )
+
+
+BRIEF = ["recipe", "model", "device", "20 epochs take", "accuracy"]
 
 
 def run_row(record: RunRecord) -> Row:
@@ -46,6 +52,19 @@ def run_row(record: RunRecord) -> Row:
         f"{100 * estimate.value:.2f} %",
         f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}",
         *[*averages, "–", "–"][:2],
+    ]
+
+
+def brief_row(record: RunRecord) -> Row:
+    """What was trained where, how long that took, and the accuracy with its interval."""
+    results = record.results
+    share = wilson(results.correct or 0, results.total or 0)
+    return [
+        f"`{Path(record.recipe).stem}`",
+        f"`{record.model}`",
+        record.environment.device,
+        duration(results.train_seconds or 0.0),
+        f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f})",
     ]
 
 
@@ -74,10 +93,15 @@ def main() -> None:
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--beside", action="store_true", help="what others report, too")
     parser.add_argument("--name", default="recipes", help="of the table in the document")
+    parser.add_argument("--brief", action="store_true", help="a small table alone")
     options = parser.parse_args()
     folders = [find_run(options.runs_dir, name) for name in options.runs]
     runs = [(read_record(folder), folder) for folder in folders]
     record = runs[0][0]
+    if options.brief:
+        brief = table(BRIEF, [brief_row(each) for each, _ in runs], set(BRIEF))
+        finish(brief, options.write, options.name)
+        return
     heads = ["recipe", "model", "device", "seed", "precision", "epochs", "training, s", "images/s", "accuracy",
              "95 % interval", "mirror average", "mirror and shifts"]  # fmt: skip
     against = ["against the first", "only the first wrong", "only this one wrong", "difference, points",
