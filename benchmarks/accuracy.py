@@ -31,7 +31,7 @@ ELSEWHERE = (
 )
 
 
-BRIEF = ["recipe", "model", "device", "20 epochs take", "accuracy"]
+BRIEF = ["recipe", "model", "device", "20 epochs take", "accuracy (95 % interval)"]
 
 
 def run_row(record: RunRecord) -> Row:

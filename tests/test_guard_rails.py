@@ -684,12 +684,14 @@ def test_a_stem_without_its_border_breaks_the_shapes_of_resnet18(name: str) -> N
 
 
 @pytest.mark.slow
-def test_the_three_commands_of_the_readme_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_readme_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = fenced((ROOT / "README.md").read_text(encoding="utf-8"), "sh")
     (block,) = (
-        block for block in blocks if re.match(r"bench train .*\nbench explain .*\nbench compare RUN RUN\n", block)
+        block
+        for block in blocks
+        if re.match(r"bench train .*\nbench explain .*\nbench judge.*\nbench compare RUN RUN", block)
     )
-    train, explain, compare = (line.split()[1:] for line in block.splitlines())
+    train, explain, judge, compare = (line.partition("#")[0].split()[1:] for line in block.splitlines())
     monkeypatch.chdir(tmp_path)
     images = write_images(tmp_path / "images", tiny_data(train=4, test=2))
     settings = {
@@ -701,7 +703,7 @@ def test_the_three_commands_of_the_readme_run_as_they_stand(tmp_path: Path, monk
         "LR": "0.001",
         "NO_TIME": "1",
     }
-    for words in (train, train, explain, compare):
+    for words in (train, train, explain, judge, compare):
         names = iter(names_in(tmp_path / "runs") if words == compare else ())
         typed = [next(names) if word == "RUN" else word for word in words]
         result = done(*typed, env={f"BENCH_{name}": value for name, value in settings.items()})

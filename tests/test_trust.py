@@ -116,6 +116,13 @@ def test_the_best_supported_layer_of_an_explainer_stands_first() -> None:
     assert [one.layer for one in group] == ["layer4", "layer3", "layer2"]
 
 
+def test_a_layer_without_any_test_stands_behind_one_that_failed_some() -> None:
+    seen = VerdictView(0, Verdict("one", "layer1", 1, "other recipe"))
+    rows = (sticker("one", UP), mosaic("one", LEVEL, 0.25))
+    (group,) = section(known(*rows, verdicts=(seen,))).groups
+    assert [(each.layer, each.advice) for each in group] == [("layer4", "with care"), ("layer1", "not tested")]
+
+
 def test_an_explainer_that_gives_the_same_bits_has_the_same_answers() -> None:
     rows = (sticker("gradcam", UP), mosaic("gradcam", UP, 0.8))
     judged = (verdict("captum", "same", equal_to=("gradcam",)),)

@@ -251,12 +251,13 @@ def _or(words: Sequence[str]) -> str:
 
 
 def _standing(one: TrustLine) -> tuple[float, ...]:
-    """Of an explainer's lines the best-supported first, unless it is wrong somewhere."""
+    """Of an explainer's lines the best-supported first, unless it is wrong somewhere; what no test tells of last."""
     answers = (one.sticker, one.mosaic, one.hiding)
     wrong = one.claims.holds is False
     share = one.mosaic.figure.value if one.mosaic.figure else 0.0
     return (
         -float(wrong),
+        float(one.advice == "not tested"),
         float(sum(each.holds is False for each in answers)),
         -float(sum(bool(each.holds) for each in answers)),
         -share,
