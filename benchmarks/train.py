@@ -1,6 +1,7 @@
 """Training speed: ours beside the loop everybody writes, interleaved in one run, and beside the machine's own limit.
 
     python benchmarks/train.py --data $BENCH_DATA --images 1024 --rounds 6
+    python benchmarks/train.py --data $BENCH_DATA --images 3072 --arms ours "bare step" --precision bf16 --name long
 
 All arms train the same ResNet18 on the same images with the same batch size and optimiser; ours with augmentation and
 resume files as in `bench train`. The bare step is the same training on one batch that lies ready: no data, no loss
@@ -36,7 +37,7 @@ from bench.estimates import BACKWARD_COST
 from bench.machine import choose_device, product_rate
 from bench.nets.summary import summarise
 from bench.nets.weights import build_seeded, on_device
-from bench.precision import autocast, dtype_of, resolved_precision
+from bench.precision import PRECISIONS, autocast, dtype_of, resolved_precision
 from bench.recipes.recipe import Recipe, find_recipe
 from bench.registry.registry import discover
 from bench.stats.rates import ratio_interval, ratios_of, rounds_of
@@ -213,8 +214,9 @@ def rows_of(seconds: Rounds, limits: Mapping[str, Sequence[float]], images: int)
         for other in (each for each in seconds if each.startswith(PEER)):
             ratios = ratios_of(kept[name], kept[other])
             rows.append([f"{name}, over the {other}, round by round", cell(ratios, ratio_interval)])
-        if name.startswith(f"{OURS},"):  # the bare step is not compiled
-            shares = [100 * each for each in ratios_of(kept[name], kept[f"{BARE}, {precision}"])]
+        bare = kept.get(f"{BARE}, {precision}", [])
+        if bare and name.startswith(f"{OURS},"):  # the bare step is not compiled
+            shares = [100 * each for each in ratios_of(kept[name], bare)]
             rows.append([f"{name}, % of the bare step", cell(shares, ratio_interval)])
         own = limits[precision]
         middle = [images / ((before + after) / 2) for before, after in pairwise(own)]
@@ -228,16 +230,18 @@ def main() -> None:
     parser = parser_of(__doc__, data="digits", model="cifar_resnet18", rounds=6, device="auto", write=None)
     parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--compile", action="store_true", help="ours through torch.compile, too")
+    parser.add_argument("--arms", nargs="+", choices=(OURS, COMPILED, BARE, PEER), default=[OURS, BARE, PEER])
+    parser.add_argument("--precision", choices=PRECISIONS, help="one alone; else the best of this machine, and fp32")
+    parser.add_argument("--name", default="speed", help="of the table in the document")
     options = parser.parse_args()
     device = choose_device(options.device)
     data = load_dataset(options.data, cache=default_cache(), progress=Silence())
     spec = discover("model", ModelSpec)[options.model]
     images = options.images // options.batch_size * options.batch_size
     flops = BACKWARD_COST * 2 * summarise(build_seeded(spec, 10, 0), spec.input_size).macs  # an image
-    precisions = list(dict.fromkeys((resolved_precision("auto", device), "fp32")))
-    kinds = (OURS, COMPILED, BARE, PEER) if options.compile else (OURS, BARE, PEER)
-    names = [f"{kind}, {precision}" for kind in kinds for precision in precisions]
+    own = resolved_precision(options.precision or "auto", device)
+    precisions = [own] if options.precision else list(dict.fromkeys((own, "fp32")))
+    names = [f"{kind}, {precision}" for kind in options.arms for precision in precisions]
     with processes(names, work_as, options) as works:
         seconds, products = measured(
             works, options.rounds, lambda: {each: product_rate(device, each) for each in precisions}
@@ -248,7 +252,7 @@ def main() -> None:
         f"images, batch {options.batch_size}, {options.rounds} rounds; median (interval)."
     )
     rows = rows_of(seconds, limits, images)
-    finish(f"{head}\n\n{table(['what', 'median (interval)'], rows, {'what'})}", options.write, "speed")
+    finish(f"{head}\n\n{table(['what', 'median (interval)'], rows, {'what'})}", options.write, options.name)
 
 
 if __name__ == "__main__":

@@ -393,7 +393,7 @@ def _seeds_badge(runs: Sequence[RunView]) -> Badge:
 
 def run_badges(view: RunView) -> tuple[Badge, ...]:
     """What to keep in mind on a run page."""
-    jpeg = (Badge(False, "JPEG images: a little below the original pixels"),) if "jpeg" in view.data else ()
+    jpeg = (Badge(False, "JPEG images: accuracy is lower than on the original pixels"),) if "jpeg" in view.data else ()
     trained = bool(view.epochs)
     tested = f"{view.total:,} test images{', seen once, after training' if trained else ''}"
     tried = f"one of {view.swept} settings tried: choose by validation images, then look at the test of the chosen one"
