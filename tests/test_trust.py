@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.pages.trust import EXACTLY, Known, line, merged, trust_of
+from bench.pages.trust import EXACTLY, Known, best_first, line, merged, trust_of
 from bench.schema.known_answers import Claim, KnownAnswers, MosaicScore, StickerScore
 from bench.schema.page import Answer, Estimate, Score, Trust, TrustLine, VerdictView
 from bench.schema.verdicts import Verdict
@@ -121,6 +121,17 @@ def test_a_layer_without_any_test_stands_behind_one_that_failed_some() -> None:
     rows = (sticker("one", UP), mosaic("one", LEVEL, 0.25))
     (group,) = section(known(*rows, verdicts=(seen,))).groups
     assert [(each.layer, each.advice) for each in group] == [("layer4", "with care"), ("layer1", "not tested")]
+
+
+def test_a_layer_that_was_asked_less_is_no_better_for_it() -> None:
+    rows = (sticker("one", UP), mosaic("one", UP, 0.9), sticker("one", UP, layer="layer3"),
+            mosaic("one", UP, 0.6, layer="layer3"))  # fmt: skip
+    lines = section(known(*rows)).groups[0]
+    failed = replace(lines[0], hiding=Answer("no evidence", False), advice="with care")
+    assert [each.layer for each in lines] == ["layer4", "layer3"]
+    assert best_first([lines[1], failed]) == (failed, lines[1])
+    asked = replace(lines[1], hiding=Answer("", True))
+    assert best_first([failed, asked]) == (asked, failed)
 
 
 def test_an_explainer_that_gives_the_same_bits_has_the_same_answers() -> None:

@@ -29,6 +29,7 @@ EXACT = ("same", "same up to rounding")
 EXACTLY = "exactly Grad-CAM"
 NAMED = 4  # explainers in a sentence
 MOST = 0.5  # share of a map on the right one of four pictures from which it is said to point there
+TESTS = ("sticker", "mosaic", "hiding")  # whose answers speak for a map or against it
 ENOUGH = 2  # tests that must speak for a map before it is recommended
 WORST_FIRST: tuple[Advice, ...] = ("avoid", "use", "with care", "not tested")
 
@@ -78,7 +79,7 @@ def trust_of(known: Known, labels: Sequence[str]) -> Trust | None:
     for each in lines:
         if each.advice != "baseline":
             groups.setdefault((each.run, each.explainer), []).append(each)
-    ordered = sorted((tuple(sorted(each, key=_standing)) for each in groups.values()), key=_place)
+    ordered = sorted(map(best_first, groups.values()), key=_place)
     baselines = [each for each in lines if each.advice == "baseline"]
     heads = [each[0] for each in ordered]
     layer = next((head.layer for head in heads if head.advice != "not tested"), "")
@@ -250,13 +251,23 @@ def _or(words: Sequence[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _standing(one: TrustLine) -> tuple[float, ...]:
+def best_first(lines: Sequence[TrustLine]) -> tuple[TrustLine, ...]:
+    """An explainer's lines by what was asked at all of its tested layers: a layer that was asked less is no better."""
+    tested = [one for one in lines if one.advice != "not tested"]
+    asked = [test for test in TESTS if all(_asked(getattr(one, test)) for one in tested)]
+    return tuple(sorted(lines, key=lambda one: _standing(one, asked)))
+
+
+def _asked(answer: Answer) -> bool:
+    return bool(answer.words) or answer.holds is not None
+
+
+def _standing(one: TrustLine, tests: Sequence[str] = TESTS) -> tuple[float, ...]:
     """Of an explainer's lines the best-supported first, unless it is wrong somewhere; what no test tells of last."""
-    answers = (one.sticker, one.mosaic, one.hiding)
-    wrong = one.claims.holds is False
+    answers: list[Answer] = [getattr(one, test) for test in tests]
     share = one.mosaic.figure.value if one.mosaic.figure else 0.0
     return (
-        -float(wrong),
+        -float(one.claims.holds is False),
         float(one.advice == "not tested"),
         float(sum(each.holds is False for each in answers)),
         -float(sum(bool(each.holds) for each in answers)),
