@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.pages.trust import EXACTLY, Known, best_first, line, merged, trust_of
+from bench.pages.trust import EXACTLY, Known, best_first, equally_asked, line, merged, trust_of
 from bench.schema.known_answers import Claim, KnownAnswers, MosaicScore, StickerScore
 from bench.schema.page import Answer, Estimate, Score, Trust, TrustLine, VerdictView
 from bench.schema.verdicts import Verdict
@@ -132,6 +132,18 @@ def test_a_layer_that_was_asked_less_is_no_better_for_it() -> None:
     assert best_first([lines[1], failed]) == (failed, lines[1])
     asked = replace(lines[1], hiding=Answer("", True))
     assert best_first([failed, asked]) == (asked, failed)
+
+
+def test_who_was_not_asked_what_others_were_is_not_recommended() -> None:
+    """Another explainer was covered, and failed; this one was spared the question."""
+    asked = line(known(sticker("one", UP), mosaic("one", UP, 0.9)), 0, "one", "layer4")
+    failed = replace(asked, explainer="two", hiding=Answer("no evidence", False), advice="with care")
+    spared, still = equally_asked([asked, failed])
+    assert (spared.advice, still) == ("with care", failed)
+    assert spared.why.endswith("but it was not asked whether it marks what changes the answer when it is hidden")
+    assert equally_asked([asked, replace(failed, run=1)])[0] == asked  # of another run
+    assert equally_asked([asked, replace(failed, advice="baseline")])[0] == asked
+    assert equally_asked([replace(asked, hiding=Answer("", True)), failed])[0].advice == "use"
 
 
 def test_an_explainer_that_gives_the_same_bits_has_the_same_answers() -> None:

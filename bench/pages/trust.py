@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from bench.pages.evidence import evidence_of
@@ -29,7 +29,11 @@ EXACT = ("same", "same up to rounding")
 EXACTLY = "exactly Grad-CAM"
 NAMED = 4  # explainers in a sentence
 MOST = 0.5  # share of a map on the right one of four pictures from which it is said to point there
-TESTS = ("sticker", "mosaic", "hiding")  # whose answers speak for a map or against it
+TESTS = {  # whose answers speak for a map or against it, and what it does where they speak for it
+    "sticker": "finds a planted sticker",
+    "mosaic": "points at the right one of four pictures",
+    "hiding": "marks what changes the answer when it is hidden",
+}
 ENOUGH = 2  # tests that must speak for a map before it is recommended
 WORST_FIRST: tuple[Advice, ...] = ("avoid", "use", "with care", "not tested")
 
@@ -71,7 +75,7 @@ def trust_of(known: Known, labels: Sequence[str]) -> Trust | None:
     Args:
         labels: of the runs, where there are several.
     """
-    lines = [line(known, *key) for key in keys_of(known)]
+    lines = equally_asked([line(known, *key) for key in keys_of(known)])
     tested = [each for each in lines if each.advice not in ("not tested", "baseline")]
     if not tested:
         return None
@@ -213,14 +217,11 @@ def advised(found: TrustLine, verdict: Verdict | None) -> TrustLine:
     """The line with its advice: from whether it is what it claims to be, then from the tests that were made."""
     if verdict is not None and verdict.verdict in WRONG:
         return replace(found, advice="avoid", why=f"it is {found.claims.words}")
+    finds, points, marks = TESTS.values()
     tests = (
-        ("finds a planted sticker", f"finds a planted sticker {found.sticker.words}", found.sticker),
-        (
-            "points at the right one of four pictures",
-            "points at the right one of four pictures little more than chance does",
-            found.mosaic,
-        ),
-        ("marks what changes the answer when it is hidden", "", found.hiding),
+        (finds, f"{finds} {found.sticker.words}", found.sticker),
+        (points, f"{points} little more than chance does", found.mosaic),
+        (marks, "", found.hiding),
     )
     good = [words for words, _, answer in tests if answer.holds]
     bad = [words for words, _, answer in tests if answer.holds is False]
@@ -234,6 +235,20 @@ def advised(found: TrustLine, verdict: Verdict | None) -> TrustLine:
     parts = [f"it {_and(good)}"] if good else []
     parts += [f"{'but ' if good else ''}{_against(bad, little)}"] if bad or little else ["only one test was made"]
     return replace(found, advice="with care", why=", ".join(parts))
+
+
+def equally_asked(lines: Sequence[TrustLine]) -> list[TrustLine]:
+    """The lines; none is recommended that was not asked what others of its run were, who may have failed there."""
+    maps = [one for one in lines if one.advice != "baseline"]
+    asked = {(one.run, test) for one in maps for test in TESTS if _asked(getattr(one, test))}
+
+    def held_back(one: TrustLine) -> TrustLine:
+        left = [words for test, words in TESTS.items() if (one.run, test) in asked and not _asked(getattr(one, test))]
+        if one.advice != "use" or not left:
+            return one
+        return replace(one, advice="with care", why=f"{one.why}, but it was not asked whether it {_or(left)}")
+
+    return list(map(held_back, lines))
 
 
 def _against(bad: Sequence[str], little: Sequence[str]) -> str:
@@ -262,7 +277,7 @@ def _asked(answer: Answer) -> bool:
     return bool(answer.words) or answer.holds is not None
 
 
-def _standing(one: TrustLine, tests: Sequence[str] = TESTS) -> tuple[float, ...]:
+def _standing(one: TrustLine, tests: Iterable[str] = TESTS) -> tuple[float, ...]:
     """Of an explainer's lines the best-supported first, unless it is wrong somewhere; what no test tells of last."""
     answers: list[Answer] = [getattr(one, test) for test in tests]
     share = one.mosaic.figure.value if one.mosaic.figure else 0.0
