@@ -507,7 +507,7 @@ def test_what_the_judge_found_wrong_is_told_with_its_cause_and_nothing_wrong_is_
     wrong = [VerdictView(0, Verdict("own", f"layer{k}", 1, "wrong", words="the sign is reversed")) for k in range(5)]
     assert verdict_findings([]) == ()
     (only,) = verdict_findings([same])
-    assert (only.link, only.evidence[:2]) == ("No explainer was found wrong", "1 ")
+    assert (only.link, only.evidence[:2]) == ("No explainer computes another map than it claims", "1 ")
     told = verdict_findings([same, *wrong])
     assert [one.before for one in told] == ["own at layer0 ", "own at layer1 ", "own at layer2 ", "2 more "]
     assert (told[0].link, told[0].evidence) == ("gives wrong maps", "the sign is reversed")

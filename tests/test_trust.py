@@ -100,8 +100,10 @@ def test_the_faintest_sticker_that_is_found_is_told() -> None:
 def test_who_loses_the_clear_sticker_and_finds_the_faint_one_is_not_recommended() -> None:
     rows = [sticker("one", LEVEL, strength=1.0), sticker("one", UP, strength=0.25), mosaic("one", UP, 0.9)]
     found = line(known(*rows), 0, "one", "layer4")
-    assert found.sticker == Answer("only where it is weak", None) and found.advice == "with care"
-    assert "but it finds a planted sticker only where it is weak" in found.why
+    assert (
+        found.sticker == Answer("only where it is faint, not where it is clear", None) and found.advice == "with care"
+    )
+    assert "but it finds a planted sticker only where it is faint, not where it is clear" in found.why
     assert down_to(answers(*rows), "one", "layer4") == "only weak ones"
     assert down_to(answers(rows[0], sticker("one", SOME, strength=0.25)), "one", "layer4") == "in fewer than half"
 

@@ -212,7 +212,11 @@ def verdict_findings(judged: Sequence[VerdictView], labels: Sequence[str] = ()) 
     entries = "entry" if len(judged) == 1 else "entries"
     evidence = f"{len(judged)} {entries} of the table of explainers by layer, held against Grad-CAM in float64"
     if not bad:
-        return (Finding("", "No explainer was found wrong", "verdicts", " where it was judged", evidence),)
+        return (
+            Finding(
+                "", "No explainer computes another map than it claims", "verdicts", " where it was judged", evidence
+            ),
+        )
     told = []
     for group in list(bad.values())[:MOST_WRONG]:
         one, runs = group[0].verdict, " and ".join(labels[each.run] for each in group) if labels else ""

@@ -168,7 +168,7 @@ def sticker_of(answers: KnownAnswers | None, explainer: str, layer: str) -> Answ
     faintest, weakest = min(one.strength for one in rows), answers.weakest(rows[0].explainer, layer)
     if weakest is None:
         if any(one.finds for one in rows):
-            return Answer("only where it is weak", None)
+            return Answer("only where it is faint, not where it is clear", None)
         seldom = any(one.claim.above for one in rows)
         return Answer("in fewer than half of the pictures", None) if seldom else Answer("no", False)
     return Answer("down to the faintest" if weakest == faintest else f"down to {100 * weakest:g} % strength", True)
@@ -183,7 +183,7 @@ def mosaic_of(answers: KnownAnswers | None, explainer: str, layer: str) -> Answe
     if not one.claim.above:
         return Answer("no evidence", False, one.share)
     most = one.share.value >= MOST
-    return Answer("" if most else "little beyond chance", True if most else None, one.share)
+    return Answer("" if most else "beyond chance, but under half", True if most else None, one.share)
 
 
 def hiding_of(score: Score | None) -> Answer:
@@ -220,7 +220,7 @@ def advised(found: TrustLine, verdict: Verdict | None) -> TrustLine:
     finds, points, marks = TESTS.values()
     tests = (
         (finds, f"{finds} {found.sticker.words}", found.sticker),
-        (points, f"{points} little more than chance does", found.mosaic),
+        (points, "puts less than half of its map on the right one of four pictures", found.mosaic),
         (marks, "", found.hiding),
     )
     good = [words for words, _, answer in tests if answer.holds]
