@@ -67,6 +67,12 @@ class Axis:
     low: float
     high: float
 
+    @property
+    def digits(self) -> int:
+        """Decimals that both ends have in per cent."""
+        ends = (100 * self.low, 100 * self.high)
+        return next((n for n in range(3) if all(abs(round(each, n) - each) < 1e-6 for each in ends)), 3)
+
     def at(self, value: float) -> float:
         """Where a value lies, in 0..100."""
         return round(100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low))), 2)

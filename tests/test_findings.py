@@ -391,7 +391,7 @@ def test_equal_values_under_two_names_are_one_recipe_and_both_names_are_said() -
 
 def test_another_training_is_said_in_badge_and_title() -> None:
     found = badges(view(), view(), same_settings=False)
-    assert found["trained differently: see provenance"] is False
+    assert found["trained differently: see “How it was made”"] is False
     assert not any(text.startswith("same recipe") for text in found)
     assert comparison_title(runs(290, 200), [pair(10, 100)], same_settings=False).endswith(
         "net0 is right most often on these 300 images, but they were trained differently"

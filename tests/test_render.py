@@ -19,7 +19,7 @@ from bench.reports.payload import COLUMNS, shard_json, shards_of, sprite_sheet
 from bench.reports.render import inside, notebook_html, page_json, script
 from bench.reports.tables import document
 from bench.reports.telling import telling_errors
-from bench.schema.page import EpochPoint, Finding, Score, VerdictView
+from bench.schema.page import EpochPoint, Estimate, Finding, Score, VerdictView
 from bench.schema.verdicts import Verdict, why
 
 TAG = re.compile(r"<(script|img|iframe|object|link)\b[^>]*>")
@@ -279,6 +279,14 @@ def test_drawings_are_the_same_bytes_twice_and_differ_between_light_and_dark() -
 def test_accuracy_axis_stays_within_nought_and_one() -> None:
     axis = charts.axis_of([estimate(0.999, 0.05), estimate(0.93)])
     assert (axis.low, axis.high, axis.at(1.2)) == (pytest.approx(0.92), 1.0, 100)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ends"), [(0.8888, 0.9032, ["88.5 %", "90.5 %"]), (0.86, 0.93, ["86 %", "94 %"])]
+)
+def test_the_ends_of_an_axis_are_written_as_they_are(low: float, high: float, ends: list[str]) -> None:
+    axis = charts.axis_of([Estimate((low + high) / 2, low, high)])
+    assert [filters.percent(each, axis.digits).replace("\xa0", " ") for each in (axis.low, axis.high)] == ends
 
 
 def test_many_classes_are_not_drawn_as_a_matrix() -> None:

@@ -372,7 +372,7 @@ def comparison_badges(runs: Sequence[RunView], pairs: Sequence[PairTest], *, sam
             Badge(True, "compared on each image alone"),
         ),
         (same_settings, Badge(True, f"same recipe ({how})")),
-        (not same_settings, Badge(False, "trained differently: see provenance")),
+        (not same_settings, Badge(False, "trained differently: see “How it was made”")),
         (True, Badge(same_machine, "same machine" if same_machine else "different machines")),
         (True, Badge(False, "speeds not compared: the runs were not timed together")),
         (all(view.epochs for view in runs), _seeds_badge(runs)),  # of adopted weights nobody knows the seed
