@@ -255,7 +255,7 @@ def _against(bad: Sequence[str], little: Sequence[str]) -> str:
     """What speaks against a map, in words."""
     told = [f"it {_and(little)}"] if little else []
     told += [f"no test shows that it {_or(bad)}"] if bad else []
-    return " and ".join(told)
+    return ", and ".join(told)
 
 
 def _and(words: Sequence[str]) -> str:
