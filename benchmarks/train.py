@@ -1,7 +1,7 @@
 """Training speed: ours beside the loop everybody writes, interleaved in one run, and beside the machine's own limit.
 
     python benchmarks/train.py --data $BENCH_DATA --images 1024 --rounds 6
-    python benchmarks/train.py --data $BENCH_DATA --images 3072 --arms ours "bare step" --precision bf16 --name long
+    python benchmarks/train.py --data $BENCH_DATA --images 2048 --arms ours "bare step" --precision bf16 --name long
 
 All arms train the same ResNet18 on the same images with the same batch size and optimiser; ours with augmentation and
 resume files as in `bench train`. The bare step is the same training on one batch that lies ready: no data, no loss
