@@ -57,7 +57,7 @@ def compiled(
         # Every shape is compiled ahead, each for itself, so that no step of an epoch waits and is timed waiting;
         # torch.compile refuses by itself where Python is too new. A GPU's kernels are launched as one graph, which is
         # recorded at the second call. To try kernels against each other too (mode "max-autotune") took over three
-        # minutes on an H100, where all of `fast20` takes less than half a minute.
+        # minutes on an H100 in use by others, where all of `fast20` takes less than half a minute.
         forward: Any = torch.compile(
             model, dynamic=False, mode="reduce-overhead" if graphs and device.type == "cuda" else None
         )
