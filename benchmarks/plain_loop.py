@@ -3,8 +3,8 @@
     python benchmarks/plain_loop.py cifar10-jpeg.tar.xz --times 1 2 --write docs/results.md
 
 It reads the files by itself and trains the ResNet18 of kuangliu/pytorch-cifar, written down here again, the way most
-people do: in bf16, batches of 128, SGD with momentum at 0.1 falling by a cosine, weight decay 5e-4, images shifted by up
-to 4 pixels and mirrored, cross-entropy. The test images are used once, at the end.
+people do: in bf16, batches of 128, SGD with momentum at 0.1 falling by a cosine, weight decay 5e-4, images shifted by
+up to 4 pixels and mirrored, cross-entropy. The test images are used once, at the end.
 
 `--times 2` compresses all images once more before anything else, with their own quantisation tables, moved by half a
 block so that it is no repetition. What that costs tells how much the first compression may have cost.
