@@ -51,6 +51,12 @@ def section(found: Known) -> Trust:
     return told
 
 
+def covered(gain: float, over: float, *, half: float = 0.15, images: int = 60, word: str = "no evidence") -> Score:
+    """Of a map whose rank correlation with covering lies so far above maps of other images and above simple maps."""
+    apart = [None if images < 30 else Estimate(each, each - half, each + half, 0.99) for each in (gain, over)]
+    return Score(0, "one", "layer4", 0.3, 0.2, 0.4, 0.1, images, word, *apart)
+
+
 def test_an_explainer_that_passes_two_tests_is_recommended_and_the_sentence_says_why() -> None:
     found = section(known(sticker("good", UP), mosaic("good", UP, 0.8)))
     assert found.groups[0][0].advice == "use"
@@ -106,6 +112,40 @@ def test_who_loses_the_clear_sticker_and_finds_the_faint_one_is_not_recommended(
     assert "but it finds a planted sticker only where it is faint, not where it is clear" in found.why
     assert down_to(answers(*rows), "one", "layer4") == "only weak ones"
     assert down_to(answers(rows[0], sticker("one", SOME, strength=0.25)), "one", "layer4") == "in fewer than half"
+
+
+@pytest.mark.parametrize(
+    "score, holds, undecided",
+    [
+        (covered(0.2, 0.2, half=0.1, word="above"), True, False),
+        (covered(0.2, 0.08), None, True),  # better than simple maps by 0.23, or not at all
+        (covered(0.2, -0.08), False, False),  # at most better by 0.07
+        (covered(-0.08, 0.2), False, False),
+        (covered(0.08, 0.08, half=0.01), False, False),
+        (covered(-0.3, 0.2, word="below"), False, False),
+        (covered(0.0, 0.0, images=20), None, True),
+        (covered(0.9, 0.2, word="the truth itself"), None, False),
+    ],
+)
+def test_too_few_images_to_tell_speak_neither_for_a_map_nor_against_it(
+    score: Score, holds: bool | None, undecided: bool
+) -> None:
+    found = line(known(sticker("one", UP), mosaic("one", UP, 0.9), scores=(score,)), 0, "one", "layer4")
+    assert (found.hiding.holds, found.hiding.undecided) == (holds, undecided)
+    assert ("cannot tell whether it marks" in found.why) == undecided
+    assert ("no test shows that it marks" in found.why) == (holds is False)
+    assert found.advice == ("with care" if undecided or holds is False else "use")
+
+
+def test_who_lacks_nothing_but_images_is_said_to_be_closest_and_what_can_tell() -> None:
+    asked = known(sticker("one", UP), mosaic("one", UP, 0.9), scores=(covered(0.2, 0.08),))
+    assert section(asked).sentences == (
+        "Closest to a recommendation: one at layer4: it finds a planted sticker and points at the right one of four "
+        "pictures, but 60 images cannot tell whether it marks what changes the answer when it is hidden; "
+        "bench judge RUN --faithfulness with a larger --limit can tell.",
+    )
+    missed = replace(asked, answers=(answers(sticker("one", UP), mosaic("one", LEVEL, 0.3)),))
+    assert section(missed).sentences[0].startswith("No explainer passed all tests")
 
 
 def test_the_best_supported_layer_of_an_explainer_stands_first() -> None:

@@ -132,4 +132,6 @@ def _score(run: int, row: ExplainerScores) -> Score:
         null=null.value if null else None,
         images=row.logit.images,
         evidence=row.logit.verdict,
+        gain=row.logit.gain,
+        over=row.logit.over,
     )

@@ -21,6 +21,7 @@ from bench.schema.page import (
     VerdictView,
     run_labels,
 )
+from bench.schema.scores import FEWEST_IMAGES, NO_EVIDENCE, TRUTH_ITSELF
 from bench.schema.verdicts import Verdict, why
 from bench.store.folder import RunFolder
 
@@ -29,6 +30,7 @@ EXACT = ("same", "same up to rounding")
 EXACTLY = "exactly Grad-CAM"
 NAMED = 4  # explainers in a sentence
 MOST = 0.5  # share of a map on the right one of four pictures from which it is said to point there
+MATTERS = 0.1  # rank correlation; a gain that may be larger than this, or nothing at all, was asked of too few images
 TESTS = {  # whose answers speak for a map or against it, and what it does where they speak for it
     "sticker": "finds a planted sticker",
     "mosaic": "points at the right one of four pictures",
@@ -190,8 +192,15 @@ def hiding_of(score: Score | None) -> Answer:
     """Whether covering what the map marks changes the answer more than covering what rows without a model mark."""
     if score is None or score.value is None or score.low is None or score.high is None:
         return Answer()
-    holds = score.evidence == "above"
-    return Answer("yes" if holds else score.evidence or "–", holds, Estimate(score.value, score.low, score.high))
+    figure = Estimate(score.value, score.low, score.high)
+    if score.evidence == "above":
+        return Answer("yes", True, figure)
+    if score.evidence == TRUTH_ITSELF:
+        return Answer(score.evidence, None, figure)
+    ends = [each.high for each in (score.gain, score.over) if each is not None]
+    if score.evidence == NO_EVIDENCE and (min(ends) > MATTERS if ends else score.images < FEWEST_IMAGES):
+        return Answer(f"{score.images} images cannot tell", None, figure, undecided=True)
+    return Answer(score.evidence, False, figure)
 
 
 def stable_of(seeds: Sequence[SeedShare], run: int, explainer: str, layer: str) -> Answer:
@@ -225,15 +234,17 @@ def advised(found: TrustLine, verdict: Verdict | None) -> TrustLine:
     )
     good = [words for words, _, answer in tests if answer.holds]
     bad = [words for words, _, answer in tests if answer.holds is False]
-    little = [words for _, words, answer in tests if answer.holds is None and answer.words]
-    if not good and not bad and not little:
+    untold = [f"{answer.words} whether it {words}" for words, _, answer in tests if answer.undecided]
+    little = [words for _, words, answer in tests if answer.holds is None and answer.words and words]
+    if not good and not bad and not little and not untold:
         return found
-    if not bad and not little and len(good) >= ENOUGH:
+    if not bad and not little and not untold and len(good) >= ENOUGH:
         return replace(found, advice="use", why=f"it {_and(good)}")
     if not good and len(bad) + len(little) >= ENOUGH:
         return replace(found, advice="avoid", why=_against(bad, little))
     parts = [f"it {_and(good)}"] if good else []
-    parts += [f"{'but ' if good else ''}{_against(bad, little)}"] if bad or little else ["only one test was made"]
+    against = [*([_against(bad, little)] if bad or little else []), *untold]
+    parts += [f"{'but ' if good else ''}{', and '.join(against)}"] if against else ["only one test was made"]
     return replace(found, advice="with care", why=", ".join(parts))
 
 
@@ -295,10 +306,23 @@ def _place(group: Sequence[TrustLine]) -> tuple[float, ...]:
     return (float(WORST_FIRST.index(group[0].advice)), *_standing(group[0]))
 
 
+def _spoken_for(one: TrustLine) -> bool:
+    """Whether all that keeps a map from being recommended is that there were too few images."""
+    tests: list[Answer] = [getattr(one, test) for test in TESTS]
+    return one.hiding.undecided and sum(bool(each.holds) for each in tests) == len(tests) - 1
+
+
 def shortened(explainers: Sequence[str]) -> list[str]:
     """The first NAMED of many names, and how many more there are."""
     more = len(explainers) - NAMED
     return [*explainers[:NAMED], *([f"one of {more} more"] if more > 0 else [])]
+
+
+def _named(lines: Sequence[TrustLine], labels: Sequence[str]) -> str:
+    """The first of the lines, those of which the same is said with it, and what that is."""
+    best = lines[0]
+    same = [one.explainer for one in lines if (one.run, one.layer, one.why) == (best.run, best.layer, best.why)]
+    return f"{_or(shortened(same))} at {best.layer}{f' for {labels[best.run]}' if labels else ''}: {best.why}"
 
 
 def sentences(heads: Sequence[TrustLine], labels: Sequence[str]) -> tuple[str, ...]:
@@ -306,11 +330,14 @@ def sentences(heads: Sequence[TrustLine], labels: Sequence[str]) -> tuple[str, .
     told = []
     several = len({one.run for one in heads}) > 1
     good = [one for one in heads if one.advice == "use"]
+    near = [] if good else [one for one in heads if _spoken_for(one)]
     if good:
-        best = good[0]
-        same = [one.explainer for one in good if (one.run, one.layer, one.why) == (best.run, best.layer, best.why)]
-        of = f" for {labels[best.run]}" if several else ""
-        told.append(f"Use {_or(shortened(same))} at {best.layer}{of}: {best.why}.")
+        told.append(f"Use {_named(good, labels if several else ())}.")
+    elif near:
+        told.append(
+            f"Closest to a recommendation: {_named(near, labels if several else ())}; "
+            "bench judge RUN --faithfulness with a larger --limit can tell."
+        )
     else:
         told.append("No explainer passed all tests that were made: take no picture as proof.")
     bad = [one for one in heads if one.advice == "avoid"]
@@ -319,7 +346,7 @@ def sentences(heads: Sequence[TrustLine], labels: Sequence[str]) -> tuple[str, .
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         told.append(f"Avoid {', '.join(names[:3])}{more}: {bad[0].explainer} at {bad[0].layer}, for one: {bad[0].why}.")
     untested = list(dict.fromkeys(one.explainer for one in heads if one.advice == "not tested"))
-    careful = list(dict.fromkeys(one.explainer for one in heads if one.advice == "with care"))
+    careful = list(dict.fromkeys(one.explainer for one in heads if one.advice == "with care" and one not in near))
     if careful:
         more = " and others" if len(careful) > 4 else ""
         told.append(f"Look twice at {', '.join(careful[:4])}{more}: some tests speak for them, some do not.")

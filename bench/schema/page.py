@@ -304,11 +304,13 @@ class Answer:
     Attributes:
         holds: whether it speaks for the map; None where nothing can be said.
         figure: with its interval, where there is one to draw.
+        undecided: whether there were too few images to tell.
     """
 
     words: str = ""
     holds: bool | None = None
     figure: Estimate | None = None
+    undecided: bool = False
 
     @property
     def tone(self) -> Tone:
@@ -572,6 +574,8 @@ class Score:
         images: scored.
         evidence: `above` the null and every row that knows no model, `below` the null, `the truth itself` for a map
             that covering made, else `no evidence`; empty for a row that knows no model.
+        gain, over: the differences to the null and to the row that knows no model which is hardest to beat, image by
+            image, at the level of the table's claims; None below 30 images.
     """
 
     run: int
@@ -583,3 +587,5 @@ class Score:
     null: float | None
     images: int
     evidence: str
+    gain: Estimate | None = None
+    over: Estimate | None = None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from bench.schema.page import Estimate
 
 SCORES_SCHEMA = 3  # 1 called the patches of a flip cells; 2 held maps against other images of any class
-NO_EVIDENCE = "no evidence"
+NO_EVIDENCE, TRUTH_ITSELF = "no evidence", "the truth itself"
+FEWEST_IMAGES = 30  # of fewer nothing is claimed: the interval of a mean is not yet to be relied on
 IMPUTED_A_SECOND = 100.0  # images of 32 to 64 pixels on one core
 
 

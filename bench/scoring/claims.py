@@ -17,11 +17,10 @@ import scipy
 
 from bench.contracts import Floats
 from bench.schema.page import Estimate
-from bench.schema.scores import NO_EVIDENCE
+from bench.schema.scores import FEWEST_IMAGES, NO_EVIDENCE
 from bench.stats.intervals import holm_levels
 
 FEWEST_DRAWS, FEWEST_CROSSED = 2, 10
-FEWEST_IMAGES = 30  # of fewer nothing is claimed: the interval of a mean is not yet to be relied on
 ABOVE, BELOW = "above", "below"
 
 

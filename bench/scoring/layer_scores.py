@@ -12,7 +12,18 @@ import numpy as np
 from bench.contracts import Booleans, Floats, Integers
 from bench.schema.page import Estimate
 from bench.schema.run import STATUSES
-from bench.schema.scores import ByFill, Ceiling, ExplainerScores, Flip, Gain, Health, Likeness, PairScores, Road
+from bench.schema.scores import (
+    TRUTH_ITSELF,
+    ByFill,
+    Ceiling,
+    ExplainerScores,
+    Flip,
+    Gain,
+    Health,
+    Likeness,
+    PairScores,
+    Road,
+)
 from bench.scoring.baselines import RANDOM
 from bench.scoring.claims import Asked, Claim, claims
 from bench.scoring.fills import IMPUTED, MEAN_COLOUR
@@ -38,7 +49,6 @@ from bench.store.rows import Answers
 FLIP_SHARES = (1 / 8, 1 / 4)
 ROAD_SHARES = (0.2, 0.4, 0.6, 0.8)  # of the patches that go, the first of an order or its last
 ROAD_IMAGES = 50  # to fill an image takes as long as the net's answer
-TRUTH_ITSELF = "the truth itself"
 SAME_AS_TRUTH = 0.999  # rank correlation: the rounding of float32 may swap two patches that are all but equal
 
 
