@@ -115,7 +115,7 @@ function tile(shard, item, [run, x, l, role, target], scale, label = "", draw = 
 }
 
 function group(shard, item, run, scale) {
-  const element = make("div", { class: "group" }, data.runs.length > 1 ? make("h4", { title: data.runs[run] }, data.runs[run]) : "");
+  const element = make("div", { class: "group" }, data.runs.length > 1 ? make("h4", { title: data.runs[run] }, ...broken(data.runs[run])) : "");
   for (const [role, target] of rolesOf(shard, item, run)) {
     // Explainers of one layer stand side by side, to be compared.
     const layers = state.l.map((l) => [l, state.x.map((x) => tile(shard, item, [run, x, l, role, target], scale, state.x.length > 1 ? x : "")).filter(Boolean)]);

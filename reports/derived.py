@@ -222,10 +222,7 @@ def _missing(page: Page) -> Iterator[tuple[str, str]]:
         absent = sum(each not in own for each in lacks)
         told = [f"{absent} {'pair' if absent == 1 else 'pairs'} of explainer and layer"] if absent else []
         told += [f"{rows:,} {'map' if rows == 1 else 'maps'} of single images"] if rows else []
-        options = [f"--explainer {shlex.quote(one)}" for one in names] + [
-            f"--layer {shlex.quote(one)}" for one in layers
-        ]
-        command = " ".join(["bench explain", shlex.quote(run.run), *options])
+        command = shlex.join(["bench", "explain", run.run, "--explainer", ",".join(names), "--layer", ",".join(layers)])
         yield f"{labels[at]} lacks {' and '.join(told)}. To make them:", command
 
 

@@ -1,9 +1,11 @@
 """How figures read: one place for digits, units, dashes and signs."""
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup, escape
 
 NONE = "–"  # what was never measured
 NBSP = "\u00a0"
@@ -71,6 +73,11 @@ def p_value(value: float) -> str:
 def correlation(value: float | None) -> str:
     """A correlation with three decimals; an en dash for None."""
     return NONE if value is None or not math.isfinite(value) else f"{value:.3f}".replace("-", "−")
+
+
+def breakable(text: str) -> Markup:
+    """A name that may go on in the next line behind a mark in it, as in `torchvision_resnet18`."""
+    return Markup(re.sub(r"([_:./-])(?=\w)", r"\1<wbr>", str(escape(text))))
 
 
 def one_line(text: str) -> str:

@@ -186,7 +186,7 @@ def _environment() -> Environment:
     )
     names = (
         "percent", "points", "level", "count", "rate", "small", "p_value", "correlation", "moment", "plural",
-        "quantiles", "whole", "term_id",
+        "quantiles", "whole", "term_id", "breakable",
     )  # fmt: skip
     environment.filters |= {name: getattr(filters, name) for name in names} | {"why": why}
     environment.globals.update(

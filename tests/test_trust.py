@@ -221,3 +221,10 @@ def test_a_sentence_names_few_of_many_explainers_and_counts_the_others() -> None
     many = [sticker(name, Estimate(0.9, 0.8, 1.0)) for name in "abcdefg"]
     points = [mosaic(name, Estimate(0.5, 0.4, 0.6), 0.8) for name in "abcdefg"]
     assert section(known(*many, *points)).sentences[0].startswith("Use a, b, c, d or one of 3 more at layer4: ")
+
+
+def test_who_was_asked_less_stands_behind_who_passed_as_much() -> None:
+    """A method of a library that was never covered is not the first to look at among those to be used with care."""
+    rows = [each for name in ("spared", "one") for each in (sticker(name, UP), mosaic(name, UP, 0.9))]
+    found = section(known(*rows, sticker("worse", UP), mosaic("worse", LEVEL, 0.25), scores=(covered(0.2, 0.08),)))
+    assert [group[0].explainer for group in found.groups] == ["one", "spared", "worse"]

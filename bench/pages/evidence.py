@@ -43,9 +43,8 @@ def _shown(heads: Sequence[TrustLine], *folders: RunFolder) -> list[tuple[TrustL
     every = [(one, tuple(_cell(folder, one) for folder in folders)) for one in heads]
     there = [(one, tuple(cell for cell in cells if cell is not None)) for one, cells in every]
     whole = [(one, cells) for one, cells in there if len(cells) == len(folders)]
-    good = [each for each in whole if each[0].advice == "use"]
-    rest = [each for each in whole if each[0].advice != "use"]
-    return [*good[:1], *rest[: MOST - len(good[:1])]]
+    best = next((each for each in whole if each[0].advice != "avoid"), None)
+    return [*([best] if best else []), *[each for each in whole if each is not best][: MOST - bool(best)]]
 
 
 def _of_sticker(data: RunFolder, answers: KnownAnswers, heads: Sequence[TrustLine]) -> Evidence | None:

@@ -302,8 +302,17 @@ def _standing(one: TrustLine, tests: Iterable[str] = TESTS) -> tuple[float, ...]
 
 
 def _place(group: Sequence[TrustLine]) -> tuple[float, ...]:
-    """Of a page's explainers what is not to be trusted first, then the best."""
-    return (float(WORST_FIRST.index(group[0].advice)), *_standing(group[0]))
+    """Of a page's explainers what is not to be trusted first, then what most speaks for: who was asked less is behind."""
+    one = group[0]
+    answers: list[Answer] = [getattr(one, test) for test in TESTS]
+    return (
+        float(WORST_FIRST.index(one.advice)),
+        -float(one.claims.holds is False),
+        -float(sum(bool(each.holds) for each in answers)),
+        float(sum(each.holds is False for each in answers)),
+        -float(sum(map(_asked, answers))),
+        -(one.mosaic.figure.value if one.mosaic.figure else 0.0),
+    )
 
 
 def _spoken_for(one: TrustLine) -> bool:
