@@ -302,7 +302,7 @@ def _standing(one: TrustLine, tests: Iterable[str] = TESTS) -> tuple[float, ...]
 
 
 def _place(group: Sequence[TrustLine]) -> tuple[float, ...]:
-    """Of a page's explainers what is not to be trusted first, then what most speaks for: who was asked less is behind."""
+    """Of a page's explainers what is not to be trusted first, then what most tests speak for; asked less is behind."""
     one = group[0]
     answers: list[Answer] = [getattr(one, test) for test in TESTS]
     return (
