@@ -27,6 +27,6 @@ const figure = (value) => {
 async function copy(text, told) {
   try {
     await navigator.clipboard.writeText(text);
-    $("status").textContent = told;
+    $($("one").open ? "one-told" : "status").textContent = told;
   } catch { prompt("", text); } // a viewer without a clipboard
 }

@@ -283,7 +283,11 @@ def _judged(found: HandIn) -> Lines:
 def _data(found: HandIn) -> Lines:
     run, facts = found.page.runs[0], found.facts
     yield from _heading("Data and augmentation")
-    sizes = f"{count(facts.train)} training and {count(facts.test)} test images" if facts.test else count(run.total)
+    sizes = (
+        f"{count(facts.train)} training and {count(facts.test)} test images"
+        if facts.test
+        else f"{count(run.total)} test images"
+    )
     mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (facts.mean, facts.std))
     used = f"; this run trained on {count(run.train_images)} of them" if 0 < run.train_images < facts.train else ""
     yield f"{sizes} of {len(found.page.classes)} classes{used}. Normalised by mean {mean} and standard deviation {std}."

@@ -93,7 +93,7 @@ function refresh() {
     }
     if (state[key] !== -1 && element.value !== String(state[key])) element.value = state[key];
     if (counts) element.parentElement.classList.toggle("set", element.value !== "");
-    const told = element.parentElement.querySelector("output");
+    const told = element.parentElement.querySelector(".value");
     if (told) told.textContent = scale ? (state[key] / scale).toFixed(2) : state[key];
   }
   // A difference is signed and has its own colours: what would change nothing is not offered.
@@ -293,13 +293,17 @@ const tip = make("div", { id: "tip", role: "tooltip", hidden: "" });
 document.body.append(tip);
 function explain({ target }) {
   const term = target.closest?.(".term") || document.activeElement.closest(".term"); // a page that scrolls moves under the pointer
+  if (target === tip) return; // what it says may be pointed at, too
+  document.querySelector("[aria-describedby=tip]")?.removeAttribute("aria-describedby");
   tip.hidden = !term;
   if (!term) return;
+  term.setAttribute("aria-describedby", "tip");
   tip.textContent = $(term.hash.slice(1)).lastChild.textContent;
   const box = term.getBoundingClientRect();
   tip.style.left = `${Math.max(8, Math.min(box.left, innerWidth - tip.offsetWidth - 8))}px`;
-  tip.style.top = `${box.bottom + tip.offsetHeight + 12 < innerHeight ? box.bottom + 6 : box.top - tip.offsetHeight - 6}px`;
+  tip.style.top = `${box.bottom + tip.offsetHeight + 12 < innerHeight ? box.bottom : box.top - tip.offsetHeight}px`;
 }
+addEventListener("keydown", ({ key }) => { if (key === "Escape") tip.hidden = true; });
 for (const kind of ["mouseover", "focusin"]) addEventListener(kind, explain);
 fold();
 addEventListener("toggle", () => requestAnimationFrame(fold), true);

@@ -191,7 +191,6 @@ def _environment() -> Environment:
     environment.filters |= {name: getattr(filters, name) for name in names} | {"why": why}
     environment.globals.update(
         WIDTH=charts.WIDTH,
-        HEIGHT=charts.HEIGHT,
         MOST_CLASSES=MOST_CLASSES,
         GLOSSARY=GLOSSARY,
         OPEN_FINDINGS=derived.OPEN_FINDINGS,

@@ -22,13 +22,18 @@ const CHOICES = {
 };
 const state = { ...DEFAULTS };
 
+/** Text as an address has it; one that was cut off or typed wrong stays as it is. */
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
 function readHash(hash) {
   const found = new URLSearchParams(hash.slice(1));
   Object.assign(state, DEFAULTS);
   for (const [key, text] of found) {
     const usual = DEFAULTS[key];
     if (Array.isArray(usual)) {
-      const chosen = all[key].filter((value) => text.split(",").map(decodeURIComponent).includes(String(value)));
+      const chosen = all[key].filter((value) => text.split(",").map(decoded).includes(String(value)));
       if (chosen.length) state[key] = chosen; // one column always stays
     } else if (typeof usual === "number") {
       if (Number.isFinite(Number(text))) state[key] = Number(text);

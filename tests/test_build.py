@@ -219,11 +219,26 @@ def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
         for seed in (0, 1)
     ]
     loaded = [load(tmp_path, f"run{k}", LABELS, request=make_request(**each)) for k, each in enumerate(changes)]
-    assert labels_of(loaded)[::2] == ("sgd · lr 0.1 · seed 0", "sgd · lr 0.2 · seed 0", "adamw · lr 0.001 · seed 0")
-    assert (labels_of(loaded[:2]), labels_of(loaded[::4])) == (("seed 0", "seed 1"), ("sgd", "adamw"))
+    assert labels_of(loaded)[::2] == (
+        "sgd · lr 0.1 · batch size 128 · seed 0", "sgd · lr 0.2 · batch size 128 · seed 0",
+        "adamw · lr 0.001 · batch size 64 · seed 0",
+    )  # fmt: skip
+    assert labels_of(loaded[:2]) == ("seed 0", "seed 1")
+    assert labels_of(loaded[::4]) == ("sgd · lr 0.1 · batch size 128", "adamw · lr 0.001 · batch size 64")
     assert [
         view.label for view in comparison_page(loaded, fixed_order(loaded[0].predictions.labels), created=NOW).runs
     ] == [*labels_of(loaded)]
+
+
+def test_no_run_is_called_by_one_of_many_differences(tmp_path: Path) -> None:
+    """Else "lr 0.01 is right more often" would be said of a run that was trained four times as long on more images."""
+    both = ({"lr": 0.01, "epochs": 4, "limit": 400, "weight_decay": 0.1}, {"lr": 0.02, "epochs": 1, "limit": 200})
+    requests = [make_request(**{"weight_decay": 0.0, **each}) for each in both]
+    loaded = [load(tmp_path, name, LABELS, request=each) for name, each in zip(("one", "two"), requests, strict=True)]
+    assert labels_of(loaded) == ("one", "two")
+    fewer = [replace(each, epochs=1, limit=None) for each in requests]
+    loaded = [load(tmp_path, name, LABELS, request=each) for name, each in zip(("three", "four"), fewer, strict=True)]
+    assert labels_of(loaded) == ("lr 0.01 · weight decay 0.1", "lr 0.02 · weight decay 0")
 
 
 def test_runs_without_any_difference_are_called_by_their_names(tmp_path: Path) -> None:

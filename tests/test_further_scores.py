@@ -111,6 +111,20 @@ def test_a_map_that_looks_at_nothing_does_not_move_and_one_that_is_zero_has_no_f
     assert maximal_sensitivity(still, net, ("layer4",), **asked)["layer4"].tolist() == [0, 0]  # type: ignore[arg-type]
 
 
+def dice(model: nn.Module, layers: tuple[str, ...], x: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Nothing but what it draws, and a little of the image."""
+    return {layer: torch.rand(len(x), 1, 32, 32) + x.mean(dim=1, keepdim=True) / 100 for layer in layers}
+
+
+def test_what_moves_a_map_is_the_image_and_not_the_dice_of_a_stochastic_explainer() -> None:
+    net, x = build_seeded(RESIDUAL, 4, 0).eval(), images(3, 32)
+    spec = ExplainerSpec("dice", dice, "tests", "torch", cost=lambda layer: 1.0, output="input", stochastic=True)
+    asked = {"images": x, "targets": torch.zeros(3, 1, dtype=torch.int64), "seeds": np.array([1, 2, 3])}
+    found = maximal_sensitivity(spec, net, ("input",), **asked)["input"]  # type: ignore[arg-type]
+    own, other = (torch.rand(32, 32, generator=torch.Generator().manual_seed(each)) for each in (1, 2))
+    assert 0 < found.max() < 0.002 and (own - other).norm() / own.norm() > 0.5  # other dice would be seen
+
+
 # --- sparseness and fills -----------------------------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ from bench.store.predictions import choose_ids, read_predictions
 from bench.store.rows import read_cell
 from bench.store.runs import read_record, write_record
 from bench.training import lr_finder as lrfinding
-from bench.training.init import without_effect
+from bench.training.init import doubts
 from bench.training.loader import Batches
 from bench.training.loop import TrainSettings, train_model
 from bench.training.run import Job, begin, complete
@@ -142,6 +142,7 @@ RAILS: dict[str, tuple[str, ...]] = {
     ),
     "G17": (  # augmentation that does nothing, and a gap that nobody reports
         "test_guard_rails.py::test_settings_that_do_nothing_are_named",
+        "test_guard_rails.py::test_a_size_is_held_against_the_images_that_the_model_gets",
         "test_guard_rails.py::test_a_training_begins_with_a_warning_of_settings_that_do_nothing",
         "test_guard_rails.py::test_every_part_of_the_augmentation_alone_changes_images",
         "test_guard_rails.py::test_the_page_says_how_far_training_accuracy_lies_above_test",
@@ -550,12 +551,19 @@ def test_every_part_of_the_augmentation_alone_changes_images(part: dict[str, Any
         ({"flip": "alternating"}, "flip has no effect: tiny may not be mirrored"),
         ({"sizes": ((16, 0.4),)}, "size 16:0.4 has no effect: 2 epochs are too few"),
         ({"sizes": ((32, 0.5),)}, "size 32:0.5 has no effect: the images have 32 pixels"),
+        ({"sizes": ((40, 0.5),)}, "size 40:0.5 has no effect: the images have 32 pixels"),
     ],
 )
 def test_settings_that_do_nothing_are_named(changes: dict[str, Any], words: str) -> None:
-    (told,) = without_effect(replace(QUICK, **changes), tiny_data())
+    (told,) = doubts(replace(QUICK, **changes), tiny_data(), 32)
     assert words in told and "--" in told
-    assert without_effect(replace(QUICK, sizes=((16, 0.5),)), tiny_data()) == []
+    assert doubts(replace(QUICK, sizes=((16, 0.5),)), tiny_data(), 32) == []
+
+
+@pytest.mark.parametrize(("size", "words"), [(16, "no effect: the images have 16"), (64, ""), (224, "leaves little")])
+def test_a_size_is_held_against_the_images_that_the_model_gets(size: int, words: str) -> None:
+    told = doubts(replace(QUICK, sizes=((16, 0.5),)), tiny_data(), size)
+    assert [words in each for each in told] == [True] * bool(words)
 
 
 @pytest.mark.parametrize(("flip", "warned"), [("random", True), ("none", False)])

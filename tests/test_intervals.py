@@ -394,6 +394,11 @@ def test_the_bootstrap_leaves_out_what_is_not_known_and_needs_ten_values() -> No
     assert bootstrap_mean(np.append(values[1:], np.nan), rng()) is None
 
 
+def test_fifty_zeros_are_no_evidence_against_0() -> None:
+    test = mean_test(np.zeros(50), rng(0), (0, 1))
+    assert test is not None and test.p_value == 1 and test.interval().low == 0 < test.interval().high
+
+
 @pytest.mark.parametrize("value", [0.0, 0.6, 1.0, -1.0])
 @pytest.mark.parametrize("count", [10, 200])
 def test_values_that_are_all_alike_have_the_interval_of_a_share_between_the_bounds(value: float, count: int) -> None:

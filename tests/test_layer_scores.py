@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import sem, spearmanr, t
 
 from bench.errors import StoreError
 from bench.schema.scores import ExplainerScores, Likeness, PairScores
@@ -250,6 +250,16 @@ def test_a_difference_that_is_not_finite_or_the_same_everywhere_is_not_ranked(va
     true[4] = WORTH[4, :, 0]
     found = scores(explainer("x", WORTH[:, :, 0], true))
     assert (found.images, found.logit.images, found.margin.images) == (COUNT, COUNT, COUNT - 2)
+
+
+def test_a_map_may_move_by_more_than_its_own_length() -> None:
+    """Sensitivity has no largest value: its interval is Student's, and it holds its own mean."""
+    one, values = NOISY, np.linspace(0.5, 2.5, COUNT)
+    layer = layer_of("layer4", ground(one), [one, *baselines()[0]], {one.maps.name: values})
+    found = next(each for each in scores_of_layers([layer], SEED) if each.explainer == one.maps.name)
+    half = sem(values) * t.ppf(0.975, COUNT - 1)
+    assert found.sensitivity is not None
+    assert (found.sensitivity.value, found.sensitivity.low) == pytest.approx((1.5, 1.5 - half))
 
 
 def test_where_no_map_is_ok_nothing_is_claimed() -> None:

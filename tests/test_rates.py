@@ -154,6 +154,22 @@ def test_the_ratios_of_a_timing_are_one_family() -> None:
     assert many["first"].low <= 1 <= many["first"].high and len(many) == 9
 
 
+@pytest.mark.parametrize("count", [102, 104, 120])
+def test_of_more_ratios_than_the_rounds_can_carry_none_is_claimed_by_chance(count: int) -> None:
+    """Twelve rounds on one side happen once in 2,048 ratios: too often for a table of 120."""
+    generator, false = np.random.default_rng(count), 0
+    for _ in range(20):
+        noise = {f"arm{k}": np.exp(generator.normal(0, 0.01, 12)).tolist() for k in range(count + 1)}
+        found = ratios_to({name: "arm0" for name in noise if name != "arm0"}, noise)
+        false += any(each.verdict in ("faster", "slower") for each in found.values())
+    assert false <= 3
+    rounds = {"base": [1.0] * 12, **{f"fast{k}": [0.9 + k / 1e4] * 11 + [0.91] for k in range(count)}}
+    verdicts = {
+        each.verdict for each in ratios_to({name: "base" for name in rounds if name != "base"}, rounds).values()
+    }
+    assert ("n too small" in verdicts) == (count > 102)
+
+
 def test_spread_is_the_interquartile_range_over_the_median() -> None:
     assert spread([90, 95, 100, 105, 110]) == pytest.approx(0.1)
     assert tails([0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]) == (10.0, 90.0)

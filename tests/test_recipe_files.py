@@ -169,7 +169,7 @@ WRONG = [
     ("sizes = [[16, 0.5, 1]]", 1, "sizes is [[16, 0.5, 1]], must be a list of [edge, share]"),
     ("sizes = [[16.5, 0.5]]", 1, "sizes is [[16.5, 0.5]], must be a list of [edge, share]"),
     ("epochs = 4\nsizes = [[16, 0.5], [24, 0.5]]", 2, "sizes leaves no epoch for the images as they are"),
-    ("sizes = [\n[4, 0.5],\n]", 1, "sizes holds 4:0.5: the edge must be from 8 to 32"),
+    ("sizes = [\n[4, 0.5],\n]", 1, "sizes holds 4:0.5: the edge must be from 8 to 1,024"),
     ('precision = "half"', 1, "no precision 'half'"),
     ("lookahead = 2.5", 1, "lookahead is 2.5, must be a whole number"),
     ("whiten = 1", 1, "whiten is 1, must be true or false"),

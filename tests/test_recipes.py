@@ -120,8 +120,8 @@ BAD = [
     ({"cutout": -1}, "cutout is -1, must be from 0 to 16"),
     ({"flip": "randm"}, "no flip 'randm'; did you mean 'random'"),
     ({"optimizer": "adam"}, "no optimizer 'adam'; did you mean 'adamw'"),
-    ({"sizes": ((7, 0.5),)}, "sizes holds 7:0.5: the edge must be from 8 to 32"),
-    ({"sizes": ((33, 0.5),)}, "sizes holds 33:0.5"),
+    ({"sizes": ((7, 0.5),)}, "sizes holds 7:0.5: the edge must be from 8 to 1,024"),
+    ({"sizes": ((1025, 0.5),)}, "sizes holds 1025:0.5"),
     ({"sizes": ((16, 0.0),)}, "sizes holds 16:0.0"),
     ({"sizes": ((16, float("nan")),)}, "sizes holds 16:nan"),
     ({"sizes": ((16, 1.0),)}, "sizes holds 16:1.0"),
@@ -207,19 +207,18 @@ def test_every_epoch_has_the_size_its_end_falls_into_and_the_last_is_full(
 ) -> None:
     assume(sum(share for _, share in sizes) < 1)
     recipe = replace(COURSE, epochs=epochs, sizes=tuple(sizes))
-    edges = [recipe.edge(epoch) for epoch in range(epochs)]
-    assert edges[-1] is None
+    edges = [recipe.edge(epoch, 24) for epoch in range(epochs)]
+    assert edges[-1] == 24
     bounds = [sum(share for _, share in sizes[: count + 1]) for count in range(len(sizes))]
     for epoch in range(epochs - 1):
         end = (epoch + 1) / epochs
         if all(abs(end - bound) > 1e-6 for bound in bounds):  # those on a bound are in the next test
             stage = sum(end > bound for bound in bounds)
-            assert edges[epoch] == (sizes[stage][0] if stage < len(sizes) else None)
+            assert edges[epoch] == (min(24, sizes[stage][0]) if stage < len(sizes) else 24)
 
 
 def test_an_epoch_that_ends_where_a_size_ends_belongs_to_it_and_the_last_is_full() -> None:
     recipe = replace(COURSE, epochs=10, sizes=((8, 0.1), (16, 0.2), (24, 0.3)))  # 0.1 + 0.2 is above 0.3, in floats
-    assert [recipe.edge(epoch) for epoch in range(10)] == [8, 16, 16, 24, 24, 24, None, None, None, None]
-
-    assert replace(COURSE, epochs=2, sizes=((16, 1 - 1e-12),)).edge(1) is None
-    assert [RECIPES["cpu"].edge(epoch) for epoch in range(16)] == [16] * 8 + [24] * 4 + [None] * 4
+    assert [recipe.edge(epoch, 32) for epoch in range(10)] == [8, 16, 16, 24, 24, 24, 32, 32, 32, 32]
+    assert replace(COURSE, epochs=2, sizes=((16, 1 - 1e-12),)).edge(1, 32) == 32
+    assert [RECIPES["cpu"].edge(epoch, 32) for epoch in range(16)] == [16] * 8 + [24] * 4 + [32] * 4

@@ -228,6 +228,14 @@ def test_the_runs_that_validation_did_not_choose_show_no_test_figures(stand: Put
     assert [each["validation"]["mean"] for each in answer["summaries"]] == [0.8, 0.7]
 
 
+def test_a_combination_of_which_a_training_failed_is_not_chosen() -> None:
+    """The one seed of five that survived a high rate says nothing of that rate."""
+    path, failed = Path("run"), ((1, GuardRailError("the loss is nan", try_="--lr 0.01")),)
+    lucky = Combination("m", "sgd", 0.1, runs=(path,), accuracies=(0.7,), validation=(0.71,), failures=failed)
+    good = Combination("m", "sgd", 0.01, runs=(path, path), accuracies=(0.7, 0.7), validation=(0.7, 0.7))
+    assert Sweep((lucky, good)).winner == good and Sweep((lucky, lucky)).winner is None
+
+
 def test_without_validation_images_nothing_is_ranked_and_that_is_said(stand: Put, tmp_path: Path) -> None:
     stand()
     result = call("train", "--lr", "0.1,0.2", runs=tmp_path)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from bench.pages.trust import EXACTLY, Known, best_first, equally_asked, line, merged, trust_of
+from bench.pages.trust import EXACTLY, Known, adds_up_of, best_first, equally_asked, line, merged, trust_of
 from bench.schema.known_answers import Claim, KnownAnswers, MosaicScore, StickerScore
-from bench.schema.page import Answer, Estimate, Score, Trust, TrustLine, VerdictView
-from bench.schema.verdicts import Verdict
+from bench.schema.page import Answer, CellView, Estimate, Score, Trust, TrustLine, VerdictView
+from bench.schema.verdicts import Completeness, Verdict
 from bench.scoring.known_tables import down_to
 
 UP, LEVEL = Estimate(0.9, 0.8, 1.0), Estimate(0.0, -0.1, 0.1)
@@ -223,8 +223,31 @@ def test_a_sentence_names_few_of_many_explainers_and_counts_the_others() -> None
     assert section(known(*many, *points)).sentences[0].startswith("Use a, b, c, d or one of 3 more at layer4: ")
 
 
+@pytest.mark.parametrize("promise, holds", [("always", False), ("expected", None)])
+def test_what_adds_up_in_expectation_only_is_not_held_to_each_sum(promise: str, holds: bool | None) -> None:
+    cell = CellView(0, "one", "input", 32, 32, 10, 0, 0, 0, 0, None, 1, 1)
+    summed = replace(cell, complete=Completeness(promise, 0.05, 0.2, 10))
+    assert adds_up_of(summed).holds is holds and adds_up_of(cell) == Answer()
+
+
 def test_who_was_asked_less_stands_behind_who_passed_as_much() -> None:
     """A method of a library that was never covered is not the first to look at among those to be used with care."""
     rows = [each for name in ("spared", "one") for each in (sticker(name, UP), mosaic(name, UP, 0.9))]
     found = section(known(*rows, sticker("worse", UP), mosaic("worse", LEVEL, 0.25), scores=(covered(0.2, 0.08),)))
     assert [group[0].explainer for group in found.groups] == ["one", "spared", "worse"]
+
+
+def test_the_lead_says_what_was_asked_and_no_more() -> None:
+    """One test that was passed is no failure, and one that was failed is nothing that speaks for a map."""
+    few = section(known(sticker("one", UP))).sentences
+    assert few == (
+        "No explainer was asked enough to be recommended: at least two tests must speak for one.",
+        "Not enough was asked of one; bench judge RUN --known-answers and --faithfulness do.",
+    )
+    none = section(known(sticker("one", LEVEL))).sentences
+    assert none == (
+        "No explainer passed all tests that were made: take no picture as proof.",
+        "Nothing speaks for one so far.",
+    )
+    mixed = section(known(sticker("one", UP), mosaic("one", LEVEL, 0.25))).sentences
+    assert mixed[1] == "Look twice at one: some tests speak for them, some do not."

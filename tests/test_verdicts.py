@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from listening import Listener
 from pictures import SOURCE, pictures
 from reference_cam import gradcam_by_hand
 from test_truth import lived
@@ -25,6 +26,7 @@ from wrong_cams import (
 
 from bench.commands.judge import told_apart
 from bench.contracts import ExplainerSpec, Silence
+from bench.errors import RoomError
 from bench.judging.verdicts import Case, Inputs, is_float32, moved, verdicts
 from bench.registry.registry import discover
 from bench.schema.verdicts import CAUSES, Verdict, Word
@@ -289,6 +291,19 @@ def test_explainer_that_raises_at_one_layer_fails_there_alone() -> None:
     good, bad = judge(small(), small_sample(), {"picky": claiming(picky)}, "layer3", "layer4")
     assert (good.verdict, bad.verdict) == ("same", "failed")
     assert bad.words == "ZeroDivisionError: planted"
+
+
+def test_memory_that_runs_out_is_no_verdict_on_the_explainer_and_the_others_get_theirs() -> None:
+    def hungry(model: nn.Module, layers: tuple[str, ...], images: Tensor, targets: Tensor) -> Maps:
+        raise torch.OutOfMemoryError("planted")
+
+    cases = [Case("hungry", claiming(hungry, "hungry"), ("layer4",)), Case("good", claiming(by_hand), ("layer4",))]
+    told = Listener()
+    (one,) = verdicts(cases, REFERENCE, small(), small_sample(), progress=told)
+    assert (one.explainer, one.verdict) == ("good", "same")
+    assert any("no verdict on hungry" in each and "--device cpu" in each for each in told.warned)
+    with pytest.raises(RoomError):
+        verdicts(cases[:1], REFERENCE, small(), small_sample(), progress=Silence())
 
 
 def test_explainer_that_leaves_a_trace_fails_with_its_name() -> None:

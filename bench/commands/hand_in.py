@@ -136,10 +136,9 @@ def _training(record: RunRecord) -> tuple[str, ...]:
     held_out = f"; {100 * asked.val:.0f} % of the training images were held out for validation" if asked.val else ""
     sizes = () if isinstance(asked.sizes, str) else asked.sizes or ()
     smaller = ", then ".join(f"{edge}x{edge} for {100 * share:.0f} %" for edge, share in sizes)
-    grown = f" Images were smaller at first: {smaller} of the epochs, then {record.size}x{record.size}."
     return (
         f"{asked.epochs} epoch{'s' * (asked.epochs != 1)} in batches of {batch:,}, {', '.join(names(asked.optimizer))}"
-        f"{momentum}, weight decay {asked.weight_decay or 0:g}.{grown if sizes else ''}",
+        f"{momentum}, weight decay {asked.weight_decay or 0:g}.",
         f"The learning rate rises from {start:.3g} to {peak:.3g} over the first {100 * (asked.warm_up or 0):.0f} % of "
         f"the steps and falls to {end:.3g} in a straight line.",
         f"The loss is the cross entropy of the logits{smoothing}{held_out}.",

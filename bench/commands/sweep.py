@@ -84,12 +84,13 @@ class Sweep:
 
     @property
     def winner(self) -> Combination | None:
-        """The best on the validation images, of several; None where that is not known of each that has runs.
+        """The best on the validation images, of several whose trainings all ended; None where not known of each.
 
         The test images say how good it is and do not choose it: the best of K on the test images looks better there
         than it is.
         """
-        rivals = [each for each in self.combinations if each.runs]
+        # A mean over the seeds that survived would favour a rate at which most trainings diverge.
+        rivals = [each for each in self.combinations if each.runs and not each.failures]
         if len(self.combinations) < 2 or not rivals or not all(each.validation for each in rivals):
             return None
         return max(rivals, key=lambda each: each.rank)

@@ -43,7 +43,7 @@ from bench.training.checkpoint import (
 )
 from bench.training.checks import check_net
 from bench.training.fitting import check_fits
-from bench.training.init import initial_model, load_pretrained, without_effect
+from bench.training.init import doubts, initial_model, load_pretrained
 from bench.training.largest_batch import batch_that_fits, batch_too_large
 from bench.training.loop import TrainSettings, choose_images, compiles, steps_per_epoch
 from bench.training.pace import training_seconds
@@ -119,7 +119,7 @@ def train_one(
     dataset = given or load(request.data, cache=workspace.cache, progress=workspace.progress, skip_bad=request.skip_bad)
     told(dataset, workspace.progress)
     team.check_alike(**{"kind of device": device.type, "data set": dataset.digest})
-    for words in without_effect(recipe, dataset):
+    for words in doubts(recipe, dataset, spec.input_size):
         workspace.progress.warn(words)
     if request.deterministic:
         workspace.progress.say(ON_CPU if device.type == "cpu" else ON_GPU)

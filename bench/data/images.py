@@ -332,10 +332,15 @@ def enlarged(decoded: Decoded, edge: int) -> Decoded:
     """A data set that is not read from image files, its images brought to another size, with a note that says so."""
     if decoded.train.images.shape[2:] == (edge, edge):
         return decoded
-    train, test = (
-        replace(part, images=np.stack([resized(each, edge) for each in part.images]))
-        for part in (decoded.train, decoded.test)
-    )
+    check_memory(len(decoded.train.images) + len(decoded.test.images), edge)
+
+    def at_edge(part: Part) -> Part:
+        images = np.empty((len(part.images), part.images.shape[1], edge, edge), np.uint8)
+        for row, each in enumerate(part.images):
+            images[row] = resized(each, edge)
+        return replace(part, images=images)
+
+    train, test = map(at_edge, (decoded.train, decoded.test))
     was = "x".join(map(str, decoded.train.images.shape[2:]))
     note = f"all images resized to {edge}x{edge} from {was} (bilinear)"
     return replace(decoded, train=train, test=test, notes=(*decoded.notes, note))

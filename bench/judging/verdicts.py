@@ -74,13 +74,21 @@ def verdicts(
         cases: whom to judge; each is run twice, in float64 and in the model's own precision.
         reference: an explainer that is Grad-CAM; None for the slow plain one. It is itself held against the slow one.
         model: in eval mode; left as found.
+
+    Raises:
+        RoomError: the only case does not fit into memory; of several the others get their verdicts.
     """
     room, found = Room(progress), []
     with progress.track("judge", 1 + len(cases)) as task:
         truth = Truth.of(reference, model, layers_of_all(cases), inputs, room=room)
         task.advance(note="the reference")
         for case in cases:
-            found.append(of_case(case, truth, model, inputs, room=room))
+            try:
+                found.append(of_case(case, truth, model, inputs, room=room))
+            except RoomError as error:
+                if len(cases) == 1:
+                    raise
+                progress.warn(f"no verdict on {case.name}: {error.message}; {error.try_}")
             task.advance(note=case.name)
     return same_bits(found, truth.by, truth.maps)
 
@@ -116,6 +124,8 @@ def maps_of(case: Case, model: nn.Module, inputs: Inputs, *, double: bool, room:
         found = run(case.spec, model, case.layers, inputs.images, inputs.targets, room=room)
         return {layer: maps.cpu().double() for layer, maps in found.items()}
     except Exception as error:
+        if len(case.layers) == 1 and isinstance(error, RoomError):
+            raise  # a small GPU is no fault of the explainer
         if len(case.layers) == 1:
             return {case.layers[0]: in_one_line(error)}
     parts = [maps_of(replace(case, layers=(layer,)), model, inputs, double=double, room=room) for layer in case.layers]

@@ -30,6 +30,7 @@ from bench.pages.seeds import seed_shares
 from bench.pages.speeds import with_speeds
 from bench.pages.trust import with_trust
 from bench.postprocess import PIPELINE
+from bench.recipes.recipe import Recipe
 from bench.registry.registry import short
 from bench.schema.page import Badge, Page, PairTest, RunView, run_labels
 from bench.schema.run import MOST_LABELS, Cell, keys_of
@@ -41,6 +42,9 @@ from bench.store.predictions import fixed_order, wanted_targets
 from bench.store.timings import timings_of
 
 MOST_IMAGES, MOST_LARGE = 2000, 500  # of a gallery for which nobody said another number; larger than thumbnails
+MOST_TOLD = 3  # settings in a run's label, its seed apart
+# What does not make a training better or worse, or is told by the model's name.
+UNMOVED = ("seed", "seeds", "data", "device", "average", "compile", "skip_bad", "deterministic", "stem", "image_size")
 UNTOLD = ("seed", "data", "device", "sizes")  # the last for what has few words; seed comes last
 
 
@@ -96,7 +100,11 @@ def same_settings(runs: Sequence[RunFolder]) -> bool:
 
 
 def labels_of(runs: Sequence[RunFolder]) -> tuple[str, ...]:
-    """What tells each run from the others, in as few settings as do; the run's name where no setting does."""
+    """The settings in which runs differ; the run's name where no setting does, or too many do.
+
+    Never one of several: a finding about `lr 0.1` would read as if the rate alone were the cause. The seed is told only
+    where nothing else tells runs apart.
+    """
     settings = [
         {**data.record.settings, "model": short(data.record.model), "recipe": data.record.recipe} for data in runs
     ]
@@ -108,6 +116,14 @@ def labels_of(runs: Sequence[RunFolder]) -> tuple[str, ...]:
         finer = [[*part, str(each.get(key))] for part, each in zip(parts, settings, strict=True)]
         if len(set(map(tuple, finer))) > len(set(map(tuple, parts))):
             chosen.append(key)
+    implied = Recipe.__dataclass_fields__ if "recipe" in chosen else ()
+    left = [key for key in settings[0] if len({str(each.get(key)) for each in settings}) > 1]
+    left = [key for key in left if key not in {*chosen, *UNMOVED, *implied}]
+    if len({type(data.record.request) for data in runs}) > 1:
+        left = []  # what was adopted and what was trained here have no settings in common
+    if left and (len({*chosen, *left} - {"seed"}) > MOST_TOLD or not {*left} <= {*keys}):
+        return tuple(data.record.name for data in runs)
+    chosen = [key for key in keys if key in {*chosen, *left}]
     words = [" · ".join(_setting(key, each[key]) for key in chosen if each.get(key) is not None) for each in settings]
     return tuple(
         " · ".join(filter(None, (text, data.record.name))) if words.count(text) > 1 else text or data.record.name

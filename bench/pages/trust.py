@@ -216,7 +216,10 @@ def stable_of(seeds: Sequence[SeedShare], run: int, explainer: str, layer: str) 
 def adds_up_of(cell: CellView | None) -> Answer:
     """Whether its values add up to the answer, where it promises that."""
     complete = cell.complete if cell else None
-    return Answer(complete.verdict, complete.verdict == "complete") if complete else Answer()
+    if complete is None:
+        return Answer()
+    promised = complete.promise == "always"
+    return Answer(complete.verdict, complete.verdict == "complete" if promised else None)
 
 
 # --- what follows -------------------------------------------------------------------------------------------
@@ -235,7 +238,7 @@ def advised(found: TrustLine, verdict: Verdict | None) -> TrustLine:
     good = [words for words, _, answer in tests if answer.holds]
     bad = [words for words, _, answer in tests if answer.holds is False]
     untold = [f"{answer.words} whether it {words}" for words, _, answer in tests if answer.undecided]
-    little = [words for _, words, answer in tests if answer.holds is None and answer.words and words]
+    little = [words for _, words, answer in tests if _doubtful(answer)]
     if not good and not bad and not little and not untold:
         return found
     if not bad and not little and not untold and len(good) >= ENOUGH:
@@ -246,6 +249,11 @@ def advised(found: TrustLine, verdict: Verdict | None) -> TrustLine:
     against = [*([_against(bad, little)] if bad or little else []), *untold]
     parts += [f"{'but ' if good else ''}{', and '.join(against)}"] if against else ["only one test was made"]
     return replace(found, advice="with care", why=", ".join(parts))
+
+
+def _doubtful(answer: Answer) -> bool:
+    """Whether a test says something of a map that does not quite speak for it."""
+    return answer.holds is None and bool(answer.words) and not answer.undecided and answer.words != TRUTH_ITSELF
 
 
 def equally_asked(lines: Sequence[TrustLine]) -> list[TrustLine]:
@@ -315,10 +323,26 @@ def _place(group: Sequence[TrustLine]) -> tuple[float, ...]:
     )
 
 
+def _speaks_for(one: TrustLine) -> int:
+    """How many tests speak for a map."""
+    return sum(bool(getattr(one, test).holds) for test in TESTS)
+
+
+def _speaks_against(one: TrustLine) -> bool:
+    """Whether some test does not speak for a map, though it could tell."""
+    tests: list[Answer] = [getattr(one, test) for test in TESTS]
+    return any(each.holds is False or _doubtful(each) for each in tests)
+
+
+def _some(lines: Sequence[TrustLine]) -> str:
+    """The first explainers of some lines, each once."""
+    names = list(dict.fromkeys(one.explainer for one in lines))
+    return f"{', '.join(names[:NAMED])}{' and others' if len(names) > NAMED else ''}"
+
+
 def _spoken_for(one: TrustLine) -> bool:
     """Whether all that keeps a map from being recommended is that there were too few images."""
-    tests: list[Answer] = [getattr(one, test) for test in TESTS]
-    return one.hiding.undecided and sum(bool(each.holds) for each in tests) == len(tests) - 1
+    return one.hiding.undecided and _speaks_for(one) == len(TESTS) - 1
 
 
 def shortened(explainers: Sequence[str]) -> list[str]:
@@ -335,7 +359,7 @@ def _named(lines: Sequence[TrustLine], labels: Sequence[str]) -> str:
 
 
 def sentences(heads: Sequence[TrustLine], labels: Sequence[str]) -> tuple[str, ...]:
-    """What a reader should take from the section, in at most three sentences."""
+    """What a reader should take from the section, in a few sentences."""
     told = []
     several = len({one.run for one in heads}) > 1
     good = [one for one in heads if one.advice == "use"]
@@ -347,18 +371,26 @@ def sentences(heads: Sequence[TrustLine], labels: Sequence[str]) -> tuple[str, .
             f"Closest to a recommendation: {_named(near, labels if several else ())}; "
             "bench judge RUN --faithfulness with a larger --limit can tell."
         )
-    else:
+    elif all(_speaks_against(one) for one in heads if one.advice != "not tested"):
         told.append("No explainer passed all tests that were made: take no picture as proof.")
+    else:
+        told.append("No explainer was asked enough to be recommended: at least two tests must speak for one.")
     bad = [one for one in heads if one.advice == "avoid"]
     if bad:
         names = list(dict.fromkeys(one.explainer for one in bad))
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         told.append(f"Avoid {', '.join(names[:3])}{more}: {bad[0].explainer} at {bad[0].layer}, for one: {bad[0].why}.")
     untested = list(dict.fromkeys(one.explainer for one in heads if one.advice == "not tested"))
-    careful = list(dict.fromkeys(one.explainer for one in heads if one.advice == "with care" and one not in near))
-    if careful:
-        more = " and others" if len(careful) > 4 else ""
-        told.append(f"Look twice at {', '.join(careful[:4])}{more}: some tests speak for them, some do not.")
-    elif untested:
+    careful = [one for one in heads if one.advice == "with care" and one not in near]
+    mixed = [one for one in careful if _speaks_for(one) and _speaks_against(one)]
+    if mixed:
+        told.append(f"Look twice at {_some(mixed)}: some tests speak for them, some do not.")
+    missed = [one for one in careful if not _speaks_for(one) and _speaks_against(one)]
+    if missed:
+        told.append(f"Nothing speaks for {_some(missed)} so far.")
+    spared = [one for one in careful if not _speaks_against(one)]
+    if spared:
+        told.append(f"Not enough was asked of {_some(spared)}; bench judge RUN --known-answers and --faithfulness do.")
+    elif untested and not mixed:
         told.append(f"Nothing was tested of {', '.join(untested[:4])}: bench judge RUN --known-answers does.")
     return tuple(told)

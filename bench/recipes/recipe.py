@@ -12,8 +12,8 @@ from bench.precision import PRECISIONS
 
 OPTIMIZERS = ("sgd", "adamw")
 FLIPS = ("none", "random", "alternating")
-HALF = 16  # pixels; every picture is 32x32
-SMALLEST = 8  # pixels; below, the last stages see one pixel
+HALF = 16  # pixels, of a picture of 32
+SMALLEST, LARGEST = 8, 1024  # pixels; below, the last stages see one pixel
 ABOUT = ("name", "source", "measured")  # what is said about a recipe, not what it does
 Range = tuple[Callable[[float], bool], str]
 NOT_NEGATIVE: Range = (lambda value: 0 <= value < float("inf"), "0 or more and finite")
@@ -106,9 +106,9 @@ class Recipe:
             if not holds(value):
                 raise UsageError(f"{name} is {value}, must be {words}", try_="bench list recipes  # values that work")
         for edge, share in self.sizes:
-            if not SMALLEST <= edge <= 2 * HALF or not 0 < share < 1:
+            if not SMALLEST <= edge <= LARGEST or not 0 < share < 1:
                 raise UsageError(
-                    f"sizes holds {edge}:{share}: the edge must be from {SMALLEST} to {2 * HALF}, "
+                    f"sizes holds {edge}:{share}: the edge must be from {SMALLEST} to {LARGEST:,}, "
                     "the share between 0 and 1",
                     try_="--sizes 16:0.5,24:0.25",
                 )
@@ -139,14 +139,14 @@ class Recipe:
             return self.lr * (self.lr_start + (1 - self.lr_start) * done / self.warm_up)
         return self.lr * (self.lr_end + (1 - self.lr_end) * (1 - done) / (1 - self.warm_up))
 
-    def edge(self, epoch: int) -> int | None:
-        """Pixels an edge of the images of an epoch, from 0; None for as they are."""
+    def edge(self, epoch: int, size: int) -> int:
+        """Pixels an edge of the images of an epoch, from 0; `size`, their own, at most."""
         until = 0.0
         for edge, share in self.sizes:
             until += share
             if (epoch + 1) / self.epochs <= until + 1e-9 and epoch + 1 < self.epochs:  # slack for 0.1 + 0.2
-                return edge
-        return None
+                return min(edge, size)
+        return size
 
     def values(self) -> dict[str, Any]:
         """What the recipe does, by the names of `bench train`'s options and of a recipe file's keys."""

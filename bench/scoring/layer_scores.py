@@ -43,7 +43,7 @@ from bench.scoring.patches import (
     turned,
 )
 from bench.stats.agreement import Beside, beside, of_pair
-from bench.stats.intervals import bootstrap_mean, rank_correlations, rank_matrix, wilson
+from bench.stats.intervals import MIN_IMAGES, bootstrap_mean, mean_interval, rank_correlations, rank_matrix, wilson
 from bench.store.rows import Answers
 
 FLIP_SHARES = (1 / 8, 1 / 4)
@@ -437,10 +437,20 @@ def explainer_scores(layer: Layer, row: Row, *, words: tuple[Says, ...], seed: i
             int((~np.isnan(row.road)).sum()),
         ),
         sparseness=bootstrap_mean(row.sparse, generator),
-        sensitivity=bootstrap_mean(row.moved, generator),
+        sensitivity=_mean_of_moves(row.moved),
         alike=row.alike[0],
         alike_images=row.alike[1],
     )
+
+
+def _mean_of_moves(values: Floats) -> Estimate | None:
+    """The mean sensitivity (I,) with its interval; None below ten images.
+
+    By Student's t, because it has no largest value: maps can move by many times their own length.
+    """
+    known = values[~np.isnan(values)]
+    found = mean_interval(known.tolist()) if len(known) >= MIN_IMAGES else None
+    return found and Estimate(found.value, max(0.0, found.low), found.high)
 
 
 def ceilings_of(layer: Layer, seed: int) -> list[Ceiling]:

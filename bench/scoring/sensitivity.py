@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.clock import Stopwatch
 from bench.contracts import Dataset, ExplainerSpec, Files, Floats, Integers, Progress, Silence
 from bench.data.transforms import prepare
-from bench.explaining.batches import explained, named, seeding
+from bench.explaining.batches import explained, named, seed_of, seeding
+from bench.explaining.guard import Call, guarded
 from bench.explaining.plan import Wanted, layers_of
 from bench.explaining.units import Hands, OfExplainer, layers_apart, slices
 from bench.machine import versions
 from bench.memory import Room
+from bench.modes import generators_kept
 from bench.nets.trained import Trained
 from bench.precision import fp32_key
 
@@ -150,16 +153,41 @@ def maximal_sensitivity(
     Source: Yeh et al. 2019, arXiv:1901.09392, equation 4, by samples.
     """
     own = explained(spec, model, layers, images, targets, room=room)
-    found: dict[str, Floats] = {layer: np.zeros(len(images)) for layer in layers}
     generators = [np.random.default_rng([SENSITIVITY_SEED, int(seed)]) for seed in seeds]
+    found: dict[str, Floats] = {layer: np.zeros(len(images)) for layer in layers}
     for _ in range(SAMPLES):
         moves = [each.uniform(-RADIUS, RADIUS, images.shape[1:]) for each in generators]
         moved = images + torch.from_numpy(np.stack(moves)).to(images.dtype).to(images.device)
-        for layer, maps in explained(spec, model, layers, moved, targets, room=room).items():
+        call = same_draws(spec, images, moved) if spec.stochastic else guarded
+        for layer, maps in explained(spec, model, layers, moved, targets, call=call, room=room).items():
             length = own[layer].cpu().double().flatten(1).norm(dim=1)
             far = (maps - own[layer]).cpu().double().flatten(1).norm(dim=1) / length
             found[layer] = np.maximum(found[layer], torch.where(far.isfinite(), far, torch.nan).cpu().numpy())
     return found
+
+
+def same_draws(spec: ExplainerSpec, images: Tensor, moved: Tensor) -> Call:
+    """A call by which a stochastic explainer repeats for each moved image (1, 3, H, W) what it drew for the image.
+
+    Else its dice would be most of what is measured: of kernel_shap's maps, a hundred times what the image moves them.
+    """
+    seeds = {
+        seed_of(spec, one): seed_of(spec, own)
+        for one, own in zip(torch.split(moved, 1), torch.split(images, 1), strict=True)
+    }
+
+    def call(
+        spec: ExplainerSpec,
+        model: torch.nn.Module,
+        layers: Sequence[str],
+        one: Tensor,
+        target: Tensor,
+        watch: Stopwatch,
+    ) -> Mapping[str, Tensor]:
+        with generators_kept(one.device, seeds[seed_of(spec, one)]):
+            return guarded(spec, model, layers, one, target, watch)
+
+    return call
 
 
 def _missing(
@@ -177,5 +205,5 @@ def _head(trained: Trained, spec: ExplainerSpec) -> str:
     """What the figures hang on, in one order."""
     about = {"schema": 1, "checkpoint": trained.checkpoint, "revision": spec.revision, "seed": SENSITIVITY_SEED}
     ways = {"samples": SAMPLES, "radius": RADIUS, "versions": versions(("torch", spec.backend))}
-    drawn = {"seeding": seeding(spec)} if spec.stochastic else {}
+    drawn = {"seeding": seeding(spec), "moved": "same draws"} if spec.stochastic else {}
     return json.dumps({**about, **ways, **drawn, **fp32_key(trained.device)}, sort_keys=True)

@@ -191,6 +191,8 @@ class MeanTest:
     def p_value(self) -> float:
         """Two-sided p-value that the mean is 0; of a bootstrap never below 2 / (RESAMPLES + 1)."""
         if self.error == 0:
+            if self.value == 0:
+                return 1.0
             least, most = self.within
             even = -least * most  # the largest variance that values within the bounds can have around 0
             off = abs(self.value) / math.sqrt(even / self.count) if even > 0 else math.inf

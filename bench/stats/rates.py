@@ -13,12 +13,11 @@ import numpy as np
 import scipy  # it imports its stats when they are first used
 
 from bench.schema.timing import ArmTiming, Grade, Ratio, Sample, Verdict
-from bench.stats.intervals import fair_coin, holm_levels
+from bench.stats.intervals import LEVEL, fair_coin, holm_levels
 
 MIN_ROUNDS = 6  # below, no interval of the median reaches 95 %: all n values lie on one side with 2 / 2^n
 CLAIM_ROUNDS = 12  # below, so many ratios of a table cannot all be held to Holm's levels
 GIGA = 1e9
-LEVEL = 0.95
 CLAIM_LEVEL = 0.99  # of a single ratio, at least: thresholds make builds fail
 CHANCE = 0.05  # how often independent rounds may be taken for dependent ones
 NOISY, UNUSABLE = 0.10, 0.25  # interquartile range over median
@@ -55,7 +54,7 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval |
 
 def ratio_interval(ratios: Sequence[float], level: float = CLAIM_LEVEL) -> Interval | None:
     """The interval by which a difference is claimed; the widest there is where rounds are too few for the level."""
-    return median_interval(ratios, level) or median_interval(ratios)
+    return median_interval(ratios, level) or median_interval(ratios, 1 - fair_coin(0, len(ratios)))
 
 
 def sign_test(ratios: Sequence[float]) -> float:
@@ -152,7 +151,9 @@ def ratio_to(baseline: str, rounds: Mapping[str, Sequence[float]], arm: str, lev
     seconds, others = rounds[arm], rounds[baseline]
     ratios = ratios_of(seconds, others)
     interval = ratio_interval(ratios, level)
-    said = verdict(interval, ratios, grade(spread(seconds)), grade(spread(others)))
+    # Of a hundred ratios and more twelve rounds are too few: the widest interval does not reach Holm's level.
+    claimed = interval if interval and interval.coverage >= level else None
+    said = verdict(claimed, ratios, grade(spread(seconds)), grade(spread(others)))
     low, high, coverage = (interval.low, interval.high, interval.coverage) if interval else (None, None, None)
     return Ratio(baseline, median(ratios), low, high, coverage, len(ratios), said)
 

@@ -26,7 +26,7 @@ FEW = 2  # images an explainer is checked on before it is timed
 MODES = {
     "forward": "eval mode, no gradients",
     "train": "training mode: forward, loss, backward, optimiser; no augmentation",
-    "explain": "eval mode, frozen; one class an image; normalised 32x32 float32 maps on the host",
+    "explain": "eval mode, frozen; one class an image; normalised float32 maps as large as the images, on the host",
     "shipped": "eval mode, one class an image; what the library's user gets",
     "product": "matrix product",
     "copy": "copy of a large array",

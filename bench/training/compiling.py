@@ -31,7 +31,7 @@ def compiling_pays(model: nn.Module, recipe: Recipe, images: int, size: int, dev
     """
     if device.type != "cpu" or resolved_precision(recipe.precision, device) != "bf16":
         return False
-    edges = [recipe.edge(epoch) or size for epoch in range(recipe.epochs)]
+    edges = [recipe.edge(epoch, size) for epoch in range(recipe.epochs)]
     flops = BACKWARD_COST * 2 * summarise(model, size).macs * images  # of an epoch at full size
     return sum((edge / size) ** 2 for edge in edges) * flops >= PAYS * len(set(edges))
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import SIZE, Dataset, ModelSpec
+from bench.contracts import Dataset, ModelSpec
 from bench.data.transforms import Statistics, normalise
 from bench.errors import UsageError
 from bench.homes import at
@@ -20,6 +20,7 @@ from bench.store.runs import find_run
 from bench.training.loader import Rows
 
 SHARED_FROM = "cifar_resnet18"  # whose native initialisation `--init shared` hands to all
+LITTLE = 1 / 4  # of an image's edge; objects can hardly be told in images made smaller still
 PATCH_IMAGES = 5000
 PATCH_VALUES = 2**28  # of all patches together, 1 GB: of 224x224 pixels 5,000 images would take 27 GB
 PATCH_NOISE = 5e-4  # added to the eigenvalues: the rarest patterns are noise, and not to be blown up
@@ -70,17 +71,26 @@ def _from_checkpoint(source: str, spec: ModelSpec, models: Mapping[str, ModelSpe
     return convert(state, models[str(about.get("model", spec.name))], spec)
 
 
-def without_effect(recipe: Recipe, data: Dataset) -> list[str]:
-    """What a recipe asks for and a training on this data will not do, in words, each with what to type instead."""
+def doubts(recipe: Recipe, data: Dataset, size: int) -> list[str]:
+    """What a recipe asks for and a training on this data will not do, or do badly, each with what to type instead.
+
+    Args:
+        size: pixels an edge of the images that the model gets.
+    """
     found = []
     if recipe.flip != "none" and not data.mirror:
         found.append(f"flip has no effect: {data.name} may not be mirrored; --flip none says so")
-    reached = {recipe.edge(epoch) for epoch in range(recipe.epochs)}
+    reached = {recipe.edge(epoch, size) for epoch in range(recipe.epochs)}
     for edge, share in recipe.sizes:
-        if edge not in reached:
+        if edge >= size:
+            found.append(f"size {edge}:{share:g} has no effect: the images have {size} pixels; --sizes full")
+        elif edge not in reached:
             found.append(f"size {edge}:{share:g} has no effect: {recipe.epochs} epochs are too few; --sizes full")
-        elif edge == SIZE:
-            found.append(f"size {edge}:{share:g} has no effect: the images have {SIZE} pixels; --sizes full")
+        elif edge < size * LITTLE:
+            found.append(
+                f"size {edge}:{share:g} leaves little to see of images of {size} pixels; "
+                f"--sizes full, or --sizes {size // 2}:0.5"
+            )
     return found
 
 

@@ -114,16 +114,20 @@ class Batches:
         self.fill = fill_colour(statistics[0]).to(images.device)
 
     @property
+    def size(self) -> int:
+        """Pixels of the shorter edge of the images as they are."""
+        return min(self.images.shape[2:])
+
+    @property
     def steps(self) -> int:
         """Whole batches in an epoch."""
         return len(self.images) // self.recipe.batch_size
 
     def shapes(self) -> set[tuple[int, ...]]:
         """(B, 3, h, w) of the batches of all epochs."""
-        edges = {self.recipe.edge(epoch) for epoch in range(self.recipe.epochs)}
-        whole = min(self.images.shape[2:])
+        edges = {self.recipe.edge(epoch, self.size) for epoch in range(self.recipe.epochs)}
         count, channels = self.part.stop - self.part.start, self.images.shape[1]
-        return {(count, channels, edge or whole, edge or whole) for edge in edges}
+        return {(count, channels, edge, edge) for edge in edges}
 
     def shuffled(self) -> Sequence[Tensor]:
         """This process's parts of an epoch's batches, as places in the split, (B,) int64 each."""
@@ -144,4 +148,4 @@ class Batches:
             mirrored=mirrored,
             part=self.drawn,
         )
-        return shrink(prepare(seen, self.statistics), self.recipe.edge(epoch))
+        return shrink(prepare(seen, self.statistics), self.recipe.edge(epoch, self.size))

@@ -34,7 +34,7 @@ def training_seconds(
         compile_first: the steps are those of the compiled net, and compiling counts. It takes up to a minute for each
             size; torch keeps what it compiled, so that the training itself does it in seconds.
     """
-    epochs = Counter(recipe.edge(epoch) or size for epoch in range(recipe.epochs))
+    epochs = Counter(recipe.edge(epoch, size) for epoch in range(recipe.epochs))
     with generators_kept(device), kernels_for_training(deterministic=False):
         return sum(
             _seconds(net, recipe, images * count, device, edge, compile_first=compile_first)
