@@ -252,7 +252,7 @@ def mosaic_scores(rows: Sequence[Shown]) -> list[MosaicScore]:
     tests = [
         closest(
             [
-                paired_gain(own, shares[place], np.random.default_rng(SEED), (-1, 1))
+                paired_gain(own, shares[place], np.random.default_rng(SEED), (-1, 1), len(rows))
                 for place in free
                 if rows[place].layer == row.layer
             ]

@@ -177,7 +177,7 @@ class MeanTest:
     Attributes:
         value, error: the mean and its standard error; 0 where all values are alike.
         count: images that have a value.
-        ratios: (RESAMPLES,) ordered: (mean of a resample - value) / the resample's own standard error.
+        ratios: (RESAMPLES or more,) ordered: (mean of a resample - value) / the resample's own standard error.
         within: the least and the largest value that there can be.
     """
 
@@ -189,7 +189,7 @@ class MeanTest:
 
     @property
     def p_value(self) -> float:
-        """Two-sided p-value that the mean is 0; of a bootstrap never below 2 / (RESAMPLES + 1)."""
+        """Two-sided p-value that the mean is 0; of a bootstrap never below 2 over the resamples."""
         if self.error == 0:
             if self.value == 0:
                 return 1.0
@@ -239,7 +239,7 @@ def alike(value: float, count: int, *, level: float, within: tuple[float, float]
 
 
 def mean_test(
-    values: Floats, generator: np.random.Generator, within: tuple[float, float] = (-1.0, 1.0)
+    values: Floats, generator: np.random.Generator, within: tuple[float, float] = (-1.0, 1.0), claims: int = 1
 ) -> MeanTest | None:
     """Bootstrap-t of a mean of one value an image; None below ten images.
 
@@ -249,6 +249,7 @@ def mean_test(
     Args:
         values: (I,); NaN for an image without a value, which is left out.
         within: the least and the largest value that there can be; correlations and gains lie within -1..1.
+        claims: of the table that it stands in: Holm's first level, 0.05 over their number, must be within reach.
 
     Source: Efron 1982, The Jackknife, the Bootstrap, section 10.10; Hall 1988, Ann. Stat. 16, 927.
     """
@@ -263,7 +264,8 @@ def mean_test(
     if np.ptp(known) <= ROUNDING * (within[1] - within[0]):
         return MeanTest(float(known[0]), 0.0, count, np.empty(0), within)
     found = []
-    for part in np.array_split(np.arange(RESAMPLES), max(1, RESAMPLES * count // DRAWS_AT_ONCE)):
+    resamples = max(RESAMPLES, math.ceil(4 * claims / (1 - LEVEL)))
+    for part in np.array_split(np.arange(resamples), max(1, resamples * count // DRAWS_AT_ONCE)):
         drawn = known[generator.integers(0, count, (len(part), count))]
         found.append(_ratios(drawn.mean(axis=1) - value, drawn.std(axis=1, ddof=1) / math.sqrt(count)))
     return MeanTest(value, error, count, np.sort(np.concatenate(found)), within)
@@ -284,7 +286,11 @@ def bootstrap_mean(
 
 
 def paired_gain(
-    first: Floats, second: Floats, generator: np.random.Generator, within: tuple[float, float] = (-2.0, 2.0)
+    first: Floats,
+    second: Floats,
+    generator: np.random.Generator,
+    within: tuple[float, float] = (-2.0, 2.0),
+    claims: int = 1,
 ) -> MeanTest | None:
     """The mean of first minus second, image by image; None as in `mean_test`.
 
@@ -293,8 +299,10 @@ def paired_gain(
     Args:
         first, second: (I,) of the same images; NaN where there is no value.
         within: the least and the largest difference that there can be; of correlations -2..2.
+        claims: as of `mean_test`.
     """
-    return mean_test(np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64), generator, within)
+    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    return mean_test(differences, generator, within, claims)
 
 
 # --- many claims on one page --------------------------------------------------------------------------------
