@@ -15,7 +15,7 @@ function make(tag, attributes = {}, ...children) {
 const soft = (text) => make("span", { class: "soft" }, text);
 const name = (text) => make("bdi", { class: "name", title: text }, text);
 /** A name that may go on in the next line behind a mark in it. */
-const broken = (text) => text.split(/(?<=[_:./-])(?=\w)/).flatMap((part) => [part, make("wbr")]);
+const broken = (text) => text.split(/(?<=[_:./-])/).flatMap((part) => [part, make("wbr")]);
 const grouped = (number) => number.toLocaleString("en");
 const figure = (value) => {
   const magnitude = Math.abs(value);

@@ -294,10 +294,8 @@ document.body.append(tip);
 function explain({ target }) {
   const term = target.closest?.(".term") || document.activeElement.closest(".term"); // a page that scrolls moves under the pointer
   if (target === tip) return; // what it says may be pointed at, too
-  document.querySelector("[aria-describedby=tip]")?.removeAttribute("aria-describedby");
   tip.hidden = !term;
   if (!term) return;
-  term.setAttribute("aria-describedby", "tip");
   tip.textContent = $(term.hash.slice(1)).lastChild.textContent;
   const box = term.getBoundingClientRect();
   tip.style.left = `${Math.max(8, Math.min(box.left, innerWidth - tip.offsetWidth - 8))}px`;

@@ -23,7 +23,7 @@ const CHOICES = {
 const state = { ...DEFAULTS };
 
 /** Text as an address has it; one that was cut off or typed wrong stays as it is. */
-function decoded(text) {
+function unescaped(text) {
   try { return decodeURIComponent(text); } catch { return text; }
 }
 
@@ -33,7 +33,7 @@ function readHash(hash) {
   for (const [key, text] of found) {
     const usual = DEFAULTS[key];
     if (Array.isArray(usual)) {
-      const chosen = all[key].filter((value) => text.split(",").map(decoded).includes(String(value)));
+      const chosen = all[key].filter((value) => text.split(",").map(unescaped).includes(String(value)));
       if (chosen.length) state[key] = chosen; // one column always stays
     } else if (typeof usual === "number") {
       if (Number.isFinite(Number(text))) state[key] = Number(text);

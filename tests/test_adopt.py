@@ -106,6 +106,21 @@ def test_the_order_of_the_outputs_is_that_of_classes(trained: TinyNet, pictures:
     assert np.bincount(read_predictions(tmp_path / "named").labels).tolist() == [40] * 4
 
 
+def test_names_in_the_file_are_heard_whatever_their_capitals_and_others_are_told(
+    trained: TinyNet, pictures: Path, tmp_path: Path
+) -> None:
+    order = {name.upper(): place for place, name in enumerate(ORDER.split(","))}
+    words = adopting({"model": trained.state_dict(), "class_to_idx": order}, pictures, tmp_path)
+    heard = done(*words, "--run", "heard", runs=tmp_path)
+    assert read_record(tmp_path / "heard").data.classes == tuple(ORDER.split(","))
+    assert "which are not the classes" not in heard.stderr
+    other = {"model": trained.state_dict(), "classes": ["a", "b", "c", "d"]}
+    told = done(*adopting(other, pictures, tmp_path), "--run", "other", runs=tmp_path)
+    assert "the file calls its 4 outputs a, b, c, d, which are not the classes of the data" in " ".join(
+        told.stderr.split()
+    )
+
+
 # --- doubts --------------------------------------------------------------------------------------------------
 
 

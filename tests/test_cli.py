@@ -258,6 +258,9 @@ def test_a_run_without_errors_is_a_result(copy: Path, pictures: Path) -> None:
         (("compare", "latest", "latest"), 2, "named twice"),
         (("schema", "pge"), 2, "did you mean 'page'?"),
         (("rm", ".."), 2, "cannot be a run's name"),
+        (("explain", "--explainer", ""), 2, "--explainer is empty"),
+        (("explain", "--layer", " , "), 2, "--layer is empty"),
+        (("train", "--run", ""), 2, "--run is empty"),
     ],
 )
 def test_a_mistake_is_two_lines_with_the_value_and_the_right_exit_code(
@@ -324,6 +327,13 @@ def test_json_is_one_object_whatever_a_net_prints(tmp_path: Path) -> None:
     )
     assert [each["name"] for each in json.loads(done.stdout)["layers"]] == ["body.0", "body.1", "body"]
     assert "of Python" in done.stderr and "of the process" in done.stderr
+
+
+def test_code_that_ends_the_program_is_an_error_and_no_success(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text("def ends(model, layers, images, targets):\n    raise SystemExit(0)\n", "utf-8")
+    words = ["explain", "--explainer", f"{tmp_path / 'ends.py'}:ends", "--layer", "layer4", "--limit", "2"]
+    ended = call(*words, runs=copy)
+    assert ended.exit_code == 1 and "ended the program (SystemExit(0))" in ended.stderr
 
 
 def test_a_threshold_that_breaks_exits_3(copy: Path) -> None:

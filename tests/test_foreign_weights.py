@@ -225,6 +225,74 @@ def test_converting_takes_out_the_state_dict_of_a_pickled_module(tmp_path: Path,
     assert equal(dict(sorted(load_file(out).items())), wanted)
 
 
+class Settings(dict[str, Any]):
+    """A dict of a kind of its own, as many programs keep their settings."""
+
+
+@dataclass
+class Stored:
+    """A record with weights in it."""
+
+    model: dict[str, Tensor]
+
+
+class Learner:
+    """Holds a net."""
+
+    def __init__(self, model: object) -> None:
+        self.model = model
+
+
+class Slotted:
+    """Keeps what it has without a dict."""
+
+    __slots__ = ("model",)
+
+    def __init__(self, model: object) -> None:
+        self.model = model
+
+
+class Marked(Tensor):
+    """A tensor of a kind of its own."""
+
+
+HELD: dict[str, Callable[[dict[str, Tensor]], object]] = {
+    "dict of a kind": lambda state: Settings(model=state), "inner dict": lambda state: {"model": Settings(state)},
+    "defaultdict": lambda state: defaultdict(dict, {"model": state}), "dataclass": Stored, "attribute": Learner,
+    "slots": Slotted, "objects in objects": lambda state: Learner(Settings(best=Stored(state))),
+    "tensors of a kind": lambda state: {"model": {key: each.as_subclass(Marked) for key, each in state.items()},
+                                        "more": Namespace(lr=1)},
+    "parameters": lambda state: {"model": {key: nn.Parameter(each) for key, each in state.items()}, "x": Namespace()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_converting_finds_weights_in_whatever_object_holds_them(kind: str, tmp_path: Path) -> None:
+    path, out = saved(tmp_path / "w.pth", HELD[kind](SMALL)), tmp_path / "out.safetensors"
+    with pytest.raises(StoreError, match="contains more than tensors"):
+        read_foreign(path)
+    assert convert_pickle(path, out)[0] == len(SMALL)
+    assert equal(only(read_foreign(out)), dict(sorted(SMALL.items())))
+
+
+def test_a_parameter_with_attributes_is_not_lost(tmp_path: Path) -> None:
+    """As nets with parts that want another learning rate have them."""
+    net = nn.Linear(3, 2)
+    net.weight._optim = {"lr": 0.1}  # type: ignore[attr-defined]
+    torch.save(net, tmp_path / "w.pth")
+    assert convert_pickle(tmp_path / "w.pth", tmp_path / "out.safetensors")[0] == 2
+    assert torch.equal(load_file(tmp_path / "out.safetensors")["weight"], net.weight)
+
+
+def test_the_wrappers_of_sharded_training_are_taken_off_anywhere_in_a_key() -> None:
+    net = nn.Sequential(nn.Sequential(nn.Linear(3, 2)), nn.Linear(2, 2))
+    state = {
+        key.replace("0.0.", "0._fsdp_wrapped_module.0.").replace("1.", "1._checkpoint_wrapped_module.", 1): each
+        for key, each in net.state_dict().items()
+    }
+    assert equal(best_match(net, state).state, net.state_dict())
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_converting_runs_nothing_of_the_file(tmp_path: Path, legacy: bool) -> None:
     trap, out = tmp_path / "ran", tmp_path / "out.safetensors"

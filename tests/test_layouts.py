@@ -233,6 +233,15 @@ def test_a_competition_s_list_of_bare_names_means_the_folder_of_its_split(tmp_pa
     assert "6 without a class in test/" in found.inventory
 
 
+def test_a_row_that_names_another_folder_is_not_of_the_picture_that_has_its_name(tmp_path: Path) -> None:
+    """Else pictures of dogs get the class of cats that are lost."""
+    rows = [*(f"dogs/{k}.png,dog" for k in range(5)), *(f"cats/{k}.png,cat" for k in range(5, 10))]
+    contents = flat("dogs", 10) | flat("birds", 10, 10) | {"labels.csv": table("path,label", *rows)}
+    found = read(folder_of(tmp_path, contents))
+    assert "cats" not in found.classes and "cat" not in found.classes
+    assert "5 named in a list and not there, 5 without a class" in found.inventory
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_an_image_folder_of_hugging_face_is_read_by_its_metadata(tmp_path: Path, suffix: str) -> None:
     contents: Contents = {}

@@ -377,7 +377,14 @@ def list_(request: ListRequest, workspace: Workspace) -> Answer:
     if what == "explainers" and not request.library:
         known = discover("explainer", object)
         return Answer({what: rows}, tables.explainers_lines(known.entries, known.libraries))
-    return Answer({what: rows}, (_table(rows) if rows else f"no {what} in {workspace.runs.resolve()}",))
+    return Answer({what: rows}, (_table(rows) if rows else _nothing(what, request, workspace),))
+
+
+def _nothing(what: str, request: ListRequest, workspace: Workspace) -> str:
+    """An empty list in words."""
+    if what == "layers":
+        return f"no layer of {request.model} has an output with positions; explainers of the image's pixels need none"
+    return f"no {what} in {workspace.runs.resolve()}"
 
 
 def _table(rows: Rows) -> Grid:

@@ -154,11 +154,21 @@ def _value(each: Typed, values: Mapping[str, Any], origins: Mapping[str, str]) -
     """What was given with and without the flag; of what stands on the line, variables and files change nothing."""
     bare = values.get(each.name + BARE)
     flagged = None if bare and origins.get(each.name) != "flag" else values.get(each.name)
+    if origins.get(each.name) == "flag" and any(not str(word).strip(" ,") for word in _words_of(flagged)):
+        # Of a shell variable that is not set, most often: what would be done is not what was meant.
+        raise UsageError(f"{each.flag} is empty", try_=f"{each.flag} with a value, or without {each.flag}")
     if each.option.many:
         return _split([*(bare or ()), *(flagged or ())], commas=each.option.commas)
     if bare and flagged and bare != flagged:
         raise UsageError(f"'{bare}' and {each.flag} {flagged} are two different values", try_="one of them")
     return flagged if bare is None else bare
+
+
+def _words_of(value: Any) -> Sequence[object]:  # noqa: ANN401
+    """What was typed for an option, once or several times; numbers and switches are never empty."""
+    if isinstance(value, str | Path):
+        return (value,)
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list | tuple) else ()
 
 
 def _split(words: Sequence[str], *, commas: bool) -> tuple[str, ...]:

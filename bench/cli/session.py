@@ -187,6 +187,10 @@ class Group(TyperGroup):
         except BrokenPipeError as error:
             sys.stderr.close()
             raise typer.Exit(1) from error
+        except SystemExit as error:  # bench itself raises none: nothing that was asked for would be there, at status 0
+            again = f"{shlex.join([*program(), *ctx.meta[WORDS]])} -vv  # the same command with -vv shows where"
+            found = RunError(f"the code of a model or of an explainer ended the program ({error!r})", try_=again)
+            raise typer.Exit(_failed(found, ctx)) from error
         except Exception as error:
             if (asked := _asked_to_end(error) or heard.raised) is not None:
                 raise typer.Exit(_interrupted(asked, ctx)) from error

@@ -72,7 +72,7 @@ def adopt(request: AdoptRequest, workspace: Workspace) -> Adopted:
     _check_answer(net, spec, chosen)
     if foreign.said:
         progress.say("the file says: " + ", ".join(f"{key} {value!s:.60}" for key, value in foreign.said[:6]))
-    lines += _unnamed(foreign)
+    lines += _unnamed(foreign) + _unheard(foreign.classes, chosen.classes, request)
     for line in lines:
         progress.warn(line)
     told(dataset, progress)
@@ -130,6 +130,19 @@ def _match(net: nn.Module, sets: Mapping[str, dict[str, Tensor]], model: str) ->
     return match, (*lines, f"{held}; --weights-key {' or '.join(others)} takes another")
 
 
+def _unheard(said: Sequence[str], used: Sequence[str], request: AdoptRequest) -> tuple[str, ...]:
+    """A line about names of outputs in the file that are not the classes of the data: their order says nothing."""
+    if not said or request.classes or request.class_order:
+        return ()
+    if [name.casefold() for name in said] == [name.casefold() for name in used]:
+        return ()
+    few = f"{', '.join(said[:5])}{', …' if len(said) > 5 else ''}"
+    return (
+        f"the file calls its {len(said)} outputs {few}, which are not the classes of the data; they are taken in the "
+        f"order {', '.join(used[:5])}{', …' if len(used) > 5 else ''}: --classes says another",
+    )
+
+
 def _as_answered(data: Dataset, request: AdoptRequest, said: Sequence[str]) -> Dataset:
     """The data set as the model sees it: its classes in the order of the outputs, its statistics those of training.
 
@@ -137,7 +150,9 @@ def _as_answered(data: Dataset, request: AdoptRequest, said: Sequence[str]) -> D
         said: the names of the outputs in the file, which hold unless the user says an order.
     """
     given = request.classes or (natural(data.classes) if request.class_order == "natural" else ())
-    told_so = said if request.class_order is None and sorted(said) == sorted(data.classes) else data.classes
+    folded = {name.casefold(): name for name in data.classes}
+    heard = [folded.get(name.casefold(), name) for name in said]  # Cat is cat
+    told_so = heard if request.class_order is None and sorted(heard) == sorted(data.classes) else data.classes
     names = tuple(given or told_so)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

@@ -148,7 +148,10 @@ def _finder(paths: Sequence[str], name: str) -> Callable[[str], str | None]:
             for path in (below + tail, tail):
                 if path in whole:
                     return whole[path]
-        return next((found for near in (2, 1, 0) if (found := bare.get((near, parts[-1])))), None) if parts else None
+        found = next((found for near in (2, 1, 0) if (found := bare.get((near, parts[-1])))), None) if parts else None
+        # A row that names another folder than the picture's own means another picture, perhaps of another class.
+        folders = PurePosixPath(normalize("NFC", found).removeprefix(below)).parts[:-1] if found else ()
+        return None if len(parts) > 1 and folders and parts[-2] != folders[-1] else found
 
     return find
 

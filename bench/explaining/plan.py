@@ -172,6 +172,8 @@ def at_layers(wanted: Wanted, names: Sequence[str], trained: Trained, progress: 
         UsageError: a layer that the model does not have, or that has no grid.
     """
     layers = choose_layers(names, [trained])
+    if not layers and all(spec.output == "input" for spec in wanted.specs.values()):
+        layers = (INPUT_LAYER,)
     check_layers(trained, layers)
     say_dead(trained, layers, progress)
     found = measured(replace(wanted, layers=layers), trained)
@@ -276,8 +278,13 @@ def check_names(net: nn.Module, model: str, layers: Sequence[str]) -> None:
 
 def check_layers(trained: Trained, layers: Sequence[str]) -> None:
     """UsageError for the first layer that the model does not have or that has no grid, and for none at all."""
+    if not layers and not trained.spec.layers:
+        raise UsageError(
+            f"no layer of {trained.record.model} has an output with positions, which a map of a layer needs",
+            try_="--explainer saliency  # or another that answers for the image's pixels: bench list explainers",
+        )
     if not layers:
-        raise UsageError("no layer named", try_=f"--layer {trained.spec.layers[-1] if trained.spec.layers else 'NAME'}")
+        raise UsageError("no layer named", try_=f"--layer {trained.spec.layers[-1]}")
     model, size = trained.model, trained.record.size
     check_names(model, trained.record.model, layers)
     grids = {INPUT_LAYER: (3, size, size), **grids_of(model, size)}

@@ -17,7 +17,8 @@ COUNTER = "num_batches_tracked"  # counts training steps, which no forward pass 
 FEW = 0.1  # of the model's entries: more unexpected ones than that are another model's
 # Two families of names for the parts of a ResNet: nets written by hand for CIFAR-10, and torchvision's and timm's.
 FAMILY = ((".shortcut.", ".downsample."), ("linear.", "fc."))
-INNER = re.compile(r"(^|\.)(?:(?:module|_orig_mod)\.)+")  # what DataParallel and torch.compile put into keys, anywhere
+# What DataParallel, torch.compile, FSDP and activation checkpointing put into keys, anywhere.
+INNER = re.compile(r"(^|\.)(?:(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
 
 
 def best_matches(model: nn.Module, sets: Mapping[str, dict[str, Tensor]]) -> dict[str, Match]:

@@ -8,6 +8,8 @@ runs, whatever the file says.
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +30,25 @@ KNOWN = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
 }
+TENSOR_FUNCTIONS = {
+    getattr(torch._utils, name) for module, name in KNOWN if module == "torch._utils"
+}  # torch's own names
+
+
+def _parameter_with_state(data: object, requires_grad: bool, hooks: object, state: object) -> object:
+    """A parameter with attributes of its own, which some nets hang on it for their optimiser; without them."""
+    return torch._utils._rebuild_parameter(data, requires_grad, OrderedDict()) if isinstance(data, Tensor) else None  # type: ignore[no-untyped-call]
+
+
+def _of_subclass(function: object, kind: object, values: tuple[object, ...], state: object) -> object:
+    """A tensor of a subclass, as the plain tensor that it is made from."""
+    return function(*values) if function in TENSOR_FUNCTIONS else None  # type: ignore[operator]
+
+
+REPLACED = {
+    ("torch._utils", "_rebuild_parameter_with_state"): _parameter_with_state,
+    ("torch._tensor", "_rebuild_from_type_v2"): _of_subclass,
+}
 PARTS = ("_parameters", "_buffers", "_modules")  # of a pickled module
 
 
@@ -35,10 +56,14 @@ class Inert:
     """Stands for an object whose class is not run; keeps what the file says of it."""
 
     state: object = None
+    values: list[object]
+    entries: dict[object, object]
 
     def __new__(cls, *values: object, **named: object) -> Inert:
-        """Whatever it is made from is left alone."""
-        return object.__new__(cls)
+        """Whatever it is made from is kept, and left alone."""
+        made = object.__new__(cls)
+        made.values, made.entries = [*values], {}
+        return made
 
     def __call__(self, *values: object, **named: object) -> Inert:
         """What an inert function gives is inert."""
@@ -47,10 +72,17 @@ class Inert:
     def __setstate__(self, state: object) -> None:
         self.state = state
 
-    def __setitem__(self, *entry: object) -> None:
-        """Entries of a dict's or of a list's kind are not needed."""
+    def __setitem__(self, key: object, value: object) -> None:
+        """An entry of a dict's kind."""
+        self.entries[key] = value
 
-    append = extend = __setitem__
+    def append(self, value: object) -> None:
+        """An entry of a list's kind."""
+        self.values.append(value)
+
+    def extend(self, values: Iterable[object]) -> None:
+        """Several of them."""
+        self.values.extend(values)
 
 
 class InertUnpickler(pickle.Unpickler):
@@ -60,6 +92,8 @@ class InertUnpickler(pickle.Unpickler):
         """The few functions of torch and dtypes; for all else a class that does nothing."""
         if (module_name, global_name) == ("_codecs", "encode"):  # how bytes are pickled, those of arrays among them
             return lambda text, encoding="latin1": text.encode("latin1")
+        if (module_name, global_name) in REPLACED:
+            return REPLACED[module_name, global_name]
         if (module_name, global_name) in KNOWN:
             return super().find_class(module_name, global_name)
         if module_name == "torch" and isinstance(getattr(torch, global_name, None), torch.dtype):
@@ -80,16 +114,21 @@ def read_inert(path: Path) -> object:
 
 
 def plain(value: object, known: dict[int, object] | None = None) -> object:
-    """Dicts and lists all the way down, modules as state dicts, arrays as tensors; other inert objects as None.
+    """Dicts and lists all the way down, modules as state dicts, arrays as tensors.
+
+    Of any other object what it holds, as a dict of its entries and attributes or as a list, if there is a tensor in it;
+    else None.
 
     Args:
-        known: what has been made of dicts and lists by their id, so that one that is shared or holds itself is made
-            once.
+        known: what has been made of dicts, lists and objects by their id, so that one that is shared or holds itself is
+            made once.
     """
     known = {} if known is None else known
     if isinstance(value, Inert):
-        state = value.state
-        return module_state(state) if isinstance(state, dict) and set(PARTS) <= set(state) else None
+        if id(value) not in known:
+            known[id(value)] = None
+            known[id(value)] = _content(value, known)
+        return known[id(value)]
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value) if value.dtype.kind in "fiub" and value.dtype.isnative else None
     if isinstance(value, dict | list | tuple) and id(value) not in known:
@@ -100,6 +139,28 @@ def plain(value: object, known: dict[int, object] | None = None) -> object:
             listed = known[id(value)] = list[object]()
             listed += [plain(each, known) for each in value]
     return known[id(value)] if isinstance(value, dict | list | tuple) else value
+
+
+def _content(value: Inert, known: dict[int, object]) -> object:
+    """What an inert object holds."""
+    attributes: dict[object, object] = {}
+    for part in value.state if isinstance(value.state, tuple) else (value.state,):  # of two where there are slots
+        attributes |= part if isinstance(part, dict) else {}
+    if set(PARTS) <= set(attributes):
+        return module_state({str(name): each for name, each in attributes.items()})
+    value.entries |= attributes
+    found = plain(value.entries or value.values, known)
+    return found if _holds_tensor(found, set()) else None
+
+
+def _holds_tensor(value: object, seen: set[int]) -> bool:
+    """Whether there is a tensor anywhere in dicts and lists."""
+    if isinstance(value, Tensor):
+        return True
+    if not isinstance(value, dict | list) or id(value) in seen:
+        return False
+    seen.add(id(value))
+    return any(_holds_tensor(each, seen) for each in (value.values() if isinstance(value, dict) else value))
 
 
 def module_state(state: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:

@@ -300,7 +300,8 @@ def flow(model: nn.Module, size: int, layouts: Mapping[str, Layout]) -> Flow:
     images = pictures(model, 2, size, size).requires_grad_()
     answers: list[Any] = []
     with torch.inference_mode(False), evaluating(model, gradients=True), noting(model, note):
-        start = images.view_as(images)
+        start = images.clone()  # which a model may write over
+        begun = start.grad_fn
         with torch.random.fork_rng(devices=[]):
             answers.append(model(start))
     logits = answers[0]
@@ -315,7 +316,7 @@ def flow(model: nn.Module, size: int, layouts: Mapping[str, Layout]) -> Flow:
     ]
     modules = dict(model.named_modules())
     return Flow(
-        trunk=frozenset(names_on_all_paths(logits, start, nodes)),
+        trunk=frozenset(names_on_all_paths(logits, begun, nodes)),
         live=frozenset(live),
         norms=frozenset(name for name, module in modules.items() if "norm" in type(module).__name__.lower()),
         depths={name: depth_of(name, modules, layouts) for name in layouts},
@@ -338,7 +339,7 @@ def _reaches(layout: Layout, output: Any, slope: Tensor) -> bool:  # noqa: ANN40
     return maps is not None and bool(maps.any())
 
 
-def names_on_all_paths(logits: Tensor, start: Tensor, nodes: Mapping[str, Node | None]) -> list[str]:
+def names_on_all_paths(logits: Tensor, start: Node | None, nodes: Mapping[str, Node | None]) -> list[str]:
     """The names whose node lies on every path of the graph from the logits back to the start."""
     order: list[Node] = []
     seen: set[Node] = set()
@@ -353,7 +354,7 @@ def names_on_all_paths(logits: Tensor, start: Tensor, nodes: Mapping[str, Node |
             stack.extend((child, False) for child, _ in node.next_functions)
     below: dict[Node | None, int] = {}  # paths to the start
     for node in order:
-        below[node] = 1 if node is start.grad_fn else sum(below.get(child, 0) for child, _ in node.next_functions)
+        below[node] = 1 if node is start else sum(below.get(child, 0) for child, _ in node.next_functions)
     above: dict[Node | None, int] = defaultdict(int, {logits.grad_fn: 1})  # paths from the logits
     for node in reversed(order):
         for child, _ in node.next_functions:

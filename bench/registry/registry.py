@@ -248,7 +248,8 @@ def _load_file(name: str) -> object:
     except (Exception, SystemExit) as reason:  # the user's own file may fail in any way, or be a script that exits
         raise MissingError(f"{path} does not run: {type(reason).__name__}: {reason}") from reason
     if not hasattr(module, attribute):
-        public = [each for each in vars(module) if not each.startswith("_")]
+        own = [name for name, each in vars(module).items() if getattr(each, "__module__", "") == module.__name__]
+        public = [each for each in own or vars(module) if not each.startswith("_")]
         raise MissingError(
             f"{path} has no '{attribute}'{did_you_mean(attribute, public)}",
             try_=f"one of: {', '.join(public[:8]) or 'nothing public is in it'}",
