@@ -249,5 +249,8 @@ def test_the_lead_says_what_was_asked_and_no_more() -> None:
         "No explainer passed all tests that were made: take no picture as proof.",
         "Nothing speaks for one so far.",
     )
+    rows = [each for name in ("one", "two") for each in (sticker(name, UP), mosaic(name, LEVEL, 0.25))]
+    spared = section(known(*rows, sticker("three", UP))).sentences
+    assert spared[0] == "No explainer that was asked everything passed everything: take no picture as proof."
     mixed = section(known(sticker("one", UP), mosaic("one", LEVEL, 0.25))).sentences
     assert mixed[1] == "Look twice at one: some tests speak for them, some do not."

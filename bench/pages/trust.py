@@ -317,8 +317,8 @@ def _place(group: Sequence[TrustLine]) -> tuple[float, ...]:
         float(WORST_FIRST.index(one.advice)),
         -float(one.claims.holds is False),
         -float(sum(bool(each.holds) for each in answers)),
-        float(sum(each.holds is False for each in answers)),
         -float(sum(map(_asked, answers))),
+        float(sum(each.holds is False for each in answers)),
         -(one.mosaic.figure.value if one.mosaic.figure else 0.0),
     )
 
@@ -332,6 +332,12 @@ def _speaks_against(one: TrustLine) -> bool:
     """Whether some test does not speak for a map, though it could tell."""
     tests: list[Answer] = [getattr(one, test) for test in TESTS]
     return any(each.holds is False or _doubtful(each) for each in tests)
+
+
+def _most_asked(lines: Sequence[TrustLine]) -> list[TrustLine]:
+    """Those that were asked as much as any other."""
+    asked = [sum(_asked(getattr(one, test)) for test in TESTS) for one in lines]
+    return [one for one, count in zip(lines, asked, strict=True) if count == max(asked)]
 
 
 def _some(lines: Sequence[TrustLine]) -> str:
@@ -373,6 +379,8 @@ def sentences(heads: Sequence[TrustLine], labels: Sequence[str]) -> tuple[str, .
         )
     elif all(_speaks_against(one) for one in heads if one.advice != "not tested"):
         told.append("No explainer passed all tests that were made: take no picture as proof.")
+    elif all(map(_speaks_against, most := _most_asked(heads))) and len(most) > 1:
+        told.append("No explainer that was asked everything passed everything: take no picture as proof.")
     else:
         told.append("No explainer was asked enough to be recommended: at least two tests must speak for one.")
     bad = [one for one in heads if one.advice == "avoid"]
