@@ -21,7 +21,7 @@ from bench.pages.build import comparison_page, run_page, wrong_in_any
 from bench.reports.render import INDEX, render_files
 from bench.schema.page import Page
 from bench.store.folder import read_run
-from bench.store.paths import CHECKPOINT, cell_files
+from bench.store.paths import CHECKPOINT, cell_files, timings_path
 from bench.store.runs import find_run
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -61,6 +61,8 @@ def picture(browser: Any, address: str, size: tuple[int, int], scheme: str) -> b
 def copied(runs: Sequence[Path], place: Path, explainers: Collection[str], layers: Collection[str]) -> list[Path]:
     """Copies of runs without weights, with the maps of these explainers at these layers; nothing named is all."""
     found = [Path(shutil.copytree(run, place / run.name, ignore=lambda *_: [CHECKPOINT])) for run in runs]
+    if (beside := timings_path(runs[0].parent)).is_dir():  # of several runs, measured in turns
+        shutil.copytree(beside, timings_path(place))
     for file in (each for run in found for each in cell_files(run)):
         explainer, layer = file.parent.name, file.stem
         if (explainers and explainer not in explainers) or (layers and layer not in layers):
