@@ -200,11 +200,18 @@ def test_probabilities_are_said_and_made_logits_by_a_flag(trained: TinyNet, pict
     done("explain", "logits", "--which", "all", "--limit", "4", runs=tmp_path)
 
 
-def test_a_model_that_answers_by_chance_is_told_of(trained: TinyNet, pictures: Path, tmp_path: Path) -> None:
-    said = done(
-        *changed(trained, pictures, tmp_path, ".mul(__import__('torch').rand(()))"), "--run", "a", runs=tmp_path
-    )
-    assert "gives random answers" in said.stderr
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (".mul(__import__('torch').rand(()))", "gives random answers"),
+        (".mul(x[:1].std())", "other logits beside other images"),
+    ],
+)
+def test_a_model_that_answers_by_chance_or_by_other_images_is_told_of(
+    answer: str, words: str, trained: TinyNet, pictures: Path, tmp_path: Path
+) -> None:
+    said = done(*changed(trained, pictures, tmp_path, answer), "--run", "a", runs=tmp_path)
+    assert words in " ".join(said.stderr.split())
 
 
 def test_names_are_counted_as_people_count() -> None:

@@ -159,6 +159,7 @@ class Odd(TinyNet):
     [
         (lambda net, z: nn.functional.dropout(z, 0.5), "gives random answers"),
         (lambda net, z: z + torch.rand_like(z), "gives random answers"),
+        (lambda net, z: z - z.mean(0, keepdim=True), "other logits alone than beside another one"),
         (lambda net, z: z.detach(), "no gradient reaches"),
         (lambda net, z: z[:, :3], r"gives \(2, 3\) for two images"),
         (lambda net, z: {"a": z, "b": z}, "gives a dict with 'a', 'b'"),

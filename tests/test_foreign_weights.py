@@ -464,6 +464,11 @@ def test_values_that_no_model_computes_with_are_refused_by_name(bias: Tensor, wo
     )
 
 
+def test_what_one_of_several_sets_says_is_not_said_of_another(tmp_path: Path) -> None:
+    sets = {"best": {"model": SMALL, "acc": 0.9}, "last": {"model": SMALL, "acc": 0.5, "step": 3}, "epoch": 7}
+    assert dict(read_foreign(saved(tmp_path / "w.pth", sets)).said) == {"epoch": 7, "step": 3}
+
+
 def test_files_say_the_names_of_their_outputs(tmp_path: Path) -> None:
     for more in (
         {"class_to_idx": {"b": 0, "a": 1}}, {"classes": ["b", "a"]}, {"id2label": {0: "b", 1: "a"}},

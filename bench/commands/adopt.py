@@ -185,6 +185,16 @@ def _check_answer(net: nn.Module, spec: ModelSpec, data: Dataset) -> None:
         )
 
 
+AT_RANDOM = (
+    "the model gives random answers: two passes over the same images give different logits, as with dropout that stays "
+    "on in eval mode; its maps would be random, too, and `bench explain` will refuse it"
+)
+BESIDE_OTHERS = (
+    "the model gives an image other logits beside other images, as if it used means over the batch in eval mode; "
+    "`bench explain` will refuse it"
+)
+
+
 def _doubts(net: nn.Module, data: Dataset, scores: Scores, logits: Tensor, channels: str) -> tuple[str, ...]:
     """Warnings: answers that are no logits, and what else would make clearly more images right."""
     ids = torch.from_numpy(fixed_order(data.test.labels.numpy())[:TRIED])
@@ -193,10 +203,8 @@ def _doubts(net: nn.Module, data: Dataset, scores: Scores, logits: Tensor, chann
     again = predict(net, data.test.images[ids], (data.mean, data.std), device=device, progress=Silence())[0]
     lines = []
     if not torch.allclose(again, logits[ids], atol=1e-3 * float(logits.abs().max())):
-        lines.append(
-            "the model gives random answers: two passes over the same images give different logits, as with dropout "
-            "that stays on in eval mode; its maps would be random, too, and `bench explain` will refuse it"
-        )
+        once_more = predict(net, data.test.images[ids], (data.mean, data.std), device=device, progress=Silence())[0]
+        lines.append(BESIDE_OTHERS if torch.equal(again, once_more) else AT_RANDOM)
     ending = probabilities_of(logits)
     if ending:
         lines.append(

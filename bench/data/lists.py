@@ -19,7 +19,7 @@ MAX_LISTS = 64
 
 SPLIT_WORDS = {
     "train": ("train", "training", "trn"),
-    "val": ("val", "valid", "validation", "dev", "eval"),
+    "val": ("val", "valid", "validation", "dev", "eval", "evaluation"),
     "test": ("test", "testing", "tst"),
 }
 # By the names that their columns have, the more telling first.

@@ -206,7 +206,7 @@ def unwrapped(value: object, path: Path) -> Foreign:
         StoreError: there are none; names what there is.
     """
     sets: dict[str, dict[str, Tensor]] = {}
-    said: dict[str, object] = {}
+    depths: dict[str, list[tuple[int, object]]] = {}  # of what is said: how deep, and what, the outermost first
     classes, unnamed = tuple[str, ...](), dict[str, int]()
     seen = set[int]()
     waiting: deque[tuple[tuple[str, ...], Any]] = deque([((), value)] if isinstance(value, Container) else ())
@@ -223,7 +223,9 @@ def unwrapped(value: object, path: Path) -> Foreign:
             else:
                 unnamed[".".join(keys)] = len(tensors)
         if named and len(keys) < 2 and keys[-1:] not in {(name,) for name in NUMBERED}:
-            said |= {key: each for key, each in entries.items() if isinstance(each, bool | int | float | str)}
+            for key, each in entries.items():
+                if isinstance(each, bool | int | float | str):
+                    depths.setdefault(key, []).append((len(keys), each))
             classes = classes or _classes_in(entries)
         waiting.extend(((*keys, key), each) for key, each in entries.items() if isinstance(each, Container))
     if not sets:
@@ -231,6 +233,12 @@ def unwrapped(value: object, path: Path) -> Foreign:
         loose = sum(unnamed.values())
         held = f"{loose} tensors without names" if loose else held or "nothing"
         raise StoreError(f"{path} holds no weights: {held}", try_="torch.save(model.state_dict(), FILE)")
+    # What two sets of one depth say differently belongs to one of them alone.
+    said = {
+        key: found[0][1]
+        for key, found in depths.items()
+        if len({repr(each) for depth, each in found if depth == found[0][0]}) == 1
+    }
     order = sorted(sets, key=lambda label: label not in USUAL)  # stable: then as they stand in the file
     return Foreign({label: sets[label] for label in order}, tuple(said.items()), classes, unnamed)
 

@@ -132,7 +132,8 @@ def check_same_model(logits: np.ndarray[Any, Any], stored: np.ndarray[Any, Any],
     if gap is not None:
         raise ContractError(
             f"the model of run '{trained.record.name}' gives other logits than its predictions.npz "
-            f"(largest difference {gap:.3g}): the maps would explain another model, or the model's answers are random",
+            f"(largest difference {gap:.3g}): the maps would explain another model, or its answers are random or "
+            "depend on the other images of a batch",
             try_=f"bench evaluate {trained.record.name}",
         )
 

@@ -42,9 +42,12 @@ def shapes_of(model: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], 
         except Exception as reason:  # a model of anybody's may fail in any way
             if ran_out(reason):
                 raise RoomError(type(model).__name__) from reason
+            other = isinstance(reason, TypeError) or "channels" in str(reason)  # which no size of the image cures
             raise ContractError(
                 f"{type(model).__name__} cannot take one image (3, {size}, {size}): {in_one_line(reason)}",
-                try_="--image-size with the edge in pixels that the model was made for",
+                try_="a class around it whose forward(images) gives it what it takes: docs/bring-your-own.md"
+                if other
+                else "--image-size with the edge in pixels that the model was made for",
             ) from reason
     return shapes, answer
 

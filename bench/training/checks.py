@@ -25,18 +25,19 @@ def check_net(net: nn.Module, size: int, classes: int) -> None:
         size: pixels an edge.
 
     Raises:
-        ContractError: its forward pass fails in training mode, gives no logits (N, K), or other ones each time in eval
-            mode; or no gradient reaches a parameter.
+        ContractError: its forward pass fails in training mode, gives no logits (N, K), or in eval mode other ones each
+            time or beside other images; or no gradient reaches a parameter.
     """
     kind = type(net).__name__
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         images, copy = torch.randn(2, 3, size, size), deepcopy(net)
-        answers = []
+        answers, alone = [], images
         for mode in (False, False, True):
             copy.train(mode)
             try:
                 answers.append(copy(images))
+                alone = alone if mode else copy(images[:1])
             except Exception as reason:  # a model of anybody's may fail in any way
                 words = f"{kind} fails on two images in {'training' if mode else 'eval'} mode: {in_one_line(reason)}"
                 raise ContractError(
@@ -48,6 +49,11 @@ def check_net(net: nn.Module, size: int, classes: int) -> None:
         raise ContractError(
             f"{kind} gives random answers: two passes over the same images give different logits in eval mode",
             try_="F.dropout(x, training=self.training), or nn.Dropout; noise only where self.training",
+        )
+    if not torch.allclose(once[:1], alone.detach().nan_to_num(), atol=1e-3 * float(once.abs().max())):
+        raise ContractError(
+            f"{kind} gives an image other logits alone than beside another one in eval mode: they depend on the batch",
+            try_="means over the batch only where self.training, as in nn.BatchNorm2d",
         )
     if not any(each.requires_grad for each in net.parameters()):
         raise ContractError(
