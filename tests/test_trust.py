@@ -242,7 +242,7 @@ def test_the_lead_says_what_was_asked_and_no_more() -> None:
     few = section(known(sticker("one", UP))).sentences
     assert few == (
         "No explainer was asked enough to be recommended: at least two tests must speak for one.",
-        "Not enough was asked of one; bench judge RUN --known-answers and --faithfulness do.",
+        "Too little was asked to recommend one; bench judge RUN --known-answers and --faithfulness ask more.",
     )
     none = section(known(sticker("one", LEVEL))).sentences
     assert none == (

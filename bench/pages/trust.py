@@ -398,7 +398,10 @@ def sentences(heads: Sequence[TrustLine], labels: Sequence[str]) -> tuple[str, .
         told.append(f"Nothing speaks for {_some(missed)} so far.")
     spared = [one for one in careful if not _speaks_against(one)]
     if spared:
-        told.append(f"Not enough was asked of {_some(spared)}; bench judge RUN --known-answers and --faithfulness do.")
+        told.append(
+            f"Too little was asked to recommend {_some(spared)}; "
+            "bench judge RUN --known-answers and --faithfulness ask more."
+        )
     elif untested and not mixed:
         told.append(f"Nothing was tested of {', '.join(untested[:4])}: bench judge RUN --known-answers does.")
     return tuple(told)
