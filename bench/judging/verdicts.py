@@ -76,9 +76,9 @@ def verdicts(
         model: in eval mode; left as found.
 
     Raises:
-        RoomError: the only case does not fit into memory; of several the others get their verdicts.
+        RoomError: no case fits into memory; else those that do get their verdicts.
     """
-    room, found = Room(progress), []
+    room, found, lacking = Room(progress), list[Judging](), dict[str, RoomError]()
     with progress.track("judge", 1 + len(cases)) as task:
         truth = Truth.of(reference, model, layers_of_all(cases), inputs, room=room)
         task.advance(note="the reference")
@@ -86,10 +86,12 @@ def verdicts(
             try:
                 found.append(of_case(case, truth, model, inputs, room=room))
             except RoomError as error:
-                if len(cases) == 1:
-                    raise
-                progress.warn(f"no verdict on {case.name}: {error.message}; {error.try_}")
+                lacking[case.name] = error
             task.advance(note=case.name)
+    if lacking and not found:
+        raise next(iter(lacking.values()))
+    for name, lack in lacking.items():
+        progress.warn(f"no verdict on {name}: {lack.message}; {lack.try_}")
     return same_bits(found, truth.by, truth.maps)
 
 
