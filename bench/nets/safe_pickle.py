@@ -116,8 +116,7 @@ def read_inert(path: Path) -> object:
 def plain(value: object, known: dict[int, object] | None = None) -> object:
     """Dicts and lists all the way down, modules as state dicts, arrays as tensors.
 
-    Of any other object what it holds, as a dict of its entries and attributes or as a list, if there is a tensor in it;
-    else None.
+    Of any other object what it holds: a dict of its entries and attributes, or a list of what it was made from.
 
     Args:
         known: what has been made of dicts, lists and objects by their id, so that one that is shared or holds itself is
@@ -149,18 +148,7 @@ def _content(value: Inert, known: dict[int, object]) -> object:
     if set(PARTS) <= set(attributes):
         return module_state({str(name): each for name, each in attributes.items()})
     value.entries |= attributes
-    found = plain(value.entries or value.values, known)
-    return found if _holds_tensor(found, set()) else None
-
-
-def _holds_tensor(value: object, seen: set[int]) -> bool:
-    """Whether there is a tensor anywhere in dicts and lists."""
-    if isinstance(value, Tensor):
-        return True
-    if not isinstance(value, dict | list) or id(value) in seen:
-        return False
-    seen.add(id(value))
-    return any(_holds_tensor(each, seen) for each in (value.values() if isinstance(value, dict) else value))
+    return plain(value.entries or value.values, known)
 
 
 def module_state(state: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
