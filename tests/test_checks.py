@@ -175,6 +175,17 @@ def test_a_net_that_cannot_be_trained_or_believed_is_refused_before_training(
     assert caught.value.try_
 
 
+class WritesOver(Odd):
+    """Scales its images in place, as some nets do that take pixels."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x.mul_(2).sub_(0.1))
+
+
+def test_a_net_that_writes_over_its_images_has_one_answer_to_them() -> None:
+    check_net(WritesOver(lambda net, z: z), 32, 4)
+
+
 def test_a_net_is_tried_without_a_trace_and_frozen_parts_are_fine() -> None:
     net = build_seeded(TINY, 4, 0)
     net.layer3.requires_grad_(False)  # type: ignore[union-attr]

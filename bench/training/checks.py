@@ -36,8 +36,8 @@ def check_net(net: nn.Module, size: int, classes: int) -> None:
         for mode in (False, False, True):
             copy.train(mode)
             try:
-                answers.append(copy(images))
-                alone = alone if mode else copy(images[:1])
+                answers.append(copy(images.clone()))  # which a model may write over
+                alone = alone if mode else copy(images[:1].clone())
             except Exception as reason:  # a model of anybody's may fail in any way
                 words = f"{kind} fails on two images in {'training' if mode else 'eval'} mode: {in_one_line(reason)}"
                 raise ContractError(
